@@ -1,0 +1,189 @@
+"""The arrows between the folders, what each program may import, and what no folder may be called."""
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions, requires
+from pathlib import Path
+from sys import stdlib_module_names
+from typing import NamedTuple
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+
+# Folder -> what else of this repository its files may import. `servers/runtime` has its own row because the gateway
+# uses it without the rest of `servers`; `fusion_gateway/fusion.py` because training evaluates the fusion it will serve.
+MAY_IMPORT = {
+    "protos": set[str](),
+    "servers": {"protos"},
+    "servers/runtime": {"protos"},
+    "fusion_gateway": {"protos", "servers.runtime"},
+    "fusion_gateway/fusion.py": set[str](),
+    "training": {"protos", "fusion_gateway.fusion"},
+}
+ROOMS = {"protos", "servers", "fusion_gateway", "training", "tests"}
+EXTRAS = {"servers": {"servers"}, "fusion_gateway": {"gateway"}, "training": {"training"}}
+SERVING = ("servers", "fusion_gateway")
+PICKLES = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+VAGUE = {"utils", "util", "common", "helpers", "helper", "base", "manager", "misc"}
+
+
+class Import(NamedTuple):
+    file: Path
+    name: str  # fully dotted, from the repository's root
+
+
+def python_files(path: Path) -> list[Path]:
+    files = [path] if path.is_file() else sorted(path.rglob("*.py"))
+    return [file for file in files if "_pb2" not in file.name]
+
+
+def imports(root: Path, folder: str) -> Iterator[Import]:
+    """What the files of `folder` import; files with a row of their own in MAY_IMPORT are left to it."""
+    own = [root / other for other in MAY_IMPORT if other != folder and other.startswith(folder)]
+    for file in python_files(root / folder):
+        if any(file.is_relative_to(other) for other in own):
+            continue
+        package = file.relative_to(root).parent.parts
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                yield from (Import(file, alias.name) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                start = package[: len(package) + 1 - node.level] if node.level else ()
+                module = ".".join([*start, *filter(None, [node.module])])
+                yield from (Import(file, f"{module}.{alias.name}") for alias in node.names)
+
+
+def inside(name: str, packages: set[str]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def wrong_arrows(root: Path) -> list[str]:
+    wrong = []
+    for folder, allowed in MAY_IMPORT.items():
+        itself = folder.removesuffix(".py").replace("/", ".")
+        for file, name in imports(root, folder):
+            if name.split(".")[0] in ROOMS and not inside(name, allowed | {itself}):
+                wrong.append(f"{file.relative_to(root)} imports {name}")
+    return wrong
+
+
+def vague_names(root: Path) -> list[str]:
+    tracked = [path for room in ROOMS for path in (root / room).rglob("*") if path.suffix in ("", ".py")]
+    return [str(path.relative_to(root)) for path in tracked if path.stem.lower().strip("_") in VAGUE]
+
+
+def unpicklings(root: Path) -> list[str]:
+    """Where code on the serving path could run what a file says: pickles, torch.load, numpy with allow_pickle."""
+    found = []
+    for file in (file for room in SERVING for file in python_files(root / room)):
+        where = file.relative_to(root)
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Attribute) and ast.unparse(node) == "torch.load":
+                found.append(f"{where}: torch.load")
+            elif isinstance(node, ast.keyword) and node.arg == "allow_pickle" and ast.unparse(node.value) != "False":
+                found.append(f"{where}: allow_pickle")
+    modules = (each for room in MAY_IMPORT if room.startswith(SERVING) for each in imports(root, room))
+    return found + [f"{file.relative_to(root)}: {name}" for file, name in modules if inside(name, PICKLES)]
+
+
+def installed_by(extras: set[str]) -> set[str]:
+    """Distributions that installing `extras` brings, its dependencies' dependencies included."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    optional = [line for extra in extras for line in project["optional-dependencies"][extra]]
+    waiting = [Requirement(line) for line in project["dependencies"] + optional]
+    found: set[str] = set()
+    while waiting:
+        wanted = waiting.pop()
+        name = canonical(wanted.name)
+        if name not in found:
+            found.add(name)
+            needs = map(Requirement, requires(name) or [])
+            waiting += [need for need in needs if applies(need, {"", *wanted.extras})]
+    return found
+
+
+def applies(requirement: Requirement, extras: set[str]) -> bool:
+    return requirement.marker is None or any(requirement.marker.evaluate({"extra": extra}) for extra in extras)
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def repository(root: Path, file: str, source: str) -> Path:
+    """A repository with one file."""
+    (root / file).parent.mkdir(parents=True)
+    (root / file).write_text(source)
+    return root
+
+
+def test_arrows_point_one_way() -> None:
+    assert wrong_arrows(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "source"),
+    [
+        ("servers/scorer.py", "from training.models import rating"),
+        ("servers/runtime/health.py", "import servers.scorer"),
+        ("servers/runtime/health.py", "from ..scorer import Scorer"),
+        ("fusion_gateway/recommend.py", "from servers import scorer"),
+        ("fusion_gateway/fusion.py", "from fusion_gateway import policies"),
+        ("training/evaluate.py", "def late() -> None:\n    from servers.runtime import tensors"),
+        ("protos/marquee.py", "import tests.load"),
+    ],
+)
+def test_a_wrong_arrow_is_noticed(tmp_path: Path, file: str, source: str) -> None:
+    assert len(wrong_arrows(repository(tmp_path, file, source))) == 1
+
+
+def test_an_arrow_that_is_allowed_is_no_finding(tmp_path: Path) -> None:
+    source = "from fusion_gateway.fusion import fuse\nfrom protos.marquee import v1\nfrom training import recipes"
+    assert wrong_arrows(repository(tmp_path, "training/evaluate.py", source)) == []
+
+
+def test_names_say_what_is_inside() -> None:
+    assert vague_names(ROOT) == []
+
+
+@pytest.mark.parametrize("file", ["servers/utils.py", "training/common/loss.py", "fusion_gateway/_base.py"])
+def test_a_vague_name_is_noticed(tmp_path: Path, file: str) -> None:
+    assert len(vague_names(repository(tmp_path, file, ""))) == 1
+
+
+def test_nothing_on_the_serving_path_unpickles() -> None:
+    assert unpicklings(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "from joblib import load",
+        "import torch\ntorch.load('w')",
+        "import numpy as np\nnp.load('x', allow_pickle=True)",
+        "import numpy as np\nFLAG = True\nnp.load('x', allow_pickle=FLAG)",
+    ],
+)
+@pytest.mark.parametrize("file", ["servers/artifact.py", "servers/runtime/tensors.py", "fusion_gateway/fusion.py"])
+def test_unpickling_is_noticed(tmp_path: Path, file: str, source: str) -> None:
+    assert len(unpicklings(repository(tmp_path, file, source))) == 1
+
+
+@pytest.mark.parametrize("room", EXTRAS)
+def test_a_program_imports_only_what_its_extra_installs(room: str) -> None:
+    """Its container holds nothing else."""
+    here, distributions = installed_by(EXTRAS[room]), packages_distributions()
+    used = {name.split(".")[0] for folder in MAY_IMPORT if folder.startswith(room) for _, name in imports(ROOT, folder)}
+    outside = used - ROOMS - stdlib_module_names
+    missing = {name for name in outside if here.isdisjoint(map(canonical, distributions.get(name, [name])))}
+    assert missing == set()
+
+
+def test_an_extra_does_not_install_everything() -> None:
+    assert "onnxruntime" in installed_by({"servers"})
+    assert "torch" not in installed_by({"servers", "gateway"})
