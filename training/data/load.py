@@ -1,0 +1,99 @@
+"""From a folder to a Dataset: recognises the layout, finds posters and TMDB tables beside it."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import polars as pl
+
+from training.data import generic, movielens, text
+from training.data.dataset import Dataset, assemble
+from training.data.movielens import Tables
+from training.errors import DataError
+
+LAYOUTS: tuple[tuple[str, tuple[str, ...], Callable[[Path], Tables]], ...] = (
+    ("MovieLens 100K", ("u.data", "u.item", "u.genre", "u.user"), movielens.read_100k),
+    ("MovieLens 1M", ("ratings.dat", "movies.dat"), movielens.read_1m),
+    ("MovieLens latest", ("ratings.csv", "movies.csv"), movielens.read_latest),
+    ("generic", ("events.parquet",), generic.read),
+    ("generic", ("events.csv",), generic.read),
+)
+POSTER_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+FROM_TMDB = ("overview", "director", "cast", "keywords")
+
+
+def load_dataset(
+    folder: Path, posters: Path | None = None, tmdb: Path | None = None, numbers: Mapping[str, int] | None = None
+) -> Dataset:
+    """Reads a MovieLens folder as published, or a generic one (events.csv or .parquet, and perhaps items, users).
+
+    Posters are `posters/<item id>.jpg` in the folder, or `../posters/<name>/`; the TMDB table is `../tmdb/<name>.csv`;
+    `posters` and `tmdb` name other places. `numbers` are the item numbers of earlier runs by item id.
+    Raises DataError naming the file and the line.
+    """
+    folder = folder.resolve()
+    tables = _layout(folder)(folder)
+    if tables.events.is_empty():
+        raise DataError(f"{folder}: no events")
+    items = _with_tmdb(tables.items, _beside(tmdb, folder.parent / "tmdb" / f"{folder.name}.csv"))
+    items = _with_posters(
+        items, tables.events, _beside(posters, folder / "posters", folder.parent / "posters" / folder.name)
+    )
+    return assemble(folder.name, tables.events, items, tables.users, _known_numbers(tables.items, numbers or {}))
+
+
+def _layout(folder: Path) -> Callable[[Path], Tables]:
+    if not folder.is_dir():
+        raise DataError(f"no data folder at {folder}")
+    for name, files, read in LAYOUTS:
+        present = [(folder / file).is_file() for file in files]
+        if present[0] and not all(present):
+            raise DataError(f"{folder}: a {name} folder without {files[present.index(False)]}")
+        if all(present):
+            return read
+    known = "; ".join(f"{' + '.join(files)} ({name})" for name, files, _ in LAYOUTS)
+    raise DataError(f"{folder}: no data set recognised. A data folder holds one of: {known}")
+
+
+def _known_numbers(items: pl.DataFrame, earlier: Mapping[str, int]) -> dict[str, int]:
+    """The numbers of earlier runs, and those a generic items table brings with it where they are still free."""
+    if "number" not in items.columns:
+        return dict(earlier)
+    taken = set(earlier.values())
+    brought = items.select("id", "number").drop_nulls().iter_rows()
+    return {id: number for id, number in brought if number not in taken} | dict(earlier)
+
+
+def _beside(named: Path | None, *usual: Path) -> Path | None:
+    if named is not None and not named.exists():
+        raise DataError(f"nothing at {named}")
+    return named or next((place for place in usual if place.exists()), None)
+
+
+def _with_posters(items: pl.DataFrame, events: pl.DataFrame, folder: Path | None) -> pl.DataFrame:
+    """Fills `poster` for items that name none; items known only from events are listed when they have one."""
+    if folder is None:
+        return items
+    found = sorted(path for path in folder.resolve().iterdir() if path.suffix.lower() in POSTER_SUFFIXES)
+    table = pl.DataFrame({"id": [path.stem for path in found], "found": [str(path) for path in found]}).unique(
+        "id", keep="first"
+    )
+    unlisted = events.select(id="item").unique(maintain_order=True).join(items, on="id", how="anti")
+    items = pl.concat([items, unlisted.join(table, on="id", how="semi", maintain_order="left")], how="diagonal")
+    own = pl.col("poster").replace("", None) if "poster" in items.columns else pl.lit(None, pl.String)
+    items = items.join(table, on="id", how="left", maintain_order="left")
+    return items.with_columns(poster=pl.coalesce(own, "found")).drop("found")
+
+
+def _with_tmdb(items: pl.DataFrame, path: Path | None) -> pl.DataFrame:
+    """Adds overview, director, cast and keywords by movieId; what the items have of their own stays."""
+    if path is None:
+        return items
+    columns = {"movieId": "id"} | {name: f"{name} of tmdb" for name in FROM_TMDB}
+    table = movielens.columns_of(text.read_csv(path), path, columns).drop(text.LINE).unique("id", keep="first")
+    lists = [movielens.split_list(f"{name} of tmdb") for name in ("cast", "keywords")]
+    items = items.join(table.with_columns(lists), on="id", how="left", maintain_order="left")
+    own = [
+        pl.coalesce(name, f"{name} of tmdb") if name in items.columns else pl.col(f"{name} of tmdb")
+        for name in FROM_TMDB
+    ]
+    return items.with_columns(column.alias(name) for name, column in zip(FROM_TMDB, own, strict=True))
