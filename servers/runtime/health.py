@@ -1,0 +1,65 @@
+"""grpc.health.v1 for a whole process and for each of its models.
+
+Written here because the servicer of grpcio-health-checking forgets all watchers of a service once one of them leaves,
+and keeps Watch calls open while the server waits for its last calls to end.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Literal
+
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthServicer
+
+from servers.runtime.errors import NotFound
+
+SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERVING
+
+
+class Health(HealthServicer):
+    """Statuses by service name; "" is the process. Change them from the event loop's thread only."""
+
+    def __init__(self) -> None:
+        self._statuses: dict[str, Literal[1, 2]] = {"": NOT_SERVING}
+        self._changed = asyncio.Event()
+        self._draining = False
+        self._closed = False
+
+    def set(self, service: str, serving: bool) -> None:
+        """Once the process drains, nothing can be set to serving again."""
+        self._statuses[service] = SERVING if serving and not self._draining else NOT_SERVING
+        self._notify()
+
+    def serving(self, service: str = "") -> bool:
+        return self._statuses.get(service) == SERVING
+
+    def drain(self) -> None:
+        """Tells every watcher and prober to send calls elsewhere."""
+        self._draining = True
+        self._statuses = dict.fromkeys(self._statuses, NOT_SERVING)
+        self._notify()
+
+    def close(self) -> None:
+        """Ends all Watch calls."""
+        self._closed = True
+        self._notify()
+
+    def _notify(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    async def Check(self, request: HealthCheckRequest, context: Any) -> HealthCheckResponse:
+        status = self._statuses.get(request.service)
+        if status is None:
+            raise NotFound(f"service {request.service!r} is unknown here")
+        return HealthCheckResponse(status=status)
+
+    async def Watch(self, request: HealthCheckRequest, context: Any) -> AsyncIterator[HealthCheckResponse]:
+        last = None
+        while not self._closed:
+            changed = self._changed
+            status = self._statuses.get(request.service, HealthCheckResponse.SERVICE_UNKNOWN)
+            if status != last:
+                yield HealthCheckResponse(status=status)
+            last = status
+            await changed.wait()

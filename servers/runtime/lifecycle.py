@@ -1,0 +1,113 @@
+"""From bound ports to exit 0: the life of every serving process."""
+
+import asyncio
+import json
+import signal
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import Self
+
+import grpc
+import structlog
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from servers.runtime import tls
+from servers.runtime.errors import ConfigurationError
+from servers.runtime.health import Health
+from servers.runtime.metrics import MetricsServer
+from servers.runtime.settings import ServingSettings
+from servers.runtime.status import StatusInterceptor
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+log = structlog.get_logger()
+
+
+class Program:
+    """A gRPC server with its health, reflection, metrics and manners.
+
+    Create it inside the event loop, add servicers to `server`, then `serve()`; in tests, `async with program:`.
+    `on_stop` is called after draining, before calls in flight are waited for: end streams there.
+    """
+
+    def __init__(self, name: str, settings: ServingSettings, services: Sequence[str]) -> None:
+        """`services`: full names of the gRPC services, for reflection."""
+        self.name = name
+        self.health = Health()
+        self.on_stop: list[Callable[[], None]] = [self.health.close]
+        self.grpc_address = self.http_address = ""
+        self._settings = settings
+        self.server = grpc.aio.server(interceptors=[StatusInterceptor()], options=_options(settings))
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
+        if settings.host in LOOPBACK if settings.reflection is None else settings.reflection:
+            health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+            reflection.enable_server_reflection([*services, health_name, reflection.SERVICE_NAME], self.server)
+
+    def bind(self) -> None:
+        """Takes both ports, answering only /health yet. Raises ConfigurationError where one is taken."""
+        host, port = self._settings.host, self._settings.grpc_port
+        try:
+            credentials = tls.server_credentials(self._settings)
+            address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            if credentials:
+                bound = self.server.add_secure_port(address, credentials)
+            else:
+                bound = self.server.add_insecure_port(address)
+        except RuntimeError:
+            raise ConfigurationError(f"cannot listen on {host}:{port}; is the port taken?") from None
+        self.grpc_address = f"{host}:{bound}"
+        self._metrics = MetricsServer(host, self._settings.metrics_port, self.health)
+        self.http_address = self._metrics.address
+
+    async def start(self) -> None:
+        """Answers calls from here on. Binds the ports where that has not been done."""
+        if not self.grpc_address:
+            self.bind()
+        await self.server.start()
+        self.health.set("", True)
+
+    async def serve(self) -> None:
+        """Starts, says on stdout that it is ready, serves until SIGTERM or SIGINT, then stops in order."""
+        stopping = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        await self.start()
+        addresses = {"grpc_address": self.grpc_address, "http_address": self.http_address}
+        log.info("ready", **addresses)
+        print(json.dumps({"event": "ready", "program": self.name, **addresses}), flush=True)
+        await stopping.wait()
+        log.info("stopping")
+        await self.stop()
+        log.info("stopped")
+
+    async def stop(self) -> None:
+        """NOT_SERVING, then draining, then an end to new calls and a wait for those in flight."""
+        self.health.drain()
+        await asyncio.sleep(self._settings.drain_secs)
+        for end in self.on_stop:
+            end()
+        await self.server.stop(self._settings.exit_timeout_secs)
+        self._metrics.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+
+def _options(settings: ServingSettings) -> list[tuple[str, int]]:
+    options = [
+        ("grpc.so_reuseport", 0),  # a second process on the same port is a mistake, not a second worker
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ]
+    if settings.max_connection_age_secs:
+        options.append(("grpc.max_connection_age_ms", int(settings.max_connection_age_secs * 1000)))
+        options.append(("grpc.max_connection_age_grace_ms", int(settings.exit_timeout_secs * 1000)))
+    return options

@@ -1,0 +1,72 @@
+"""Prometheus metrics of every process, and the small HTTP server that shows them beside the health of the process.
+
+Names are `marquee_<what>_<unit>`; durations are in seconds.
+"""
+
+import http.server
+import threading
+from functools import cache
+
+from prometheus_client import Counter, Histogram, MetricsHandler
+
+from servers.runtime.errors import ConfigurationError
+from servers.runtime.health import Health
+
+LATENCY_BUCKETS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
+CALLS = Counter("marquee_calls", "gRPC calls answered, by method and status code.", ["method", "code"])
+CALL_SECONDS = Histogram(
+    "marquee_call_seconds", "From a call's arrival to its answer.", ["method"], buckets=LATENCY_BUCKETS
+)
+
+
+class CallTimer:
+    """Counts and times the calls of one method, with its labels looked up once."""
+
+    def __init__(self, method: str) -> None:
+        self._seconds = CALL_SECONDS.labels(method)
+        self._count = cache(lambda code: CALLS.labels(method, code))
+
+    def record(self, code: str, seconds: float) -> None:
+        self._seconds.observe(seconds)
+        self._count(code).inc()
+
+
+class MetricsServer:
+    """Answers /metrics, /health/live and /health/ready in a thread of its own."""
+
+    def __init__(self, host: str, port: int, health: Health) -> None:
+        handler = type("Handler", (_Handler,), {"health": health})
+        try:
+            self._server = http.server.ThreadingHTTPServer((host, port), handler)
+        except OSError as error:
+            raise ConfigurationError(f"cannot listen on {host}:{port} for metrics: {error.strerror}") from None
+        self.address = f"{host}:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Handler(MetricsHandler):
+    health: Health
+
+    def do_GET(self) -> None:
+        match self.path.partition("?")[0]:
+            case "/metrics":
+                super().do_GET()
+            case "/health/live":
+                self._answer(200, "live")
+            case "/health/ready":
+                ready = self.health.serving()
+                self._answer(200 if ready else 503, "ready" if ready else "not ready")
+            case _:
+                self._answer(404, "try /metrics, /health/live or /health/ready")
+
+    def _answer(self, code: int, text: str) -> None:
+        body = f"{text}\n".encode()
+        self.send_response(code)
+        self.send_header("Content-Type", "text/plain; charset=utf-8")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)

@@ -1,0 +1,128 @@
+"""A model repository: `<repository>/<model>/<version>/manifest.json` and the files it names. See artifact.proto.
+
+It is a directory, or any fsspec URL (s3://, gs:// ...), whose versions are copied to a local directory when opened.
+"""
+
+import hashlib
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import fsspec
+import structlog
+from google.protobuf import json_format
+
+from protos.marquee.v1.artifact_pb2 import File, Manifest
+from servers.runtime.errors import ArtifactError, RepositoryError
+
+MANIFEST = "manifest.json"
+MAX_MANIFEST_BYTES = 4 << 20
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Version:
+    """One published version whose files have been checked against its manifest."""
+
+    model: str
+    number: int
+    folder: Path
+    manifest: Manifest
+
+    def file(self, name: str) -> Path:
+        """A file that the manifest names; any other has not been checked. Raises ArtifactError."""
+        if all(file.path != name for file in self.manifest.files):
+            raise ArtifactError(f"{self.model}/{self.number}: the manifest names no {name}", "missing_file")
+        return self.folder / name
+
+
+class Repository:
+    """Finds and checks published versions. Blocking: call it from a thread in a server."""
+
+    def __init__(self, location: str | Path) -> None:
+        """Raises RepositoryError where there is no such directory."""
+        self._location = str(location).rstrip("/")
+        self._remote, self._root = fsspec.url_to_fs(self._location)
+        self._mirror = None if self._remote.protocol in ("file", ("file", "local")) else tempfile.TemporaryDirectory()
+        if not self._remote.isdir(self._root):
+            raise RepositoryError(f"model repository {self._location} is not a directory")
+
+    def versions(self, model: str) -> list[int]:
+        """Numbers of all published versions, ascending; empty where the model is unknown."""
+        if not _NAME.fullmatch(model) or not self._remote.isdir(f"{self._root}/{model}"):
+            return []
+        self._remote.invalidate_cache()
+        names = (path.rsplit("/", 1)[-1] for path in self._remote.ls(f"{self._root}/{model}", detail=False))
+        return sorted(int(name) for name in names if _NUMBER.fullmatch(name))
+
+    def open(self, model: str, number: int) -> Version:
+        """One version, after checking every byte of it. Raises ArtifactError."""
+        if number not in self.versions(model):
+            raise ArtifactError(f"{model}/{number} is not in the model repository", "missing")
+        return verify(self._local(model, number), model, number)
+
+    def latest(self, model: str) -> Version:
+        """The newest version that is whole; broken ones are logged and passed over. Raises RepositoryError."""
+        numbers = self.versions(model)
+        if not numbers:
+            raise RepositoryError(f"model repository {self._location} has no version of {model!r}")
+        for number in reversed(numbers):
+            try:
+                return self.open(model, number)
+            except ArtifactError as error:
+                log.error("version refused", model=model, version=number, reason=error.reason, error=str(error))
+                last = error
+        raise RepositoryError(f"no version of {model!r} can be used: {last}")
+
+    def _local(self, model: str, number: int) -> Path:
+        remote = f"{self._root}/{model}/{number}"
+        if self._mirror is None:
+            return Path(remote)
+        folder = Path(self._mirror.name) / model / str(number)
+        if not folder.exists():
+            self._remote.get(f"{remote}/", f"{folder}/", recursive=True)
+        return folder
+
+
+def verify(folder: Path, model: str, number: int) -> Version:
+    """Reads the manifest in `folder` and checks it and the files it names. Raises ArtifactError."""
+    name = f"{model}/{number}"
+    manifest = _read_manifest(folder / MANIFEST, name)
+    if (manifest.model, manifest.version) != (model, number):
+        raise ArtifactError(f"{name}: its manifest is of {manifest.model}/{manifest.version}", "manifest")
+    if not manifest.files:
+        raise ArtifactError(f"{name}: its manifest names no files", "manifest")
+    for file in manifest.files:
+        _verify_file(folder, file, name)
+    return Version(model, number, folder, manifest)
+
+
+def _read_manifest(path: Path, name: str) -> Manifest:
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(MAX_MANIFEST_BYTES + 1)
+        if len(content) > MAX_MANIFEST_BYTES:
+            raise ArtifactError(f"{name}: {MANIFEST} is larger than {MAX_MANIFEST_BYTES} bytes", "manifest")
+        return json_format.Parse(content, Manifest())
+    except OSError as error:
+        raise ArtifactError(f"{name}: cannot read {MANIFEST}: {error.strerror}", "missing_file") from None
+    except (json_format.ParseError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{name}: {MANIFEST} is malformed: {error}", "manifest") from None
+
+
+def _verify_file(folder: Path, file: File, name: str) -> None:
+    path = folder / file.path
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ArtifactError(f"{name}: {file.path!r} lies outside the version's folder", "manifest")
+    try:
+        if (size := path.stat().st_size) != file.size_bytes:
+            raise ArtifactError(f"{name}: {file.path} has {size} bytes instead of {file.size_bytes}", "truncated")
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise ArtifactError(f"{name}: cannot read {file.path}: {error.strerror}", "missing_file") from None
+    if digest != file.sha256:
+        raise ArtifactError(f"{name}: {file.path} does not match its sha256", "checksum")

@@ -1,0 +1,106 @@
+"""Settings of a program: flag, then MARQUEE_ environment variable, then file, then default. Read once, at the start."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, CliApp, PydanticBaseSettingsSource, SettingsConfigDict
+
+from servers.runtime.errors import ConfigurationError
+
+
+class ProgramSettings(BaseSettings):
+    """Parent of a program's settings: each field is a flag, an environment variable and a key of the file."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MARQUEE_",
+        extra="forbid",
+        frozen=True,
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings  # flags come before both; `read` passes what the file says as init_settings
+
+    settings_file: Path | None = Field(
+        None, description="YAML file with settings, named as the flags are, with _ for -."
+    )
+    print_config: bool = Field(False, description="Print the settings that result, as YAML, and exit.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged, to stderr.")
+
+
+class ServingSettings(ProgramSettings):
+    """What every gRPC server of Marquee can be told."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
+    grpc_port: int = Field(8001, ge=0, le=65535, description="Port for gRPC; 0 takes a free one.")
+    metrics_port: int = Field(8002, ge=0, le=65535, description="Port for /metrics and /health; 0 takes a free one.")
+    exit_timeout_secs: float = Field(30, ge=0, description="At SIGTERM, wait at most this long for calls in flight.")
+    drain_secs: float = Field(0, ge=0, description="At SIGTERM, go on serving this long, so that clients notice first.")
+    max_connection_age_secs: float = Field(0, ge=0, description="Ask clients to reconnect after this; 0: never.")
+    max_message_bytes: int = Field(16 << 20, ge=1 << 10, description="Largest message taken or sent.")
+    reflection: bool | None = Field(None, description="Offer gRPC reflection. Default: on loopback only.")
+    tls_certificate: Path | None = Field(None, description="PEM certificate chain. With --tls-key, serves TLS.")
+    tls_key: Path | None = Field(None, description="PEM private key.")
+    tls_client_ca: Path | None = Field(None, description="PEM authorities; clients must show a certificate of theirs.")
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        if bool(self.tls_certificate) != bool(self.tls_key) or (self.tls_client_ca and not self.tls_key):
+            raise ValueError("--tls-certificate and --tls-key go together, and --tls-client-ca needs both")
+        return self
+
+
+S = TypeVar("S", bound=ProgramSettings)
+
+
+def read(kind: type[S], arguments: Sequence[str]) -> S:
+    """Settings from flags, environment and file. Raises ConfigurationError that names what is wrong.
+
+    Exits with 0 after --help and --print-config, and with 2 for a flag that does not exist.
+    """
+    try:
+        settings = CliApp.run(kind, cli_args=list(arguments), cli_exit_on_error=True, **_from_file(arguments))
+    except ValidationError as error:
+        raise ConfigurationError("; ".join(map(_explain, error.errors()))) from None
+    if settings.print_config:
+        print(yaml.safe_dump(settings.model_dump(mode="json", exclude={"print_config"}), sort_keys=False), end="")
+        sys.exit(0)
+    return settings
+
+
+def _from_file(arguments: Sequence[str]) -> dict[str, Any]:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--settings-file", default=os.environ.get("MARQUEE_SETTINGS_FILE"))
+    name = parser.parse_known_args(arguments)[0].settings_file
+    if not name:
+        return {}
+    try:
+        values = yaml.safe_load(Path(name).read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigurationError(f"--settings-file {name} cannot be read: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigurationError(f"--settings-file {name} must hold names and values")
+    return values
+
+
+def _explain(error: Any) -> str:
+    name = ".".join(str(part) for part in error["loc"])
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{name}: {message}" if name else message

@@ -1,0 +1,42 @@
+"""TLS and mutual TLS, with certificates that are read again when their files change."""
+
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from servers.runtime.errors import ConfigurationError
+from servers.runtime.settings import ServingSettings
+
+
+def server_credentials(settings: ServingSettings) -> grpc.ServerCredentials | None:
+    """None where TLS is off. Raises ConfigurationError for files that cannot be read."""
+    if not (settings.tls_certificate and settings.tls_key):
+        return None
+    files = _Files(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
+    try:
+        first = files.read()
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {error.filename}: {error.strerror}") from None
+    return grpc.dynamic_ssl_server_credentials(first, files.changed, require_client_authentication=files.ca is not None)
+
+
+class _Files:
+    def __init__(self, certificate: Path, key: Path, ca: Path | None) -> None:
+        self.certificate, self.key, self.ca = certificate, key, ca
+        self._read_at: list[int] = []
+
+    def _times(self) -> list[int]:
+        return [path.stat().st_mtime_ns for path in (self.certificate, self.key, self.ca) if path]
+
+    def read(self) -> grpc.ServerCertificateConfiguration:
+        self._read_at = self._times()
+        pairs = [(self.key.read_bytes(), self.certificate.read_bytes())]
+        return grpc.ssl_server_certificate_configuration(pairs, self.ca.read_bytes() if self.ca else None)
+
+    def changed(self) -> Any:
+        """Called by gRPC at each handshake; None keeps the certificates in use."""
+        try:
+            return self.read() if self._times() != self._read_at else None
+        except OSError:  # in the middle of a renewal
+            return None
