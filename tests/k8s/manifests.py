@@ -1,0 +1,62 @@
+"""The objects that a kustomization renders to."""
+
+import json
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+K8S = ROOT / "k8s"
+TARGETS = ["base", "overlays/local", "overlays/production"]
+Object = dict[str, Any]
+
+
+@cache
+def kustomize_missing() -> str:
+    """Why overlays cannot be rendered here; empty when they can."""
+    if not shutil.which("kubectl"):
+        return "kubectl is not installed"
+    asked = subprocess.run(["kubectl", "version", "--client", "-o", "json"], capture_output=True, check=True)
+    if json.loads(asked.stdout).get("kustomizeVersion", "").startswith("v5"):
+        return ""
+    return "this kubectl is too old to know Kustomize components"
+
+
+@cache
+def render(target: str) -> list[Object]:
+    """What `kubectl apply -k k8s/<target>` would send."""
+    rendered = subprocess.run(["kubectl", "kustomize", K8S / target], capture_output=True, check=True, text=True)
+    assert not rendered.stderr, rendered.stderr
+    return list(yaml.safe_load_all(rendered.stdout))
+
+
+@cache
+def base() -> list[Object]:
+    """The base as its files say it, for machines without kubectl."""
+    files = yaml.safe_load((K8S / "base/kustomization.yaml").read_text())["resources"]
+    return [document for file in files for document in yaml.safe_load_all((K8S / "base" / file).read_text())]
+
+
+def kind(objects: list[Object], name: str) -> list[Object]:
+    return [each for each in objects if each["kind"] == name]
+
+
+def container(deployment: Object) -> Object:
+    """Its only container."""
+    [only] = deployment["spec"]["template"]["spec"]["containers"]
+    return dict(only)
+
+
+def flag(arguments: list[str], name: str) -> str:
+    [value] = [argument.partition("=")[2] for argument in arguments if argument.startswith(f"--{name}=")]
+    return value
+
+
+def entrypoint(image: str) -> list[str]:
+    """ENTRYPOINT of the container file for `image` (its name alone: no registry, no tag)."""
+    last = (K8S / f"containers/{image}.Dockerfile").read_text().strip().splitlines()[-1]
+    return list(json.loads(last.removeprefix("ENTRYPOINT ")))

@@ -1,0 +1,60 @@
+"""Each container file copies what exists, installs an extra that exists, and holds all that its program imports."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.k8s.manifests import K8S, ROOT, entrypoint
+
+FILES = sorted((K8S / "containers").glob("*.Dockerfile"))
+
+
+@pytest.fixture(params=FILES, ids=lambda file: file.stem)
+def file(request: pytest.FixtureRequest) -> Path:
+    return Path(request.param)
+
+
+def copies(text: str) -> list[tuple[list[str], str]]:
+    """(sources, destination) of every COPY from the repository."""
+    lines = re.findall(r"^COPY (?!--from)(.+)$", text, re.MULTILINE)
+    return [(words[:-1], words[-1]) for words in (line.split() for line in lines)]
+
+
+def test_there_is_a_file_for_each_image() -> None:
+    assert [file.stem for file in FILES] == ["fusion-gateway", "model-server", "training"]
+
+
+def test_sources_and_extras_exist(file: Path) -> None:
+    text = file.read_text()
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, check=True, text=True).stdout.split()
+    for source in (source for sources, _ in copies(text) for source in sources):
+        assert any(path == source or path.startswith(f"{source}/") for path in tracked), source
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert re.findall(r"-c requirements\.lock '\.\[(\w+)\]'", text)[0] in extras
+
+
+def test_image_is_small_and_not_root(file: Path) -> None:
+    text = file.read_text()
+    final = text.rpartition("\nFROM ")[2]
+    assert re.findall(r"^FROM (\S+)", text, re.MULTILINE) == ["python:3.11-slim"] * 2
+    assert re.search(r"^USER 10001:10001$", final, re.MULTILINE)
+    assert "pip" not in final
+    assert "apt" not in final
+
+
+def test_image_holds_what_its_program_imports(file: Path, tmp_path: Path) -> None:
+    for sources, destination in copies(file.read_text().rpartition("\nFROM ")[2]):
+        for source in (ROOT / source for source in sources):
+            target = tmp_path / destination.removeprefix("/app/")
+            if source.is_dir():
+                shutil.copytree(source, target)
+            else:
+                target.mkdir(parents=True, exist_ok=True)
+                shutil.copy(source, target)
+    command = [sys.executable, *entrypoint(file.stem)[1:], "--help"]
+    subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)

@@ -1,0 +1,158 @@
+"""The base and every overlay: valid against the Kubernetes schemas, locked down, and consistent in themselves."""
+
+import tomllib
+
+import kubernetes_validate
+import pytest
+
+from tests.k8s.manifests import K8S, ROOT, TARGETS, Object, base, container, flag, kind, kustomize_missing, render
+
+DEPLOYMENTS = {"rating", "sequential", "visual-temporal", "fusion-gateway"}
+
+
+@pytest.fixture(params=["files of base", *TARGETS])
+def objects(request: pytest.FixtureRequest) -> list[Object]:
+    if request.param == "files of base":
+        return base()
+    if reason := kustomize_missing():
+        pytest.skip(f"k8s/{request.param} was not rendered: {reason}")
+    return render(request.param)
+
+
+def test_every_kustomization_is_tested() -> None:
+    folders = {file.parent.relative_to(K8S).as_posix() for file in K8S.rglob("kustomization.yaml")}
+    assert {folder for folder in folders if not folder.startswith("components/")} == set(TARGETS)
+    overlays = "".join((K8S / target / "kustomization.yaml").read_text() for target in TARGETS)
+    assert [folder for folder in folders - set(TARGETS) if folder not in overlays] == []
+
+
+@pytest.mark.parametrize("version", ["1.29", "1.37"])
+def test_objects_are_valid(objects: list[Object], version: str) -> None:
+    assert {each["metadata"]["name"] for each in kind(objects, "Deployment")} == DEPLOYMENTS
+    for each in objects:
+        kubernetes_validate.validate(each, version, strict=True)
+
+
+def test_an_invalid_object_is_noticed() -> None:
+    wrong = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "x"}, "spec": {"port": []}}
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, "1.29", strict=True)
+
+
+def test_pods_can_do_nothing_but_serve(objects: list[Object]) -> None:
+    [namespace] = kind(objects, "Namespace")
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    for pod in (each["spec"]["template"]["spec"] for each in kind(objects, "Deployment")):
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["runAsUser"] > 0
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
+        assert all({"emptyDir", "persistentVolumeClaim"} & volume.keys() for volume in pod["volumes"])
+        for each in pod["containers"]:
+            assert each["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+
+
+def test_containers_say_what_they_need(objects: list[Object]) -> None:
+    for each in map(container, kind(objects, "Deployment")):
+        assert each["resources"].keys() == {"requests", "limits"}
+        for amounts in each["resources"].values():
+            assert amounts.keys() == {"cpu", "memory"}
+        assert {"mountPath": "/tmp", "name": "tmp"} in each["volumeMounts"]
+
+
+def test_ports_flags_probes_and_annotations_agree(objects: list[Object]) -> None:
+    for deployment in kind(objects, "Deployment"):
+        each, template = container(deployment), deployment["spec"]["template"]
+        assert {port["name"]: port["containerPort"] for port in each["ports"]} == {"grpc": 8001, "metrics": 8002}
+        assert [flag(each["args"], name) for name in ("host", "grpc-port", "metrics-port")] == [
+            "0.0.0.0",
+            "8001",
+            "8002",
+        ]
+        assert {each[f"{probe}Probe"]["grpc"]["port"] for probe in ("startup", "readiness", "liveness")} == {8001}
+        assert template["metadata"]["annotations"] == {
+            "prometheus.io/scrape": "true",
+            "prometheus.io/port": "8002",
+            "prometheus.io/path": "/metrics",
+        }
+
+
+def test_pods_have_the_time_to_stop_in_order(objects: list[Object]) -> None:
+    for deployment in kind(objects, "Deployment"):
+        each, pod = container(deployment), deployment["spec"]["template"]["spec"]
+        stopping = sum(float(flag(each["args"], name)) for name in ("drain-secs", "exit-timeout-secs"))
+        liveness = each["livenessProbe"]
+        assert pod["terminationGracePeriodSeconds"] >= stopping + 5
+        assert liveness["periodSeconds"] * liveness["failureThreshold"] > pod["terminationGracePeriodSeconds"]
+
+
+def test_every_workload_is_whole(objects: list[Object]) -> None:
+    """A headless service, an account, a budget and a network policy, each selecting exactly its pods."""
+    services = {each["metadata"]["name"]: each["spec"] for each in kind(objects, "Service")}
+    budgets = {each["metadata"]["name"]: each["spec"] for each in kind(objects, "PodDisruptionBudget")}
+    accounts = {each["metadata"]["name"]: each for each in kind(objects, "ServiceAccount")}
+    assert services.keys() == budgets.keys() == accounts.keys() == DEPLOYMENTS
+    for deployment in kind(objects, "Deployment"):
+        name, spec = deployment["metadata"]["name"], deployment["spec"]
+        labels, pod = spec["template"]["metadata"]["labels"], spec["template"]["spec"]
+        assert spec["selector"]["matchLabels"].items() <= labels.items()
+        assert services[name]["clusterIP"] == "None"
+        assert services[name]["selector"] == labels
+        assert {port["port"] for port in services[name]["ports"]} == {8001, 8002}
+        assert budgets[name]["selector"]["matchLabels"].items() <= labels.items()
+        assert pod["serviceAccountName"] == name
+        assert accounts[name]["automountServiceAccountToken"] is False
+        assert pod["topologySpreadConstraints"][0]["labelSelector"]["matchLabels"] == labels
+        assert any(
+            policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
+            for policy in kind(objects, "NetworkPolicy")
+        )
+
+
+def test_volumes_exist_and_the_repository_is_read_only(objects: list[Object]) -> None:
+    claims = {each["metadata"]["name"] for each in kind(objects, "PersistentVolumeClaim")}
+    used = set()
+    for deployment in kind(objects, "Deployment"):
+        volumes = {volume["name"]: volume for volume in deployment["spec"]["template"]["spec"]["volumes"]}
+        mounts = {mount["name"]: mount for mount in container(deployment)["volumeMounts"]}
+        assert mounts.keys() == volumes.keys()
+        assert mounts["repository"]["readOnly"] is True
+        assert mounts["repository"]["mountPath"] == flag(container(deployment)["args"], "model-repository")
+        used |= {
+            volume["persistentVolumeClaim"]["claimName"] for volume in volumes.values() if "emptyDir" not in volume
+        }
+    assert used == claims
+
+
+def test_several_gateways_only_on_a_shared_event_store(objects: list[Object]) -> None:
+    [gateway] = [each for each in kind(objects, "Deployment") if each["metadata"]["name"] == "fusion-gateway"]
+    [store] = [each for each in container(gateway)["env"] if each["name"] == "MARQUEE_EVENT_STORE"]
+    if "value" in store:
+        assert store["value"].startswith("sqlite:////events/")
+        assert (gateway["spec"]["replicas"], gateway["spec"]["strategy"]) == (1, {"type": "Recreate"})
+        assert kind(objects, "HorizontalPodAutoscaler") == []
+    else:
+        assert store["valueFrom"] == {"secretKeyRef": {"name": "event-store", "key": "url"}}
+        [autoscaler] = kind(objects, "HorizontalPodAutoscaler")
+        assert autoscaler["spec"]["scaleTargetRef"]["name"] == "fusion-gateway"
+        assert autoscaler["spec"]["minReplicas"] == 2
+        assert "replicas" not in gateway["spec"]  # two writers of one number would fight
+
+
+def test_overlays_change_no_command(objects: list[Object]) -> None:
+    """So what test_commands.py starts is what every overlay runs."""
+    commands = {each["metadata"]["name"]: container(each)["args"] for each in kind(base(), "Deployment")}
+    assert {each["metadata"]["name"]: container(each)["args"] for each in kind(objects, "Deployment")} == commands
+
+
+def test_images_have_the_version_of_the_code(objects: list[Object]) -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    for deployment in kind(objects, "Deployment"):
+        folder, _, tag = container(deployment)["image"].rpartition("/")[2].partition(":")
+        assert (K8S / f"containers/{folder}.Dockerfile").exists()
+        assert tag == version
