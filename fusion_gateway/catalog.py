@@ -1,0 +1,129 @@
+"""What is known of the items: names, facts, popularity. Rows are positions in arrays sorted by item number."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from protos.marquee.v1.recommender_pb2 import Item
+from servers.runtime.errors import ArtifactError
+
+Rows = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+SCHEMA: Mapping[str, pl.DataType | type[pl.DataType]] = {
+    "number": pl.Int64,
+    "id": pl.String,
+    "title": pl.String,
+    "year": pl.Int32,
+    "genres": pl.List(pl.String),
+    "director": pl.String,
+    "poster": pl.String,
+    "votes": pl.Int64,
+    "weighted_rating": pl.Float64,
+}
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What an item must be; an empty field lets everything pass."""
+
+    genres_any: Sequence[str] = ()
+    genres_none: Sequence[str] = ()
+    year_min: int | None = None
+    year_max: int | None = None
+    ids_in: Sequence[str] = ()
+    ids_out: Sequence[str] = ()
+
+
+class Catalog:
+    """One published version of the catalogue, in memory; nothing changes after construction."""
+
+    def __init__(self, items: pl.DataFrame, version: int) -> None:
+        self.version = version
+        self.number: NDArray[np.int64] = items["number"].to_numpy()
+        self.id: list[str] = items["id"].to_list()
+        self.title: list[str] = items["title"].to_list()
+        self.year: NDArray[np.int32] = items["year"].to_numpy()
+        self.genres: list[list[str]] = items["genres"].to_list()
+        self.director: list[str] = items["director"].to_list()
+        self.poster: list[str] = items["poster"].to_list()
+        self.votes: NDArray[np.int64] = items["votes"].to_numpy()
+        self.weighted_rating: NDArray[np.float64] = items["weighted_rating"].to_numpy()
+        self.popular: Rows = np.lexsort((self.number, -self.votes, -self.weighted_rating))
+        """All rows, by weighted rating, best first."""
+        self._row = {item_id: row for row, item_id in enumerate(self.id)}
+        names = sorted({genre.casefold() for genres in self.genres for genre in genres})
+        self._genre = {name: column for column, name in enumerate(names)}
+        self._has_genre = np.zeros((len(self), len(names)), np.bool_)
+        for row, genres in enumerate(self.genres):
+            self._has_genre[row, [self._genre[genre.casefold()] for genre in genres]] = True
+        length = np.sqrt(self._has_genre.sum(axis=1, keepdims=True, dtype=np.float32))
+        self.genre_vector: NDArray[np.float32] = self._has_genre / np.maximum(length, 1)
+        """[items, genres], unit length; zeros for an item without genres."""
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    def rows_of(self, numbers: NDArray[np.int64]) -> Rows:
+        """Rows of item numbers, in their order, without those the catalogue does not have."""
+        row = np.searchsorted(self.number, numbers).clip(max=len(self) - 1)
+        rows: Rows = row[self.number[row] == numbers]
+        return rows
+
+    def row_of(self, item_id: str) -> int | None:
+        return self._row.get(item_id)
+
+    def passing(self, filters: Filters) -> Mask:
+        """[items]: which pass all the filters. Unknown genres and ids match nothing."""
+        mask = np.ones(len(self), np.bool_)
+        if filters.genres_any:
+            mask &= self._with_genre(filters.genres_any)
+        if filters.genres_none:
+            mask &= ~self._with_genre(filters.genres_none)
+        if filters.year_min is not None:
+            mask &= (self.year >= filters.year_min) & (self.year != 0)
+        if filters.year_max is not None:
+            mask &= (self.year <= filters.year_max) & (self.year != 0)
+        if filters.ids_in:
+            mask &= self._with_id(filters.ids_in)
+        if filters.ids_out:
+            mask &= ~self._with_id(filters.ids_out)
+        return mask
+
+    def _with_genre(self, names: Iterable[str]) -> Mask:
+        known = [self._genre[name.casefold()] for name in names if name.casefold() in self._genre]
+        return np.asarray(self._has_genre[:, known].any(axis=1))
+
+    def _with_id(self, ids: Iterable[str]) -> Mask:
+        mask = np.zeros(len(self), np.bool_)
+        mask[[self._row[item_id] for item_id in ids if item_id in self._row]] = True
+        return mask
+
+    def item(self, row: int) -> Item:
+        """The item as the API shows it."""
+        return Item(
+            id=self.id[row],
+            title=self.title[row],
+            year=int(self.year[row]),
+            genres=self.genres[row],
+            director=self.director[row],
+            poster_url=self.poster[row],
+        )
+
+
+def load_catalog(folder: Path, version: int) -> Catalog:
+    """Reads a version's items.parquet. Raises ArtifactError when it is not what a catalogue is."""
+    path = folder / "items.parquet"
+    try:
+        items = pl.read_parquet(path).select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise ArtifactError(f"{path}: not a table of items: {error}", "catalog") from error
+    if items.is_empty() or items.null_count().sum_horizontal().item() or not items["number"].is_sorted():
+        raise ArtifactError(f"{path}: must hold items without gaps, sorted by number", "catalog")
+    if items["number"].n_unique() != len(items) or items["id"].n_unique() != len(items):
+        raise ArtifactError(f"{path}: every number and every id must be there once", "catalog")
+    return Catalog(items, version)

@@ -1,0 +1,158 @@
+"""From what a caller sent to what the gateway works with. Everything that is wrong with a request is found here."""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from fusion_gateway.catalog import Filters
+from fusion_gateway.events import StoredEvent
+from protos.marquee.v1 import recommender_pb2 as pb
+from servers.runtime.errors import InvalidArgument
+
+MAX_ID_BYTES = 256
+MAX_EVENT_ID_BYTES = 128
+MAX_EVENTS = 1000
+MAX_RESULTS = 500
+MAX_MATCHES = 100
+MAX_GENRES = 100
+MAX_FILTER_IDS = 10_000
+MAX_WEIGHT = 1000.0
+MAX_TIME = 1 << 40
+MAX_AGE = 130
+
+N = TypeVar("N", int, float)
+
+
+@dataclass(frozen=True)
+class Query:
+    """A checked RecommendRequest with its defaults filled in."""
+
+    user_id: str
+    k: int
+    history: Sequence[StoredEvent]
+    """Given inline, oldest first; empty: use the stored one."""
+    exclude_seen: bool
+    filters: Filters
+    liked_genres: Sequence[str]
+    policy: str
+    weights: Mapping[str, float]
+    diversity: float
+    explain: bool
+    now: int
+    """Unix seconds."""
+
+
+def parse_query(request: pb.RecommendRequest) -> Query:
+    """Raises InvalidArgument that names the field, what is wrong with it, and the limit."""
+    now = int(time.time())
+    _check_length("user_id", request.user_id, least=0)
+    _check_length("policy", request.policy, least=0)
+    _check_count("history", request.history, MAX_EVENTS)
+    if request.profile.HasField("age"):
+        _check_range("profile.age", request.profile.age, 0, MAX_AGE)
+    _check_texts("profile.liked_genres", request.profile.liked_genres, MAX_GENRES)
+    return Query(
+        user_id=request.user_id,
+        k=_optional(request, "k", 10, 1, MAX_RESULTS),
+        history=[
+            _event(f"history[{place}]", event, now - len(request.history) + place)
+            for place, event in enumerate(request.history)
+        ],
+        exclude_seen=request.exclude_seen if request.HasField("exclude_seen") else True,
+        filters=_filters(request.filters),
+        liked_genres=tuple(request.profile.liked_genres),
+        policy=request.policy,
+        weights=parse_weights(request.weights),
+        diversity=_optional(request, "diversity", 0.0, 0.0, 1.0),
+        explain=request.explain,
+        now=now,
+    )
+
+
+def parse_events(request: pb.RecordEventsRequest) -> list[StoredEvent]:
+    """The events to store. Raises InvalidArgument."""
+    now = int(time.time())
+    if not request.events:
+        raise InvalidArgument(f"events: at least 1 is needed, at most {MAX_EVENTS}")
+    _check_count("events", request.events, MAX_EVENTS)
+    for place, event in enumerate(request.events):
+        _check_length(f"events[{place}].user_id", event.user_id)
+        _check_length(f"events[{place}].event_id", event.event_id, least=0, most=MAX_EVENT_ID_BYTES)
+    return [_event(f"events[{place}]", event, now) for place, event in enumerate(request.events)]
+
+
+def parse_user_id(user_id: str) -> str:
+    """Raises InvalidArgument when it is empty or too long."""
+    _check_length("user_id", user_id)
+    return user_id
+
+
+def parse_title(title: str) -> str:
+    """Raises InvalidArgument when it is empty or too long."""
+    if not 1 <= len(title) <= MAX_ID_BYTES:
+        raise InvalidArgument(f"title: must have 1 to {MAX_ID_BYTES} characters, not {len(title)}")
+    return title
+
+
+def parse_results(request: Any, field: str = "k", default: int = 10, most: int = MAX_RESULTS) -> int:
+    """How many results are wanted. Raises InvalidArgument."""
+    return _optional(request, field, default, 1, most)
+
+
+def parse_weights(weights: Mapping[str, float]) -> dict[str, float]:
+    """Raises InvalidArgument for a weight outside 0 to MAX_WEIGHT."""
+    for name, weight in weights.items():
+        _check_range(f"weights.{name}", weight, 0.0, MAX_WEIGHT)
+    return dict(weights)
+
+
+def _event(name: str, event: pb.Event, default_time: int) -> StoredEvent:
+    _check_length(f"{name}.item_id", event.item_id)
+    rating = event.rating if event.HasField("rating") else None
+    if rating is not None and not math.isfinite(rating):
+        raise InvalidArgument(f"{name}.rating: must be a finite number, not {rating}; leave it out when there is none")
+    moment = _optional(event, "time", default_time, 0, MAX_TIME, f"{name}.time")
+    return StoredEvent(event.user_id, event.item_id, rating, moment, event.event_id)
+
+
+def _filters(filters: pb.Filters) -> Filters:
+    _check_texts("filters.genres_any", filters.genres_any, MAX_GENRES)
+    _check_texts("filters.genres_none", filters.genres_none, MAX_GENRES)
+    _check_texts("filters.item_ids_in", filters.item_ids_in, MAX_FILTER_IDS)
+    _check_texts("filters.item_ids_out", filters.item_ids_out, MAX_FILTER_IDS)
+    year_min = filters.year_min if filters.HasField("year_min") else None
+    year_max = filters.year_max if filters.HasField("year_max") else None
+    if year_min is not None and year_max is not None and year_min > year_max:
+        raise InvalidArgument(f"filters.year_min: {year_min} is after filters.year_max, {year_max}")
+    return Filters(
+        filters.genres_any, filters.genres_none, year_min, year_max, filters.item_ids_in, filters.item_ids_out
+    )
+
+
+def _optional(message: Any, field: str, default: N, least: N, most: N, name: str = "") -> N:
+    value: N = getattr(message, field) if message.HasField(field) else default
+    _check_range(name or field, value, least, most)
+    return value
+
+
+def _check_range(name: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise InvalidArgument(f"{name}: must be {least} to {most}, not {value}")
+
+
+def _check_count(name: str, values: Sequence[object], most: int) -> None:
+    if len(values) > most:
+        raise InvalidArgument(f"{name}: {len(values)} are too many; at most {most}")
+
+
+def _check_texts(name: str, texts: Sequence[str], most: int) -> None:
+    _check_count(name, texts, most)
+    for place, text in enumerate(texts):
+        _check_length(f"{name}[{place}]", text)
+
+
+def _check_length(name: str, text: str, least: int = 1, most: int = MAX_ID_BYTES) -> None:
+    if not least <= (size := len(text.encode())) <= most:
+        raise InvalidArgument(f"{name}: must have {least} to {most} bytes, not {size}")

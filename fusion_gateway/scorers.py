@@ -1,0 +1,143 @@
+"""The gateway's side of the Open Inference Protocol: one Scorer for each model server, all alike."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from fusion_gateway.events import StoredEvent
+from servers.runtime import tensors
+from servers.runtime.errors import MarqueeError, Unavailable
+
+Numbers = NDArray[np.int64]
+
+SERVICE_CONFIG = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "healthCheckConfig": {"serviceName": ""},
+    "methodConfig": [
+        {
+            "name": [{"service": "inference.GRPCInferenceService"}],
+            "retryPolicy": {
+                "maxAttempts": 3,
+                "initialBackoff": "0.01s",
+                "maxBackoff": "0.1s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+    "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
+}
+CHANNEL_OPTIONS = [
+    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
+    # A server that comes back is used again within two seconds.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.dns_min_time_between_resolutions_ms", 2000),
+    ("grpc.max_receive_message_length", 16 << 20),
+]
+
+
+@dataclass(frozen=True)
+class UserTensors:
+    """What the models see of a user, as named in the OIP contract; shapes [1, 1] and [1, L], oldest first."""
+
+    arrays: Mapping[str, tensors.Array]
+
+    @classmethod
+    def of(cls, user_id: str, now: int, numbers: Numbers, events: list[StoredEvent]) -> "UserTensors":
+        """`numbers` [L]: the item numbers of `events`. Without events the history's tensors are left out."""
+        arrays: dict[str, tensors.Array] = {
+            "user_id": np.array([[user_id.encode()]], object),
+            "query_time": np.array([[now]], np.int64),
+        }
+        if events:
+            ratings = [np.nan if event.rating is None else event.rating for event in events]
+            arrays["history_item"] = numbers[None]
+            arrays["history_rating"] = np.array([ratings], np.float32)
+            arrays["history_time"] = np.array([[event.time for event in events]], np.int64)
+        return cls(arrays)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model said: numbers of items and their scores [K], and the version that said it."""
+
+    item: Numbers
+    score: NDArray[np.float32]
+    version: int
+
+
+class Scorer:
+    """One model server. Every call raises Unavailable, in a few words, when there is no answer in time."""
+
+    def __init__(self, name: str, address: str) -> None:
+        """Opens a channel that connects when it is first used. Create it inside the event loop."""
+        self.name, self.address = name, address
+        self.version = 0
+        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+    async def score(self, user: UserTensors, candidates: Numbers, timeout: float) -> Answer:
+        """Scores [C] of the candidates [C]; NaN where the model abstains."""
+        inputs = {**user.arrays, "candidate": candidates[None]}
+        outputs, version = await self._infer(self.name, inputs, timeout)
+        return Answer(candidates, _row(outputs, "score", candidates.shape), version)
+
+    async def retrieve(self, user: UserTensors, k: int, timeout: float) -> Answer:
+        """The model's own best k items that are not in the history; fewer where there are fewer."""
+        inputs = {**user.arrays, "k": np.array([[k]], np.int32)}
+        return await self._ranked(f"{self.name}_retrieve", inputs, timeout)
+
+    async def similar(self, number: int, k: int, timeout: float) -> Answer:
+        """The k items most like this one; none where the model does not know it."""
+        inputs = {"item": np.array([[number]], np.int64), "k": np.array([[k]], np.int32)}
+        return await self._ranked(f"{self.name}_similar", inputs, timeout)
+
+    async def ready(self, timeout: float) -> bool:
+        try:
+            request = service_pb2.ModelReadyRequest(name=self.name)
+            return bool((await self._stub.ModelReady(request, timeout=timeout)).ready)
+        except grpc.aio.AioRpcError:
+            return False
+
+    async def _ranked(self, model: str, inputs: Mapping[str, tensors.Array], timeout: float) -> Answer:
+        outputs, version = await self._infer(model, inputs, timeout)
+        item = _row(outputs, "item", None)
+        score = _row(outputs, "score", item.shape)
+        found = (item != 0) & ~np.isnan(score)
+        return Answer(item[found], score[found], version)
+
+    async def _infer(
+        self, model: str, inputs: Mapping[str, tensors.Array], timeout: float
+    ) -> tuple[dict[str, tensors.Array], int]:
+        try:
+            response = await self._stub.ModelInfer(tensors.infer_request(model, inputs), timeout=timeout)
+            outputs = tensors.decode(response.outputs, response.raw_output_contents)
+        except grpc.aio.AioRpcError as error:
+            raise Unavailable(_reason(error)) from None
+        except MarqueeError as error:
+            raise Unavailable(f"unreadable answer: {error}") from None
+        self.version = int(response.model_version) if response.model_version.isdecimal() else 0
+        return outputs, self.version
+
+
+def _row(outputs: Mapping[str, tensors.Array], name: str, shape: tuple[int, ...] | None) -> Any:
+    if name not in outputs or (shape is not None and outputs[name].shape != (1, *shape)):
+        raise Unavailable(f"unreadable answer: {name!r} is missing or has the wrong shape")
+    return outputs[name][0]
+
+
+def _reason(error: grpc.aio.AioRpcError) -> str:
+    code = error.code()
+    if code in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE):
+        return code.name.lower().replace("_", " ")
+    return f"{code.name.lower().replace('_', ' ')}: {error.details()}"

@@ -1,0 +1,158 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from fusion_gateway.fusion import NORMALISERS, Calibrator, Policy, Scores, Switch, competition_rank, fuse, normalise
+
+MODELS = ("rating", "sequential", "visual_temporal")
+CALIBRATORS = {model: Calibrator(0.5, 1.0, "sigmoid") for model in MODELS}
+WEIGHTS = {"rating": 0.2, "sequential": 0.5, "visual_temporal": 0.3}
+
+policies = st.builds(
+    lambda strategy, normaliser: Policy(
+        WEIGHTS,
+        strategy=strategy,
+        normaliser=normaliser,
+        bias=0.25 if strategy == "weighted_sum_bias" else 0.0,
+        calibrators=CALIBRATORS,
+    ),
+    st.sampled_from(["weighted_sum", "weighted_sum_bias", "rrf"]),
+    st.sampled_from([*NORMALISERS, "calibrated"]),
+)
+number = st.floats(-1000, 1000, width=32) | st.sampled_from([0.0, 0.1, np.nan, np.nan])
+tables = st.integers(1, 8).flatmap(lambda items: arrays(np.float64, (3, items), elements=number))
+
+
+def by_model(table: Scores) -> dict[str, Scores]:
+    return dict(zip(MODELS, table, strict=True))
+
+
+@given(policies, tables)
+def test_contributions_add_up_and_weights_sum_to_one(policy: Policy, table: Scores) -> None:
+    fused = fuse(policy, by_model(table))
+    scored = ~np.isnan(table).all(axis=0)
+    assert np.array_equal(np.isnan(fused.score), ~scored)
+    np.testing.assert_allclose(fused.weight.sum(axis=0), scored, atol=1e-12)
+    np.testing.assert_allclose((fused.bias + fused.contribution.sum(axis=0))[scored], fused.score[scored], atol=1e-12)
+    assert (fused.weight[np.isnan(table)] == 0).all()
+
+
+@given(policies, tables, st.randoms(use_true_random=False))
+def test_the_order_of_models_and_of_items_does_not_matter(
+    policy: Policy, table: Scores, random: np.random.Generator
+) -> None:
+    fused = fuse(policy, by_model(table)).score
+    backwards = fuse(policy, dict(reversed(by_model(table).items()))).score
+    np.testing.assert_array_equal(backwards, fused)
+    order = list(range(table.shape[1]))
+    random.shuffle(order)
+    np.testing.assert_allclose(fuse(policy, by_model(table[:, order])).score, fused[order], atol=1e-9)
+
+
+@given(policies, tables)
+def test_an_item_that_no_model_ranks_lower_is_not_fused_lower(policy: Policy, table: Scores) -> None:
+    scored = np.flatnonzero(~np.isnan(table).any(axis=0))
+    fused = fuse(policy, by_model(table)).score
+    for i in scored:
+        for j in scored:
+            if (table[:, i] >= table[:, j]).all():
+                assert fused[i] >= fused[j] - 1e-9
+
+
+@given(st.sampled_from([*NORMALISERS, "calibrated"]), tables)
+def test_normalisers_keep_the_order_of_scores(name: str, table: Scores) -> None:
+    policy = Policy(WEIGHTS, normaliser=name, calibrators=CALIBRATORS)  # type: ignore[arg-type]
+    normalised = normalise(policy, "rating", table)
+    assert np.array_equal(np.isnan(normalised), np.isnan(table))
+    for scores, after in zip(table, normalised, strict=True):
+        order = np.argsort(scores)[: (~np.isnan(scores)).sum()]
+        assert (np.diff(after[order]) >= 0).all()
+
+
+@given(policies, st.integers(1, 4).flatmap(lambda users: arrays(np.float64, (3, users, 5), elements=number)))
+def test_a_batch_of_users_equals_one_at_a_time(policy: Policy, table: Scores) -> None:
+    batch = fuse(policy, by_model(table)).score
+    singles = [fuse(policy, by_model(table[:, user])).score for user in range(table.shape[1])]
+    np.testing.assert_allclose(batch, np.stack(singles), atol=1e-12)
+
+
+def test_the_equation_by_hand() -> None:
+    policy = Policy({"rating": 1, "sequential": 3}, strategy="weighted_sum_bias", normaliser="none", bias=0.5)
+    fused = fuse(policy, {"sequential": [4.0, np.nan, np.inf], "rating": [2.0, 2.0, np.nan], "other": [9.0, 9.0, 9.0]})
+    np.testing.assert_allclose(fused.score, [0.5 + (2 + 3 * 4) / 4, 0.5 + 2, np.nan])
+    assert fused.models == ("rating", "sequential")
+
+
+@pytest.mark.parametrize("name", ["minmax", "zscore"])
+def test_equal_scores_say_nothing(name: str) -> None:
+    np.testing.assert_array_equal(NORMALISERS[name](np.array([0.1, 0.1, np.nan, 0.1])), [0, 0, np.nan, 0])
+    np.testing.assert_array_equal(NORMALISERS[name](np.array([7.0])), [0])
+
+
+def test_normalisers_by_hand() -> None:
+    scores = np.array([1.0, 3.0, np.nan, 5.0])
+    np.testing.assert_allclose(NORMALISERS["minmax"](scores), [0, 0.5, np.nan, 1])
+    np.testing.assert_allclose(NORMALISERS["zscore"](scores), np.array([-1, 0, np.nan, 1]) * np.sqrt(1.5))
+    np.testing.assert_allclose(NORMALISERS["rank"](scores), [1 / 3, 2 / 3, np.nan, 1])
+    np.testing.assert_allclose(np.nansum(NORMALISERS["softmax"](scores)), 1)
+    np.testing.assert_allclose(competition_rank(np.array([2.0, 9.0, 2.0, np.nan])), [2, 1, 2, np.nan])
+
+
+def test_reciprocal_rank_fusion_by_hand() -> None:
+    fused = fuse(Policy({"a": 1, "b": 1}, strategy="rrf"), {"a": [9.0, 8.0], "b": [1.0, 2.0]})
+    np.testing.assert_allclose(fused.score, [(1 / 61 + 1 / 62) / 2] * 2)
+
+
+def test_no_candidates_and_no_votes() -> None:
+    policy = Policy(WEIGHTS)
+    assert fuse(policy, {"rating": np.empty(0)}).score.shape == (0,)
+    assert np.isnan(fuse(Policy({"rating": 0, "sequential": 1}), {"rating": [1.0, 2.0]}).score).all()
+    with pytest.raises(ValueError, match="none of the policy's models"):
+        fuse(policy, {"other": [1.0]})
+
+
+def test_threshold_rules_out_what_any_model_finds_too_low() -> None:
+    policy = Policy({"a": 1, "b": 1}, strategy="threshold", normaliser="none", thresholds={"a": 3.5})
+    np.testing.assert_allclose(fuse(policy, {"a": [3.5, 3.0, np.nan], "b": [1.0, 9.0, 2.0]}).score, [2.25, -np.inf, 2])
+
+
+def test_cascade_sorts_what_its_gate_keeps() -> None:
+    policy = Policy({"b": 1}, strategy="cascade", normaliser="none", gate="a", keep=2)
+    np.testing.assert_allclose(
+        fuse(policy, {"a": [1.0, 3.0, 2.0, np.nan], "b": [9.0, 1.0, 2.0, 8.0]}).score, [-np.inf, 1, 2, -np.inf]
+    )
+    np.testing.assert_allclose(fuse(policy, {"b": [9.0, 1.0]}).score, [9, 1])  # a missing gate lets all pass
+
+
+def test_switching_chooses_weights_by_the_users_events() -> None:
+    policy = Policy(
+        {"a": 1, "b": 1}, strategy="switching", normaliser="none", switches=(Switch(0, {"b": 1}), Switch(5, {"a": 1}))
+    )
+    scores = {"a": np.full((4, 1), 2.0), "b": np.full((4, 1), 4.0)}
+    np.testing.assert_allclose(fuse(policy, scores, events=[0, 1, 5, 6]).score[:, 0], [4, 2, 2, 3])
+    np.testing.assert_allclose(fuse(policy, {"a": [2.0], "b": [4.0]}, events=3).score, [2])
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"weights": {}}, "at least one"),
+        ({"weights": {"a": -1}}, r"weights\.a: -1"),
+        ({"weights": {"a": np.nan}}, r"weights\.a: nan"),
+        ({"weights": {"a": 1}, "bias": 1.0}, "only weighted_sum_bias"),
+        ({"weights": {"a": 1}, "normaliser": "calibrated"}, "calibrators"),
+        ({"weights": {"a": 1}, "strategy": "threshold"}, "thresholds"),
+        ({"weights": {"a": 1}, "strategy": "cascade"}, "gate"),
+        ({"weights": {"a": 1}, "strategy": "switching"}, "switches"),
+    ],
+)
+def test_a_policy_that_makes_no_sense_is_refused(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Policy(**fields)  # type: ignore[arg-type]
+
+
+def test_a_calibrator_that_turns_the_order_is_refused() -> None:
+    with pytest.raises(ValueError, match="scale"):
+        Calibrator(-1.0, 0.0)
