@@ -1,0 +1,49 @@
+"""Publishing: whole versions or none."""
+
+from pathlib import Path
+
+import pytest
+
+from protos.marquee.v1.artifact_pb2 import Manifest
+from training.errors import TrainingError
+from training.repository import latest, publish, read_manifest, verify, versions
+
+
+def one_file(folder: Path) -> None:
+    (folder / "weights").write_bytes(b"12345678")
+
+
+def test_versions_count_up_and_the_manifest_says_what_they_are(tmp_path: Path) -> None:
+    for _ in range(2):
+        publish(tmp_path, Manifest(model="rating"), one_file)
+    assert versions(tmp_path, "rating") == [1, 2]
+    manifest = verify(latest(tmp_path, "rating"))
+    assert (manifest.version, manifest.files[0].path, manifest.files[0].size_bytes) == (2, "weights", 8)
+    assert manifest.libraries["torch"]
+
+
+def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
+    def broken(folder: Path) -> None:
+        one_file(folder)
+        raise TrainingError("no space")
+
+    with pytest.raises(TrainingError, match="no space"):
+        publish(tmp_path, Manifest(model="rating"), broken)
+    assert list((tmp_path / "rating").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"), [(b"1234", "has 4 bytes, not 8"), (b"1234567x", "sha256"), (None, "is missing")]
+)
+def test_verify_names_the_broken_file(tmp_path: Path, content: bytes | None, problem: str) -> None:
+    folder = publish(tmp_path, Manifest(model="rating"), one_file)
+    (folder / "weights").unlink() if content is None else (folder / "weights").write_bytes(content)
+    with pytest.raises(TrainingError, match=f"weights.*{problem}"):
+        verify(folder)
+
+
+def test_a_missing_model_or_manifest_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no version of 'rating'"):
+        latest(tmp_path, "rating")
+    with pytest.raises(TrainingError, match=r"manifest\.json"):
+        read_manifest(tmp_path)

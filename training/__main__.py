@@ -1,0 +1,163 @@
+"""python -m training: data, training, evaluation, and the model repository."""
+
+import dataclasses
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import polars as pl
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from training import recipes
+from training.catalog import known_numbers, train_catalog
+from training.data.commands import app as data_app
+from training.data.load import load_dataset
+from training.data.splits import Split, global_time, leave_last_out, no_split
+from training.errors import TrainingError
+from training.evaluate import as_json, as_table, evaluate
+from training.fusion import train_fusion
+from training.job import Job
+from training.progress import console
+from training.rating import train_rating
+from training.repository import MODELS, read_manifest, verify, versions
+from training.sequential import train_sequential
+from training.visual_temporal import train_visual_temporal
+
+HOME = Path(os.environ.get("MARQUEE_HOME", "var"))
+
+app = typer.Typer(help="Data, training, evaluation and the model repository of Marquee.", no_args_is_help=True)
+repository_app = typer.Typer(help="List and check what is published.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+app.add_typer(repository_app, name="repository")
+
+
+class SplitName(StrEnum):
+    """How events are held out of training."""
+
+    leave_last_out = "leave-last-out"
+    global_time = "global-time"
+    none = "none"
+
+    def of(self, events: pl.DataFrame) -> Split:
+        if self is SplitName.none:
+            return no_split(events)
+        return leave_last_out(events) if self is SplitName.leave_last_out else global_time(events)
+
+
+class What(StrEnum):
+    """What to train; `all` is everything below it, in this order."""
+
+    all = "all"
+    catalog = "catalog"
+    rating = "rating"
+    sequential = "sequential"
+    visual_temporal = "visual_temporal"
+    fusion = "fusion"
+
+
+Pipeline = Callable[[Job, Any], Path]
+PIPELINES: Mapping[What, tuple[Pipeline, Mapping[str, Callable[[], Any]]]] = {
+    What.catalog: (train_catalog, recipes.CATALOG),
+    What.rating: (train_rating, recipes.RATING),
+    What.sequential: (train_sequential, recipes.SEQUENTIAL),
+    What.visual_temporal: (train_visual_temporal, recipes.VISUAL_TEMPORAL),
+    What.fusion: (train_fusion, recipes.FUSION),
+}
+
+Data = Annotated[Path, typer.Option(help="Data folder: MovieLens as published, or events.csv / events.parquet.")]
+Repository = Annotated[Path, typer.Option(help="The model repository.")]
+SplitOption = Annotated[SplitName, typer.Option(help="Rows held out: 'none' to serve, the others to measure.")]
+Posters = Annotated[Path | None, typer.Option(help="Folder of <item id>.jpg. Default: found beside the data.")]
+Tmdb = Annotated[Path | None, typer.Option(help="TMDB table. Default: found beside the data.")]
+
+
+@app.command()
+def train(
+    what: Annotated[What, typer.Argument(help="Which model to train.")],
+    data: Data = HOME / "data" / "generated",
+    repository: Repository = HOME / "repository",
+    recipe: Annotated[str, typer.Option(help="'default', 'small' (seconds), or a recipe's name.")] = "default",
+    split: SplitOption = SplitName.leave_last_out,
+    seed: Annotated[int | None, typer.Option(help="Default: the recipe's own.")] = None,
+    posters: Posters = None,
+    tmdb: Tmdb = None,
+) -> None:
+    """Train a model and publish it as the next version. Needs the catalog first, fusion last: 'all' does that."""
+    dataset = load_dataset(data, posters, tmdb, known_numbers(repository))
+    job = Job(dataset, split.of(dataset.events), repository, HOME / "cache")
+    for name in PIPELINES if what is What.all else (what,):
+        _train(job, name, recipe, seed)
+
+
+def _train(job: Job, what: What, recipe: str, seed: int | None) -> None:
+    pipeline, choices = PIPELINES[what]
+    chosen = recipes.choose(choices, recipe)
+    if seed is not None:
+        chosen = dataclasses.replace(chosen, seed=seed)
+    started = time.monotonic()
+    folder = pipeline(job, chosen)
+    figures = ", ".join(f"{metric.name} {metric.value:.4g}" for metric in read_manifest(folder).metrics)
+    console.print(f"{what.value:<15} published as {folder} in {time.monotonic() - started:.0f} s  {figures}")
+
+
+@app.command("evaluate")
+def evaluate_command(
+    data: Data = HOME / "data" / "generated",
+    repository: Repository = HOME / "repository",
+    split: SplitOption = SplitName.leave_last_out,
+    json: Annotated[Path | None, typer.Option(help="Also write the figures to this file.")] = None,
+) -> None:
+    """Measure every published model, the fused list and popularity on the held-out test events."""
+    if split is SplitName.none:
+        raise TrainingError("split 'none' holds nothing out, so there is nothing to evaluate on")
+    dataset = load_dataset(data, numbers=known_numbers(repository))
+    rows = evaluate(dataset, split.of(dataset.events), repository)
+    Console(width=120).print(as_table(rows, f"{dataset.name}, {split.value}, full ranking, seen items left out"))
+    if json:
+        json.write_text(as_json(rows, dataset.name, split.value))
+
+
+@repository_app.command("list")
+def list_command(repository: Repository = HOME / "repository") -> None:
+    """What is published: versions, recipes, data and figures."""
+    table = Table("model", "version", "made", "recipe", "data", "split", "figures", title=str(repository))
+    for model in MODELS:
+        for version in versions(repository, model):
+            manifest = read_manifest(repository / model / str(version))
+            figures = ", ".join(f"{metric.name} {metric.value:.4g}" for metric in manifest.metrics)
+            data = manifest.data
+            made = manifest.created_at.replace("T", " ")[:16]
+            table.add_row(model, str(version), made, manifest.recipe.name, data.dataset, data.split, figures)
+    if not table.row_count:
+        raise TrainingError(f"nothing is published in {repository}: run 'python -m training train all'")
+    Console().print(table)
+
+
+@repository_app.command("verify")
+def verify_command(repository: Repository = HOME / "repository") -> None:
+    """Check every file of every version against its manifest."""
+    folders = [repository / model / str(version) for model in MODELS for version in versions(repository, model)]
+    if not folders:
+        raise TrainingError(f"nothing is published in {repository}: run 'python -m training train all'")
+    for folder in folders:
+        verify(folder)
+    Console().print(f"{len(folders)} versions are whole")
+
+
+def main() -> None:
+    """Errors that a person can put right are one line on standard error, and exit code 1."""
+    try:
+        app()
+    except TrainingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Query towers as ONNX graphs."""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from onnxscript import opset18
+from onnxscript.values import Op, Opset
+from torch import Tensor, nn
+
+from training.errors import TrainingError
+
+PARITY = 1e-4
+"""Largest absolute difference between the graph and eager torch."""
+
+_MICROSOFT = Opset("com.microsoft", 1)
+_INVERSE_SCHEMA = onnx.defs.OpSchema(
+    "Inverse",
+    "com.microsoft",
+    1,
+    inputs=[onnx.defs.OpSchema.FormalParameter("X", "T")],
+    outputs=[onnx.defs.OpSchema.FormalParameter("Y", "T")],
+    type_constraints=[("T", ["tensor(float)"], "")],
+)
+_INVERSE = Op(_MICROSOFT, "Inverse", _INVERSE_SCHEMA)
+
+
+def _inverse(matrix: object) -> object:
+    """ONNX has no inverse; every ONNX Runtime build brings this one."""
+    return _INVERSE(matrix)
+
+
+def _inverse_unchecked(matrix: object, check_errors: bool = False) -> tuple[object, object]:
+    return _INVERSE(matrix), opset18.Constant(value_ints=[0])
+
+
+TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    torch.ops.aten.linalg_inv.default: _inverse,
+    torch.ops.aten.linalg_inv_ex.default: _inverse_unchecked,
+}
+
+
+def export_tower(tower: nn.Module, example: Mapping[str, Tensor], path: Path) -> None:
+    """Writes `tower(**example)` as a graph whose first two axes (users B, history L) are free.
+
+    Raises TrainingError where the graph and eager torch differ by more than PARITY, on the example or parts of it.
+    """
+    tower.eval()
+    names = list(example)
+    # Inputs that are [B, 1] keep their second axis.
+    free = {name: {0: torch.export.Dim.DYNAMIC} | _history_axis(value) for name, value in example.items()}
+    with _quiet():
+        program = torch.onnx.export(
+            tower,
+            (),
+            kwargs=dict(example),
+            dynamo=True,
+            dynamic_shapes=free,
+            input_names=names,
+            output_names=["query"],
+            custom_translation_table=TRANSLATIONS,
+            verbose=False,
+        )
+    assert program is not None
+    program.save(str(path))
+    _check_parity(tower, example, path)
+
+
+def _history_axis(value: Tensor) -> dict[int, object]:
+    return {1: torch.export.Dim.DYNAMIC} if value.shape[1] > 1 else {}
+
+
+def session(path: Path, threads: int = 0) -> onnxruntime.InferenceSession:
+    """A CPU session. `threads` 0 leaves the choice to ONNX Runtime."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _check_parity(tower: nn.Module, example: Mapping[str, Tensor], path: Path) -> None:
+    graph = session(path)
+    for sample in _sizes(example):
+        with torch.no_grad():
+            eager = tower(**sample).numpy()
+        served = graph.run(["query"], {name: value.numpy() for name, value in sample.items()})[0]
+        if not np.allclose(eager, served, atol=PARITY, equal_nan=True):
+            worst = np.nanmax(np.abs(eager - served))
+            raise TrainingError(f"the exported graph differs from the model by {worst:.2g} (limit {PARITY})")
+
+
+def _sizes(example: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """The example, its first user alone, and each history cut to its last event."""
+    yield dict(example)
+    yield {name: value[:1] for name, value in example.items()}
+    yield {name: value[:, -1:] for name, value in example.items()}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter warns about its own internals and about torchvision, which is not used here."""
+    loggers: Sequence[logging.Logger] = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

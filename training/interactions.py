@@ -1,0 +1,70 @@
+"""Events as dense arrays: what the models train on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Events in the order user, time, file. Dense indices start at 1; 0 stands for unknown and for padding.
+
+    Legend: U users, N items, E events.
+    """
+
+    user_ids: list[str]
+    """External id of dense user u at position u - 1."""
+    item_number: Ints
+    """[N], ascending: item number of dense item i at position i - 1."""
+    user: Ints
+    """[E] dense."""
+    item: Ints
+    """[E] dense."""
+    rating: Floats
+    """[E], NaN without a rating."""
+    time: Ints
+    """[E] unix seconds."""
+
+    @classmethod
+    def of(cls, events: pl.DataFrame, item_number: Ints | None = None) -> "Interactions":
+        """Builds the arrays from the columns user, item, rating and time, in file order.
+
+        `item_number` names the items to know, also those without an event; by default the items of the events.
+        """
+        numbers = np.unique(events["item"].to_numpy()) if item_number is None else np.sort(item_number)
+        user_ids = events["user"].unique(maintain_order=True).to_list()
+        dense_user = {user: index for index, user in enumerate(user_ids, start=1)}
+        user = events["user"].replace_strict(dense_user, return_dtype=pl.Int64).to_numpy()
+        time = events["time"].to_numpy()
+        order = np.lexsort((time, user))  # stable: events of one second keep their file order
+        rating = events["rating"].fill_null(float("nan")).to_numpy().astype(np.float32)
+        item = np.searchsorted(numbers, events["item"].to_numpy()) + 1
+        return cls(user_ids, numbers.astype(np.int64), user[order], item[order], rating[order], time[order])
+
+    @cached_property
+    def start(self) -> Ints:
+        """[U + 2]: the events of dense user u are rows start[u] to start[u + 1]."""
+        return np.searchsorted(self.user, np.arange(len(self.user_ids) + 2))
+
+    @property
+    def users(self) -> int:
+        return len(self.user_ids)
+
+    @property
+    def items(self) -> int:
+        return len(self.item_number)
+
+    def rows(self, user: int) -> slice:
+        """The events of a dense user, oldest first."""
+        return slice(int(self.start[user]), int(self.start[user + 1]))
+
+    @cached_property
+    def user_index(self) -> Mapping[str, int]:
+        return {user: index for index, user in enumerate(self.user_ids, start=1)}

@@ -1,0 +1,97 @@
+"""What every training run shares: the data, which rows may be learned from, and where the result goes."""
+
+import json
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+
+from protos.marquee.v1.artifact_pb2 import Data, Manifest, Metric, Recipe
+from training.data.dataset import Dataset
+from training.data.splits import Split
+from training.errors import TrainingError
+from training.interactions import Interactions
+from training.repository import publish
+from training.requests import Requests, requests_for
+from training.scorer import ScorerParts, write_scorer
+
+GOLDEN_USERS = 200
+
+
+class AnyRecipe(Protocol):
+    """A frozen dataclass with a name and a seed."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """One data set under one split, for one repository."""
+
+    dataset: Dataset
+    split: Split
+    repository: Path
+    cache: Path
+    """Folder for what is slow to make and can be made again, such as decoded posters."""
+
+    @cached_property
+    def train(self) -> Interactions:
+        """Training rows over the items that occur in them. Raises TrainingError where there are too few."""
+        if self.split.train.height < 2:
+            raise TrainingError(f"{self.dataset.name}: {self.split.train.height} training events are too few")
+        return Interactions.of(self.split.train)
+
+    @cached_property
+    def train_all_items(self) -> Interactions:
+        """Training rows over every item of the catalogue."""
+        return Interactions.of(self.split.train, self.dataset.items["number"].to_numpy())
+
+    @cached_property
+    def validation(self) -> pl.DataFrame:
+        """Held-out rows that stop a run; without a split, each user's last event, which is trained on as well."""
+        if self.split.validation.height:
+            return self.split.validation
+        return self.split.train.sort("time", maintain_order=True).group_by("user", maintain_order=True).last()
+
+    def publish_scorer(self, model: str, recipe: AnyRecipe, parts: ScorerParts, metrics: dict[str, float]) -> Path:
+        """Publishes the next version of a scorer, with golden samples from validation users, known and unknown."""
+        manifest = self.manifest(model, recipe, metrics)
+
+        def write(folder: Path) -> None:
+            manifest.scorer.CopyFrom(write_scorer(parts, self._golden(), folder))
+
+        return publish(self.repository, manifest, write)
+
+    def manifest(self, model: str, recipe: AnyRecipe, metrics: dict[str, float]) -> Manifest:
+        protocol = f"{self.split.name}, validation"
+        return Manifest(
+            model=model,
+            recipe=Recipe(name=recipe.name, config_json=json.dumps(asdict(recipe)), seed=recipe.seed),  # type: ignore[call-overload]
+            data=Data(
+                dataset=self.dataset.name,
+                fingerprint=self.dataset.fingerprint,
+                split=self.split.name,
+                users=self.split.train["user"].n_unique(),
+                items=self.dataset.items.height,
+                events=self.split.train.height,
+            ),
+            metrics=[Metric(name=name, value=value, protocol=protocol) for name, value in metrics.items()],
+        )
+
+    def _golden(self) -> Requests:
+        targets = self.validation.gather_every(max(1, self.validation.height // GOLDEN_USERS)).head(GOLDEN_USERS)
+        known = requests_for(targets, self.split.train)
+        unknown = known.as_unknown_users()
+        return Requests(
+            [*known.user_id, *unknown.user_id, ""],
+            [*known.history_item, *unknown.history_item, np.zeros(0, np.int64)],
+            [*known.history_rating, *unknown.history_rating, np.zeros(0, np.float32)],
+            [*known.history_time, *unknown.history_time, np.zeros(0, np.int64)],
+            np.concatenate([known.query_time, unknown.query_time, known.query_time[:1]]),
+        )

@@ -1,0 +1,144 @@
+"""The sequence transformer: what was watched, in order, to what comes next.
+
+A causal self-attention encoder over item embeddings and positions (systems.md S1), with pre-norm blocks and tied
+output weights as in SASRec (Kang and McAuley 2018) unless the recipe says otherwise.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training.interactions import Floats, Interactions
+from training.recipes import SequentialRecipe
+
+
+class Block(nn.Module):
+    """Pre-norm self-attention and a feed-forward layer."""
+
+    def __init__(self, dimension: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.before_attention, self.before_feed_forward = nn.LayerNorm(dimension), nn.LayerNorm(dimension)
+        self.project, self.join = nn.Linear(dimension, 3 * dimension), nn.Linear(dimension, dimension)
+        self.feed_forward = nn.Sequential(
+            nn.Linear(dimension, 2 * dimension), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * dimension, dimension)
+        )
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, x_BLD: Tensor, mask_BLL: Tensor) -> Tensor:
+        x_BLD = x_BLD + self.drop(self._attend(self.before_attention(x_BLD), mask_BLL))
+        return x_BLD + self.drop(self.feed_forward(self.before_feed_forward(x_BLD)))
+
+    def _attend(self, x_BLD: Tensor, mask_BLL: Tensor) -> Tensor:
+        B, L, D = x_BLD.shape
+        query, key, value = self.project(x_BLD).view(B, L, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
+        dropout = self.dropout if self.training else 0.0
+        heads = functional.scaled_dot_product_attention(query, key, value, mask_BLL.unsqueeze(1), dropout)
+        return self.join(heads.transpose(1, 2).reshape(B, L, D))
+
+
+class SequenceTransformer(nn.Module):
+    """Encodes a history; its logits are the inner product of the encoding and an output vector per item."""
+
+    position: Tensor
+
+    def __init__(self, users: int, items: int, recipe: SequentialRecipe) -> None:
+        super().__init__()
+        D, joined = recipe.dimension, recipe.dimension + recipe.user_embedding
+        self.length = recipe.length
+        self.item = nn.Embedding(items + 1, D, padding_idx=0)
+        self.user = nn.Embedding(users + 1, recipe.user_embedding) if recipe.user_embedding else None
+        self.output = None if recipe.tied else nn.Embedding(items + 1, joined)
+        self.bias = nn.Parameter(torch.zeros(items + 1))
+        self.learned_position = nn.Parameter(torch.zeros(recipe.length, D)) if recipe.positions == "learned" else None
+        self.register_buffer("position", sincos(recipe.length, D))
+        self.blocks = nn.ModuleList(Block(D, recipe.heads, recipe.dropout) for _ in range(recipe.blocks))
+        self.norm, self.drop = nn.LayerNorm(D), nn.Dropout(recipe.dropout)
+        for embedding in (self.item, self.user, self.output):
+            if embedding is not None:
+                nn.init.normal_(embedding.weight, std=0.02 if embedding is not self.item else D**-0.5)
+
+    def encode(self, user_index: Tensor, history_index: Tensor) -> Tensor:
+        """Dense [B, 1] and [B, L] -> [B, L, D (+ user embedding)]; padding in front changes nothing."""
+        B, L = history_index.shape
+        # Counted from the newest event, so that a position means the same in every window.
+        from_newest = L - 1 - torch.arange(L)
+        table = self.position if self.learned_position is None else self.learned_position
+        x_BLD = self.drop(self.item(history_index) * math.sqrt(self.item.embedding_dim) + table[from_newest])
+        mask_BLL = causal_mask(history_index)
+        for block in self.blocks:
+            x_BLD = block(x_BLD, mask_BLL)
+        x_BLD = self.norm(x_BLD)
+        if self.user is None:
+            return x_BLD
+        return torch.cat([x_BLD, self.user(user_index).expand(-1, L, -1)], -1)
+
+    def logits(self, encoded: Tensor) -> Tensor:
+        """[..., D] -> [..., N + 1]; column 0 is padding."""
+        weight = self.item.weight if self.output is None else self.output.weight
+        return encoded @ weight.T + self.bias
+
+    def item_vectors(self) -> Floats:
+        """[N, D + 1]: output vector and bias of every item."""
+        weight = self.item.weight if self.output is None else self.output.weight
+        return torch.cat([weight, self.bias.unsqueeze(1)], 1)[1:].detach().numpy()
+
+
+def sincos(length: int, dimension: int) -> Tensor:
+    """[length, dimension] sine and cosine position encoding (Vaswani et al. 2017, section 3.5)."""
+    position = torch.arange(length).unsqueeze(1)
+    rate = torch.exp(torch.arange(0, dimension, 2) * (-math.log(10_000.0) / dimension))
+    return torch.stack([torch.sin(position * rate), torch.cos(position * rate)], -1).flatten(1)
+
+
+def causal_mask(history_index: Tensor) -> Tensor:
+    """[B, L] -> [B, L, L]: an event sees itself and the real events before it."""
+    L = history_index.shape[1]
+    causal = torch.ones(L, L, dtype=torch.bool).tril()
+    itself = torch.eye(L, dtype=torch.bool)
+    return (causal & (history_index > 0).unsqueeze(1)) | itself
+
+
+class SequenceTower(nn.Module):
+    """Query [encoding of the newest event, 1]; NaN where the history is empty."""
+
+    def __init__(self, model: SequenceTransformer) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, user_index: Tensor, history_index: Tensor) -> Tensor:
+        newest = self.model.encode(user_index, history_index)[:, -1]
+        query = torch.cat([newest, torch.ones_like(newest[:, :1])], -1)
+        return torch.where(history_index[:, -1:] > 0, query, torch.nan)
+
+
+class HistoryTower(SequenceTower):
+    """The same for a model without a user embedding."""
+
+    def forward(self, history_index: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(torch.zeros_like(history_index[:, :1]), history_index)
+
+
+def windows(data: Interactions, length: int, step: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Cuts every user's sequence into windows of `length` inputs, the newest always included.
+
+    Returns users [W, 1], inputs [W, length] and targets [W, length], padded in front; no target occurs twice in a user
+    when step equals length.
+    """
+    users, inputs, targets = [], [], []
+    for user in range(1, data.users + 1):
+        sequence = torch.from_numpy(data.item[data.rows(user)])
+        for end in range(len(sequence), 1, -step):
+            window = sequence[max(0, end - length - 1) : end]
+            users.append(user)
+            inputs.append(_front(window[:-1], length))
+            targets.append(_front(window[1:], length))
+            if end <= length + 1:
+                break
+    return torch.tensor(users).unsqueeze(1), torch.stack(inputs), torch.stack(targets)
+
+
+def _front(row: Tensor, length: int) -> Tensor:
+    return functional.pad(row, (length - len(row), 0))

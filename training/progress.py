@@ -1,0 +1,25 @@
+"""How a long run is shown: one line that says how far, how good and how much longer."""
+
+from collections.abc import Iterable, Iterator
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+console = Console(stderr=True)
+
+
+def track(name: str, steps: Iterable[int], total: int, note: list[str]) -> Iterator[int]:
+    """Yields the steps behind a progress bar with an estimate; the last element of `note` is shown beside it."""
+    columns = (
+        TextColumn("{task.description:<20}"),
+        BarColumn(12),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console, refresh_per_second=4) as progress:
+        task = progress.add_task(name, total=total, note="")
+        for step in steps:
+            yield step
+            progress.update(task, advance=1, note=note[-1] if note else "")

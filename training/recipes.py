@@ -1,0 +1,183 @@
+"""Recipes: every training run is one frozen configuration, made by a function.
+
+`small` recipes train in seconds to a minute on two cores and are what the demo uses; the others take minutes.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from training.errors import TrainingError
+
+
+@dataclass(frozen=True)
+class RatingRecipe:
+    """The rating network and its linear factors."""
+
+    name: str = "hybrid_genres"
+    embedding: int = 64
+    hidden: tuple[int, ...] = (64, 32)
+    genres: bool = True
+    dropout: float = 0.3
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    batch: int = 256
+    epochs: int = 15
+    rank: int = 32
+    """Dimensions kept of the table of predictions."""
+    spreads: tuple[float, ...] = (0.7, 1.4, 2.8)
+    """Candidates for the width of the prior over users, chosen on validation data."""
+    index_factory: str = "Flat"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class SequentialRecipe:
+    """The sequence transformer."""
+
+    name: str = "transformer"
+    dimension: int = 64
+    blocks: int = 2
+    heads: int = 2
+    dropout: float = 0.2
+    positions: str = "learned"
+    """`learned` or `sincos`, counted from the newest event."""
+    length: int = 100
+    """Events in a window."""
+    step: int = 50
+    """Events between the starts of two windows of one user."""
+    user_embedding: int = 0
+    """Width of the user embedding joined to the encoder's output; 0: none."""
+    tied: bool = True
+    """Output weights are the item embeddings."""
+    optimizer: str = "adam"
+    learning_rate: float = 2e-3
+    batch: int = 64
+    epochs: int = 60
+    patience: int = 8
+    index_factory: str = "Flat"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class VisualTemporalRecipe:
+    """Poster CNN with attention, bi-directional RNN, enhanced autoencoder, fusion layer."""
+
+    name: str = "cnn_birnn_ae"
+    poster_height: int = 72
+    poster_width: int = 48
+    channels: tuple[int, ...] = (16, 32, 64)
+    text_dimension: int = 64
+    """Of the TF-IDF of overview, keywords, director and cast, reduced by SVD."""
+    dimension: int = 64
+    dropout: float = 0.3
+    length: int = 50
+    prefixes: int = 12
+    """Positions of each user's sequence that an epoch asks for."""
+    posters_per_step: int = 256
+    """Posters encoded with gradient in one step; the others keep the features of their last time."""
+    item_dropout: float = 0.3
+    """Share of items whose learned part is hidden in a step, so that content alone must do."""
+    reconstruction_weight: float = 0.1
+    genre_weight: float = 0.1
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-5
+    batch: int = 128
+    epochs: int = 40
+    patience: int = 6
+    index_factory: str = "Flat"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class CatalogRecipe:
+    """Nothing to choose."""
+
+    name: str = "weighted_rating"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class FusionRecipe:
+    """The fitted policy."""
+
+    name: str = "softmax_weights"
+    normalisers: tuple[str, ...] = ("none", "zscore", "rank")
+    """Candidates, chosen on validation data."""
+    users: int = 4000
+    """Most validation users to fit on."""
+    seed: int = 0
+
+
+def seed_rating() -> RatingRecipe:
+    """S1: no genres, one hidden layer of 128, dropout 0.1."""
+    return RatingRecipe("seed_rating", hidden=(128,), genres=False, dropout=0.1)
+
+
+def hybrid_genres() -> RatingRecipe:
+    """S4."""
+    return RatingRecipe()
+
+
+def small_rating() -> RatingRecipe:
+    return replace(hybrid_genres(), name="small", batch=512, learning_rate=2e-3, epochs=12)
+
+
+def seed_transformer() -> SequentialRecipe:
+    """S1: windows of 4 with step 2, sin/cos positions, user embedding beside the encoder's output, SGD."""
+    return SequentialRecipe(
+        "seed_transformer",
+        positions="sincos",
+        length=4,
+        step=2,
+        user_embedding=64,
+        tied=False,
+        optimizer="sgd",
+        learning_rate=0.5,
+        batch=256,
+    )
+
+
+def transformer() -> SequentialRecipe:
+    return SequentialRecipe()
+
+
+def small_sequential() -> SequentialRecipe:
+    return replace(transformer(), name="small", length=50, step=50, epochs=30, patience=4)
+
+
+def cnn_birnn_ae() -> VisualTemporalRecipe:
+    return VisualTemporalRecipe()
+
+
+def small_visual_temporal() -> VisualTemporalRecipe:
+    return replace(
+        cnn_birnn_ae(), name="small", poster_height=48, poster_width=32, length=30, prefixes=8, epochs=12, patience=3
+    )
+
+
+def softmax_weights() -> FusionRecipe:
+    return FusionRecipe()
+
+
+CATALOG = {"default": CatalogRecipe}
+RATING = {"default": hybrid_genres, "small": small_rating, "hybrid_genres": hybrid_genres, "seed_rating": seed_rating}
+SEQUENTIAL = {
+    "default": transformer,
+    "small": small_sequential,
+    "transformer": transformer,
+    "seed_transformer": seed_transformer,
+}
+VISUAL_TEMPORAL = {"default": cnn_birnn_ae, "small": small_visual_temporal, "cnn_birnn_ae": cnn_birnn_ae}
+FUSION = {"default": softmax_weights}
+
+R = TypeVar("R")
+
+
+def choose(choices: Mapping[str, Callable[[], R]], name: str) -> R:
+    """The recipe of that name; the default is also the small one where there is none. Raises TrainingError."""
+    if name == "small" and name not in choices:
+        name = "default"
+    if name not in choices:
+        raise TrainingError(f"no recipe '{name}' here; there are {', '.join(choices)}")
+    return choices[name]()

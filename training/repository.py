@@ -1,0 +1,117 @@
+"""The model repository on disk: publishing, finding and verifying versions."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from google.protobuf import json_format
+
+from protos.marquee.v1.artifact_pb2 import File, Manifest
+from training.errors import TrainingError
+
+LIBRARIES = ("faiss-cpu", "numpy", "onnx", "onnxruntime", "polars", "scikit-learn", "torch")
+MODELS = ("rating", "sequential", "visual_temporal", "catalog", "fusion")
+
+
+def versions(repository: Path, model: str) -> list[int]:
+    """Published versions, oldest first."""
+    folder = repository / model
+    return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit() and path.is_dir())
+
+
+def latest(repository: Path, model: str) -> Path:
+    """Folder of the newest version. Raises TrainingError where there is none."""
+    found = versions(repository, model)
+    if not found:
+        raise TrainingError(f"no version of '{model}' in {repository}: publish one with 'python -m training train'")
+    return repository / model / str(found[-1])
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Raises TrainingError where the manifest is missing or is not a Manifest."""
+    try:
+        return json_format.Parse((folder / "manifest.json").read_text(), Manifest())
+    except (OSError, json_format.ParseError) as error:
+        raise TrainingError(f"{folder}: unreadable manifest.json: {error}") from error
+
+
+def publish(repository: Path, manifest: Manifest, write: Callable[[Path], None]) -> Path:
+    """Writes the next version of `manifest.model` and returns its folder; a failure leaves nothing behind.
+
+    `write` fills the folder and may set fields of the manifest. Files are hashed, fsynced, and renamed into place.
+    """
+    home = repository / manifest.model
+    home.mkdir(parents=True, exist_ok=True)
+    manifest.version = max(versions(repository, manifest.model), default=0) + 1
+    partial = home / f"{manifest.version}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        write(partial)
+        _complete(manifest, partial)
+        (partial / "manifest.json").write_text(_as_json(manifest))
+        for path in [*partial.iterdir(), partial]:
+            _fsync(path)
+        final = home / str(manifest.version)
+        partial.rename(final)
+        _fsync(home)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return final
+
+
+def _complete(manifest: Manifest, folder: Path) -> None:
+    manifest.created_at = datetime.now(UTC).isoformat(timespec="seconds")
+    manifest.git_commit = git_commit()
+    for library in LIBRARIES:
+        manifest.libraries[library] = importlib.metadata.version(library)
+    for path in sorted(folder.iterdir()):
+        manifest.files.append(File(path=path.name, size_bytes=path.stat().st_size, sha256=_sha256(path)))
+
+
+def _as_json(manifest: Manifest) -> str:
+    return json.dumps(json_format.MessageToDict(manifest, preserving_proto_field_name=True), indent=2) + "\n"
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def verify(folder: Path) -> Manifest:
+    """Checks every file of a version against its manifest. Raises TrainingError naming the first that is wrong."""
+    manifest = read_manifest(folder)
+    for file in manifest.files:
+        path = folder / file.path
+        if not path.is_file():
+            raise TrainingError(f"{folder}: {file.path} is missing")
+        if path.stat().st_size != file.size_bytes:
+            raise TrainingError(f"{folder}: {file.path} has {path.stat().st_size} bytes, not {file.size_bytes}")
+        if _sha256(path) != file.sha256:
+            raise TrainingError(f"{folder}: {file.path} does not match its sha256")
+    return manifest
+
+
+def git_commit() -> str:
+    """Commit of this code, "-dirty" appended when tracked files have changed; "unknown" outside git."""
+    here = Path(__file__).parent
+    try:
+        describe = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

@@ -1,0 +1,184 @@
+"""A scorer as an artifact: written by training, and run offline by the evaluator.
+
+The layout of the files is stated in artifact.proto.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+from torch import from_numpy, nn
+
+from protos.marquee.v1.artifact_pb2 import Index, Scorer
+from training.errors import TrainingError
+from training.export import export_tower, session
+from training.interactions import Floats, Ints
+from training.repository import read_manifest
+from training.requests import Requests, pad_front
+
+GOLDEN_TOLERANCE = 1e-3
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class ScorerParts:
+    """What a model has to hand over to be served. Legend: N items, D dimension, F features, S similarity dimension."""
+
+    tower: nn.Module
+    """Named inputs (see artifact.proto) to query [B, D]."""
+    inputs: Sequence[str]
+    item_number: Ints
+    """[N] ascending."""
+    item_vector: Floats
+    """[N, D]."""
+    similar_vector: Floats
+    """[N, S], any length; normalised when written."""
+    user_ids: Sequence[str] = ()
+    item_feature: Floats | None = None
+    """[N, F], for towers with the input history_feature."""
+    max_history: int = 0
+    index_factory: str = "Flat"
+    recall_floor: float = 0.98
+
+
+def write_scorer(parts: ScorerParts, golden: Requests, folder: Path) -> Scorer:
+    """Writes the files of a version and returns the manifest's scorer part.
+
+    Raises TrainingError where a weight is not finite, the graph differs from the model, or the index misses too much.
+    """
+    arrays: Arrays = {
+        "item_number": parts.item_number,
+        "item_vector": np.ascontiguousarray(parts.item_vector, np.float32),
+        "similar_vector": _unit(parts.similar_vector),
+    }
+    if parts.item_feature is not None:
+        arrays["item_feature"] = np.ascontiguousarray(parts.item_feature, np.float32)
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise TrainingError(
+                f"{name} has values that are not finite: the training diverged, lower the learning rate"
+            )
+    save_file(arrays, folder / "items.safetensors")
+    (folder / "users.json").write_text(json.dumps(list(parts.user_ids)))
+    tower = _Inputs(list(parts.user_ids), arrays, parts.inputs, parts.max_history)
+    example = {name: from_numpy(value) for name, value in tower(golden).items()}
+    export_tower(parts.tower, example, folder / "query_tower.onnx")
+    scorer = Scorer(
+        engine="onnxruntime",
+        inputs=parts.inputs,
+        dimension=arrays["item_vector"].shape[1],
+        max_history=parts.max_history,
+        golden_tolerance=GOLDEN_TOLERANCE,
+    )
+    offline = OfflineScorer(folder, scorer)
+    scorer.index.CopyFrom(_write_index(parts, arrays["item_vector"], offline.queries(golden), folder))
+    _write_golden(offline, golden, folder)
+    return scorer
+
+
+def _unit(vectors: Floats) -> Floats:
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.ascontiguousarray(vectors / np.maximum(length, 1e-12), np.float32)
+
+
+def _write_index(parts: ScorerParts, vectors: Floats, queries: Floats, folder: Path) -> Index:
+    index = faiss.index_factory(vectors.shape[1], parts.index_factory, faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    index.add(vectors)
+    faiss.write_index(index, str(folder / "index.faiss"))
+    queries = queries[np.isfinite(queries).all(axis=1)]
+    k = min(100, len(vectors))
+    exact = np.argpartition(-(queries @ vectors.T), k - 1, axis=1)[:, :k]
+    found = index.search(queries, k)[1]
+    recall = float(np.mean([len(np.intersect1d(a, b)) / k for a, b in zip(exact, found, strict=True)]))
+    if recall < parts.recall_floor:
+        raise TrainingError(
+            f"index '{parts.index_factory}' finds {recall:.3f} of the exact top {k}; the recipe asks for "
+            f"{parts.recall_floor}: use a finer index"
+        )
+    return Index(factory=parts.index_factory, recall_at_100=recall, recall_queries=len(queries))
+
+
+def _write_golden(offline: "OfflineScorer", golden: Requests, folder: Path) -> None:
+    """64 candidates a request, one of them unknown, and the scores the offline scorer gives them."""
+    rows = np.arange(min(len(golden), 16))
+    golden = golden.take(rows)
+    random = np.random.default_rng(0)
+    columns = random.integers(0, len(offline.item_number), (len(golden), 63))
+    unknown = np.full((len(golden), 1), offline.item_number[-1] + 1)
+    score = np.take_along_axis(offline.scores(golden), columns, axis=1)
+    np.savez(
+        folder / "golden.npz",
+        user_id=np.array(golden.user_id),
+        history_item=pad_front(golden.history_item, 0, np.int64),
+        history_rating=pad_front(golden.history_rating, np.nan, np.float32),
+        history_time=pad_front(golden.history_time, 0, np.int64),
+        query_time=golden.query_time[:, None],
+        candidate=np.hstack([offline.item_number[columns], unknown]),
+        score=np.hstack([score, np.full((len(golden), 1), np.nan, np.float32)]),
+    )
+
+
+class _Inputs:
+    """Turns requests into the tower's inputs: unknown items dropped, the last `max_history` kept, padded in front."""
+
+    def __init__(self, user_ids: list[str], arrays: Arrays, inputs: Sequence[str], max_history: int) -> None:
+        self._user_index = {user: index for index, user in enumerate(user_ids, start=1)}
+        self._number = arrays["item_number"]
+        feature = arrays.get("item_feature")
+        self._feature = None if feature is None else np.vstack([np.zeros_like(feature[:1]), feature])
+        self._inputs, self._max_history = inputs, max_history
+
+    def __call__(self, requests: Requests) -> Arrays:
+        known = [self._known(items) for items in requests.history_item]
+        index = pad_front(
+            [np.searchsorted(self._number, i[k]) + 1 for i, k in zip(requests.history_item, known, strict=True)],
+            0,
+            np.int64,
+        )
+        everything: Arrays = {
+            "user_index": np.array([[self._user_index.get(user, 0)] for user in requests.user_id], np.int64),
+            "history_index": index,
+            "history_rating": pad_front(
+                [r[k] for r, k in zip(requests.history_rating, known, strict=True)], np.nan, np.float32
+            ),
+            "history_time": pad_front([t[k] for t, k in zip(requests.history_time, known, strict=True)], 0, np.int64),
+            "query_time": requests.query_time[:, None],
+        }
+        if self._feature is not None:
+            everything["history_feature"] = self._feature[index]
+        return {name: everything[name] for name in self._inputs}
+
+    def _known(self, items: Ints) -> Ints:
+        """Positions of the events to use."""
+        return np.flatnonzero(np.isin(items, self._number))[-self._max_history :]
+
+
+class OfflineScorer:
+    """A scorer without a server. Scores are those a server gives, item for item."""
+
+    def __init__(self, folder: Path, scorer: Scorer | None = None) -> None:
+        scorer = scorer or read_manifest(folder).scorer
+        arrays = load_file(folder / "items.safetensors")
+        self.item_number: Ints = arrays["item_number"]
+        self.item_vector: Floats = arrays["item_vector"]
+        user_ids = json.loads((folder / "users.json").read_text())
+        self._inputs = _Inputs(user_ids, arrays, scorer.inputs, scorer.max_history)
+        self._session = session(folder / "query_tower.onnx")
+
+    def queries(self, requests: Requests, batch: int = 64) -> Floats:
+        """[B, D]; a NaN row abstains."""
+        queries = np.empty((len(requests), self.item_vector.shape[1]), np.float32)
+        for rows, some in requests.batches(batch):
+            queries[rows] = self._session.run(["query"], self._inputs(some))[0]
+        return queries
+
+    def scores(self, requests: Requests) -> Floats:
+        """[B, N] in the order of `item_number`."""
+        return np.asarray(self.queries(requests) @ self.item_vector.T, np.float32)
