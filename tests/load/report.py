@@ -1,0 +1,97 @@
+"""What a run measured, as a table for people and as JSON."""
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from tests.load.arrivals import Load, Run
+
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "max": 1.0}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run. Latencies in ms, of answered calls only; the other calls are counted by status code in `errors`."""
+
+    what: str
+    load: str  # "200/s" or "8 callers"
+    calls: int
+    ok: int
+    per_second: float  # answered OK
+    errors: dict[str, int]
+    latency_ms: dict[str, float]
+    late_p99_ms: float  # how late the load test was itself
+    inside_ms: dict[str, float] = field(default_factory=dict)  # means, as the server reports them
+
+
+def quantiles(values: Sequence[float]) -> dict[str, float]:
+    """The smallest value that at least this share of the values does not exceed; NaN without values."""
+    if not values:
+        return dict.fromkeys(QUANTILES, float("nan"))
+    found = np.quantile(values, list(QUANTILES.values()), method="inverted_cdf")
+    return dict(zip(QUANTILES, found.tolist(), strict=True))
+
+
+def row(what: str, load: Load, run: Run, inside_ms: Mapping[str, float]) -> Row:
+    ok = [1000 * each.seconds for each in run.outcomes if each.code == "OK"]
+    return Row(
+        what=what,
+        load=str(load),
+        calls=len(run.outcomes),
+        ok=len(ok),
+        per_second=len(ok) / run.seconds,
+        errors=dict(Counter(each.code for each in run.outcomes if each.code != "OK")),
+        latency_ms=quantiles(ok),
+        late_p99_ms=quantiles([1000 * each.late for each in run.outcomes])["p99"],
+        inside_ms=dict(inside_ms),
+    )
+
+
+def document(rows: Sequence[Row]) -> str:
+    """JSON with what is needed to read the figures later: command, date, commit, machine."""
+    about = {
+        "command": shlex.join(sys.orig_argv[1:]),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "machine": machine(),
+    }
+    return json.dumps(about | {"rows": [asdict(each) for each in rows]}, indent=2)
+
+
+def show(rows: Sequence[Row], as_json: bool = False) -> None:
+    """Prints the rows on stdout."""
+    if as_json:
+        print(document(rows))
+        return
+    table = Table(title=f"{machine()}, commit {commit()}; load test and servers share the machine", title_style="")
+    for name in ("", "load", "calls", "OK", "OK/s", *(f"{name} ms" for name in QUANTILES), "late p99"):
+        table.add_column(name, justify="right" if name else "left", no_wrap=True)
+    table.add_column("inside, mean ms; errors")
+    for each in rows:
+        latencies = [f"{value:.2f}" for value in each.latency_ms.values()]
+        notes = [f"{name} {value:.2f}" for name, value in each.inside_ms.items()]
+        notes += [f"[red]{count} × {code}[/red]" for code, count in each.errors.items()]
+        counts = [str(each.calls), str(each.ok), f"{each.per_second:.1f}"]
+        table.add_row(each.what, each.load, *counts, *latencies, f"{each.late_p99_ms:.2f}", ", ".join(notes))
+    Console(width=None if sys.stdout.isatty() else 180).print(table)
+
+
+def commit() -> str:
+    described = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True)
+    return described.stdout.strip() or "unknown"
+
+
+def machine() -> str:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30)
+    return f"{os.cpu_count()} × {platform.machine()}, {memory:.0f} GiB, Python {platform.python_version()}"
