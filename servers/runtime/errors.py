@@ -4,7 +4,6 @@ MarqueeError
   InvalidArgument      the caller's request is wrong; the message names the field, the problem and the limit
   NotFound             no such model, version, title or policy
   FailedPrecondition   the request is right, but this process is not set up for it
-  Unimplemented        part of a protocol that Marquee does not offer
   Overloaded           refused at once because too much is waiting; try again later
   Unavailable          nothing can be answered now; another replica might
   DeadlineExceeded     the caller's deadline passed before the work was done
@@ -28,10 +27,6 @@ class NotFound(MarqueeError):
 
 
 class FailedPrecondition(MarqueeError):
-    pass
-
-
-class Unimplemented(MarqueeError):
     pass
 
 

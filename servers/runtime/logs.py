@@ -31,4 +31,5 @@ def configure(program: str, level: str) -> None:
         )
     )
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.getLogger("faiss").setLevel(logging.WARNING)  # it tells of every CPU feature that it looks for
     structlog.contextvars.bind_contextvars(program=program)

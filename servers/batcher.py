@@ -1,0 +1,172 @@
+"""Runs waiting calls through a model together.
+
+There is no timer: whenever the model is free, it takes what waits. So a lone call waits for nobody, and batches grow by
+themselves under load. All bookkeeping happens in the event loop; only the model runs in the compute thread.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from servers.runtime.deadline import Deadline
+from servers.runtime.errors import DeadlineExceeded, Overloaded
+from servers.runtime.tensors import Array
+from servers.signature import Arrays, Signature, Tensor
+from servers.statistics import Statistics, Times
+
+
+@dataclass(frozen=True)
+class BatchLimits:
+    max_batch_size: int
+    """Rows in a batch."""
+    max_queue_size: int
+    """Rows that wait."""
+    max_queue_delay: float = 0
+    """Seconds to wait for more calls; 0: none."""
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """One caller's rows, and the future its answer goes to; the caller leaves by cancelling it."""
+
+    inputs: Arrays
+    rows: int
+    deadline: Deadline
+    answer: asyncio.Future[Arrays]
+    arrived: int = field(default_factory=time.perf_counter_ns)
+
+
+class Batcher:
+    """One model's queue. A call's outcome never depends on the other calls in its batch."""
+
+    def __init__(
+        self,
+        signature: Signature,
+        model: Callable[[Arrays], Arrays],
+        executor: Executor,
+        limits: BatchLimits,
+        statistics: Statistics,
+    ) -> None:
+        """`model` maps [rows, ...] arrays to [rows, ...] arrays; it is called in `executor`, one batch at a time."""
+        self._signature, self._model, self._executor, self._limits = signature, model, executor, limits
+        self._statistics = statistics
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[Call] = deque()
+        self._waiting_rows = 0
+        self._busy = False
+
+    async def __call__(self, inputs: Arrays, deadline: Deadline) -> Arrays:
+        """Raises Overloaded at once when too many rows wait, DeadlineExceeded, or whatever the model raised."""
+        call = Call(inputs, len(next(iter(inputs.values()))), deadline, self._loop.create_future())
+        try:
+            self._enqueue(call)
+            return await call.answer
+        except BaseException as error:
+            self._statistics.refused(error, call.arrived)
+            if call in self._waiting:
+                self._waiting.remove(call)
+                self._waiting_rows -= call.rows
+            raise
+
+    def _enqueue(self, call: Call) -> None:
+        if self._waiting_rows + call.rows > self._limits.max_queue_size:
+            raise Overloaded(f"{self._waiting_rows} rows wait; the limit is {self._limits.max_queue_size}")
+        self._waiting.append(call)
+        self._waiting_rows += call.rows
+        self._wake()
+
+    def _wake(self) -> None:
+        """Not at once, so that calls which arrived together leave together."""
+        if self._busy:
+            return
+        self._busy = True
+        if self._limits.max_queue_delay and self._waiting_rows < self._limits.max_batch_size:
+            self._loop.call_later(self._limits.max_queue_delay, self._start)
+        else:
+            self._loop.call_soon(self._start)
+
+    def _start(self) -> None:
+        batch = self._take()
+        self._busy = bool(batch)
+        if batch:
+            self._executor.submit(self._run, batch)
+
+    def _take(self) -> list[Call]:
+        """The calls that have waited longest, up to a full batch, without those that left or whose time is over."""
+        batch: list[Call] = []
+        room = self._limits.max_batch_size
+        while self._waiting and self._waiting[0].rows <= room:
+            call = self._waiting.popleft()
+            self._waiting_rows -= call.rows
+            if call.answer.done():
+                continue
+            if call.deadline.passed():
+                call.answer.set_exception(DeadlineExceeded("the deadline passed while the call waited"))
+                continue
+            batch.append(call)
+            room -= call.rows
+        return batch
+
+    def _run(self, batch: list[Call]) -> None:
+        times = Times(started=time.perf_counter_ns())
+        outcomes = self._compute(batch, times)
+        times.finished = time.perf_counter_ns()
+        self._loop.call_soon_threadsafe(self._finish, batch, outcomes, times)
+
+    def _compute(self, batch: list[Call], times: Times) -> Sequence[Arrays | Exception]:
+        try:
+            inputs = merge(self._signature.inputs, [call.inputs for call in batch])
+            times.merged = time.perf_counter_ns()
+            outputs = self._model(inputs)
+            times.computed = time.perf_counter_ns()
+            return split(outputs, [(call.rows, self._signature.width(call.inputs)) for call in batch])
+        except Exception as error:
+            if len(batch) == 1:
+                return [error]
+            return [self._compute([call], times)[0] for call in batch]  # one call is to blame; the others go on
+
+    def _finish(self, batch: list[Call], outcomes: Sequence[Arrays | Exception], times: Times) -> None:
+        self._start()  # first, so that the model works while the answers are written
+        self._statistics.executed(sum(call.rows for call in batch), times)
+        for call, outcome in zip(batch, outcomes, strict=True):
+            if call.answer.done():
+                continue
+            if isinstance(outcome, Exception):
+                call.answer.set_exception(outcome)
+            else:
+                call.answer.set_result(outcome)
+                self._statistics.answered(call.rows, call.arrived, times)
+
+
+def merge(tensors: Sequence[Tensor], calls: Sequence[Arrays]) -> Arrays:
+    """The rows of all calls below each other, padded to the longest."""
+    if len(calls) == 1:
+        return calls[0]
+    return {tensor.name: _stack(tensor, [call[tensor.name] for call in calls]) for tensor in tensors}
+
+
+def _stack(tensor: Tensor, parts: Sequence[Array]) -> Array:
+    width = max(part.shape[1] for part in parts)
+    if all(part.shape[1] == width for part in parts):
+        return np.concatenate(parts)
+    stacked = np.full((sum(map(len, parts)), width), tensor.pad, parts[0].dtype)
+    start = 0
+    for part in parts:
+        columns = slice(width - part.shape[1], None) if tensor.axis == "L" else slice(part.shape[1])
+        stacked[start : start + len(part), columns] = part
+        start += len(part)
+    return stacked
+
+
+def split(outputs: Arrays, sizes: Sequence[tuple[int, int]]) -> list[Arrays]:
+    """Each call's own (rows, columns) of the outputs."""
+    answers, start = [], 0
+    for rows, columns in sizes:
+        answers.append({name: array[start : start + rows, :columns] for name, array in outputs.items()})
+        start += rows
+    return answers

@@ -1,0 +1,58 @@
+"""From a published version to a scorer that has proved itself. Blocking; meant for a thread of its own."""
+
+import numpy as np
+
+from servers.runtime.errors import ArtifactError
+from servers.runtime.repository import Version
+from servers.runtime.tensors import Array
+from servers.scorer import Scorer
+
+WARM_ROWS = (1, 8)
+WARM_EVENTS = (1, 50)
+
+
+def load(version: Version, threads: int) -> Scorer:
+    """A warm scorer that reproduces the golden samples. Raises ArtifactError for whatever is wrong with the version."""
+    name = f"{version.model}/{version.number}"
+    if not version.manifest.HasField("scorer"):
+        raise ArtifactError(f"{name}: the manifest describes no scorer", "manifest")
+    try:
+        scorer = Scorer(version, threads)
+        _check_golden(scorer, version, name)
+        _warm(scorer)
+    except ArtifactError:
+        raise
+    except Exception as error:  # ONNX Runtime, FAISS, safetensors and numpy each raise their own
+        raise ArtifactError(f"{name}: its files cannot be loaded", "malformed") from error
+    return scorer
+
+
+def _check_golden(scorer: Scorer, version: Version, name: str) -> None:
+    with np.load(version.file("golden.npz"), allow_pickle=False) as golden:
+        samples: dict[str, Array] = dict(golden)
+    expected = samples.pop("score")
+    samples["user_id"] = np.array([[user.encode()] for user in samples["user_id"]], object)
+    score = scorer.score(samples)["score"]
+    tolerance = version.manifest.scorer.golden_tolerance
+    wrong = ~np.isclose(score, expected, rtol=0, atol=tolerance, equal_nan=True)
+    if wrong.any():
+        raise ArtifactError(
+            f"{name}: {wrong.sum()} of {wrong.size} golden scores are off by more than {tolerance:g}", "golden"
+        )
+
+
+def _warm(scorer: Scorer) -> None:
+    """Runs all that a first caller would otherwise wait for."""
+    for rows in WARM_ROWS:
+        for events in WARM_EVENTS:
+            item_BL = np.resize(scorer.item_numbers, (rows, events))
+            user = {
+                "user_id": np.full((rows, 1), b"", object),
+                "history_item": item_BL,
+                "history_rating": np.full((rows, events), np.nan, np.float32),
+                "history_time": np.zeros((rows, events), np.int64),
+                "query_time": np.zeros((rows, 1), np.int64),
+            }
+            scorer.score({**user, "candidate": item_BL})
+            scorer.retrieve({**user, "k": np.full((rows, 1), 10, np.int32)})
+        scorer.similar({"item": item_BL[:, :1], "k": np.full((rows, 1), 10, np.int32)})

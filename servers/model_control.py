@@ -1,0 +1,157 @@
+"""Which version is served, and how it changes: never, by polling, or when a client asks.
+
+A version is checked, loaded and warmed beside the one in use, then replaces it in one assignment. Calls in flight keep
+the old one until they are answered.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import structlog
+from prometheus_client import Counter, Gauge
+
+from servers.models import LoadedVersion, Model, names
+from servers.runtime.errors import ArtifactError, FailedPrecondition, NotFound, RepositoryError, Unavailable
+from servers.runtime.health import Health
+from servers.runtime.repository import Repository, Version
+from servers.scorer import Scorer
+
+VERSION = Gauge("marquee_model_version", "Version in use; 0 when none is.", ["model"])
+LOADED = Gauge("marquee_model_loaded_timestamp_seconds", "When the version in use was loaded.", ["model"])
+ITEMS = Gauge("marquee_index_items", "Items that can be retrieved.", ["model"])
+REFUSED_VERSIONS = Counter("marquee_refused_versions", "Versions that could not be used.", ["model", "reason"])
+log = structlog.get_logger()
+
+
+class ModelControl:
+    """Owns the version in use of one scorer."""
+
+    def __init__(
+        self,
+        name: str,
+        repository: Repository,
+        health: Health,
+        load: Callable[[Version], Scorer],
+        wire: Callable[[int, Scorer], LoadedVersion],
+    ) -> None:
+        """`load` blocks and is called in a thread; `wire` is called in the event loop."""
+        self._name, self._repository, self._health, self._load, self._wire = name, repository, health, load, wire
+        self._current: LoadedVersion | None = None
+        self._refused: dict[int, str] = {}
+        self._changing = asyncio.Lock()
+
+    def model(self, name: str, version: str = "") -> Model:
+        """A model in use. Raises NotFound for another name or version, Unavailable while none is loaded."""
+        self.check_name(name)
+        if self._current is None:
+            raise Unavailable(f"model {name!r} is not loaded")
+        model = self._current.models[name]
+        if version and version != model.version:
+            raise NotFound(f"model {name!r} has version {model.version} loaded, not {version}")
+        return model
+
+    def models(self) -> list[Model]:
+        return list(self._current.models.values()) if self._current else []
+
+    def is_ready(self, name: str, version: str = "") -> bool:
+        try:
+            return bool(self.model(name, version))
+        except (NotFound, Unavailable):
+            return False
+
+    def index(self) -> list[tuple[str, int, str, str]]:
+        """Name, version, READY or UNAVAILABLE, and why, of everything in the repository. Blocking."""
+        current = self._current.number if self._current else 0
+        numbers = sorted({*self._repository.versions(self._name), current} - {0})
+        return [
+            (
+                name,
+                number,
+                *(("READY", "") if number == current else ("UNAVAILABLE", self._refused.get(number, "not loaded"))),
+            )
+            for name in names(self._name)
+            for number in numbers
+        ]
+
+    async def use_newest(self) -> None:
+        """Changes to the newest version that was not refused before, where that is another than the one in use.
+
+        Raises RepositoryError where no version is in use in the end.
+        """
+        async with self._changing:
+            for number in reversed(await asyncio.to_thread(self._repository.versions, self._name)):
+                if self._current and number == self._current.number:
+                    return
+                if number not in self._refused and await self._try(number):
+                    return
+        if self._current is None:
+            reason = next(reversed(self._refused.values())) if self._refused else "there is none"
+            raise RepositoryError(f"no version of {self._name!r} can be used: {reason}")
+
+    async def use(self, number: int | None) -> None:
+        """Changes to one version, or to the newest, even if it was refused before. Raises FailedPrecondition."""
+        async with self._changing:
+            if number is None:
+                numbers = await asyncio.to_thread(self._repository.versions, self._name)
+                if not numbers:
+                    raise NotFound(f"the model repository has no version of {self._name!r}")
+                number = numbers[-1]
+            if not await self._try(number):
+                raise FailedPrecondition(self._refused[number])
+
+    async def unload(self) -> None:
+        async with self._changing:
+            self._current = None
+            self._health.set("", False)
+            for name in names(self._name):
+                self._health.set(name, False)
+            VERSION.labels(self._name).set(0)
+            log.info("version unloaded", model=self._name)
+
+    async def poll(self, seconds: float) -> None:
+        """Looks for other versions for ever."""
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await self.use_newest()
+            except Exception as error:  # a repository that is away for a while must not end the polling
+                log.error("polling failed", model=self._name, exc_info=error)
+
+    def check_name(self, name: str) -> None:
+        """Raises NotFound for a name that is none of the scorer's three."""
+        if name not in names(self._name):
+            raise NotFound(f"no model {name!r} here; there are {', '.join(names(self._name))}")
+
+    async def _try(self, number: int) -> bool:
+        started = time.monotonic()
+        try:
+            scorer = await asyncio.to_thread(self._open, number)
+        except ArtifactError as error:
+            self._refused[number] = str(error)
+            REFUSED_VERSIONS.labels(self._name, error.reason).inc()
+            log.error(
+                "version refused",
+                model=self._name,
+                version=number,
+                reason=error.reason,
+                error=str(error),
+                cause=str(error.__cause__ or ""),
+            )
+            return False
+        self._refused.pop(number, None)
+        self._current = self._wire(number, scorer)
+        self._tell(number, len(scorer))
+        log.info("version loaded", model=self._name, version=number, seconds=round(time.monotonic() - started, 3))
+        return True
+
+    def _open(self, number: int) -> Scorer:
+        return self._load(self._repository.open(self._name, number))
+
+    def _tell(self, number: int, items: int) -> None:
+        for name in names(self._name):
+            self._health.set(name, True)
+        self._health.set("", True)
+        VERSION.labels(self._name).set(number)
+        LOADED.labels(self._name).set_to_current_time()
+        ITEMS.labels(self._name).set(items)

@@ -1,0 +1,179 @@
+"""One scorer in memory: a query tower, item vectors and their indexes. Blocking; meant for the compute thread.
+
+The score of an item for a user is the inner product of the tower's query and the item's vector. Items are known here by
+*rows*: 1 + their place in `item_number`; row 0 is padding and unknown items, and its vector is NaN, as are scores that
+come of it.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from servers.runtime.errors import ArtifactError
+from servers.runtime.repository import Version
+from servers.runtime.tensors import Array
+from servers.signature import Arrays
+
+Floats = NDArray[np.float32]
+Rows = NDArray[np.int64]
+
+
+class Scorer:
+    """Answers the three kinds of models from one artifact. Row b of an answer depends on row b of the inputs only."""
+
+    def __init__(self, version: Version, threads: int) -> None:
+        """Raises ArtifactError where the files do not fit together; their checksums have been checked before."""
+        what = version.manifest.scorer
+        if what.engine != "onnxruntime":
+            raise ArtifactError(f"{version.model}/{version.number}: engine {what.engine!r} is not known", "manifest")
+        items = load_file(version.file("items.safetensors"))
+        self._numbers: Rows = np.concatenate([[0], items["item_number"]])
+        self._vectors = _with_row_0(items["item_vector"], np.nan)
+        self._similar = _with_row_0(items["similar_vector"], 0)
+        self._features = _with_row_0(items["item_feature"], 0) if "item_feature" in items else None
+        users = json.loads(version.file("users.json").read_bytes())
+        self._users = {user.encode(): index for index, user in enumerate(users, start=1)}
+        self._inputs = list(what.inputs)
+        self._max_history = what.max_history
+        self._tower = _load_tower(version.file("query_tower.onnx"), threads)
+        self._index = faiss.read_index(str(version.file("index.faiss")))
+        self._similar_index = faiss.IndexFlatIP(self._similar.shape[1])
+        self._similar_index.add(self._similar[1:])
+        self._check(version, what.dimension)
+
+    @property
+    def item_numbers(self) -> Rows:
+        """The items it knows, ascending."""
+        return self._numbers[1:]
+
+    def __len__(self) -> int:
+        return len(self._numbers) - 1
+
+    def _check(self, version: Version, dimension: int) -> None:
+        count = len(self)
+        features = count + 1 if self._features is None else len(self._features)
+        wrong = {
+            "item_number is not ascending from 1": (np.diff(self._numbers) <= 0).any(),
+            f"item_vector is not [{count}, {dimension}]": self._vectors.shape != (count + 1, dimension),
+            "item_vector has values that are not finite": not np.isfinite(self._vectors[1:]).all(),
+            "similar_vector does not fit item_number": len(self._similar) != count + 1,
+            "similar_vector has values that are not finite": not np.isfinite(self._similar).all(),
+            "item_feature does not fit item_number": features != count + 1,
+            "index.faiss does not fit item_vector": (self._index.ntotal, self._index.d) != (count, dimension),
+            "query_tower.onnx has other inputs than the manifest": {i.name for i in self._tower.get_inputs()}
+            != set(self._inputs),
+            "there are no items": count == 0,
+        }
+        for message, is_wrong in wrong.items():
+            if is_wrong:
+                raise ArtifactError(f"{version.model}/{version.number}: {message}", "malformed")
+
+    def score(self, inputs: Arrays) -> Arrays:
+        """`score` [B, C] of `candidate` [B, C]; NaN for unknown items and for users on whom the tower abstains."""
+        vectors_BCD = self._vectors[self._rows(inputs["candidate"])]
+        return {"score": np.matmul(vectors_BCD, self._queries(inputs)[:, :, None])[:, :, 0]}
+
+    def retrieve(self, inputs: Arrays) -> Arrays:
+        """The `k` best items per user that are not in the history: `item` and `score` [B, K], best first."""
+        seen_BL = self._rows(inputs["history_item"])
+        query_BD = self._queries(inputs)
+        abstains_B1 = np.isnan(query_BD).any(axis=1, keepdims=True)
+        most = min(len(self), int(inputs["k"].max()) + int((seen_BL > 0).sum(axis=1).max()))
+        _, found_BF = self._index.search(np.nan_to_num(query_BD), most)
+        rows_BF = found_BF + 1
+        unwanted_BF = self._unwanted(rows_BF, seen_BL)
+        found_B = (~unwanted_BF).sum(axis=1)
+        for b in np.flatnonzero(found_B < inputs["k"][:, 0]):  # an approximate index may miss some
+            rows_BF[b] = self._search_all(query_BD[b], seen_BL[b], most)
+            unwanted_BF[b] = self._unwanted(rows_BF[b : b + 1], seen_BL[b : b + 1])
+        score_BF = np.matmul(self._vectors[rows_BF], query_BD[:, :, None])[:, :, 0]
+        return self._rank(rows_BF, score_BF, unwanted_BF | abstains_B1, inputs["k"])
+
+    def similar(self, inputs: Arrays) -> Arrays:
+        """The `k` items whose `similar_vector` is nearest by cosine, never the item itself; none for unknown items."""
+        row_B1 = self._rows(inputs["item"])
+        most = min(len(self), int(inputs["k"].max()) + 1)
+        score_BF, found_BF = self._similar_index.search(self._similar[row_B1[:, 0]], most)
+        rows_BF = found_BF + 1
+        return self._rank(rows_BF, score_BF, (rows_BF == row_B1) | (row_B1 == 0), inputs["k"])
+
+    def _rows(self, numbers: Array) -> Rows:
+        """Rows of item numbers; 0 where unknown."""
+        rows = np.searchsorted(self._numbers, numbers)
+        rows[rows == len(self._numbers)] = 0
+        return np.where(self._numbers[rows] == numbers, rows, 0)
+
+    def _queries(self, inputs: Arrays) -> Floats:
+        """The tower's answer, [B, D]; a row of NaN where it abstains."""
+        feeds = self._history(inputs)
+        feeds["user_index"] = np.array([[self._users.get(user, 0)] for user in inputs["user_id"][:, 0]])
+        feeds["query_time"] = inputs["query_time"]
+        if self._features is not None:
+            feeds["history_feature"] = self._features[feeds["history_index"]]
+        query: Floats = self._tower.run(["query"], {name: feeds[name] for name in self._inputs})[0]
+        return query
+
+    def _history(self, inputs: Arrays) -> Arrays:
+        """The last known items of each history, `max_history` at most, padded in front."""
+        rows_BL = self._rows(inputs["history_item"])
+        known_BL = rows_BL > 0
+        longest = max(1, int(known_BL.sum(axis=1).max()))
+        width = min(longest, self._max_history or longest)
+        last_BW = np.argsort(known_BL, axis=1, kind="stable")[:, -width:]  # known events go last, in their order
+        rows_BW = np.take_along_axis(rows_BL, last_BW, axis=1)
+        rating_BW = np.take_along_axis(inputs["history_rating"], last_BW, axis=1)
+        time_BW = np.take_along_axis(inputs["history_time"], last_BW, axis=1)
+        return {
+            "history_index": rows_BW,
+            "history_rating": np.where(rows_BW > 0, rating_BW, np.float32(np.nan)),
+            "history_time": np.where(rows_BW > 0, time_BW, 0),
+        }
+
+    def _unwanted(self, rows_BF: Rows, seen_BL: Rows) -> NDArray[np.bool_]:
+        """True where a found row is in the history, or is nothing."""
+        unwanted_BF: NDArray[np.bool_] = rows_BF == 0
+        is_seen = np.zeros(len(self._numbers), bool)
+        for rows, seen, unwanted in zip(rows_BF, seen_BL, unwanted_BF, strict=True):
+            is_seen[seen] = True
+            unwanted |= is_seen[rows]
+            is_seen[seen] = False
+        return unwanted_BF
+
+    def _search_all(self, query_D: Floats, seen_L: Rows, count: int) -> Rows:
+        """The `count` best rows by exact search, those in the history last."""
+        score_N = np.nan_to_num(self._vectors[1:] @ query_D)
+        score_N[seen_L[seen_L > 0] - 1] = -np.inf
+        best: Rows = np.argsort(-score_N, kind="stable")[:count] + 1
+        return best
+
+    def _rank(self, rows_BF: Rows, score_BF: Floats, unwanted_BF: NDArray[np.bool_], k_B1: Array) -> Arrays:
+        """The k best per user as item numbers and scores; 0 and NaN where there are fewer."""
+        width = int(k_B1.max())
+        score_BF = np.where(unwanted_BF, -np.inf, score_BF)
+        best_BK = np.argsort(-score_BF, axis=1, kind="stable")[:, :width]
+        score_BK = np.take_along_axis(score_BF, best_BK, axis=1)
+        empty_BK = np.isneginf(score_BK) | (np.arange(best_BK.shape[1]) >= k_B1)
+        item = np.zeros((len(rows_BF), width), np.int64)
+        score = np.full((len(rows_BF), width), np.nan, np.float32)
+        item[:, : best_BK.shape[1]] = np.where(empty_BK, 0, self._numbers[np.take_along_axis(rows_BF, best_BK, axis=1)])
+        score[:, : best_BK.shape[1]] = np.where(empty_BK, np.nan, score_BK)
+        return {"item": item, "score": score}
+
+
+def _with_row_0(array: Array, value: float) -> Floats:
+    return np.concatenate([np.full((1, array.shape[1]), value, np.float32), array.astype(np.float32, copy=False)])
+
+
+def _load_tower(path: Path, threads: int) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads must not burn CPU
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

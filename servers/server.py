@@ -1,0 +1,50 @@
+"""The one place where a model server is put together."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
+
+from tritonclient.grpc import service_pb2_grpc
+
+from servers.batcher import BatchLimits
+from servers.loading import load
+from servers.model_control import ModelControl
+from servers.models import LoadedVersion, models_of
+from servers.runtime.lifecycle import Program
+from servers.runtime.repository import Repository
+from servers.scorer import Scorer
+from servers.servicer import SERVICE, InferenceServicer
+from servers.settings import ServerSettings
+from servers.signature import Limits
+
+
+@asynccontextmanager
+async def model_server(settings: ServerSettings) -> AsyncIterator[Program]:
+    """A program whose models are loaded and warm; it listens once it is started.
+
+    Raises RepositoryError where the model repository holds nothing to serve.
+    """
+    limits = Limits(B=settings.max_batch_size, L=settings.max_history, C=settings.max_candidates, K=settings.max_k)
+    batching = BatchLimits(settings.max_batch_size, settings.max_queue_size, settings.max_queue_delay_us / 1e6)
+    program = Program(f"servers {settings.name}", settings, [SERVICE])
+    with ThreadPoolExecutor(1, thread_name_prefix="compute") as compute:
+
+        def wire(number: int, scorer: Scorer) -> LoadedVersion:
+            return models_of(settings.name, number, scorer, compute, limits, batching)
+
+        repository = Repository(settings.model_repository)
+        control = ModelControl(settings.name, repository, program.health, partial(load, threads=settings.threads), wire)
+        await control.use_newest()
+        servicer = InferenceServicer(control, program.health, explicit=settings.model_control_mode == "explicit")
+        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, program.server)
+        program.on_stop.append(servicer.close)
+        polling = None
+        if settings.model_control_mode == "poll":
+            polling = asyncio.create_task(control.poll(settings.repository_poll_secs))
+        try:
+            yield program
+        finally:
+            if polling:
+                polling.cancel()

@@ -1,0 +1,161 @@
+"""The Open Inference Protocol v2: tells who answers what, and holds no logic of its own."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from importlib.metadata import version as version_of
+from typing import Any
+
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from servers.model_control import ModelControl
+from servers.runtime import tensors
+from servers.runtime.deadline import Deadline
+from servers.runtime.errors import FailedPrecondition, InvalidArgument, Unavailable
+from servers.runtime.health import Health
+from servers.runtime.status import status_of
+
+SERVICE = "inference.GRPCInferenceService"
+EXTENSIONS = ["model_configuration", "model_repository", "schedule_policy", "statistics"]
+STREAM_CALLS_IN_FLIGHT = 256
+
+
+class _Stream:
+    """Calls of one stream, in the order of their requests; None after the last."""
+
+    def __init__(self) -> None:
+        self.calls: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue()
+        self.room = asyncio.Semaphore(STREAM_CALLS_IN_FLIGHT)
+
+    def unanswered(self) -> Iterator[asyncio.Task[Any]]:
+        while not self.calls.empty():
+            if call := self.calls.get_nowait():
+                yield call
+
+
+class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
+    """`explicit`: whether clients may load and unload."""
+
+    def __init__(self, control: ModelControl, health: Health, explicit: bool) -> None:
+        self._control, self._health, self._explicit = control, health, explicit
+        self._readers: set[asyncio.Task[None]] = set()
+        self._closing = False
+
+    def close(self) -> None:
+        """Ends all streams once their calls in flight are answered."""
+        self._closing = True
+        for reader in self._readers:
+            reader.cancel()
+
+    async def ServerLive(self, request: Any, context: Any) -> Any:
+        return service_pb2.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, request: Any, context: Any) -> Any:
+        return service_pb2.ServerReadyResponse(ready=self._health.serving())
+
+    async def ModelReady(self, request: Any, context: Any) -> Any:
+        return service_pb2.ModelReadyResponse(ready=self._control.is_ready(request.name, request.version))
+
+    async def ServerMetadata(self, request: Any, context: Any) -> Any:
+        return service_pb2.ServerMetadataResponse(name="marquee", version=version_of("marquee"), extensions=EXTENSIONS)
+
+    async def ModelMetadata(self, request: Any, context: Any) -> Any:
+        return self._control.model(request.name, request.version).metadata()
+
+    async def ModelConfig(self, request: Any, context: Any) -> Any:
+        return service_pb2.ModelConfigResponse(config=self._control.model(request.name, request.version).config())
+
+    async def ModelStatistics(self, request: Any, context: Any) -> Any:
+        models = [self._control.model(request.name, request.version)] if request.name else self._control.models()
+        return service_pb2.ModelStatisticsResponse(model_stats=[model.statistics() for model in models])
+
+    async def ModelInfer(self, request: Any, context: Any) -> Any:
+        return await self._infer(request, Deadline.of(context))
+
+    async def _infer(self, request: Any, deadline: Deadline) -> Any:
+        model = self._control.model(request.model_name, request.model_version)
+        given = tensors.decode(request.inputs, request.raw_input_contents)
+        wanted = (output.name for output in request.outputs)
+        if "timeout" in request.parameters:
+            deadline = deadline.sooner(request.parameters["timeout"].int64_param / 1e6)
+        outputs = await model.infer(given, wanted, deadline)
+        return tensors.infer_response(model.name, model.version, request.id, outputs)
+
+    async def ModelStreamInfer(self, request_iterator: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
+        """Answers in the order of the requests; several may be in flight, and a failed one does not end the stream."""
+        stream = _Stream()
+        reader = asyncio.create_task(self._read(request_iterator, stream, Deadline.of(context)))
+        self._readers.add(reader)
+        try:
+            while call := await stream.calls.get():
+                yield await call
+                stream.room.release()
+        finally:
+            self._readers.discard(reader)
+            reader.cancel()
+            for call in stream.unanswered():
+                call.cancel()
+        if self._closing:
+            raise Unavailable("this server is stopping; open a stream to another one")
+
+    async def _read(self, requests: AsyncIterator[Any], stream: "_Stream", deadline: Deadline) -> None:
+        try:
+            async for request in requests:
+                await stream.room.acquire()
+                stream.calls.put_nowait(asyncio.create_task(self._infer_in_stream(request, deadline)))
+        finally:
+            stream.calls.put_nowait(None)
+
+    async def _infer_in_stream(self, request: Any, deadline: Deadline) -> Any:
+        try:
+            return service_pb2.ModelStreamInferResponse(infer_response=await self._infer(request, deadline))
+        except Exception as error:
+            response = service_pb2.ModelInferResponse(id=request.id)
+            return service_pb2.ModelStreamInferResponse(error_message=status_of(error)[1], infer_response=response)
+
+    async def RepositoryIndex(self, request: Any, context: Any) -> Any:
+        kind = service_pb2.RepositoryIndexResponse.ModelIndex
+        rows = await asyncio.to_thread(self._control.index)
+        return service_pb2.RepositoryIndexResponse(
+            models=[
+                kind(name=name, version=str(number), state=state, reason=reason)
+                for name, number, state, reason in rows
+                if state == "READY" or not request.ready
+            ]
+        )
+
+    async def RepositoryModelLoad(self, request: Any, context: Any) -> Any:
+        self._check_control(request.model_name)
+        await self._control.use(_version_in(request.parameters))
+        return service_pb2.RepositoryModelLoadResponse()
+
+    async def RepositoryModelUnload(self, request: Any, context: Any) -> Any:
+        self._check_control(request.model_name)
+        await self._control.unload()
+        return service_pb2.RepositoryModelUnloadResponse()
+
+    def _check_control(self, name: str) -> None:
+        if not self._explicit:
+            raise FailedPrecondition(
+                "models cannot be loaded or unloaded here; start with --model-control-mode=explicit"
+            )
+        self._control.check_name(name)
+
+
+def _version_in(parameters: Any) -> int | None:
+    """The version that a load names in Triton's way, or None.
+
+    The parameter `config` is JSON such as {"version_policy": {"specific": {"versions": [3]}}}.
+    """
+    if unknown := set(parameters) - {"config"}:
+        raise InvalidArgument(f"unknown parameter {min(unknown)!r}; only 'config' can be given")
+    if "config" not in parameters:
+        return None
+    try:
+        policy = json.loads(parameters["config"].string_param)["version_policy"]
+        (number,) = policy["specific"]["versions"]
+        return int(number)
+    except (ValueError, KeyError, TypeError):
+        raise InvalidArgument(
+            "parameter 'config' must be JSON whose version_policy names one specific version"
+        ) from None

@@ -1,0 +1,36 @@
+"""What a model server can be told."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import CliPositionalArg, SettingsConfigDict
+
+from servers.runtime.settings import ServingSettings
+
+
+class ServerSettings(ServingSettings):
+    """Serves one scorer of a model repository, with retrieval and similar items, over the Open Inference Protocol."""
+
+    model_config = SettingsConfigDict(cli_prog_name="python -m servers")
+
+    name: CliPositionalArg[str] = Field(
+        description="The scorer: rating, sequential, visual_temporal or any other in the model repository."
+    )
+    model_repository: str = Field(description="Directory or fsspec URL that holds <name>/<version>/.")
+    model_control_mode: Literal["none", "poll", "explicit"] = Field(
+        "none", description="When versions change: never, when a newer one is published, or when a client asks."
+    )
+    repository_poll_secs: float = Field(15, gt=0, description="How often poll looks for versions.")
+    threads: int = Field(1, ge=1, le=256, description="Threads that compute one batch.")
+    max_batch_size: int = Field(32, ge=1, le=4096, description="Most rows (users) in a request and in a batch.")
+    max_queue_size: int = Field(512, ge=1, description="Most rows that wait for a model; more are refused at once.")
+    max_queue_delay_us: int = Field(0, ge=0, le=1_000_000, description="Wait this long for a batch to fill.")
+    max_history: int = Field(2_000, ge=1, description="Most events in a history.")
+    max_candidates: int = Field(20_000, ge=1, description="Most candidates for one user.")
+    max_k: int = Field(1_000, ge=1, description="Most items retrieved for one user.")
+
+    @model_validator(mode="after")
+    def _queue_holds_a_batch(self) -> Self:
+        if self.max_queue_size < self.max_batch_size:
+            raise ValueError("--max-queue-size must be at least --max-batch-size")
+        return self

@@ -1,0 +1,134 @@
+"""The tensors that each kind of model takes and gives, and the checks that a request must pass.
+
+`B` users, `L` history length, `C` candidates, `K` results: the table is in the README.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from servers.runtime.errors import InvalidArgument
+from servers.runtime.tensors import DATATYPES, Array
+
+Arrays = dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor of shape [B, axis], where the axis is 1, L, C or K."""
+
+    name: str
+    datatype: str
+    axis: str
+    pad: object = 0
+    """Fills rows that are shorter than others: in front for L, behind for C."""
+    default: Callable[[], object] | None = None
+    """What a client gets who leaves the tensor out; None: it must be given."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The largest size of each axis."""
+
+    B: int
+    L: int
+    C: int
+    K: int
+
+    def check(self, axis: str, size: int, name: str) -> None:
+        if size > (limit := int(getattr(self, axis))):
+            raise InvalidArgument(f"tensor {name!r}: {axis} = {size} is more than the limit of {limit}")
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Inputs and outputs of one kind of model."""
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+    def complete(self, given: Arrays, limits: Limits) -> Arrays:
+        """All inputs of the model, checked, with defaults for those left out; L is 1 at least.
+
+        Raises InvalidArgument, naming the tensor and the limit.
+        """
+        self._check_names(given)
+        sizes: dict[str, int] = {"1": 1}
+        for tensor in self.inputs:
+            if tensor.name in given:
+                _check_shape(tensor, given[tensor.name], sizes, limits)
+        _check_values(given, limits)
+        if sizes.get("L") == 0:
+            sizes["L"] = 1
+            given = {name: array for name, array in given.items() if not name.startswith("history_")}
+        return {tensor.name: _or_default(tensor, given, sizes) for tensor in self.inputs}
+
+    def _check_names(self, given: Arrays) -> None:
+        known = {tensor.name for tensor in self.inputs}
+        if unknown := given.keys() - known:
+            raise InvalidArgument(f"unknown tensor {min(unknown)!r}; this model takes {', '.join(sorted(known))}")
+        for tensor in self.inputs:
+            if tensor.default is None and tensor.name not in given:
+                raise InvalidArgument(f"tensor {tensor.name!r} is missing")
+        if "history_item" not in given and any(name.startswith("history_") for name in given):
+            raise InvalidArgument("tensor 'history_item' is missing; history_rating and history_time go with it")
+
+    def select(self, names: Iterable[str]) -> list[str]:
+        """The outputs asked for, or all where none is named."""
+        known = [tensor.name for tensor in self.outputs]
+        wanted = list(names)
+        for name in wanted:
+            if name not in known:
+                raise InvalidArgument(f"unknown output {name!r}; this model gives {', '.join(known)}")
+        return wanted or known
+
+    def width(self, inputs: Arrays) -> int:
+        """Columns of the outputs that belong to these inputs."""
+        return inputs["candidate"].shape[1] if self.outputs[0].axis == "C" else int(inputs["k"].max())
+
+
+def _check_shape(tensor: Tensor, array: Array, sizes: dict[str, int], limits: Limits) -> None:
+    name, shape = tensor.name, list(array.shape)
+    if (datatype := DATATYPES[array.dtype]) != tensor.datatype:
+        raise InvalidArgument(f"tensor {name!r} has datatype {datatype}; it must be {tensor.datatype}")
+    if array.ndim != 2:
+        raise InvalidArgument(f"tensor {name!r} has shape {shape}; it must be [B, {tensor.axis}]")
+    for axis, size in zip(("B", tensor.axis), shape, strict=True):
+        if axis != "1":
+            limits.check(axis, size, name)
+        if sizes.setdefault(axis, size) != size:
+            raise InvalidArgument(f"tensor {name!r} has shape {shape}; {axis} must be {sizes[axis]} here")
+    if sizes["B"] == 0:
+        raise InvalidArgument(f"tensor {name!r} has shape {shape}; there must be one row at least")
+
+
+def _check_values(given: Arrays, limits: Limits) -> None:
+    if "k" in given:
+        limits.check("K", int(given["k"].max()), "k")
+        if given["k"].min() < 1:
+            raise InvalidArgument(f"tensor 'k' is {given['k'].min()}; it must be 1 at least")
+
+
+def _or_default(tensor: Tensor, given: Arrays, sizes: dict[str, int]) -> Array:
+    if tensor.name in given:
+        return given[tensor.name]
+    assert tensor.default is not None
+    return np.full((sizes["B"], sizes.get(tensor.axis, 1)), tensor.default(), _DTYPES[tensor.datatype])
+
+
+_DTYPES = {name: dtype for dtype, name in DATATYPES.items()}
+_USER = (
+    Tensor("user_id", "BYTES", "1", default=lambda: b""),
+    Tensor("history_item", "INT64", "L", default=lambda: 0),
+    Tensor("history_rating", "FP32", "L", pad=np.nan, default=lambda: np.nan),
+    Tensor("history_time", "INT64", "L", default=lambda: 0),
+    Tensor("query_time", "INT64", "1", default=lambda: int(time.time())),
+)
+_K = Tensor("k", "INT32", "1", default=lambda: 10)
+_RANKED = (Tensor("item", "INT64", "K"), Tensor("score", "FP32", "K"))
+
+SCORE = Signature((*_USER, Tensor("candidate", "INT64", "C")), (Tensor("score", "FP32", "C"),))
+RETRIEVE = Signature((*_USER, _K), _RANKED)
+SIMILAR = Signature((Tensor("item", "INT64", "1"), _K), _RANKED)

@@ -1,0 +1,212 @@
+"""Publishes small scorers whose right answers are known by construction.
+
+`publish` makes a tower whose query is the mean of the item vectors of the history, times `scale`; without a history it
+abstains. `publish_probe` makes a tower whose query shows what the server fed into it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import onnx
+from google.protobuf import json_format
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import save_file
+
+from protos.marquee.v1.artifact_pb2 import File, Index, Manifest, Scorer
+
+Array = NDArray[Any]
+USERS = ["ann", "bob", "Zoë"]
+DIMENSION = 4
+FEATURES = 2
+TOLERANCE = 1e-4
+TYPES = {
+    "user_index": (TensorProto.INT64, ["B", 1]),
+    "history_index": (TensorProto.INT64, ["B", "L"]),
+    "history_rating": (TensorProto.FLOAT, ["B", "L"]),
+    "history_time": (TensorProto.INT64, ["B", "L"]),
+    "query_time": (TensorProto.INT64, ["B", 1]),
+    "history_feature": (TensorProto.FLOAT, ["B", "L", FEATURES]),
+}
+PROBED = list(TYPES)
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """What was published, and what it must answer."""
+
+    folder: Path
+    numbers: Array
+    vectors: Array
+    scale: float = 1.0
+
+    def query(self, history: Iterable[int]) -> Array:
+        known = [self.vectors[self.row(number)] for number in history if number in self.numbers]
+        return self.scale * np.mean(known, axis=0) if known else np.full(self.vectors.shape[1], np.nan)
+
+    def score(self, history: Iterable[int], candidates: Iterable[int]) -> Array:
+        """NaN for unknown candidates and without a known history."""
+        query = self.query(history)
+        scores = [query @ self.vectors[self.row(c)] if c in self.numbers else np.nan for c in candidates]
+        return np.array(scores, np.float32)
+
+    def best(self, history: Sequence[int], k: int) -> Array:
+        """The k best numbers outside the history."""
+        left = [number for number in self.numbers.tolist() if number not in history]
+        return np.array(sorted(left, key=lambda number: -self.score(history, [number])[0])[:k], np.int64)
+
+    def row(self, number: int) -> int:
+        return int(np.flatnonzero(self.numbers == number)[0])
+
+
+def publish(
+    repository: Path,
+    model: str = "rating",
+    version: int = 1,
+    *,
+    item_numbers: Sequence[int] = tuple(range(3, 63, 2)),
+    scale: float = 1.0,
+    index: str = "Flat",
+    max_history: int = 0,
+) -> Tiny:
+    """A scorer over `item_numbers` (ascending); the same numbers always get the same vectors."""
+    numbers = np.array(item_numbers, np.int64)
+    random = np.random.default_rng(7)
+    vectors = random.normal(size=(len(numbers), DIMENSION)).astype(np.float32)
+    tiny = Tiny(repository / model / str(version), numbers, vectors, scale)
+    histories = np.array([[0, 0, numbers[0], numbers[1]], [0, numbers[-1], 2**40, numbers[2]], [0, 0, 0, 0]])
+    candidates = np.array([[*numbers[:5], 0, 2**40]] * len(histories))
+    expected = np.stack([tiny.score(h, c) for h, c in zip(histories.tolist(), candidates.tolist(), strict=True)])
+    _write(tiny, _mean_tower(vectors, scale), ["history_index"], index, max_history, histories, candidates, expected)
+    return tiny
+
+
+def publish_probe(repository: Path, model: str = "rating", version: int = 1, *, max_history: int = 0) -> Tiny:
+    """A scorer whose score of its j-th item is the sum over the j-th input of the tower, in the order of PROBED.
+
+    NaN counts as 100 there, and the feature of an item is its row.
+    """
+    numbers = np.array([10, 20, 30, 40, 50, 60], np.int64)
+    tiny = Tiny(repository / model / str(version), numbers, np.eye(6, dtype=np.float32))
+    histories = np.zeros((1, 1), np.int64)
+    expected = np.array([[0, 0, 100, 0, 1000, 0]], np.float32)  # user "", no history, no rating, query_time 1000
+    _write(tiny, _probe_tower(), PROBED, "Flat", max_history, histories, numbers[None], expected)
+    return tiny
+
+
+def seal(folder: Path) -> None:
+    """Makes the manifest agree with files that a test has changed."""
+    manifest = json_format.Parse((folder / "manifest.json").read_bytes(), Manifest())
+    del manifest.files[:]
+    for path in sorted(folder.iterdir()):
+        if path.name != "manifest.json":
+            content = path.read_bytes()
+            digest = hashlib.sha256(content).hexdigest()
+            manifest.files.append(File(path=path.name, size_bytes=len(content), sha256=digest))
+    text = json_format.MessageToJson(manifest, preserving_proto_field_name=True)
+    (folder / "manifest.json").write_text(text)
+
+
+def _write(
+    tiny: Tiny,
+    tower: onnx.ModelProto,
+    inputs: list[str],
+    index: str,
+    max_history: int,
+    histories: Array,
+    candidates: Array,
+    expected: Array,
+) -> None:
+    folder = tiny.folder.with_suffix(".partial")
+    folder.mkdir(parents=True)
+    onnx.save(tower, str(folder / "query_tower.onnx"))
+    similar = tiny.vectors / np.linalg.norm(tiny.vectors, axis=1, keepdims=True)
+    items = {"item_number": tiny.numbers, "item_vector": tiny.vectors, "similar_vector": similar}
+    if "history_feature" in inputs:
+        rows = np.arange(1, len(tiny.numbers) + 1, dtype=np.float32)
+        items["item_feature"] = np.repeat(rows[:, None], FEATURES, axis=1)
+    save_file(items, folder / "items.safetensors")
+    (folder / "users.json").write_text(json.dumps(USERS))
+    built = faiss.index_factory(tiny.vectors.shape[1], index, faiss.METRIC_INNER_PRODUCT)
+    built.train(tiny.vectors)
+    built.add(tiny.vectors)
+    faiss.write_index(built, str(folder / "index.faiss"))
+    np.savez(
+        folder / "golden.npz",
+        user_id=np.array([""] * len(histories)),
+        history_item=histories,
+        history_rating=np.full(histories.shape, np.nan, np.float32),
+        history_time=np.zeros(histories.shape, np.int64),
+        query_time=np.full((len(histories), 1), 1000),
+        candidate=candidates,
+        score=expected,
+    )
+    scorer = Scorer(
+        engine="onnxruntime",
+        inputs=inputs,
+        dimension=tiny.vectors.shape[1],
+        max_history=max_history,
+        index=Index(factory=index, recall_at_100=1, recall_queries=1),
+        golden_tolerance=TOLERANCE,
+    )
+    manifest = Manifest(model=tiny.folder.parent.name, version=int(tiny.folder.name), scorer=scorer)
+    (folder / "manifest.json").write_text(json_format.MessageToJson(manifest, preserving_proto_field_name=True))
+    seal(folder)
+    folder.rename(tiny.folder)
+
+
+def _tower(
+    nodes: list[onnx.NodeProto], inputs: list[str], dimension: int, constants: dict[str, Array]
+) -> onnx.ModelProto:
+    graph = helper.make_graph(
+        nodes,
+        "tower",
+        [helper.make_tensor_value_info(name, *TYPES[name]) for name in inputs],
+        [helper.make_tensor_value_info("query", TensorProto.FLOAT, ["B", dimension])],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    tower = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(tower)
+    return tower
+
+
+def _mean_tower(vectors: Array, scale: float) -> onnx.ModelProto:
+    constants = {
+        "table": np.concatenate([np.zeros((1, vectors.shape[1]), np.float32), vectors * np.float32(scale)]),
+        "zero": np.array(0, np.int64),
+        "events": np.array([1], np.int64),
+    }
+    nodes = [
+        helper.make_node("Gather", ["table", "history_index"], ["rows"]),
+        helper.make_node("ReduceSum", ["rows", "events"], ["sum"], keepdims=0),
+        helper.make_node("Greater", ["history_index", "zero"], ["known"]),
+        helper.make_node("Cast", ["known"], ["known_float"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceSum", ["known_float", "events"], ["count"], keepdims=1),
+        helper.make_node("Div", ["sum", "count"], ["query"]),
+    ]
+    return _tower(nodes, ["history_index"], vectors.shape[1], constants)
+
+
+def _probe_tower() -> onnx.ModelProto:
+    constants: dict[str, Array] = {
+        "hundred": np.array(100, np.float32),
+        "one": np.array([1], np.int64),
+        "flat": np.array([0, -1]),
+    }
+    nodes = []
+    for name in PROBED:
+        nodes += [
+            helper.make_node("Cast", [name], [f"{name}_float"], to=TensorProto.FLOAT),
+            helper.make_node("IsNaN", [f"{name}_float"], [f"{name}_nan"]),
+            helper.make_node("Where", [f"{name}_nan", "hundred", f"{name}_float"], [f"{name}_filled"]),
+            helper.make_node("Reshape", [f"{name}_filled", "flat"], [f"{name}_flat"]),
+            helper.make_node("ReduceSum", [f"{name}_flat", "one"], [f"{name}_sum"], keepdims=1),
+        ]
+    nodes.append(helper.make_node("Concat", [f"{name}_sum" for name in PROBED], ["query"], axis=1))
+    return _tower(nodes, PROBED, len(PROBED), constants)
