@@ -2,7 +2,6 @@
 
 import re
 import signal
-import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -52,7 +51,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
 
 
 def as_process(spec: Object, volumes: Path, running: dict[str, Started]) -> tuple[list[str], dict[str, str]]:
-    """The container's command and environment, with volumes, hosts and ports that exist on this machine.
+    """The arguments of the container's python, and its environment, with volumes, hosts and ports of this machine.
 
     A stop takes no time here, so --drain-secs is 0.
     """
@@ -70,7 +69,7 @@ def as_process(spec: Object, volumes: Path, running: dict[str, Started]) -> tupl
     command = spec.get("command") or entrypoint(image)
     assert command[0] == "python"
     environment = {each["name"]: local(each["value"]) for each in spec.get("env", [])}
-    return [sys.executable, *command[1:], *map(local, spec["args"])], environment
+    return [*command[1:], *map(local, spec["args"])], environment
 
 
 @pytest.mark.parametrize("name", DEPLOYMENTS)
@@ -91,7 +90,7 @@ def test_metrics_are_where_the_annotation_says(system: System, name: str) -> Non
 
 
 def test_the_gateway_reaches_every_model_server(system: System) -> None:
-    history = [Event(item_id="tt3", rating=5, time=1), Event(item_id="tt5", rating=4, time=2)]
+    history = [Event(item_id="1", rating=5, time=1), Event(item_id="6", rating=4, time=2)]
     with grpc.insecure_channel(system.running[GATEWAY].grpc_address) as channel:
         answer = RecommenderStub(channel).Recommend(RecommendRequest(history=history, k=5), timeout=10)
     assert set(answer.model_versions) == set(tiny_system.MODELS)

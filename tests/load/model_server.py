@@ -77,14 +77,16 @@ class Stream:
         self._reading = asyncio.create_task(self._read())
 
     async def call(self, number: int) -> str:
-        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._timeout
+        answer: asyncio.Future[str] = loop.create_future()
         self._waiting[str(number)] = answer
         named = service_pb2.ModelInferRequest(id=str(number)).SerializeToString()
         try:
-            async with asyncio.timeout(self._timeout):
-                async with self._writing:
-                    # Serialised messages one after another are one message with the fields of both.
-                    await self._stream.write(self._requests[number % len(self._requests)] + named)
+            async with self._writing:  # not within the deadline: a write that is cancelled ends the stream
+                # Serialised messages one after another are one message with the fields of both.
+                await self._stream.write(self._requests[number % len(self._requests)] + named)
+            async with asyncio.timeout_at(deadline):
                 return await answer
         except TimeoutError:
             return "DEADLINE_EXCEEDED"

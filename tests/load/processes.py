@@ -3,13 +3,15 @@
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 STOP_SECONDS = 30
+FREE_PORTS = ("--grpc-port=0", "--metrics-port=0")
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,10 @@ class Started:
 
 @contextmanager
 def started(
-    command: Sequence[str], environment: Mapping[str, str] | None = None, cwd: Path = ROOT
+    arguments: Sequence[str], environment: Mapping[str, str] | None = None, cwd: Path = ROOT
 ) -> Iterator[Started]:
-    """Runs a serving program from its ready line to SIGTERM; its log goes to stderr."""
+    """Runs `python arguments` from its ready line to SIGTERM; its log goes to stderr."""
+    command = [sys.executable, *arguments]
     environment = {**os.environ, **(environment or {}), "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=cwd) as process:
         assert process.stdout
@@ -40,3 +43,16 @@ def started(
                 process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+@contextmanager
+def system(repository: Path, models: Sequence[str], event_store: str) -> Iterator[tuple[dict[str, str], str]]:
+    """Model servers and a gateway on free ports: (model -> address), gateway's address."""
+    shared = [f"--model-repository={repository}", *FREE_PORTS, "--log-level=warning"]
+    with ExitStack() as stack:
+        servers = {
+            model: stack.enter_context(started(["-m", "servers", model, *shared])).grpc_address for model in models
+        }
+        scorers = [f"--scorer={model}={address}" for model, address in servers.items()]
+        arguments = ["-m", "fusion_gateway", *shared, *scorers, f"--event-store={event_store}"]
+        yield servers, stack.enter_context(started(arguments)).grpc_address

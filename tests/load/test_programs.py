@@ -1,0 +1,62 @@
+"""The load tests run against a real system, and count what they did."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.load.conftest import Tiny
+from tests.load.processes import ROOT
+
+
+def run(tiny: Tiny, program: str, *arguments: str) -> dict[str, Any]:
+    """What `python -m tests.load.<program> --json` prints."""
+    shared = [f"--data={tiny.data}", f"--repository={tiny.repository}", "--duration=0.5", "--warm-up=0.1", "--json"]
+    command = [sys.executable, "-m", f"tests.load.{program}", *shared, *arguments]
+    printed = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout
+    return dict(json.loads(printed))
+
+
+@pytest.mark.parametrize(
+    ("model", "mode"),
+    [
+        ("rating", "--no-stream"),
+        ("rating", "--stream"),
+        ("rating_retrieve", "--stream"),
+        ("rating_similar", "--no-stream"),
+    ],
+)
+def test_model_server(tiny: Tiny, model: str, mode: str) -> None:
+    arguments = [f"--address={tiny.servers['rating']}", f"--model={model}", mode, "--k=3"]
+    found = run(tiny, "model_server", *arguments, "--rate=60", "--concurrency=3")
+    assert [row["load"] for row in found["rows"]] == ["60/s", "3 callers"]
+    for row in found["rows"]:
+        assert row["calls"] == row["ok"] > 0
+        assert row["errors"] == {}
+        assert row["inside_ms"].keys() == {"queue", "compute"}
+
+
+@pytest.mark.parametrize("mode", ["--no-stream", "--stream"])
+def test_refusals_are_counted_apart(tiny: Tiny, mode: str) -> None:
+    """A k beyond the limit is refused; on a stream there is only the message to tell."""
+    arguments = [f"--address={tiny.servers['rating']}", "--model=rating_retrieve", mode, "--k=1000000", "--rate=40"]
+    [row] = run(tiny, "model_server", *arguments)["rows"]
+    [(reason, count)] = row["errors"].items()
+    assert (row["ok"], count) == (0, row["calls"])
+    assert "k" in reason if mode == "--stream" else reason == "INVALID_ARGUMENT"
+
+
+def test_gateway(tiny: Tiny) -> None:
+    found = run(tiny, "gateway", f"--address={tiny.gateway}", "--rate=20", "--concurrency=2")
+    for row in found["rows"]:
+        assert row["calls"] == row["ok"] > 0
+        assert "total" in row["inside_ms"]
+        assert "degraded share" not in row["inside_ms"]
+
+
+def test_gateway_without_a_history(tiny: Tiny) -> None:
+    """Nothing was stored here, so every answer is a fallback, and the row says so."""
+    [row] = run(tiny, "gateway", f"--address={tiny.gateway}", "--rate=20", "--stored-history")["rows"]
+    assert sum(value for name, value in row["inside_ms"].items() if name.startswith("fallback")) == 1
