@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 from numpy.typing import NDArray
 
 from training.data import describe
@@ -22,6 +22,8 @@ BLUE, ORANGE = "#0072B2", "#E69F00"
 """Of Okabe and Ito's palette, told apart in every form of colour blindness."""
 GRID = 120
 """Cells a side in the picture of sparsity."""
+
+THOUSANDS = FuncFormatter(lambda value, _: f"{value:,.0f}")
 
 Draw = Callable[[Axes, Dataset], None]
 
@@ -93,7 +95,9 @@ def _mean_per_year(axes: Axes, dataset: Dataset) -> None:
     axes.set(xlabel="year of the rating (UTC)", ylabel="mean rating")
     for year, mean in enumerate(years["mean"]):
         axes.annotate(f"{mean:.2f}", (year, mean), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8)
-    axes.margins(0.12, 0.25)
+    axes.margins(x=0.12)
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, high - 1), max(high, low + 1))  # a drift of a tenth of a star shall not look like a cliff
 
 
 def _per_user(axes: Axes, dataset: Dataset) -> None:
@@ -106,12 +110,14 @@ def _per_item(axes: Axes, dataset: Dataset) -> None:
 
 def _histogram(axes: Axes, counts: pl.Series, what: str) -> None:
     values = counts.to_numpy()
-    edges = np.unique(np.geomspace(values.min(), values.max() + 1, 40).round())
+    edges = np.unique(np.geomspace(values.min(), values.max() + 1, 25).round())
     axes.hist(values, bins=edges.tolist(), color=BLUE, edgecolor="white", linewidth=0.4)
     median = float(np.median(values))
     axes.axvline(median, color=ORANGE, linewidth=2, label=f"median {median:g}")
     axes.set(xscale="log", xlabel=f"events of one {what} (logarithmic)", ylabel=f"{what}s")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(THOUSANDS)
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.legend(frameon=False)
 
 
@@ -160,13 +166,14 @@ def _timeline(axes: Axes, dataset: Dataset) -> None:
     months = describe.by_period(dataset.events, "1mo")
     axes.fill_between(months["start"].to_numpy(), months["events"].to_numpy(), step="mid", color=BLUE, alpha=0.85)
     axes.set(xlabel="month (UTC)", ylabel="events", ylim=(0, None))
+    axes.yaxis.set_major_formatter(THOUSANDS)
     axes.tick_params(axis="x", rotation=30)
 
 
 def _ties(axes: Axes, dataset: Dataset) -> None:
-    sizes = describe.tie_sizes(dataset.events)
-    names = ["alone" if size == 1 else "5 or more" if size == 5 else f"{size} together" for size in sizes["events"]]
-    _bars(axes, names, sizes["share"].to_list(), "{:.1%}")
+    share = dict(describe.tie_sizes(dataset.events).iter_rows())
+    names = ["alone", "2 together", "3 together", "4 together", "5 or more"]
+    _bars(axes, names, [share.get(size, 0.0) for size in range(1, 6)], "{:.1%}")
     _, last_two = describe.ties(dataset.events)
     axes.set(
         xlabel=f"in one second, by one user (the last two of {last_two:.0%} of the users are)",
@@ -195,7 +202,7 @@ def _bars(axes: Axes, names: Sequence[str], values: Sequence[float], form: str =
     bars = axes.bar(list(names), list(values), color=BLUE)
     if len(names) <= 12:
         axes.bar_label(bars, fmt=form, padding=2, fontsize=8)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.yaxis.set_major_formatter(THOUSANDS)
     axes.tick_params(axis="x", rotation=0 if len(names) <= 12 else 60)
 
 
