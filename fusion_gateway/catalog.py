@@ -115,9 +115,8 @@ class Catalog:
         )
 
 
-def load_catalog(folder: Path, version: int) -> Catalog:
+def load_catalog(path: Path, version: int) -> Catalog:
     """Reads a version's items.parquet. Raises ArtifactError when it is not what a catalogue is."""
-    path = folder / "items.parquet"
     try:
         items = pl.read_parquet(path).select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
     except (OSError, pl.exceptions.PolarsError) as error:

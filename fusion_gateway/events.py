@@ -1,19 +1,22 @@
 """The store of events: SQLite in a file, or PostgreSQL, through one code path."""
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from servers.runtime.errors import ConfigurationError
+from servers.runtime.errors import ConfigurationError, Unavailable
 
 ROWS_PER_STATEMENT = 1000
+log = structlog.get_logger()
 
 METADATA = sa.MetaData()
 EVENTS = sa.Table(
@@ -54,18 +57,17 @@ class EventStore:
     async def open(self) -> None:
         """Creates what is missing. Raises ConfigurationError when the database cannot be used."""
         try:
-            async with self._engine.begin() as connection:
+            async with self._transaction() as connection:
                 await connection.run_sync(METADATA.create_all)
-        except (sa.exc.SQLAlchemyError, OSError) as error:
-            shown = self._engine.url.render_as_string(hide_password=True)
-            raise ConfigurationError(f"event store {shown} cannot be used: {error.__cause__ or error}") from None
+        except Unavailable as error:
+            raise ConfigurationError(str(error)) from None
 
     async def close(self) -> None:
         await self._engine.dispose()
 
     async def record(self, events: Sequence[StoredEvent]) -> int:
         """Stores them all or none; how many were new. An event_id that is stored already is left alone."""
-        async with self._engine.begin() as connection:
+        async with self._transaction() as connection:
             recorded = await self._add(connection, events)
             await self._trim(connection, {event.user_id for event in events})
         return recorded
@@ -73,7 +75,7 @@ class EventStore:
     async def import_all(self, events: Iterable[StoredEvent]) -> int:
         """Stores any number of events, in one transaction; how many were new."""
         events, recorded = iter(events), 0
-        async with self._engine.begin() as connection:
+        async with self._transaction() as connection:
             while chunk := list(islice(events, ROWS_PER_STATEMENT)):
                 recorded += await self._add(connection, chunk)
             await self._trim(connection, None)
@@ -82,15 +84,24 @@ class EventStore:
     async def history(self, user_id: str, limit: int) -> list[StoredEvent]:
         """The newest events of a user, newest first; of one second, the last stored first."""
         query = sa.select(EVENTS).where(EVENTS.c.user_id == user_id).order_by(*NEWEST_FIRST).limit(limit)
-        async with self._engine.connect() as connection:
+        async with self._transaction() as connection:
             rows = await connection.execute(query)
         return [StoredEvent(row.user_id, row.item_id, row.rating, row.time, row.event_id) for row in rows]
 
     async def delete_user(self, user_id: str) -> int:
         """Erases all events of a user; how many there were."""
-        async with self._engine.begin() as connection:
+        async with self._transaction() as connection:
             deleted = await connection.execute(EVENTS.delete().where(EVENTS.c.user_id == user_id))
         return int(deleted.rowcount)
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
+        try:
+            async with self._engine.begin() as connection:
+                yield connection
+        except (sa.exc.SQLAlchemyError, OSError) as error:
+            log.error("event store failed", store=str(self._engine.url), error=str(error))
+            raise Unavailable(f"the event store cannot be used: {type(error.__cause__ or error).__name__}") from None
 
     async def _add(self, connection: AsyncConnection, events: Sequence[StoredEvent]) -> int:
         rows = [

@@ -95,8 +95,10 @@ class Policy:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """All models whose scores the policy looks at."""
-        return (*self.weights, *({self.gate} - self.weights.keys() - {""}))
+        """The models whose scores matter: those with a weight for some user, and the gate."""
+        weighted = [self.weights, *(switch.weights for switch in self.switches)]
+        models = [model for model in self.weights if any(weights.get(model, 0) > 0 for weights in weighted)]
+        return tuple(dict.fromkeys([*models, self.gate] if self.gate else models))
 
 
 def _check_weights(name: str, weights: Mapping[str, float]) -> None:
@@ -129,7 +131,7 @@ class Fused:
 
 
 def fuse(policy: Policy, scores: Mapping[str, ArrayLike], events: ArrayLike = 0) -> Fused:
-    """Fuses the scores [..., C] of each model, all of one shape. Models without a weight in the policy are left out.
+    """Fuses the scores [..., C] of each model, all of one shape. Models that the policy does not use are left out.
 
     `events` [...] is how many events each user has; only switching asks.
     Raises ValueError when no model of the policy is among the scores.

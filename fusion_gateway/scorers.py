@@ -1,7 +1,7 @@
 """The gateway's side of the Open Inference Protocol: one Scorer for each model server, all alike."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ from servers.runtime import tensors
 from servers.runtime.errors import MarqueeError, Unavailable
 
 Numbers = NDArray[np.int64]
+MAX_HISTORY = 2000
+"""What model servers take by default."""
 
 SERVICE_CONFIG = {
     "loadBalancingConfig": [{"round_robin": {}}],
@@ -45,13 +47,14 @@ CHANNEL_OPTIONS = [
 
 @dataclass(frozen=True)
 class UserTensors:
-    """What the models see of a user, as named in the OIP contract; shapes [1, 1] and [1, L], oldest first."""
+    """What the models see of a user: the tensors of shape [1, 1] and, of the newest MAX_HISTORY events, [1, L]."""
 
     arrays: Mapping[str, tensors.Array]
 
     @classmethod
-    def of(cls, user_id: str, now: int, numbers: Numbers, events: list[StoredEvent]) -> "UserTensors":
-        """`numbers` [L]: the item numbers of `events`. Without events the history's tensors are left out."""
+    def of(cls, user_id: str, now: int, numbers: Numbers, events: Sequence[StoredEvent]) -> "UserTensors":
+        """`numbers` [L]: the item numbers of `events`, oldest first."""
+        numbers, events = numbers[-MAX_HISTORY:], events[-MAX_HISTORY:]
         arrays: dict[str, tensors.Array] = {
             "user_id": np.array([[user_id.encode()]], object),
             "query_time": np.array([[now]], np.int64),
@@ -90,7 +93,7 @@ class Scorer:
         """Scores [C] of the candidates [C]; NaN where the model abstains."""
         inputs = {**user.arrays, "candidate": candidates[None]}
         outputs, version = await self._infer(self.name, inputs, timeout)
-        return Answer(candidates, _row(outputs, "score", candidates.shape), version)
+        return Answer(candidates, _row(outputs, "score", np.float32, candidates.shape), version)
 
     async def retrieve(self, user: UserTensors, k: int, timeout: float) -> Answer:
         """The model's own best k items that are not in the history; fewer where there are fewer."""
@@ -99,7 +102,7 @@ class Scorer:
 
     async def similar(self, number: int, k: int, timeout: float) -> Answer:
         """The k items most like this one; none where the model does not know it."""
-        inputs = {"item": np.array([[number]], np.int64), "k": np.array([[k]], np.int32)}
+        inputs: dict[str, tensors.Array] = {"item": np.array([[number]], np.int64), "k": np.array([[k]], np.int32)}
         return await self._ranked(f"{self.name}_similar", inputs, timeout)
 
     async def ready(self, timeout: float) -> bool:
@@ -111,8 +114,8 @@ class Scorer:
 
     async def _ranked(self, model: str, inputs: Mapping[str, tensors.Array], timeout: float) -> Answer:
         outputs, version = await self._infer(model, inputs, timeout)
-        item = _row(outputs, "item", None)
-        score = _row(outputs, "score", item.shape)
+        item = _row(outputs, "item", np.int64)
+        score = _row(outputs, "score", np.float32, item.shape)
         found = (item != 0) & ~np.isnan(score)
         return Answer(item[found], score[found], version)
 
@@ -130,10 +133,11 @@ class Scorer:
         return outputs, self.version
 
 
-def _row(outputs: Mapping[str, tensors.Array], name: str, shape: tuple[int, ...] | None) -> Any:
-    if name not in outputs or (shape is not None and outputs[name].shape != (1, *shape)):
-        raise Unavailable(f"unreadable answer: {name!r} is missing or has the wrong shape")
-    return outputs[name][0]
+def _row(outputs: Mapping[str, tensors.Array], name: str, dtype: type, shape: tuple[int, ...] | None = None) -> Any:
+    array = outputs.get(name)
+    if array is None or array.dtype != dtype or array.ndim != 2 or (shape is not None and array.shape != (1, *shape)):
+        raise Unavailable(f"unreadable answer: {name} is missing, or of another type or shape")
+    return array[0]
 
 
 def _reason(error: grpc.aio.AioRpcError) -> str:

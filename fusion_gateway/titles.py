@@ -50,7 +50,7 @@ class TitleIndex:
 
 
 def _words(title: str) -> list[str]:
-    """The title's words, without accents, case, punctuation and year in brackets; without articles if others are left."""
+    """Without accents, case, punctuation and a year in brackets; without articles where other words are left."""
     plain = unicodedata.normalize("NFKD", re.sub(r"\(\d{4}\)\s*$", "", title)).casefold()
     words = re.findall(r"\w+", "".join(letter for letter in plain if not unicodedata.combining(letter)))
     return [word for word in words if word not in ARTICLES] or words

@@ -108,7 +108,7 @@ def test_reciprocal_rank_fusion_by_hand() -> None:
 def test_no_candidates_and_no_votes() -> None:
     policy = Policy(WEIGHTS)
     assert fuse(policy, {"rating": np.empty(0)}).score.shape == (0,)
-    assert np.isnan(fuse(Policy({"rating": 0, "sequential": 1}), {"rating": [1.0, 2.0]}).score).all()
+    assert np.isnan(fuse(policy, {"rating": [np.nan, np.nan]}).score).all()
     with pytest.raises(ValueError, match="none of the policy's models"):
         fuse(policy, {"other": [1.0]})
 

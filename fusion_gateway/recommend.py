@@ -1,0 +1,175 @@
+"""Recommend, from the request to the reply: parse, history, retrieve, filter, score, fuse, order."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from fusion_gateway.candidates import History, choose_candidates, eligible_items, popular_candidates
+from fusion_gateway.catalog import Catalog
+from fusion_gateway.events import EventStore, StoredEvent
+from fusion_gateway.explaining import explain
+from fusion_gateway.fusion import Fused, Policy, fuse
+from fusion_gateway.ordering import diversify, fill_unscored, order
+from fusion_gateway.parsing import Query, parse_query
+from fusion_gateway.policies import Policies
+from fusion_gateway.scorers import Answer, Scorer, UserTensors
+from protos.marquee.v1 import recommender_pb2 as pb
+from servers.runtime.deadline import Deadline
+from servers.runtime.errors import Unavailable
+
+# Shares of the time left when a stage begins; the rest is for the stages after it.
+HISTORY_SHARE, RETRIEVE_SHARE, SCORE_SHARE = 0.3, 0.5, 0.9
+
+
+@dataclass(frozen=True)
+class Recommender:
+    """Everything that a recommendation is made from."""
+
+    catalog: Catalog
+    policies: Policies
+    events: EventStore
+    scorers: Mapping[str, Scorer]
+    history_limit: int
+    retrieve_k: int
+    """How many items each model retrieves; twice the k of the request where that is more."""
+
+    async def recommend(self, request: pb.RecommendRequest, deadline: Deadline) -> pb.RecommendResponse:
+        """Raises InvalidArgument and NotFound. A model or a store that fails makes the reply degraded, no more."""
+        laps = Laps()
+        query = parse_query(request)
+        policy_name, policy = self.policies.choose(query.policy, query.weights)
+        wanted = max(self.retrieve_k, 2 * query.k)
+
+        events, store_failed = await self._events(query, deadline.remaining() * HISTORY_SHARE)
+        history = History.of(events, self.catalog)
+        user = UserTensors.of(query.user_id, query.now, self.catalog.number[history.rows], history.events)
+        laps.end("history")
+
+        scorers = [self.scorers[model] for model in policy.models if model in self.scorers]
+        retrieved, not_retrieving = await ask(
+            scorers, lambda scorer, timeout: scorer.retrieve(user, wanted, timeout), deadline, RETRIEVE_SHARE
+        )
+        laps.end("retrieve")
+
+        eligible, by_profile = eligible_items(query, history, self.catalog)
+        numbers = {model: answer.item for model, answer in retrieved.items()}
+        candidates = choose_candidates(numbers, eligible, history, self.catalog, wanted)
+        laps.end("filter")
+
+        to_score = self.catalog.number[candidates.rows]
+        scored, not_scoring = await ask(
+            [scorer for scorer in scorers if scorer.name in retrieved],
+            lambda scorer, timeout: scorer.score(user, to_score, timeout),
+            deadline,
+            SCORE_SHARE,
+        )
+        laps.end("score")
+
+        fused = fuse_answers(policy, scored, len(history.events))
+        if fused is None:
+            candidates = popular_candidates(eligible, self.catalog, wanted)
+        scores = self.catalog.weighted_rating[candidates.rows] if fused is None else fill_unscored(fused.score)
+        places = order(scores, candidates.rows, self.catalog)
+        if query.diversity:
+            vectors = self.catalog.genre_vector[candidates.rows]
+            places = diversify(places, scores, vectors, query.k, query.diversity)
+        laps.end("fuse")
+
+        items = [
+            pb.RankedItem(
+                rank=rank,
+                item=self.catalog.item(candidates.rows[place]),
+                score=scores[place],
+                explanation=explain(place, fused, candidates, history, self.catalog) if query.explain else None,
+            )
+            for rank, place in enumerate(places[: query.k].tolist(), 1)
+        ]
+        not_configured = {model: "not configured" for model in policy.models if model not in self.scorers}
+        missing = {**not_configured, **store_failed, **not_retrieving, **not_scoring}
+        return pb.RecommendResponse(
+            items=items,
+            policy=policy_name,
+            model_versions={model: answer.version for model, answer in scored.items()},
+            degraded=[pb.Degraded(model=model, reason=reason) for model, reason in missing.items()],
+            fallback=fallback(history, by_profile, fused),
+            history_age_seconds=max(query.now - newest(history), 0) if history.events else None,
+            timings_ms=laps.milliseconds(),
+            history_used=len(history.events),
+            history_skipped=history.skipped,
+            candidates=len(candidates.rows),
+        )
+
+    async def _events(self, query: Query, timeout: float) -> tuple[list[StoredEvent], dict[str, str]]:
+        """The user's events, oldest first, and why they are missing if they are."""
+        if query.history or not query.user_id:
+            return list(query.history), {}
+        try:
+            async with asyncio.timeout(timeout):
+                return (await self.events.history(query.user_id, self.history_limit))[::-1], {}
+        except (Unavailable, TimeoutError):
+            return [], {"history": "the event store cannot be used"}
+
+
+async def ask(
+    scorers: Collection[Scorer],
+    call: Callable[[Scorer, float], Awaitable[Answer]],
+    deadline: Deadline,
+    share: float = SCORE_SHARE,
+) -> tuple[dict[str, Answer], dict[str, str]]:
+    """Calls all scorers at once, with a share of the time left; their answers, and why others have none, by name."""
+    timeout = max(deadline.remaining() * share, 0.001)
+
+    async def one(scorer: Scorer) -> Answer | Unavailable:
+        try:
+            return await call(scorer, timeout)
+        except Unavailable as error:
+            return error
+
+    results = zip(scorers, await asyncio.gather(*map(one, scorers)), strict=True)
+    answers: dict[str, Answer] = {}
+    failures: dict[str, str] = {}
+    for scorer, result in results:
+        if isinstance(result, Unavailable):
+            failures[scorer.name] = str(result)
+        else:
+            answers[scorer.name] = result
+    return answers, failures
+
+
+def fuse_answers(policy: Policy, answers: Mapping[str, Answer], events: int) -> Fused | None:
+    """None when no model has said anything about any item."""
+    if not answers:
+        return None
+    fused = fuse(policy, {model: answer.score for model, answer in answers.items()}, events)
+    return None if np.isnan(fused.score).all() else fused
+
+
+def fallback(history: History, by_profile: bool, fused: Fused | None) -> pb.Fallback.ValueType:
+    """The rung of the cold-start ladder that answered."""
+    if by_profile:
+        return pb.FALLBACK_PROFILE
+    if fused is None:
+        return pb.FALLBACK_POPULARITY
+    return pb.FALLBACK_NONE if history.events else pb.FALLBACK_NO_HISTORY
+
+
+def newest(history: History) -> int:
+    return max(event.time for event in history.events)
+
+
+class Laps:
+    """How long each stage took."""
+
+    def __init__(self) -> None:
+        self._began = self._last = time.perf_counter()
+        self._laps: dict[str, float] = {}
+
+    def end(self, stage: str) -> None:
+        now = time.perf_counter()
+        self._laps[stage], self._last = 1000 * (now - self._last), now
+
+    def milliseconds(self) -> dict[str, float]:
+        return {**self._laps, "total": 1000 * (time.perf_counter() - self._began)}

@@ -1,0 +1,101 @@
+"""marquee.v1.Recommender on the wire; the work is done elsewhere."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+
+from fusion_gateway import parsing
+from fusion_gateway.events import StoredEvent
+from fusion_gateway.recommend import Recommender
+from fusion_gateway.similar import Neighbours
+from protos.marquee.v1 import recommender_pb2 as pb
+from protos.marquee.v1 import recommender_pb2_grpc as pb_grpc
+from servers.runtime.deadline import Deadline
+from servers.runtime.errors import Overloaded
+
+Context = grpc.aio.ServicerContext[Any, Any]
+READY_TIMEOUT_SECONDS = 1.0
+
+
+class Servicer(pb_grpc.RecommenderServicer):
+    """Refuses ranking calls at once when too many are in flight."""
+
+    def __init__(
+        self,
+        recommender: Recommender,
+        neighbours: Neighbours,
+        fusion_version: int,
+        default_timeout: float,
+        max_in_flight: int,
+    ) -> None:
+        self._recommender = recommender
+        self._neighbours = neighbours
+        self._fusion_version = fusion_version
+        self._default_timeout = default_timeout
+        self._max_in_flight = max_in_flight
+        self._in_flight = 0
+
+    async def Recommend(self, request: pb.RecommendRequest, context: Context) -> pb.RecommendResponse:
+        async with self._admitted(context) as deadline:
+            return await self._recommender.recommend(request, deadline)
+
+    async def SimilarItems(self, request: pb.SimilarItemsRequest, context: Context) -> pb.SimilarItemsResponse:
+        async with self._admitted(context) as deadline:
+            return await self._neighbours.similar(request, deadline)
+
+    async def SearchItems(self, request: pb.SearchItemsRequest, context: Context) -> pb.SearchItemsResponse:
+        k = parsing.parse_results(request, most=parsing.MAX_MATCHES)
+        title = parsing.parse_title(request.title)
+        async with self._admitted(context):
+            found = await asyncio.to_thread(self._neighbours.titles.search, title, k)
+        catalog = self._recommender.catalog
+        return pb.SearchItemsResponse(matches=[pb.Match(item=catalog.item(row), score=like) for row, like in found])
+
+    async def RecordEvents(self, request: pb.RecordEventsRequest, context: Context) -> pb.RecordEventsResponse:
+        events = parsing.parse_events(request)
+        recorded = await self._recommender.events.record(events)
+        return pb.RecordEventsResponse(recorded=recorded, duplicates=len(events) - recorded)
+
+    async def GetHistory(self, request: pb.GetHistoryRequest, context: Context) -> pb.GetHistoryResponse:
+        limit = parsing.parse_results(request, "limit", 100, parsing.MAX_EVENTS)
+        events = await self._recommender.events.history(parsing.parse_user_id(request.user_id), limit)
+        return pb.GetHistoryResponse(events=[_event(event) for event in events])
+
+    async def DeleteUser(self, request: pb.DeleteUserRequest, context: Context) -> pb.DeleteUserResponse:
+        deleted = await self._recommender.events.delete_user(parsing.parse_user_id(request.user_id))
+        return pb.DeleteUserResponse(events_deleted=deleted)
+
+    async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
+        scorers = self._recommender.scorers.values()
+        timeout = Deadline.of(context, self._default_timeout).sooner(READY_TIMEOUT_SECONDS).remaining()
+        ready = await asyncio.gather(*(scorer.ready(timeout) for scorer in scorers))
+        return pb.GetStatusResponse(
+            models=[
+                pb.ModelStatus(name=scorer.name, address=scorer.address, ready=is_ready, version=scorer.version)
+                for scorer, is_ready in zip(scorers, ready, strict=True)
+            ],
+            policies=sorted(self._recommender.policies.policies),
+            default_policy=self._recommender.policies.default,
+            catalog_version=self._recommender.catalog.version,
+            catalog_items=len(self._recommender.catalog),
+            fusion_version=self._fusion_version,
+        )
+
+    @asynccontextmanager
+    async def _admitted(self, context: Context) -> AsyncIterator[Deadline]:
+        if self._in_flight >= self._max_in_flight:
+            raise Overloaded(f"{self._max_in_flight} calls are in flight already; try again later")
+        self._in_flight += 1
+        try:
+            yield Deadline.of(context, self._default_timeout)
+        finally:
+            self._in_flight -= 1
+
+
+def _event(event: StoredEvent) -> pb.Event:
+    return pb.Event(
+        event_id=event.event_id, user_id=event.user_id, item_id=event.item_id, rating=event.rating, time=event.time
+    )

@@ -1,0 +1,86 @@
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import grpc
+import pytest
+
+from fusion_gateway.gateway import gateway
+from fusion_gateway.settings import GatewaySettings
+from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
+from servers.runtime.lifecycle import Program
+from servers.runtime.settings import read
+from tests.fusion_gateway.world import TinyModel, publish_world, serving
+
+if TYPE_CHECKING:
+    from protos.marquee.v1.recommender_pb2_grpc import RecommenderAsyncStub
+
+
+@dataclass
+class World:
+    """A gateway with three model servers, all real gRPC servers, and a channel to it."""
+
+    models: dict[str, TinyModel]
+    addresses: dict[str, str]
+    servers: dict[str, AsyncExitStack]
+    """Close one to stop a model server."""
+    gateway: Program
+    channel: grpc.aio.Channel
+    stub: "RecommenderAsyncStub"
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return publish_world(tmp_path_factory.mktemp("world") / "repository")
+
+
+@pytest.fixture
+async def world(repository: Path, tmp_path: Path) -> AsyncIterator[World]:
+    models = {
+        "rating": TinyModel("rating", {n: n / 10 for n in range(1, 11)}),
+        "sequential": TinyModel("sequential", {n: (11 - n) / 10 for n in range(1, 8)}, needs_history=True),
+        "visual_temporal": TinyModel("visual_temporal", {3: 0.9, 8: 0.8, 9: 0.1}, needs_history=True),
+    }
+    async with AsyncExitStack() as stack:
+        servers = {name: await stack.enter_async_context(AsyncExitStack()) for name in models}
+        addresses = {name: await servers[name].enter_async_context(serving(model)) for name, model in models.items()}
+        flags = [f"--scorer={name}={address}" for name, address in addresses.items()]
+        flags += [f"--model-repository={repository}", f"--event-store=sqlite:///{tmp_path}/events.db"]
+        flags += ["--grpc-port=0", "--metrics-port=0", "--exit-timeout-secs=0", "--max-in-flight=4"]
+        settings = read(GatewaySettings, flags)
+        program = await stack.enter_async_context(gateway(settings))
+        await stack.enter_async_context(program)
+        channel = await stack.enter_async_context(grpc.aio.insecure_channel(program.grpc_address))
+        yield World(models, addresses, servers, program, channel, RecommenderStub(channel))
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The URL of a PostgreSQL server that runs for this test session only; skips where there is none to start."""
+    if not (shutil.which("initdb") and shutil.which("postgres")):
+        pytest.skip("initdb and postgres are not on the PATH: the event store is not tested on PostgreSQL")
+    account = "nobody" if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root
+    with tempfile.TemporaryDirectory(prefix="pg", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        if account:
+            shutil.chown(folder, account)
+        run = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "user": account}
+        subprocess.run(["initdb", "-D", "data", "-U", "marquee", "-A", "trust", "--no-sync"], check=True, **run)  # type: ignore[call-overload]
+        server = subprocess.Popen(  # type: ignore[call-overload]
+            ["postgres", "-D", "data", "-k", folder, "-c", "listen_addresses=", "-c", "fsync=off"], **run
+        )
+        try:
+            for line in server.stderr:
+                if b"ready to accept connections" in line:
+                    break
+            else:
+                pytest.fail("PostgreSQL did not start")
+            yield f"postgresql://marquee@/postgres?host={folder}"
+        finally:
+            server.terminate()
+            server.communicate()

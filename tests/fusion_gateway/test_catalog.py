@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from fusion_gateway.catalog import Catalog, load_catalog
+from fusion_gateway.titles import TitleIndex
+from servers.runtime.errors import ArtifactError
+from tests.fusion_gateway.world import items
+
+CATALOG = Catalog(items(), 1)
+TITLES = TitleIndex(CATALOG)
+
+
+def test_numbers_ids_and_popularity() -> None:
+    assert CATALOG.row_of("ten") == 9
+    assert CATALOG.row_of("10") is None
+    assert CATALOG.rows_of(np.array([3, 99, 0, -1, 1])).tolist() == [2, 0]
+    assert [CATALOG.title[row] for row in CATALOG.popular[:3]] == ["Fargo", "Inception", "Memento"]
+    lengths = np.linalg.norm(CATALOG.genre_vector, axis=1)
+    np.testing.assert_allclose(lengths, [1] * 9 + [0], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("query", "title"),
+    [
+        ("interstella", "Interstellar"),
+        ("prestige the", "The Prestige"),
+        ("PRESTIGE, THE (2006)", "The Prestige"),
+        ("amelie", "Amélie"),
+        ("lebowsky", "The Big Lebowski"),
+        ("big lebowski", "The Big Lebowski"),
+        ("up", "Up"),
+        ("toy", "Toy Story"),
+        ("incepton", "Inception"),
+    ],
+)
+def test_finds_titles_as_people_type_them(query: str, title: str) -> None:
+    [(row, likeness), *others] = TITLES.search(query, 5)
+    assert CATALOG.title[row] == title
+    assert all(less <= likeness <= 100 for _, less in others)
+
+
+@pytest.mark.parametrize("query", ["", "?!", "the godfather", "x" * 256])
+def test_finds_nothing_alike(query: str) -> None:
+    assert TITLES.search(query, 5) == []
+
+
+def test_the_better_known_of_equals_comes_first() -> None:
+    again = items().with_columns(number=pl.col("number") + 10, id="b" + pl.col("id"), votes=pl.col("votes") + 1)
+    index = TitleIndex(Catalog(pl.concat([items(), again]), 1))
+    assert [row for row, _ in index.search("fargo", 2)] == [15, 5]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: table.drop("title"), "not a table of items"),
+        (lambda table: table.head(0), "without gaps"),
+        (lambda table: table.with_columns(title=pl.lit(None)), "without gaps"),
+        (lambda table: table.reverse(), "sorted"),
+        (lambda table: table.with_columns(id=pl.lit("same")), "there once"),
+    ],
+)
+def test_a_broken_catalogue_is_refused(tmp_path: Path, change: object, message: str) -> None:
+    change(items()).write_parquet(tmp_path / "items.parquet")  # type: ignore[operator]
+    with pytest.raises(ArtifactError, match=message):
+        load_catalog(tmp_path / "items.parquet", 1)
+
+
+def test_a_truncated_catalogue_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "items.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ArtifactError, match="not a table of items"):
+        load_catalog(tmp_path / "items.parquet", 1)

@@ -1,0 +1,142 @@
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from fusion_gateway.event_files import read_events
+from fusion_gateway.events import EventStore, StoredEvent
+from servers.runtime.errors import ConfigurationError, Unavailable
+
+LIMIT = 5
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/new/events.db"
+    return str(request.getfixturevalue("postgresql"))
+
+
+@pytest.fixture
+async def store(url: str) -> AsyncIterator[EventStore]:
+    store = EventStore(url, LIMIT)
+    await store.open()
+    for user in ("anna", "bert"):
+        await store.delete_user(user)
+    yield store
+    await store.close()
+
+
+def event(item: str, time: int, event_id: str = "", user: str = "anna", rating: float | None = None) -> StoredEvent:
+    return StoredEvent(user, item, rating, time, event_id)
+
+
+async def items(store: EventStore, user: str = "anna", limit: int = 100) -> list[str]:
+    return [event.item_id for event in await store.history(user, limit)]
+
+
+async def test_history_is_newest_first_and_bounded(store: EventStore) -> None:
+    await store.record([event("a", 10), event("c", 20), event("b", 10), event("x", 5, user="bert")])
+    assert await items(store) == ["c", "b", "a"]
+    assert await items(store, limit=2) == ["c", "b"]
+    await store.record([event(str(time), time) for time in range(100, 104)])
+    assert await items(store) == ["103", "102", "101", "100", "c"]
+    assert await items(store, "bert") == ["x"]
+
+
+async def test_an_event_comes_back_as_it_was(store: EventStore) -> None:
+    await store.record([event("a", 10, "one", rating=3.5), event("b", 11)])
+    newest, oldest = await store.history("anna", 10)
+    assert oldest == event("a", 10, "one", rating=3.5)
+    assert (newest.rating, len(newest.event_id)) == (None, 32)
+
+
+async def test_a_repeated_event_id_changes_nothing(store: EventStore) -> None:
+    assert await store.record([event("a", 10, "one"), event("b", 11, "two"), event("c", 12, "two")]) == 2
+    assert await store.record([event("z", 99, "one"), event("d", 13, "three")]) == 1
+    assert await items(store) == ["d", "b", "a"]
+
+
+async def test_many_writers_at_once(store: EventStore) -> None:
+    recorded = await asyncio.gather(*(store.record([event("a", 1, f"id{n % 3}")]) for n in range(9)))
+    assert sum(recorded) == 3
+
+
+async def test_another_store_on_the_same_database_sees_what_is_committed(store: EventStore, url: str) -> None:
+    await store.record([event("a", 10)])
+    other = EventStore(url, LIMIT)
+    await other.open()
+    assert await items(other) == ["a"]
+    await other.close()
+
+
+async def test_deleting_a_user_leaves_the_others(store: EventStore) -> None:
+    await store.record([event("a", 1), event("b", 2), event("x", 3, user="bert")])
+    assert await store.delete_user("anna") == 2
+    assert await store.delete_user("anna") == 0
+    assert (await items(store), await items(store, "bert")) == ([], ["x"])
+
+
+async def test_import_is_repeatable(store: EventStore, tmp_path: Path) -> None:
+    table = pl.DataFrame({"user": ["anna", "bert"], "item": ["a", "b"], "rating": [4.5, None], "time": [1, 2]})
+    table.write_csv(tmp_path / "events.csv")
+    table.write_parquet(tmp_path / "events.parquet")
+    assert await store.import_all(read_events(tmp_path / "events.csv")) == 2
+    assert await store.import_all(read_events(tmp_path / "events.parquet")) == 0
+    assert [(e.item_id, e.rating, e.time) for e in await store.history("bert", 9)] == [("b", None, 2)]
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("anna,a,4.5,soon", "line 3: .*'soon'"),
+        ("anna,a,nan,5", "line 3: rating"),
+        ("anna,a,4.5", "line 3: it has too few"),
+        ("anna,a,4.5,5,6", "line 3: it has too few or too many"),
+        (",a,4.5,5", "line 3: user and item"),
+        ("anna,a,4.5,-5", "line 3: time"),
+    ],
+)
+async def test_a_broken_line_is_named_and_nothing_is_stored(
+    store: EventStore, tmp_path: Path, line: str, problem: str
+) -> None:
+    path = tmp_path / "events.csv"
+    path.write_text(f"user,item,rating,time\nbert,b,,1\n{line}\n")
+    with pytest.raises(ConfigurationError, match=problem):
+        await store.import_all(read_events(path))
+    assert await items(store, "bert") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("events.csv", b"user,item,time\n", "column 'rating' is missing"),
+        ("events.csv", b"", "column 'user' is missing"),
+        ("events.csv", b"user,item,rating,time\n\xff,1,2,3\n", "cannot be read"),
+        ("events.parquet", b"not parquet", "cannot be read"),
+    ],
+)
+def test_a_file_that_holds_no_events(tmp_path: Path, name: str, content: bytes, problem: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ConfigurationError, match=problem):
+        list(read_events(tmp_path / name))
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        list(read_events(tmp_path / "missing.csv"))
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://host/db"])
+def test_a_url_of_no_known_store(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="event store"):
+        EventStore(url, LIMIT)
+
+
+async def test_a_database_that_cannot_be_opened(tmp_path: Path) -> None:
+    (tmp_path / "events.db").write_text("this is not a database, whatever its name says")
+    store = EventStore(f"sqlite:///{tmp_path}/events.db", LIMIT)
+    with pytest.raises(ConfigurationError, match="cannot be used"):
+        await store.open()
+    with pytest.raises(Unavailable):
+        await store.history("anna", 1)
+    await store.close()

@@ -1,0 +1,146 @@
+"""The RPCs other than Recommend, through a real channel."""
+
+import asyncio
+import urllib.request
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+from protos.marquee.v1 import recommender_pb2 as pb
+from tests.fusion_gateway.conftest import World
+
+
+def titles(response: pb.SimilarItemsResponse) -> list[str]:
+    return [item.item.title for item in response.items]
+
+
+async def test_similar_items_by_all_kinds(world: World) -> None:
+    response = await world.stub.SimilarItems(pb.SimilarItemsRequest(title="interstella"))
+    assert response.query.title == "Interstellar"
+    assert "Interstellar" not in titles(response)
+    assert [item.rank for item in response.items] == list(range(1, len(response.items) + 1))
+    for item in response.items:
+        parts = item.explanation.contributions
+        assert item.score == pytest.approx(sum(part.contribution for part in parts))
+        assert {part.model for part in parts} == {"rating", "sequential", "visual_temporal", "genres", "director"}
+
+
+async def test_similar_items_by_weight(world: World) -> None:
+    async def similar(**weights: float) -> list[str]:
+        return titles(await world.stub.SimilarItems(pb.SimilarItemsRequest(item_id="3", k=3, weights=weights)))
+
+    assert await similar(director=1) == ["Inception", "Memento", "The Prestige"]
+    assert await similar(genres=1) == ["Fargo", "Inception", "The Prestige"]
+    assert await similar(visual_temporal=1) == ["Amélie"]  # it knows three movies, the third as unlike as can be
+    assert await similar(genres=0.5, director=1) == ["Inception", "The Prestige", "Fargo"]  # two of a director at most
+    assert await similar(rating=1) == ["Memento", "The Prestige", "Inception"]
+
+
+async def test_similar_items_without_a_model(world: World) -> None:
+    await world.servers["rating"].aclose()
+    response = await world.stub.SimilarItems(pb.SimilarItemsRequest(item_id="6"))
+    assert [(each.model, each.reason) for each in response.degraded] == [("rating", "unavailable")]
+    assert titles(response)
+
+
+async def test_what_similar_items_refuses(world: World) -> None:
+    invalid, missing = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
+    for request, code, message in [
+        (pb.SimilarItemsRequest(), invalid, "query: one of item_id and title is needed"),
+        (pb.SimilarItemsRequest(title="godfather"), missing, "no movie found with a title similar to 'godfather'"),
+        (pb.SimilarItemsRequest(title=""), invalid, "title: must have 1 to 256 characters, not 0"),
+        (pb.SimilarItemsRequest(item_id="99"), missing, "item_id: the catalogue has no item '99'"),
+        (pb.SimilarItemsRequest(item_id="1", k=501), invalid, "k: must be 1 to 500, not 501"),
+        (pb.SimilarItemsRequest(item_id="1", weights={"tags": 1}), invalid, "weights: there is no kind 'tags'"),
+        (pb.SimilarItemsRequest(item_id="1", weights={"genres": 0}), invalid, "weights: at least one"),
+        (pb.SimilarItemsRequest(item_id="1", weights={"genres": -1}), invalid, "weights.genres: must be 0.0"),
+    ]:
+        with pytest.raises(grpc.aio.AioRpcError, match=message) as caught:
+            await world.stub.SimilarItems(request)
+        assert caught.value.code() == code
+
+
+async def test_search(world: World) -> None:
+    response = await world.stub.SearchItems(pb.SearchItemsRequest(title="PRESTIGE THE", k=1))
+    assert [match.item.title for match in response.matches] == ["The Prestige"]
+    assert response.matches[0].score == 100
+    assert not (await world.stub.SearchItems(pb.SearchItemsRequest(title="godfather"))).matches
+    for request in (pb.SearchItemsRequest(), pb.SearchItemsRequest(title="x", k=101)):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await world.stub.SearchItems(request)
+        assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_events_are_kept_once_and_erased(world: World) -> None:
+    events = [
+        pb.Event(event_id="one", user_id="anna", item_id="1", rating=4.5, time=100),
+        pb.Event(event_id="two", user_id="anna", item_id="2", time=200),
+    ]
+    request = pb.RecordEventsRequest(events=events)
+    assert await world.stub.RecordEvents(request) == pb.RecordEventsResponse(recorded=2)
+    assert await world.stub.RecordEvents(request) == pb.RecordEventsResponse(duplicates=2)
+    history = await world.stub.GetHistory(pb.GetHistoryRequest(user_id="anna"))
+    assert list(history.events) == events[::-1]
+    newest = await world.stub.GetHistory(pb.GetHistoryRequest(user_id="anna", limit=1))
+    assert list(newest.events) == events[1:]
+    deleted = await world.stub.DeleteUser(pb.DeleteUserRequest(user_id="anna"))
+    assert deleted.events_deleted == 2
+    assert not (await world.stub.GetHistory(pb.GetHistoryRequest(user_id="anna"))).events
+
+
+async def test_what_the_event_rpcs_refuse(world: World) -> None:
+    good = pb.Event(user_id="anna", item_id="1")
+    for event, message in [
+        (pb.Event(item_id="1"), r"events\[1\].user_id: must have 1 to 256 bytes, not 0"),
+        (pb.Event(user_id="anna"), r"events\[1\].item_id: must have 1 to 256"),
+        (pb.Event(user_id="anna", item_id="1", event_id="x" * 129), r"events\[1\].event_id: must have 0 to 128"),
+        (pb.Event(user_id="anna", item_id="1", rating=float("inf")), r"events\[1\].rating: must be a finite"),
+    ]:
+        with pytest.raises(grpc.aio.AioRpcError, match=message):
+            await world.stub.RecordEvents(pb.RecordEventsRequest(events=[good, event]))
+    for call, request in [
+        (world.stub.RecordEvents, pb.RecordEventsRequest()),
+        (world.stub.RecordEvents, pb.RecordEventsRequest(events=[good] * 1001)),
+        (world.stub.GetHistory, pb.GetHistoryRequest()),
+        (world.stub.GetHistory, pb.GetHistoryRequest(user_id="anna", limit=1001)),
+        (world.stub.DeleteUser, pb.DeleteUserRequest()),
+    ]:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(request)  # type: ignore[operator]
+        assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert not (await world.stub.GetHistory(pb.GetHistoryRequest(user_id="anna"))).events
+
+
+async def test_status(world: World) -> None:
+    await world.stub.Recommend(pb.RecommendRequest())
+    await world.servers["sequential"].aclose()
+    status = await world.stub.GetStatus(pb.GetStatusRequest())
+    assert [(model.name, model.ready, model.version) for model in status.models] == [
+        ("rating", True, 7),
+        ("sequential", False, 7),
+        ("visual_temporal", True, 7),
+    ]
+    assert status.models[0].address == world.addresses["rating"]
+    assert (list(status.policies), status.default_policy) == (["fitted", "rrf"], "fitted")
+    assert (status.catalog_version, status.catalog_items, status.fusion_version) == (1, 10, 1)
+
+
+async def test_health_reflection_and_metrics(world: World) -> None:
+    health: Any = health_pb2_grpc.HealthStub(world.channel)
+    for service in ("", "marquee.v1.Recommender"):
+        answer = await health.Check(health_pb2.HealthCheckRequest(service=service))
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    await world.stub.Recommend(pb.RecommendRequest())
+    metrics = urllib.request.urlopen(f"http://{world.gateway.http_address}/metrics").read().decode()
+    assert 'marquee_calls_total{code="OK",method="Recommend"}' in metrics
+
+
+async def test_reflection(world: World) -> None:
+    def services() -> list[str]:
+        with grpc.insecure_channel(world.gateway.grpc_address) as channel:
+            return list(ProtoReflectionDescriptorDatabase(channel).get_services())
+
+    assert "marquee.v1.Recommender" in await asyncio.to_thread(services)
