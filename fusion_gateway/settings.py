@@ -1,6 +1,7 @@
 """What the gateway can be told, by flag, environment or file."""
 
 import os
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator
@@ -8,7 +9,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from servers.runtime.settings import ProgramSettings, ServingSettings
 
-HOME = os.environ.get("MARQUEE_HOME", "var")
+HOME = Path(os.environ.get("MARQUEE_HOME", "var"))
 """Where everything that a run makes lies."""
 
 
@@ -24,7 +25,7 @@ class GatewaySettings(EventStoreSettings, ServingSettings):
 
     model_config = SettingsConfigDict(cli_prog_name="python -m fusion_gateway")
 
-    model_repository: str = Field(f"{HOME}/repository", description="Has the catalogue and the fusion policies.")
+    model_repository: str = Field(str(HOME / "repository"), description="Has the catalogue and the fusion policies.")
     scorer: Annotated[list[str], NoDecode] = Field(
         ["rating=127.0.0.1:8011", "sequential=127.0.0.1:8021", "visual_temporal=127.0.0.1:8031"],
         description="NAME=ADDRESS of a model server, for example rating=dns:///rating:8001. Once for each.",

@@ -1,0 +1,184 @@
+"""python -m fusion_gateway.client {recommend,similar,search,record,history,status}: ask a gateway from a terminal."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, TypeVar
+
+import grpc
+import typer
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from rich.table import Table
+
+from fusion_gateway import tables
+from protos.marquee.v1 import recommender_pb2 as pb
+from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
+
+M = TypeVar("M", bound=Message)
+Address = Annotated[str, typer.Option(envvar="MARQUEE_ADDRESS", help="The gateway's host:port.")]
+Timeout = Annotated[float, typer.Option(help="Seconds to wait for an answer.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the reply as JSON.")]
+Count = Annotated[int | None, typer.Option("-k", "--k", help="How many.")]
+DEFAULT_ADDRESS, DEFAULT_TIMEOUT = "127.0.0.1:8001", 10.0
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def recommend(
+    user: Annotated[str, typer.Option(help="User id; leave out for an anonymous user.")] = "",
+    k: Count = None,
+    history: Annotated[str, typer.Option(help="Item ids, oldest first: 50,181,1 or with ratings 50:4,181:5.")] = "",
+    weights: Annotated[str, typer.Option(help="For example rating=0.7,sequential=0.3.")] = "",
+    policy: Annotated[str, typer.Option(help="Name of a fusion policy.")] = "",
+    genres: Annotated[str, typer.Option(help="At least one of these: Comedy,Drama.")] = "",
+    not_genres: Annotated[str, typer.Option(help="None of these.")] = "",
+    liked: Annotated[str, typer.Option(help="Genres liked by a user without a history.")] = "",
+    year_min: int | None = None,
+    year_max: int | None = None,
+    diversity: Annotated[float | None, typer.Option(help="0 (score only) to 1 (diversity only).")] = None,
+    seen: Annotated[bool, typer.Option("--seen", help="Movies of the history may come back.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Say why, in words.")] = False,
+    as_json: AsJson = False,
+    address: Address = DEFAULT_ADDRESS,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """Movies for a user: known, unknown with a history, or anonymous."""
+    request = pb.RecommendRequest(
+        user_id=user,
+        k=k,
+        history=[_event(text) for text in _split(history)],
+        weights=_weights(weights),
+        policy=policy,
+        filters=pb.Filters(
+            genres_any=_split(genres), genres_none=_split(not_genres), year_min=year_min, year_max=year_max
+        ),
+        profile=pb.Profile(liked_genres=_split(liked)),
+        diversity=diversity,
+        exclude_seen=not seen,
+        explain=explain or not as_json,
+    )
+    with gateway(address) as stub:
+        response = stub.Recommend(request, timeout=timeout)
+    _show(response, as_json, lambda: tables.recommendations(response, reasons=explain))
+
+
+@app.command()
+def similar(
+    title: Annotated[str, typer.Argument(help="A title, more or less; or use --item.")] = "",
+    item: Annotated[str, typer.Option(help="An item id.")] = "",
+    k: Count = None,
+    weights: Annotated[str, typer.Option(help="For example rating=1,genres=0.5,director=1.")] = "",
+    as_json: AsJson = False,
+    address: Address = DEFAULT_ADDRESS,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """Movies like a movie."""
+    query = pb.SimilarItemsRequest(item_id=item) if item else pb.SimilarItemsRequest(title=title)
+    query.MergeFrom(pb.SimilarItemsRequest(k=k, weights=_weights(weights)))
+    with gateway(address) as stub:
+        response = stub.SimilarItems(query, timeout=timeout)
+    _show(response, as_json, lambda: tables.neighbours(response))
+
+
+@app.command()
+def search(
+    title: str,
+    k: Count = None,
+    as_json: AsJson = False,
+    address: Address = DEFAULT_ADDRESS,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """Movies by title, as you remember it."""
+    with gateway(address) as stub:
+        response = stub.SearchItems(pb.SearchItemsRequest(title=title, k=k), timeout=timeout)
+    _show(response, as_json, lambda: tables.matches(response))
+
+
+@app.command()
+def record(
+    user: Annotated[str, typer.Option()],
+    item: Annotated[str, typer.Option()],
+    rating: float | None = None,
+    time: Annotated[int | None, typer.Option(help="Unix seconds; now when left out.")] = None,
+    event_id: Annotated[str, typer.Option(help="Makes it safe to send the event again.")] = "",
+    as_json: AsJson = False,
+    address: Address = DEFAULT_ADDRESS,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """Stores that a user watched, and perhaps rated, a movie."""
+    event = pb.Event(event_id=event_id, user_id=user, item_id=item, rating=rating, time=time)
+    with gateway(address) as stub:
+        response = stub.RecordEvents(pb.RecordEventsRequest(events=[event]), timeout=timeout)
+    _show(response, as_json, lambda: "recorded" if response.recorded else "known already")
+
+
+@app.command()
+def history(
+    user: Annotated[str, typer.Option()],
+    limit: int | None = None,
+    as_json: AsJson = False,
+    address: Address = DEFAULT_ADDRESS,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """What is stored about a user, newest first."""
+    with gateway(address) as stub:
+        response = stub.GetHistory(pb.GetHistoryRequest(user_id=user, limit=limit), timeout=timeout)
+    _show(response, as_json, lambda: tables.events(response))
+
+
+@app.command()
+def status(as_json: AsJson = False, address: Address = DEFAULT_ADDRESS, timeout: Timeout = DEFAULT_TIMEOUT) -> None:
+    """What is being served."""
+    with gateway(address) as stub:
+        response = stub.GetStatus(pb.GetStatusRequest(), timeout=timeout)
+    _show(response, as_json, lambda: tables.status(response))
+
+
+@contextmanager
+def gateway(address: str) -> Iterator[RecommenderStub]:
+    """A stub; when a call fails, says why on stderr and exits with 1."""
+    try:
+        with grpc.insecure_channel(address) as channel:
+            yield RecommenderStub(channel)
+    except grpc.RpcError as error:
+        code, details = error.code(), error.details()
+        if code == grpc.StatusCode.UNAVAILABLE:
+            details = f"no gateway answers at {address} ({details})"
+        if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+            details = f"no answer from {address} in time; --timeout waits longer"
+        print(f"error: {details}", file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
+def _show(response: Message, as_json: bool, readable: Callable[[], Table | str]) -> None:
+    if as_json:
+        print(json_format.MessageToJson(response, preserving_proto_field_name=True, ensure_ascii=False))
+    else:
+        tables.console().print(readable())
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _event(text: str) -> pb.Event:
+    item, colon, rating = text.partition(":")
+    return pb.Event(item_id=item, rating=_number("--history", rating) if colon else None)
+
+
+def _weights(text: str) -> dict[str, float]:
+    pairs = [part.partition("=") for part in _split(text)]
+    return {name.strip(): _number("--weights", value) for name, _, value in pairs}
+
+
+def _number(option: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a number", param_hint=option) from None
+
+
+if __name__ == "__main__":
+    app()
