@@ -59,6 +59,8 @@ class Batcher:
         self._waiting: deque[Call] = deque()
         self._waiting_rows = 0
         self._busy = False
+        self._starting: asyncio.Handle | None = None
+        statistics.watch_queue(lambda: self._waiting_rows)
 
     async def __call__(self, inputs: Arrays, deadline: Deadline) -> Arrays:
         """Raises Overloaded at once when too many rows wait, DeadlineExceeded, or whatever the model raised."""
@@ -81,16 +83,20 @@ class Batcher:
         self._wake()
 
     def _wake(self) -> None:
-        """Not at once, so that calls which arrived together leave together."""
+        """Starts a full batch at once and another one soon, so that calls which arrived together leave together."""
         if self._busy:
             return
-        self._busy = True
-        if self._limits.max_queue_delay and self._waiting_rows < self._limits.max_batch_size:
-            self._loop.call_later(self._limits.max_queue_delay, self._start)
-        else:
-            self._loop.call_soon(self._start)
+        if self._waiting_rows >= self._limits.max_batch_size:
+            self._start()
+        elif self._starting is None and self._limits.max_queue_delay:
+            self._starting = self._loop.call_later(self._limits.max_queue_delay, self._start)
+        elif self._starting is None:
+            self._starting = self._loop.call_soon(self._start)
 
     def _start(self) -> None:
+        if self._starting:
+            self._starting.cancel()
+            self._starting = None
         batch = self._take()
         self._busy = bool(batch)
         if batch:

@@ -121,18 +121,23 @@ class Scorer:
 
     def _history(self, inputs: Arrays) -> Arrays:
         """The last known items of each history, `max_history` at most, padded in front."""
-        rows_BL = self._rows(inputs["history_item"])
+        rows_BL, rating_BL, time_BL = (
+            self._rows(inputs["history_item"]),
+            inputs["history_rating"],
+            inputs["history_time"],
+        )
         known_BL = rows_BL > 0
         longest = max(1, int(known_BL.sum(axis=1).max()))
         width = min(longest, self._max_history or longest)
-        last_BW = np.argsort(known_BL, axis=1, kind="stable")[:, -width:]  # known events go last, in their order
-        rows_BW = np.take_along_axis(rows_BL, last_BW, axis=1)
-        rating_BW = np.take_along_axis(inputs["history_rating"], last_BW, axis=1)
-        time_BW = np.take_along_axis(inputs["history_time"], last_BW, axis=1)
+        if not known_BL.all():
+            known_last_BL = np.argsort(known_BL, axis=1, kind="stable")  # known events keep their order
+            rows_BL = np.take_along_axis(rows_BL, known_last_BL, axis=1)
+            rating_BL = np.take_along_axis(np.where(known_BL, rating_BL, np.float32(np.nan)), known_last_BL, axis=1)
+            time_BL = np.take_along_axis(np.where(known_BL, time_BL, 0), known_last_BL, axis=1)
         return {
-            "history_index": rows_BW,
-            "history_rating": np.where(rows_BW > 0, rating_BW, np.float32(np.nan)),
-            "history_time": np.where(rows_BW > 0, time_BW, 0),
+            "history_index": rows_BL[:, -width:],
+            "history_rating": rating_BL[:, -width:],
+            "history_time": time_BL[:, -width:],
         }
 
     def _unwanted(self, rows_BF: Rows, seen_BL: Rows) -> NDArray[np.bool_]:

@@ -2,10 +2,11 @@
 
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 from tritonclient.grpc import service_pb2
 
 from servers.runtime.metrics import LATENCY_BUCKETS
@@ -13,6 +14,7 @@ from servers.runtime.metrics import LATENCY_BUCKETS
 QUEUE = Histogram(
     "marquee_queue_seconds", "From a call's arrival to the start of its batch.", ["model"], buckets=LATENCY_BUCKETS
 )
+WAITING = Gauge("marquee_waiting_rows", "Rows that wait for a model.", ["model"])
 COMPUTE = Histogram("marquee_compute_seconds", "A batch in the compute thread.", ["model"], buckets=LATENCY_BUCKETS)
 ROWS = Histogram("marquee_batch_rows", "Rows in a batch.", ["model"], buckets=[2**power for power in range(11)])
 REFUSED = Counter("marquee_refused_calls", "Calls without an answer, by the name of the error.", ["model", "reason"])
@@ -71,6 +73,10 @@ class Statistics:
         self._batches: dict[int, Compute] = defaultdict(Compute)
         self._queue_seconds, self._compute_seconds = QUEUE.labels(model), COMPUTE.labels(model)
         self._batch_rows = ROWS.labels(model)
+
+    def watch_queue(self, waiting_rows: Callable[[], int]) -> None:
+        """Has the metrics ask for the length of the queue when they are read."""
+        WAITING.labels(self._model).set_function(waiting_rows)
 
     def answered(self, rows: int, arrived: int, times: Times) -> None:
         self._rows += rows

@@ -7,11 +7,12 @@ import http.server
 import threading
 from functools import cache
 
-from prometheus_client import Counter, Histogram, MetricsHandler
+from prometheus_client import Counter, Histogram, MetricsHandler, disable_created_metrics
 
 from servers.runtime.errors import ConfigurationError
 from servers.runtime.health import Health
 
+disable_created_metrics()  # type: ignore[no-untyped-call]
 LATENCY_BUCKETS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 CALLS = Counter("marquee_calls", "gRPC calls answered, by method and status code.", ["method", "code"])
 CALL_SECONDS = Histogram(

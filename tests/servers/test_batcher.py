@@ -1,0 +1,219 @@
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from servers.batcher import Batcher, BatchLimits
+from servers.runtime.deadline import Deadline
+from servers.runtime.errors import DeadlineExceeded, MarqueeError, Overloaded
+from servers.runtime.tensors import Array
+from servers.signature import RETRIEVE, SCORE, Arrays, Limits, Signature
+from servers.statistics import Statistics
+
+LIMITS = Limits(B=100, L=100, C=100, K=100)
+FOREVER = Deadline(float("inf"))
+POISON = 666
+
+
+@dataclass
+class SumModel:
+    """Scores a candidate by itself plus 1000 times the user's history, and holds its batches until it is let go."""
+
+    batches: list[int] = field(default_factory=list)
+    widths: list[int] = field(default_factory=list)
+    go: threading.Event = field(default_factory=threading.Event)
+
+    def __call__(self, inputs: Arrays) -> Arrays:
+        assert self.go.wait(20)
+        self.batches.append(len(inputs["candidate"]))
+        self.widths.append(inputs["history_item"].shape[1])
+        if (inputs["candidate"] == POISON).any():
+            raise ValueError("poison")
+        return {"score": right_answer(inputs)}
+
+
+def right_answer(inputs: Arrays) -> Array:
+    last = 7 * inputs["history_item"][:, -1:]  # padding is in front, so the last event stays the last
+    scores: Array = inputs["candidate"] + 1000 * inputs["history_item"].sum(axis=1, keepdims=True) + last
+    return scores.astype(np.float32)
+
+
+def inputs(candidates: list[list[int]], histories: list[list[int]]) -> Arrays:
+    given = {"candidate": np.array(candidates, np.int64), "history_item": np.array(histories, np.int64)}
+    return SCORE.complete(given, LIMITS)
+
+
+@asynccontextmanager
+async def batcher(
+    model: Callable[[Arrays], Arrays], rows: int = 8, queue: int = 1000, delay: float = 0, signature: Signature = SCORE
+) -> AsyncIterator[Batcher]:
+    with ThreadPoolExecutor(1) as executor:
+        yield Batcher(signature, model, executor, BatchLimits(rows, queue, delay), Statistics("test"))
+
+
+async def settle() -> None:
+    """Lets everything that can happen in the event loop happen."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+@st.composite
+def call_inputs(draw: st.DrawFn) -> Arrays:
+    rows, width, events = draw(st.integers(1, 8)), draw(st.integers(0, 5)), draw(st.integers(1, 5))
+    numbers = st.integers(1, 600)
+    candidates = draw(st.lists(st.lists(numbers, min_size=width, max_size=width), min_size=rows, max_size=rows))
+    histories = draw(st.lists(st.lists(numbers, min_size=events, max_size=events), min_size=rows, max_size=rows))
+    return inputs(np.reshape(candidates, (rows, width)).tolist(), histories)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    calls=st.lists(st.tuples(call_inputs(), st.sampled_from(["stays", "leaves", "late", "poisons"])), max_size=14),
+    held=st.booleans(),
+    delay=st.sampled_from([0, 0.001]),
+)
+def test_every_caller_gets_the_answer_it_would_get_alone(
+    calls: list[tuple[Arrays, str]], held: bool, delay: float
+) -> None:
+    """Whatever the others do: stay, leave while they wait, come too late, or break the model."""
+
+    async def run() -> tuple[list[Arrays | BaseException], SumModel]:
+        model = SumModel()
+        if not held:
+            model.go.set()
+        async with batcher(model, delay=delay) as infer:
+            tasks = []
+            for arrays, fate in calls:
+                if fate == "poisons":
+                    arrays = {**arrays, "candidate": np.full_like(arrays["candidate"], POISON)}
+                deadline = Deadline.after(-1) if fate == "late" else FOREVER
+                tasks.append(asyncio.create_task(infer(arrays, deadline)))
+            await settle()
+            for task, (_, fate) in zip(tasks, calls, strict=True):
+                if fate == "leaves":
+                    task.cancel()
+            model.go.set()
+            return await asyncio.gather(*tasks, return_exceptions=True), model
+
+    answers, model = asyncio.run(run())
+    for answer, (arrays, fate) in zip(answers, calls, strict=True):
+        if fate == "stays":
+            assert not isinstance(answer, BaseException)
+            np.testing.assert_array_equal(answer["score"], right_answer(arrays))
+        elif fate == "late":
+            assert isinstance(answer, DeadlineExceeded)
+        elif fate == "poisons" and arrays["candidate"].size:
+            assert isinstance(answer, ValueError)
+        elif fate == "leaves" and isinstance(answer, BaseException):
+            assert isinstance(answer, asyncio.CancelledError)
+    assert all(rows <= 8 for rows in model.batches)
+
+
+async def test_what_waits_while_the_model_works_leaves_together_in_order() -> None:
+    model = SumModel()
+    async with batcher(model, rows=4) as infer:
+        first = asyncio.create_task(infer(inputs([[1]], [[1]]), FOREVER))
+        await settle()
+        finished: list[int] = []
+
+        async def ask(number: int) -> None:
+            answer = await infer(inputs([[number]], [[1]]), FOREVER)
+            assert answer["score"].item() == number + 1007
+            finished.append(number)
+
+        others = [asyncio.create_task(ask(number)) for number in range(1, 7)]
+        await settle()
+        model.go.set()
+        await asyncio.gather(first, *others)
+    assert model.batches == [1, 4, 2]
+    assert finished == [1, 2, 3, 4, 5, 6]
+
+
+async def test_a_delay_lets_a_batch_fill_but_a_full_one_does_not_wait() -> None:
+    model = SumModel()
+    model.go.set()
+    async with batcher(model, rows=2, delay=3600) as infer:
+        calls = [asyncio.create_task(infer(inputs([[number]], [[1]]), FOREVER)) for number in (1, 2)]
+        await asyncio.gather(*calls)
+    assert model.batches == [2]
+
+
+async def test_a_full_queue_refuses_at_once_and_serves_on() -> None:
+    model = SumModel()
+    async with batcher(model, rows=2, queue=4) as infer:
+        running = asyncio.create_task(infer(inputs([[1]] * 2, [[1]] * 2), FOREVER))
+        await settle()
+        waiting = [asyncio.create_task(infer(inputs([[1]] * 2, [[1]] * 2), FOREVER)) for _ in range(2)]
+        await settle()
+        with pytest.raises(Overloaded, match="4 rows wait; the limit is 4"):
+            await infer(inputs([[1]], [[1]]), FOREVER)
+        waiting[0].cancel()  # makes room at once, though the model is still busy
+        await settle()
+        taken = asyncio.create_task(infer(inputs([[5]], [[1]]), FOREVER))
+        await settle()
+        model.go.set()
+        assert (await taken)["score"].item() == 1012
+        await asyncio.gather(running, waiting[1])
+    assert model.batches == [2, 2, 1]
+
+
+async def test_those_who_left_are_not_computed() -> None:
+    model = SumModel()
+    async with batcher(model) as infer:
+        first = asyncio.create_task(infer(inputs([[1]], [[1]]), FOREVER))
+        await settle()
+        left = asyncio.create_task(infer(inputs([[2]], [[1]]), FOREVER))
+        stays = asyncio.create_task(infer(inputs([[3]], [[1]]), FOREVER))
+        await settle()
+        left.cancel()
+        model.go.set()
+        await asyncio.gather(first, stays)
+    assert model.batches == [1, 1]
+
+
+async def test_a_failing_model_fails_only_its_batch() -> None:
+    model = SumModel()
+    model.go.set()
+    async with batcher(model) as infer:
+        with pytest.raises(ValueError, match="poison"):
+            await infer(inputs([[POISON]], [[1]]), FOREVER)
+        assert (await infer(inputs([[1]], [[1]]), FOREVER))["score"].item() == 1008
+
+
+async def test_retrieved_items_are_cut_to_each_callers_k() -> None:
+    def model(arrays: Arrays) -> Arrays:
+        width = int(arrays["k"].max())
+        return {"item": np.tile(np.arange(width), (len(arrays["k"]), 1))}
+
+    async with batcher(model, signature=RETRIEVE) as infer:
+        calls = [RETRIEVE.complete({"k": np.array([[k]], np.int32)}, LIMITS) for k in (3, 10, 1)]
+        answers = await asyncio.gather(*(infer(call, FOREVER) for call in calls))
+    assert [answer["item"].shape for answer in answers] == [(1, 3), (1, 10), (1, 1)]
+
+
+async def test_statistics_add_up() -> None:
+    model = SumModel()
+    statistics = Statistics("test")
+    with ThreadPoolExecutor(1) as executor:
+        infer = Batcher(SCORE, model, executor, BatchLimits(8, 9), statistics)
+        calls = [asyncio.create_task(infer(inputs([[1]] * 3, [[1]] * 3), FOREVER)) for _ in range(3)]
+        await settle()
+        with pytest.raises(MarqueeError):
+            await infer(inputs([[1]] * 8, [[1]] * 8), FOREVER)
+        model.go.set()
+        await asyncio.gather(*calls)
+    told = statistics.message("test", "1")
+    assert told.inference_count == 9
+    assert told.execution_count == 2
+    assert [(batch.batch_size, batch.compute_infer.count) for batch in told.batch_stats] == [(3, 1), (6, 1)]
+    assert (told.inference_stats.success.count, told.inference_stats.fail.count) == (3, 1)
+    parts = told.inference_stats
+    together = parts.queue.ns + parts.compute_input.ns + parts.compute_infer.ns + parts.compute_output.ns
+    assert together == parts.success.ns
