@@ -1,0 +1,149 @@
+"""The arithmetic of a scorer, on artifacts whose right answers are known."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from servers.loading import load
+from servers.runtime.repository import Repository
+from servers.runtime.tensors import Array
+from servers.scorer import Scorer
+from servers.signature import RETRIEVE, SCORE, SIMILAR, Arrays, Limits
+from tests.servers import tiny_artifact
+from tests.servers.tiny_artifact import Tiny
+
+LIMITS = Limits(B=100, L=2000, C=2000, K=2000)
+
+
+def opened(repository: Path, model: str = "rating") -> Scorer:
+    return load(Repository(repository).latest(model), threads=1)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tiny, Scorer]:
+    repository = tmp_path_factory.mktemp("repository")
+    return tiny_artifact.publish(repository), opened(repository)
+
+
+def user(histories: list[list[int]], **more: Any) -> Arrays:
+    width = max(map(len, histories))
+    padded = [[0] * (width - len(history)) + history for history in histories]
+    return {"history_item": np.array(padded, np.int64).reshape(len(histories), width), **more}
+
+
+def score(scorer: Scorer, histories: list[list[int]], candidates: list[list[int]]) -> Array:
+    given = user(histories, candidate=np.array(candidates, np.int64))
+    return scorer.score(SCORE.complete(given, LIMITS))["score"]
+
+
+def retrieve(scorer: Scorer, histories: list[list[int]], k: list[int]) -> Arrays:
+    return scorer.retrieve(RETRIEVE.complete(user(histories, k=np.array(k, np.int32)[:, None]), LIMITS))
+
+
+NUMBERS = st.sampled_from([0, 1, 2, *range(3, 63, 2), 10**15])
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    rows=st.lists(
+        st.tuples(st.lists(NUMBERS, max_size=8), st.lists(NUMBERS, min_size=5, max_size=5)), min_size=1, max_size=6
+    )
+)
+def test_scores_are_right_together_and_alone(
+    tiny: tuple[Tiny, Scorer], rows: list[tuple[list[int], list[int]]]
+) -> None:
+    """Unknown items, empty histories, ragged histories, padding: row by row as if alone."""
+    artifact, scorer = tiny
+    together = score(scorer, [history for history, _ in rows], [candidates for _, candidates in rows])
+    for row, (history, candidates) in zip(together, rows, strict=True):
+        np.testing.assert_allclose(row, artifact.score(history, candidates), atol=1e-5)
+        np.testing.assert_allclose(row, score(scorer, [history], [candidates])[0], atol=1e-5)
+
+
+@settings(deadline=None, max_examples=50)
+@given(rows=st.lists(st.tuples(st.lists(NUMBERS, min_size=1, max_size=30), st.integers(1, 40)), min_size=1, max_size=4))
+def test_retrieval_gives_the_best_items_outside_the_history(
+    tiny: tuple[Tiny, Scorer], rows: list[tuple[list[int], int]]
+) -> None:
+    artifact, scorer = tiny
+    found = retrieve(scorer, [history for history, _ in rows], [k for _, k in rows])
+    for item, item_score, (history, k) in zip(found["item"], found["score"], rows, strict=True):
+        best = artifact.best(history, k) if np.isfinite(artifact.query(history)).all() else np.array([], np.int64)
+        np.testing.assert_array_equal(item, np.pad(best, (0, len(item) - len(best))))
+        np.testing.assert_allclose(item_score[: len(best)], artifact.score(history, best), atol=1e-5)
+        assert np.isnan(item_score[len(best) :]).all()
+
+
+@pytest.mark.parametrize("index", ["Flat", "HNSW8", "IVF16,Flat", "SQ8"])
+def test_a_history_of_1000_items_leaves_k_items_with_any_index(tmp_path: Path, index: str) -> None:
+    artifact = tiny_artifact.publish(tmp_path, item_numbers=range(1, 1201), index=index)
+    history = list(range(1, 1001))
+    found = retrieve(opened(tmp_path), [history, [5]], [150, 10])
+    assert set(found["item"][0].tolist()) <= set(range(1001, 1201))
+    assert (found["item"][0] > 0).all()
+    np.testing.assert_allclose(found["score"][0], artifact.score(history, found["item"][0]), atol=1e-5)
+    assert (np.diff(found["score"][0]) <= 0).all()
+    assert len(set(found["item"][1, :10].tolist())) == 10
+
+
+def test_similar_items_are_the_nearest_by_cosine_without_the_item_itself(tiny: tuple[Tiny, Scorer]) -> None:
+    artifact, scorer = tiny
+    unit = artifact.vectors / np.linalg.norm(artifact.vectors, axis=1, keepdims=True)
+    given = {"item": np.array([[3], [999], [61]]), "k": np.array([[5], [5], [40]], np.int32)}
+    found = scorer.similar(SIMILAR.complete(given, LIMITS))
+    for row, number, k in ((0, 3, 5), (2, 61, 40)):
+        cosine = unit @ unit[artifact.row(number)]
+        cosine[artifact.row(number)] = -2
+        nearest = artifact.numbers[np.argsort(-cosine)][: min(k, 29)]
+        np.testing.assert_array_equal(found["item"][row], np.pad(nearest, (0, 40 - len(nearest))))
+        np.testing.assert_allclose(
+            found["score"][row, : len(nearest)], np.sort(cosine)[::-1][: len(nearest)], atol=1e-5
+        )
+    assert (found["item"][1] == 0).all()
+    assert np.isnan(found["score"][1]).all()
+
+
+def probe(tmp_path: Path, given: Arrays, max_history: int = 0) -> dict[str, list[float]]:
+    """What the tower was fed, by input."""
+    artifact = tiny_artifact.publish_probe(tmp_path, max_history=max_history)
+    complete = SCORE.complete(
+        {**given, "candidate": np.tile(artifact.numbers, (len(next(iter(given.values()))), 1))}, LIMITS
+    )
+    sums = opened(tmp_path).score(complete)["score"]
+    return dict(zip(tiny_artifact.PROBED, sums.T.tolist(), strict=True))
+
+
+def test_the_tower_is_fed_all_that_it_asks_for(tmp_path: Path) -> None:
+    """Rows of items and users, and what belongs to unknown items left out."""
+    fed = probe(
+        tmp_path,
+        {
+            "user_id": np.array([["Zoë".encode()], [b"nobody"]], object),
+            "history_item": np.array([[10, 77, 30], [0, 0, 60]]),
+            "history_rating": np.array([[1, 2, 4], [5, 5, 3]], np.float32),
+            "history_time": np.array([[100, 200, 400], [1, 2, 5]]),
+            "query_time": np.array([[7], [8]]),
+        },
+    )
+    assert fed == {
+        "user_index": [3, 0],
+        "history_index": [1 + 3, 6],
+        "history_rating": [1 + 4, 3 + 100],  # the history is two events long now, and NaN counts as 100
+        "history_time": [500, 5],
+        "query_time": [7, 8],
+        "history_feature": [2 * (1 + 3), 2 * 6],
+    }
+
+
+def test_the_tower_sees_the_last_known_events_only(tmp_path: Path) -> None:
+    history = np.array([[10, 20, 77, 30, 0]])
+    fed = probe(
+        tmp_path, {"history_item": history, "history_time": np.array([[1, 10, 100, 1000, 10_000]])}, max_history=2
+    )
+    assert fed["history_index"] == [2 + 3]
+    assert fed["history_time"] == [1010]
+    assert fed["history_rating"] == [200]
