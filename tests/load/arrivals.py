@@ -42,7 +42,9 @@ class Load:
     callers: int = 0
 
     def __str__(self) -> str:
-        return f"{self.rate:g}/s" if self.rate else f"{self.callers} callers"
+        if self.rate:
+            return f"{self.rate:g}/s"
+        return f"{self.callers} callers" if self.callers > 1 else "1 caller"
 
     async def drive(self, call: Call, duration: float, rng: np.random.Generator) -> Run:
         if self.rate:

@@ -19,6 +19,8 @@ from tests.load.arrivals import Load
 from tests.load.options import Timing, loads
 from tests.load.traffic import Traffic, User
 
+STAGES = ("history", "retrieve", "filter", "score", "fuse", "total")
+
 
 def prepare(traffic: Traffic, k: int, stored_history: bool) -> list[RecommendRequest]:
     """One request for each user, with her history unless the gateway is to use what it has stored."""
@@ -61,7 +63,8 @@ class Caller:
             self._totals[f"{Fallback.Name(answer.fallback).lower()} share"] += 1
 
     def means(self) -> dict[str, float]:
-        return {name: total / self._answers for name, total in self._totals.items()}
+        names = sorted(self._totals, key=lambda name: (*STAGES, name).index(name))
+        return {name: self._totals[name] / self._answers for name in names}
 
 
 async def measure(
