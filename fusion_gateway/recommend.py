@@ -50,7 +50,10 @@ class Recommender:
 
         scorers = [self.scorers[model] for model in policy.models if model in self.scorers]
         retrieved, not_retrieving = await ask(
-            scorers, lambda scorer, timeout: scorer.retrieve(user, wanted, timeout), deadline, RETRIEVE_SHARE
+            scorers if history.events else [],  # there is nothing to retrieve by: the popular items are scored
+            lambda scorer, timeout: scorer.retrieve(user, wanted, timeout),
+            deadline,
+            RETRIEVE_SHARE,
         )
         laps.end("retrieve")
 
@@ -61,7 +64,7 @@ class Recommender:
 
         to_score = self.catalog.number[candidates.rows]
         scored, not_scoring = await ask(
-            [scorer for scorer in scorers if scorer.name in retrieved],
+            [scorer for scorer in scorers if scorer.name not in not_retrieving],
             lambda scorer, timeout: scorer.score(user, to_score, timeout),
             deadline,
             SCORE_SHARE,

@@ -32,8 +32,9 @@ class TitleIndex:
         if not words:
             return []
         likeness = self._likeness(" ".join(words), " ".join(sorted(words)))
-        best = np.lexsort((-self._votes, -likeness))[:k]
-        return [(int(row), float(likeness[row])) for row in best if likeness[row] >= LEAST_LIKENESS]
+        alike = np.flatnonzero(likeness >= LEAST_LIKENESS)
+        best = alike[np.lexsort((-self._votes[alike], -likeness[alike]))[:k]]
+        return [(int(row), float(likeness[row])) for row in best]
 
     def _likeness(self, text: str, in_order: str) -> NDArray[np.float32]:
         likeness: NDArray[np.float32] = process.cdist([in_order], self._sorted, scorer=fuzz.ratio)[0]

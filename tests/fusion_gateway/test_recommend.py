@@ -175,6 +175,7 @@ async def test_without_any_model_the_popular_items_come(world: World) -> None:
 async def test_the_cold_start_ladder(world: World) -> None:
     anonymous = await world.stub.Recommend(pb.RecommendRequest(k=2))
     assert (anonymous.fallback, ids(anonymous)) == (pb.FALLBACK_NO_HISTORY, ["ten", "9"])  # rating needs no history
+    assert all("k" not in seen for seen in world.models["rating"].seen)  # scored only; nothing to retrieve by
     assert not anonymous.HasField("history_age_seconds")
     assert not anonymous.degraded  # abstaining is no failure
     profile = await world.stub.Recommend(pb.RecommendRequest(k=2, profile=pb.Profile(liked_genres=["comedy"])))
