@@ -53,12 +53,11 @@ def assemble(
 ) -> Dataset:
     """Numbers the items and completes the frames.
 
-    `events` has the columns of EVENTS with the external id as `item`; `items` has `id` and any others of ITEMS.
+    `events` has the columns of EVENTS with the external id as `item`; `items` has `id` and any others of ITEMS, and a
+    row for every item of the events.
     `numbers` holds the numbers given in earlier runs by external id; they are kept.
     """
     catalogue = _completed(items, ITEMS)
-    unlisted = events.select(id="item").unique(maintain_order=True).join(catalogue, on="id", how="anti")
-    catalogue = pl.concat([catalogue, _completed(unlisted, ITEMS)])
     numbered = number_items(catalogue["id"], numbers or {})
     catalogue = catalogue.drop("number").join(numbered, on="id").select(ITEMS.names()).sort("number")
     events = (
@@ -81,7 +80,9 @@ def number_items(ids: pl.Series, existing: Mapping[str, int]) -> pl.DataFrame:
     )
     own = pl.when(pl.col("id").str.contains(NUMERIC_ID)).then(pl.col("id")).cast(pl.Int64)
     table = ids.alias("id").to_frame().join(known, on="id", how="left", maintain_order="left")
-    table = table.with_columns(own=own).with_columns(own=pl.when(~pl.col("own").is_in(known["number"])).then("own"))
+    table = table.with_columns(own=own).with_columns(
+        own=pl.when(~pl.col("own").is_in(known["number"].implode())).then("own")
+    )
     table = table.with_columns(pl.coalesce("number", "own").alias("number"))
     greatest = max([*existing.values(), table["number"].max() or 0])
     following = greatest + pl.col("number").is_null().cum_sum().cast(pl.Int64)

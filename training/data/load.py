@@ -34,10 +34,9 @@ def load_dataset(
     tables = _layout(folder)(folder)
     if tables.events.is_empty():
         raise DataError(f"{folder}: no events")
-    items = _with_tmdb(tables.items, _beside(tmdb, folder.parent / "tmdb" / f"{folder.name}.csv"))
-    items = _with_posters(
-        items, tables.events, _beside(posters, folder / "posters", folder.parent / "posters" / folder.name)
-    )
+    items = _with_unlisted(tables.items, tables.events)
+    items = _with_tmdb(items, _beside(tmdb, folder.parent / "tmdb" / f"{folder.name}.csv"))
+    items = _with_posters(items, _beside(posters, folder / "posters", folder.parent / "posters" / folder.name))
     return assemble(folder.name, tables.events, items, tables.users, _known_numbers(tables.items, numbers or {}))
 
 
@@ -69,16 +68,21 @@ def _beside(named: Path | None, *usual: Path) -> Path | None:
     return named or next((place for place in usual if place.exists()), None)
 
 
-def _with_posters(items: pl.DataFrame, events: pl.DataFrame, folder: Path | None) -> pl.DataFrame:
-    """Fills `poster` for items that name none; items known only from events are listed when they have one."""
+def _with_unlisted(items: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
+    """The catalogue, and behind it the items known only from events."""
+    unlisted = (
+        events.select(id="item").unique(maintain_order=True).join(items, on="id", how="anti", maintain_order="left")
+    )
+    return pl.concat([items, unlisted], how="diagonal")
+
+
+def _with_posters(items: pl.DataFrame, folder: Path | None) -> pl.DataFrame:
+    """Fills `poster` for items that name none."""
     if folder is None:
         return items
     found = sorted(path for path in folder.resolve().iterdir() if path.suffix.lower() in POSTER_SUFFIXES)
-    table = pl.DataFrame({"id": [path.stem for path in found], "found": [str(path) for path in found]}).unique(
-        "id", keep="first"
-    )
-    unlisted = events.select(id="item").unique(maintain_order=True).join(items, on="id", how="anti")
-    items = pl.concat([items, unlisted.join(table, on="id", how="semi", maintain_order="left")], how="diagonal")
+    columns = {"id": [path.stem for path in found], "found": [str(path) for path in found]}
+    table = pl.DataFrame(columns, schema={"id": pl.String, "found": pl.String}).unique("id", keep="first")
     own = pl.col("poster").replace("", None) if "poster" in items.columns else pl.lit(None, pl.String)
     items = items.join(table, on="id", how="left", maintain_order="left")
     return items.with_columns(poster=pl.coalesce(own, "found")).drop("found")

@@ -58,7 +58,7 @@ def poster_tensor(items: pl.DataFrame, size: tuple[int, int], cache: Path) -> tu
     paths = [Path(name) if name else None for name in items["poster"]]
     file = cache / f"posters-{_key(items['number'], paths, size)}.npz"
     try:
-        with np.load(file, allow_pickle=False) as kept:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as kept:
             return kept["pixels"], kept["present"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # not there, or not whole
         pixels, present = _decode(paths, size)

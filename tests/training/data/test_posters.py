@@ -1,0 +1,93 @@
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+
+from training.data import posters
+from training.data.posters import load_poster, poster_tensor, read_poster
+from training.errors import DataError
+
+
+def save(
+    path: Path, colour: tuple[int, ...] = (200, 40, 10), mode: str = "RGB", size: tuple[int, int] = (30, 40)
+) -> Path:
+    Image.new(mode, size, colour).save(path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+def test_an_image_becomes_channels_height_width(tmp_path: Path, suffix: str) -> None:
+    pixels = read_poster(save(tmp_path / f"a.{suffix}"), (12, 8))
+    assert pixels.shape == (3, 12, 8)
+    assert pixels.dtype == np.uint8
+    assert np.abs(pixels.mean((1, 2)) - [200, 40, 10]).max() < 6
+
+
+def test_other_colour_modes_become_rgb(tmp_path: Path) -> None:
+    assert read_poster(save(tmp_path / "a.png", (9, 9, 9, 128), "RGBA"), (4, 4)).shape == (3, 4, 4)
+    assert read_poster(save(tmp_path / "b.png", (77,), "L"), (4, 4)).max() == 77
+    assert read_poster(save(tmp_path / "c.jpg", (0, 0, 0, 0), "CMYK"), (4, 4)).shape == (3, 4, 4)
+
+
+def test_what_is_no_poster_is_named_and_counts_as_absent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image = save(tmp_path / "whole.jpg", size=(300, 400)).read_bytes()
+    bad = {"cut.jpg": image[: len(image) // 2], "text.jpg": b"hello", "empty.png": b"", "gif.jpg": gif()}
+    for name, content in bad.items():
+        (tmp_path / name).write_bytes(content)
+        assert load_poster(tmp_path / name, (4, 4)) is None
+        assert name in capsys.readouterr().err
+    assert load_poster(tmp_path / "nowhere.jpg", (4, 4)) is None
+    assert load_poster(tmp_path, (4, 4)) is None
+
+
+def gif() -> bytes:
+    content = BytesIO()
+    Image.new("RGB", (4, 4)).save(content, "GIF")
+    return content.getvalue()
+
+
+def test_files_and_images_beyond_the_bounds_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(tmp_path / "a.png", size=(50, 60))
+    monkeypatch.setattr(posters, "MAX_PIXELS", 2_000)
+    with pytest.raises(DataError, match="50 x 60 pixels are more than 2000"):
+        read_poster(path, (4, 4))
+    monkeypatch.setattr(posters, "MAX_BYTES", 10)
+    with pytest.raises(DataError, match="bytes are more than 10"):
+        read_poster(path, (4, 4))
+
+
+def test_a_decompression_bomb_is_refused_by_its_header(tmp_path: Path) -> None:
+    path = save(tmp_path / "bomb.png", (0,), "1", (12_000, 12_000))
+    with pytest.raises(DataError, match="bomb.png: unreadable poster"):
+        read_poster(path, (4, 4))
+
+
+def test_tensor_is_cached_until_a_poster_changes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    red, broken = save(tmp_path / "1.png", (255, 0, 0)), tmp_path / "3.png"
+    broken.write_bytes(b"no image")
+    items = pl.DataFrame({"number": [1, 2, 3], "poster": [str(red), "", str(broken)]})
+    cache = tmp_path / "cache"
+    pixels, present = poster_tensor(items, (6, 4), cache)
+    assert pixels.shape == (3, 3, 6, 4)
+    assert present.tolist() == [True, False, False]
+    assert pixels[0, :, 0, 0].tolist() == [255, 0, 0]
+    assert not pixels[1:].any()
+    assert "3.png" in capsys.readouterr().err
+    again, _ = poster_tensor(items, (6, 4), cache)
+    assert np.array_equal(pixels, again)
+    assert "3.png" not in capsys.readouterr().err
+    save(red, (0, 0, 255), size=(31, 40))
+    assert poster_tensor(items, (6, 4), cache)[0][0, :, 0, 0].tolist() == [0, 0, 255]
+    assert poster_tensor(items, (5, 4), cache)[0].shape == (3, 3, 5, 4)
+
+
+def test_a_broken_cache_file_is_made_again(tmp_path: Path) -> None:
+    items = pl.DataFrame({"number": [1], "poster": [str(save(tmp_path / "1.png"))]})
+    pixels, _ = poster_tensor(items, (6, 4), tmp_path / "cache")
+    (file,) = (tmp_path / "cache").iterdir()
+    for content in (b"", b"PK", file.read_bytes()[:100]):
+        file.write_bytes(content)
+        assert np.array_equal(poster_tensor(items, (6, 4), tmp_path / "cache")[0], pixels)
