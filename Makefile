@@ -3,9 +3,38 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: env demo up test check load protos lock clean
+# Where the data is, and where a run on it lies. `make demo DATA=../shared/data/ml-100k` uses real data.
+HOME_DIR := $(or $(MARQUEE_HOME),var)
+GENERATED := $(HOME_DIR)/data/generated
+DATA ?= $(GENERATED)
+RUN := $(if $(filter $(GENERATED),$(DATA)),$(HOME_DIR),$(HOME_DIR)/$(notdir $(patsubst %/,%,$(DATA))))
+REPOSITORY ?= $(RUN)/repository
+RECIPE ?= small
+
+.PHONY: env demo up publish evaluate test check load protos lock clean
 
 env: $(STAMP)
+
+# Data, models and fusion policy: made once, and kept until `make clean`.
+publish: $(REPOSITORY)/fusion
+
+$(GENERATED): | $(STAMP)
+	$(BIN)/python -m training data generate --out $@
+
+$(RUN)/converted: $(DATA) | $(STAMP)
+	$(BIN)/python -m training data convert $(DATA) $@
+
+$(REPOSITORY)/fusion: $(DATA) | $(STAMP)
+	$(BIN)/python -m training train all --recipe $(RECIPE) --data $(DATA) --repository $(REPOSITORY)
+
+demo up: $(RUN)/converted $(REPOSITORY)/fusion
+	MARQUEE_HOME=$(RUN) $(BIN)/python -m fusion_gateway.local $@ --repository $(REPOSITORY) --events $</events.parquet
+
+evaluate: $(REPOSITORY)/fusion
+	$(BIN)/python -m training evaluate --data $(DATA) --repository $(REPOSITORY)
+
+clean:
+	rm -rf $(HOME_DIR)
 
 $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
@@ -19,10 +48,10 @@ check: $(STAMP)
 	$(BIN)/python -m pytest -q tests/protos
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs
 
-load: $(STAMP)
-	$(BIN)/python -m tests.load
+load: $(RUN)/converted $(REPOSITORY)/fusion
+	$(BIN)/python -m tests.load --data $< --repository $(REPOSITORY)
 
 protos: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I. --python_out=. --grpc_python_out=. --mypy_out=. --mypy_grpc_out=. protos/marquee/v1/*.proto

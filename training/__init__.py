@@ -1,0 +1,7 @@
+"""Data, models, evaluation and publishing."""
+
+import os
+
+# OpenMP threads that spin while they wait make a run beside a busy neighbour several times slower; torch reads these.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")

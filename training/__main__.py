@@ -31,7 +31,9 @@ from training.visual_temporal import train_visual_temporal
 
 HOME = Path(os.environ.get("MARQUEE_HOME", "var"))
 
-app = typer.Typer(help="Data, training, evaluation and the model repository of Marquee.", no_args_is_help=True)
+app = typer.Typer(
+    help="Data, training, evaluation and the model repository of Marquee.", no_args_is_help=True, add_completion=False
+)
 repository_app = typer.Typer(help="List and check what is published.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(repository_app, name="repository")

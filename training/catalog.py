@@ -6,9 +6,10 @@ import numpy as np
 import polars as pl
 
 from protos.marquee.v1.artifact_pb2 import Manifest
+from training.errors import TrainingError
 from training.job import Job
 from training.recipes import CatalogRecipe
-from training.repository import latest, publish, versions
+from training.repository import latest, publish, read_manifest, versions
 
 RECENT = 0.1
 """Share of the time range that counts as recent."""
@@ -23,7 +24,16 @@ def known_numbers(repository: Path) -> dict[str, int]:
 
 
 def train_catalog(job: Job, recipe: CatalogRecipe) -> Path:
-    """Popularity is counted over training rows only. Returns the folder of the published version."""
+    """Popularity is counted over training rows only. Returns the folder of the published version.
+
+    Raises TrainingError where the repository belongs to another data set, whose ids mean other items.
+    """
+    if versions(job.repository, "catalog"):
+        before = read_manifest(latest(job.repository, "catalog")).data.dataset
+        if before != job.dataset.name:
+            raise TrainingError(
+                f"{job.repository} belongs to '{before}', not '{job.dataset.name}': use another --repository"
+            )
     table = _with_popularity(job.dataset.items, job.split.train)
     manifest: Manifest = job.manifest("catalog", recipe, {})
     return publish(job.repository, manifest, lambda folder: table.write_parquet(folder / "items.parquet"))

@@ -6,9 +6,8 @@ import numpy as np
 import torch
 import yaml
 
-from fusion_gateway.fusion import NORMALISERS, Policy, fuse
+from fusion_gateway.fusion import NORMALISERS, Policy, Scores, fuse
 from training.errors import TrainingError
-from training.interactions import Floats
 from training.job import Job
 from training.metrics import better_and_tied, ndcg
 from training.progress import console
@@ -58,7 +57,7 @@ def _fit_weights(chunks: list[Ranked], normaliser: str) -> Policy:
     models = list(chunks[0].scores)
     parts = [_normalised(chunk, normaliser) for chunk in chunks]
     targets = [torch.from_numpy(chunk.target) for chunk in chunks]
-    raw = torch.zeros(len(models), requires_grad=True)
+    raw = torch.full((len(models),), -2.0, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([raw], max_iter=60, line_search_fn="strong_wolfe")
 
     def closure() -> torch.Tensor:
@@ -84,7 +83,7 @@ def _normalised(chunk: Ranked, normaliser: str) -> torch.Tensor:
     return stacked.masked_fill(torch.from_numpy(chunk.seen), -1e4)
 
 
-def _filled(table: np.ndarray) -> Floats:
+def _filled(table: Scores) -> Scores:
     scored = np.isfinite(table)
     lowest = np.where(scored, table, np.inf).min(axis=1, keepdims=True)
-    return np.where(scored, table, np.where(np.isfinite(lowest), lowest, 0.0)).astype(np.float32)
+    return np.where(scored, table, np.where(np.isfinite(lowest), lowest, 0.0))

@@ -50,7 +50,7 @@ class ItemEncoder(nn.Module):
 
 
 class TemporalEncoder(nn.Module):
-    """Bi-directional GRU, both directions joined at every step, a dense layer, and attention: F_RNN."""
+    """Bi-directional GRU, both directions joined at every step, a dense layer; attention plus the newest step: F_RNN."""
 
     def __init__(self, inputs: int, recipe: VisualTemporalRecipe) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class TemporalEncoder(nn.Module):
         back = self.backwards(x_BLI.flip(1))[0].flip(1)
         steps_BLD = self.dense(torch.cat([ahead, back], -1))
         weight = self.attention(steps_BLD).squeeze(-1).masked_fill(~real_BL, -1e9).softmax(1)
-        return (weight.unsqueeze(1) @ steps_BLD).squeeze(1)
+        return (weight.unsqueeze(1) @ steps_BLD).squeeze(1) + steps_BLD[:, -1]
 
 
 def _at(x_BLI: Tensor, index_BL: Tensor) -> Tensor:
@@ -117,7 +117,7 @@ class EnhancedAutoencoder(nn.Module):
 
 
 class VisualTemporalModel(nn.Module):
-    """F = σ(W [F_CNN; F_RNN; F_AE] + b) of a user, against a vector for every item."""
+    """F = σ(W [F_CNN; F_RNN; F_AE] + b) of a user, against a vector for every item. σ is tanh: tastes can be negative."""
 
     metadata: Tensor
     has_poster: Tensor
@@ -159,7 +159,7 @@ class VisualTemporalModel(nn.Module):
         F_CNN = (weight.unsqueeze(1) @ feature_BLD).squeeze(1)
         joined = torch.cat([F_CNN, F_RNN], 1)
         F_AE = self.autoencoder(joined)
-        return torch.sigmoid(self.fusion(torch.cat([joined, F_AE], 1))), joined, F_AE
+        return torch.tanh(self.fusion(torch.cat([joined, F_AE], 1))), joined, F_AE
 
 
 def _xavier(module: nn.Module) -> None:

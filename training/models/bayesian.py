@@ -1,0 +1,199 @@
+"""Bayesian matrix factorisation with side information, sampled by Gibbs.
+
+    r_ui ~ N(mean + b_u + b_i + p_u · q_i, 1 / (α γ_u γ_i))
+    (b_u, p_u) ~ N(m + Σ_g f_ug B_g, Λ⁻¹),   B_g ~ N(0, (λ_g Λ)⁻¹),   and the items likewise
+
+Salakhutdinov and Mnih 2008 (BPMF), with the link matrices of Simm et al. 2015 (Macau), one for each block of side
+information with a precision of its own, and noise that differs by user and by item. One block of every side is its
+implicit set: which items a user rated at all, divided by the root of their number, as in SVD++.
+
+Only sparse products and batched Cholesky factors, so that the same code runs on a GPU.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.distributions import Gamma, Wishart
+
+from training.recipes import BayesianRecipe
+
+
+@dataclass
+class Block:
+    """Side information [n, K] as orthogonal columns U S of its SVD: a rotation that the prior of B does not see."""
+
+    columns: Tensor
+    """[n, r]."""
+    power: Tensor
+    """[r] squared singular values."""
+    link: Tensor
+    """B, [r, d]."""
+    precision: float = 1.0
+    """λ."""
+
+    @classmethod
+    def of(cls, features: Tensor, dimension: int) -> "Block":
+        """`features` [n, K], dense. A column that is almost spanned by the others is dropped."""
+        wide = features.shape[1] > features.shape[0]
+        power, vectors = torch.linalg.eigh(features @ features.T if wide else features.T @ features)
+        kept = power > 1e-6 * power[-1]
+        power, vectors = power[kept], vectors[:, kept]
+        columns = vectors * power.sqrt() if wide else features @ vectors
+        return cls(columns.float(), power.float(), torch.zeros(len(power), dimension, device=features.device))
+
+    def sample(self, rest: Tensor, root: Tensor) -> None:
+        """Draws B and λ given what is left to explain, `rest` [n, d], and `root` [d, d] with root rootᵀ = Λ⁻¹."""
+        precision = self.power + self.precision
+        noise = torch.randn_like(self.link) @ root.T
+        self.link = (self.columns.T @ rest) / precision[:, None] + noise / precision.sqrt()[:, None]
+        whitened = torch.linalg.solve_triangular(root, self.link.T, upper=False)
+        shape, rate = 1 + self.link.numel() / 2, 1 + float(whitened.square().sum()) / 2
+        self.precision = _gamma(shape, rate)
+
+    @property
+    def mean(self) -> Tensor:
+        """[n, d]: what this block says of every vector."""
+        return self.columns @ self.link
+
+
+@dataclass
+class Side:
+    """Users, or items: their vectors (bias first), the prior of these, and the ratings seen from this side."""
+
+    rows: Tensor
+    """CSR row pointers [n + 1]."""
+    others: Tensor
+    """[E] the item of each rating (for users), in row order."""
+    rating: Tensor
+    """[E] less the mean."""
+    vector: Tensor
+    """[n, d]."""
+    blocks: list[Block]
+    noise: Tensor = field(init=False)
+    """[n] γ."""
+
+    def __post_init__(self) -> None:
+        self.noise = torch.ones_like(self.vector[:, 0])
+        d = self.vector.shape[1]
+        self.mean, self.root = torch.zeros_like(self.vector[0]), torch.eye(d, device=self.vector.device)
+        self.row_of = torch.repeat_interleave(
+            torch.arange(len(self.rows) - 1, device=self.rows.device), self.rows.diff()
+        )
+
+    def sample_prior(self) -> None:
+        """Draws m and Λ (normal-Wishart), then each block's B and λ."""
+        n, d = self.vector.shape
+        explained = [block.mean for block in self.blocks]
+        left = self.vector - sum(explained, torch.zeros_like(self.vector))
+        centre = left.sum(0) / (n + 2.0)
+        scatter = left.T @ left - (n + 2.0) * torch.outer(centre, centre) + torch.eye(d, device=left.device)
+        for block in self.blocks:
+            scatter = scatter + block.precision * block.link.T @ block.link
+        freedom = d + n + sum(len(block.link) for block in self.blocks)
+        precision = Wishart(
+            torch.tensor(freedom, dtype=torch.float64), precision_matrix=_symmetric(scatter).double().cpu()
+        ).sample()
+        covariance = torch.linalg.inv(precision)
+        self.root = torch.linalg.cholesky(_symmetric(covariance)).float().to(left.device)
+        self.mean = centre + self.root @ torch.randn_like(centre) / (n + 2.0) ** 0.5
+        for block, own in zip(self.blocks, explained, strict=True):
+            left = left + own
+            block.sample(left - self.mean, self.root)
+            left = left - block.mean
+
+    def sample_vectors(self, other: "Side", noise: float) -> None:
+        """Draws every vector given the other side's: a Bayesian linear regression each."""
+        d = self.vector.shape[1]
+        feature = torch.cat([torch.ones_like(other.vector[:, :1]), other.vector[:, 1:]], 1)
+        weight = other.noise[self.others]
+        upper = torch.triu_indices(d, d, device=feature.device)
+        gram = self._sparse(weight) @ (feature[:, upper[0]] * feature[:, upper[1]])
+        target = self._sparse(weight * (self.rating - other.vector[self.others, 0])) @ feature
+        own = noise * self.noise[:, None]
+        prior = torch.cholesky_inverse(self.root)
+        precision = torch.empty(len(gram), d, d, device=gram.device)
+        precision[:, upper[0], upper[1]] = precision[:, upper[1], upper[0]] = own * gram + prior[upper[0], upper[1]]
+        expected = sum((block.mean for block in self.blocks), self.mean.expand(len(gram), d))
+        factor = torch.linalg.cholesky(precision)
+        linear = (own * target + expected @ prior).unsqueeze(-1)
+        half = torch.linalg.solve_triangular(factor, linear, upper=False) + torch.randn_like(linear)
+        self.vector = torch.linalg.solve_triangular(factor.transpose(1, 2), half, upper=True).squeeze(-1)
+
+    def sample_noise(self, error: Tensor, weight: Tensor, freedom: float) -> None:
+        """Draws γ ~ Gamma(freedom / 2, freedom / 2) given squared errors [E] and the rest of their precision."""
+        rate = torch.zeros_like(self.noise).index_add_(0, self.row_of, error * weight)
+        self.noise = Gamma((freedom + self.rows.diff()) / 2, (freedom + rate) / 2).sample()
+
+    def _sparse(self, values: Tensor) -> Tensor:
+        return torch.sparse_csr_tensor(self.rows, self.others, values, (len(self.rows) - 1, int(self.others.max()) + 1))
+
+
+class Sampler:
+    """Gibbs sampling of both sides. Ratings are triples of 0-based users, items and values, each pair once."""
+
+    def __init__(
+        self,
+        user: Tensor,
+        item: Tensor,
+        rating: Tensor,
+        user_features: Sequence[Tensor],
+        item_features: Sequence[Tensor],
+        recipe: BayesianRecipe,
+    ) -> None:
+        """`user_features` are blocks [U, K] of side information besides the implicit sets, `item_features` [N, K]."""
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.mean = recipe, float(rating.mean())
+        users, items = len(user_features[0]), len(item_features[0])
+        centred = rating - self.mean
+        self.users = _side(user, item, centred, (users, items), user_features, recipe.rank + 1)
+        self.items = _side(item, user, centred, (items, users), item_features, recipe.rank + 1)
+        # Where the ratings in the items' order stand in the users' order.
+        by_user, by_item = (torch.argsort(side, stable=True) for side in (user, item))
+        self._to_item_order = torch.argsort(by_user)[by_item]
+        self.noise = 1.0
+
+    def samples(self) -> Iterator[Tensor]:
+        """Predictions [U, N] of one sample after another, the first `burn_in` left out."""
+        for step in range(self.recipe.samples):
+            for side, other in ((self.users, self.items), (self.items, self.users)):
+                side.sample_prior()
+                side.sample_vectors(other, self.noise)
+            self._sample_noise()
+            yield self.table() if step >= self.recipe.burn_in else torch.empty(0)
+
+    def table(self) -> Tensor:
+        """[U, N] ratings under the current sample."""
+        user, item = self.users.vector, self.items.vector
+        return self.mean + user[:, :1] + item[:, 0] + user[:, 1:] @ item[:, 1:].T
+
+    def _sample_noise(self) -> None:
+        users, items, freedom = self.users, self.items, self.recipe.noise_freedom
+        own, other = users.vector[users.row_of], items.vector[users.others]
+        error = (users.rating - own[:, 0] - other[:, 0] - (own[:, 1:] * other[:, 1:]).sum(1)).square()
+        weighted = error * users.noise[users.row_of] * items.noise[users.others]
+        self.noise = _gamma(1 + len(error) / 2, 1 + float(weighted.sum()) / 2)
+        users.sample_noise(error, self.noise * items.noise[users.others], freedom)
+        by_item = error[self._to_item_order]
+        items.sample_noise(by_item, self.noise * users.noise[items.others], freedom)
+
+
+def _side(
+    own: Tensor, other: Tensor, rating: Tensor, shape: tuple[int, int], features: Sequence[Tensor], dimension: int
+) -> Side:
+    order = torch.argsort(own, stable=True)
+    count = torch.bincount(own, minlength=shape[0])
+    rows = torch.cat([torch.zeros_like(count[:1]), count.cumsum(0)])
+    implicit = torch.zeros(shape, device=own.device)
+    implicit[own, other] = count[own].float().rsqrt()
+    blocks = [Block.of(block.double(), dimension) for block in (implicit, *features) if block.shape[1]]
+    return Side(rows, other[order], rating[order], 0.1 * torch.randn(shape[0], dimension, device=own.device), blocks)
+
+
+def _symmetric(matrix: Tensor) -> Tensor:
+    return (matrix + matrix.T) / 2
+
+
+def _gamma(shape: float, rate: float) -> float:
+    return float(Gamma(torch.tensor(shape, dtype=torch.float64), torch.tensor(rate, dtype=torch.float64)).sample())
