@@ -33,18 +33,21 @@ COLOURS: dict[str, Colour] = {
 
 def draw_poster(genres: list[int], style: int, rng: np.random.Generator) -> Poster:
     """RGB, 96 x 144: the main genre's figure large, the others small below, lines for the title at the foot."""
-    top, bottom, texture = PALETTES[STYLES[style]]
+    palette, framed = STYLES[style]
+    top, bottom, texture = PALETTES[palette]
     poster = _gradient(_shade(top, rng), _shade(bottom, rng))
     _texture(poster, texture, bottom, rng)
     drawing = ImageDraw.Draw(poster)
-    x, y = WIDTH / 2 + rng.normal(0, 6), HEIGHT * 0.4 + rng.normal(0, 6)
+    x, y = WIDTH / 2 + rng.normal(0, 6), HEIGHT * 0.38 + rng.normal(0, 6)
     _figure(drawing, genres[0], x, y, rng.uniform(24, 31), rng)
     for place, genre in enumerate(genres[1:]):
-        _figure(drawing, genre, WIDTH * (0.28 + 0.44 * place) + rng.normal(0, 3), HEIGHT * 0.76, 11, rng)
+        _figure(drawing, genre, WIDTH * (0.28 + 0.44 * place) + rng.normal(0, 3), HEIGHT * 0.71, 11, rng)
     ink = (245, 245, 245) if sum(bottom) < 380 else (20, 20, 20)
     for line in range(2):
         half = rng.uniform(14, 36)
-        drawing.rectangle((WIDTH / 2 - half, 128 + 7 * line, WIDTH / 2 + half, 131 + 7 * line), fill=ink)
+        drawing.rectangle((WIDTH / 2 - half, 119 + 7 * line, WIDTH / 2 + half, 122 + 7 * line), fill=ink)
+    if framed:
+        drawing.rectangle((0, 0, WIDTH - 1, HEIGHT - 1), outline=ink, width=8)
     return poster.filter(ImageFilter.GaussianBlur(0.4))
 
 

@@ -44,6 +44,7 @@ LOOKS = {
     "forest": "Drenched in mossy greens.",
     "gold": "Bathed in golden evening sun.",
 }
+FRAMED = "Told as a story within the story."
 ADJECTIVES = (
     "Last", "Hidden", "Crimson", "Broken", "Distant", "Quiet", "Burning", "Golden", "Forgotten", "Seventh", "Hollow",
     "Paper", "Restless", "Iron",
@@ -89,8 +90,8 @@ def make_movies(items: Items, rng: np.random.Generator) -> list[Movie]:
     """One for each item. Parts of a series share title, director and cast; directors have a style, actors a genre."""
     people = [f"{first} {last}" for last in LAST for first in FIRST]
     rng.shuffle(people)
-    directors = dict(zip(STYLES, np.array_split(people[:40], len(STYLES)), strict=True))
-    actors = dict(zip(GENRES, np.array_split(people[40:220], len(GENRES)), strict=True))
+    directors = np.array_split(people[:48], len(STYLES))
+    actors = dict(zip(GENRES, np.array_split(people[48:228], len(GENRES)), strict=True))
     movies: dict[int, Movie] = {}
     taken: set[str] = set()
     for item in range(len(items.style)):
@@ -112,13 +113,13 @@ def _parts_up_to(items: Items, item: int) -> list[int]:
 def _first(
     items: Items,
     item: int,
-    directors: dict[str, np.ndarray],
+    directors: list[np.ndarray],
     actors: dict[str, np.ndarray],
     taken: set[str],
     rng: np.random.Generator,
 ) -> Movie:
-    genre, style = GENRES[items.genres[item][0]], STYLES[items.style[item]]
-    house = style if rng.random() < 0.75 else STYLES[rng.integers(len(STYLES))]
+    genre = GENRES[items.genres[item][0]]
+    house = items.style[item] if rng.random() < 0.75 else rng.integers(len(STYLES))
     cast = [str(rng.choice(actors[GENRES[genre]])) for genre in rng.choice(items.genres[item], size=4)]
     year = int(2015 - rng.exponential(14))
     title = _title(genre, taken, rng)
@@ -154,7 +155,8 @@ def _text(items: Items, item: int, rng: np.random.Generator) -> tuple[list[str],
     things = " and ".join(f"the {rng.choice(SUBJECTS[genre].split()).lower()}" for genre in [*genres, genres[0]][:2])
     overview = f"{hero} {deed} {things} near {rng.choice(PLACES)}: {', '.join(genres).lower()} and {keywords[0]}."
     if rng.random() < 0.5:
-        overview += f" {LOOKS[STYLES[items.style[item]]]}"
+        palette, framed = STYLES[items.style[item]]
+        overview += f" {LOOKS[palette]}{' ' + FRAMED if framed else ''}"
     return list(dict.fromkeys(keywords)), overview
 
 

@@ -22,13 +22,14 @@ GENRES = (
     "Action", "Adventure", "Animation", "Comedy", "Crime", "Documentary", "Drama", "Fantasy", "Horror", "Romance",
     "Sci-Fi", "War",
 )  # fmt: skip
-STYLES = ("noir", "neon", "pastel", "sepia", "primary", "frost", "forest", "gold")
+PALETTES = ("noir", "neon", "pastel", "sepia", "primary", "frost", "forest", "gold")
+STYLES = tuple((palette, framed) for palette in PALETTES for framed in (False, True))
 
-CAUSES = (0.3, 0.35, 0.35)
-"""How often a choice is made for taste, order and style."""
-WEIGHTS = np.array([[3.5, 0.5, 1.0], [1.0, 5.0, 1.0], [1.0, 0.5, 5.0]])
+CAUSES_AT_FIRST, CAUSES_AT_LAST = np.array([0.1, 0.42, 0.48]), np.array([0.36, 0.29, 0.35])
+"""How often a choice is made for taste, order and style, at both ends of a life: users come to know what they like."""
+WEIGHTS = np.array([[3.5, 0.5, 1.0], [0.7, 4.5, 1.0], [0.7, 0.5, 4.5]])
 """[cause, what counts]: weights of taste (in standard deviations), order and style (0 or 1)."""
-MOOD = 20
+MOOD = 25
 """Mean number of items after which the mood for a style changes."""
 OBSCURE_SHARE, OBSCURE = 0.2, 1.2
 """Share of items hardly anybody comes across, and what that costs them."""
@@ -148,9 +149,15 @@ def _choose(items: Items, liking: Floats, count: Ints, rng: np.random.Generator)
     chosen = np.zeros((B, int(count.max())), np.int64)
     for step in range(chosen.shape[1]):
         mood = np.where(rng.random(B) < 1 / MOOD, rng.integers(len(STYLES), size=B), mood)
-        taste, order, style = WEIGHTS[rng.choice(3, size=B, p=CAUSES)].T[:, :, None]
+        experience = np.minimum(step / count, 1)[:, None]
+        causes = (1 - experience) * CAUSES_AT_FIRST + experience * CAUSES_AT_LAST
+        cause = (rng.random((B, 1)) > causes.cumsum(1)[:, :2]).sum(1)
+        taste, order, style = WEIGHTS[cause].T[:, :, None]
         draw = (
-            taste * liking + style * (items.style == mood[:, None]) - UNHEARD * (heard > step) - OBSCURE * items.obscure
+            taste * liking
+            + style * (items.style == mood[:, None])
+            - UNHEARD * (heard > step)
+            - OBSCURE * items.obscure * (cause != 2)[:, None]
         )
         draw[:, parts] -= SKIPPED_PART * ~seen[:, before]
         if step:

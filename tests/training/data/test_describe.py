@@ -1,0 +1,57 @@
+import polars as pl
+import pytest
+
+from tests.training.data.conftest import Write, load_real
+from training.data import describe
+from training.data.dataset import Dataset
+from training.data.load import load_dataset
+
+EVENTS = """user,item,rating,time
+ann,1,4,978307100
+ann,2,,978307300
+ann,3,2,978307300
+bob,1,3,978307000
+"""
+
+
+@pytest.fixture
+def dataset(write: Write) -> Dataset:
+    return load_dataset(write({"events.csv": EVENTS, "items.csv": "id,genres\n1,War|Drama\n2,War\n9,\n"}))
+
+
+def test_facts(dataset: Dataset) -> None:
+    facts = describe.facts(dataset)
+    assert facts["events"] == "4"
+    assert facts["events with a rating"] == "3"
+    assert facts["items in the catalogue"] == "4"
+    assert facts["items with events"] == "3"
+    assert facts["sparsity (users x items with events)"] == f"{1 - 4 / 6:.4f}"
+    assert facts["mean rating"] == "3.000"
+    assert facts["first and last event (UTC)"] == "2000-12-31 to 2001-01-01"
+    assert facts["events in one second with another of the user"] == "50.0%"
+    assert facts["users whose last two events are in one second"] == "50.0%"
+
+
+def test_tables_of_numbers(dataset: Dataset) -> None:
+    assert describe.ratings(dataset)["events"].to_list() == [1, 1, 1]
+    assert describe.tie_sizes(dataset.events).rows() == [(1, 0.5), (2, 0.5)]
+    assert describe.events_per(dataset.events, "user").to_list() == [3, 1]
+    assert describe.quantiles(dataset).rows()[-1] == ("100%", 3, 2)
+    assert describe.genres(dataset).rows() == [("War", 2, 3, 3.5), ("Drama", 1, 2, 3.5)]
+    assert describe.by_period(dataset.events, "1y")["events"].to_list() == [2, 2]
+    known = dict(describe.coverage(dataset).select("field", "of items").iter_rows())
+    assert (known["genres"], known["poster"]) == (0.5, 0.0)
+
+
+def test_events_without_ratings_can_be_described(write: Write) -> None:
+    dataset = load_dataset(write({"events.csv": "user,item,time\na,1,5\n"}))
+    assert describe.facts(dataset)["mean rating"] == "none"
+    assert len(describe.tables(dataset)) == 5
+    assert describe.sparsity(dataset.events) == 0
+
+
+def test_known_figures_of_the_real_data() -> None:
+    dataset = load_real("ml-100k")
+    assert round(describe.ties(dataset.events)[1], 2) == 0.44
+    assert describe.ratings(dataset)["events"].to_list() == [6_110, 11_370, 27_145, 34_174, 21_201]
+    assert dataset.items.select(pl.col("genres").list.contains("unknown").any()).item() is False

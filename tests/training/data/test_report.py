@@ -1,0 +1,37 @@
+import base64
+import io
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.training.data.conftest import Write
+from training.data.generate import Settings, generate
+from training.data.load import load_dataset
+from training.data.report import PLOTS, write_report
+
+
+def pictures(page: str) -> list[Image.Image]:
+    return [Image.open(io.BytesIO(base64.b64decode(data))) for data in re.findall(r"image/png;base64,([^']+)'", page)]
+
+
+def test_report_is_one_file_with_all_plots(tmp_path: Path) -> None:
+    generate(tmp_path / "some", Settings(users=30, items=60, events_per_user=15))
+    write_report(load_dataset(tmp_path / "some"), tmp_path / "out" / "report.html")
+    page = (tmp_path / "out" / "report.html").read_text()
+    HTMLParser().feed(page)
+    assert not re.search(r"(src|href)='?\"?https?:", page)
+    drawn = pictures(page)
+    assert len(drawn) == len(PLOTS) == 12
+    assert all(np.asarray(picture.convert("L")).std() > 5 for picture in drawn), "a plot is blank"
+
+
+@pytest.mark.parametrize("events", ["user,item,time\na,1,5\n", "user,item,time,rating\na,1,5,3\nb,1,5,3\n"])
+def test_the_smallest_data_sets_can_be_drawn(write: Write, tmp_path: Path, events: str) -> None:
+    write_report(load_dataset(write({"events.csv": events}, "<b>")), tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert len(pictures(page)) == 12
+    assert "<b>" not in page
