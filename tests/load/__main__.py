@@ -5,7 +5,6 @@ The model servers are tested one after another while the others wait. Everything
 
 import asyncio
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +23,10 @@ HOME = Path(os.environ.get("MARQUEE_HOME", "var"))
 MODELS = ("rating", "sequential", "visual_temporal")
 
 
+app = typer.Typer()
+
+
+@app.command()
 def main(
     data: options.Data = HOME / "data" / "generated",
     repository: options.Repository = HOME / "repository",
@@ -37,9 +40,6 @@ def main(
     json: Annotated[Path | None, typer.Option(help="Also write the figures to this file.")] = None,
 ) -> None:
     """Load-test every model server alone, unary and streaming, and the gateway."""
-    if not (repository / "fusion").is_dir():
-        print(f"error: {repository} holds no published models; `make demo` trains and publishes them", file=sys.stderr)
-        raise typer.Exit(1)
     traffic, timing = Traffic(data, repository, seed), Timing(duration, warm_up, timeout)
     rows: list[report.Row] = []
     with tempfile.TemporaryDirectory() as folder, system(repository, MODELS, f"sqlite:///{folder}/events.db") as where:
@@ -74,4 +74,4 @@ def runs(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    options.run(app)

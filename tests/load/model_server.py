@@ -96,10 +96,17 @@ class Stream:
             del self._waiting[str(number)]
 
     async def _read(self) -> None:
-        async for response in self._stream:
-            answer = self._waiting.get(response.infer_response.id)
-            if answer and not answer.done():
-                answer.set_result(response.error_message or "OK")
+        try:
+            async for response in self._stream:
+                self._settle(response.infer_response.id, response.error_message or "OK")
+        except grpc.aio.AioRpcError as error:
+            for number in self._waiting:
+                self._settle(number, error.code().name)
+
+    def _settle(self, number: str, code: str) -> None:
+        answer = self._waiting.get(number)
+        if answer and not answer.done():
+            answer.set_result(code)
 
     async def close(self) -> None:
         self._stream.cancel()
@@ -180,4 +187,4 @@ def main(
 
 
 if __name__ == "__main__":
-    app()
+    options.run(app)

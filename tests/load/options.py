@@ -1,9 +1,11 @@
 """What both load tests can be told."""
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import grpc
 import typer
 
 from tests.load.arrivals import Load
@@ -39,3 +41,13 @@ def loads(rate: str, concurrency: str) -> list[Load]:
     if not found:
         raise typer.BadParameter("name at least one --rate or --concurrency")
     return found
+
+
+def run(app: typer.Typer) -> None:
+    """What a person can put right is one line on standard error, and exit code 1."""
+    try:
+        app()
+    except grpc.aio.AioRpcError as error:
+        sys.exit(f"error: {error.code().name}: {error.details()}")
+    except OSError as error:
+        sys.exit(f"error: {error}")

@@ -13,10 +13,15 @@ from tests.load.processes import ROOT
 
 def run(tiny: Tiny, program: str, *arguments: str) -> dict[str, Any]:
     """What `python -m tests.load.<program> --json` prints."""
-    shared = [f"--data={tiny.data}", f"--repository={tiny.repository}", "--duration=0.5", "--warm-up=0.1", "--json"]
+    done = run_anyhow(tiny, program, *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def run_anyhow(tiny: Tiny, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    shared = [f"--data={tiny.data}", f"--repository={tiny.repository}", "--duration=0.5", "--warm-up=0.1"]
     command = [sys.executable, "-m", f"tests.load.{program}", *shared, *arguments]
-    printed = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout
-    return dict(json.loads(printed))
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
 @pytest.mark.parametrize(
@@ -60,3 +65,20 @@ def test_gateway_without_a_history(tiny: Tiny) -> None:
     """Nothing was stored here, so every answer is a fallback, and the row says so."""
     [row] = run(tiny, "gateway", f"--address={tiny.gateway}", "--rate=20", "--stored-history")["rows"]
     assert sum(value for name, value in row["inside_ms"].items() if name.startswith("fallback")) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--address=127.0.0.1:1", "--rate=20"], "UNAVAILABLE"),
+        (["--address=127.0.0.1:1", "--rate=20", "--data=/nowhere"], "No such file or directory"),
+        (["--address=127.0.0.1:1", "--rate=20", "--repository=/nowhere"], "No such file or directory"),
+        (["--address=127.0.0.1:1", "--rate=many"], "could not convert string to float: 'many'"),
+        (["--address=127.0.0.1:1"], "name at least one --rate or --concurrency"),
+    ],
+)
+def test_mistakes_are_named(tiny: Tiny, arguments: list[str], message: str) -> None:
+    done = run_anyhow(tiny, "model_server", "--model=rating", *arguments)
+    assert done.returncode != 0
+    assert message in " ".join(done.stderr.replace("│", " ").split())
+    assert "Traceback" not in done.stderr

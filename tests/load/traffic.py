@@ -43,7 +43,7 @@ def _latest(folder: Path) -> Path:
 
 
 def _events(data: Path) -> pl.DataFrame:
-    path = next(data.glob("events.*")) if data.is_dir() else data
+    path = next(data.glob("events.*"), data / "events.csv") if data.is_dir() else data
     read = pl.read_parquet if path.suffix == ".parquet" else pl.read_csv
     return read(path).select(
         pl.col("user").cast(pl.String),
