@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import grpc
 import numpy as np
 import typer
+from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from servers.runtime.tensors import infer_request
@@ -129,12 +130,15 @@ async def callers(channel: grpc.aio.Channel, requests: Prepared, timeout: float,
         await each.close()
 
 
-async def inside(channel: grpc.aio.Channel, model: str) -> np.ndarray:
-    """Nanoseconds and calls so far that ModelStatistics counts: queue ns, queue count, compute ns, compute count."""
+async def spent(channel: grpc.aio.Channel, model: str) -> NDArray[np.float64]:
+    """What ModelStatistics has counted so far: [queue ns, compute ns, calls]; NaN from a server that cannot say."""
     request = service_pb2.ModelStatisticsRequest(name=model)
-    [stats] = (await service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelStatistics(request)).model_stats
-    times = stats.inference_stats.queue, stats.inference_stats.compute_infer
-    return np.array([[each.ns, each.count] for each in times], float)
+    try:
+        [stats] = (await service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelStatistics(request)).model_stats
+    except grpc.aio.AioRpcError:
+        return np.full(3, np.nan)
+    queue, compute = stats.inference_stats.queue, stats.inference_stats.compute_infer
+    return np.array([queue.ns, compute.ns, compute.count], np.float64)
 
 
 async def measure(
@@ -148,10 +152,10 @@ async def measure(
         callers(channel, requests, timing.timeout, streams) as call,
     ):
         await load.drive(call, timing.warm_up, rng)
-        before = await inside(channel, model)
+        before = await spent(channel, model)
         run = await load.drive(call, timing.duration, rng)
-        spent, count = (await inside(channel, model) - before).T
-    means = dict(zip(("queue", "compute"), spent / np.maximum(count, 1) / 1e6, strict=True))
+        queue, compute, calls = (await spent(channel, model) - before).tolist()
+    means = {"queue": queue / calls / 1e6, "compute": compute / calls / 1e6} if calls > 0 else {}
     return report.row(f"{model} {'stream' if stream else 'unary'}", load, run, means)
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import grpc
 import typer
 
 from tests.load.arrivals import Load
@@ -47,7 +46,5 @@ def run(app: typer.Typer) -> None:
     """What a person can put right is one line on standard error, and exit code 1."""
     try:
         app()
-    except grpc.aio.AioRpcError as error:
-        sys.exit(f"error: {error.code().name}: {error.details()}")
     except OSError as error:
         sys.exit(f"error: {error}")

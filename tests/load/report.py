@@ -30,15 +30,15 @@ class Row:
     ok: int
     per_second: float  # answered OK
     errors: dict[str, int]
-    latency_ms: dict[str, float]
-    late_p99_ms: float  # how late the load test was itself
+    latency_ms: dict[str, float]  # empty without answers
+    late_p99_ms: float | None  # how late the load test was itself
     inside_ms: dict[str, float] = field(default_factory=dict)  # means, as the server reports them
 
 
 def quantiles(values: Sequence[float]) -> dict[str, float]:
-    """The smallest value that at least this share of the values does not exceed; NaN without values."""
+    """The smallest value that at least this share of the values does not exceed; empty without values."""
     if not values:
-        return dict.fromkeys(QUANTILES, float("nan"))
+        return {}
     found = np.quantile(values, list(QUANTILES.values()), method="inverted_cdf")
     return dict(zip(QUANTILES, found.tolist(), strict=True))
 
@@ -53,7 +53,7 @@ def row(what: str, load: Load, run: Run, inside_ms: Mapping[str, float]) -> Row:
         per_second=len(ok) / run.seconds,
         errors=dict(Counter(each.code for each in run.outcomes if each.code != "OK")),
         latency_ms=quantiles(ok),
-        late_p99_ms=quantiles([1000 * each.late for each in run.outcomes])["p99"],
+        late_p99_ms=quantiles([1000 * each.late for each in run.outcomes]).get("p99"),
         inside_ms=dict(inside_ms),
     )
 
@@ -66,7 +66,7 @@ def document(rows: Sequence[Row]) -> str:
         "commit": commit(),
         "machine": machine(),
     }
-    return json.dumps(about | {"rows": [asdict(each) for each in rows]}, indent=2)
+    return json.dumps(about | {"rows": [asdict(each) for each in rows]}, indent=2, allow_nan=False)
 
 
 def show(rows: Sequence[Row], as_json: bool = False) -> None:
@@ -79,12 +79,16 @@ def show(rows: Sequence[Row], as_json: bool = False) -> None:
         table.add_column(name, justify="right" if name else "left", no_wrap=True)
     table.add_column("inside, mean ms; errors")
     for each in rows:
-        latencies = [f"{value:.2f}" for value in each.latency_ms.values()]
+        latencies = [_ms(each.latency_ms.get(name)) for name in QUANTILES]
         notes = [f"{name} {value:.2f}" for name, value in each.inside_ms.items()]
         notes += [f"[red]{count} × {code}[/red]" for code, count in each.errors.items()]
         counts = [str(each.calls), str(each.ok), f"{each.per_second:.1f}"]
-        table.add_row(each.what, each.load, *counts, *latencies, f"{each.late_p99_ms:.2f}", ", ".join(notes))
+        table.add_row(each.what, each.load, *counts, *latencies, _ms(each.late_p99_ms), ", ".join(notes))
     Console(width=None if sys.stdout.isatty() else 180).print(table)
+
+
+def _ms(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
 
 
 def commit() -> str:

@@ -67,10 +67,17 @@ def test_gateway_without_a_history(tiny: Tiny) -> None:
     assert sum(value for name, value in row["inside_ms"].items() if name.startswith("fallback")) == 1
 
 
+@pytest.mark.parametrize("mode", ["--no-stream", "--stream"])
+def test_a_server_that_is_gone_is_counted_too(tiny: Tiny, mode: str) -> None:
+    [row] = run(tiny, "model_server", "--address=127.0.0.1:1", "--model=rating", mode, "--rate=40")["rows"]
+    assert row["ok"] == 0
+    assert sum(row["errors"].values()) == row["calls"] > 0
+    assert row["errors"].keys() <= {"UNAVAILABLE", "STREAM_BROKEN"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--address=127.0.0.1:1", "--rate=20"], "UNAVAILABLE"),
         (["--address=127.0.0.1:1", "--rate=20", "--data=/nowhere"], "No such file or directory"),
         (["--address=127.0.0.1:1", "--rate=20", "--repository=/nowhere"], "No such file or directory"),
         (["--address=127.0.0.1:1", "--rate=many"], "could not convert string to float: 'many'"),
