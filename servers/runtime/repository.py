@@ -3,8 +3,10 @@
 It is a directory, or any fsspec URL (s3://, gs:// ...), whose versions are copied to a local directory when opened.
 """
 
+import atexit
 import hashlib
 import re
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +48,7 @@ class Repository:
         """Raises RepositoryError where there is no such directory."""
         self._location = str(location).rstrip("/")
         self._remote, self._root = fsspec.url_to_fs(self._location)
-        self._mirror = None if self._remote.protocol in ("file", ("file", "local")) else tempfile.TemporaryDirectory()
+        self._mirror = None if "file" in self._remote.protocol else _temporary_folder()
         if not self._remote.isdir(self._root):
             raise RepositoryError(f"model repository {self._location} is not a directory")
 
@@ -55,7 +57,9 @@ class Repository:
         if not _NAME.fullmatch(model) or not self._remote.isdir(f"{self._root}/{model}"):
             return []
         self._remote.invalidate_cache()
-        names = (path.rsplit("/", 1)[-1] for path in self._remote.ls(f"{self._root}/{model}", detail=False))
+        folders = self._remote.ls(f"{self._root}/{model}", detail=False)
+        published = (folder for folder in folders if self._remote.exists(f"{folder}/{MANIFEST}"))
+        names = (folder.rsplit("/", 1)[-1] for folder in published)
         return sorted(int(name) for name in names if _NUMBER.fullmatch(name))
 
     def open(self, model: str, number: int) -> Version:
@@ -81,10 +85,20 @@ class Repository:
         remote = f"{self._root}/{model}/{number}"
         if self._mirror is None:
             return Path(remote)
-        folder = Path(self._mirror.name) / model / str(number)
+        folder = self._mirror / model / str(number)
         if not folder.exists():
-            self._remote.get(f"{remote}/", f"{folder}/", recursive=True)
+            partial = folder.with_suffix(".partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            self._remote.get(f"{remote}/", f"{partial}/", recursive=True)
+            partial.rename(folder)
         return folder
+
+
+def _temporary_folder() -> Path:
+    """Lives as long as the process, for versions outlive the repository they came from."""
+    folder = tempfile.mkdtemp(prefix="marquee-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def verify(folder: Path, model: str, number: int) -> Version:

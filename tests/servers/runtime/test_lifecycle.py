@@ -1,0 +1,163 @@
+"""A program with a small service of its own: statuses, metrics, TLS, ports."""
+
+import asyncio
+import socket
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client import REGISTRY
+
+from servers.runtime import errors
+from servers.runtime.lifecycle import Program
+from servers.runtime.settings import ServingSettings
+
+FAILURES: dict[bytes, Exception] = {
+    b"INVALID_ARGUMENT": errors.InvalidArgument("k is 0; it must be 1 at least"),
+    b"NOT_FOUND": errors.NotFound("no such model"),
+    b"FAILED_PRECONDITION": errors.FailedPrecondition("not set up for that"),
+    b"RESOURCE_EXHAUSTED": errors.Overloaded("full"),
+    b"UNAVAILABLE": errors.Unavailable("stopping"),
+    b"DEADLINE_EXCEEDED": errors.DeadlineExceeded("late"),
+    b"UNIMPLEMENTED": NotImplementedError("not here"),
+    b"INTERNAL": RuntimeError("password=hunter2 in /etc/shadow"),
+}
+
+
+async def fail(request: bytes, context: Any) -> bytes:
+    raise FAILURES[request]
+
+
+async def fail_later(request: bytes, context: Any) -> AsyncIterator[bytes]:
+    yield b"first"
+    raise FAILURES[request]
+
+
+def program(**changes: Any) -> Program:
+    made = Program("test", ServingSettings(**{"grpc_port": 0, "metrics_port": 0, **changes}), [])
+    handlers: dict[str, Any] = {
+        "Fail": grpc.unary_unary_rpc_method_handler(fail),
+        "FailLater": grpc.unary_stream_rpc_method_handler(fail_later),
+    }
+    made.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Test", handlers),))
+    return made
+
+
+def calls(method: str, code: str) -> float:
+    return REGISTRY.get_sample_value("marquee_calls_total", {"method": method, "code": code}) or 0
+
+
+@pytest.mark.parametrize("name", FAILURES)
+async def test_errors_become_statuses_without_internals(name: bytes) -> None:
+    expected = str(FAILURES[name]) if name != b"INTERNAL" else "internal error; the server's log has the details"
+    before = calls("Fail", name.decode())
+    async with program() as running, grpc.aio.insecure_channel(running.grpc_address) as channel:
+        call: Any = channel.unary_unary("/test.Test/Fail")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(name)
+        assert (caught.value.code().name.encode(), caught.value.details()) == (name, expected)
+        stream: Any = channel.unary_stream("/test.Test/FailLater")
+        stream = stream(name)
+        assert await stream.read() == b"first"
+        assert (await stream.code()).name.encode() == name
+        assert await stream.details() == expected
+    assert calls("Fail", name.decode()) == before + 1
+
+
+async def test_an_unknown_method_is_unimplemented() -> None:
+    async with program() as running, grpc.aio.insecure_channel(running.grpc_address) as channel:
+        call: Any = channel.unary_unary("/test.Test/Other")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(b"")
+        assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize(("flag", "offered"), [(None, True), (False, False), (True, True)])
+async def test_reflection_can_be_switched(flag: bool | None, offered: bool) -> None:
+    async with program(reflection=flag) as running, grpc.aio.insecure_channel(running.grpc_address) as channel:
+        call: Any = channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+        stream = call(iter([b""]))
+        with nullcontext() if offered else pytest.raises(grpc.aio.AioRpcError, match="UNIMPLEMENTED"):
+            assert [answer async for answer in stream]
+
+
+async def test_a_taken_port_is_told() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        for setting in ("grpc_port", "metrics_port"):
+            with pytest.raises(errors.ConfigurationError, match=f"cannot listen on 127.0.0.1:{port}"):
+                async with program(**{setting: port}):
+                    pass
+
+
+async def test_http_health_follows_the_process() -> None:
+    def get(path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://{running.http_address}{path}") as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    async with program() as running:
+        assert await asyncio.to_thread(get, "/health/ready") == (200, "ready\n")
+        running.health.drain()
+        running.health.set("", True)  # too late
+        assert await asyncio.to_thread(get, "/health/ready") == (503, "not ready\n")
+        assert await asyncio.to_thread(get, "/health/live") == (200, "live\n")
+        assert (await asyncio.to_thread(get, "/other"))[0] == 404
+
+
+def make_certificate(folder: Path, name: str) -> tuple[Path, Path]:
+    certificate, key = folder / f"{name}.crt", folder / f"{name}.key"
+    subject = ["-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost"]
+    new = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "1",
+    ]
+    subprocess.run([*new, *subject, "-keyout", str(key), "-out", str(certificate)], check=True, capture_output=True)
+    return certificate, key
+
+
+async def is_healthy(address: str, credentials: grpc.ChannelCredentials) -> bool:
+    async with grpc.aio.secure_channel(address.replace("127.0.0.1", "localhost"), credentials) as channel:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        call = health.Check(health_pb2.HealthCheckRequest(), timeout=10)
+        assert await call.code() in (grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE)
+        return bool(await call.code() == grpc.StatusCode.OK)
+
+
+async def test_mutual_tls_with_certificates_that_are_renewed(tmp_path: Path) -> None:
+    server, server_key = make_certificate(tmp_path, "server")
+    client, client_key = make_certificate(tmp_path, "client")
+    known = grpc.ssl_channel_credentials(server.read_bytes(), client_key.read_bytes(), client.read_bytes())
+    async with program(tls_certificate=server, tls_key=server_key, tls_client_ca=client) as running:
+        assert await is_healthy(running.grpc_address, known)
+        assert not await is_healthy(running.grpc_address, grpc.ssl_channel_credentials(server.read_bytes()))
+        make_certificate(tmp_path, "server")
+        assert not await is_healthy(running.grpc_address, known)
+        renewed = grpc.ssl_channel_credentials(server.read_bytes(), client_key.read_bytes(), client.read_bytes())
+        assert await is_healthy(running.grpc_address, renewed)
+
+
+async def test_tls_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(errors.ConfigurationError, match="No such file"):
+        async with program(tls_certificate=tmp_path / "a", tls_key=tmp_path / "b"):
+            pass

@@ -1,0 +1,272 @@
+"""Versions come and go under a server: no call is lost, no answer mixes two, and a broken version changes nothing."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import onnx
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from onnx import numpy_helper
+from prometheus_client import REGISTRY
+from safetensors.numpy import load_file, save_file
+from tritonclient.grpc.aio import InferenceServerClient as Client
+from tritonclient.utils import InferenceServerException
+
+from servers.runtime.errors import RepositoryError
+from tests.servers import tiny_artifact
+from tests.servers.running import in_process, settings, tensors
+from tests.servers.tiny_artifact import seal
+
+HISTORY, CANDIDATES = [3, 5], [3, 7, 9]
+ASKED = tensors({"history_item": [HISTORY], "candidate": [CANDIDATES]})
+
+
+async def ask(client: Client, model: str = "rating") -> tuple[int, Any]:
+    """The version that answered, and its scores."""
+    answer = await client.infer(model, ASKED)
+    return int(answer.get_response().model_version), answer.as_numpy("score")[0]
+
+
+async def until_version(client: Client, version: int) -> None:
+    while (await ask(client))[0] != version:
+        await asyncio.sleep(0.01)
+
+
+async def index(client: Client) -> dict[str, str]:
+    """What is said of each version of the scorer."""
+    rows = (await client.get_model_repository_index()).models
+    return {row.version: row.reason or row.state for row in rows if row.name == "rating"}
+
+
+def refusals(reason: str) -> float:
+    labels = {"model": "rating", "reason": reason}
+    return REGISTRY.get_sample_value("marquee_refused_versions_total", labels) or 0
+
+
+async def test_polling_changes_versions_under_load_without_losing_or_mixing_anything(tmp_path: Path) -> None:
+    """Version v scales all scores by v, so that each answer tells which version computed it."""
+    base = tiny_artifact.publish(tmp_path, version=1).score(HISTORY, CANDIDATES)
+    seen: set[int] = set()
+    async with in_process(settings(tmp_path, model_control_mode="poll", repository_poll_secs=0.02)) as (_, client):
+
+        async def keep_asking() -> None:
+            while max(seen, default=0) < 6:
+                version, score = await ask(client)
+                np.testing.assert_allclose(score, base * version, atol=1e-4)
+                seen.add(version)
+
+        callers = [asyncio.create_task(keep_asking()) for _ in range(4)]
+        for version in range(2, 7):
+            await asyncio.to_thread(tiny_artifact.publish, tmp_path, version=version, scale=version)
+            await until_version(client, version)
+        await asyncio.gather(*callers)
+        assert seen == {1, 2, 3, 4, 5, 6}
+        shutil.rmtree(tmp_path / "rating" / "6")
+        await until_version(client, 5)  # taking the newest away goes back to the one before
+
+
+def truncated(folder: Path) -> None:
+    path = folder / "items.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def bit_flipped(folder: Path) -> None:
+    content = bytearray((folder / "query_tower.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "query_tower.onnx").write_bytes(content)
+
+
+def without_a_file(folder: Path) -> None:
+    (folder / "index.faiss").unlink()
+
+
+def with_a_file_that_no_manifest_names(folder: Path) -> None:
+    change_manifest(folder, lambda manifest: manifest["files"].pop(0))
+
+
+def with_a_path_out_of_its_folder(folder: Path) -> None:
+    change_manifest(folder, lambda manifest: manifest["files"][0].update(path="../1/index.faiss"))
+
+
+def of_another_model(folder: Path) -> None:
+    change_manifest(folder, lambda manifest: manifest.update(model="sequential"))
+
+
+def of_another_engine(folder: Path) -> None:
+    change_manifest(folder, lambda manifest: manifest["scorer"].update(engine="torchscript"))
+
+
+def with_half_a_manifest(folder: Path) -> None:
+    (folder / "manifest.json").write_text('{"model": "rating", ')
+
+
+def with_nan_in_its_items(folder: Path) -> None:
+    change_items(folder, lambda items: items["item_vector"].__setitem__((1, 1), np.nan))
+
+
+def with_nan_in_its_tower(folder: Path) -> None:
+    tower = onnx.load(str(folder / "query_tower.onnx"))
+    table = numpy_helper.to_array(tower.graph.initializer[0]) * np.float32(np.nan)
+    tower.graph.initializer[0].CopyFrom(numpy_helper.from_array(table, "table"))
+    onnx.save(tower, str(folder / "query_tower.onnx"))
+    seal(folder)
+
+
+def with_other_scores_than_promised(folder: Path) -> None:
+    change_items(folder, lambda items: items["item_vector"].__imul__(1.01))
+
+
+def with_fewer_similar_vectors(folder: Path) -> None:
+    change_items(folder, lambda items: items.update(similar_vector=items["similar_vector"][1:].copy()))
+
+
+def with_vectors_of_another_width(folder: Path) -> None:
+    change_items(folder, lambda items: items.update(item_vector=items["item_vector"][:, 1:].copy()))
+
+
+def with_items_out_of_order(folder: Path) -> None:
+    change_items(folder, lambda items: items.update(item_number=items["item_number"][::-1].copy()))
+
+
+def with_pickled_golden_samples(folder: Path) -> None:
+    with (folder / "golden.npz").open("wb") as stream:
+        np.savez(stream, score=np.array([{}], object))
+    seal(folder)
+
+
+def change_items(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    items = {name: array.copy() for name, array in load_file(folder / "items.safetensors").items()}
+    change(items)
+    save_file(items, folder / "items.safetensors")
+    seal(folder)
+
+
+def change_manifest(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    change(manifest)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+BROKEN = [
+    (truncated, "truncated", "rating/2: items.safetensors has .* bytes instead of"),
+    (bit_flipped, "checksum", "rating/2: query_tower.onnx does not match its sha256"),
+    (without_a_file, "missing_file", "rating/2: cannot read index.faiss"),
+    (with_a_file_that_no_manifest_names, "missing_file", "rating/2: the manifest names no golden.npz"),
+    (with_a_path_out_of_its_folder, "manifest", "lies outside the version's folder"),
+    (of_another_model, "manifest", "rating/2: its manifest is of sequential/2"),
+    (of_another_engine, "manifest", "engine 'torchscript' is not known"),
+    (with_half_a_manifest, "manifest", "rating/2: manifest.json is malformed"),
+    (with_nan_in_its_items, "malformed", "item_vector has values that are not finite"),
+    (with_nan_in_its_tower, "golden", "golden scores are off by more than 0.0001"),
+    (with_other_scores_than_promised, "golden", "golden scores are off"),
+    (with_fewer_similar_vectors, "malformed", "similar_vector does not fit item_number"),
+    (with_vectors_of_another_width, "malformed", r"item_vector is not \[30, 4\]"),
+    (with_items_out_of_order, "malformed", "item_number is not ascending from 1"),
+    (with_pickled_golden_samples, "malformed", "its files cannot be loaded"),
+]
+
+
+@pytest.mark.parametrize(("damage", "reason", "message"), BROKEN)
+async def test_a_broken_version_is_refused_and_the_old_one_serves_on(
+    tmp_path: Path, damage: Callable[[Path], None], reason: str, message: str
+) -> None:
+    tiny = tiny_artifact.publish(tmp_path)
+    before = refusals(reason)
+    async with in_process(settings(tmp_path, model_control_mode="explicit")) as (program, client):
+        damage(tiny_artifact.publish(tmp_path, version=2, scale=2).folder)
+        with pytest.raises(InferenceServerException, match=message) as caught:
+            await client.load_model("rating")
+        assert str(tmp_path) not in str(caught.value)
+        version, score = await ask(client)
+        assert version == 1
+        np.testing.assert_allclose(score, tiny.score(HISTORY, CANDIDATES), atol=1e-5)
+        assert program.health.serving()
+        assert refusals(reason) == before + 1
+        told = await index(client)
+        assert told["1"] == "READY"
+        assert told["2"] in str(caught.value)
+
+
+async def test_polling_passes_over_a_broken_version_and_takes_the_next(tmp_path: Path) -> None:
+    tiny_artifact.publish(tmp_path)
+    async with in_process(settings(tmp_path, model_control_mode="poll", repository_poll_secs=0.02)) as (_, client):
+        staged = tiny_artifact.publish(tmp_path / "staging", version=2)
+        bit_flipped(staged.folder)
+        staged.folder.rename(tmp_path / "rating" / "2")
+        while "sha256" not in (await index(client)).get("2", ""):
+            await asyncio.sleep(0.01)
+        assert (await ask(client))[0] == 1
+        tiny_artifact.publish(tmp_path, version=3)
+        await until_version(client, 3)
+
+
+async def test_clients_load_point_back_and_unload(tmp_path: Path) -> None:
+    tiny_artifact.publish(tmp_path)
+    async with in_process(settings(tmp_path, model_control_mode="explicit")) as (program, client):
+        tiny_artifact.publish(tmp_path, version=2, scale=2)
+        assert (await ask(client))[0] == 1  # nothing changes until it is asked for
+        await client.load_model("rating_retrieve")  # the three models of a scorer change together
+        assert (await ask(client))[0] == 2
+        await client.load_model("rating", config=json.dumps({"version_policy": {"specific": {"versions": [1]}}}))
+        assert (await ask(client))[0] == 1
+        await client.unload_model("rating")
+        assert not await client.is_server_ready()
+        assert not await client.is_model_ready("rating")
+        assert not program.health.serving("rating")
+        with pytest.raises(InferenceServerException, match="'rating' is not loaded"):
+            await ask(client)
+        await client.load_model("rating")
+        assert (await ask(client))[0] == 2
+        assert await client.is_server_ready()
+
+
+async def test_bad_load_requests_are_told_what_is_wrong(tmp_path: Path) -> None:
+    tiny_artifact.publish(tmp_path)
+    async with in_process(settings(tmp_path, model_control_mode="explicit")) as (_, client):
+        for model, config, message in (
+            ("other", None, "no model 'other' here"),
+            ("rating", "{", "'config' must be JSON"),
+            ("rating", json.dumps({"version_policy": {"specific": {"versions": [1, 2]}}}), "one specific version"),
+            ("rating", json.dumps({"version_policy": {"specific": {"versions": [9]}}}), "rating/9 is not in the model"),
+        ):
+            with pytest.raises(InferenceServerException, match=message):
+                await client.load_model(model, config=config)
+        assert (await ask(client))[0] == 1
+
+
+async def test_watchers_see_a_model_go_and_come_back(tmp_path: Path) -> None:
+    tiny_artifact.publish(tmp_path)
+    async with (
+        in_process(settings(tmp_path, model_control_mode="explicit")) as (program, client),
+        grpc.aio.insecure_channel(program.grpc_address) as channel,
+    ):
+        stub: Any = health_pb2_grpc.HealthStub(channel)
+        request = health_pb2.HealthCheckRequest(service="rating")
+        leaves, stays = stub.Watch(request), stub.Watch(request)
+        assert (await leaves.read()).status == (await stays.read()).status == health_pb2.HealthCheckResponse.SERVING
+        leaves.cancel()  # must not end the news for the other
+        await client.unload_model("rating")
+        assert (await stays.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        await client.load_model("rating")
+        assert (await stays.read()).status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_a_start_passes_over_broken_versions(tmp_path: Path) -> None:
+    tiny_artifact.publish(tmp_path)
+    truncated(tiny_artifact.publish(tmp_path, version=2).folder)
+    with_other_scores_than_promised(tiny_artifact.publish(tmp_path, version=3).folder)
+    async with in_process(settings(tmp_path)) as (_, client):
+        assert (await ask(client))[0] == 1
+
+
+async def test_a_start_without_a_whole_version_fails(tmp_path: Path) -> None:
+    with_nan_in_its_items(tiny_artifact.publish(tmp_path).folder)
+    with pytest.raises(RepositoryError, match="no version of 'rating' can be used: rating/1: item_vector"):
+        async with in_process(settings(tmp_path)):
+            pass
