@@ -50,7 +50,7 @@ class ItemEncoder(nn.Module):
 
 
 class TemporalEncoder(nn.Module):
-    """Bi-directional GRU, both directions joined at every step, a dense layer; attention plus the newest step: F_RNN."""
+    """Bi-directional GRU, both directions joined at each step, a dense layer; attention plus the newest step: F_RNN."""
 
     def __init__(self, inputs: int, recipe: VisualTemporalRecipe) -> None:
         super().__init__()
@@ -117,7 +117,7 @@ class EnhancedAutoencoder(nn.Module):
 
 
 class VisualTemporalModel(nn.Module):
-    """F = σ(W [F_CNN; F_RNN; F_AE] + b) of a user, against a vector for every item. σ is tanh: tastes can be negative."""
+    """F = σ(W [F_CNN; F_RNN; F_AE] + b) of a user, against a vector of each item; σ is tanh: tastes can be negative."""
 
     metadata: Tensor
     has_poster: Tensor

@@ -1,0 +1,31 @@
+"""A small repository, trained once for all tests that need a real one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from training.__main__ import app
+from training.data.generate import Settings, generate
+
+
+@dataclass(frozen=True)
+class Published:
+    """Generated data, and everything trained on it with the small recipes."""
+
+    data: Path
+    repository: Path
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
+    torch.set_num_threads(1)
+    home = tmp_path_factory.mktemp("published")
+    found = Published(home / "generated", home / "repository")
+    generate(found.data, Settings(users=80, items=60))
+    arguments = ["train", "all", "--recipe", "small", "--data", str(found.data), "--repository", str(found.repository)]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return found
