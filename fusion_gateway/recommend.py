@@ -64,7 +64,7 @@ class Recommender:
 
         to_score = self.catalog.number[candidates.rows]
         scored, not_scoring = await ask(
-            [scorer for scorer in scorers if scorer.name not in not_retrieving],
+            [scorer for scorer in scorers if len(to_score) and scorer.name not in not_retrieving],
             lambda scorer, timeout: scorer.score(user, to_score, timeout),
             deadline,
             SCORE_SHARE,

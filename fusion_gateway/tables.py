@@ -49,6 +49,7 @@ def matches(response: pb.SearchItemsResponse) -> Table:
     for match in response.matches:
         row = [match.item.id, match.item.title, _year(match.item), ", ".join(match.item.genres), f"{match.score:.0f}"]
         table.add_row(*map(escape, row))
+    table.caption = None if response.matches else "no movie has a similar title"
     return table
 
 

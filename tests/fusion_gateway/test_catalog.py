@@ -32,6 +32,7 @@ def test_numbers_ids_and_popularity() -> None:
         ("lebowsky", "The Big Lebowski"),
         ("big lebowski", "The Big Lebowski"),
         ("up", "Up"),
+        ("the up", "Up"),
         ("toy", "Toy Story"),
         ("incepton", "Inception"),
     ],
@@ -45,6 +46,11 @@ def test_finds_titles_as_people_type_them(query: str, title: str) -> None:
 @pytest.mark.parametrize("query", ["", "?!", "the godfather", "x" * 256])
 def test_finds_nothing_alike(query: str) -> None:
     assert TITLES.search(query, 5) == []
+
+
+def test_a_title_that_contains_the_query_is_found_beside_one_that_is_like_it() -> None:
+    table = items().head(2).with_columns(title=pl.Series(["Star Wars", "Stare"]))
+    assert [row for row, _ in TitleIndex(Catalog(table, 1)).search("star", 5)] == [0, 1]
 
 
 def test_the_better_known_of_equals_comes_first() -> None:

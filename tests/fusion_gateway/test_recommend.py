@@ -54,6 +54,7 @@ async def test_an_explanation_adds_up(world: World) -> None:
     ]
     assert list(amelie.retrieved_by) == ["rating", "visual_temporal"]
     assert amelie.reason == "because you watched Toy Story and rated it 5"
+    assert response.items[0].explanation.reason == "mostly the choice of rating"
 
 
 async def test_models_get_the_history_and_the_time_left(world: World) -> None:
@@ -67,6 +68,16 @@ async def test_models_get_the_history_and_the_time_left(world: World) -> None:
     assert retrieve["history_time"].tolist() == [[50, 60]]
     assert retrieve["user_id"].tolist() == [[b"anna"]]
     assert 0 < response.history_age_seconds == retrieve["query_time"][0, 0] - 60
+    await world.stub.Recommend(pb.RecommendRequest(history=HISTORY))
+    without_times = world.models["sequential"].seen[2]
+    assert (without_times["query_time"] - without_times["history_time"]).tolist() == [[2, 1]]
+
+
+async def test_the_stored_history_goes_to_the_models_oldest_first(world: World) -> None:
+    events = [pb.Event(user_id="anna", item_id=item, time=time) for item, time in [("4", 30), ("2", 10), ("6", 20)]]
+    await world.stub.RecordEvents(pb.RecordEventsRequest(events=events))
+    await world.stub.Recommend(pb.RecommendRequest(user_id="anna"))
+    assert world.models["rating"].seen[0]["history_item"].tolist() == [[2, 6, 4]]
 
 
 async def test_a_recorded_event_counts_at_once(world: World) -> None:
@@ -105,6 +116,7 @@ async def test_filters(world: World) -> None:
         response = await world.stub.Recommend(pb.RecommendRequest(history=HISTORY, filters=filters))
         assert set(ids(response)) == expected, filters
         assert not response.degraded
+    assert not any(seen["candidate"].size == 0 for seen in world.models["rating"].seen if "candidate" in seen)
 
 
 async def test_k_results_come_back_though_no_model_retrieves_them(world: World) -> None:
@@ -144,6 +156,7 @@ async def test_a_late_model_is_named_and_its_weight_spread(world: World) -> None
     response = await world.stub.Recommend(pb.RecommendRequest(history=HISTORY, explain=True), timeout=0.8)
     assert [(each.model, each.reason) for each in response.degraded] == [("visual_temporal", "deadline exceeded")]
     assert set(response.model_versions) == {"rating", "sequential"}
+    assert len(world.models["visual_temporal"].seen) == 1  # late once is enough for one request
     for item in response.items:
         assert sum(part.weight for part in item.explanation.contributions) == pytest.approx(1)
 
@@ -168,7 +181,7 @@ async def test_without_any_model_the_popular_items_come(world: World) -> None:
     assert response.fallback == pb.FALLBACK_POPULARITY
     assert ids(response) == ["5", "4", "2"]
     assert response.items[0].score == pytest.approx(4.3)
-    assert response.items[0].explanation.reason == "widely liked: rated 4.3, weighted by 500 votes"
+    assert response.items[0].explanation.reason == "widely liked: 500 votes, weighted rating 4.3"
     assert {each.model for each in response.degraded} == set(world.models)
 
 
