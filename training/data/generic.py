@@ -12,13 +12,11 @@ from pathlib import Path
 import polars as pl
 
 from training.data import text
-from training.data.movielens import Tables, distinct, split_list, titled
+from training.data.dataset import ITEMS, USERS
+from training.data.tables import Tables, distinct, need, split_list, titled
 from training.errors import DataError
 
-ALIASES = {
-    "user_id": "user", "userId": "user", "item_id": "item", "itemId": "item", "movieId": "item",
-    "timestamp": "time",
-}  # fmt: skip
+ALIASES = {"user_id": "user", "userId": "user", "item_id": "item", "itemId": "item", "movieId": "item"}
 LISTS = ("genres", "cast", "keywords")
 
 
@@ -43,13 +41,12 @@ def find(folder: Path, table: str) -> Path | None:
 def read_events(path: Path) -> pl.DataFrame:
     """Columns user, item (external id), rating and time, in file order."""
     events = _table(path)
-    events = events.rename(
-        {old: new for old, new in ALIASES.items() if old in events.columns and new not in events.columns}
-    )
-    if "rating" not in events.columns:
+    if "timestamp" in events and "time" not in events:
+        events = events.rename({"timestamp": "time"})
+    events = events.rename({old: new for old, new in ALIASES.items() if old in events and new not in events})
+    if "rating" not in events:
         events = events.with_columns(rating=pl.lit(None, pl.Float32))
-    for column in ("user", "item", "time"):
-        _need(events, path, column)
+    need(events, path, ["user", "item", "time"])
     text.require(events, path, ["user", "item", "time"])
     events = _seconds(_number(events, path, "rating", pl.Float32, "a finite number"), path)
     return events.select("user", "item", "rating", "time")
@@ -57,14 +54,14 @@ def read_events(path: Path) -> pl.DataFrame:
 
 def _items(path: Path) -> pl.DataFrame:
     items = _table(path)
-    if "id" not in items.columns and "item" in items.columns:
+    if "id" not in items and "item" in items:
         items = items.rename({"item": "id"})
-    _need(items, path, "id")
+    need(items, path, ["id"])
     items = distinct(items, path)
     for column, dtype in {"year": pl.Int32, "number": pl.Int64}.items():
-        if column in items.columns:
+        if column in items:
             items = _number(items, path, column, dtype, "a whole number")
-    if "number" in items.columns:
+    if "number" in items:
         number = items["number"]
         text.complain(items, path, number < 1, "number {} is less than 1", number)
         repeated = number.is_not_null() & ~number.is_first_distinct()
@@ -72,19 +69,22 @@ def _items(path: Path) -> pl.DataFrame:
     for column in LISTS:
         if items.schema.get(column) == pl.String:
             items = items.with_columns(split_list(column).alias(column))
-    if "title" in items.columns:
+    items = _as_in(ITEMS, items, path)
+    if "title" in items:
         items = titled(items)
-    if "poster" in items.columns:
+    if "poster" in items:
         items = items.with_columns(pl.col("poster").map_elements(lambda name: _inside(path.parent, name), pl.String))
     return items
 
 
 def _users(path: Path) -> pl.DataFrame:
     users = _table(path)
-    if "user" not in users.columns and "user_id" in users.columns:
+    if "user" not in users and "user_id" in users:
         users = users.rename({"user_id": "user"})
-    _need(users, path, "user")
-    return _number(users, path, "age", pl.Int32, "a whole number") if "age" in users.columns else users
+    need(users, path, ["user"])
+    text.require(users, path, ["user"])
+    users = _as_in(USERS, users, path)
+    return _number(users, path, "age", pl.Int32, "a whole number") if "age" in users else users
 
 
 def _table(path: Path) -> pl.DataFrame:
@@ -95,15 +95,20 @@ def _table(path: Path) -> pl.DataFrame:
         table = pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{path}: not a readable Parquet file: {error}") from error
-    ids = [
-        name for name in ("user", "user_id", "userId", "item", "item_id", "itemId", "movieId", "id") if name in table
-    ]
-    return table.with_columns(pl.col(ids).cast(pl.String))
+    return table.with_columns(
+        pl.col(name).cast(pl.String) for name in (*ALIASES, "user", "item", "id") if name in table
+    )
 
 
-def _need(table: pl.DataFrame, path: Path, column: str) -> None:
-    if column not in table.columns:
-        raise DataError(f"{path}: no column {column!r} among {', '.join(c for c in table.columns if c != text.LINE)}")
+def _as_in(schema: pl.Schema, table: pl.DataFrame, path: Path) -> pl.DataFrame:
+    """Words and lists of words in the types of `schema`. Raises DataError for a column that holds something else."""
+    for column, dtype in schema.items():
+        if column in table.columns and not dtype.is_numeric():
+            try:
+                table = table.with_columns(pl.col(column).cast(dtype))
+            except pl.exceptions.PolarsError as error:
+                raise DataError(f"{path}: column {column!r} is {table.schema[column]}, not {dtype}") from error
+    return table
 
 
 def _number(table: pl.DataFrame, path: Path, column: str, dtype: type[pl.DataType], what: str) -> pl.DataFrame:

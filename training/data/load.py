@@ -7,7 +7,7 @@ import polars as pl
 
 from training.data import generic, movielens, text
 from training.data.dataset import Dataset, assemble
-from training.data.movielens import Tables
+from training.data.tables import Tables, columns_of, split_list
 from training.errors import DataError
 
 LAYOUTS: tuple[tuple[str, tuple[str, ...], Callable[[Path], Tables]], ...] = (
@@ -93,8 +93,8 @@ def _with_tmdb(items: pl.DataFrame, path: Path | None) -> pl.DataFrame:
     if path is None:
         return items
     columns = {"movieId": "id"} | {name: f"{name} of tmdb" for name in FROM_TMDB}
-    table = movielens.columns_of(text.read_csv(path), path, columns).drop(text.LINE).unique("id", keep="first")
-    lists = [movielens.split_list(f"{name} of tmdb") for name in ("cast", "keywords")]
+    table = columns_of(text.read_csv(path), path, columns).drop(text.LINE).unique("id", keep="first")
+    lists = [split_list(f"{name} of tmdb") for name in ("cast", "keywords")]
     items = items.join(table.with_columns(lists), on="id", how="left", maintain_order="left")
     own = [
         pl.coalesce(name, f"{name} of tmdb") if name in items.columns else pl.col(f"{name} of tmdb")

@@ -9,6 +9,7 @@ import polars as pl
 
 from training.errors import DataError
 
+BYTE_ORDER_MARK = "\ufeff"
 LINE = "line number"
 """Column that holds a row's 1-based line in its file."""
 
@@ -62,14 +63,12 @@ def _lines(path: Path) -> pl.DataFrame:
     """Columns `line` and LINE; blank lines at the end are left out."""
     try:
         lines = pl.read_lines(path, name="line")
-    except pl.exceptions.ComputeError:
-        text = path.read_bytes().decode("latin-1")
-        lines = pl.DataFrame({"line": text.removesuffix("\n").split("\n")}).with_columns(
-            pl.col("line").str.strip_chars_end("\r")
-        )
+    except pl.exceptions.ComputeError:  # not UTF-8
+        text = path.read_bytes().decode("latin-1").replace("\r\n", "\n")
+        lines = pl.DataFrame({"line": text.removesuffix("\n").split("\n")})
     except (OSError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
-    lines = lines.with_row_index(LINE, offset=1)
+    lines = lines.with_columns(pl.col("line").str.strip_prefix(BYTE_ORDER_MARK)).with_row_index(LINE, offset=1)
     filled = (lines["line"].str.strip_chars() != "").arg_true()
     if not len(filled):
         raise DataError(f"{path}: the file is empty")

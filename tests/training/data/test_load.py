@@ -36,8 +36,12 @@ def test_parquet_reads_as_csv_does(write: Write) -> None:
 
 
 def test_time_may_be_a_date(write: Write) -> None:
-    events = "user,item,time\nann,1,2020-01-01T00:00:10\nann,2,2020-01-02T00:00:00\n"
-    assert load_dataset(write({"events.csv": events})).events["time"].to_list() == [1577836810, 1577923200]
+    for times in (
+        ["2020-01-01T00:00:10", "2020-01-02T00:00:00"],
+        ["2020-01-01T02:00:10+02:00", "2020-01-02T00:00:00+00:00"],
+    ):
+        events = f"user,item,timestamp\nann,1,{times[0]}\nann,2,{times[1]}\n"
+        assert load_dataset(write({"events.csv": events})).events["time"].to_list() == [1577836810, 1577923200]
 
 
 def test_posters_and_tmdb_are_found_beside_the_folder_or_named(write: Write, tmp_path: Path) -> None:
@@ -70,6 +74,17 @@ def test_numbers_of_earlier_runs_and_of_the_table_are_kept(write: Write) -> None
     assert dict(load_dataset(folder).items.select("id", "number").iter_rows()) == {"m1": 3, "m2": 4, "7": 7}
     earlier = load_dataset(folder, numbers={"7": 1, "gone": 3})
     assert dict(earlier.items.select("id", "number").iter_rows()) == {"m1": 5, "m2": 4, "7": 1}
+
+
+def test_a_parquet_column_of_another_kind_is_named(write: Write) -> None:
+    folder = write({"events.csv": EVENTS})
+    pl.DataFrame({"id": [7], "director": [["a", "b"]]}).write_parquet(folder / "items.parquet")
+    with pytest.raises(DataError, match=r"items.parquet: column 'director' is List\(String\), not String"):
+        load_dataset(folder)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_column(write: Write) -> None:
+    assert load_dataset(write({"events.csv": "\ufeff" + EVENTS})).events.height == 3
 
 
 @pytest.mark.parametrize(

@@ -7,29 +7,6 @@ from training.data.dataset import Dataset
 from training.errors import DataError
 
 
-@pytest.mark.parametrize(
-    ("published", "title", "year"),
-    [
-        ("Prestige, The (2006)", "The Prestige", 2006),
-        ("Enfer, L' (1994)", "L'Enfer", 1994),
-        ("Postino, Il (The Postman) (1994)", "Il Postino (The Postman)", 1994),
-        ("Star Maker, The (Uomo delle stelle, L') (1995)", "The Star Maker (L'Uomo delle stelle)", 1995),
-        ("Lord of the Rings: The Two Towers, The (2002)", "The Lord of the Rings: The Two Towers", 2002),
-        ("Honey, I Shrunk the Kids (1989)", "Honey, I Shrunk the Kids", 1989),
-        ("To Have, or Not (1995)", "To Have, or Not", 1995),
-        ("Seven (Se7en) (1995)", "Seven (Se7en)", 1995),
-        ("Land Before Time III (1995) (V)", "Land Before Time III", 1995),
-        ("Two Friends (1986) ", "Two Friends", 1986),
-        ("Doctor Who (2005– )", "Doctor Who", 2005),
-        ("2001: A Space Odyssey", "2001: A Space Odyssey", 0),
-        ("unknown", "unknown", 0),
-        ("", "", 0),
-    ],
-)
-def test_display_title(published: str, title: str, year: int) -> None:
-    assert movielens.display_title(published) == (title, year)
-
-
 def test_latest_folder(write: Write) -> None:
     tags = "userId,movieId,tag,timestamp\n1,10,Noir ,1\n2,10,noir,2\n2,10,slow,3\n"
     folder = write(
