@@ -1,5 +1,6 @@
 """Movies like a movie: what the models find alike, common genres, a common director; one weight for each."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from fusion_gateway.scorers import Answer, Scorer
 from fusion_gateway.titles import TitleIndex
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.deadline import Deadline
-from servers.runtime.errors import InvalidArgument, NotFound
+from servers.runtime.errors import InvalidArgument, NotFound, Unavailable
 
 GENRES, DIRECTOR = "genres", "director"
 MAX_SAME_DIRECTOR = 2
@@ -31,8 +32,8 @@ class Neighbours:
     scorers: Mapping[str, Scorer]
 
     async def similar(self, request: pb.SimilarItemsRequest, deadline: Deadline) -> pb.SimilarItemsResponse:
-        """Raises InvalidArgument, and NotFound for an unknown id or title."""
-        row = self._understood(request)
+        """Raises InvalidArgument, NotFound for an unknown id or title, Unavailable when no weighted kind answers."""
+        row = await asyncio.to_thread(self._understood, request)
         k = parse_results(request)
         weights = self._weights(parse_weights(request.weights))
         number, wanted = int(self.catalog.number[row]), max(100, 2 * k)
@@ -43,11 +44,12 @@ class Neighbours:
         )
         kinds = {name: self._of_model(answer) for name, answer in answers.items()}
         kinds[GENRES] = np.asarray(self.catalog.genre_vector @ self.catalog.genre_vector[row], np.float64)
-        only_director = all(weight == 0 or name == DIRECTOR for name, weight in weights.items())
-        kinds[DIRECTOR] = self._of_director(
-            row, kinds[GENRES], len(self.catalog) if only_director else MAX_SAME_DIRECTOR
-        )
-        fused = fuse(Policy(weights, normaliser="minmax"), kinds)
+        most = MAX_SAME_DIRECTOR if any(weight and name != DIRECTOR for name, weight in weights.items()) else None
+        kinds[DIRECTOR] = self._of_director(row, kinds[GENRES], most)
+        policy = Policy(weights, normaliser="minmax")
+        if not kinds.keys() & set(policy.models):
+            raise Unavailable("; ".join(f"{name}: {reason}" for name, reason in failures.items()))
+        fused = fuse(policy, kinds)
         alike = np.where(fused.score > 0, fused.score, -np.inf)
         alike[row] = -np.inf
         places = order(alike, np.arange(len(self.catalog)), self.catalog)[:k]
@@ -93,13 +95,11 @@ class Neighbours:
         scores[self.catalog.rows_of(answer.item)] = answer.score[known]
         return scores
 
-    def _of_director(self, row: int, genres: Scores, most: int) -> Scores:
+    def _of_director(self, row: int, genres: Scores, most: int | None) -> Scores:
         """[items]: 1 for the movies of the same director that are most alike by genre, at most so many."""
         scores = np.zeros(len(self.catalog))
-        director = self.catalog.director[row]
-        same = [
-            other for other, name in enumerate(self.catalog.director) if director and name == director and other != row
-        ]
-        by_genre = order(genres[same], np.array(same, np.int64), self.catalog)[:most]
-        scores[np.array(same, np.int64)[by_genre]] = 1
+        if director := self.catalog.director[row]:
+            same = np.flatnonzero([name == director for name in self.catalog.director])
+            same = same[same != row]
+            scores[same[order(genres[same], same, self.catalog)[:most]]] = 1
         return scores

@@ -1,7 +1,10 @@
 """The RPCs other than Recommend, through a real channel."""
 
 import asyncio
+import sqlite3
 import urllib.request
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -44,6 +47,9 @@ async def test_similar_items_without_a_model(world: World) -> None:
     response = await world.stub.SimilarItems(pb.SimilarItemsRequest(item_id="6"))
     assert [(each.model, each.reason) for each in response.degraded] == [("rating", "unavailable")]
     assert titles(response)
+    with pytest.raises(grpc.aio.AioRpcError, match="rating: unavailable") as caught:
+        await world.stub.SimilarItems(pb.SimilarItemsRequest(item_id="6", weights={"rating": 1}))
+    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
 async def test_what_similar_items_refuses(world: World) -> None:
@@ -112,6 +118,17 @@ async def test_what_the_event_rpcs_refuse(world: World) -> None:
             await call(request)  # type: ignore[operator]
         assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
     assert not (await world.stub.GetHistory(pb.GetHistoryRequest(user_id="anna"))).events
+
+
+async def test_a_broken_event_store_costs_the_history_only(world: World, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "events.db")) as connection:
+        connection.execute("DROP TABLE events")
+    response = await world.stub.Recommend(pb.RecommendRequest(user_id="anna", k=3))
+    assert [(each.model, each.reason) for each in response.degraded] == [("history", "the event store cannot be used")]
+    assert (len(response.items), response.fallback) == (3, pb.FALLBACK_NO_HISTORY)
+    with pytest.raises(grpc.aio.AioRpcError, match="the event store cannot be used") as caught:
+        await world.stub.GetHistory(pb.GetHistoryRequest(user_id="anna"))
+    assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
 async def test_status(world: World) -> None:
