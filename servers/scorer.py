@@ -22,6 +22,7 @@ from servers.signature import Arrays
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
+LARGEST_TABLE = 1 << 22
 
 
 class Scorer:
@@ -34,6 +35,7 @@ class Scorer:
             raise ArtifactError(f"{version.model}/{version.number}: engine {what.engine!r} is not known", "manifest")
         items = load_file(version.file("items.safetensors"))
         self._numbers: Rows = np.concatenate([[0], items["item_number"]])
+        self._row_of = _table(self._numbers)
         self._vectors = _with_row_0(items["item_vector"], np.nan)
         self._similar = _with_row_0(items["similar_vector"], 0)
         self._features = _with_row_0(items["item_feature"], 0) if "item_feature" in items else None
@@ -105,6 +107,8 @@ class Scorer:
 
     def _rows(self, numbers: Array) -> Rows:
         """Rows of item numbers; 0 where unknown."""
+        if self._row_of is not None:
+            return self._row_of.take(numbers, mode="clip")
         rows = np.searchsorted(self._numbers, numbers)
         rows[rows == len(self._numbers)] = 0
         return np.where(self._numbers[rows] == numbers, rows, 0)
@@ -169,6 +173,15 @@ class Scorer:
         item[:, : best_BK.shape[1]] = np.where(empty_BK, 0, self._numbers[np.take_along_axis(rows_BF, best_BK, axis=1)])
         score[:, : best_BK.shape[1]] = np.where(empty_BK, np.nan, score_BK)
         return {"item": item, "score": score}
+
+
+def _table(numbers: Rows) -> Rows | None:
+    """Row by number, with a 0 at both ends for what lies beyond; None where numbers are too large for a table."""
+    if numbers.max() > LARGEST_TABLE:
+        return None
+    table = np.zeros(numbers.max() + 2, np.int64)
+    table[numbers] = np.arange(len(numbers))
+    return table
 
 
 def _with_row_0(array: Array, value: float) -> Floats:

@@ -56,7 +56,7 @@ def _decode_one(tensor: Any, raw: bytes | None, is_raw: bool) -> Array:
     if tensor.datatype not in DTYPES:
         raise InvalidArgument(f"tensor {tensor.name!r} has datatype {tensor.datatype!r}; known: {', '.join(DTYPES)}")
     shape = tuple(tensor.shape)
-    if any(size < 0 for size in shape):
+    if shape and min(shape) < 0:
         raise InvalidArgument(f"tensor {tensor.name!r} has shape {list(shape)}; no size may be negative")
     if is_raw and raw is None:
         raise InvalidArgument(f"tensor {tensor.name!r} has no raw contents; a message is all raw or all typed")
@@ -66,12 +66,12 @@ def _decode_one(tensor: Any, raw: bytes | None, is_raw: bool) -> Array:
         flat = _split_bytes(raw, tensor.name)
     else:
         dtype = DTYPES[tensor.datatype]
-        if len(raw) != math.prod(shape) * dtype.itemsize:
+        try:
+            return np.frombuffer(raw, dtype).reshape(shape)
+        except ValueError:
             expected = math.prod(shape) * dtype.itemsize
-            raise InvalidArgument(
-                f"tensor {tensor.name!r} of shape {list(shape)} needs {expected} raw bytes, not {len(raw)}"
-            )
-        return np.frombuffer(raw, dtype).reshape(shape)
+            message = f"tensor {tensor.name!r} of shape {list(shape)} needs {expected} raw bytes, not {len(raw)}"
+            raise InvalidArgument(message) from None
     if len(flat) != math.prod(shape):
         raise InvalidArgument(f"tensor {tensor.name!r} of shape {list(shape)} cannot hold {len(flat)} elements")
     return flat.reshape(shape)
