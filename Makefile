@@ -10,6 +10,7 @@ DATA ?= $(GENERATED)
 RUN := $(if $(filter $(GENERATED),$(DATA)),$(HOME_DIR),$(HOME_DIR)/$(notdir $(patsubst %/,%,$(DATA))))
 REPOSITORY ?= $(RUN)/repository
 RECIPE ?= small
+# Options for the invented data, for example GENERATE="--users 80 --items 60".
 
 .PHONY: env demo up publish evaluate test check load protos lock clean
 
@@ -19,7 +20,7 @@ env: $(STAMP)
 publish: $(REPOSITORY)/fusion
 
 $(GENERATED): | $(STAMP)
-	$(BIN)/python -m training data generate --out $@
+	$(BIN)/python -m training data generate $(GENERATE) $@
 
 $(RUN)/converted: $(DATA) | $(STAMP)
 	$(BIN)/python -m training data convert $(DATA) $@

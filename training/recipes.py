@@ -160,7 +160,7 @@ def transformer() -> SequentialRecipe:
 
 
 def small_sequential() -> SequentialRecipe:
-    return replace(transformer(), name="small", length=50, step=50, epochs=30, patience=4)
+    return replace(transformer(), name="small", length=50, step=50, batch=32, epochs=50, patience=10)
 
 
 def cnn_birnn_ae() -> VisualTemporalRecipe:
