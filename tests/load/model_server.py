@@ -73,6 +73,7 @@ class Stream:
             f"{SERVICE}/ModelStreamInfer", response_deserializer=service_pb2.ModelStreamInferResponse.FromString
         )()
         self._requests, self._timeout = requests, timeout
+        self._ids = itertools.count()  # apart from the numbers, which every run begins anew
         self._waiting: dict[str, asyncio.Future[str]] = {}
         self._writing = asyncio.Lock()  # a stream takes one message at a time
         self._reading = asyncio.create_task(self._read())
@@ -81,8 +82,9 @@ class Stream:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._timeout
         answer: asyncio.Future[str] = loop.create_future()
-        self._waiting[str(number)] = answer
-        named = service_pb2.ModelInferRequest(id=str(number)).SerializeToString()
+        name = str(next(self._ids))
+        self._waiting[name] = answer
+        named = service_pb2.ModelInferRequest(id=name).SerializeToString()
         try:
             async with self._writing:  # not within the deadline: a write that is cancelled ends the stream
                 # Serialised messages one after another are one message with the fields of both.
@@ -94,18 +96,18 @@ class Stream:
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             return "STREAM_BROKEN"
         finally:
-            del self._waiting[str(number)]
+            del self._waiting[name]
 
     async def _read(self) -> None:
         try:
             async for response in self._stream:
                 self._settle(response.infer_response.id, response.error_message or "OK")
         except grpc.aio.AioRpcError as error:
-            for number in self._waiting:
-                self._settle(number, error.code().name)
+            for name in self._waiting:
+                self._settle(name, error.code().name)
 
-    def _settle(self, number: str, code: str) -> None:
-        answer = self._waiting.get(number)
+    def _settle(self, name: str, code: str) -> None:
+        answer = self._waiting.get(name)
         if answer and not answer.done():
             answer.set_result(code)
 
