@@ -127,9 +127,9 @@ class Batcher:
     def _compute(self, batch: list[Call], times: Times) -> Sequence[Arrays | Exception]:
         try:
             inputs = merge(self._signature.inputs, [call.inputs for call in batch])
-            times.merged = time.perf_counter_ns()
+            merged = time.perf_counter_ns()
             outputs = self._model(inputs)
-            times.computed = time.perf_counter_ns()
+            times.merged, times.computed = merged, time.perf_counter_ns()
             return split(outputs, [(call.rows, self._signature.width(call.inputs)) for call in batch])
         except Exception as error:
             if len(batch) == 1:
@@ -138,7 +138,8 @@ class Batcher:
 
     def _finish(self, batch: list[Call], outcomes: Sequence[Arrays | Exception], times: Times) -> None:
         self._start()  # first, so that the model works while the answers are written
-        self._statistics.executed(sum(call.rows for call in batch), times)
+        if times.computed:  # at least one call did not fail
+            self._statistics.executed(sum(call.rows for call in batch), times)
         for call, outcome in zip(batch, outcomes, strict=True):
             if call.answer.done():
                 continue

@@ -43,10 +43,10 @@ class ModelControl:
 
     def model(self, name: str, version: str = "") -> Model:
         """A model in use. Raises NotFound for another name or version, Unavailable while none is loaded."""
-        self.check_name(name)
-        if self._current is None:
+        model = self._current.models.get(name) if self._current else None
+        if model is None:
+            self.check_name(name)
             raise Unavailable(f"model {name!r} is not loaded")
-        model = self._current.models[name]
         if version and version != model.version:
             raise NotFound(f"model {name!r} has version {model.version} loaded, not {version}")
         return model
@@ -62,17 +62,13 @@ class ModelControl:
 
     def index(self) -> list[tuple[str, int, str, str]]:
         """Name, version, READY or UNAVAILABLE, and why, of everything in the repository. Blocking."""
-        current = self._current.number if self._current else 0
-        numbers = sorted({*self._repository.versions(self._name), current} - {0})
-        return [
-            (
-                name,
-                number,
-                *(("READY", "") if number == current else ("UNAVAILABLE", self._refused.get(number, "not loaded"))),
-            )
-            for name in names(self._name)
-            for number in numbers
-        ]
+        published = {
+            number: self._refused.get(number, "not loaded") for number in self._repository.versions(self._name)
+        }
+        states = {number: ("UNAVAILABLE", reason) for number, reason in published.items()}
+        if self._current:
+            states[self._current.number] = ("READY", "")
+        return [(name, number, *state) for name in names(self._name) for number, state in sorted(states.items())]
 
     async def use_newest(self) -> None:
         """Changes to the newest version that was not refused before, where that is another than the one in use.

@@ -21,6 +21,15 @@ def names(scorer: str) -> list[str]:
     return [scorer, f"{scorer}_retrieve", f"{scorer}_similar"]
 
 
+@dataclass(frozen=True)
+class Execution:
+    """What all models of a process share."""
+
+    executor: Executor
+    limits: Limits
+    batching: BatchLimits
+
+
 class Model:
     """One model of one version. Its answers come from that version alone."""
 
@@ -30,19 +39,17 @@ class Model:
         version: str,
         signature: Signature,
         compute: Callable[[Arrays], Arrays],
-        executor: Executor,
-        limits: Limits,
-        batching: BatchLimits,
+        execution: Execution,
     ) -> None:
         self.name, self.version = name, version
-        self._signature, self._limits, self._batching = signature, limits, batching
+        self._signature, self._execution = signature, execution
         self._statistics = Statistics(name)
-        self._batcher = Batcher(signature, compute, executor, batching, self._statistics)
+        self._batcher = Batcher(signature, compute, execution.executor, execution.batching, self._statistics)
 
     async def infer(self, given: Arrays, outputs: Iterable[str], deadline: Deadline) -> Arrays:
         """The outputs asked for, or all. Raises InvalidArgument, and what the batcher raises."""
         wanted = self._signature.select(outputs)
-        answer = await self._batcher(self._signature.complete(given, self._limits), deadline)
+        answer = await self._batcher(self._signature.complete(given, self._execution.limits), deadline)
         return {name: answer[name] for name in wanted}
 
     def metadata(self) -> Any:
@@ -61,7 +68,7 @@ class Model:
         return model_config_pb2.ModelConfig(
             name=self.name,
             platform=PLATFORM,
-            max_batch_size=self._batching.max_batch_size,
+            max_batch_size=self._execution.batching.max_batch_size,
             input=[
                 model_config_pb2.ModelInput(
                     name=t.name, data_type=_data_type(t), dims=[_size(t)], optional=t.default is not None
@@ -73,7 +80,7 @@ class Model:
                 for t in self._signature.outputs
             ],
             dynamic_batching=model_config_pb2.ModelDynamicBatching(
-                max_queue_delay_microseconds=int(self._batching.max_queue_delay * 1e6)
+                max_queue_delay_microseconds=int(self._execution.batching.max_queue_delay * 1e6)
             ),
         )
 
@@ -99,13 +106,11 @@ class LoadedVersion:
     models: dict[str, Model]
 
 
-def models_of(
-    name: str, number: int, scorer: Scorer, executor: Executor, limits: Limits, batching: BatchLimits
-) -> LoadedVersion:
+def models_of(name: str, number: int, scorer: Scorer, execution: Execution) -> LoadedVersion:
     """Wires a scorer to its three names. Call it in the event loop."""
     computes = [(SCORE, scorer.score), (RETRIEVE, scorer.retrieve), (SIMILAR, scorer.similar)]
     models = {
-        model: Model(model, str(number), signature, compute, executor, limits, batching)
+        model: Model(model, str(number), signature, compute, execution)
         for model, (signature, compute) in zip(names(name), computes, strict=True)
     }
     return LoadedVersion(number, models)

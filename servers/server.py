@@ -11,7 +11,7 @@ from tritonclient.grpc import service_pb2_grpc
 from servers.batcher import BatchLimits
 from servers.loading import load
 from servers.model_control import ModelControl
-from servers.models import LoadedVersion, models_of
+from servers.models import Execution, LoadedVersion, models_of
 from servers.runtime.lifecycle import Program
 from servers.runtime.repository import Repository
 from servers.scorer import Scorer
@@ -32,7 +32,7 @@ async def model_server(settings: ServerSettings) -> AsyncIterator[Program]:
     with ThreadPoolExecutor(1, thread_name_prefix="compute") as compute:
 
         def wire(number: int, scorer: Scorer) -> LoadedVersion:
-            return models_of(settings.name, number, scorer, compute, limits, batching)
+            return models_of(settings.name, number, scorer, Execution(compute, limits, batching))
 
         repository = Repository(settings.model_repository)
         control = ModelControl(settings.name, repository, program.health, partial(load, threads=settings.threads), wire)

@@ -76,8 +76,9 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
         model = self._control.model(request.model_name, request.model_version)
         given = tensors.decode(request.inputs, request.raw_input_contents)
         wanted = (output.name for output in request.outputs)
-        if "timeout" in request.parameters:
-            deadline = deadline.sooner(request.parameters["timeout"].int64_param / 1e6)
+        timeout_us = request.parameters["timeout"].int64_param  # 0 where there is none
+        if timeout_us > 0:
+            deadline = deadline.sooner(timeout_us / 1e6)
         outputs = await model.infer(given, wanted, deadline)
         return tensors.infer_response(model.name, model.version, request.id, outputs)
 
@@ -101,8 +102,8 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
     async def _read(self, requests: AsyncIterator[Any], stream: "_Stream", deadline: Deadline) -> None:
         try:
             async for request in requests:
-                await stream.room.acquire()
                 stream.calls.put_nowait(asyncio.create_task(self._infer_in_stream(request, deadline)))
+                await stream.room.acquire()
         finally:
             stream.calls.put_nowait(None)
 

@@ -22,7 +22,7 @@ REFUSED = Counter("marquee_refused_calls", "Calls without an answer, by the name
 
 @dataclass(slots=True)
 class Times:
-    """Moments in a batch's life, in nanoseconds of the performance counter."""
+    """Moments in a batch's life, in nanoseconds of the performance counter; 0 for those that never came."""
 
     started: int
     merged: int = 0

@@ -31,6 +31,10 @@ class CallTimer:
         self._seconds.observe(seconds)
         self._count(code).inc()
 
+    def record_stream(self, code: str) -> None:
+        """How long a stream is open says nothing about its calls."""
+        self._count(code).inc()
+
 
 class MetricsServer:
     """Answers /metrics, /health/live and /health/ready in a thread of its own."""

@@ -47,10 +47,13 @@ class Repository:
     def __init__(self, location: str | Path) -> None:
         """Raises RepositoryError where there is no such directory."""
         self._location = str(location).rstrip("/")
-        self._remote, self._root = fsspec.url_to_fs(self._location)
+        try:
+            self._remote, self._root = fsspec.url_to_fs(self._location)
+            if not self._remote.isdir(self._root):
+                raise RepositoryError(f"model repository {self._location} is not a directory")
+        except (ImportError, OSError, ValueError) as error:
+            raise RepositoryError(f"model repository {self._location} cannot be reached: {error}") from None
         self._mirror = None if "file" in self._remote.protocol else _temporary_folder()
-        if not self._remote.isdir(self._root):
-            raise RepositoryError(f"model repository {self._location} is not a directory")
 
     def versions(self, model: str) -> list[int]:
         """Numbers of all published versions, ascending; empty where the model is unknown."""

@@ -90,7 +90,7 @@ def _guard_unary(behaviour: Callable[..., Any], timer: metrics.CallTimer) -> Cal
 
 def _guard_stream(behaviour: Callable[..., Any], timer: metrics.CallTimer) -> Callable[..., Any]:
     async def guarded(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-        started, code = time.perf_counter(), grpc.StatusCode.CANCELLED
+        code = grpc.StatusCode.CANCELLED
         try:
             async for response in behaviour(request, context):
                 yield response
@@ -101,6 +101,6 @@ def _guard_stream(behaviour: Callable[..., Any], timer: metrics.CallTimer) -> Ca
             code, message = status_of(error)
             await context.abort(code, message)
         finally:
-            timer.record(code.name, time.perf_counter() - started)
+            timer.record_stream(code.name)
 
     return guarded

@@ -217,3 +217,19 @@ async def test_statistics_add_up() -> None:
     parts = told.inference_stats
     together = parts.queue.ns + parts.compute_input.ns + parts.compute_infer.ns + parts.compute_output.ns
     assert together == parts.success.ns
+
+
+async def test_failures_leave_the_statistics_of_others_alone() -> None:
+    model = SumModel()
+    statistics = Statistics("test")
+    with ThreadPoolExecutor(1) as executor:
+        infer = Batcher(SCORE, model, executor, BatchLimits(8, 9), statistics)
+        calls = [asyncio.create_task(infer(inputs([[number]], [[1]]), FOREVER)) for number in (1, POISON)]
+        await settle()
+        model.go.set()
+        await asyncio.gather(*calls, return_exceptions=True)
+        with pytest.raises(ValueError, match="poison"):
+            await infer(inputs([[POISON]], [[1]]), FOREVER)
+    told = statistics.message("test", "1").inference_stats
+    assert (told.success.count, told.fail.count) == (1, 2)
+    assert told.compute_infer.ns >= 0

@@ -62,6 +62,8 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
 def test_what_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(RepositoryError, match="is not a directory"):
         Repository(tmp_path / "nowhere")
+    with pytest.raises(RepositoryError, match="nothing://at-all cannot be reached: Protocol not known: nothing"):
+        Repository("nothing://at-all")
     with pytest.raises(RepositoryError, match="has no version of 'catalog'"):
         Repository(tmp_path).latest("catalog")
     with pytest.raises(ArtifactError, match="rating/3 is not in the model repository"):
