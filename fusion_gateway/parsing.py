@@ -52,6 +52,8 @@ def parse_query(request: pb.RecommendRequest) -> Query:
     _check_count("history", request.history, MAX_EVENTS)
     if request.profile.HasField("age"):
         _check_range("profile.age", request.profile.age, 0, MAX_AGE)
+    _check_length("profile.gender", request.profile.gender, least=0)
+    _check_length("profile.occupation", request.profile.occupation, least=0)
     _check_texts("profile.liked_genres", request.profile.liked_genres, MAX_GENRES)
     return Query(
         user_id=request.user_id,

@@ -12,7 +12,6 @@ ROOT = Path(__file__).parents[2]
 PROTOS = sorted(str(file.relative_to(ROOT)) for file in ROOT.glob("protos/**/*.proto"))
 MESSAGES, FIELDS = 4, 2  # field numbers of FileDescriptorProto.message_type and DescriptorProto.field
 TEXT = (FieldDescriptorProto.TYPE_STRING, FieldDescriptorProto.TYPE_BOOL, FieldDescriptorProto.TYPE_MESSAGE)
-SELF_EVIDENT = {"liked_genres", "value"}  # genres as in the catalogue; whatever the metric's name says
 FLOATS = (FieldDescriptorProto.TYPE_FLOAT, FieldDescriptorProto.TYPE_DOUBLE)
 
 
@@ -41,7 +40,7 @@ def unexplained(file: FileDescriptorProto) -> list[str]:
                 explained.add(field.name)
             elif needs_comment(message, field, is_request=message.name in sent(file)):
                 found.append((message.name, field.name))
-    return [f"{message}.{field}" for message, field in found if field not in explained | SELF_EVIDENT]
+    return [f"{message}.{field}" for message, field in found if field not in explained]
 
 
 def needs_comment(message: DescriptorProto, field: FieldDescriptorProto, is_request: bool) -> bool:

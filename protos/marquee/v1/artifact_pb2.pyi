@@ -229,6 +229,7 @@ class Metric(_message.Message):
     name: _builtins.str
     """For example ndcg@10."""
     value: _builtins.float
+    """Higher is better for ndcg and hr; lower for rmse."""
     protocol: _builtins.str
     """For example leave-last-out."""
     def __init__(

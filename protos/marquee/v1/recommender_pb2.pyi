@@ -278,9 +278,13 @@ class Profile(_message.Message):
     age: _builtins.int
     """Years: 0 to 130."""
     gender: _builtins.str
+    """As the data set spells it, for example "F"; at most 256 bytes."""
     occupation: _builtins.str
+    """As the data set spells it, for example "writer"; at most 256 bytes."""
     @_builtins.property
-    def liked_genres(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def liked_genres(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Genre names, any case; candidates come from the popular items of these. At most 100."""
+
     def __init__(
         self,
         *,
