@@ -178,6 +178,29 @@ async def test_those_who_left_are_not_computed() -> None:
     assert model.batches == [1, 1]
 
 
+async def test_one_who_leaves_just_before_a_batch_starts_is_not_computed() -> None:
+    model = SumModel()
+    model.go.set()
+    async with batcher(model) as infer:
+        left = asyncio.create_task(infer(inputs([[2]], [[1]]), FOREVER))
+        await asyncio.sleep(0)  # it waits, and the start of its batch is due next
+        left.cancel()
+        await settle()
+        assert left.cancelled()
+    assert model.batches == []
+
+
+async def test_one_who_leaves_while_it_is_computed_takes_no_neighbour_along() -> None:
+    model = SumModel()
+    async with batcher(model) as infer:
+        calls = [asyncio.create_task(infer(inputs([[number]], [[1]]), FOREVER)) for number in (1, 2, 3)]
+        await settle()
+        calls[1].cancel()
+        model.go.set()
+        assert [(await calls[i])["score"].item() for i in (0, 2)] == [1008, 1010]
+    assert model.batches == [3]
+
+
 async def test_a_failing_model_fails_only_its_batch() -> None:
     model = SumModel()
     model.go.set()

@@ -15,10 +15,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from onnx import numpy_helper
 from prometheus_client import REGISTRY
 from safetensors.numpy import load_file, save_file
+from tritonclient.grpc import service_pb2_grpc
 from tritonclient.grpc.aio import InferenceServerClient as Client
 from tritonclient.utils import InferenceServerException
 
 from servers.runtime.errors import RepositoryError
+from servers.runtime.tensors import infer_request
 from tests.servers import tiny_artifact
 from tests.servers.running import in_process, settings, tensors
 from tests.servers.tiny_artifact import seal
@@ -196,14 +198,17 @@ async def test_a_broken_version_is_refused_and_the_old_one_serves_on(
 async def test_polling_passes_over_a_broken_version_and_takes_the_next(tmp_path: Path) -> None:
     tiny_artifact.publish(tmp_path)
     async with in_process(settings(tmp_path, model_control_mode="poll", repository_poll_secs=0.02)) as (_, client):
-        staged = tiny_artifact.publish(tmp_path / "staging", version=2)
-        bit_flipped(staged.folder)
-        staged.folder.rename(tmp_path / "rating" / "2")
-        while "sha256" not in (await index(client)).get("2", ""):
-            await asyncio.sleep(0.01)
+        before = refusals("checksum")
+        for version in (2, 3):
+            staged = tiny_artifact.publish(tmp_path / "staging", version=version)
+            bit_flipped(staged.folder)
+            staged.folder.rename(tmp_path / "rating" / str(version))
+            while "sha256" not in (await index(client)).get(str(version), ""):
+                await asyncio.sleep(0.01)
+        assert refusals("checksum") == before + 2  # once each, although they were seen again and again
         assert (await ask(client))[0] == 1
-        tiny_artifact.publish(tmp_path, version=3)
-        await until_version(client, 3)
+        tiny_artifact.publish(tmp_path, version=4)
+        await until_version(client, 4)
 
 
 async def test_clients_load_point_back_and_unload(tmp_path: Path) -> None:
@@ -255,6 +260,28 @@ async def test_watchers_see_a_model_go_and_come_back(tmp_path: Path) -> None:
         assert (await stays.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
         await client.load_model("rating")
         assert (await stays.read()).status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_calls_of_a_stream_that_is_left_are_not_computed(tmp_path: Path) -> None:
+    tiny_artifact.publish(tmp_path)
+
+    def told(name: str, **labels: str) -> float:
+        return REGISTRY.get_sample_value(name, {"model": "rating", **labels}) or 0
+
+    before = told("marquee_refused_calls_total", reason="CancelledError")
+    async with (
+        in_process(settings(tmp_path, max_queue_delay_us=1_000_000)) as (program, _),
+        grpc.aio.insecure_channel(program.grpc_address) as channel,
+    ):
+        stream = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelStreamInfer()
+        for _ in range(3):
+            await stream.write(infer_request("rating", {"candidate": np.array([[3]])}))
+        while told("marquee_waiting_rows") < 3:
+            await asyncio.sleep(0.01)
+        stream.cancel()
+        while told("marquee_waiting_rows"):
+            await asyncio.sleep(0.01)
+    assert told("marquee_refused_calls_total", reason="CancelledError") == before + 3
 
 
 async def test_a_start_passes_over_broken_versions(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """A program with a small service of its own: statuses, metrics, TLS, ports."""
 
 import asyncio
-import socket
 import subprocess
 import urllib.error
 import urllib.request
@@ -89,13 +88,10 @@ async def test_reflection_can_be_switched(flag: bool | None, offered: bool) -> N
 
 
 async def test_a_taken_port_is_told() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        for setting in ("grpc_port", "metrics_port"):
-            with pytest.raises(errors.ConfigurationError, match=f"cannot listen on 127.0.0.1:{port}"):
-                async with program(**{setting: port}):
+    async with program() as running:
+        for setting, address in (("grpc_port", running.grpc_address), ("metrics_port", running.http_address)):
+            with pytest.raises(errors.ConfigurationError, match=f"cannot listen on {address}"):
+                async with program(**{setting: int(address.rpartition(":")[2])}):
                     pass
 
 
