@@ -125,11 +125,8 @@ class Scorer:
 
     def _history(self, inputs: Arrays) -> Arrays:
         """The last known items of each history, `max_history` at most, padded in front."""
-        rows_BL, rating_BL, time_BL = (
-            self._rows(inputs["history_item"]),
-            inputs["history_rating"],
-            inputs["history_time"],
-        )
+        rows_BL = self._rows(inputs["history_item"])
+        rating_BL, time_BL = inputs["history_rating"], inputs["history_time"]
         known_BL = rows_BL > 0
         longest = max(1, int(known_BL.sum(axis=1).max()))
         width = min(longest, self._max_history or longest)

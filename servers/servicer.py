@@ -112,7 +112,9 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
             return service_pb2.ModelStreamInferResponse(infer_response=await self._infer(request, deadline))
         except Exception as error:
             response = service_pb2.ModelInferResponse(id=request.id)
-            return service_pb2.ModelStreamInferResponse(error_message=status_of(error)[1], infer_response=response)
+            return service_pb2.ModelStreamInferResponse(
+                error_message=status_of(error, request)[1], infer_response=response
+            )
 
     async def RepositoryIndex(self, request: Any, context: Any) -> Any:
         kind = service_pb2.RepositoryIndexResponse.ModelIndex

@@ -59,11 +59,13 @@ class Signature:
         for tensor in self.inputs:
             if tensor.name in given:
                 _check_shape(tensor, given[tensor.name], sizes, limits)
-        _check_values(given, limits)
         if sizes.get("L") == 0:
             sizes["L"] = 1
             given = {name: array for name, array in given.items() if not name.startswith("history_")}
-        return {tensor.name: _or_default(tensor, given, sizes) for tensor in self.inputs}
+        complete = {tensor.name: _or_default(tensor, given, sizes) for tensor in self.inputs}
+        if "k" in complete:
+            _check_k(complete["k"], limits)
+        return complete
 
     def _check_names(self, given: Arrays) -> None:
         known = {tensor.name for tensor in self.inputs}
@@ -104,11 +106,10 @@ def _check_shape(tensor: Tensor, array: Array, sizes: dict[str, int], limits: Li
         raise InvalidArgument(f"tensor {name!r} has shape {shape}; there must be one row at least")
 
 
-def _check_values(given: Arrays, limits: Limits) -> None:
-    if "k" in given:
-        limits.check("K", int(given["k"].max()), "k")
-        if given["k"].min() < 1:
-            raise InvalidArgument(f"tensor 'k' is {given['k'].min()}; it must be 1 at least")
+def _check_k(k_B1: Array, limits: Limits) -> None:
+    limits.check("K", int(k_B1.max()), "k")
+    if k_B1.min() < 1:
+        raise InvalidArgument(f"tensor 'k' is {k_B1.min()}; it must be 1 at least")
 
 
 def _or_default(tensor: Tensor, given: Arrays, sizes: dict[str, int]) -> Array:

@@ -37,8 +37,8 @@ class Duration:
     count: int = 0
     ns: int = 0
 
-    def add(self, ns: int, count: int = 1) -> None:
-        self.count += count
+    def add(self, ns: int) -> None:
+        self.count += 1
         self.ns += ns
 
     def message(self) -> Any:
@@ -53,10 +53,10 @@ class Compute:
     infer: Duration = field(default_factory=Duration)
     output: Duration = field(default_factory=Duration)
 
-    def add(self, times: Times, count: int = 1) -> None:
-        self.input.add(count * (times.merged - times.started), count)
-        self.infer.add(count * (times.computed - times.merged), count)
-        self.output.add(count * (times.finished - times.computed), count)
+    def add(self, times: Times) -> None:
+        self.input.add(times.merged - times.started)
+        self.infer.add(times.computed - times.merged)
+        self.output.add(times.finished - times.computed)
 
     def messages(self) -> dict[str, Any]:
         return {f"compute_{part}": getattr(self, part).message() for part in ("input", "infer", "output")}

@@ -24,12 +24,12 @@ STATUS_CODES: dict[type[BaseException], grpc.StatusCode] = {
 log = structlog.get_logger()
 
 
-def status_of(error: Exception) -> tuple[grpc.StatusCode, str]:
+def status_of(error: Exception, request: object) -> tuple[grpc.StatusCode, str]:
     """Status and message for the caller; an error that nobody planned for is logged here and told without internals."""
     for kind in type(error).__mro__:
         if kind in STATUS_CODES:
             return STATUS_CODES[kind], str(error)
-    log.error("unexpected error", exc_info=error)
+    log.error("unexpected error", request=type(request).__name__, request_id=getattr(request, "id", ""), exc_info=error)
     return grpc.StatusCode.INTERNAL, "internal error; the server's log has the details"
 
 
@@ -80,7 +80,7 @@ def _guard_unary(behaviour: Callable[..., Any], timer: metrics.CallTimer) -> Cal
         except grpc.aio.AbortError:
             raise
         except Exception as error:
-            code, message = status_of(error)
+            code, message = status_of(error, request)
             await context.abort(code, message)
         finally:
             timer.record(code.name, time.perf_counter() - started)
@@ -98,7 +98,7 @@ def _guard_stream(behaviour: Callable[..., Any], timer: metrics.CallTimer) -> Ca
         except grpc.aio.AbortError:
             raise
         except Exception as error:
-            code, message = status_of(error)
+            code, message = status_of(error, request)
             await context.abort(code, message)
         finally:
             timer.record_stream(code.name)
