@@ -160,7 +160,7 @@ def transformer() -> SequentialRecipe:
 
 
 def small_sequential() -> SequentialRecipe:
-    return replace(transformer(), name="small", length=50, step=50, batch=32, epochs=50, patience=10)
+    return replace(transformer(), name="small", length=50, step=50, batch=48, learning_rate=3e-3, epochs=45, patience=6)
 
 
 def cnn_birnn_ae() -> VisualTemporalRecipe:
@@ -169,7 +169,15 @@ def cnn_birnn_ae() -> VisualTemporalRecipe:
 
 def small_visual_temporal() -> VisualTemporalRecipe:
     return replace(
-        cnn_birnn_ae(), name="small", poster_height=48, poster_width=32, length=20, posters_per_step=48, epochs=12
+        cnn_birnn_ae(),
+        name="small",
+        poster_height=48,
+        poster_width=32,
+        length=20,
+        posters_per_step=48,
+        prefixes=12,
+        epochs=10,
+        patience=4,
     )
 
 
