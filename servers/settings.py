@@ -24,7 +24,7 @@ class ServerSettings(ServingSettings):
     threads: int = Field(1, ge=1, le=256, description="Threads that compute one batch.")
     max_batch_size: int = Field(32, ge=1, le=4096, description="Most rows (users) in a request and in a batch.")
     max_queue_size: int = Field(512, ge=1, description="Most rows that wait for a model; more are refused at once.")
-    max_queue_delay_us: int = Field(0, ge=0, le=1_000_000, description="Wait this long for a batch to fill.")
+    max_queue_delay_us: int = Field(0, ge=0, le=10_000_000, description="Wait this long for a batch to fill.")
     max_history: int = Field(2_000, ge=1, description="Most events in a history.")
     max_candidates: int = Field(20_000, ge=1, description="Most candidates for one user.")
     max_k: int = Field(1_000, ge=1, description="Most items retrieved for one user.")

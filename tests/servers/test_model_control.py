@@ -270,7 +270,7 @@ async def test_calls_of_a_stream_that_is_left_are_not_computed(tmp_path: Path) -
 
     before = told("marquee_refused_calls_total", reason="CancelledError")
     async with (
-        in_process(settings(tmp_path, max_queue_delay_us=1_000_000)) as (program, _),
+        in_process(settings(tmp_path, max_queue_delay_us=5_000_000)) as (program, _),
         grpc.aio.insecure_channel(program.grpc_address) as channel,
     ):
         stream = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelStreamInfer()

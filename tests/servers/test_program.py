@@ -82,7 +82,7 @@ def waiting_rows(server: Running) -> float:
 async def test_what_was_accepted_is_answered_after_sigterm(tmp_path: Path, streamed: bool) -> None:
     """The batcher is told to wait a while, so that the signal finds calls in its queue."""
     tiny_artifact.publish(tmp_path)
-    with process("rating", tmp_path, "--max-queue-delay-us", "900000") as server:
+    with process("rating", tmp_path, "--max-queue-delay-us", "1500000") as server:
         request = service_pb2.ModelInferRequest(model_name="rating", inputs=[], raw_input_contents=[])
         candidate = tensors({"candidate": [[3]]})[0]
         request.inputs.append(candidate._get_tensor())
