@@ -1,7 +1,7 @@
 """Events as dense arrays: what the models train on."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -60,6 +60,11 @@ class Interactions:
     @property
     def items(self) -> int:
         return len(self.item_number)
+
+    def under_users_of(self, other: "Interactions") -> "Interactions":
+        """The same events under the dense users of `other`, which knows all of them."""
+        dense = np.array([0, *(other.user_index[user] for user in self.user_ids)], np.int64)
+        return replace(self, user_ids=other.user_ids, user=dense[self.user])
 
     def rows(self, user: int) -> slice:
         """The events of a dense user, oldest first."""

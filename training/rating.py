@@ -1,47 +1,89 @@
-"""Trains and publishes the rating model: the network, its linear factors, the fold-in."""
+"""Trains and publishes the rating model: predictions of a network or a sampler, their linear factors, the fold-in."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import torch
 
 from training.content import genre_flags
-from training.interactions import Floats, Interactions
+from training.errors import TrainingError
+from training.interactions import Floats, Interactions, Ints
 from training.job import Job
 from training.metrics import rmse
-from training.models.factors import Factors, FoldInTower, factorise, item_vectors
+from training.models.bayesian import Ratings, Sampler
+from training.models.factors import Factors, FoldInTower, factorise, fold_in, item_vectors
 from training.models.rating import train_rating_network
-from training.recipes import RatingRecipe
+from training.progress import track
+from training.recipes import BayesianRecipe, RatingRecipe
 from training.requests import requests_for
 from training.scorer import ScorerParts
+from training.side_information import item_blocks, user_blocks
 
 FOLD_IN_USERS = 500
 
 
-def train_rating(job: Job, recipe: RatingRecipe) -> Path:
+@dataclass(frozen=True)
+class Predictions:
+    """What a recipe predicts: [U, N] ratings of the items `item_number`, and the variance around them."""
+
+    table: Floats
+    item_number: Ints
+    noise: float
+    figures: dict[str, float]
+
+
+def train_rating(job: Job, recipe: RatingRecipe | BayesianRecipe) -> Path:
     """Returns the folder of the published version."""
-    train = job.train
-    validation = Interactions.of(_rated_and_known(job.validation, train), train.item_number)
-    validation = _with_users_of(train, validation)
-    network, network_rmse = train_rating_network(train, validation, _features(job, recipe), recipe)
-    factors, fold_in_rmse = _fit_fold_in(job, network.table(), network_rmse**2, recipe)
+    predicted = predict(job, recipe)
+    factors, figure = fit_fold_in(job, predicted, recipe)
     parts = ScorerParts(
-        tower=FoldInTower(factors, _last_time(train)),
+        tower=FoldInTower(factors, last_time(job.train)),
         inputs=("user_index", "history_index", "history_rating", "history_time"),
-        item_number=train.item_number,
+        item_number=predicted.item_number,
         item_vector=item_vectors(factors),
         similar_vector=factors.item[1:, 1:],
-        user_ids=train.user_ids,
+        user_ids=job.train.user_ids,
         index_factory=recipe.index_factory,
     )
-    return job.publish_scorer("rating", recipe, parts, {"rmse": network_rmse, "rmse-fold-in": fold_in_rmse})
+    return job.publish_scorer("rating", recipe, parts, predicted.figures | {"rmse-fold-in": figure})
 
 
-def _features(job: Job, recipe: RatingRecipe) -> Floats:
-    """[N + 1, G] genres of the training items; row 0 is padding."""
-    items = job.dataset.items.filter(pl.col("number").is_in(job.train.item_number.tolist()))
+def predict(job: Job, recipe: RatingRecipe | BayesianRecipe) -> Predictions:
+    """Learns from the training rows."""
+    return _sampled(job, recipe) if isinstance(recipe, BayesianRecipe) else _network(job, recipe)
+
+
+def _network(job: Job, recipe: RatingRecipe) -> Predictions:
+    train = job.train
+    known = _rated_and_known(job.validation, train)
+    validation = Interactions.of(known, train.item_number).under_users_of(train)
+    items = job.dataset.items.filter(pl.col("number").is_in(train.item_number.tolist()))
     genres = genre_flags(items) if recipe.genres else np.zeros((len(items), 0), np.float32)
-    return np.concatenate([np.zeros_like(genres[:1]), genres])
+    feature = np.concatenate([np.zeros_like(genres[:1]), genres])
+    network, figure = train_rating_network(train, validation, feature, recipe)
+    return Predictions(network.table(), train.item_number, figure**2, {"rmse": figure})
+
+
+def _sampled(job: Job, recipe: BayesianRecipe) -> Predictions:
+    """Over every item of the catalogue: the prior answers for items without a rating."""
+    data, items = job.train_all_items, job.dataset.items
+    rated = np.flatnonzero(np.isfinite(data.rating))
+    if not len(rated):
+        raise TrainingError("the rating model needs events with a rating, and this data has none")
+    user, item, value = (torch.from_numpy(column[rated]) for column in (data.user - 1, data.item - 1, data.rating))
+    ratings = Ratings(user, item, value, (data.users, data.items))
+    users, movies = user_blocks(job.dataset.users, data.user_ids), item_blocks(items)
+    sampler = Sampler(ratings, [*map(torch.from_numpy, users)], [*map(torch.from_numpy, movies)], recipe)
+    total, note = torch.zeros(data.users, data.items), [""]
+    steps = track("Gibbs samples", range(recipe.samples), recipe.samples, note)
+    for step, table in zip(steps, sampler.samples(), strict=True):
+        if step >= recipe.burn_in:
+            total += table
+        note.append(f"noise {sampler.noise**-0.5:.4f}")
+    mean = (total / (recipe.samples - recipe.burn_in)).numpy()
+    return Predictions(mean, data.item_number, 1 / sampler.noise, {})
 
 
 def _rated_and_known(events: pl.DataFrame, train: Interactions) -> pl.DataFrame:
@@ -52,44 +94,34 @@ def _rated_and_known(events: pl.DataFrame, train: Interactions) -> pl.DataFrame:
     )
 
 
-def _with_users_of(train: Interactions, data: Interactions) -> Interactions:
-    """The same events under the dense users of `train`."""
-    dense = np.array([train.user_index[user] for user in data.user_ids], np.int64)
-    return Interactions(train.user_ids, data.item_number, dense[data.user - 1], data.item, data.rating, data.time)
-
-
-def _last_time(train: Interactions) -> np.ndarray:
-    """[U + 1]: time of each user's last training event."""
+def last_time(train: Interactions) -> Ints:
+    """[U + 1]: time of each user's last training event; 0 for the unknown user."""
     return np.concatenate([[0], train.time[train.start[2:] - 1]]).astype(np.int64)
 
 
-def _fit_fold_in(job: Job, table: Floats, noise: float, recipe: RatingRecipe) -> tuple[Factors, float]:
+def fit_fold_in(job: Job, predicted: Predictions, recipe: RatingRecipe | BayesianRecipe) -> tuple[Factors, float]:
     """Chooses how wide the prior over users is by the RMSE of validation ratings, their users taken as unknown."""
     targets = _rated_and_known(job.validation, job.train).head(FOLD_IN_USERS)
-    requests = requests_for(targets, job.split.train)
-    columns = np.searchsorted(job.train.item_number, targets["item"].to_numpy()) + 1
-    actual = targets["rating"].to_numpy()
+    requests, number = requests_for(targets, job.split.train), predicted.item_number
+    columns = np.searchsorted(number, targets["item"].to_numpy()) + 1
+    weights = _weights(job.train, number)
     best: tuple[Factors, float] | None = None
     for spread in recipe.spreads:
-        factors = factorise(table, recipe.rank, spread, noise, recipe.seed)
-        rows = [np.searchsorted(job.train.item_number, items) + 1 for items in requests.history_item]
-        predicted = np.array(
-            [
-                fold_in(factors, row, rating) @ factors.item[column] + factors.offset[column]
-                for row, rating, column in zip(rows, requests.history_rating, columns, strict=True)
-            ],
-            np.float32,
+        factors = factorise(predicted.table, weights, recipe.served_rank, spread, predicted.noise, recipe.seed)
+        rows = [np.searchsorted(number, items) + 1 for items in requests.history_item]
+        own = [fold_in(factors, *history) for history in zip(rows, requests.history_rating, strict=True)]
+        figure = rmse(
+            (np.stack(own) * factors.item[columns]).sum(1) + factors.offset[columns], targets["rating"].to_numpy()
         )
-        figure = rmse(predicted, actual)
         if best is None or figure < best[1]:
             best = factors, figure
     assert best is not None
     return best
 
 
-def fold_in(factors: Factors, item: np.ndarray, rating: Floats) -> Floats:
-    """z [d] of an unknown user who gave these dense items these ratings (models/factors.py has the equation)."""
-    rated = np.isfinite(rating)
-    F = factors.item[item[rated]]
-    precision = np.eye(F.shape[1]) + F.T @ F / factors.noise
-    return np.linalg.solve(precision, F.T @ (rating[rated] - factors.offset[item[rated]]) / factors.noise)
+def _weights(train: Interactions, item_number: Ints) -> tuple[Floats, Floats]:
+    """Root of the number of ratings of each user [U] and item [N], plus one: what a prediction's error costs."""
+    row = np.searchsorted(item_number, train.item_number[train.item - 1])
+    counts = np.bincount(train.user - 1, minlength=train.users), np.bincount(row, minlength=len(item_number))
+    users, items = (np.sqrt(count + 1).astype(np.float32) for count in counts)
+    return users, items

@@ -23,7 +23,7 @@ class RatingRecipe:
     weight_decay: float = 0.0
     batch: int = 256
     epochs: int = 15
-    rank: int = 32
+    served_rank: int = 32
     """Dimensions kept of the table of predictions."""
     spreads: tuple[float, ...] = (0.7, 1.4, 2.8)
     """Candidates for the width of the prior over users, chosen on validation data."""
@@ -136,6 +136,10 @@ def hybrid_genres() -> RatingRecipe:
     return RatingRecipe()
 
 
+def bayesian() -> BayesianRecipe:
+    return BayesianRecipe()
+
+
 def small_rating() -> RatingRecipe:
     return replace(hybrid_genres(), name="small", batch=512, learning_rate=2e-3, epochs=12)
 
@@ -186,7 +190,13 @@ def softmax_weights() -> FusionRecipe:
 
 
 CATALOG = {"default": CatalogRecipe}
-RATING = {"default": hybrid_genres, "small": small_rating, "hybrid_genres": hybrid_genres, "seed_rating": seed_rating}
+RATING: Mapping[str, Callable[[], RatingRecipe | BayesianRecipe]] = {
+    "default": hybrid_genres,
+    "small": small_rating,
+    "hybrid_genres": hybrid_genres,
+    "seed_rating": seed_rating,
+    "bayesian": bayesian,
+}
 SEQUENTIAL = {
     "default": transformer,
     "small": small_sequential,

@@ -10,14 +10,18 @@ implicit set: which items a user rated at all, divided by the root of their numb
 Only sparse products and batched Cholesky factors, so that the same code runs on a GPU.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
-from torch.distributions import Gamma, Wishart
+from torch.distributions import Gamma
 
 from training.recipes import BayesianRecipe
+
+# Products of sparse CSR and dense matrices are all that is used of it.
+warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state")
 
 
 @dataclass
@@ -71,6 +75,8 @@ class Side:
     vector: Tensor
     """[n, d]."""
     blocks: list[Block]
+    width: int
+    """How many there are on the other side."""
     noise: Tensor = field(init=False)
     """[n] γ."""
 
@@ -92,11 +98,7 @@ class Side:
         for block in self.blocks:
             scatter = scatter + block.precision * block.link.T @ block.link
         freedom = d + n + sum(len(block.link) for block in self.blocks)
-        precision = Wishart(
-            torch.tensor(freedom, dtype=torch.float64), precision_matrix=_symmetric(scatter).double().cpu()
-        ).sample()
-        covariance = torch.linalg.inv(precision)
-        self.root = torch.linalg.cholesky(_symmetric(covariance)).float().to(left.device)
+        self.root = _inverse_wishart_root(_symmetric(scatter).double().cpu(), freedom).float().to(left.device)
         self.mean = centre + self.root @ torch.randn_like(centre) / (n + 2.0) ** 0.5
         for block, own in zip(self.blocks, explained, strict=True):
             left = left + own
@@ -127,28 +129,34 @@ class Side:
         self.noise = Gamma((freedom + self.rows.diff()) / 2, (freedom + rate) / 2).sample()
 
     def _sparse(self, values: Tensor) -> Tensor:
-        return torch.sparse_csr_tensor(self.rows, self.others, values, (len(self.rows) - 1, int(self.others.max()) + 1))
+        return torch.sparse_csr_tensor(
+            self.rows, self.others, values, (len(self.rows) - 1, self.width), check_invariants=False
+        )
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """[E] ratings of 0-based users and items, each pair once, out of `shape` users and items."""
+
+    user: Tensor
+    item: Tensor
+    value: Tensor
+    shape: tuple[int, int]
 
 
 class Sampler:
-    """Gibbs sampling of both sides. Ratings are triples of 0-based users, items and values, each pair once."""
+    """Gibbs sampling of both sides."""
 
     def __init__(
-        self,
-        user: Tensor,
-        item: Tensor,
-        rating: Tensor,
-        user_features: Sequence[Tensor],
-        item_features: Sequence[Tensor],
-        recipe: BayesianRecipe,
+        self, ratings: Ratings, user_blocks: Sequence[Tensor], item_blocks: Sequence[Tensor], recipe: BayesianRecipe
     ) -> None:
-        """`user_features` are blocks [U, K] of side information besides the implicit sets, `item_features` [N, K]."""
+        """Blocks are side information besides the implicit sets: [U, K] for users, [N, K] for items."""
         torch.manual_seed(recipe.seed)
-        self.recipe, self.mean = recipe, float(rating.mean())
-        users, items = len(user_features[0]), len(item_features[0])
-        centred = rating - self.mean
-        self.users = _side(user, item, centred, (users, items), user_features, recipe.rank + 1)
-        self.items = _side(item, user, centred, (items, users), item_features, recipe.rank + 1)
+        self.recipe, self.mean = recipe, float(ratings.value.mean())
+        user, item, (users, items) = ratings.user, ratings.item, ratings.shape
+        centred = ratings.value - self.mean
+        self.users = _side(user, item, centred, (users, items), user_blocks, recipe.rank + 1)
+        self.items = _side(item, user, centred, (items, users), item_blocks, recipe.rank + 1)
         # Where the ratings in the items' order stand in the users' order.
         by_user, by_item = (torch.argsort(side, stable=True) for side in (user, item))
         self._to_item_order = torch.argsort(by_user)[by_item]
@@ -188,7 +196,18 @@ def _side(
     implicit = torch.zeros(shape, device=own.device)
     implicit[own, other] = count[own].float().rsqrt()
     blocks = [Block.of(block.double(), dimension) for block in (implicit, *features) if block.shape[1]]
-    return Side(rows, other[order], rating[order], 0.1 * torch.randn(shape[0], dimension, device=own.device), blocks)
+    return Side(
+        rows, other[order], rating[order], 0.1 * torch.randn(shape[0], dimension, device=own.device), blocks, shape[1]
+    )
+
+
+def _inverse_wishart_root(scatter: Tensor, freedom: int) -> Tensor:
+    """A root R of an inverse Wishart draw R Rᵀ with this scatter [d, d], by Bartlett's decomposition."""
+    d = len(scatter)
+    bartlett = torch.randn(d, d, dtype=torch.float64).tril(-1)
+    bartlett += (2 * Gamma((freedom - torch.arange(d)) / 2, torch.ones(d)).sample()).sqrt().double().diag()
+    half = torch.linalg.cholesky(torch.linalg.inv(scatter)) @ bartlett
+    return torch.linalg.cholesky(torch.cholesky_inverse(half))
 
 
 def _symmetric(matrix: Tensor) -> Tensor:

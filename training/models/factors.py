@@ -31,18 +31,23 @@ class Factors:
     """s², the variance of a rating around its prediction."""
 
 
-def factorise(table: Floats, rank: int, spread: float, noise: float, seed: int = 0) -> Factors:
-    """Truncated SVD of [U, N] predictions around item means. `spread` widens S over the covariance of the users' z."""
+def factorise(
+    table: Floats, weights: tuple[Floats, Floats], rank: int, spread: float, noise: float, seed: int = 0
+) -> Factors:
+    """Truncated SVD of [U, N] predictions around item means. `spread` widens S over the covariance of the users' z.
+
+    The error at (u, i) counts weights[0][u] times weights[1][i].
+    """
     torch.manual_seed(seed)
-    offset = table.mean(axis=0)
-    user_mean = (table - offset).mean(axis=1, keepdims=True)
-    left, singular, right = torch.svd_lowrank(
-        torch.from_numpy(table - offset - user_mean), min(rank, *table.shape), niter=4
-    )
+    user_weight, item_weight = (weight / weight.mean() for weight in weights)
+    offset = np.average(table, axis=0, weights=user_weight)
+    user_mean = np.average(table - offset, axis=1, weights=item_weight)[:, None]
+    left_over = (table - offset - user_mean) * user_weight[:, None] * item_weight
+    left, singular, right = torch.svd_lowrank(torch.from_numpy(left_over), min(rank, *table.shape), niter=4)
     scale = singular.sqrt().numpy()
     # The constant factor carries the user's own mean.
-    user = np.hstack([user_mean, left.numpy() * scale])
-    item = np.hstack([np.ones((table.shape[1], 1), np.float32), right.numpy() * scale])
+    user = np.hstack([user_mean, left.numpy() * scale / user_weight[:, None]])
+    item = np.hstack([np.ones((table.shape[1], 1), np.float32), right.numpy() * scale / item_weight[:, None]])
     centre = user.mean(axis=0)
     covariance = spread * np.cov(user, rowvar=False) + 1e-6 * np.eye(user.shape[1])
     root = np.linalg.cholesky(covariance)
@@ -97,6 +102,14 @@ class FoldInTower(nn.Module):
         gradient = (item * surprise.unsqueeze(-1)).sum(1, keepdim=True).transpose(1, 2)
         z = z + (torch.linalg.inv(precision) @ gradient).squeeze(-1)
         return torch.cat([z, torch.ones_like(z[:, :1])], -1)
+
+
+def fold_in(factors: Factors, item: Ints, rating: Floats) -> Floats:
+    """z [d] of an unknown user who gave these dense items these ratings, NaN where there is none."""
+    rated = np.isfinite(rating)
+    F = factors.item[item[rated]]
+    precision = np.eye(F.shape[1]) + F.T @ F / factors.noise
+    return np.linalg.solve(precision, F.T @ (rating[rated] - factors.offset[item[rated]]) / factors.noise)
 
 
 def item_vectors(factors: Factors) -> Floats:

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from training.interactions import Floats, Ints
-from training.models.factors import Factors, FoldInTower, factorise, item_vectors
-from training.rating import fold_in
+from training.models.factors import Factors, FoldInTower, factorise, fold_in, item_vectors
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +17,8 @@ def table() -> Floats:
 
 @pytest.fixture(scope="module")
 def factors(table: Floats) -> Factors:
-    return factorise(table, rank=8, spread=1.4, noise=0.5)
+    weights = np.linspace(1, 3, 60, dtype=np.float32), np.linspace(4, 1, 40, dtype=np.float32)
+    return factorise(table, weights, rank=8, spread=1.4, noise=0.5)
 
 
 def query(tower: FoldInTower, user: int, item: Ints, rating: Floats, time: Ints) -> Floats:

@@ -1,0 +1,81 @@
+"""The Gibbs sampler, on ratings whose truth is known."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from training.models.bayesian import Block, Ratings, Sampler, _inverse_wishart_root
+from training.recipes import bayesian
+
+USERS, ITEMS, NOISE = 120, 80, 0.3
+RECIPE = replace(bayesian(), rank=3, samples=60, burn_in=20)
+
+
+@pytest.fixture(scope="module")
+def truth() -> Tensor:
+    """[U, N] of biases and two factors; the second half of the items have a side feature worth one point."""
+    torch.manual_seed(0)
+    factors = 0.5 * torch.randn(USERS, 2) @ torch.randn(2, ITEMS)
+    return 3 + 0.5 * torch.randn(USERS, 1) + 0.3 * torch.randn(ITEMS) + side_feature()[:, 0] + factors
+
+
+def side_feature() -> Tensor:
+    return (torch.arange(ITEMS) >= ITEMS // 2).float()[:, None]
+
+
+@pytest.fixture(scope="module")
+def ratings(truth: Tensor) -> Ratings:
+    """A third of the truth with noise; the last item of all is never rated."""
+    torch.manual_seed(1)
+    user, item = torch.nonzero((torch.rand_like(truth) < 0.35) & (torch.arange(ITEMS) < ITEMS - 1)).T
+    return Ratings(user, item, truth[user, item] + NOISE * torch.randn(len(user)), (USERS, ITEMS))
+
+
+@pytest.fixture(scope="module")
+def sampler(ratings: Ratings) -> Sampler:
+    return Sampler(ratings, [], [side_feature()], RECIPE)
+
+
+@pytest.fixture(scope="module")
+def mean(sampler: Sampler) -> Tensor:
+    tables = [table for table in sampler.samples() if len(table)]
+    assert len(tables) == RECIPE.samples - RECIPE.burn_in
+    return torch.stack(tables).mean(0)
+
+
+def test_unseen_ratings_are_predicted_nearly_as_well_as_the_noise_allows(truth: Tensor, mean: Tensor) -> None:
+    assert (mean - truth)[:, :-1].square().mean().sqrt() < NOISE
+    assert truth.std() > 2 * NOISE
+
+
+def test_an_item_without_ratings_gets_what_its_side_information_says(truth: Tensor, mean: Tensor) -> None:
+    without = truth[:, : ITEMS // 2].mean()
+    assert mean[:, -1].mean() > without + 0.5
+
+
+def test_the_noise_is_found(sampler: Sampler, mean: Tensor) -> None:
+    assert sampler.noise**-0.5 == pytest.approx(NOISE, rel=0.25)
+
+
+def test_the_same_seed_gives_the_same_samples(ratings: Ratings) -> None:
+    short = replace(RECIPE, samples=3, burn_in=2)
+    one, other = (list(Sampler(ratings, [], [side_feature()], short).samples())[-1] for _ in range(2))
+    assert torch.equal(one, other)
+
+
+def test_a_block_spans_what_its_features_span() -> None:
+    torch.manual_seed(0)
+    for shape in ((30, 5), (5, 30)):
+        features = torch.randn(shape).double()
+        columns = Block.of(features, 2).columns.double()
+        torch.testing.assert_close(columns @ columns.T, features @ features.T, atol=1e-4, rtol=1e-4)
+
+
+def test_wishart_draws_have_the_right_mean() -> None:
+    torch.manual_seed(0)
+    scatter, freedom = torch.tensor([[2.0, 0.5], [0.5, 1.0]], dtype=torch.float64), 12
+    roots = [_inverse_wishart_root(scatter, freedom) for _ in range(4000)]
+    mean = torch.stack([root @ root.T for root in roots]).mean(0)
+    torch.testing.assert_close(mean, scatter / (freedom - 2 - 1), atol=0.02, rtol=0.05)
