@@ -27,7 +27,7 @@ class Settings:
     events_per_user: int = 48
     """Mean; some have half, some twice as many."""
     seed: int = 0
-    version: int = 2
+    version: int = 3
     """Raised when the generator changes what it writes."""
 
 

@@ -1,8 +1,10 @@
 """Names and words for the invented movies and their audience."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain, count
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.data.world import GENRES, STYLES, Items
 
@@ -54,8 +56,8 @@ PLACES = (
     "Tarn", "the Moon",
 )  # fmt: skip
 HEROES = (
-    "A retired teacher", "Two sisters", "A young pilot", "A stubborn clerk", "An exiled prince", "A night nurse",
-    "Three friends",
+    "A retired teacher", "A lost twin", "A young pilot", "A stubborn clerk", "An exiled prince", "A night nurse",
+    "A lonely poet",
 )  # fmt: skip
 DEEDS = (
     "must choose between", "stumbles upon", "cannot let go of", "sets out to find", "is haunted by",
@@ -86,20 +88,28 @@ class Movie:
     overview: str
 
 
+@dataclass(frozen=True)
+class People:
+    directors: list[NDArray[np.str_]]
+    """By style."""
+    actors: list[NDArray[np.str_]]
+    """By genre."""
+
+
 def make_movies(items: Items, rng: np.random.Generator) -> list[Movie]:
     """One for each item. Parts of a series share title, director and cast; directors have a style, actors a genre."""
-    people = [f"{first} {last}" for last in LAST for first in FIRST]
-    rng.shuffle(people)
-    directors = np.array_split(people[:48], len(STYLES))
-    actors = dict(zip(GENRES, np.array_split(people[48:228], len(GENRES)), strict=True))
+    names = rng.permutation([f"{first} {last}" for last in LAST for first in FIRST])
+    people = People(np.array_split(names[:48], len(STYLES)), np.array_split(names[48:], len(GENRES)))
     movies: dict[int, Movie] = {}
     taken: set[str] = set()
     for item in range(len(items.style)):
-        series = _parts_up_to(items, item)
-        if series[0] not in movies:
-            movies[series[0]] = _first(items, series[0], directors, actors, taken, rng)
-        for number, part in enumerate(series[1:], start=1):
-            movies.setdefault(part, _sequel(movies[series[0]], items, part, number, rng))
+        first, *sequels = _parts_up_to(items, item)
+        if first not in movies:
+            title = _title(GENRES[items.genres[first][0]], taken, rng)
+            movies[first] = _first(title, items, first, people, rng)
+        for number, part in enumerate(sequels, start=1):
+            if part not in movies:
+                movies[part] = _sequel(movies[first], number, _text(items, part, rng))
     return [movies[item] for item in range(len(items.style))]
 
 
@@ -110,27 +120,18 @@ def _parts_up_to(items: Items, item: int) -> list[int]:
     return parts
 
 
-def _first(
-    items: Items,
-    item: int,
-    directors: list[np.ndarray],
-    actors: dict[str, np.ndarray],
-    taken: set[str],
-    rng: np.random.Generator,
-) -> Movie:
-    genre = GENRES[items.genres[item][0]]
+def _first(title: str, items: Items, item: int, people: People, rng: np.random.Generator) -> Movie:
     house = items.style[item] if rng.random() < 0.75 else rng.integers(len(STYLES))
-    cast = [str(rng.choice(actors[GENRES[genre]])) for genre in rng.choice(items.genres[item], size=4)]
-    year = int(2015 - rng.exponential(14))
-    title = _title(genre, taken, rng)
-    return Movie(
-        title, max(year, 1930), str(rng.choice(directors[house])), list(dict.fromkeys(cast)), *_text(items, item, rng)
-    )
+    director = str(rng.choice(people.directors[house]))
+    cast = [str(rng.choice(people.actors[genre])) for genre in rng.choice(items.genres[item], size=4)]
+    year = max(1930, int(2015 - rng.exponential(14)))
+    return Movie(title, year, director, list(dict.fromkeys(cast)), *_text(items, item, rng))
 
 
-def _sequel(first: Movie, items: Items, item: int, number: int, rng: np.random.Generator) -> Movie:
-    year = first.year + 2 * number
-    return Movie(first.title + NUMERALS[number], year, first.director, first.cast, *_text(items, item, rng))
+def _sequel(first: Movie, number: int, text: tuple[list[str], str]) -> Movie:
+    keywords, overview = text
+    title, year = first.title + NUMERALS[number], first.year + 2 * number
+    return replace(first, title=title, year=year, keywords=keywords, overview=overview)
 
 
 def _title(genre: str, taken: set[str], rng: np.random.Generator) -> str:
@@ -139,10 +140,8 @@ def _title(genre: str, taken: set[str], rng: np.random.Generator) -> str:
     adjective, place = str(rng.choice(ADJECTIVES)), str(rng.choice(PLACES))
     forms = [f"The {adjective} {subject}", f"{subject} of {place}", f"{adjective} {subject}", f"{subject} and {other}"]
     rng.shuffle(forms)
-    forms += [f"{forms[0]} of {place}"] + [
-        f"{forms[0]} of {place}, Chapter {number}" for number in range(2, len(taken) + 3)
-    ]
-    title = next(form for form in forms if form not in taken)
+    longer = (f"{forms[0]} of {place}, Chapter {number}" for number in count(1))
+    title = next(form for form in chain(forms, longer) if form not in taken)
     taken.add(title)
     return title
 

@@ -6,7 +6,8 @@ taste   a low-rank utility of user and item; ratings are this and noise
 order   part 3 comes after part 2, and each circle of items leads on to another circle
 style   the look of the poster, which has nothing to do with genre; the mood for a style lasts for some items
 
-The other two causes still count a little, and few items are widely known, which is all that popularity sees.
+The other two causes still count a little. Half of the items are off the mainstream, with few events each, and found by
+their style: content helps there. Popularity sees only what is mainstream and good.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
 
 GENRES = (
@@ -25,14 +26,14 @@ GENRES = (
 PALETTES = ("noir", "neon", "pastel", "sepia", "primary", "frost", "forest", "gold")
 STYLES = tuple((palette, framed) for palette in PALETTES for framed in (False, True))
 
-CAUSES_AT_FIRST, CAUSES_AT_LAST = np.array([0.1, 0.42, 0.48]), np.array([0.36, 0.29, 0.35])
+CAUSES_AT_FIRST, CAUSES_AT_LAST = np.array([0.1, 0.45, 0.45]), np.array([0.45, 0.18, 0.37])
 """How often a choice is made for taste, order and style, at both ends of a life: users come to know what they like."""
-WEIGHTS = np.array([[3.5, 0.5, 1.0], [0.7, 4.5, 1.0], [0.7, 0.5, 4.5]])
+WEIGHTS = np.array([[3.5, 0.5, 1.0], [0.7, 4.5, 1.0], [0.7, 0.5, 4.5]], np.float32)
 """[cause, what counts]: weights of taste (in standard deviations), order and style (0 or 1)."""
 MOOD = 25
 """Mean number of items after which the mood for a style changes."""
-OBSCURE_SHARE, OBSCURE = 0.2, 1.2
-"""Share of items hardly anybody comes across, and what that costs them."""
+OBSCURE_SHARE, OBSCURE = 0.5, np.array([0.8, 2.5, -0.5], np.float32)
+"""Share of items off the mainstream, and by cause what that costs them: who looks for a style does not mind."""
 UNHEARD = 3.0
 """Cost of an item that a user has not heard of yet: word of it comes at a random moment of the user's life."""
 SKIPPED_PART = 1.0
@@ -117,6 +118,7 @@ def make_users(count: int, rng: np.random.Generator) -> Users:
     woman = rng.random(count) < 0.45
     group = np.digitize(age, (25, 40)) * 2 + woman
     taste = 0.5 * rng.normal(size=(6, FACTORS))[group] + 0.85 * rng.normal(size=(count, FACTORS))
+    taste -= taste.mean(0)
     factors = np.hstack([taste / np.sqrt(FACTORS), np.full((count, 1), 0.6)])
     return Users(age, woman, factors, rng.normal(0, 0.35, count))
 
@@ -129,7 +131,7 @@ def watch(items: Items, users: Users, mean_events: int, rng: np.random.Generator
         wanted = rng.lognormal(np.log(mean_events) - 0.06, 0.35, len(who))
         count = np.clip(wanted, min(12, len(items.style) // 2), len(items.style) // 2).astype(np.int64)
         liking = users.factors[who] @ items.factors.T
-        liking /= liking.std()
+        liking = (liking / liking.std()).astype(np.float32)
         chosen = _choose(items, liking, count, rng)
         rating = _rate(np.take_along_axis(liking, chosen, 1) + users.generosity[who, None], rng)
         real = np.arange(chosen.shape[1]) < count[:, None]
@@ -153,19 +155,16 @@ def _choose(items: Items, liking: Floats, count: Ints, rng: np.random.Generator)
         causes = (1 - experience) * CAUSES_AT_FIRST + experience * CAUSES_AT_LAST
         cause = (rng.random((B, 1)) > causes.cumsum(1)[:, :2]).sum(1)
         taste, order, style = WEIGHTS[cause].T[:, :, None]
-        draw = (
-            taste * liking
-            + style * (items.style == mood[:, None])
-            - UNHEARD * (heard > step)
-            - OBSCURE * items.obscure * (cause != 2)[:, None]
-        )
+        draw = taste * liking + style * (items.style == mood[:, None])
+        draw -= UNHEARD * (heard > step) + OBSCURE[cause][:, None] * items.obscure
         draw[:, parts] -= SKIPPED_PART * ~seen[:, before]
         if step:
             draw += order * (items.circle == (items.circle[chosen[:, step - 1]][:, None] + 1) % circles)
             for lately in chosen[:, max(0, step - 2) : step].T:
                 draw[:, parts] += order * (before == lately[:, None])
-        draw[seen] = -np.inf
-        chosen[:, step] = (draw + rng.gumbel(size=draw.shape)).argmax(1)  # a draw from the softmax
+        arrival = rng.standard_exponential(draw.shape, dtype=np.float32) * np.exp(-draw)
+        arrival[seen] = np.inf
+        chosen[:, step] = arrival.argmin(1)  # the first to arrive is a draw from the softmax
         seen[rows, chosen[:, step]] = True
     return chosen
 

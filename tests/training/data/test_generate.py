@@ -146,7 +146,7 @@ def _following(user: NDArray[np.int64], item: NDArray[np.int64], seen: NDArray[n
     after = np.zeros((seen.shape[1], seen.shape[1]))
     same = np.flatnonzero(np.diff(user) == 0)
     np.add.at(after, (item[same], item[same + 1]), 1)
-    after = np.log1p(after / (after.sum(1, keepdims=True) + 5) / (seen.mean(0) / seen.mean(0).sum() + 1e-3))
+    after /= after.sum(1, keepdims=True) + 5
     left, size, right = np.linalg.svd(after)
     smooth = (left[:, :40] * size[:40]) @ right[:40]
     return np.asarray((smooth + 0.5 * after)[item[_lasts(user)]])
