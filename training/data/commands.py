@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import polars as pl
 import typer
@@ -114,7 +115,7 @@ def _copied(poster: str, item: str, folder: Path) -> str:
     """The poster's new place in the folder."""
     if not poster:
         return ""
-    name = f"posters/{item.replace('/', '_')}{Path(poster).suffix}"
+    name = f"posters/{quote(item, safe='')}{Path(poster).suffix}"
     shutil.copyfile(poster, folder / name)
     return name
 

@@ -10,6 +10,7 @@ import polars as pl
 from training.data.dataset import Dataset
 from training.data.posters import read_poster
 from training.errors import DataError
+from training.progress import track
 
 EXAMPLES = 3
 LATE = 86_400
@@ -81,8 +82,9 @@ def _bare_items(items: pl.DataFrame) -> list[str]:
 
 
 def _unreadable_posters(items: pl.DataFrame) -> Iterable[str]:
-    for poster in items.filter(pl.col("poster") != "")["poster"]:
+    posters = items.filter(pl.col("poster") != "")["poster"]
+    for index in track("posters checked", range(len(posters)), len(posters), []):
         try:
-            read_poster(Path(poster), THUMBNAIL)
+            read_poster(Path(posters[index]), THUMBNAIL)
         except DataError as error:
             yield str(error)

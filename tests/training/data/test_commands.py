@@ -57,6 +57,16 @@ def test_a_converted_folder_loads_as_the_same_data(write: Write, tmp_path: Path)
     assert isinstance(again.exception, DataError)
 
 
+def test_posters_of_ids_that_are_no_file_names_stay_apart(write: Write, tmp_path: Path) -> None:
+    events = "user,item,time\na,x/1,1\na,x_1,2\na,..,3\n"
+    items = "id,poster\nx/1,red.png\nx_1,blue.png\n..,red.png\n"
+    folder = write({"events.csv": events, "items.csv": items, "red.png": b"red", "blue.png": b"blue"})
+    assert run("convert", folder, tmp_path / "out").exit_code == 0
+    posters = load_dataset(tmp_path / "out").items.sort("id")["poster"]
+    assert [Path(poster).read_bytes() for poster in posters] == [b"red", b"red", b"blue"]
+    assert all(Path(poster).parent == tmp_path / "out" / "posters" for poster in posters)
+
+
 def test_an_interrupted_conversion_leaves_nothing(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
