@@ -20,12 +20,13 @@ from training.data.commands import app as data_app
 from training.data.load import load_dataset
 from training.data.splits import Split, global_time, leave_last_out, no_split
 from training.errors import TrainingError
-from training.evaluate import as_json, as_table, evaluate
+from training.evaluate import evaluate
 from training.fusion import train_fusion
 from training.job import Job
 from training.progress import console
 from training.rating import train_rating
 from training.repository import MODELS, read_manifest, verify, versions
+from training.results import as_json, as_table
 from training.sequential import train_sequential
 from training.visual_temporal import train_visual_temporal
 
@@ -111,16 +112,22 @@ def _train(job: Job, what: What, recipe: str, seed: int | None) -> None:
 @app.command("evaluate")
 def evaluate_command(
     data: Data = HOME / "data" / "generated",
-    repository: Repository = HOME / "repository",
+    repository: Annotated[
+        list[Path] | None,
+        typer.Option(help="A model repository; several are seeds of one run. [default: var/repository]"),
+    ] = None,
     split: SplitOption = SplitName.leave_last_out,
     json: Annotated[Path | None, typer.Option(help="Also write the figures to this file.")] = None,
 ) -> None:
     """Measure every published model, the fused list and popularity on the held-out test events."""
     if split is SplitName.none:
         raise TrainingError("split 'none' holds nothing out, so there is nothing to evaluate on")
-    dataset = load_dataset(data, numbers=known_numbers(repository))
-    rows = evaluate(dataset, split.of(dataset.events), repository)
-    Console(width=120).print(as_table(rows, f"{dataset.name}, {split.value}, full ranking, seen items left out"))
+    repositories = repository or [HOME / "repository"]
+    dataset = load_dataset(data, numbers=known_numbers(repositories[0]))
+    rows = evaluate(dataset, split.of(dataset.events), repositories)
+    seeds = f"{len(repositories)} seed{'s' * (len(repositories) > 1)}"
+    title = f"{dataset.name}, {split.value}, full ranking, seen items left out, {seeds}"
+    Console(width=140).print(as_table(rows, title))
     if json:
         json.write_text(as_json(rows, dataset.name, split.value))
 

@@ -43,7 +43,9 @@ def test_evaluate_prints_every_model_and_writes_json(published: Published, tmp_p
     printed = run("evaluate", *folders, "--json", str(out))
     for name in [*SCORERS, "fused", "popularity"]:
         assert name in printed
-    rows = json.loads(out.read_text())["rows"]
+    written = json.loads(out.read_text())
+    assert written.keys() == {"command", "date", "commit", "machine", "rows"}
+    rows = written["rows"]
     assert {row["metric"] for row in rows} == {"hr@10", "ndcg@10", "mrr"}
     assert all(0 <= row["low"] <= row["value"] <= row["high"] <= 1 for row in rows)
 
@@ -51,7 +53,7 @@ def test_evaluate_prints_every_model_and_writes_json(published: Published, tmp_p
 def test_a_model_that_was_trained_on_the_answers_is_not_evaluated(published: Published) -> None:
     dataset = load_dataset(published.data)
     with pytest.raises(TrainingError, match="train on the same data and split first"):
-        evaluate(dataset, leave_last_out(dataset.events, seed=1), published.repository)
+        evaluate(dataset, leave_last_out(dataset.events, seed=1), [published.repository])
 
 
 def test_golden_samples_are_what_the_offline_scorer_says(published: Published) -> None:
