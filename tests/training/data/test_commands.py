@@ -24,7 +24,7 @@ def test_generate_then_describe_then_validate(tmp_path: Path) -> None:
     assert "sparsity" in described.output
     assert report.exists()
     checked = run("validate", folder)
-    assert (checked.exit_code, checked.output) == (0, "no problems found\n")
+    assert (checked.exit_code, checked.stdout) == (0, "no problems found\n")
 
 
 def test_validate_fails_on_what_would_corrupt_training_only(write: Write) -> None:
