@@ -1,5 +1,6 @@
 """The README's commands do what it says, in a copy of the tree and on a small invented data set."""
 
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 TREE = ("protos", "servers", "fusion_gateway", "training", "Makefile", "pyproject.toml", "requirements.lock")
 SMALL = "GENERATE=--users 80 --items 60"
+
+SERVER = "127.0.0.1:8011"
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines() if line]
@@ -83,6 +86,24 @@ def test_make_commands_are_real_targets(tree: Path) -> None:
 @pytest.mark.parametrize("command", CLIENT)
 def test_client_commands_answer(command: str, tree: Path, address: str) -> None:
     assert run(tree, "bash", "-c", command, MARQUEE_ADDRESS=address)
+
+
+def test_the_tritonclient_script_is_answered(tree: Path, demo: str) -> None:
+    [script] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert SERVER in script
+    serve = [".venv/bin/python", "-m", "servers", "rating", "--model-repository=var/repository"]
+    with subprocess.Popen(
+        [*serve, "--grpc-port=0", "--metrics-port=0"],
+        cwd=tree,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as server:
+        assert server.stdout
+        address = json.loads(server.stdout.readline())["grpc_address"]
+        printed = run(tree, ".venv/bin/python", "-c", script.replace(SERVER, address))
+        server.terminate()
+    assert printed.endswith("from version 1\n")
 
 
 @pytest.mark.parametrize("command", PROGRAMS)
