@@ -1,3 +1,4 @@
+import glob
 import os
 import shutil
 import subprocess
@@ -63,16 +64,18 @@ async def world(repository: Path, tmp_path: Path) -> AsyncIterator[World]:
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
     """The URL of a PostgreSQL server that runs for this test session only; skips where there is none to start."""
-    if not (shutil.which("initdb") and shutil.which("postgres")):
-        pytest.skip("initdb and postgres are not on the PATH: the event store is not tested on PostgreSQL")
+    path = os.pathsep.join([os.environ["PATH"], *glob.glob("/usr/lib/postgresql/*/bin")])  # where Debian keeps them
+    initdb, postgres = shutil.which("initdb", path=path), shutil.which("postgres", path=path)
+    if not (initdb and postgres):
+        pytest.skip("initdb and postgres are not installed: the event store is not tested on PostgreSQL")
     account = "nobody" if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root
     with tempfile.TemporaryDirectory(prefix="pg", dir="/tmp", ignore_cleanup_errors=True) as folder:
         if account:
             shutil.chown(folder, account)
         run = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "user": account}
-        subprocess.run(["initdb", "-D", "data", "-U", "marquee", "-A", "trust", "--no-sync"], check=True, **run)  # type: ignore[call-overload]
+        subprocess.run([initdb, "-D", "data", "-U", "marquee", "-A", "trust", "--no-sync"], check=True, **run)  # type: ignore[call-overload]
         server = subprocess.Popen(  # type: ignore[call-overload]
-            ["postgres", "-D", "data", "-k", folder, "-c", "listen_addresses=", "-c", "fsync=off"], **run
+            [postgres, "-D", "data", "-k", folder, "-c", "listen_addresses=", "-c", "fsync=off"], **run
         )
         try:
             for line in server.stderr:
