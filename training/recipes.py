@@ -90,7 +90,9 @@ class VisualTemporalRecipe:
     dropout: float = 0.1
     length: int = 50
     prefixes: int = 16
-    """Positions of each user's sequence that an epoch asks for."""
+    """Positions of each user's sequence that an epoch asks for ..."""
+    steps: int = 1_000
+    """... in at most this many steps."""
     posters_per_step: int = 128
     """Posters encoded with gradient in one step; the others keep the features of their last time."""
     item_dropout: float = 0.1
@@ -179,6 +181,7 @@ def small_visual_temporal() -> VisualTemporalRecipe:
         poster_width=32,
         length=20,
         posters_per_step=48,
+        steps=60,
         prefixes=12,
         epochs=10,
         patience=4,

@@ -60,7 +60,7 @@ def train_visual_temporal(job: Job, recipe: VisualTemporalRecipe) -> Path:
     popularity = torch.from_numpy(np.bincount(train.item - 1, minlength=train.items))
 
     def losses() -> Iterable[Tensor]:
-        for rows in _prefixes(train, recipe.prefixes, random).split(recipe.batch):
+        for rows in _prefixes(train, recipe.prefixes, random).split(recipe.batch)[: recipe.steps]:
             history, rating, target = _histories(train, rows, recipe.length)
             feature = model.item_feature(posters.step())
             hidden = (torch.rand(train.items) < recipe.item_dropout) | (popularity == 0)
