@@ -9,6 +9,7 @@ import yaml
 from numpy.typing import NDArray
 
 from fusion_gateway.fusion import Policy, fuse
+from protos.marquee.v1.artifact_pb2 import Data
 from training.data.dataset import Dataset
 from training.data.splits import Split
 from training.errors import TrainingError
@@ -63,8 +64,8 @@ def evaluate(dataset: Dataset, split: Split, repositories: Sequence[Path]) -> li
 def _evaluate(dataset: Dataset, split: Split, repository: Path) -> list[Row]:
     task = NextItemTask(repository, split.test, split.train.vstack(split.validation))
     made = {model: read_manifest(latest(repository, model)) for model in [*task.scorers, "catalog", "fusion"]}
-    for model in made:
-        _check_made_from(latest(repository, model), dataset, split)
+    for model, manifest in made.items():
+        _check_made_from(repository / model / str(manifest.version), manifest.data, dataset, split)
     policy = load_default_policy(repository)
     popularity = np.bincount(np.searchsorted(task.items, split.train["item"].to_numpy()), minlength=len(task.items))
     columns: dict[str, list[Doubles]] = {}
@@ -77,8 +78,7 @@ def _evaluate(dataset: Dataset, split: Split, repository: Path) -> list[Row]:
     return [Row(name, recipes[name].name, (recipes[name].seed,), np.hstack(parts)) for name, parts in columns.items()]
 
 
-def _check_made_from(folder: Path, dataset: Dataset, split: Split) -> None:
-    data = read_manifest(folder).data
+def _check_made_from(folder: Path, data: Data, dataset: Dataset, split: Split) -> None:
     if (data.fingerprint, data.split) != (dataset.fingerprint, split.name):
         raise TrainingError(
             f"{folder} was trained on {data.dataset} ({data.split}, {data.fingerprint[:12]}), and is asked about "

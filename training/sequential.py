@@ -35,7 +35,7 @@ def train_sequential(job: Job, recipe: SequentialRecipe) -> Path:
     def validate() -> float:
         return held_out.ndcg(tower(held_out.user_index, held_out.history_index).numpy(), model.item_vectors())
 
-    run = fit("sequence model", model, _optimizer(model, recipe), losses, validate, recipe.epochs, recipe.patience)
+    figures = fit("sequence model", model, _optimizer(model, recipe), losses, validate, recipe.epochs, recipe.patience)
     vectors = model.item_vectors()
     parts = ScorerParts(
         tower=tower if recipe.user_embedding else HistoryTower(model),
@@ -47,7 +47,7 @@ def train_sequential(job: Job, recipe: SequentialRecipe) -> Path:
         max_history=recipe.length,
         index_factory=recipe.index_factory,
     )
-    return job.publish_scorer("sequential", recipe, parts, {"ndcg@10": run.best, "epochs": run.epochs})
+    return job.publish_scorer("sequential", recipe, parts, {"ndcg@10": max(figures), "epochs": len(figures)})
 
 
 def _optimizer(model: SequenceTransformer, recipe: SequentialRecipe) -> torch.optim.Optimizer:

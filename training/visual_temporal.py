@@ -91,7 +91,7 @@ def train_visual_temporal(job: Job, recipe: VisualTemporalRecipe) -> Path:
         return held_out.ndcg(query.numpy(), vectors.numpy())
 
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    run = fit("visual-temporal", model, optimizer, losses, validate, recipe.epochs, recipe.patience)
+    figures = fit("visual-temporal", model, optimizer, losses, validate, recipe.epochs, recipe.patience)
     feature, vectors = tables()
     parts = ScorerParts(
         tower=tower,
@@ -103,7 +103,7 @@ def train_visual_temporal(job: Job, recipe: VisualTemporalRecipe) -> Path:
         max_history=recipe.length,
         index_factory=recipe.index_factory,
     )
-    return job.publish_scorer("visual_temporal", recipe, parts, {"ndcg@10": run.best, "epochs": run.epochs})
+    return job.publish_scorer("visual_temporal", recipe, parts, {"ndcg@10": max(figures), "epochs": len(figures)})
 
 
 def _prefixes(train: Interactions, per_user: int, random: np.random.Generator) -> Tensor:

@@ -1,7 +1,6 @@
 """The loop that every network model is trained by: steps, validation, early stop, the best state kept."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,16 +8,6 @@ from torch import Tensor, nn
 
 from training.errors import TrainingError
 from training.progress import track
-
-
-@dataclass(frozen=True)
-class Fit:
-    """What a run was like."""
-
-    best: float
-    epochs: int
-    history: list[float]
-    """Validation figure of each epoch."""
 
 
 def fit(
@@ -29,10 +18,11 @@ def fit(
     validate: Callable[[], float],
     epochs: int,
     patience: int,
-) -> Fit:
+) -> list[float]:
     """One epoch steps down each of `losses()`. Stops when `validate()` has not risen for `patience` epochs.
 
-    The model ends in its best state. Raises TrainingError where the loss is not finite.
+    Returns the validation figure of each epoch; the model ends in its best state.
+    Raises TrainingError where the loss is not finite.
     """
     kept, note = model.state_dict(), [""]
     figures: list[float] = []
@@ -54,4 +44,4 @@ def fit(
             break
     model.load_state_dict(kept)
     model.eval()
-    return Fit(max(figures, default=float("nan")), len(figures), figures)
+    return figures
