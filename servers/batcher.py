@@ -1,7 +1,8 @@
 """Runs waiting calls through a model together.
 
-There is no timer: whenever the model is free, it takes what waits. So a lone call waits for nobody, and batches grow by
-themselves under load. All bookkeeping happens in the event loop; only the model runs in the compute thread.
+There is no timer: whenever the model is free and the event loop has handed over all calls that are there, it takes what
+waits. So a lone call waits for nobody, and batches grow by themselves under load. All bookkeeping happens in the event
+loop; only the model runs in the compute thread.
 """
 
 import asyncio
@@ -18,6 +19,9 @@ from servers.runtime.errors import DeadlineExceeded, Overloaded
 from servers.runtime.tensors import Array
 from servers.signature import Arrays, Signature, Tensor
 from servers.statistics import Statistics, Times
+
+QUIET_TURNS = 2
+"""Turns of the event loop without a further call after which a batch starts; gRPC needs more than one for a call."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,15 @@ class Batcher:
         elif self._starting is None and self._limits.max_queue_delay:
             self._starting = self._loop.call_later(self._limits.max_queue_delay, self._start)
         elif self._starting is None:
-            self._starting = self._loop.call_soon(self._start)
+            self._start_when_quiet(len(self._waiting), QUIET_TURNS)
+
+    def _start_when_quiet(self, seen: int, turns: int) -> None:
+        if len(self._waiting) > seen:
+            seen, turns = len(self._waiting), QUIET_TURNS
+        if turns:
+            self._starting = self._loop.call_soon(self._start_when_quiet, seen, turns - 1)
+        else:
+            self._start()
 
     def _start(self) -> None:
         if self._starting:

@@ -256,3 +256,16 @@ async def test_failures_leave_the_statistics_of_others_alone() -> None:
     told = statistics.message("test", "1").inference_stats
     assert (told.success.count, told.fail.count) == (1, 2)
     assert told.compute_infer.ns >= 0
+
+
+async def test_calls_that_arrive_turn_after_turn_leave_together() -> None:
+    """As gRPC hands them over: one in each turn of the event loop."""
+    model = SumModel()
+    model.go.set()
+    async with batcher(model) as infer:
+        calls = []
+        for number in range(5):
+            calls.append(asyncio.create_task(infer(inputs([[number]], [[1]]), FOREVER)))
+            await asyncio.sleep(0)
+        await asyncio.gather(*calls)
+    assert model.batches == [5]
