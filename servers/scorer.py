@@ -5,7 +5,6 @@ The score of an item for a user is the inner product of the tower's query and th
 come of it.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from servers.runtime.errors import ArtifactError
 from servers.runtime.repository import Version
 from servers.runtime.tensors import Array
 from servers.signature import Arrays
+from servers.users import Users
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
@@ -39,8 +39,7 @@ class Scorer:
         self._vectors = _with_row_0(items["item_vector"], np.nan)
         self._similar = _with_row_0(items["similar_vector"], 0)
         self._features = _with_row_0(items["item_feature"], 0) if "item_feature" in items else None
-        users = json.loads(version.file("users.json").read_bytes())
-        self._users = {user.encode(): index for index, user in enumerate(users, start=1)}
+        self._users = Users(version.file("users.safetensors"))
         self._inputs = list(what.inputs)
         self._max_history = what.max_history
         self._tower = _load_tower(version.file("query_tower.onnx"), threads)
@@ -116,7 +115,7 @@ class Scorer:
     def _queries(self, inputs: Arrays) -> Floats:
         """The tower's answer, [B, D]; a row of NaN where it abstains."""
         feeds = self._history(inputs)
-        feeds["user_index"] = np.array([[self._users.get(user, 0)] for user in inputs["user_id"][:, 0]])
+        feeds["user_index"] = self._users.index(inputs["user_id"])
         feeds["query_time"] = inputs["query_time"]
         if self._features is not None:
             feeds["history_feature"] = self._features[feeds["history_index"]]

@@ -3,7 +3,6 @@
 The layout of the files is stated in artifact.proto.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from training.repository import read_manifest
 from training.requests import Requests, pad_front
 
 GOLDEN_TOLERANCE = 1e-3
+MAX_ID_BYTES = 256
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -65,7 +65,7 @@ def write_scorer(parts: ScorerParts, golden: Requests, folder: Path) -> Scorer:
                 f"{name} has values that are not finite: the training diverged, lower the learning rate"
             )
     save_file(arrays, folder / "items.safetensors")
-    (folder / "users.json").write_text(json.dumps(list(parts.user_ids)))
+    save_file(_users(parts.user_ids), folder / "users.safetensors")
     tower = _Inputs(list(parts.user_ids), arrays, parts.inputs, parts.max_history)
     example = {name: from_numpy(value) for name, value in tower(golden).items()}
     export_tower(parts.tower, example, folder / "query_tower.onnx")
@@ -80,6 +80,22 @@ def write_scorer(parts: ScorerParts, golden: Requests, folder: Path) -> Scorer:
     scorer.index.CopyFrom(_write_index(parts, arrays["item_vector"], offline.queries(golden), folder))
     _write_golden(offline, golden, folder)
     return scorer
+
+
+def _users(user_ids: Sequence[str]) -> Arrays:
+    encoded = np.array([user.encode() for user in user_ids], np.bytes_)
+    order = np.argsort(encoded)
+    width = max(1, encoded.dtype.itemsize)
+    if width > MAX_ID_BYTES:
+        raise TrainingError(f"a user id has {width} bytes; the limit is {MAX_ID_BYTES}")
+    ids = np.ascontiguousarray(encoded[order].astype(f"S{width}")).view(np.uint8).reshape(-1, width)
+    return {"user_id": ids, "user_index": order + 1}
+
+
+def _user_ids(users: Arrays) -> list[str]:
+    """In the order of their index."""
+    encoded = users["user_id"].view(f"S{users['user_id'].shape[1]}")[:, 0]
+    return [user.decode() for user in encoded[np.argsort(users["user_index"])].tolist()]
 
 
 def _unit(vectors: Floats) -> Floats:
@@ -168,7 +184,7 @@ class OfflineScorer:
         arrays = load_file(folder / "items.safetensors")
         self.item_number: Ints = arrays["item_number"]
         self.item_vector: Floats = arrays["item_vector"]
-        user_ids = json.loads((folder / "users.json").read_text())
+        user_ids = _user_ids(load_file(folder / "users.safetensors"))
         self._inputs = _Inputs(user_ids, arrays, scorer.inputs, scorer.max_history)
         self._session = session(folder / "query_tower.onnx")
 

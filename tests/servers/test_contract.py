@@ -325,7 +325,7 @@ def test_the_repository_of_a_test_is_not_touched(tiny: Tiny, server: Running) ->
         "manifest.json",
         "query_tower.onnx",
         "items.safetensors",
-        "users.json",
+        "users.safetensors",
         "index.faiss",
         "golden.npz",
     }

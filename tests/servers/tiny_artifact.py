@@ -5,7 +5,6 @@ abstains. `publish_probe` makes a tower whose query shows what the server fed in
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,7 +131,10 @@ def _write(
         rows = np.arange(1, len(tiny.numbers) + 1, dtype=np.float32)
         items["item_feature"] = np.repeat(rows[:, None], FEATURES, axis=1)
     save_file(items, folder / "items.safetensors")
-    (folder / "users.json").write_text(json.dumps(USERS))
+    ids = np.array(sorted(user.encode() for user in USERS), np.bytes_)
+    users = np.array([1 + USERS.index(user.decode()) for user in ids.tolist()], np.int64)
+    raw = ids.view(np.uint8).reshape(len(ids), -1)
+    save_file({"user_id": raw, "user_index": users}, folder / "users.safetensors")
     built = faiss.index_factory(tiny.vectors.shape[1], index, faiss.METRIC_INNER_PRODUCT)
     built.train(tiny.vectors)
     built.add(tiny.vectors)

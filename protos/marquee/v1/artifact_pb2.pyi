@@ -12,7 +12,8 @@ user is the inner product of the two, in scoring and in retrieval alike:
                      item_vector  FP32 [N, D]
                      similar_vector FP32 [N, S], unit length; cosine neighbours for `<model>_similar`
                      item_feature FP32 [N, F], only where the tower has the input `history_feature`
-  users.json         known user ids in the order of their dense index, from 1; 0 is unknown. May be an empty list
+  users.safetensors  user_id     UINT8 [U, W], known ids in UTF-8, padded with zeros, ascending; U may be 0
+                     user_index  INT64 [U], the dense index of each, from 1; 0 is unknown
   index.faiss        inner-product index over item_vector; FAISS id = row
   golden.npz         requests and the scores they must give: see `Scorer.golden_tolerance`
 

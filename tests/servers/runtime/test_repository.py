@@ -36,7 +36,7 @@ def test_versions_are_numbers_with_a_manifest_in_order(location: str) -> None:
 def test_the_latest_is_checked_and_at_hand(location: str) -> None:
     version = Repository(location).latest("rating")
     assert (version.model, version.number, version.manifest.scorer.dimension) == ("rating", 10, 4)
-    assert version.file("users.json").read_text().startswith("[")
+    assert len(version.file("golden.npz").read_bytes()) > 100
     with pytest.raises(ArtifactError, match="names no secrets.json"):
         version.file("secrets.json")
 
@@ -44,18 +44,18 @@ def test_the_latest_is_checked_and_at_hand(location: str) -> None:
 def test_a_broken_latest_gives_the_one_before(tmp_path: Path) -> None:
     for number in (1, 2):
         tiny_artifact.publish(tmp_path, version=number)
-    (tmp_path / "rating" / "2" / "users.json").write_text("[]")
+    (tmp_path / "rating" / "2" / "golden.npz").write_bytes(b"")
     assert Repository(tmp_path).latest("rating").number == 1
-    (tmp_path / "rating" / "1" / "users.json").unlink()
-    with pytest.raises(RepositoryError, match="no version of 'rating' can be used: rating/1: cannot read users.json"):
+    (tmp_path / "rating" / "1" / "golden.npz").unlink()
+    with pytest.raises(RepositoryError, match="no version of 'rating' can be used: rating/1: cannot read golden.npz"):
         Repository(tmp_path).latest("rating")
 
 
 def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
     folder = tiny_artifact.publish(tmp_path).folder
-    (folder / "users.json").rename(tmp_path / "users.json")
-    (folder / "users.json").symlink_to(tmp_path / "users.json")
-    with pytest.raises(ArtifactError, match="'users.json' lies outside the version's folder"):
+    (folder / "golden.npz").rename(tmp_path / "golden.npz")
+    (folder / "golden.npz").symlink_to(tmp_path / "golden.npz")
+    with pytest.raises(ArtifactError, match="'golden.npz' lies outside the version's folder"):
         Repository(tmp_path).open("rating", 1)
 
 

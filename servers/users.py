@@ -1,0 +1,33 @@
+"""Dense indexes of known users.
+
+Ids are rows of one sorted array, not keys of a dictionary: so a version with millions of users is loaded, and let go,
+without a moment in which Python can do nothing else.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from servers.runtime.tensors import Array
+
+
+class Users:
+    """Finds users by binary search. Immutable."""
+
+    def __init__(self, path: Path) -> None:
+        """Reads `user_id` UINT8 [U, W] and `user_index` INT64 [U]; raises ValueError where they do not fit together."""
+        tensors = load_file(path)
+        ids_UW, self._index = tensors["user_id"], tensors["user_index"]
+        self._ids: NDArray[np.bytes_] = np.ascontiguousarray(ids_UW).view(f"S{ids_UW.shape[1]}")[:, 0]
+        if self._ids.shape != self._index.shape:
+            raise ValueError("user_index does not fit user_id")
+
+    def index(self, user_B1: Array) -> NDArray[np.int64]:
+        """Indexes [B, 1] of ids given as `bytes` [B, 1]; 0 for those that are unknown."""
+        if not len(self._ids):
+            return np.zeros(user_B1.shape, np.int64)
+        # What is cut off here is found to differ below.
+        place_B1 = np.searchsorted(self._ids, user_B1.astype(self._ids.dtype)).clip(max=len(self._ids) - 1)
+        return np.where(self._ids[place_B1].astype(object) == user_B1, self._index[place_B1], 0)
