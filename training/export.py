@@ -53,17 +53,14 @@ def export_tower(tower: nn.Module, example: Mapping[str, Tensor], path: Path) ->
     Raises TrainingError where the graph and eager torch differ by more than PARITY, on the example or parts of it.
     """
     tower.eval()
-    names = list(example)
-    # Inputs that are [B, 1] keep their second axis.
-    free = {name: {0: torch.export.Dim.DYNAMIC} | _history_axis(value) for name, value in example.items()}
     with _quiet():
         program = torch.onnx.export(
             tower,
             (),
             kwargs=dict(example),
             dynamo=True,
-            dynamic_shapes=free,
-            input_names=names,
+            dynamic_shapes=free_axes(example),
+            input_names=list(example),
             output_names=["query"],
             custom_translation_table=TRANSLATIONS,
             verbose=False,
@@ -71,6 +68,11 @@ def export_tower(tower: nn.Module, example: Mapping[str, Tensor], path: Path) ->
     assert program is not None
     program.save(str(path))
     _check_parity(tower, example, path)
+
+
+def free_axes(example: Mapping[str, Tensor]) -> dict[str, dict[int, object]]:
+    """For torch.export: B is free, and L, but not the second axis of inputs that are [B, 1]."""
+    return {name: {0: torch.export.Dim.DYNAMIC} | _history_axis(value) for name, value in example.items()}
 
 
 def _history_axis(value: Tensor) -> dict[int, object]:
