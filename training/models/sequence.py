@@ -27,16 +27,18 @@ class Block(nn.Module):
         )
         self.drop = nn.Dropout(dropout)
 
-    def forward(self, x_BLD: Tensor, mask_BLL: Tensor) -> Tensor:
-        x_BLD = x_BLD + self.drop(self._attend(self.before_attention(x_BLD), mask_BLL))
-        return x_BLD + self.drop(self.feed_forward(self.before_feed_forward(x_BLD)))
+    def forward(self, x_BLD: Tensor, mask_BQL: Tensor) -> Tensor:
+        """The last Q events of L, after this block: [B, Q, D]."""
+        Q = mask_BQL.shape[1]
+        x_BQD = x_BLD[:, -Q:] + self.drop(self._attend(self.before_attention(x_BLD), mask_BQL))
+        return x_BQD + self.drop(self.feed_forward(self.before_feed_forward(x_BQD)))
 
-    def _attend(self, x_BLD: Tensor, mask_BLL: Tensor) -> Tensor:
-        B, L, D = x_BLD.shape
+    def _attend(self, x_BLD: Tensor, mask_BQL: Tensor) -> Tensor:
+        (B, L, D), Q = x_BLD.shape, mask_BQL.shape[1]
         query, key, value = self.project(x_BLD).view(B, L, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
         dropout = self.dropout if self.training else 0.0
-        heads = functional.scaled_dot_product_attention(query, key, value, mask_BLL.unsqueeze(1), dropout)
-        return self.join(heads.transpose(1, 2).reshape(B, L, D))
+        heads = functional.scaled_dot_product_attention(query[:, :, -Q:], key, value, mask_BQL.unsqueeze(1), dropout)
+        return self.join(heads.transpose(1, 2).reshape(B, Q, D))
 
 
 class SequenceTransformer(nn.Module):
@@ -60,20 +62,23 @@ class SequenceTransformer(nn.Module):
             if embedding is not None:
                 nn.init.normal_(embedding.weight, std=0.02 if embedding is not self.item else D**-0.5)
 
-    def encode(self, user_index: Tensor, history_index: Tensor) -> Tensor:
-        """Dense [B, 1] and [B, L] -> [B, L, D (+ user embedding)]; padding in front changes nothing."""
+    def encode(self, user_index: Tensor, history_index: Tensor, newest: bool = False) -> Tensor:
+        """Dense [B, 1] and [B, L] -> [B, L, D (+ user embedding)], or [B, 1, ...] of the newest event alone.
+
+        Padding in front changes nothing.
+        """
         B, L = history_index.shape
         # Counted from the newest event, so that a position means the same in every window.
         from_newest = L - 1 - torch.arange(L)
         table = self.position if self.learned_position is None else self.learned_position
         x_BLD = self.drop(self.item(history_index) * math.sqrt(self.item.embedding_dim) + table[from_newest])
         mask_BLL = causal_mask(history_index)
-        for block in self.blocks:
+        for block in self.blocks[:-1]:
             x_BLD = block(x_BLD, mask_BLL)
-        x_BLD = self.norm(x_BLD)
+        x_BLD = self.norm(self.blocks[-1](x_BLD, mask_BLL[:, -1:] if newest else mask_BLL))
         if self.user is None:
             return x_BLD
-        return torch.cat([x_BLD, self.user(user_index).expand(-1, L, -1)], -1)
+        return torch.cat([x_BLD, self.user(user_index).expand(-1, x_BLD.shape[1], -1)], -1)
 
     def logits(self, encoded: Tensor) -> Tensor:
         """[..., D] -> [..., N + 1]; column 0 is padding."""
@@ -94,11 +99,12 @@ def sincos(length: int, dimension: int) -> Tensor:
 
 
 def causal_mask(history_index: Tensor) -> Tensor:
-    """[B, L] -> [B, L, L]: an event sees itself and the real events before it."""
+    """[B, L] -> [B, L, L] of 0 and -inf: an event sees itself and the real events before it."""
     L = history_index.shape[1]
     causal = torch.ones(L, L, dtype=torch.bool).tril()
     itself = torch.eye(L, dtype=torch.bool)
-    return (causal & (history_index > 0).unsqueeze(1)) | itself
+    seen = (causal & (history_index > 0).unsqueeze(1)) | itself
+    return torch.where(seen, 0.0, -torch.inf)
 
 
 class SequenceTower(nn.Module):
@@ -109,7 +115,7 @@ class SequenceTower(nn.Module):
         self.model = model
 
     def forward(self, user_index: Tensor, history_index: Tensor) -> Tensor:
-        newest = self.model.encode(user_index, history_index)[:, -1]
+        newest = self.model.encode(user_index, history_index, newest=True)[:, -1]
         query = torch.cat([newest, torch.ones_like(newest[:, :1])], -1)
         return torch.where(history_index[:, -1:] > 0, query, torch.nan)
 

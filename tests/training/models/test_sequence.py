@@ -36,6 +36,13 @@ def test_an_event_does_not_see_the_future(model: SequenceTransformer) -> None:
 
 
 @torch.no_grad()
+def test_the_newest_event_alone_is_encoded_as_among_the_others(model: SequenceTransformer) -> None:
+    user, history = torch.tensor([[2], [0]]), torch.tensor([[3, 9, 4], [0, 0, 7]])
+    alone = model.encode(user, history, newest=True)
+    torch.testing.assert_close(alone, model.encode(user, history)[:, -1:])
+
+
+@torch.no_grad()
 def test_an_empty_history_abstains() -> None:
     model = SequenceTransformer(5, 20, transformer()).eval()
     query = HistoryTower(model)(torch.tensor([[0, 0], [0, 3]]))
