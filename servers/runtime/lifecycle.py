@@ -1,6 +1,7 @@
 """From bound ports to exit 0: the life of every serving process."""
 
 import asyncio
+import gc
 import json
 import signal
 from collections.abc import Callable, Sequence
@@ -71,6 +72,8 @@ class Program:
         stopping = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        gc.collect()
+        gc.freeze()  # else a full collection looks at all that was imported, and stops every call for 100 ms
         await self.start()
         addresses = {"grpc_address": self.grpc_address, "http_address": self.http_address}
         log.info("ready", **addresses)
