@@ -72,7 +72,6 @@ class FoldInTower(nn.Module):
     """
 
     item: Tensor
-    offset: Tensor
     user: Tensor
     trained_until: Tensor
     eye: Tensor
@@ -80,28 +79,27 @@ class FoldInTower(nn.Module):
     def __init__(self, factors: Factors, trained_until: Ints) -> None:
         """`trained_until` [U + 1]: time of each known user's last training event, unix seconds."""
         super().__init__()
-        # One division here saves two a request.
-        scale = factors.noise**-0.5
-        self.register_buffer("item", torch.from_numpy(factors.item * scale))
-        self.register_buffer("offset", torch.from_numpy(factors.offset * scale))
-        self.register_buffer("user", torch.from_numpy(factors.user))
-        self.register_buffer("trained_until", torch.from_numpy(trained_until))
+        # What can be done here is not done for each request: divisions by s, and offsets as one more dimension.
+        self.scale = factors.noise**-0.5
+        item = np.hstack([factors.item, factors.offset[:, None]]) * self.scale
+        self.register_buffer("item", torch.from_numpy(item.astype(np.float32)))
+        self.register_buffer("user", nn.functional.pad(torch.from_numpy(factors.user), (0, 1), value=1.0))
+        until = torch.from_numpy(trained_until).index_fill(0, torch.tensor([0]), torch.iinfo(torch.int64).min)
+        self.register_buffer("trained_until", until.unsqueeze(1))
         self.register_buffer("eye", torch.eye(factors.item.shape[1]))
-        self.scale = scale
 
     def forward(
         self, user_index: Tensor, history_index: Tensor, history_rating: Tensor, history_time: Tensor
     ) -> Tensor:
-        z = self.user[user_index.squeeze(1)]
         rated = (history_index > 0) & ~torch.isnan(history_rating)
-        new = rated & ((history_time > self.trained_until[user_index]) | (user_index == 0))
-        item = self.item[history_index] * rated.unsqueeze(-1)
-        precision = self.eye + item.transpose(1, 2) @ item
-        predicted = self.offset[history_index] + (item @ z.unsqueeze(-1)).squeeze(-1)
-        surprise = torch.where(new, torch.nan_to_num(history_rating) * self.scale - predicted, 0.0)
-        gradient = (item * surprise.unsqueeze(-1)).sum(1, keepdim=True).transpose(1, 2)
-        z = z + (torch.linalg.inv(precision) @ gradient).squeeze(-1)
-        return torch.cat([z, torch.ones_like(z[:, :1])], -1)
+        new = rated & (history_time > nn.functional.embedding(user_index[:, 0], self.trained_until))
+        item = nn.functional.embedding(history_index, self.item) * rated.unsqueeze(-1)
+        query = nn.functional.embedding(user_index, self.user).transpose(1, 2)
+        surprise = torch.where(new.unsqueeze(-1), history_rating.unsqueeze(-1) * self.scale - item @ query, 0.0)
+        factor = item[:, :, :-1].transpose(1, 2)
+        precision = self.eye + factor @ item[:, :, :-1]
+        step = torch.linalg.inv(precision) @ (factor @ surprise)
+        return (query + nn.functional.pad(step, (0, 0, 0, 1))).squeeze(-1)
 
 
 def fold_in(factors: Factors, item: Ints, rating: Floats) -> Floats:
