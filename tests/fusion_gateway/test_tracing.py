@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -22,7 +21,7 @@ from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from servers.runtime.tensors import infer_request
 from tests.fusion_gateway.real_system import RealSystem, real_system
 from tests.servers import tiny_artifact
-from tests.servers.running import ROOT, command
+from tests.servers.running import command, run
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 PARENT = f"00-{TRACE}-{CALLER}-01"
@@ -146,8 +145,6 @@ runpy.run_module("servers", run_name="__main__", alter_sys=True)
 def test_without_the_library_the_program_says_what_to_install(tmp_path: Path) -> None:
     tiny_artifact.publish(tmp_path)
     arguments = command("rating", tmp_path, "--trace-endpoint=http://127.0.0.1:1")
-    ended = subprocess.run(
-        [sys.executable, "-c", WITHOUT, *arguments[3:]], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
+    ended = run(sys.executable, "-c", WITHOUT, *arguments[3:])
     assert ended.returncode == 1
     assert ended.stderr == "error: --trace-endpoint needs OpenTelemetry: pip install 'marquee[tracing]'\n"

@@ -34,6 +34,10 @@ def command(name: str, repository: Path, *flags: str) -> list[str]:
     return [sys.executable, "-m", "servers", name, "--model-repository", str(repository), *ports, *flags]
 
 
+def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
 @contextmanager
 def process(name: str, repository: Path, *flags: str, stderr: IO[str] | None = None) -> Iterator[Running]:
     """A server process that is ready; it is stopped at the end where the test has not done so."""

@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import socket
-import subprocess
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from tests.servers import tiny_artifact
-from tests.servers.running import ROOT, Running, command, process, tensors
-
-
-def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=60)
+from tests.servers.running import Running, command, process, run, tensors
 
 
 def refused(repository: Path, name: str, *flags: str) -> str:
