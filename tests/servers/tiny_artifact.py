@@ -58,11 +58,11 @@ class Tiny:
 
     def best(self, history: Sequence[int], k: int) -> Array:
         """The k best numbers outside the history."""
-        left = [number for number in self.numbers.tolist() if number not in history]
-        return np.array(sorted(left, key=lambda number: -self.score(history, [number])[0])[:k], np.int64)
+        left = np.setdiff1d(self.numbers, history)
+        return left[np.argsort(-self.score(history, left), kind="stable")[:k]]
 
     def row(self, number: int) -> int:
-        return int(np.flatnonzero(self.numbers == number)[0])
+        return int(np.searchsorted(self.numbers, number))
 
 
 def publish(
@@ -133,9 +133,13 @@ def _write(
         items["item_feature"] = np.repeat(rows[:, None], FEATURES, axis=1)
     save_file(items, folder / "items.safetensors")
     (folder / "users.json").write_text(json.dumps(USERS))
-    built = faiss.index_factory(tiny.vectors.shape[1], index, faiss.METRIC_INNER_PRODUCT)
+    factory, _, parameters = index.partition(" ")
+    built: Any = faiss.index_factory(tiny.vectors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
     built.train(tiny.vectors)
     built.add(tiny.vectors)
+    if parameters:
+        search: Any = faiss.ParameterSpace()
+        search.set_index_parameters(built, parameters)
     faiss.write_index(built, str(folder / "index.faiss"))
     np.savez(
         folder / "golden.npz",
