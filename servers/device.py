@@ -45,14 +45,15 @@ def load_tower(path: Path, threads: int, device: Device) -> Any:
 
 
 def place_index(index: Any, device: Device) -> Any:
-    """The index, on the device. Raises ConfigurationError for a kind that FAISS has for the CPU only."""
+    """The index, on the device. Raises ConfigurationError where it cannot be there, such as any but Flat and IVF."""
     if device == "cpu":
         return index
     try:
         return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
-    except RuntimeError:
-        kind = type(faiss.downcast_index(index)).__name__
-        raise ConfigurationError(f"--device cuda: a GPU cannot search {kind}; publish a Flat or an IVF index") from None
+    except RuntimeError as error:
+        kind, problem = type(faiss.downcast_index(index)).__name__, str(error).rpartition(": ")[2]
+        message = f"--device cuda: {kind} cannot be on the GPU; Flat and IVF can, where memory suffices ({problem})"
+        raise ConfigurationError(message) from None
 
 
 def most_found(device: Device, items: int) -> int:

@@ -25,8 +25,8 @@ def identify(request: object, context: grpc.aio.ServicerContext[Any, Any]) -> No
     if given is not None:
         REQUEST_ID.set(given or _made_up())
         return
-    told = dict(context.invocation_metadata() or ()).get(METADATA, "")
-    request_id = str(told)[:MOST_CHARACTERS] or _made_up()
+    told = [value for name, value in context.invocation_metadata() or () if name == METADATA]
+    request_id = str(told[0])[:MOST_CHARACTERS] if told else _made_up()
     REQUEST_ID.set(request_id)
     context.set_trailing_metadata(((METADATA, request_id),))
 

@@ -66,16 +66,12 @@ class _ServerSpans(grpc.aio.ServerInterceptor):
         if handler is None or method.startswith("/grpc."):  # health probes and reflection would drown the others
             return handler
         metadata = dict(handler_call_details.invocation_metadata or ())
+        coders = handler.request_deserializer, handler.response_serializer
         if handler.unary_unary:
-            make, behaviour = grpc.unary_unary_rpc_method_handler, self._unary(handler.unary_unary, method, metadata)
-        elif handler.stream_stream:
-            make, behaviour = (
-                grpc.stream_stream_rpc_method_handler,
-                self._stream(handler.stream_stream, method, metadata),
-            )
-        else:
-            return handler
-        return make(behaviour, handler.request_deserializer, handler.response_serializer)
+            return grpc.unary_unary_rpc_method_handler(self._unary(handler.unary_unary, method, metadata), *coders)
+        if handler.stream_stream:
+            return grpc.stream_stream_rpc_method_handler(self._stream(handler.stream_stream, method, metadata), *coders)
+        return handler
 
     def _unary(self, behaviour: Callable[..., Any], method: str, metadata: Mapping[str, Any]) -> Callable[..., Any]:
         async def traced(request: Any, context: Any) -> Any:
