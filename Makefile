@@ -10,6 +10,8 @@ DATA ?= $(GENERATED)
 RUN := $(if $(filter $(GENERATED),$(DATA)),$(HOME_DIR),$(HOME_DIR)/$(notdir $(patsubst %/,%,$(DATA))))
 REPOSITORY ?= $(RUN)/repository
 RECIPE ?= small
+# All but gpu, whose packages take the place of others.
+EXTRAS := servers,gateway,training,tracing,dev
 # Options for the invented data, for example GENERATE="--users 80 --items 60".
 
 .PHONY: env demo up publish evaluate test check load protos lock clean
@@ -39,7 +41,7 @@ clean:
 
 $(STAMP): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[servers,gateway,training,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[$(EXTRAS)]'
 	touch $(STAMP)
 
 check: $(STAMP)
@@ -58,5 +60,5 @@ protos: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I. --python_out=. --grpc_python_out=. --mypy_out=. --mypy_grpc_out=. protos/marquee/v1/*.proto
 
 lock: $(STAMP)
-	$(BIN)/pip-compile --quiet --no-annotate --no-emit-index-url --no-emit-find-links --strip-extras --all-extras --no-header --output-file requirements.lock pyproject.toml
+	$(BIN)/pip-compile --quiet --no-annotate --no-emit-index-url --no-emit-find-links --strip-extras --extra $(EXTRAS) --no-header --output-file requirements.lock pyproject.toml
 	sed -i "s/+cpu$$//" requirements.lock

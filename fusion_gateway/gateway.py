@@ -30,11 +30,14 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
     program = Program("fusion_gateway", settings, [SERVICE])
     catalog, policies, fusion_version = await asyncio.to_thread(_load, settings.model_repository)
     events = EventStore(settings.event_store, settings.history_limit)
-    scorers = {name: Scorer(name, address) for name, address in settings.addresses().items()}
+    spans = [program.tracing.client] if program.tracing else []
+    scorers = {name: Scorer(name, address, spans) for name, address in settings.addresses().items()}
     try:
         await events.open()
         servicer = Servicer(
-            Recommender(catalog, policies, events, scorers, settings.history_limit, settings.retrieve_k),
+            Recommender(
+                catalog, policies, events, scorers, settings.history_limit, settings.retrieve_k, program.tracing
+            ),
             Neighbours(catalog, TitleIndex(catalog), scorers),
             fusion_version,
             settings.default_timeout_secs,

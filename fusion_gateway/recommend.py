@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.deadline import Deadline
 from servers.runtime.errors import Unavailable
 
+if TYPE_CHECKING:
+    from servers.runtime.tracing import Tracing
+
 # Shares of the time left when a stage begins; the rest is for the stages after it.
 HISTORY_SHARE, RETRIEVE_SHARE, SCORE_SHARE = 0.3, 0.5, 0.9
 
@@ -35,10 +39,11 @@ class Recommender:
     history_limit: int
     retrieve_k: int
     """How many items each model retrieves; twice the k of the request where that is more."""
+    tracing: "Tracing | None" = None
 
     async def recommend(self, request: pb.RecommendRequest, deadline: Deadline) -> pb.RecommendResponse:
         """Raises InvalidArgument and NotFound. A model or a store that fails makes the reply degraded, no more."""
-        laps = Laps()
+        laps = Laps(self.tracing)
         query = parse_query(request)
         policy_name, policy = self.policies.choose(query.policy, query.weights)
         wanted = max(self.retrieve_k, 2 * query.k)
@@ -166,13 +171,17 @@ def newest(history: History) -> int:
 class Laps:
     """How long each stage took."""
 
-    def __init__(self) -> None:
+    def __init__(self, tracing: "Tracing | None") -> None:
+        self._tracing = tracing
         self._began = self._last = time.perf_counter()
         self._laps: dict[str, float] = {}
 
     def end(self, stage: str) -> None:
         now = time.perf_counter()
-        self._laps[stage], self._last = 1000 * (now - self._last), now
+        seconds, self._last = now - self._last, now
+        self._laps[stage] = 1000 * seconds
+        if self._tracing:
+            self._tracing.stage(stage, seconds)
 
     def milliseconds(self) -> dict[str, float]:
         return {**self._laps, "total": 1000 * (time.perf_counter() - self._began)}

@@ -13,6 +13,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from fusion_gateway.events import StoredEvent
 from servers.runtime import tensors
 from servers.runtime.errors import MarqueeError, Unavailable
+from servers.runtime.request_ids import REQUEST_ID
 
 Numbers = NDArray[np.int64]
 MAX_HISTORY = 2000
@@ -79,11 +80,11 @@ class Answer:
 class Scorer:
     """One model server. Every call raises Unavailable, in a few words, when there is no answer in time."""
 
-    def __init__(self, name: str, address: str) -> None:
+    def __init__(self, name: str, address: str, interceptors: Sequence[grpc.aio.ClientInterceptor] = ()) -> None:
         """Opens a channel that connects when it is first used. Create it inside the event loop."""
         self.name, self.address = name, address
         self.version = 0
-        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS, interceptors=interceptors)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
     async def close(self) -> None:
@@ -123,7 +124,8 @@ class Scorer:
         self, model: str, inputs: Mapping[str, tensors.Array], timeout: float
     ) -> tuple[dict[str, tensors.Array], int]:
         try:
-            response = await self._stub.ModelInfer(tensors.infer_request(model, inputs), timeout=timeout)
+            request = tensors.infer_request(model, inputs, request_id=REQUEST_ID.get())
+            response = await self._stub.ModelInfer(request, timeout=timeout)
             outputs = tensors.decode(response.outputs, response.raw_output_contents)
         except grpc.aio.AioRpcError as error:
             raise Unavailable(_reason(error)) from None

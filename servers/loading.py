@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from servers.runtime.errors import ArtifactError
+from servers.device import Device
+from servers.runtime.errors import ArtifactError, ConfigurationError
 from servers.runtime.repository import Version
 from servers.runtime.tensors import Array
 from servers.scorer import Scorer
@@ -11,16 +12,16 @@ WARM_ROWS = (1, 8)
 WARM_EVENTS = (1, 50)
 
 
-def load(version: Version, threads: int) -> Scorer:
+def load(version: Version, threads: int, device: Device = "cpu") -> Scorer:
     """A warm scorer that reproduces the golden samples. Raises ArtifactError for whatever is wrong with the version."""
     name = f"{version.model}/{version.number}"
     if not version.manifest.HasField("scorer"):
         raise ArtifactError(f"{name}: the manifest describes no scorer", "manifest")
     try:
-        scorer = Scorer(version, threads)
+        scorer = Scorer(version, threads, device)
         _check_golden(scorer, version, name)
         _warm(scorer)
-    except ArtifactError:
+    except (ArtifactError, ConfigurationError):
         raise
     except Exception as error:  # ONNX Runtime, FAISS, safetensors and numpy each raise their own
         raise ArtifactError(f"{name}: its files cannot be loaded", "malformed") from error

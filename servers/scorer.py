@@ -5,15 +5,12 @@ The score of an item for a user is the inner product of the tower's query and th
 come of it.
 """
 
-from pathlib import Path
-from typing import Any
-
 import faiss
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
+from servers.device import Device, load_tower, most_found, place_index
 from servers.runtime.errors import ArtifactError
 from servers.runtime.repository import Version
 from servers.runtime.tensors import Array
@@ -28,8 +25,11 @@ LARGEST_TABLE = 1 << 22
 class Scorer:
     """Answers the three kinds of models from one artifact. Row b of an answer depends on row b of the inputs only."""
 
-    def __init__(self, version: Version, threads: int) -> None:
-        """Raises ArtifactError where the files do not fit together; their checksums have been checked before."""
+    def __init__(self, version: Version, threads: int, device: Device = "cpu") -> None:
+        """Raises ArtifactError where the files do not fit together; their checksums have been checked before.
+
+        Raises ConfigurationError where the device cannot run them.
+        """
         what = version.manifest.scorer
         if what.engine != "onnxruntime":
             raise ArtifactError(f"{version.model}/{version.number}: engine {what.engine!r} is not known", "manifest")
@@ -42,10 +42,11 @@ class Scorer:
         self._users = Users(version.file("users.safetensors"))
         self._inputs = list(what.inputs)
         self._max_history = what.max_history
-        self._tower = _load_tower(version.file("query_tower.onnx"), threads)
-        self._index = faiss.read_index(str(version.file("index.faiss")))
-        self._similar_index = faiss.IndexFlatIP(self._similar.shape[1])
+        self._tower = load_tower(version.file("query_tower.onnx"), threads, device)
+        self._index = place_index(faiss.read_index(str(version.file("index.faiss"))), device)
+        self._similar_index = place_index(faiss.IndexFlatIP(self._similar.shape[1]), device)
         self._similar_index.add(self._similar[1:])
+        self._most_found = most_found(device, len(self))
         self._check(version, what.dimension)
 
     @property
@@ -85,7 +86,7 @@ class Scorer:
         seen_BL = self._rows(inputs["history_item"])
         query_BD = self._queries(inputs)
         abstains_B1 = np.isnan(query_BD).any(axis=1, keepdims=True)
-        most = min(len(self), int(inputs["k"].max()) + int((seen_BL > 0).sum(axis=1).max()))
+        most = min(self._most_found, int(inputs["k"].max()) + int((seen_BL > 0).sum(axis=1).max()))
         _, found_BF = self._index.search(np.nan_to_num(query_BD), most)
         rows_BF = found_BF + 1
         unwanted_BF = self._unwanted(rows_BF, seen_BL)
@@ -182,12 +183,3 @@ def _table(numbers: Rows) -> Rows | None:
 
 def _with_row_0(array: Array, value: float) -> Floats:
     return np.concatenate([np.full((1, array.shape[1]), value, np.float32), array.astype(np.float32, copy=False)])
-
-
-def _load_tower(path: Path, threads: int) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads must not burn CPU
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -9,6 +9,7 @@ from functools import partial
 from tritonclient.grpc import service_pb2_grpc
 
 from servers.batcher import BatchLimits
+from servers.device import check_device
 from servers.loading import load
 from servers.model_control import ModelControl
 from servers.models import Execution, LoadedVersion, models_of
@@ -24,8 +25,9 @@ from servers.signature import Limits
 async def model_server(settings: ServerSettings) -> AsyncIterator[Program]:
     """A program whose models are loaded and warm; it listens once it is started.
 
-    Raises RepositoryError where the model repository holds nothing to serve.
+    Raises RepositoryError where the model repository holds nothing to serve, and ConfigurationError.
     """
+    check_device(settings.device)
     limits = Limits(B=settings.max_batch_size, L=settings.max_history, C=settings.max_candidates, K=settings.max_k)
     batching = BatchLimits(settings.max_batch_size, settings.max_queue_size, settings.max_queue_delay_us / 1e6)
     program = Program(f"servers {settings.name}", settings, [SERVICE])
@@ -35,7 +37,13 @@ async def model_server(settings: ServerSettings) -> AsyncIterator[Program]:
             return models_of(settings.name, number, scorer, Execution(compute, limits, batching))
 
         repository = Repository(settings.model_repository)
-        control = ModelControl(settings.name, repository, program.health, partial(load, threads=settings.threads), wire)
+        control = ModelControl(
+            settings.name,
+            repository,
+            program.health,
+            partial(load, threads=settings.threads, device=settings.device),
+            wire,
+        )
         await control.use_newest()
         servicer = InferenceServicer(control, program.health, explicit=settings.model_control_mode == "explicit")
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, program.server)

@@ -13,6 +13,7 @@ from servers.runtime import tensors
 from servers.runtime.deadline import Deadline
 from servers.runtime.errors import FailedPrecondition, InvalidArgument, Unavailable
 from servers.runtime.health import Health
+from servers.runtime.request_ids import REQUEST_ID
 from servers.runtime.status import status_of
 
 SERVICE = "inference.GRPCInferenceService"
@@ -108,6 +109,8 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
             stream.calls.put_nowait(None)
 
     async def _infer_in_stream(self, request: Any, deadline: Deadline) -> Any:
+        if request.id:
+            REQUEST_ID.set(request.id)
         try:
             return service_pb2.ModelStreamInferResponse(infer_response=await self._infer(request, deadline))
         except Exception as error:

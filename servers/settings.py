@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
+from servers.runtime.cpus import default_threads
 from servers.runtime.settings import ServingSettings
 
 
@@ -21,7 +22,14 @@ class ServerSettings(ServingSettings):
         "none", description="When versions change: never, when a newer one is published, or when a client asks."
     )
     repository_poll_secs: float = Field(15, gt=0, description="How often poll looks for versions.")
-    threads: int = Field(1, ge=1, le=256, description="Threads that compute one batch.")
+    threads: int = Field(
+        default_factory=default_threads,
+        ge=1,
+        le=256,
+        description="Threads that compute one batch. Default: 1; in a container with a CPU limit, one less than that, "
+        "at most 4. More help large batches only.",
+    )
+    device: Literal["cpu", "cuda"] = Field("cpu", description="Where the tower and the index run; cuda needs a GPU.")
     max_batch_size: int = Field(32, ge=1, le=4096, description="Most rows (users) in a request and in a batch.")
     max_queue_size: int = Field(512, ge=1, description="Most rows that wait for a model; more are refused at once.")
     max_queue_delay_us: int = Field(0, ge=0, le=10_000_000, description="Wait this long for a batch to fill.")

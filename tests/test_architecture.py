@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "training": {"protos", "fusion_gateway.fusion"},
 }
 ROOMS = {"protos", "servers", "fusion_gateway", "training", "tests"}
-EXTRAS = {"servers": {"servers"}, "fusion_gateway": {"gateway"}, "training": {"training"}}
+EXTRAS = {"servers": {"servers", "tracing"}, "fusion_gateway": {"gateway", "tracing"}, "training": {"training"}}
 SERVING = ("servers", "fusion_gateway")
 PICKLES = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 VAGUE = {"utils", "util", "common", "helpers", "helper", "base", "manager", "misc"}

@@ -27,6 +27,7 @@ from training.progress import console
 from training.rating import train_rating
 from training.repository import MODELS, read_manifest, verify, versions
 from training.results import as_json, as_table
+from training.scorer import check_index
 from training.sequential import train_sequential
 from training.visual_temporal import train_visual_temporal
 
@@ -88,21 +89,29 @@ def train(
     recipe: Annotated[str, typer.Option(help="'default', 'small' (seconds), or a recipe's name.")] = "default",
     split: SplitOption = SplitName.leave_last_out,
     seed: Annotated[int | None, typer.Option(help="Default: the recipe's own.")] = None,
+    index: Annotated[
+        str | None,
+        typer.Option(help="FAISS index of the scorers, such as 'HNSW32 efSearch=128'. Default: the recipe's."),
+    ] = None,
     posters: Posters = None,
     tmdb: Tmdb = None,
 ) -> None:
     """Train a model and publish it as the next version. Needs the catalog first, fusion last: 'all' does that."""
+    if index:
+        check_index(index)
     dataset = load_dataset(data, posters, tmdb, known_numbers(repository))
     job = Job(dataset, split.of(dataset.events), repository, HOME / "cache")
     for name in PIPELINES if what is What.all else (what,):
-        _train(job, name, recipe, seed)
+        _train(job, name, recipe, seed, index)
 
 
-def _train(job: Job, what: What, recipe: str, seed: int | None) -> None:
+def _train(job: Job, what: What, recipe: str, seed: int | None, index: str | None) -> None:
     pipeline, choices = PIPELINES[what]
     chosen = recipes.choose(choices, recipe)
     if seed is not None:
         chosen = dataclasses.replace(chosen, seed=seed)
+    if index and hasattr(chosen, "index_factory"):
+        chosen = dataclasses.replace(chosen, index_factory=index)
     started = time.monotonic()
     folder = pipeline(job, chosen)
     figures = ", ".join(f"{metric.name} {metric.value:.4g}" for metric in read_manifest(folder).metrics)

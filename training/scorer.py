@@ -23,6 +23,7 @@ from training.requests import Requests, pad_front
 
 GOLDEN_TOLERANCE = 1e-3
 MAX_ID_BYTES = 256
+GOOD_INDEXES = ("Flat", "SQ8", "HNSW32 efSearch=128", "IVF64,Flat nprobe=16")
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -44,6 +45,7 @@ class ScorerParts:
     """[N, F], for towers with the input history_feature."""
     max_history: int = 0
     index_factory: str = "Flat"
+    """FAISS factory string and search-time parameters: see GOOD_INDEXES."""
     recall_floor: float = 0.98
 
 
@@ -104,9 +106,7 @@ def _unit(vectors: Floats) -> Floats:
 
 
 def _write_index(parts: ScorerParts, vectors: Floats, queries: Floats, folder: Path) -> Index:
-    index = faiss.index_factory(vectors.shape[1], parts.index_factory, faiss.METRIC_INNER_PRODUCT)
-    index.train(vectors)
-    index.add(vectors)
+    index = _build_index(parts.index_factory, vectors)
     faiss.write_index(index, str(folder / "index.faiss"))
     queries = queries[np.isfinite(queries).all(axis=1)]
     k = min(100, len(vectors))
@@ -119,6 +119,34 @@ def _write_index(parts: ScorerParts, vectors: Floats, queries: Floats, folder: P
             f"{parts.recall_floor}: use a finer index"
         )
     return Index(factory=parts.index_factory, recall_at_100=recall, recall_queries=len(queries))
+
+
+def check_index(factory: str) -> None:
+    """Raises TrainingError for a string that FAISS cannot parse, before anything is trained."""
+    try:
+        faiss.index_factory(64, factory.partition(" ")[0], faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        if "could not parse" in str(error):  # the dimension may be wrong here
+            raise _no_index(factory, error) from None
+
+
+def _build_index(factory: str, vectors: Floats) -> Any:
+    """Search-time parameters, which may follow a space, are stored in the index."""
+    kind, _, parameters = factory.partition(" ")
+    try:
+        index = faiss.index_factory(vectors.shape[1], kind, faiss.METRIC_INNER_PRODUCT)
+        index.train(vectors)
+        index.add(vectors)
+        if parameters:
+            faiss.ParameterSpace().set_index_parameters(index, parameters)  # type: ignore[arg-type]
+    except RuntimeError as error:
+        raise _no_index(factory, error) from None
+    return index
+
+
+def _no_index(factory: str, error: RuntimeError) -> TrainingError:
+    problem = str(error).rpartition(": ")[2]
+    return TrainingError(f"index '{factory}': {problem}; good ones are {', '.join(map(repr, GOOD_INDEXES))}")
 
 
 def _write_golden(offline: "OfflineScorer", golden: Requests, folder: Path) -> None:

@@ -56,10 +56,12 @@ class Health(HealthServicer):
 
     async def Watch(self, request: HealthCheckRequest, context: Any) -> AsyncIterator[HealthCheckResponse]:
         last = None
-        while not self._closed:
-            changed = self._changed
+        while True:
+            changed, closed = self._changed, self._closed
             status = self._statuses.get(request.service, HealthCheckResponse.SERVICE_UNKNOWN)
             if status != last:
                 yield HealthCheckResponse(status=status)
             last = status
+            if closed:  # looked up before the status, so that the last one is told however slow the watcher is
+                return
             await changed.wait()

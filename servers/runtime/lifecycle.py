@@ -6,7 +6,7 @@ import json
 import signal
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import grpc
 import structlog
@@ -20,6 +20,9 @@ from servers.runtime.metrics import MetricsServer
 from servers.runtime.settings import ServingSettings
 from servers.runtime.status import StatusInterceptor
 
+if TYPE_CHECKING:
+    from servers.runtime.tracing import Tracing
+
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 log = structlog.get_logger()
 
@@ -32,13 +35,15 @@ class Program:
     """
 
     def __init__(self, name: str, settings: ServingSettings, services: Sequence[str]) -> None:
-        """`services`: full names of the gRPC services, for reflection."""
+        """`services`: full names of the gRPC services, for reflection. Raises ConfigurationError."""
         self.name = name
         self.health = Health()
         self.on_stop: list[Callable[[], None]] = [self.health.close]
         self.grpc_address = self.http_address = ""
         self._settings = settings
-        self.server = grpc.aio.server(interceptors=[StatusInterceptor()], options=_options(settings))
+        self.tracing = _tracing(name, settings)
+        interceptors = [self.tracing.server] if self.tracing else []
+        self.server = grpc.aio.server(interceptors=[*interceptors, StatusInterceptor()], options=_options(settings))
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
         if settings.host in LOOPBACK if settings.reflection is None else settings.reflection:
             health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
@@ -90,6 +95,8 @@ class Program:
         for end in self.on_stop:
             end()
         await self.server.stop(self._settings.exit_timeout_secs)
+        if self.tracing:
+            await asyncio.to_thread(self.tracing.close)
         self._metrics.close()
 
     async def __aenter__(self) -> Self:
@@ -100,6 +107,16 @@ class Program:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
+
+
+def _tracing(name: str, settings: ServingSettings) -> "Tracing | None":
+    if not settings.trace_endpoint:
+        return None
+    try:
+        from servers.runtime.tracing import Tracing
+    except ImportError:
+        raise ConfigurationError("--trace-endpoint needs OpenTelemetry: pip install 'marquee[tracing]'") from None
+    return Tracing(name, settings.trace_endpoint, settings.trace_sample_ratio)
 
 
 def _options(settings: ServingSettings) -> list[tuple[str, int]]:

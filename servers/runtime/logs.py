@@ -4,9 +4,20 @@ import logging
 import sys
 
 import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+from servers.runtime.request_ids import REQUEST_ID
+
+
+def _add_request_id(logger: WrappedLogger, method: str, line: EventDict) -> EventDict:
+    if request_id := REQUEST_ID.get():
+        line.setdefault("request_id", request_id)
+    return line
+
 
 _SHARED: list[structlog.typing.Processor] = [
     structlog.contextvars.merge_contextvars,
+    _add_request_id,
     structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     structlog.processors.format_exc_info,

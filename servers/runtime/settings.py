@@ -56,6 +56,12 @@ class ServingSettings(ProgramSettings):
     max_connection_age_secs: float = Field(0, ge=0, description="Ask clients to reconnect after this; 0: never.")
     max_message_bytes: int = Field(16 << 20, ge=1 << 10, description="Largest message taken or sent.")
     reflection: bool | None = Field(None, description="Offer gRPC reflection. Default: on loopback only.")
+    trace_endpoint: str | None = Field(
+        None, pattern=r"^https?://", description="Send OpenTelemetry spans there by OTLP/gRPC: http://collector:4317."
+    )
+    trace_sample_ratio: float = Field(
+        1, ge=0, le=1, description="Share of traces kept of those that begin here; a caller's own choice is respected."
+    )
     tls_certificate: Path | None = Field(None, description="PEM certificate chain. With --tls-key, serves TLS.")
     tls_key: Path | None = Field(None, description="PEM private key.")
     tls_client_ca: Path | None = Field(None, description="PEM authorities; clients must show a certificate of theirs.")

@@ -3,6 +3,7 @@
 from __future__ import annotations  # grpc.RpcMethodHandler takes its parameters in the stubs only
 
 import inspect
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -11,6 +12,7 @@ import grpc
 import structlog
 
 from servers.runtime import errors, metrics
+from servers.runtime.request_ids import identify
 
 STATUS_CODES: dict[type[BaseException], grpc.StatusCode] = {
     errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
@@ -29,7 +31,7 @@ def status_of(error: Exception, request: object) -> tuple[grpc.StatusCode, str]:
     for kind in type(error).__mro__:
         if kind in STATUS_CODES:
             return STATUS_CODES[kind], str(error)
-    log.error("unexpected error", request=type(request).__name__, request_id=getattr(request, "id", ""), exc_info=error)
+    log.error("unexpected error", request=type(request).__name__, exc_info=error)
     return grpc.StatusCode.INTERNAL, "internal error; the server's log has the details"
 
 
@@ -64,14 +66,37 @@ def _wrap(handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcMeth
     else:
         return handler
     return make(
-        guard(behaviour, metrics.CallTimer(method.rpartition("/")[2])),
+        guard(behaviour, _Record(method)),
         request_deserializer=handler.request_deserializer,
         response_serializer=handler.response_serializer,
     )
 
 
-def _guard_unary(behaviour: Callable[..., Any], timer: metrics.CallTimer) -> Callable[..., Any]:
+class _Record:
+    """Where the calls of one method leave a trace: in the metrics, and at level debug in the log."""
+
+    def __init__(self, method: str) -> None:
+        self._method, self._timer = method, metrics.CallTimer(method.rpartition("/")[2])
+        self._is_logged = logging.getLogger().isEnabledFor(logging.DEBUG)
+
+    def unary(self, code: str, started: float) -> None:
+        seconds = time.perf_counter() - started
+        self._timer.record(code, seconds)
+        if self._is_logged:
+            self._log(code, seconds)
+
+    def stream(self, code: str, started: float) -> None:
+        self._timer.record_stream(code)
+        if self._is_logged:
+            self._log(code, time.perf_counter() - started)
+
+    def _log(self, code: str, seconds: float) -> None:
+        log.debug("call", method=self._method, code=code, milliseconds=round(1000 * seconds, 3))
+
+
+def _guard_unary(behaviour: Callable[..., Any], record: _Record) -> Callable[..., Any]:
     async def guarded(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        identify(request, context)
         started, code = time.perf_counter(), grpc.StatusCode.CANCELLED
         try:
             response = await behaviour(request, context)
@@ -83,14 +108,15 @@ def _guard_unary(behaviour: Callable[..., Any], timer: metrics.CallTimer) -> Cal
             code, message = status_of(error, request)
             await context.abort(code, message)
         finally:
-            timer.record(code.name, time.perf_counter() - started)
+            record.unary(code.name, started)
 
     return guarded
 
 
-def _guard_stream(behaviour: Callable[..., Any], timer: metrics.CallTimer) -> Callable[..., Any]:
+def _guard_stream(behaviour: Callable[..., Any], record: _Record) -> Callable[..., Any]:
     async def guarded(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-        code = grpc.StatusCode.CANCELLED
+        identify(request, context)
+        started, code = time.perf_counter(), grpc.StatusCode.CANCELLED
         try:
             async for response in behaviour(request, context):
                 yield response
@@ -101,6 +127,6 @@ def _guard_stream(behaviour: Callable[..., Any], timer: metrics.CallTimer) -> Ca
             code, message = status_of(error, request)
             await context.abort(code, message)
         finally:
-            timer.record_stream(code.name)
+            record.stream(code.name, started)
 
     return guarded

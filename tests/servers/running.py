@@ -3,11 +3,11 @@
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import tritonclient.grpc as triton
@@ -34,11 +34,21 @@ def command(name: str, repository: Path, *flags: str) -> list[str]:
     return [sys.executable, "-m", "servers", name, "--model-repository", str(repository), *ports, *flags]
 
 
+def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
 @contextmanager
-def process(name: str, repository: Path, *flags: str) -> Iterator[Running]:
+def process(name: str, repository: Path, *flags: str, stderr: IO[str] | None = None) -> Iterator[Running]:
     """A server process that is ready; it is stopped at the end where the test has not done so."""
-    arguments = command(name, repository, "--log-level", "warning", *flags)
-    with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, text=True) as started:
+    with started(command(name, repository, "--log-level", "warning", *flags), stderr) as running:
+        yield running
+
+
+@contextmanager
+def started(arguments: Sequence[str], stderr: IO[str] | None = None) -> Iterator[Running]:
+    """Any serving program that is ready."""
+    with subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True) as started:
         try:
             assert started.stdout is not None
             ready = json.loads(started.stdout.readline())

@@ -114,6 +114,21 @@ def test_only_the_outputs_asked_for_come_back(server: Running, name: str, ask: A
     assert [output.name for output in answer.get_response().outputs] == ["score"]
 
 
+def test_strings_are_bytes_of_any_alphabet(server: Running, tiny: Tiny, name: str, ask: Ask) -> None:
+    users = np.array([["Zoë".encode()], ["東京 🎬".encode()], [b""], [b"\xff\x00"]], object)
+    arrays = {"user_id": users, "history_item": [[3, 5]] * 4, "candidate": [[7]] * 4}
+    answer = ask(server.grpc_address, name, arrays).as_numpy("score")
+    np.testing.assert_allclose(answer, [tiny.score([3, 5], [7])] * 4, atol=1e-5)
+
+
+def test_a_timeout_in_microseconds_is_kept_and_unknown_parameters_are_ignored(
+    server: Running, name: str, ask: Ask
+) -> None:
+    with pytest.raises(InferenceServerException, match="the deadline passed while the call waited"):
+        ask(server.grpc_address, name, {"candidate": [[3]]}, timeout=1)
+    assert ask(server.grpc_address, name, {"candidate": [[3]]}, timeout=10_000_000, parameters={"colour": "blue"})
+
+
 FLOAT = np.array([[1.0]], np.float32)
 BAD_REQUESTS: list[tuple[str, dict[str, Any], str]] = [
     ("", {}, "tensor 'candidate' is missing"),
@@ -258,6 +273,21 @@ def test_statistics_add_up(client: triton.InferenceServerClient, name: str) -> N
         client.infer(name, tensors({"candidate": [[3]] * rows}))
     assert (counts() - before).tolist() == [7, 3, 3, 3, 3, 3]
     assert len(client.get_inference_statistics().model_stats) == 3
+
+
+async def test_statistics_of_concurrent_calls_add_up(server: Running, name: str) -> None:
+    async with triton_aio.InferenceServerClient(server.grpc_address) as client:
+
+        async def told() -> Any:
+            (each,) = (await client.get_inference_statistics(f"{name}_similar")).model_stats
+            return each
+
+        before = await told()
+        await asyncio.gather(*(client.infer(f"{name}_similar", tensors({"item": [[3], [5]]})) for _ in range(20)))
+        after = await told()
+    assert after.inference_count - before.inference_count == 40
+    assert after.inference_stats.success.count - before.inference_stats.success.count == 20
+    assert 10 <= after.execution_count - before.execution_count <= 20  # four rows a batch at most
 
 
 def test_the_repository_is_listed_but_closed(client: triton.InferenceServerClient, name: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,14 @@ from tritonclient.utils import InferenceServerException
 
 from servers.runtime.errors import RepositoryError
 from servers.runtime.tensors import infer_request
+from servers.scorer import Scorer
+from servers.signature import Arrays
 from tests.servers import tiny_artifact
 from tests.servers.running import in_process, settings, tensors
 from tests.servers.tiny_artifact import seal
 
 HISTORY, CANDIDATES = [3, 5], [3, 7, 9]
+SLOW = 666
 ASKED = tensors({"history_item": [HISTORY], "candidate": [CANDIDATES]})
 
 
@@ -282,6 +286,34 @@ async def test_calls_of_a_stream_that_is_left_are_not_computed(tmp_path: Path) -
         while told("marquee_waiting_rows"):
             await asyncio.sleep(0.01)
     assert told("marquee_refused_calls_total", reason="CancelledError") == before + 3
+
+
+async def test_a_slow_model_holds_up_nothing_but_the_compute_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_artifact.publish(tmp_path)
+    score, busy, go = Scorer.score, threading.Event(), threading.Event()
+
+    def slow(self: Scorer, inputs: Arrays) -> Arrays:
+        if SLOW in inputs["candidate"]:
+            busy.set()
+            assert go.wait(20)
+        return score(self, inputs)
+
+    monkeypatch.setattr(Scorer, "score", slow)
+    async with in_process(settings(tmp_path)) as (_, client):
+        held = asyncio.create_task(client.infer("rating", tensors({"candidate": [[SLOW]]})))
+        assert await asyncio.to_thread(busy.wait, 20)
+        assert await client.is_server_live()
+        assert await client.is_model_ready("rating_similar")
+        assert await client.get_inference_statistics("rating")
+        with pytest.raises(InferenceServerException, match="Deadline Exceeded"):
+            await client.infer("rating_similar", tensors({"item": [[3]]}), client_timeout=0.05)
+        waiting = asyncio.create_task(client.infer("rating_similar", tensors({"item": [[3]]})))
+        assert not held.done()
+        go.set()
+        assert (await held).as_numpy("score").shape == (1, 1)
+        assert (await waiting).as_numpy("item").shape == (1, 10)
 
 
 async def test_a_start_passes_over_broken_versions(tmp_path: Path) -> None:

@@ -3,22 +3,19 @@
 import asyncio
 import signal
 import socket
-import subprocess
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from servers.runtime.tensors import infer_request
 from tests.servers import tiny_artifact
-from tests.servers.running import ROOT, Running, command, process, tensors
-
-
-def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=60)
+from tests.servers.running import Running, command, process, run, tensors
 
 
 def refused(repository: Path, name: str, *flags: str) -> str:
@@ -126,6 +123,11 @@ async def test_connections_are_renewed_at_their_age_without_losing_a_call(tmp_pa
             stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(channel)
             await stub.ServerLive(service_pb2.ServerLiveRequest())
             renewed = asyncio.create_task(channel.wait_for_state_change(grpc.ChannelConnectivity.READY))
-            while not renewed.done():
-                assert (await stub.ServerLive(service_pb2.ServerLiveRequest())).live
-            assert (await stub.ServerLive(service_pb2.ServerLiveRequest())).live
+            request = infer_request("rating", {"candidate": np.array([[3]])})
+
+            async def keep_asking() -> None:
+                while not renewed.done():
+                    assert (await stub.ModelInfer(request)).model_version == "1"
+
+            await asyncio.gather(*(keep_asking() for _ in range(8)))
+            assert (await stub.ModelInfer(request)).model_version == "1"

@@ -78,16 +78,29 @@ def test_retrieval_gives_the_best_items_outside_the_history(
         assert np.isnan(item_score[len(best) :]).all()
 
 
-@pytest.mark.parametrize("index", ["Flat", "HNSW8", "IVF16,Flat", "SQ8"])
-def test_a_history_of_1000_items_leaves_k_items_with_any_index(tmp_path: Path, index: str) -> None:
-    artifact = tiny_artifact.publish(tmp_path, item_numbers=range(1, 1201), index=index)
-    history = list(range(1, 1001))
+@pytest.mark.parametrize(
+    ("index", "floor"),
+    [("Flat", 1.0), ("HNSW32 efSearch=64", 0.95), ("IVF16,Flat nprobe=12", 0.95), ("SQ8", 0.95)],
+)
+def test_a_history_of_1000_items_leaves_the_best_k_with_any_index(tmp_path: Path, index: str, floor: float) -> None:
+    artifact = tiny_artifact.publish(tmp_path, item_numbers=range(1, 6001), index=index)
+    history = artifact.best([5], 1000).tolist()  # what a search would find first
     found = retrieve(opened(tmp_path), [history, [5]], [150, 10])
-    assert set(found["item"][0].tolist()) <= set(range(1001, 1201))
-    assert (found["item"][0] > 0).all()
+    assert len(set(found["item"][0].tolist()) - {0, *history}) == 150
+    assert len(set(found["item"][1, :10].tolist()) - {0, 5}) == 10
     np.testing.assert_allclose(found["score"][0], artifact.score(history, found["item"][0]), atol=1e-5)
     assert (np.diff(found["score"][0]) <= 0).all()
-    assert len(set(found["item"][1, :10].tolist())) == 10
+    best = artifact.best(history, 150)
+    assert np.isin(best, found["item"][0]).mean() >= floor
+    if floor == 1:
+        np.testing.assert_array_equal(found["item"][0], best)
+
+
+def test_an_index_that_finds_too_little_is_made_up_for_by_exact_search(tmp_path: Path) -> None:
+    artifact = tiny_artifact.publish(tmp_path, item_numbers=range(1, 1201), index="IVF64,Flat nprobe=1")
+    history = list(range(1, 1001))
+    found = retrieve(opened(tmp_path), [history], [150])
+    np.testing.assert_array_equal(found["item"][0], artifact.best(history, 150))
 
 
 def test_similar_items_are_the_nearest_by_cosine_without_the_item_itself(tiny: tuple[Tiny, Scorer]) -> None:

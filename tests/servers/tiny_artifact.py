@@ -57,11 +57,11 @@ class Tiny:
 
     def best(self, history: Sequence[int], k: int) -> Array:
         """The k best numbers outside the history."""
-        left = [number for number in self.numbers.tolist() if number not in history]
-        return np.array(sorted(left, key=lambda number: -self.score(history, [number])[0])[:k], np.int64)
+        left = np.setdiff1d(self.numbers, history)
+        return left[np.argsort(-self.score(history, left), kind="stable")[:k]]
 
     def row(self, number: int) -> int:
-        return int(np.flatnonzero(self.numbers == number)[0])
+        return int(np.searchsorted(self.numbers, number))
 
 
 def publish(
@@ -135,9 +135,13 @@ def _write(
     users = np.array([1 + USERS.index(user.decode()) for user in ids.tolist()], np.int64)
     raw = ids.view(np.uint8).reshape(len(ids), -1)
     save_file({"user_id": raw, "user_index": users}, folder / "users.safetensors")
-    built = faiss.index_factory(tiny.vectors.shape[1], index, faiss.METRIC_INNER_PRODUCT)
+    factory, _, parameters = index.partition(" ")
+    built: Any = faiss.index_factory(tiny.vectors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
     built.train(tiny.vectors)
     built.add(tiny.vectors)
+    if parameters:
+        search: Any = faiss.ParameterSpace()
+        search.set_index_parameters(built, parameters)
     faiss.write_index(built, str(folder / "index.faiss"))
     np.savez(
         folder / "golden.npz",

@@ -108,3 +108,14 @@ def test_a_repository_belongs_to_one_data_set(published: Published, tmp_path: Pa
 def test_recall_of_the_index_is_in_the_manifest(published: Published) -> None:
     for model in SCORERS:
         assert read_manifest(latest(published.repository, model)).scorer.index.recall_at_100 > 0.98
+
+
+def test_the_index_can_be_chosen(published: Published, tmp_path: Path) -> None:
+    train = ("train", "rating", "--recipe", "small", "--data", str(published.data), "--repository", str(tmp_path))
+    run(*train, "--index", "IVF4,Flat nprobe=4")
+    manifest = read_manifest(latest(tmp_path, "rating"))
+    assert manifest.scorer.index.factory == "IVF4,Flat nprobe=4"
+    assert json.loads(manifest.recipe.config_json)["index_factory"] == "IVF4,Flat nprobe=4"
+    with pytest.raises(TrainingError, match="index 'IVF4': could not parse"):
+        run(*train, "--index", "IVF4")
+    assert versions(tmp_path, "rating") == [1]

@@ -304,7 +304,7 @@ class Index(_message.Message):
     RECALL_AT_100_FIELD_NUMBER: _builtins.int
     RECALL_QUERIES_FIELD_NUMBER: _builtins.int
     factory: _builtins.str
-    """FAISS factory string, for example Flat."""
+    """FAISS factory string; search-time parameters may follow a space, and are also in the file: HNSW32 efSearch=128."""
     recall_at_100: _builtins.float
     """Share of the exact top 100 that the index finds, over `recall_queries` queries."""
     recall_queries: _builtins.int

@@ -78,9 +78,21 @@ async def test_an_unknown_method_is_unimplemented() -> None:
         assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
-@pytest.mark.parametrize(("flag", "offered"), [(None, True), (False, False), (True, True)])
-async def test_reflection_can_be_switched(flag: bool | None, offered: bool) -> None:
-    async with program(reflection=flag) as running, grpc.aio.insecure_channel(running.grpc_address) as channel:
+@pytest.mark.parametrize(
+    ("host", "flag", "offered"),
+    [
+        ("127.0.0.1", None, True),
+        ("127.0.0.1", False, False),
+        ("127.0.0.1", True, True),
+        ("0.0.0.0", None, False),
+        ("0.0.0.0", True, True),
+    ],
+)
+async def test_reflection_is_offered_on_loopback_only_or_as_told(host: str, flag: bool | None, offered: bool) -> None:
+    async with (
+        program(host=host, reflection=flag) as running,
+        grpc.aio.insecure_channel(running.grpc_address.replace("0.0.0.0", "127.0.0.1")) as channel,
+    ):
         call: Any = channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
         stream = call(iter([b""]))
         with nullcontext() if offered else pytest.raises(grpc.aio.AioRpcError, match="UNIMPLEMENTED"):

@@ -1,0 +1,61 @@
+"""Where towers and indexes run: on the CPU, or on one NVIDIA GPU. What was asked for is used, or nothing starts."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import faiss
+import onnxruntime
+
+from servers.runtime.errors import ConfigurationError
+
+Device = Literal["cpu", "cuda"]
+CUDA = "CUDAExecutionProvider"
+INSTALL = "pip uninstall onnxruntime faiss-cpu, then pip install 'marquee[gpu]'"
+MOST_FOUND_BY_GPU = 2048
+"""The largest k that FAISS takes there."""
+
+
+def check_device(device: Device) -> None:
+    """Raises ConfigurationError, saying what is missing for a GPU."""
+    if device == "cpu":
+        return
+    if CUDA not in onnxruntime.get_available_providers():
+        raise ConfigurationError(f"--device cuda: this onnxruntime cannot use a GPU; onnxruntime-gpu can: {INSTALL}")
+    if not hasattr(faiss, "StandardGpuResources"):
+        raise ConfigurationError(f"--device cuda: this FAISS cannot use a GPU; faiss-gpu can: {INSTALL}")
+    if not faiss.get_num_gpus():
+        raise ConfigurationError("--device cuda: no GPU is visible; see nvidia-smi and CUDA_VISIBLE_DEVICES")
+    onnxruntime.preload_dlls()
+
+
+def load_tower(path: Path, threads: int, device: Device) -> Any:
+    """An ONNX Runtime session. Raises ConfigurationError where CUDA's libraries do not load."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads must not burn CPU
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if device == "cuda":
+        providers.insert(0, (CUDA, {"use_tf32": 0}))  # whose 10 bits would miss the golden scores
+    session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+    if device == "cuda" and CUDA not in session.get_providers():
+        raise ConfigurationError("--device cuda: ONNX Runtime cannot load CUDA or cuDNN; its log says which library")
+    return session
+
+
+def place_index(index: Any, device: Device) -> Any:
+    """The index, on the device. Raises ConfigurationError where it cannot be there, such as any but Flat and IVF."""
+    if device == "cpu":
+        return index
+    try:
+        return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
+    except RuntimeError as error:
+        kind, problem = type(faiss.downcast_index(index)).__name__, str(error).rpartition(": ")[2]
+        message = f"--device cuda: {kind} cannot be on the GPU; Flat and IVF can, where memory suffices ({problem})"
+        raise ConfigurationError(message) from None
+
+
+def most_found(device: Device, items: int) -> int:
+    """How many items one search may return."""
+    return items if device == "cpu" else min(items, MOST_FOUND_BY_GPU)
