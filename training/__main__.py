@@ -1,6 +1,7 @@
 """python -m training: data, training, evaluation, and the model repository."""
 
 import dataclasses
+import math
 import os
 import sys
 import time
@@ -22,7 +23,7 @@ from training.data.splits import Split, global_time, leave_last_out, no_split
 from training.errors import TrainingError
 from training.evaluate import evaluate
 from training.fusion import train_fusion
-from training.job import Job
+from training.job import Job, torch_device
 from training.progress import console
 from training.rating import train_rating
 from training.repository import MODELS, read_manifest, verify, versions
@@ -90,10 +91,16 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Default: the recipe's own.")] = None,
     posters: Posters = None,
     tmdb: Tmdb = None,
+    lowest: Annotated[float, typer.Option(help="Ratings below are left out and counted.")] = -math.inf,
+    highest: Annotated[float, typer.Option(help="Ratings above are left out and counted.")] = math.inf,
+    device: Annotated[str, typer.Option(help="Where the rating model trains: 'cpu' or 'cuda'.")] = "cpu",
+    checkpoint_seconds: Annotated[float, typer.Option(min=0, help="How often the rating model saves its state.")] = 60,
 ) -> None:
     """Train a model and publish it as the next version. Needs the catalog first, fusion last: 'all' does that."""
     dataset = load_dataset(data, posters, tmdb, known_numbers(repository))
-    job = Job(dataset, split.of(dataset.events), repository, HOME / "cache")
+    rows = split.of(dataset.events)
+    place = torch_device(device)
+    job = Job(dataset, rows, repository, HOME / "cache", (lowest, highest), place, checkpoint_seconds)
     for name in PIPELINES if what is What.all else (what,):
         _train(job, name, recipe, seed)
 

@@ -17,16 +17,37 @@ class RatingRecipe:
     name: str = "hybrid_genres"
     embedding: int = 64
     hidden: tuple[int, ...] = (64, 32)
-    genres: bool = True
+    content: tuple[str, ...] = ("genres",)
+    """What the network knows of an item: some of genres, tags, director."""
+    embedding_dropout: float = 0.3
     dropout: float = 0.3
+    factors: bool = False
+    """Add the inner product of a second pair of embeddings, with biases."""
+    view_weight: float = 0.0
+    """Weight of telling the items that a user watched from others drawn at random."""
     learning_rate: float = 1e-3
-    weight_decay: float = 0.0
     batch: int = 256
     epochs: int = 15
+    patience: int = 15
     served_rank: int = 32
     """Dimensions kept of the table of predictions."""
-    spreads: tuple[float, ...] = (0.7, 1.4, 2.8)
-    """Candidates for the width of the prior over users, chosen on validation data."""
+    index_factory: str = "Flat"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class SvdRecipe:
+    """Biased matrix factorisation by stochastic gradient descent, its size chosen from a grid."""
+
+    name: str = "svd"
+    factors: tuple[int, ...] = (50, 100)
+    epochs: tuple[int, ...] = (20, 30)
+    learning_rate: float = 0.005
+    regularisation: float = 0.02
+    least_user_ratings: int = 20
+    """Users with fewer, and items with at most `most_ignored_item_ratings`, are left out."""
+    most_ignored_item_ratings: int = 50
+    served_rank: int = 32
     index_factory: str = "Flat"
     seed: int = 0
 
@@ -36,16 +57,21 @@ class BayesianRecipe:
     """Bayesian matrix factorisation and its linear factors."""
 
     name: str = "bayesian"
-    rank: int = 20
+    ranks: tuple[int, ...] = (20,)
+    """One chain of samples for each; their mean is what predicts."""
     samples: int = 400
     burn_in: int = 80
     noise_freedom: float = 10.0
     """Degrees of freedom of the noise of each user and each item; fewer let them differ more."""
+    words: bool = False
+    """Whether items' directors, cast and keywords are side information."""
     served_rank: int = 32
     """Dimensions kept of the posterior mean."""
-    spreads: tuple[float, ...] = (0.7, 1.0, 1.4, 2.0)
     index_factory: str = "Flat"
     seed: int = 0
+
+
+AnyRating = RatingRecipe | SvdRecipe | BayesianRecipe
 
 
 @dataclass(frozen=True)
@@ -130,12 +156,37 @@ class FusionRecipe:
 
 def seed_rating() -> RatingRecipe:
     """S1: no genres, one hidden layer of 128, dropout 0.1."""
-    return RatingRecipe("seed_rating", hidden=(128,), genres=False, dropout=0.1)
+    return RatingRecipe("seed_rating", hidden=(128,), content=(), embedding_dropout=0.0, dropout=0.1)
 
 
 def hybrid_genres() -> RatingRecipe:
     """S4."""
     return RatingRecipe()
+
+
+def hybrid_mf_deep() -> RatingRecipe:
+    """S2: factorisation and deep part, from ratings and views together. It publishes no numbers; these are S4's."""
+    return replace(hybrid_genres(), name="hybrid_mf_deep", factors=True, view_weight=0.1)
+
+
+def ids_content_nn() -> RatingRecipe:
+    """S3's network: embeddings of 50 for user, movie and director, genres, 1000 tag words; hidden 128 and 64."""
+    return RatingRecipe(
+        "ids_content_nn",
+        embedding=50,
+        hidden=(128, 64),
+        content=("genres", "tags", "director"),
+        embedding_dropout=0.0,
+        dropout=0.5,
+        batch=32,
+        epochs=50,
+        patience=3,
+    )
+
+
+def svd() -> SvdRecipe:
+    """S3, which takes it from Surprise."""
+    return SvdRecipe()
 
 
 def bayesian() -> BayesianRecipe:
@@ -193,11 +244,14 @@ def softmax_weights() -> FusionRecipe:
 
 
 CATALOG = {"default": CatalogRecipe}
-RATING: Mapping[str, Callable[[], RatingRecipe | BayesianRecipe]] = {
-    "default": hybrid_genres,
+RATING: Mapping[str, Callable[[], AnyRating]] = {
+    "default": bayesian,
     "small": small_rating,
-    "hybrid_genres": hybrid_genres,
     "seed_rating": seed_rating,
+    "hybrid_genres": hybrid_genres,
+    "hybrid_mf_deep": hybrid_mf_deep,
+    "ids_content_nn": ids_content_nn,
+    "svd": svd,
     "bayesian": bayesian,
 }
 SEQUENTIAL = {
