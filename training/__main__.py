@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from training import recipes
+from training.benchmark.commands import app as benchmark_app
 from training.catalog import known_numbers, train_catalog
 from training.data.commands import app as data_app
 from training.data.load import load_dataset
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 repository_app = typer.Typer(help="List and check what is published.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+app.add_typer(benchmark_app, name="benchmark")
 app.add_typer(repository_app, name="repository")
 
 

@@ -29,9 +29,13 @@ class Checkpoint:
         state: State = saved["state"]
         return state
 
-    def save(self, state: Callable[[], State], last: bool = False) -> None:
-        """Writes the state when it is time, and always at the `last` step."""
-        if not last and time.monotonic() - self._written < self._seconds:
+    def forget(self) -> None:
+        """After publishing: there is nothing left to go on with."""
+        self._path.unlink(missing_ok=True)
+
+    def save(self, state: Callable[[], State]) -> None:
+        """Writes the state when it is time."""
+        if time.monotonic() - self._written < self._seconds:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         partial = self._path.with_suffix(".partial")

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -49,17 +48,11 @@ class Job:
     device: torch.device = torch.device("cpu")
     checkpoint_seconds: float = 60.0
 
-    def checkpoint(self, recipe: AnyRecipe, part: str = "") -> Checkpoint:
+    def checkpoint(self, recipe: AnyRecipe) -> Checkpoint:
         """Where a run of this recipe on these very rows is kept while it lasts."""
-        return Checkpoint(self._run(recipe) / f"state{part}.pt", self.checkpoint_seconds)
-
-    def forget_checkpoints(self, recipe: AnyRecipe) -> None:
-        """After publishing: nothing is left to go on with."""
-        shutil.rmtree(self._run(recipe), ignore_errors=True)
-
-    def _run(self, recipe: AnyRecipe) -> Path:
         made_of = f"{self._rows_fingerprint} {_as_json(recipe)} {self.scale} {self.device}"
-        return self.cache / "runs" / f"{recipe.name}-{hashlib.sha256(made_of.encode()).hexdigest()[:16]}"
+        name = f"{recipe.name}-{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.pt"
+        return Checkpoint(self.cache / "runs" / name, self.checkpoint_seconds)
 
     @cached_property
     def _rows_fingerprint(self) -> str:

@@ -66,7 +66,7 @@ def publish_rating(job: Job, recipe: AnyRating, predicted: Predictions) -> Path:
         index_factory=recipe.index_factory,
     )
     folder = job.publish_scorer("rating", recipe, parts, predicted.figures | _validated(job, predicted.train, factors))
-    job.forget_checkpoints(recipe)
+    job.checkpoint(recipe).forget()
     return folder
 
 
@@ -139,7 +139,7 @@ def _shuffled(train: Interactions, seed: int) -> tuple[Ints, Ints, Floats, tuple
 
 
 def _sampled(job: Job, recipe: BayesianRecipe, ratings: pl.DataFrame) -> Predictions:
-    """The mean of a chain of each rank, over every item of the catalogue: the prior answers where nobody rated."""
+    """Over every item of the catalogue: the prior answers where nobody rated."""
     train, items = Interactions.of(ratings, job.dataset.items["number"].to_numpy()), job.dataset.items
     user, item, value = (torch.from_numpy(column) for column in (train.user - 1, train.item - 1, train.rating))
     known = Ratings(user, item, value, (train.users, train.items)).to(job.device)
@@ -147,18 +147,14 @@ def _sampled(job: Job, recipe: BayesianRecipe, ratings: pl.DataFrame) -> Predict
         [torch.from_numpy(block).to(job.device) for block in blocks]
         for blocks in (user_blocks(job.dataset.users, train.user_ids), item_blocks(items, recipe.words))
     )
-    mean, noise = torch.zeros(known.shape), 0.0
-    for chain, rank in enumerate(recipe.ranks):
-        sampler = Sampler(known, users, movies, recipe, rank, recipe.seed + 1000 * chain)
-        checkpoint, note = job.checkpoint(recipe, f"-chain-{chain}"), [""]
-        if saved := checkpoint.restore(job.device):
-            sampler.load_state(saved)
-        for step in track(f"samples, rank {rank}", sampler.run(), recipe.samples, note, sampler.step):
-            note.append(f"noise {sampler.noise**-0.5:.4f}")
-            checkpoint.save(sampler.state, last=step == recipe.samples)
-        mean += sampler.table().cpu() / len(recipe.ranks)
-        noise += 1 / sampler.noise / len(recipe.ranks)
-    return Predictions(mean.numpy(), train, noise, {})
+    sized, checkpoint, note = recipe.for_size(len(value)), job.checkpoint(recipe), [""]
+    sampler = Sampler(known, users, movies, sized)
+    if saved := checkpoint.restore(job.device):
+        sampler.load_state(saved)
+    for _ in track(f"samples of rank {sized.rank}", sampler.run(), sized.samples, note, sampler.step):
+        note.append(f"noise {sampler.noise**-0.5:.4f}")
+        checkpoint.save(sampler.state)
+    return Predictions(sampler.table().cpu().numpy(), train, 1 / sampler.noise, {})
 
 
 def last_time(train: Interactions) -> Ints:

@@ -113,15 +113,16 @@ class Side:
         feature = pad(_with_one(other.vector), (0, 0, 0, 1))
         explained = sum((block.mean for block in self.blocks), self.mean.expand_as(self.vector))
         prior = torch.cholesky_inverse(self.root)
-        weight = pad(other.noise[self.others], (0, 1))
-        left = pad(self.rating - other.vector[self.others, 0], (0, 1))
+        # Both sides of every regression are scaled by the root of the rating's precision.
+        root = other.noise[self.others].sqrt()
+        target = pad(root * (self.rating - other.vector[self.others, 0]), (0, 1))
+        root = pad(root, (0, 1))
         vector = torch.empty_like(self.vector)
         for rows, places in self.pages:
-            F = feature[self.others_padded[places]]
-            weighted = (F * weight[places].unsqueeze(-1)).transpose(1, 2)
+            F = feature[self.others_padded[places]].mul_(root[places].unsqueeze(-1))
             own = noise * self.noise[rows].reshape(-1, 1, 1)
-            factor = torch.linalg.cholesky(own * (weighted @ F) + prior)
-            linear = own * (weighted @ left[places].unsqueeze(-1)) + (explained[rows] @ prior).unsqueeze(-1)
+            factor = torch.linalg.cholesky(own * (F.mT @ F) + prior)
+            linear = own * (F.mT @ target[places].unsqueeze(-1)) + (explained[rows] @ prior).unsqueeze(-1)
             half = torch.linalg.solve_triangular(factor, linear, upper=False) + torch.randn_like(linear)
             vector[rows] = torch.linalg.solve_triangular(factor.transpose(1, 2), half, upper=True).squeeze(-1)
         self.vector = vector
@@ -164,16 +165,14 @@ class Sampler:
         user_blocks: Sequence[Tensor],
         item_blocks: Sequence[Tensor],
         recipe: BayesianRecipe,
-        rank: int,
-        seed: int,
     ) -> None:
         """Blocks are side information besides the implicit sets: [U, K] for users, [N, K] for items."""
-        torch.manual_seed(seed)
+        torch.manual_seed(recipe.seed)
         self.recipe, self.mean = recipe, float(ratings.value.mean())
         user, item, (users, items) = ratings.user, ratings.item, ratings.shape
         centred = ratings.value - self.mean
-        self.users = _side(user, item, centred, (users, items), user_blocks, rank + 1)
-        self.items = _side(item, user, centred, (items, users), item_blocks, rank + 1)
+        self.users = _side(user, item, centred, (users, items), user_blocks, recipe.rank + 1)
+        self.items = _side(item, user, centred, (items, users), item_blocks, recipe.rank + 1)
         # Where the ratings in the items' order stand in the users' order.
         by_user, by_item = (torch.argsort(side, stable=True) for side in (user, item))
         self._to_item_order = torch.argsort(by_user)[by_item]

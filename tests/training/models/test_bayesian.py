@@ -13,7 +13,7 @@ from training.models.bayesian import Block, Ratings, Sampler, _inverse_wishart_r
 from training.recipes import bayesian
 
 USERS, ITEMS, NOISE = 120, 80, 0.3
-RANK, RECIPE = 3, replace(bayesian(), samples=60, burn_in=20)
+RECIPE = replace(bayesian(), rank=3, samples=60, burn_in=20)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def ratings(truth: Tensor) -> Ratings:
 
 @pytest.fixture(scope="module")
 def sampler(ratings: Ratings) -> Sampler:
-    return Sampler(ratings, [], [side_feature()], RECIPE, RANK, seed=0)
+    return Sampler(ratings, [], [side_feature()], RECIPE)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_the_noise_is_found(sampler: Sampler, mean: Tensor) -> None:
 
 
 def sampled(ratings: Ratings, samples: int = 6) -> Sampler:
-    sampler = Sampler(ratings, [], [side_feature()], replace(RECIPE, samples=samples, burn_in=2), RANK, seed=0)
+    sampler = Sampler(ratings, [], [side_feature()], replace(RECIPE, samples=samples, burn_in=2))
     list(sampler.run())
     return sampler
 
@@ -74,7 +74,7 @@ def test_the_same_seed_gives_the_same_samples(ratings: Ratings) -> None:
 def test_a_stopped_run_goes_on_to_the_same_samples(ratings: Ratings, tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "state.pt", seconds=0)
     checkpoint.save(sampled(ratings, samples=4).state)
-    resumed = Sampler(ratings, [], [side_feature()], replace(RECIPE, samples=6, burn_in=2), RANK, seed=0)
+    resumed = Sampler(ratings, [], [side_feature()], replace(RECIPE, samples=6, burn_in=2))
     saved = checkpoint.restore(torch.device("cpu"))
     assert saved is not None
     resumed.load_state(saved)
