@@ -163,9 +163,11 @@ def last_time(train: Interactions) -> Ints:
 
 
 def fit_fold_in(predicted: Predictions, recipe: AnyRating) -> Factors:
-    """Chooses how wide the prior over users is by predicting ratings of theirs from a few others."""
+    """The factors, with a prior over users as wide as it is best for predicting a user's ratings from a few others."""
     train = predicted.train
     factors = factorise(predicted.table, _weights(train), recipe.served_rank, predicted.noise, recipe.seed)
+    # Whoever is unknown starts half way between the average user and the one user who gave everybody's ratings.
+    factors = factors.centred_at(np.float32(0.5) * fold_in(factors, train.item, train.rating))
     tasks = [task for given in FOLD_IN_GIVEN for task in _fold_in_tasks(train, given, recipe.seed)]
     figures = {spread: _fold_in_rmse(factors.widened(spread), tasks) for spread in SPREADS}
     best = min(figures, key=lambda spread: figures[spread])

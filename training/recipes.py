@@ -202,7 +202,9 @@ def bayesian() -> BayesianRecipe:
 
 def best() -> BayesianRecipe:
     """Chosen on a tenth of ML-100k's u1.base, and for many ratings on a tenth of ML-1M's training part."""
-    return BayesianRecipe("best", rank=32, samples=800, words=True, rank_of_many=64, samples_of_many=300)
+    return BayesianRecipe(
+        "best", rank=32, samples=800, words=True, rank_of_many=64, samples_of_many=300, served_rank=64
+    )
 
 
 def small_rating() -> RatingRecipe:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
@@ -38,6 +39,7 @@ BASELINES: Mapping[str, Callable[[Interactions, int], Predict]] = {
 MYFM = "myfm"
 SERVED, WHOLE = "as-served", "whole"
 Figures = dict[str, float]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -90,16 +92,27 @@ class Benchmark:
 
     def _cell(self, model: str, fold: int, seed: int, split: Split) -> Cell:
         recipe = dataclasses.replace(recipes.RATING[model](), seed=seed) if model in recipes.RATING else None
-        digest = hashlib.sha256(f"{recipe} {self.dataset.fingerprint}".encode()).hexdigest()[:12]
-        part = split.name.replace("/", "-")
-        path = self.work / f"{self.dataset.name}-{part}-{model}-{seed}-{digest}.json"
-        if not path.is_file():
+
+        def measure() -> dict[str, Figures]:
             started = time.monotonic()
-            figures = self._measure_baseline(model, seed, split) if recipe is None else self._measure(recipe, split)
+            figures = self._measure(recipe, split) if recipe else self._measure_baseline(model, seed, split)
             usage = {"seconds": time.monotonic() - started, "peak_gib": peak_gib()}
+            return {part: figures[part] | usage for part in figures}
+
+        part = split.name.replace("/", "-")
+        figures = self.kept(f"{part}-{model}-{seed}", recipe, measure)
+        return Cell(model, fold, seed, figures, split.test.height)
+
+    def kept(self, name: str, recipe: recipes.AnyRating | None, measure: Callable[[], T]) -> T:
+        """What `measure` said of this recipe and data before, if it was asked; else what it says."""
+        digest = hashlib.sha256(f"{recipe} {self.dataset.fingerprint}".encode()).hexdigest()[:12]
+        path = self.work / f"{self.dataset.name}-{name}-{digest}.json"
+        if not path.is_file():
+            figures = measure()
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps({part: figures[part] | usage for part in figures}, indent=1))
-        return Cell(model, fold, seed, json.loads(path.read_text()), split.test.height)
+            path.write_text(json.dumps(figures, indent=1))
+        kept: T = json.loads(path.read_text())
+        return kept
 
     def _measure(self, recipe: recipes.AnyRating, split: Split) -> dict[str, Figures]:
         job = Job(self.dataset, split, self.work / "repository", self.work, device=self.device)

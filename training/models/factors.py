@@ -38,6 +38,10 @@ class Factors:
         root = np.float32(spread**0.5)
         return replace(self, item=self.item * root, user=self.user / root)
 
+    def centred_at(self, z: Floats) -> "Factors":
+        """The same predictions of known users; of an unknown one, those of a user at `z` [d]."""
+        return replace(self, offset=self.offset + self.item @ z, user=np.vstack([self.user[:1], self.user[1:] - z]))
+
 
 def factorise(table: Floats, weights: tuple[Floats, Floats], rank: int, noise: float, seed: int = 0) -> Factors:
     """Truncated SVD of [U, N] predictions around item means; S is the covariance of the users' z.
@@ -117,7 +121,8 @@ def fold_in(factors: Factors, item: Ints, rating: Floats) -> Floats:
     rated = np.isfinite(rating)
     F = factors.item[item[rated]]
     precision = np.eye(F.shape[1]) + F.T @ F / factors.noise
-    return np.linalg.solve(precision, F.T @ (rating[rated] - factors.offset[item[rated]]) / factors.noise)
+    gradient = F.T @ (rating[rated] - factors.offset[item[rated]]) / factors.noise
+    return np.asarray(np.linalg.solve(precision, gradient), np.float32)
 
 
 def item_vectors(factors: Factors) -> Floats:
