@@ -22,7 +22,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("ml-tiny")
     random = np.random.default_rng(0)
     taste, kind = random.normal(size=USERS), np.arange(ITEMS) % 2
-    liking = 3 + np.outer(taste, 2 * kind - 1) + random.normal(0, 0.5, (USERS, ITEMS))
+    quality = 3 + random.normal(0, 0.7, ITEMS)
+    liking = quality + np.outer(taste, 2 * kind - 1) + random.normal(0, 0.5, (USERS, ITEMS))
     rating = np.clip(np.round(liking), 1, 5).astype(int)
     watched = random.permutation(np.argwhere(random.random((USERS, ITEMS)) < 0.8))
     lines = [f"{u + 1}\t{i + 1}\t{rating[u, i]}\t{880_000_000 + n}\n" for n, (u, i) in enumerate(watched)]
