@@ -25,7 +25,7 @@ from training.errors import TrainingError
 from training.evaluate import evaluate
 from training.fusion import train_fusion
 from training.job import Job, torch_device
-from training.progress import console
+from training.progress import console, peak_gib
 from training.rating import train_rating
 from training.repository import MODELS, read_manifest, verify, versions
 from training.results import as_json, as_table
@@ -115,7 +115,8 @@ def _train(job: Job, what: What, recipe: str, seed: int | None) -> None:
     started = time.monotonic()
     folder = pipeline(job, chosen)
     figures = ", ".join(f"{metric.name} {metric.value:.4g}" for metric in read_manifest(folder).metrics)
-    console.print(f"{what.value:<15} published as {folder} in {time.monotonic() - started:.0f} s  {figures}")
+    cost = f"{time.monotonic() - started:.0f} s and {peak_gib():.1f} GiB"
+    console.print(f"{what.value:<15} published as {folder} in {cost}  {figures}")
 
 
 @app.command("evaluate")

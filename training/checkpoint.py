@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from training.progress import console
+
 State = dict[str, Any]
 
 
@@ -26,6 +28,7 @@ class Checkpoint:
         torch.set_rng_state(saved["random"].cpu())
         if device.type == "cuda":
             torch.cuda.set_rng_state(saved["random_cuda"].cpu(), device)
+        console.print(f"going on where a run stopped: {self._path}", markup=False, soft_wrap=True)
         state: State = saved["state"]
         return state
 

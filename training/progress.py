@@ -1,5 +1,6 @@
 """How a long run is shown: one line that says how far, how good and how much longer."""
 
+import resource
 from collections.abc import Iterable, Iterator
 
 from rich.console import Console
@@ -26,3 +27,8 @@ def track(name: str, steps: Iterable[int], total: int, note: list[str], done: in
         for step in steps:
             yield step
             progress.update(task, advance=1, note=note[-1] if note else "")
+
+
+def peak_gib() -> float:
+    """Most memory that this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from training.data.splits import Split
 from training.errors import TrainingError
 from training.interactions import Floats, Interactions
 from training.job import Job
-from training.progress import console
+from training.progress import console, peak_gib
 from training.rating import Predictions, predict, publish_rating
 from training.rating_metrics import Predicted, rating_metrics
 from training.ratings import usable_ratings
@@ -164,8 +163,3 @@ def _figures(split: Split, predicted: Floats) -> Figures:
         "answered": float(answered.mean()),
         "rmse-answered": float(np.sqrt(np.square(error).mean())) if len(error) else float("nan"),
     }
-
-
-def peak_gib() -> float:
-    """Most memory that this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
