@@ -23,7 +23,7 @@ from training.job import Job, torch_device
 from training.rating import predict, train_rating
 from training.ratings import usable_ratings
 from training.recipes import AnyRating, RatingRecipe, SvdRecipe
-from training.repository import latest, read_manifest, verify
+from training.repository import latest, verify
 from training.requests import requests_for
 from training.scorer import OfflineScorer
 
@@ -112,23 +112,20 @@ def test_without_enough_ratings_the_svd_says_so(dataset: Dataset, tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["bayesian", "hybrid_mf_deep"])
-def test_a_killed_run_goes_on_to_the_same_weights(name: str, folder: Path, tmp_path: Path) -> None:
-    def command(repository: str) -> list[str]:
-        train = [sys.executable, "-m", "training", "train", "rating", "--checkpoint-seconds", "0", "--recipe", name]
-        return [*train, "--data", str(folder), "--repository", str(tmp_path / repository)]
-
+def test_a_killed_run_goes_on_to_the_same_weights(name: str, folder: Path, dataset: Dataset, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "training", "train", "rating", "--checkpoint-seconds", "0", "--recipe", name]
+    command += ["--data", str(folder), "--repository", str(tmp_path / "resumed")]
     environment = {**os.environ, "MARQUEE_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    subprocess.run(command("whole"), env=environment, check=True, capture_output=True)
     runs = tmp_path / "cache" / "runs"
-    assert not list(runs.glob("*.pt"))
-    killed = subprocess.Popen(command("resumed"), env=environment, stderr=subprocess.DEVNULL)
+    killed = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
     while not list(runs.glob("*.pt")):
         assert killed.poll() is None
         time.sleep(0.01)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
-    again = subprocess.run(command("resumed"), env=environment, check=True, capture_output=True, text=True)
+    again = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     assert "going on where a run stopped" in again.stderr
-    whole, resumed = (latest(tmp_path / name, "rating") for name in ("whole", "resumed"))
-    assert (whole / "items.safetensors").read_bytes() == (resumed / "items.safetensors").read_bytes()
-    assert read_manifest(resumed).version == 1
+    whole = Job(dataset, leave_last_out(dataset.events), tmp_path / "whole", tmp_path / "other")
+    train_rating(whole, recipes.RATING[name]())
+    weights = [latest(tmp_path / name, "rating") / "items.safetensors" for name in ("whole", "resumed")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
