@@ -1,56 +1,148 @@
 """Trains and publishes the sequential model."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
+from training.interactions import Floats
 from training.job import Job
 from training.models.fit import fit
-from training.models.sequence import HistoryTower, SequenceTower, SequenceTransformer, windows
+from training.models.gated import GatedTransformer
+from training.models.sequence import SequenceTransformer
+from training.models.softmax import sampled_softmax_loss, softmax_loss
+from training.models.towers import HistoryTower, RatedTower, TimeTower, UserTower
 from training.recipes import SequentialRecipe
 from training.scorer import ScorerParts
 from training.validation import NextItem
+from training.windows import Events, Windows
+
+Model = SequenceTransformer | GatedTransformer
+VALIDATED_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A model in its best state."""
+
+    model: Model
+    figures: list[float]
+    """Validation NDCG@10 of each epoch."""
 
 
 def train_sequential(job: Job, recipe: SequentialRecipe) -> Path:
     """Returns the folder of the published version."""
+    return publish_sequential(job, recipe, learn(job, recipe))
+
+
+def learn(job: Job, recipe: SequentialRecipe) -> Learned:
+    """Learns from the training events; goes on where a run was stopped."""
     torch.manual_seed(recipe.seed)
     train = job.train
-    model = SequenceTransformer(train.users, train.items, recipe)
-    users, inputs, targets = windows(train, recipe.length, recipe.step)
+    model = make_model(recipe, train.users, train.items).to(job.device)
+    optimizer = _optimizer(model, recipe)
+    windows = Windows(train, recipe.length, recipe.step, job.device)
+    steps = len(windows.batches(recipe.tokens))
     held_out = NextItem.of(train, job.validation, recipe.length)
 
     def losses() -> Iterable[Tensor]:
-        for rows in torch.randperm(len(users)).split(recipe.batch):
-            wanted = targets[rows]
-            encoded = model.encode(users[rows], inputs[rows])[wanted > 0]
-            yield cross_entropy(model.logits(encoded), wanted[wanted > 0])
+        for events, target in windows.epoch(recipe.tokens):
+            _schedule(optimizer, recipe, recipe.epochs * steps)
+            # Over the mean batch, so that an event counts the same in every batch.
+            yield _loss(model, recipe, events, target) / (windows.targets / steps)
 
-    tower = SequenceTower(model)
-
-    @torch.no_grad()
     def validate() -> float:
-        return held_out.ndcg(tower(held_out.user_index, held_out.history_index).numpy(), model.item_vectors())
+        return held_out.ndcg(queries(model, held_out, job.device), item_vectors(model))
 
-    figures = fit("sequence model", model, _optimizer(model, recipe), losses, validate, recipe.epochs, recipe.patience)
-    vectors = model.item_vectors()
+    figures = fit(
+        "sequence model",
+        model,
+        optimizer,
+        losses,
+        validate,
+        recipe.epochs,
+        recipe.patience,
+        job.checkpoint(recipe),
+    )
+    return Learned(model.cpu(), figures)
+
+
+def make_model(recipe: SequentialRecipe, users: int, items: int) -> Model:
+    return GatedTransformer(items, recipe) if recipe.gated else SequenceTransformer(users, items, recipe)
+
+
+def _loss(model: Model, recipe: SequentialRecipe, events: Events, target: Tensor) -> Tensor:
+    """Sum over the events that have one after them."""
+    with torch.autocast(events.item.device.type, torch.bfloat16, enabled=recipe.bf16):
+        query = model.encode(events)[target > 0]
+    query, wanted = query.bfloat16() if recipe.bf16 else query, target[target > 0] - 1
+    if recipe.negatives:
+        return sampled_softmax_loss(query, model.item_table(), wanted, recipe.negatives)
+    return softmax_loss(query, model.item_table(), wanted)
+
+
+def _optimizer(model: Model, recipe: SequentialRecipe) -> torch.optim.Optimizer:
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(model.parameters(), lr=recipe.learning_rate)
+    return torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98))
+
+
+def _schedule(optimizer: torch.optim.Optimizer, recipe: SequentialRecipe, total: int) -> None:
+    """Sets the learning rate of the next step: it rises, stays, and falls to 0 at the last of the `total` steps."""
+    for group in optimizer.param_groups:  # also keeps the count in checkpoints
+        step = group["steps"] = group.get("steps", 0) + 1
+        rising = step / max(recipe.warm_up, 1)
+        falling = (total + 1 - step) / max(total * (1 - recipe.flat), 1) if recipe.flat < 1 else 1.0
+        group["lr"] = recipe.learning_rate * min(rising, falling, 1.0)
+
+
+@torch.no_grad()
+def queries(model: Model, asked: NextItem, device: torch.device) -> Floats:
+    """[V, D]."""
+    parts = []
+    for rows in torch.arange(len(asked.target)).split(VALIDATED_AT_ONCE):
+        width = int((asked.history_index[rows] > 0).sum(1).max())
+        item, rating, time = (
+            column[rows, -width:].to(device)
+            for column in (asked.history_index, asked.history_rating, asked.history_time)
+        )
+        events = Events(asked.user_index[rows].to(device), item, rating, time, asked.query_time[rows].to(device))
+        parts.append(model.encode(events, newest=True)[:, -1].cpu().numpy())
+    return np.concatenate(parts)
+
+
+@torch.no_grad()
+def item_vectors(model: Model) -> Floats:
+    """[N, D]."""
+    return model.item_table().cpu().numpy()
+
+
+def publish_sequential(job: Job, recipe: SequentialRecipe, learned: Learned) -> Path:
+    """Returns the folder."""
+    model, train = learned.model, job.train
+    vectors = item_vectors(model)
+    inputs: tuple[str, ...] = ("history_index",)
+    tower: HistoryTower | UserTower | RatedTower | TimeTower = HistoryTower(model)
+    if recipe.gated and recipe.times:
+        tower, inputs = TimeTower(model), (*inputs, "history_rating", "history_time", "query_time")
+    elif recipe.gated:
+        tower, inputs = RatedTower(model), (*inputs, "history_rating")
+    elif recipe.user_embedding:
+        tower, inputs = UserTower(model), ("user_index", *inputs)
     parts = ScorerParts(
-        tower=tower if recipe.user_embedding else HistoryTower(model),
-        inputs=("user_index", "history_index") if recipe.user_embedding else ("history_index",),
+        tower=tower,
+        inputs=inputs,
         item_number=train.item_number,
         item_vector=vectors,
-        similar_vector=vectors[:, :-1],
+        similar_vector=vectors if recipe.gated else vectors[:, :-1],
         user_ids=train.user_ids if recipe.user_embedding else (),
         max_history=recipe.length,
         index_factory=recipe.index_factory,
     )
-    return job.publish_scorer("sequential", recipe, parts, {"ndcg@10": max(figures), "epochs": len(figures)})
-
-
-def _optimizer(model: SequenceTransformer, recipe: SequentialRecipe) -> torch.optim.Optimizer:
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(model.parameters(), lr=recipe.learning_rate)
-    return torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98))
+    figures = learned.figures
+    folder = job.publish_scorer("sequential", recipe, parts, {"ndcg@10": max(figures), "epochs": len(figures)})
+    job.checkpoint(recipe).forget()
+    return folder

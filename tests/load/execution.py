@@ -25,7 +25,8 @@ from tests.load.report import machine
 from training import recipes
 from training.export import export_tower, free_axes, session
 from training.models.factors import Factors, FoldInTower
-from training.models.sequence import HistoryTower, SequenceTransformer
+from training.models.sequence import SequenceTransformer
+from training.models.towers import HistoryTower
 
 ITEMS, USERS = 3_700, 6_000
 SIZES = [(rows, events) for events in (20, 200) for rows in (1, 8, 32)]

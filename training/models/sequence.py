@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.interactions import Floats, Interactions
 from training.recipes import SequentialRecipe
+from training.windows import Events
 
 
 class Block(nn.Module):
@@ -42,7 +42,7 @@ class Block(nn.Module):
 
 
 class SequenceTransformer(nn.Module):
-    """Encodes a history; its logits are the inner product of the encoding and an output vector per item."""
+    """Encodes a history; its logits are the inner product of the encoding and an output vector per item, and a bias."""
 
     position: Tensor
 
@@ -62,33 +62,27 @@ class SequenceTransformer(nn.Module):
             if embedding is not None:
                 nn.init.normal_(embedding.weight, std=0.02 if embedding is not self.item else D**-0.5)
 
-    def encode(self, user_index: Tensor, history_index: Tensor, newest: bool = False) -> Tensor:
-        """Dense [B, 1] and [B, L] -> [B, L, D (+ user embedding)], or [B, 1, ...] of the newest event alone.
+    def encode(self, events: Events, newest: bool = False) -> Tensor:
+        """Queries [B, L, D + user embedding + 1], or [B, 1, ...] of the newest event alone.
 
         Padding in front changes nothing.
         """
-        B, L = history_index.shape
+        L = events.item.shape[1]
         # Counted from the newest event, so that a position means the same in every window.
-        from_newest = L - 1 - torch.arange(L)
+        from_newest = L - 1 - torch.arange(L, device=events.item.device)
         table = self.position if self.learned_position is None else self.learned_position
-        x_BLD = self.drop(self.item(history_index) * math.sqrt(self.item.embedding_dim) + table[from_newest])
-        mask_BLL = causal_mask(history_index)
+        x_BLD = self.drop(self.item(events.item) * math.sqrt(self.item.embedding_dim) + table[from_newest])
+        mask_BLL = causal_mask(events.item)
         for block in self.blocks[:-1]:
             x_BLD = block(x_BLD, mask_BLL)
         x_BLD = self.norm(self.blocks[-1](x_BLD, mask_BLL[:, -1:] if newest else mask_BLL))
-        if self.user is None:
-            return x_BLD
-        return torch.cat([x_BLD, self.user(user_index).expand(-1, x_BLD.shape[1], -1)], -1)
+        user = [] if self.user is None else [self.user(events.user_index).expand(-1, x_BLD.shape[1], -1)]
+        return torch.cat([x_BLD, *user, torch.ones_like(x_BLD[:, :, :1])], -1)
 
-    def logits(self, encoded: Tensor) -> Tensor:
-        """[..., D] -> [..., N + 1]; column 0 is padding."""
+    def item_table(self) -> Tensor:
+        """[N, D + user embedding + 1]: output vector and bias of every item."""
         weight = self.item.weight if self.output is None else self.output.weight
-        return encoded @ weight.T + self.bias
-
-    def item_vectors(self) -> Floats:
-        """[N, D + 1]: output vector and bias of every item."""
-        weight = self.item.weight if self.output is None else self.output.weight
-        return torch.cat([weight, self.bias.unsqueeze(1)], 1)[1:].detach().numpy()
+        return torch.cat([weight, self.bias.unsqueeze(1)], 1)[1:]
 
 
 def sincos(length: int, dimension: int) -> Tensor:
@@ -101,50 +95,7 @@ def sincos(length: int, dimension: int) -> Tensor:
 def causal_mask(history_index: Tensor) -> Tensor:
     """[B, L] -> [B, L, L] of 0 and -inf: an event sees itself and the real events before it."""
     L = history_index.shape[1]
-    causal = torch.ones(L, L, dtype=torch.bool).tril()
-    itself = torch.eye(L, dtype=torch.bool)
+    causal = torch.ones(L, L, dtype=torch.bool, device=history_index.device).tril()
+    itself = torch.eye(L, dtype=torch.bool, device=history_index.device)
     seen = (causal & (history_index > 0).unsqueeze(1)) | itself
     return torch.where(seen, 0.0, -torch.inf)
-
-
-class SequenceTower(nn.Module):
-    """Query [encoding of the newest event, 1]; NaN where the history is empty."""
-
-    def __init__(self, model: SequenceTransformer) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, user_index: Tensor, history_index: Tensor) -> Tensor:
-        newest = self.model.encode(user_index, history_index, newest=True)[:, -1]
-        query = torch.cat([newest, torch.ones_like(newest[:, :1])], -1)
-        return torch.where(history_index[:, -1:] > 0, query, torch.nan)
-
-
-class HistoryTower(SequenceTower):
-    """The same for a model without a user embedding."""
-
-    def forward(self, history_index: Tensor) -> Tensor:  # type: ignore[override]
-        return super().forward(torch.zeros_like(history_index[:, :1]), history_index)
-
-
-def windows(data: Interactions, length: int, step: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Cuts every user's sequence into windows of `length` inputs, the newest always included.
-
-    Returns users [W, 1], inputs [W, length] and targets [W, length], padded in front; no target occurs twice in a user
-    when step equals length.
-    """
-    users, inputs, targets = [], [], []
-    for user in range(1, data.users + 1):
-        sequence = torch.from_numpy(data.item[data.rows(user)])
-        for end in range(len(sequence), 1, -step):
-            window = sequence[max(0, end - length - 1) : end]
-            users.append(user)
-            inputs.append(_front(window[:-1], length))
-            targets.append(_front(window[1:], length))
-            if end <= length + 1:
-                break
-    return torch.tensor(users).unsqueeze(1), torch.stack(inputs), torch.stack(targets)
-
-
-def _front(row: Tensor, length: int) -> Tensor:
-    return functional.pad(row, (length - len(row), 0))

@@ -1,59 +1,137 @@
-"""The sequence transformer: what it may see, and how training data is cut."""
+"""The sequence models: what they may see, and that a served tower says what the model says."""
 
 from dataclasses import replace
+from pathlib import Path
 
-import numpy as np
-import polars as pl
 import pytest
 import torch
+from torch import Tensor
 
-from training.interactions import Interactions
-from training.models.sequence import HistoryTower, SequenceTower, SequenceTransformer, windows
-from training.recipes import SequentialRecipe, seed_transformer, transformer
+from training import recipes
+from training.export import export_tower, session
+from training.models.gated import GatedTransformer
+from training.models.sequence import SequenceTransformer
+from training.models.towers import HistoryTower, RatedTower, TimeTower, UserTower
+from training.recipes import SequentialRecipe
+from training.sequential import Model, make_model
+from training.windows import Events
+
+RECIPES = (
+    recipes.transformer(),
+    recipes.seed_transformer(),
+    recipes.best_sequential(),
+    recipes.best_now_sequential(),
+    recipes.best_time_free_sequential(),
+)
+DAY = 86_400
 
 
-@pytest.fixture(params=[transformer(), seed_transformer()], ids=lambda recipe: str(recipe.name))
-def model(request: pytest.FixtureRequest) -> SequenceTransformer:
-    recipe: SequentialRecipe = replace(request.param, length=8)
+@pytest.fixture(params=RECIPES, ids=lambda recipe: str(recipe.name))
+def model(request: pytest.FixtureRequest) -> Model:
+    return made(request.param)
+
+
+def made(recipe: SequentialRecipe) -> Model:
+    """With biases that matter, of which training starts from 0."""
     torch.manual_seed(0)
-    return SequenceTransformer(5, 20, recipe).eval()
+    model = make_model(replace(recipe, length=8), users=5, items=20).eval()
+    for name, parameter in model.named_parameters():
+        if "by_" in name:
+            torch.nn.init.normal_(parameter)
+    return model
+
+
+def events(*items: int, query_time: int = 10 * DAY) -> Events:
+    item = torch.tensor([items])
+    rating = torch.where(item % 2 > 0, item % 5 + 1.0, torch.nan)
+    time = torch.arange(item.shape[1]).unsqueeze(0) * DAY
+    return Events(torch.tensor([[2]]), item, rating, time, torch.tensor([[query_time]]))
+
+
+def padded(history: Events, front: int) -> Events:
+    def pad(column: Tensor) -> Tensor:
+        return torch.nn.functional.pad(column, (front, 0))
+
+    return replace(history, item=pad(history.item), rating=pad(history.rating), time=pad(history.time))
 
 
 @torch.no_grad()
-def test_padding_in_front_changes_nothing(model: SequenceTransformer) -> None:
-    user, history = torch.tensor([[2]]), torch.tensor([[3, 9, 4]])
-    padded = torch.nn.functional.pad(history, (4, 0))
-    tower = SequenceTower(model)
-    torch.testing.assert_close(tower(user, history), tower(user, padded), atol=1e-5, rtol=0)
+def test_padding_in_front_changes_nothing(model: Model) -> None:
+    history = events(3, 9, 4)
+    alone, other = model.encode(history), model.encode(padded(history, 4))
+    torch.testing.assert_close(alone, other[:, 4:], atol=1e-5, rtol=0)
 
 
 @torch.no_grad()
-def test_an_event_does_not_see_the_future(model: SequenceTransformer) -> None:
-    user = torch.tensor([[2]])
-    one, other = (model.encode(user, torch.tensor([[3, 9, last]])) for last in (4, 5))
+def test_an_event_does_not_see_the_future(model: Model) -> None:
+    one, other = (model.encode(events(3, 9, last)) for last in (4, 5))
     torch.testing.assert_close(one[:, :2], other[:, :2])
     assert not torch.allclose(one[:, 2], other[:, 2])
 
 
 @torch.no_grad()
-def test_the_newest_event_alone_is_encoded_as_among_the_others(model: SequenceTransformer) -> None:
-    user, history = torch.tensor([[2], [0]]), torch.tensor([[3, 9, 4], [0, 0, 7]])
-    alone = model.encode(user, history, newest=True)
-    torch.testing.assert_close(alone, model.encode(user, history)[:, -1:])
+def test_the_newest_event_alone_is_encoded_as_among_the_others(model: Model) -> None:
+    history = events(3, 9, 4)
+    torch.testing.assert_close(model.encode(history, newest=True), model.encode(history)[:, -1:])
+
+
+@torch.no_grad()
+def test_the_order_of_the_events_matters(model: Model) -> None:
+    assert not torch.allclose(model.encode(events(9, 3, 4))[:, -1], model.encode(events(3, 9, 4))[:, -1])
+
+
+@torch.no_grad()
+def test_only_a_time_aware_model_reads_when_it_is_asked() -> None:
+    for recipe in (recipes.best_sequential(), recipes.best_time_free_sequential()):
+        model = made(recipe)
+        soon, late = (model.encode(events(3, 9, query_time=time))[:, -1] for time in (2 * DAY, 200 * DAY))
+        assert torch.allclose(soon, late) == (not recipe.times)
+
+
+@torch.no_grad()
+def test_questions_within_the_least_gap_are_answered_alike() -> None:
+    asked = [events(3, 9, query_time=DAY + seconds) for seconds in (0, 59, 3600)]
+    same, minute, hour = (made(recipes.best_now_sequential()).encode(history)[:, -1] for history in asked)
+    torch.testing.assert_close(same, minute)
+    assert not torch.allclose(same, hour)
+    exact = made(recipes.best_sequential())
+    assert not torch.allclose(exact.encode(asked[0])[:, -1], exact.encode(asked[1])[:, -1])
+
+
+@torch.no_grad()
+def test_cosines_are_served_as_inner_products() -> None:
+    model = made(recipes.best_sequential())
+    assert isinstance(model, GatedTransformer)
+    torch.testing.assert_close(model.item_table().norm(dim=-1), torch.ones(20))
+    length = model.encode(events(3, 9)).norm(dim=-1)
+    torch.testing.assert_close(length, torch.full((1, 2), 1 / model.temperature))
+
+
+@torch.no_grad()
+def test_the_exported_tower_answers_as_torch_batched_or_alone(tmp_path: Path) -> None:
+    model = made(recipes.best_sequential())
+    one, other = padded(events(3), 3), events(7, 2, 9, 4, query_time=4 * DAY)
+    names = {"history_index": "item", "history_rating": "rating", "history_time": "time", "query_time": "query_time"}
+    both = {name: torch.cat([getattr(one, part), getattr(other, part)]) for name, part in names.items()}
+    export_tower(TimeTower(model), both, tmp_path / "tower.onnx")
+    graph = session(tmp_path / "tower.onnx")
+    served = torch.from_numpy(graph.run(["query"], {name: value.numpy() for name, value in both.items()})[0])
+    torch.testing.assert_close(served[:1], model.encode(events(3))[:, -1], atol=1e-4, rtol=0)
+    torch.testing.assert_close(served[1:], model.encode(other)[:, -1], atol=1e-4, rtol=0)
 
 
 @torch.no_grad()
 def test_an_empty_history_abstains() -> None:
-    model = SequenceTransformer(5, 20, transformer()).eval()
-    query = HistoryTower(model)(torch.tensor([[0, 0], [0, 3]]))
-    assert query[0].isnan().all()
-    assert query[1].isfinite().all()
-
-
-def test_windows_end_with_the_newest_event_and_predict_every_event_but_the_first() -> None:
-    events = pl.DataFrame({"user": ["a"] * 7, "item": range(1, 8), "rating": [None] * 7, "time": range(7)})
-    data = Interactions.of(events.cast({"rating": pl.Float32}))
-    _, inputs, targets = windows(data, length=4, step=4)
-    assert inputs.tolist() == [[3, 4, 5, 6], [0, 0, 1, 2]]
-    assert targets.tolist() == [[4, 5, 6, 7], [0, 0, 2, 3]]
-    assert np.unique(targets[targets > 0]).tolist() == [2, 3, 4, 5, 6, 7]
+    history, rating = torch.tensor([[0, 0], [0, 3]]), torch.full((2, 2), 4.0)
+    user, time = torch.zeros(2, 1, dtype=torch.int64), torch.ones(2, 2, dtype=torch.int64)
+    plain, timed = (made(recipe) for recipe in (recipes.transformer(), recipes.best_sequential()))
+    assert isinstance(plain, SequenceTransformer)
+    answers = (
+        HistoryTower(plain)(history),
+        UserTower(made(recipes.seed_transformer()))(user, history),
+        RatedTower(made(recipes.best_time_free_sequential()))(history, rating),
+        TimeTower(timed)(history, rating, time, time[:, -1:]),
+    )
+    for query in answers:
+        assert query[0].isnan().all()
+        assert query[1].isfinite().all()

@@ -1,0 +1,60 @@
+"""How sequences become batches."""
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from training.interactions import Interactions
+from training.windows import Windows
+
+CPU = torch.device("cpu")
+
+
+def data(*lengths: int) -> Interactions:
+    """Users a, b, ... with so many events; items count on, times are tens."""
+    user = [name for name, length in zip("abcdefgh", lengths, strict=False) for _ in range(length)]
+    item = np.arange(len(user)) + 1
+    return Interactions.of(pl.DataFrame({"user": user, "item": item, "rating": item % 5 + 1.0, "time": item * 10}))
+
+
+def in_order(windows: Windows) -> list[tuple[list[int], list[int]]]:
+    """Inputs and targets of each window."""
+    taken = [windows.take(torch.tensor([row])) for row in range(len(windows.end))]
+    return [(events.item[0].tolist(), target[0].tolist()) for events, target in taken]
+
+
+def test_windows_end_with_the_newest_event_and_predict_every_event_but_the_first() -> None:
+    windows = Windows(data(7), length=4, step=4, device=CPU)
+    assert in_order(windows) == [([3, 4, 5, 6], [4, 5, 6, 7]), ([1, 2], [2, 3])]
+    assert windows.targets == 6
+
+
+def test_windows_may_overlap() -> None:
+    windows = Windows(data(6), length=3, step=2, device=CPU)
+    assert in_order(windows) == [([3, 4, 5], [4, 5, 6]), ([1, 2, 3], [2, 3, 4])]
+
+
+def test_a_user_with_one_event_teaches_nothing() -> None:
+    assert in_order(Windows(data(1, 2), length=4, step=4, device=CPU)) == [([2], [3])]
+
+
+def test_batches_hold_every_window_once_within_their_tokens() -> None:
+    windows = Windows(data(2, 9, 5, 3, 7, 30, 4, 6), length=8, step=8, device=CPU)
+    batches = windows.batches(tokens=16)
+    assert sorted(torch.cat(batches).tolist()) == list(range(len(windows.end)))
+    assert all(len(rows) == 1 or windows.take(rows)[0].item.numel() <= 16 for rows in batches)
+    shuffled = windows.batches(tokens=16)
+    assert [rows.tolist() for rows in batches] != [rows.tolist() for rows in shuffled]
+
+
+def test_a_batch_knows_when_each_next_event_came() -> None:
+    events, target = Windows(data(3, 5), length=8, step=8, device=CPU).take(torch.tensor([0, 1]))
+
+    def real(column: Tensor) -> list[int]:
+        return column[target > 0].tolist()
+
+    assert events.item.tolist() == [[0, 0, 1, 2], [4, 5, 6, 7]]
+    assert real(events.asked()) == [10 * item for item in real(target)]
+    assert real(events.time) == [10 * item for item in real(events.item)]
+    assert real(events.rating) == [item % 5 + 1 for item in real(events.item)]
