@@ -1,6 +1,6 @@
 """Trains and publishes the sequential model."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from training.checkpoint import Checkpoint
 from training.interactions import Floats
 from training.job import Job
 from training.models.fit import fit
@@ -18,7 +19,7 @@ from training.models.towers import HistoryTower, RatedTower, TimeTower, UserTowe
 from training.recipes import SequentialRecipe
 from training.scorer import ScorerParts
 from training.validation import NextItem
-from training.windows import Events, Windows
+from training.windows import Events, Windows, cut
 
 Model = SequenceTransformer | GatedTransformer
 VALIDATED_AT_ONCE = 64
@@ -40,13 +41,28 @@ def train_sequential(job: Job, recipe: SequentialRecipe) -> Path:
 
 def learn(job: Job, recipe: SequentialRecipe) -> Learned:
     """Learns from the training events; goes on where a run was stopped."""
-    torch.manual_seed(recipe.seed)
     train = job.train
-    model = make_model(recipe, train.users, train.items).to(job.device)
-    optimizer = _optimizer(model, recipe)
-    windows = Windows(train, recipe.length, recipe.step, job.device)
-    steps = len(windows.batches(recipe.tokens))
     held_out = NextItem.of(train, job.validation, recipe.length)
+    windows = Windows(train, cut(train, recipe.length, recipe.step), job.device)
+
+    def quality(model: Model) -> float:
+        return held_out.ndcg(queries(model, held_out, job.device), item_vectors(model))
+
+    return learn_windows(windows, (train.users, train.items), recipe, quality, job.checkpoint(recipe))
+
+
+def learn_windows(
+    windows: Windows,
+    size: tuple[int, int],
+    recipe: SequentialRecipe,
+    quality: Callable[[Model], float],
+    checkpoint: Checkpoint | None = None,
+) -> Learned:
+    """Learns to tell what comes next in the windows, of so many users and items in `size`."""
+    torch.manual_seed(recipe.seed)
+    model = make_model(recipe, *size).to(windows.device)
+    optimizer = _optimizer(model, recipe)
+    steps = len(windows.batches(recipe.tokens))
 
     def losses() -> Iterable[Tensor]:
         for events, target in windows.epoch(recipe.tokens):
@@ -54,19 +70,11 @@ def learn(job: Job, recipe: SequentialRecipe) -> Learned:
             # Over the mean batch, so that an event counts the same in every batch.
             yield _loss(model, recipe, events, target) / (windows.targets / steps)
 
+    @torch.no_grad()
     def validate() -> float:
-        return held_out.ndcg(queries(model, held_out, job.device), item_vectors(model))
+        return quality(model)
 
-    figures = fit(
-        "sequence model",
-        model,
-        optimizer,
-        losses,
-        validate,
-        recipe.epochs,
-        recipe.patience,
-        job.checkpoint(recipe),
-    )
+    figures = fit("sequence model", model, optimizer, losses, validate, recipe.epochs, recipe.patience, checkpoint)
     return Learned(model.cpu(), figures)
 
 
@@ -99,7 +107,6 @@ def _schedule(optimizer: torch.optim.Optimizer, recipe: SequentialRecipe, total:
         group["lr"] = recipe.learning_rate * min(rising, falling, 1.0)
 
 
-@torch.no_grad()
 def queries(model: Model, asked: NextItem, device: torch.device) -> Floats:
     """[V, D]."""
     parts = []
@@ -110,14 +117,13 @@ def queries(model: Model, asked: NextItem, device: torch.device) -> Floats:
             for column in (asked.history_index, asked.history_rating, asked.history_time)
         )
         events = Events(asked.user_index[rows].to(device), item, rating, time, asked.query_time[rows].to(device))
-        parts.append(model.encode(events, newest=True)[:, -1].cpu().numpy())
+        parts.append(model.encode(events, newest=True)[:, -1].detach().cpu().numpy())
     return np.concatenate(parts)
 
 
-@torch.no_grad()
 def item_vectors(model: Model) -> Floats:
     """[N, D]."""
-    return model.item_table().cpu().numpy()
+    return model.item_table().detach().cpu().numpy()
 
 
 def publish_sequential(job: Job, recipe: SequentialRecipe, learned: Learned) -> Path:

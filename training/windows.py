@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.interactions import Interactions
+from training.interactions import Interactions, Ints
 
 
 @dataclass(frozen=True)
@@ -30,23 +30,29 @@ class Events:
         return torch.cat([self.time[:, 1:], self.query_time], 1)
 
 
-class Windows:
-    """Windows of at most `length` inputs, each input with the event after it as its target.
+def cut(data: Interactions, length: int, step: int) -> Ints:
+    """[W, 3] windows of at most `length` events, cut every `step` events back from each user's newest.
 
-    Cut every `step` events back from the newest; no target occurs twice in a user when step equals length.
+    No target occurs twice in a user when step equals length.
     """
+    cuts = [
+        (user, max(first, end - length), end)
+        for user in range(1, data.users + 1)
+        for first, last in [(int(data.start[user]), int(data.start[user + 1]) - 1)]
+        for end in range(last, first, -step)
+        # A window that begins with the user's first event ends the user, unless it is the newest.
+        if end == last or end + step - length > first
+    ]
+    return np.array(cuts, np.int64).reshape(-1, 3)
 
-    def __init__(self, data: Interactions, length: int, step: int, device: torch.device) -> None:
-        cuts = [
-            (user, max(first, end - length), end)
-            for user in range(1, data.users + 1)
-            for first, last in [(int(data.start[user]), int(data.start[user + 1]) - 1)]
-            for end in range(last, first, -step)
-            # A window that begins with the user's first event ends the user, unless it is the newest.
-            if end == last or end + step - length > first
-        ]
-        columns = np.array(cuts, np.int64).reshape(-1, 3).T
-        self.user, self.first, self.end = (torch.from_numpy(column.copy()).to(device) for column in columns)
+
+class Windows:
+    """Runs of events, each event with the one after it as its target."""
+
+    def __init__(self, data: Interactions, cuts: Ints, device: torch.device) -> None:
+        """`cuts` [W, 3]: dense user, row of the first event, row after the last event, which is the last target."""
+        self.device = device
+        self.user, self.first, self.end = (torch.from_numpy(column.copy()).to(device) for column in cuts.T)
         self._size = (self.end - self.first).cpu()
         self._item, self._rating, self._time = (
             torch.from_numpy(column).to(device) for column in (data.item, data.rating, data.time)
@@ -73,9 +79,9 @@ class Windows:
 
     def take(self, rows: Tensor) -> tuple[Events, Tensor]:
         """The windows of one batch and their targets [B, L], 0 where there is none."""
-        rows = rows.to(self.end.device)
+        rows = rows.to(self.device)
         longest = int(self._size[rows.cpu()].max())
-        place = self.end[rows].unsqueeze(1) - torch.arange(longest, 0, -1, device=self.end.device)
+        place = self.end[rows].unsqueeze(1) - torch.arange(longest, 0, -1, device=self.device)
         inside = place >= self.first[rows].unsqueeze(1)
         place = place.clamp(min=0)
         events = Events(

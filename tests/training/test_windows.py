@@ -6,9 +6,7 @@ import torch
 from torch import Tensor
 
 from training.interactions import Interactions
-from training.windows import Windows
-
-CPU = torch.device("cpu")
+from training.windows import Windows, cut
 
 
 def data(*lengths: int) -> Interactions:
@@ -18,6 +16,10 @@ def data(*lengths: int) -> Interactions:
     return Interactions.of(pl.DataFrame({"user": user, "item": item, "rating": item % 5 + 1.0, "time": item * 10}))
 
 
+def windows_of(events: Interactions, length: int, step: int) -> Windows:
+    return Windows(events, cut(events, length, step), torch.device("cpu"))
+
+
 def in_order(windows: Windows) -> list[tuple[list[int], list[int]]]:
     """Inputs and targets of each window."""
     taken = [windows.take(torch.tensor([row])) for row in range(len(windows.end))]
@@ -25,22 +27,22 @@ def in_order(windows: Windows) -> list[tuple[list[int], list[int]]]:
 
 
 def test_windows_end_with_the_newest_event_and_predict_every_event_but_the_first() -> None:
-    windows = Windows(data(7), length=4, step=4, device=CPU)
+    windows = windows_of(data(7), 4, 4)
     assert in_order(windows) == [([3, 4, 5, 6], [4, 5, 6, 7]), ([1, 2], [2, 3])]
     assert windows.targets == 6
 
 
 def test_windows_may_overlap() -> None:
-    windows = Windows(data(6), length=3, step=2, device=CPU)
+    windows = windows_of(data(6), 3, 2)
     assert in_order(windows) == [([3, 4, 5], [4, 5, 6]), ([1, 2, 3], [2, 3, 4])]
 
 
 def test_a_user_with_one_event_teaches_nothing() -> None:
-    assert in_order(Windows(data(1, 2), length=4, step=4, device=CPU)) == [([2], [3])]
+    assert in_order(windows_of(data(1, 2), 4, 4)) == [([2], [3])]
 
 
 def test_batches_hold_every_window_once_within_their_tokens() -> None:
-    windows = Windows(data(2, 9, 5, 3, 7, 30, 4, 6), length=8, step=8, device=CPU)
+    windows = windows_of(data(2, 9, 5, 3, 7, 30, 4, 6), 8, 8)
     batches = windows.batches(tokens=16)
     assert sorted(torch.cat(batches).tolist()) == list(range(len(windows.end)))
     assert all(len(rows) == 1 or windows.take(rows)[0].item.numel() <= 16 for rows in batches)
@@ -49,7 +51,7 @@ def test_batches_hold_every_window_once_within_their_tokens() -> None:
 
 
 def test_a_batch_knows_when_each_next_event_came() -> None:
-    events, target = Windows(data(3, 5), length=8, step=8, device=CPU).take(torch.tensor([0, 1]))
+    events, target = windows_of(data(3, 5), 8, 8).take(torch.tensor([0, 1]))
 
     def real(column: Tensor) -> list[int]:
         return column[target > 0].tolist()

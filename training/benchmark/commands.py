@@ -11,6 +11,7 @@ from rich.table import Table
 
 from training.benchmark.rating import Benchmark
 from training.benchmark.report import as_table, rows
+from training.benchmark.sequential import Benchmark as SequentialBenchmark
 from training.data.load import load_dataset
 from training.errors import TrainingError
 from training.job import torch_device
@@ -45,6 +46,31 @@ def rating_command(
     Console(width=180).print(as_table(cells, dataset.name, split))
     if json:
         json.write_text(run_as_json(list(rows(cells, dataset.name, split))))
+
+
+@app.command("sequential")
+def sequential_command(
+    data: Data,
+    split: Annotated[
+        str, typer.Option(help="leave-last-out, leave-last-out-random-ties, global-time, seed-windows.")
+    ] = "leave-last-out",
+    recipe: Annotated[str, typer.Option(help="Recipes with commas between.")] = "default",
+    seeds: Seeds = "0,1,2",
+    json: Json = None,
+    picture: Annotated[Path | None, typer.Option(help="Also draw the learning curves to this file.")] = None,
+    work: Work = HOME / "benchmark",
+    device: Device = "cpu",
+) -> None:
+    """Sequence recipes beside baselines and published figures, measured as they would be served."""
+    from training.benchmark.sequential_report import as_table, draw, rows  # matplotlib is slow
+
+    dataset = load_dataset(data)
+    cells = SequentialBenchmark(dataset, split, work, torch_device(device)).run(recipe.split(","), numbers(seeds))
+    Console(width=200).print(as_table(cells, dataset.name, split))
+    if json:
+        json.write_text(run_as_json(list(rows(cells, dataset.name, split))))
+    if picture:
+        draw(cells, f"{dataset.name}, {split}", picture)
 
 
 @app.command("fold-in")

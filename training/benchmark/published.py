@@ -44,6 +44,37 @@ RATING = (
 )
 
 
+@dataclass(frozen=True)
+class PublishedRanking:
+    """HR@10 and NDCG@10 of a paper or a library's own table."""
+
+    dataset: str
+    protocol: str
+    model: str
+    time: str
+    """`aware` or `free`: whether the time of the target is read."""
+    hit_rate: float
+    ndcg: float
+
+
+BERT4REC_FILE = "with BERT4Rec's file of 3,416 items"
+NEXT_ITEM = tuple(
+    PublishedRanking(ML_1M, "leave-last-out", *rest)
+    for rest in (
+        (f"SASRec, {BERT4REC_FILE}", "free", 0.2500, 0.1341),
+        (f"SASRec+ full cross entropy, {BERT4REC_FILE}", "free", 0.3152, 0.1821),
+        (f"SASRec+ 3000 negatives, {BERT4REC_FILE}", "free", 0.3159, 0.1857),
+        ("eSASRec (RecTools)", "free", 0.3133, 0.1772),
+        ("HSTU (Meta)", "free", 0.3097, 0.1720),
+        ("HSTU-large (Meta)", "free", 0.3294, 0.1893),
+        ("HSTU, 2 blocks (RecTools)", "aware", 0.3227, 0.1879),
+        ("HSTU, 8 blocks (RecTools)", "aware", 0.3642, 0.2164),
+    )
+)
+S1_NDCG, S1_POPULARITY_NDCG = 0.0849, 0.0082
+"""On MovieLens 20M, by its own protocol: training/benchmark/seed_windows.py."""
+
+
 def published_for(dataset: str, metric: str) -> list[Published]:
     """Figures on this data set or, for a system implemented here, on another one."""
     return [row for row in RATING if row.metric == metric and (row.dataset == dataset or row.recipe)]

@@ -1,0 +1,106 @@
+"""Training the sequence models: progress, resuming, odd data."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from training import recipes
+from training.checkpoint import Checkpoint
+from training.interactions import Interactions
+from training.models.gated import GatedTransformer
+from training.recipes import SequentialRecipe
+from training.sequential import Model, item_vectors, learn_windows, queries
+from training.validation import NextItem
+from training.windows import Windows, cut
+
+USERS, ITEMS = 40, 12
+QUICK = replace(recipes.best_sequential(), epochs=12, dimension=16, length=8, step=8, tokens=128, warm_up=5)
+CPU = torch.device("cpu")
+
+
+def circle() -> tuple[Interactions, pl.DataFrame]:
+    """Everybody walks the items in a circle; the held-out event goes on."""
+    rows = [(f"u{user}", (user + step) % ITEMS + 1, 3.0, 60 * step) for user in range(USERS) for step in range(9)]
+    events = pl.DataFrame(rows, schema=["user", "item", "rating", "time"], orient="row")
+    last = pl.col("time") == 60 * 8
+    return Interactions.of(events.filter(~last)), events.filter(last)
+
+
+def learned(
+    recipe: SequentialRecipe, checkpoint: Checkpoint | None = None, stop: int = 99
+) -> tuple[Model, list[float]]:
+    """Trains; a run that validates more than `stop` times is killed."""
+    train, validation = circle()
+    held_out = NextItem.of(train, validation, recipe.length)
+    left = iter(range(stop))
+
+    def quality(model: Model) -> float:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return held_out.ndcg(queries(model, held_out, CPU), item_vectors(model))
+
+    windows = Windows(train, cut(train, recipe.length, recipe.step), CPU)
+    result = learn_windows(windows, (train.users, train.items), recipe, quality, checkpoint)
+    return result.model, result.figures
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        replace(QUICK, epochs=40),
+        replace(QUICK, epochs=40, times=False, bf16=False),
+        replace(QUICK, epochs=40, negatives=6),
+        replace(recipes.sasrec(), epochs=40, dimension=16, length=8, step=8, tokens=128, warm_up=5, learning_rate=5e-3),
+    ],
+    ids=["best", "time-free", "sampled", "sasrec"],
+)
+def test_what_follows_is_learned(recipe: SequentialRecipe) -> None:
+    assert max(learned(recipe)[1]) > 0.9
+
+
+def test_a_stopped_run_goes_on_to_the_same_result(tmp_path: Path) -> None:
+    whole, figures = learned(QUICK)
+    with pytest.raises(KeyboardInterrupt):
+        learned(QUICK, Checkpoint(tmp_path / "run.pt", 0), stop=5)
+    torch.manual_seed(1)
+    resumed, other_figures = learned(QUICK, Checkpoint(tmp_path / "run.pt", 0))
+    assert figures == other_figures
+    for ours, theirs in zip(whole.parameters(), resumed.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=0, rtol=0)
+
+
+def test_a_seed_makes_a_run() -> None:
+    one, same, other = (item_vectors(learned(replace(QUICK, epochs=2, seed=seed))[0]) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(one, same)
+    assert not np.allclose(one, other)
+
+
+def test_validation_batched_equals_single() -> None:
+    train, validation = circle()
+    torch.manual_seed(0)
+    model = GatedTransformer(train.items, QUICK).eval()
+    lengths = np.random.default_rng(0).integers(1, 8, USERS)  # all of different length
+    kept = np.concatenate([np.arange(9 * 0 + 8 * u, 8 * u + n) for u, n in enumerate(lengths)])
+    shorter = replace(
+        train, user=train.user[kept], item=train.item[kept], rating=train.rating[kept], time=train.time[kept]
+    )
+    together = NextItem.of(shorter, validation, 8)
+    whole = queries(model, together, CPU)
+    for row in (0, 7, USERS - 1):
+        columns = ("user_index", "history_index", "history_rating", "history_time", "query_time")
+        alone = replace(
+            together, target=together.target[:1], **{c: getattr(together, c)[row : row + 1] for c in columns}
+        )
+        np.testing.assert_allclose(queries(model, alone, CPU), whole[row : row + 1], atol=1e-4)
+
+
+def test_equal_times_repeated_items_and_single_events_train() -> None:
+    rows = [("a", item, None, 5) for item in (1, 2, 2, 1, 3)] + [("b", 4, 2.0, 9)]
+    train = Interactions.of(pl.DataFrame(rows, schema=["user", "item", "rating", "time"], orient="row"))
+    windows = Windows(train, cut(train, 8, 8), CPU)
+    result = learn_windows(windows, (2, 4), replace(QUICK, epochs=2), lambda model: 0.0)
+    assert np.isfinite(item_vectors(result.model)).all()
