@@ -276,9 +276,9 @@ def best_sequential() -> SequentialRecipe:
         times=True,
         warm_up=100,
         flat=0.4,
-        tokens=8_192,
+        tokens=2_048,
         bf16=True,
-        epochs=100,
+        epochs=80,
         patience=20,
     )
 

@@ -91,7 +91,7 @@ def first_of_each_user(split: Split) -> tuple[pl.DataFrame, pl.DataFrame]:
     left out, as there is nothing to ask of them.
     """
     history = pl.concat([split.train, split.validation])
-    ordered = split.test.sort("time", maintain_order=True).unique("user", keep="first", maintain_order=True)
+    ordered = split.test.sort("user", "time", maintain_order=True).unique("user", keep="first", maintain_order=True)
     return history, ordered.join(history.select("user").unique(), on="user", how="semi", maintain_order="left")
 
 

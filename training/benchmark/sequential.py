@@ -139,6 +139,8 @@ class Benchmark:
         """Figures by how it is asked."""
         items = all_items(split)
         task = Task.of(items, *first_of_each_user(split))
+        if not len(task.target):
+            raise TrainingError(f"{self.dataset.name}, {split.name}: no user has events before and after the cut")
         figures = {AS_GIVEN: task.figures(rank)}
         if self.split == LEAVE_LAST_OUT:
             orders = [Task.of(items, *tie_order(split, seed)).figures(rank) for seed in range(TIE_ORDERS)]
