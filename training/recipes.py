@@ -109,7 +109,7 @@ class SequentialRecipe:
     """Seconds. A question sooner after the newest event counts as asked then: a server cannot know that the next event
     will carry the same second."""
     negatives: int = 0
-    """Sampled instead of all items in the softmax; 0: all."""
+    """Sampled instead of all items in the softmax; 0: all, unless they are very many."""
     optimizer: str = "adam"
     learning_rate: float = 2e-3
     warm_up: int = 0

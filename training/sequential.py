@@ -23,6 +23,8 @@ from training.windows import Events, Windows, cut
 
 Model = SequenceTransformer | GatedTransformer
 VALIDATED_AT_ONCE = 64
+MANY_ITEMS, NEGATIVES_OF_MANY = 50_000, 4096
+"""Beyond so many items the softmax is over a sample."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +89,10 @@ def _loss(model: Model, recipe: SequentialRecipe, events: Events, target: Tensor
     with torch.autocast(events.item.device.type, torch.bfloat16, enabled=recipe.bf16):
         query = model.encode(events)[target > 0]
     query, wanted = query.bfloat16() if recipe.bf16 else query, target[target > 0] - 1
-    if recipe.negatives:
-        return sampled_softmax_loss(query, model.item_table(), wanted, recipe.negatives)
-    return softmax_loss(query, model.item_table(), wanted)
+    item = model.item_table()
+    if negatives := recipe.negatives or (NEGATIVES_OF_MANY if len(item) > MANY_ITEMS else 0):
+        return sampled_softmax_loss(query, item, wanted, negatives)
+    return softmax_loss(query, item, wanted)
 
 
 def _optimizer(model: Model, recipe: SequentialRecipe) -> torch.optim.Optimizer:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from training.interactions import Floats, Interactions, Ints
@@ -13,6 +12,8 @@ from training.metrics import better_and_tied, ndcg
 from training.requests import pad_front
 
 MOST_USERS = 2000
+CHUNK = 128
+"""Users ranked at once."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class NextItem:
     """[V, 1] unix seconds: of the held-out event."""
     target: Ints
     """[V]: row of the item, 0 to N - 1."""
-    seen: NDArray[np.bool_]
-    """[V, N]."""
+    seen: list[Ints]
+    """[V] rows of the items of each history."""
 
     @classmethod
     def of(cls, data: Interactions, held_out: pl.DataFrame, length: int) -> "NextItem":
@@ -41,9 +42,6 @@ class NextItem:
         known = known[np.argsort([lengths[user] for user in known["user"]], kind="stable")]
         users = np.array([data.user_index[user] for user in known["user"]], np.int64)
         rows = [data.rows(user) for user in users]
-        seen = np.zeros((len(users), data.items), bool)
-        for row, events in zip(seen, rows, strict=True):
-            row[data.item[events] - 1] = True
         target = np.searchsorted(data.item_number, known["item"].to_numpy())
         return cls(
             torch.from_numpy(users).unsqueeze(1),
@@ -52,9 +50,19 @@ class NextItem:
             torch.from_numpy(pad_front([data.time[row][-length:] for row in rows], 0, np.int64)),
             torch.from_numpy(known["time"].to_numpy().astype(np.int64)).unsqueeze(1),
             target,
-            seen,
+            [data.item[row] - 1 for row in rows],
         )
 
     def ndcg(self, queries: Floats, item_vectors: Floats) -> float:
         """Mean NDCG@10 of [V, D] queries over [N, D] item vectors."""
-        return float(ndcg(*better_and_tied(queries @ item_vectors.T, self.target, self.seen)).mean())
+        places = [
+            self._better_and_tied(rows, queries[rows] @ item_vectors.T)
+            for rows in np.split(np.arange(len(queries)), range(CHUNK, len(queries), CHUNK))
+        ]
+        return float(ndcg(*np.concatenate(places, axis=1)).mean())
+
+    def _better_and_tied(self, rows: Ints, scores: Floats) -> tuple[Ints, Ints]:
+        excluded = np.zeros(scores.shape, bool)
+        for mask, row in zip(excluded, rows, strict=True):
+            mask[self.seen[row]] = True
+        return better_and_tied(scores, self.target[rows], excluded)

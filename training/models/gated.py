@@ -13,7 +13,7 @@ from training.recipes import SequentialRecipe
 from training.windows import Events
 
 BUCKETS = 128
-"""Of the logarithm of a time span, about a third apart."""
+"""Of the logarithm of a time span in seconds, about a third apart; 72 are enough for 32 bits."""
 BUCKET_WIDTH = 0.301
 RATINGS = 22
 """Half points from 0 to 10, after a place for events without a rating."""
@@ -75,11 +75,13 @@ class GatedTransformer(nn.Module):
         distance_LL = place.unsqueeze(1) - place
         hidden_BLL = torch.where((distance_LL >= 0) & (events.item > 0).unsqueeze(1), 0.0, HIDDEN)
         distance_LL = distance_LL.clamp(min=0)
-        asked_BL = torch.maximum(events.asked(), events.time + self.least_gap)
-        age_BLL = _bucket(asked_BL.unsqueeze(2) - events.time.unsqueeze(1)) if self.gap is not None else hidden_BLL
+        # Relative to the question, times fit in 32 bits, which are twice as fast to compare.
+        time_BL, asked_BL = ((times - events.query_time).int() for times in (events.time, events.asked()))
+        asked_BL = torch.maximum(asked_BL, time_BL + self.least_gap)
+        age_BLL = _bucket(asked_BL.unsqueeze(2) - time_BL.unsqueeze(1)) if self.gap is not None else hidden_BLL
         x_BLD = self.item(events.item) * math.sqrt(self.item.embedding_dim) + self.rating(_rating_place(events.rating))
         if self.gap is not None:
-            x_BLD = x_BLD + self.gap(_bucket(asked_BL - events.time))
+            x_BLD = x_BLD + self.gap(_bucket(asked_BL - time_BL))
         x_BLD = self.drop(x_BLD)
         for block in self.blocks[:-1]:
             x_BLD = block(x_BLD, hidden_BLL, distance_LL, age_BLL)
@@ -93,7 +95,7 @@ class GatedTransformer(nn.Module):
 
 
 def _bucket(seconds: Tensor) -> Tensor:
-    return (seconds.clamp(min=1).float().log() / BUCKET_WIDTH).long().clamp(max=BUCKETS - 1)
+    return (seconds.float().clamp(min=1).log() / BUCKET_WIDTH).int()
 
 
 def _rating_place(rating: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn.functional import cross_entropy
 
-CHUNK = 4096
-"""Tokens whose logits are in memory at once."""
+LOGITS = 1 << 24
+"""In memory at once, whatever the catalogue."""
 
 
 def softmax_loss(query: Tensor, item: Tensor, target: Tensor) -> Tensor:
@@ -25,7 +25,7 @@ class _SoftmaxLoss(Function):
         item = item.to(query.dtype)
         d_query, d_item = torch.empty_like(query), torch.zeros_like(item, dtype=torch.float32)
         loss = torch.zeros((), device=query.device)
-        for rows in torch.arange(len(target), device=query.device).split(CHUNK):
+        for rows in torch.arange(len(target), device=query.device).split(LOGITS // len(item) + 1):
             share = torch.softmax(query[rows] @ item.T, -1)
             place = torch.arange(len(share), device=query.device), target[rows]
             loss -= share[place].float().clamp(min=1e-30).log().sum()
