@@ -21,6 +21,7 @@ from training.catalog import known_numbers, train_catalog
 from training.data.commands import app as data_app
 from training.data.load import load_dataset
 from training.data.splits import Split, global_time, leave_last_out, no_split
+from training.distributed import world
 from training.errors import TrainingError
 from training.evaluate import evaluate
 from training.fusion import train_fusion
@@ -100,12 +101,14 @@ def train(
     tmdb: Tmdb = None,
     lowest: Annotated[float, typer.Option(help="Ratings below are left out and counted.")] = -math.inf,
     highest: Annotated[float, typer.Option(help="Ratings above are left out and counted.")] = math.inf,
-    device: Annotated[str, typer.Option(help="Where the rating model trains: 'cpu' or 'cuda'.")] = "cpu",
-    checkpoint_seconds: Annotated[float, typer.Option(min=0, help="How often the rating model saves its state.")] = 60,
+    device: Annotated[str, typer.Option(help="Where rating and sequential train: 'cpu' or 'cuda'.")] = "cpu",
+    checkpoint_seconds: Annotated[float, typer.Option(min=0, help="How often their state is saved.")] = 60,
 ) -> None:
     """Train a model and publish it as the next version. Needs the catalog first, fusion last: 'all' does that."""
     if index:
         check_index(index)
+    if world() > 1 and what is not What.sequential:
+        raise TrainingError(f"several processes train the sequential model only, not '{what.value}'")
     dataset = load_dataset(data, posters, tmdb, known_numbers(repository))
     rows = split.of(dataset.events)
     place = torch_device(device)

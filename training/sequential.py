@@ -1,14 +1,16 @@
 """Trains and publishes the sequential model."""
 
+import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from training.checkpoint import Checkpoint
+from training.distributed import agreed, averaging, is_first, process_group, world
 from training.interactions import Floats
 from training.job import Job
 from training.models.fit import fit
@@ -37,8 +39,10 @@ class Learned:
 
 
 def train_sequential(job: Job, recipe: SequentialRecipe) -> Path:
-    """Returns the folder of the published version."""
-    return publish_sequential(job, recipe, learn(job, recipe))
+    """Returns the folder of the published version. Of several processes (see distributed.py) the first publishes."""
+    with process_group(job.device):
+        learned = learn(job, recipe)
+        return agreed(publish_sequential(job, recipe, learned) if is_first() else Path())
 
 
 def learn(job: Job, recipe: SequentialRecipe) -> Learned:
@@ -50,7 +54,8 @@ def learn(job: Job, recipe: SequentialRecipe) -> Learned:
     def quality(model: Model) -> float:
         return held_out.ndcg(queries(model, held_out, job.device), item_vectors(model))
 
-    return learn_windows(windows, (train.users, train.items), recipe, quality, job.checkpoint(recipe))
+    checkpoint = (job if is_first() else replace(job, checkpoint_seconds=math.inf)).checkpoint(recipe)
+    return learn_windows(windows, (train.users, train.items), recipe, quality, checkpoint)
 
 
 def learn_windows(
@@ -65,16 +70,17 @@ def learn_windows(
     model = make_model(recipe, *size).to(windows.device)
     optimizer = _optimizer(model, recipe)
     steps = len(windows.batches(recipe.tokens))
+    loss = averaging(_Loss(model, recipe))
 
     def losses() -> Iterable[Tensor]:
         for events, target in windows.epoch(recipe.tokens):
-            _schedule(optimizer, recipe, recipe.epochs * steps)
+            _schedule(optimizer, recipe, recipe.epochs * max(1, steps // world()))
             # Over the mean batch, so that an event counts the same in every batch.
-            yield _loss(model, recipe, events, target) / (windows.targets / steps)
+            yield loss(events, target) / (windows.targets / steps)
 
     @torch.no_grad()
     def validate() -> float:
-        return quality(model)
+        return agreed(quality(model))
 
     figures = fit("sequence model", model, optimizer, losses, validate, recipe.epochs, recipe.patience, checkpoint)
     return Learned(model.cpu(), figures)
@@ -84,15 +90,21 @@ def make_model(recipe: SequentialRecipe, users: int, items: int) -> Model:
     return GatedTransformer(items, recipe) if recipe.gated else SequenceTransformer(users, items, recipe)
 
 
-def _loss(model: Model, recipe: SequentialRecipe, events: Events, target: Tensor) -> Tensor:
-    """Sum over the events that have one after them."""
-    with torch.autocast(events.item.device.type, torch.bfloat16, enabled=recipe.bf16):
-        query = model.encode(events)[target > 0]
-    query, wanted = query.bfloat16() if recipe.bf16 else query, target[target > 0] - 1
-    item = model.item_table()
-    if negatives := recipe.negatives or (NEGATIVES_OF_MANY if len(item) > MANY_ITEMS else 0):
-        return sampled_softmax_loss(query, item, wanted, negatives)
-    return softmax_loss(query, item, wanted)
+class _Loss(nn.Module):
+    def __init__(self, model: Model, recipe: SequentialRecipe) -> None:
+        super().__init__()
+        self.model, self.recipe = model, recipe
+
+    def forward(self, events: Events, target: Tensor) -> Tensor:
+        """Sum over the events that have one after them."""
+        bf16 = self.recipe.bf16
+        with torch.autocast(events.item.device.type, torch.bfloat16, enabled=bf16):
+            query = self.model.encode(events)[target > 0]
+        query, wanted = query.bfloat16() if bf16 else query, target[target > 0] - 1
+        item = self.model.item_table()
+        if negatives := self.recipe.negatives or (NEGATIVES_OF_MANY if len(item) > MANY_ITEMS else 0):
+            return sampled_softmax_loss(query, item, wanted, negatives)
+        return softmax_loss(query, item, wanted)
 
 
 def _optimizer(model: Model, recipe: SequentialRecipe) -> torch.optim.Optimizer:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from training.distributed import own_part
 from training.interactions import Interactions, Ints
 
 
@@ -94,6 +95,6 @@ class Windows:
         return events, torch.where(inside, self._item[place + 1], 0)
 
     def epoch(self, tokens: int) -> Iterator[tuple[Events, Tensor]]:
-        """Every window once."""
-        for rows in self.batches(tokens):
+        """Every window once; of several processes each has its part of them."""
+        for rows in own_part(self.batches(tokens)):
             yield self.take(rows)
