@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from training.checkpoint import Checkpoint
 from training.distributed import agreed, averaging, is_first, process_group, world
+from training.errors import TrainingError
 from training.interactions import Floats
 from training.job import Job
 from training.models.fit import fit
@@ -49,6 +50,8 @@ def learn(job: Job, recipe: SequentialRecipe) -> Learned:
     """Learns from the training events; goes on where a run was stopped."""
     train = job.train
     held_out = NextItem.of(train, job.validation, recipe.length)
+    if not len(held_out.target):
+        raise TrainingError(f"{job.dataset.name}: no validation event is of a known user and a known item")
     windows = Windows(train, cut(train, recipe.length, recipe.step), job.device)
 
     def quality(model: Model) -> float:
@@ -65,7 +68,12 @@ def learn_windows(
     quality: Callable[[Model], float],
     checkpoint: Checkpoint | None = None,
 ) -> Learned:
-    """Learns to tell what comes next in the windows, of so many users and items in `size`."""
+    """Learns to tell what comes next in the windows, of so many users and items in `size`.
+
+    Raises TrainingError where nothing comes after anything.
+    """
+    if not windows.targets:
+        raise TrainingError("no user has two training events: there is no order to learn from")
     torch.manual_seed(recipe.seed)
     model = make_model(recipe, *size).to(windows.device)
     optimizer = _optimizer(model, recipe)

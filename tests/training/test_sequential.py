@@ -10,6 +10,7 @@ import torch
 
 from training import recipes
 from training.checkpoint import Checkpoint
+from training.errors import TrainingError
 from training.interactions import Interactions
 from training.models.gated import GatedTransformer
 from training.recipes import SequentialRecipe
@@ -83,8 +84,8 @@ def test_validation_batched_equals_single() -> None:
     train, validation = circle()
     torch.manual_seed(0)
     model = GatedTransformer(train.items, QUICK).eval()
-    lengths = np.random.default_rng(0).integers(1, 8, USERS)  # all of different length
-    kept = np.concatenate([np.arange(9 * 0 + 8 * u, 8 * u + n) for u, n in enumerate(lengths)])
+    lengths = np.random.default_rng(0).integers(1, 8, USERS)
+    kept = np.concatenate([np.arange(8 * u, 8 * u + n) for u, n in enumerate(lengths)])
     shorter = replace(
         train, user=train.user[kept], item=train.item[kept], rating=train.rating[kept], time=train.time[kept]
     )
@@ -104,3 +105,10 @@ def test_equal_times_repeated_items_and_single_events_train() -> None:
     windows = Windows(train, cut(train, 8, 8), CPU)
     result = learn_windows(windows, (2, 4), replace(QUICK, epochs=2), lambda model: 0.0)
     assert np.isfinite(item_vectors(result.model)).all()
+
+
+def test_without_any_order_it_says_so() -> None:
+    events = pl.DataFrame({"user": ["a", "b"], "item": [1, 2], "rating": [3.0, 3.0], "time": [1, 2]})
+    train = Interactions.of(events)
+    with pytest.raises(TrainingError, match="no user has two training events"):
+        learn_windows(Windows(train, cut(train, 8, 8), CPU), (2, 2), QUICK, lambda model: 0.0)

@@ -32,6 +32,7 @@ def test_ease_solves_its_regressions() -> None:
         X = seen[:, others]
         direct = np.linalg.solve(X.T @ X + penalty * np.eye(3), X.T @ seen[:, item])
         np.testing.assert_allclose(ease.weight[others, item], direct, atol=1e-6)
+    assert not np.diag(ease.weight).any()
     np.testing.assert_allclose(ease(asked([20, 99]))[0], ease.weight[1])
 
 
