@@ -258,10 +258,10 @@ def sasrec() -> SequentialRecipe:
         step=200,
         learning_rate=1e-3,
         warm_up=100,
-        tokens=8_192,
+        tokens=2_048,
         bf16=True,
-        epochs=200,
-        patience=20,
+        epochs=100,
+        patience=10,
     )
 
 
@@ -271,6 +271,7 @@ def best_sequential() -> SequentialRecipe:
         "best",
         gated=True,
         heads=1,
+        dropout=0.3,
         length=200,
         step=200,
         times=True,

@@ -2,25 +2,27 @@
 
 The windows start at every second event of a user, and are drawn for test at random, so that a test window overlaps
 training windows of its user. Only the window's own movies are left out of the ranking. Where S1 is silent: attention is
-causal, and the training ends with its fifth epoch whatever the recipe.
+causal, and a tenth of the training windows stops the training.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from training.benchmark.next_item import METRICS
 from training.catalog import weighted_rating
 from training.data.dataset import Dataset
 from training.interactions import Floats, Interactions, Ints
 from training.metrics import Doubles, better_and_tied, hit_rate, ndcg, reciprocal_rank
 from training.recipes import SequentialRecipe
-from training.sequential import learn_windows
+from training.sequential import Model, learn_windows
 from training.windows import Events, Windows
 
-WINDOW, STEP, TEST, EPOCHS = 4, 2, 0.2, 5
+WINDOW, STEP, TEST, VALIDATION = 4, 2, 0.2, 0.08
 CHUNK = 512
+NDCG = METRICS.index("ndcg@10")
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class SeedWindows:
     data: Interactions
     train: Ints
     """[W, 3] cuts."""
+    validation: Ints
     test: Ints
 
     @classmethod
@@ -44,29 +47,41 @@ class SeedWindows:
                 if rows.stop - rows.start > 1
             ]
         )
-        is_test = np.random.default_rng(seed).permutation(len(cuts)) < round(TEST * len(cuts))
-        return cls(data, cuts[~is_test], cuts[is_test])
+        shuffled = np.random.default_rng(seed).permutation(cuts)
+        test, validation = (round(share * len(cuts)) for share in (TEST, TEST + VALIDATION))
+        return cls(data, shuffled[validation:], shuffled[test:validation], shuffled[:test])
 
-    def learned(self, recipe: SequentialRecipe, device: torch.device) -> Doubles:
-        """[3, test windows] of a recipe trained on the training windows."""
-        recipe = replace(recipe, epochs=EPOCHS, patience=EPOCHS)
-        windows, size = Windows(self.data, self.train, device), (self.data.users, self.data.items)
-        model = learn_windows(windows, size, recipe, lambda model: 0.0).model
-        with torch.no_grad():
-            return self._figures(lambda asked: (model.encode(asked, newest=True)[:, -1] @ model.item_table().T).numpy())
+    def learned(self, recipe: SequentialRecipe, device: torch.device) -> tuple[Doubles, list[float]]:
+        """[3, test windows] of a recipe trained on the training windows, and its learning curve."""
+
+        train, validation, test = (
+            Windows(self.data, cuts, device) for cuts in (self.train, self.validation, self.test)
+        )
+
+        @torch.no_grad()
+        def figures(model: Model, windows: Windows) -> Doubles:
+            table = model.item_table().T
+            return self._figures(windows, lambda asked: (model.encode(asked, True)[:, -1] @ table).cpu().numpy())
+
+        def quality(model: Model) -> float:
+            return float(figures(model, validation)[NDCG].mean())
+
+        learned = learn_windows(train, (self.data.users, self.data.items), recipe, quality)
+        return figures(learned.model.to(device), test), learned.figures
 
     def popular(self) -> Doubles:
         """The same of S1's baseline, the weighted rating of the movies with the most votes."""
         votes, total = (np.bincount(self.data.item - 1, weights) for weights in (None, self.data.rating))
+        test = Windows(self.data, self.test, torch.device("cpu"))
         score = np.where(votes >= np.quantile(votes, 0.95), weighted_rating(votes, total / votes), np.nan)
-        return self._figures(lambda asked: np.tile(score.astype(np.float32), (len(asked.item), 1)))
+        return self._figures(test, lambda asked: np.tile(score.astype(np.float32), (len(asked.item), 1)))
 
-    def _figures(self, scores: Callable[[Events], Floats]) -> Doubles:
-        windows, parts = Windows(self.data, self.test, torch.device("cpu")), []
-        for rows in torch.arange(len(self.test)).split(CHUNK):
+    def _figures(self, windows: Windows, scores: Callable[[Events], Floats]) -> Doubles:
+        parts = []
+        for rows in torch.arange(len(windows.end)).split(CHUNK):
             asked, target = windows.take(rows)
             seen = np.zeros((len(rows), self.data.items + 1), bool)
-            np.put_along_axis(seen, asked.item.numpy(), True, axis=1)
-            better, tied = better_and_tied(scores(asked), target[:, -1].numpy() - 1, seen[:, 1:])
+            np.put_along_axis(seen, asked.item.cpu().numpy(), True, axis=1)
+            better, tied = better_and_tied(scores(asked), target[:, -1].cpu().numpy() - 1, seen[:, 1:])
             parts.append(np.stack([measure(better, tied) for measure in (hit_rate, ndcg, reciprocal_rank)]))
         return np.concatenate(parts, axis=1)

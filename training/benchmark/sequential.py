@@ -131,9 +131,9 @@ class Benchmark:
 
     def _measure_seed_windows(self, recipe: SequentialRecipe) -> Arrays:
         started = time.monotonic()
-        figures = SeedWindows.of(self.dataset, recipe.seed).learned(recipe, self.device)
+        figures, curve = SeedWindows.of(self.dataset, recipe.seed).learned(recipe, self.device)
         seconds = np.array(time.monotonic() - started)
-        return {AS_GIVEN: figures, "gap": np.ones(figures.shape[1]), "curve": np.zeros(0), "seconds": seconds}
+        return {AS_GIVEN: figures, "gap": np.ones(figures.shape[1]), "curve": np.array(curve), "seconds": seconds}
 
     def _asked(self, split: Split, rank: Rank, reads_time: bool) -> tuple[Task, dict[str, Doubles]]:
         """Figures by how it is asked."""

@@ -91,7 +91,7 @@ def test_an_unknown_split_and_recipe_are_named(folder: Path) -> None:
 
 def test_windows_of_four_start_at_every_second_event_and_are_divided_by_the_seed(folder: Path) -> None:
     windows = SeedWindows.of(load_dataset(folder), 0)
-    cuts = np.concatenate([windows.train, windows.test])
+    cuts = np.concatenate([windows.train, windows.validation, windows.test])
     first_user = cuts[cuts[:, 0] == 1]
     assert sorted(first_user[:, 1].tolist()) == list(range(0, EVENTS - 3, 2))
     assert (cuts[:, 2] - cuts[:, 1] == 3).all()
