@@ -121,7 +121,7 @@ class SequentialRecipe:
     bf16: bool = False
     """Encode and compare in bfloat16 while training."""
     epochs: int = 60
-    patience: int = 8
+    patience: int = 10
     index_factory: str = "Flat"
     seed: int = 0
 
@@ -295,9 +295,7 @@ def best_time_free_sequential() -> SequentialRecipe:
 
 
 def small_sequential() -> SequentialRecipe:
-    return replace(
-        transformer(), name="small", length=50, step=50, tokens=2_400, learning_rate=3e-3, epochs=45, patience=6
-    )
+    return replace(transformer(), name="small", length=50, step=50, tokens=2_400, learning_rate=3e-3, epochs=40)
 
 
 def cnn_birnn_ae() -> VisualTemporalRecipe:
