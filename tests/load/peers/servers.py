@@ -24,8 +24,8 @@ MODEL = "rating"
 @contextmanager
 def ours(repository: Path) -> Iterator[str]:
     """The address of `python -m servers rating`."""
-    arguments = ["-m", "servers", MODEL, f"--model-repository={repository}", *FREE_PORTS, "--log-level=warning"]
-    with started(arguments, ONE_THREAD) as server:
+    arguments = ["-m", "servers", MODEL, f"--model-repository={repository}", "--threads=1"]
+    with started([*arguments, *FREE_PORTS, "--log-level=warning"], ONE_THREAD) as server:
         yield server.grpc_address
 
 
