@@ -6,7 +6,7 @@ import numpy as np
 from rich.table import Table
 
 from training import recipes
-from training.benchmark.published import published_for
+from training.benchmark.published import published_beside
 from training.benchmark.rating import SERVED, WHOLE, Cell
 
 COLUMNS = {
@@ -61,14 +61,9 @@ def as_table(cells: Sequence[Cell], dataset: str, protocol: str) -> Table:
         seconds = np.mean([cell.figures[SERVED]["seconds"] for cell in cells if cell.model == model])
         table.add_row(model, *figures, _shown(of_seeds(cells, model, WHOLE, "rmse")), f"{seconds:.0f}")
     table.add_section()
-    published = {
-        (row.model, row.dataset, row.protocol): row for metric in COLUMNS for row in published_for(dataset, metric)
-    }
-    for (model, of, split), row in published.items():
-        known = {other.metric: other.value for metric in COLUMNS for other in published_for(dataset, metric)
-                 if (other.model, other.dataset, other.protocol) == (model, of, split)}  # fmt: skip
-        cells_shown = [f"{known[metric]:.4f}" if metric in known else "" for metric in COLUMNS]
-        table.add_row(f"published: {row.model} ({of}, {split})", *cells_shown, "", "")
+    for row in published_beside(dataset):
+        shown = [f"{row.figures[metric]:.4f}" if metric in row.figures else "" for metric in COLUMNS]
+        table.add_row(f"published: {row.model} ({row.dataset}, {row.protocol})", *shown, "", "")
     return table
 
 
