@@ -20,7 +20,8 @@ from training.data.load import load_dataset
 from training.data.splits import leave_last_out, no_split
 from training.errors import TrainingError
 from training.job import Job, torch_device
-from training.rating import predict, train_rating
+from training.predictions import predict
+from training.rating import train_rating
 from training.ratings import usable_ratings
 from training.recipes import AnyRating, RatingRecipe, SvdRecipe
 from training.repository import latest, verify
