@@ -32,7 +32,7 @@ Seeds = Annotated[str, typer.Option(help="Whole numbers with commas between.")]
 def rating_command(
     data: Data,
     split: Annotated[str, typer.Option(help="u1 to u5, u1..u5, 90/10 or another random split, last-20%.")] = "90/10",
-    recipe: Annotated[str, typer.Option(help="Recipes, and perhaps myfm, with commas between.")] = "default",
+    recipe: Annotated[str, typer.Option(help="Recipes, and perhaps myfm, with commas between.")] = "best",
     seeds: Seeds = "0,1,2",
     json: Json = None,
     work: Work = HOME / "benchmark",
@@ -50,7 +50,7 @@ def rating_command(
 @app.command("fold-in")
 def fold_in_command(
     data: Data,
-    recipe: Annotated[str, typer.Option(help="A rating recipe.")] = "default",
+    recipe: Annotated[str, typer.Option(help="A rating recipe.")] = "best",
     seeds: Seeds = "0,1,2",
     json: Json = None,
     picture: Annotated[Path | None, typer.Option(help="Also draw the curves to this file, .png or .svg.")] = None,
