@@ -22,8 +22,6 @@ app = typer.Typer(help="Train recipes under the papers' protocols and measure th
 Data = Annotated[Path, typer.Option(help="Data folder.")]
 Json = Annotated[Path | None, typer.Option(help="Also write the figures to this file.")]
 Device = Annotated[str, typer.Option(help="'cpu' or 'cuda'.")]
-
-
 Work = Annotated[Path, typer.Option(help="Finished cells are kept here.")]
 Seeds = Annotated[str, typer.Option(help="Whole numbers with commas between.")]
 
