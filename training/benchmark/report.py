@@ -57,9 +57,10 @@ def as_table(cells: Sequence[Cell], dataset: str, protocol: str) -> Table:
         table.add_column(name, justify="right" if name else "left")
     models = list(dict.fromkeys(cell.model for cell in cells))
     for model in sorted(models, key=lambda name: np.mean(of_seeds(cells, name, SERVED, "rmse"))):
-        figures = [_shown(of_seeds(cells, model, SERVED, metric)) for metric in COLUMNS]
+        rmse, *others = (of_seeds(cells, model, SERVED, metric) for metric in COLUMNS)
+        figures = [_with_spread(rmse), *(f"{np.mean(values):.4f}" for values in others)]
         seconds = np.mean([cell.figures[SERVED]["seconds"] for cell in cells if cell.model == model])
-        table.add_row(model, *figures, _shown(of_seeds(cells, model, WHOLE, "rmse")), f"{seconds:.0f}")
+        table.add_row(model, *figures, _with_spread(of_seeds(cells, model, WHOLE, "rmse")), f"{seconds:.0f}")
     table.add_section()
     for row in published_beside(dataset):
         shown = [f"{row.figures[metric]:.4f}" if metric in row.figures else "" for metric in COLUMNS]
@@ -67,7 +68,7 @@ def as_table(cells: Sequence[Cell], dataset: str, protocol: str) -> Table:
     return table
 
 
-def _shown(values: Sequence[float]) -> str:
+def _with_spread(values: Sequence[float]) -> str:
     """Mean, and half the way from the lowest seed to the highest where it shows."""
     if not values:
         return ""
