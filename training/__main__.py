@@ -1,6 +1,7 @@
 """python -m training: data, training, evaluation, and the model repository."""
 
 import dataclasses
+import math
 import os
 import sys
 import time
@@ -15,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from training import recipes
+from training.benchmark.commands import app as benchmark_app
 from training.catalog import known_numbers, train_catalog
 from training.data.commands import app as data_app
 from training.data.load import load_dataset
@@ -22,8 +24,8 @@ from training.data.splits import Split, global_time, leave_last_out, no_split
 from training.errors import TrainingError
 from training.evaluate import evaluate
 from training.fusion import train_fusion
-from training.job import Job
-from training.progress import console
+from training.job import Job, torch_device
+from training.progress import console, peak_gib
 from training.rating import train_rating
 from training.repository import MODELS, read_manifest, verify, versions
 from training.results import as_json, as_table
@@ -38,6 +40,7 @@ app = typer.Typer(
 )
 repository_app = typer.Typer(help="List and check what is published.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+app.add_typer(benchmark_app, name="benchmark")
 app.add_typer(repository_app, name="repository")
 
 
@@ -95,12 +98,18 @@ def train(
     ] = None,
     posters: Posters = None,
     tmdb: Tmdb = None,
+    lowest: Annotated[float, typer.Option(help="Ratings below are left out and counted.")] = -math.inf,
+    highest: Annotated[float, typer.Option(help="Ratings above are left out and counted.")] = math.inf,
+    device: Annotated[str, typer.Option(help="Where the rating model trains: 'cpu' or 'cuda'.")] = "cpu",
+    checkpoint_seconds: Annotated[float, typer.Option(min=0, help="How often the rating model saves its state.")] = 60,
 ) -> None:
     """Train a model and publish it as the next version. Needs the catalog first, fusion last: 'all' does that."""
     if index:
         check_index(index)
     dataset = load_dataset(data, posters, tmdb, known_numbers(repository))
-    job = Job(dataset, split.of(dataset.events), repository, HOME / "cache")
+    rows = split.of(dataset.events)
+    place = torch_device(device)
+    job = Job(dataset, rows, repository, HOME / "cache", (lowest, highest), place, checkpoint_seconds)
     for name in PIPELINES if what is What.all else (what,):
         _train(job, name, recipe, seed, index)
 
@@ -115,7 +124,8 @@ def _train(job: Job, what: What, recipe: str, seed: int | None, index: str | Non
     started = time.monotonic()
     folder = pipeline(job, chosen)
     figures = ", ".join(f"{metric.name} {metric.value:.4g}" for metric in read_manifest(folder).metrics)
-    console.print(f"{what.value:<15} published as {folder} in {time.monotonic() - started:.0f} s  {figures}")
+    cost = f"{time.monotonic() - started:.0f} s and {peak_gib():.1f} GiB"
+    console.print(f"{what.value:<15} published as {folder} in {cost}  {figures}")
 
 
 @app.command("evaluate")

@@ -1,5 +1,6 @@
 """What is known of an item without anyone having watched it, as numbers: genres, words, people, year."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,7 @@ import polars as pl
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from training.interactions import Floats
+from training.interactions import Floats, Ints
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,27 @@ class Content:
         return np.hstack([self.genres, self.text, self.year])
 
 
+@dataclass(frozen=True)
+class ItemContent:
+    """What a rating network may know of an item; one row an item."""
+
+    feature: Floats
+    """[N, F]."""
+    director: Ints
+    """[N] 0 to `directors` - 1; 0 is unknown."""
+    directors: int
+    """0 where the network is not to know them."""
+
+    @classmethod
+    def of(cls, items: pl.DataFrame, kinds: Sequence[str]) -> "ItemContent":
+        """`kinds` are some of genres, tags, director; `items` as in Dataset.items."""
+        tables = {"genres": genre_flags, "tags": tag_words}
+        parts = [tables[kind](items) for kind in kinds if kind in tables]
+        feature = np.hstack([np.zeros((len(items), 0), np.float32), *parts])
+        names, director = np.unique(["", *items["director"]], return_inverse=True)
+        return cls(feature, director[1:].astype(np.int64), len(names) if "director" in kinds else 0)
+
+
 def content_of(items: pl.DataFrame, text_dimension: int, seed: int) -> Content:
     """`items` as in Dataset.items."""
     unknown = (items["year"] == 0).to_numpy()
@@ -40,6 +62,15 @@ def genre_flags(items: pl.DataFrame) -> Floats:
     names = sorted({genre for genres in items["genres"] for genre in genres})
     flags = [[name in genres for name in names] for genres in items["genres"].to_list()]
     return np.array(flags, np.float32).reshape(len(items), len(names))
+
+
+def tag_words(items: pl.DataFrame, words: int = 1000) -> Floats:
+    """[N, W] TF-IDF of the tags' most frequent words (systems.md S3); no column where there are no tags."""
+    documents = [" ".join(tags) for tags in items["keywords"]]
+    if not any(documents):
+        return np.zeros((len(items), 0), np.float32)
+    table = TfidfVectorizer(stop_words="english", max_features=words).fit_transform(documents)
+    return np.asarray(table.toarray(), np.float32)
 
 
 def _text(items: pl.DataFrame, dimension: int, seed: int) -> Floats:

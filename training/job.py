@@ -1,5 +1,6 @@
 """What every training run shares: the data, which rows may be learned from, and where the result goes."""
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -8,12 +9,15 @@ from typing import Protocol
 
 import numpy as np
 import polars as pl
+import torch
 
 from protos.marquee.v1.artifact_pb2 import Data, Manifest, Metric, Recipe
-from training.data.dataset import Dataset
+from training.checkpoint import Checkpoint
+from training.data.dataset import Dataset, fingerprint
 from training.data.splits import Split
 from training.errors import TrainingError
 from training.interactions import Interactions
+from training.ratings import ANY_SCALE, Scale
 from training.repository import publish
 from training.requests import Requests, requests_for
 from training.scorer import ScorerParts, write_scorer
@@ -38,7 +42,22 @@ class Job:
     split: Split
     repository: Path
     cache: Path
-    """Folder for what is slow to make and can be made again, such as decoded posters."""
+    """Folder for what is slow to make and can be made again, such as decoded posters, and for stopped runs."""
+    scale: Scale = ANY_SCALE
+    """Lowest and highest rating; others are left out."""
+    device: torch.device = torch.device("cpu")
+    checkpoint_seconds: float = 60.0
+
+    def checkpoint(self, recipe: AnyRecipe) -> Checkpoint:
+        """Where a run of this recipe on these very rows is kept while it lasts."""
+        made_of = f"{self._rows_fingerprint} {_as_json(recipe)} {self.scale} {self.device}"
+        name = f"{recipe.name}-{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.pt"
+        return Checkpoint(self.cache / "runs" / name, self.checkpoint_seconds)
+
+    @cached_property
+    def _rows_fingerprint(self) -> str:
+        parts = (self.split.train, self.split.validation)
+        return "".join(fingerprint(rows, self.dataset.items) for rows in parts)
 
     @cached_property
     def train(self) -> Interactions:
@@ -72,7 +91,7 @@ class Job:
         protocol = f"{self.split.name}, validation"
         return Manifest(
             model=model,
-            recipe=Recipe(name=recipe.name, config_json=json.dumps(asdict(recipe)), seed=recipe.seed),  # type: ignore[call-overload]
+            recipe=Recipe(name=recipe.name, config_json=_as_json(recipe), seed=recipe.seed),
             data=Data(
                 dataset=self.dataset.name,
                 fingerprint=self.dataset.fingerprint,
@@ -95,3 +114,16 @@ class Job:
             [*known.history_time, *unknown.history_time, np.zeros(0, np.int64)],
             np.concatenate([known.query_time, unknown.query_time, known.query_time[:1]]),
         )
+
+
+def _as_json(recipe: AnyRecipe) -> str:
+    return json.dumps(asdict(recipe))  # type: ignore[call-overload]
+
+
+def torch_device(name: str) -> torch.device:
+    """Raises TrainingError where torch knows no such device or finds none here."""
+    try:
+        torch.empty(1, device=name)
+    except (AssertionError, RuntimeError) as error:
+        raise TrainingError(f"device '{name}' cannot be used here: {str(error).splitlines()[0]}") from error
+    return torch.device(name)

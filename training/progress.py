@@ -1,5 +1,6 @@
 """How a long run is shown: one line that says how far, how good and how much longer."""
 
+import resource
 from collections.abc import Iterable, Iterator
 
 from rich.console import Console
@@ -8,8 +9,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 console = Console(stderr=True)
 
 
-def track(name: str, steps: Iterable[int], total: int, note: list[str]) -> Iterator[int]:
-    """Yields the steps behind a progress bar with an estimate; the last element of `note` is shown beside it."""
+def track(name: str, steps: Iterable[int], total: int, note: list[str], done: int = 0) -> Iterator[int]:
+    """Yields the steps behind a progress bar with an estimate; the last element of `note` is shown beside it.
+
+    `done` of the `total` were made before.
+    """
     columns = (
         TextColumn("{task.description:<20}"),
         BarColumn(12),
@@ -19,7 +23,12 @@ def track(name: str, steps: Iterable[int], total: int, note: list[str]) -> Itera
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=console, refresh_per_second=4) as progress:
-        task = progress.add_task(name, total=total, note="")
+        task = progress.add_task(name, total=total, completed=done, note="")
         for step in steps:
             yield step
             progress.update(task, advance=1, note=note[-1] if note else "")
+
+
+def peak_gib() -> float:
+    """Most memory that this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

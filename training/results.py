@@ -5,7 +5,7 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -55,10 +55,15 @@ def as_json(rows: Sequence[Row], dataset: str, protocol: str) -> str:
         for row in rows
         for metric in RANKING
     ]
+    return run_as_json(figures)
+
+
+def run_as_json(figures: Sequence[Mapping[str, object]]) -> str:
+    """The figures under what was run, when, and on what."""
     run = {
         "command": shlex.join(["python -m training", *sys.argv[1:]]).replace("'", ""),
         "date": datetime.now(UTC).date().isoformat(),
         "commit": git_commit(),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
     }
-    return json.dumps({**run, "rows": figures}, indent=2) + "\n"
+    return json.dumps({**run, "rows": list(figures)}, indent=2) + "\n"

@@ -63,6 +63,14 @@ def random_split(events: pl.DataFrame, fraction: float, seed: int) -> Split:
     return Split("random", events.filter(~drawn), events.clear(), events.filter(drawn))
 
 
+def last_share(events: pl.DataFrame, share: float) -> Split:
+    """The last `share` of each user's events, rounded down, is for test; there is no validation part."""
+    ordered = in_order(events)
+    behind = pl.int_range(pl.len()).reverse().over("user")
+    last = behind < (pl.len().over("user") * share).floor()
+    return Split("last-share", ordered.filter(~last), events.clear(), ordered.filter(last))
+
+
 def held_out_users(events: pl.DataFrame, fraction: float, seed: int) -> Split:
     """All events of a random `fraction` of the users are for test, of as many others for validation (fold-in)."""
     users = events["user"].unique(maintain_order=True)

@@ -7,21 +7,24 @@ Salakhutdinov and Mnih 2008 (BPMF), with the link matrices of Simm et al. 2015 (
 information with a precision of its own, and noise that differs by user and by item. One block of every side is its
 implicit set: which items a user rated at all, divided by the root of their number, as in SVD++.
 
-Only sparse products and batched Cholesky factors, so that the same code runs on a GPU.
+Only batched products and Cholesky factors of rows padded to like lengths, so that the same code runs on a GPU.
 """
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Gamma
+from torch.nn.functional import pad
 
+from training.errors import TrainingError
 from training.recipes import BayesianRecipe
 
-# Products of sparse CSR and dense matrices are all that is used of it.
-warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta state")
+PIECE = PAGE = 32_768
+"""Ratings worked on together, padding included: few enough for a processor's cache."""
+PAGE_ROWS = 512
 
 
 @dataclass
@@ -75,8 +78,6 @@ class Side:
     vector: Tensor
     """[n, d]."""
     blocks: list[Block]
-    width: int
-    """How many there are on the other side."""
     noise: Tensor = field(init=False)
     """[n] γ."""
 
@@ -87,6 +88,8 @@ class Side:
         self.row_of = torch.repeat_interleave(
             torch.arange(len(self.rows) - 1, device=self.rows.device), self.rows.diff()
         )
+        self.others_padded = pad(self.others, (0, 1), value=-1)
+        self.pages = list(_pages(self.rows))
 
     def sample_prior(self) -> None:
         """Draws m and Λ (normal-Wishart), then each block's B and λ."""
@@ -107,31 +110,37 @@ class Side:
 
     def sample_vectors(self, other: "Side", noise: float) -> None:
         """Draws every vector given the other side's: a Bayesian linear regression each."""
-        d = self.vector.shape[1]
-        feature = torch.cat([torch.ones_like(other.vector[:, :1]), other.vector[:, 1:]], 1)
-        weight = other.noise[self.others]
-        upper = torch.triu_indices(d, d, device=feature.device)
-        gram = self._sparse(weight) @ (feature[:, upper[0]] * feature[:, upper[1]])
-        target = self._sparse(weight * (self.rating - other.vector[self.others, 0])) @ feature
-        own = noise * self.noise[:, None]
+        feature = pad(_with_one(other.vector), (0, 0, 0, 1))
+        explained = sum((block.mean for block in self.blocks), self.mean.expand_as(self.vector))
         prior = torch.cholesky_inverse(self.root)
-        precision = torch.empty(len(gram), d, d, device=gram.device)
-        precision[:, upper[0], upper[1]] = precision[:, upper[1], upper[0]] = own * gram + prior[upper[0], upper[1]]
-        expected = sum((block.mean for block in self.blocks), self.mean.expand(len(gram), d))
-        factor = torch.linalg.cholesky(precision)
-        linear = (own * target + expected @ prior).unsqueeze(-1)
-        half = torch.linalg.solve_triangular(factor, linear, upper=False) + torch.randn_like(linear)
-        self.vector = torch.linalg.solve_triangular(factor.transpose(1, 2), half, upper=True).squeeze(-1)
+        # Both sides of every regression are scaled by the root of the rating's precision.
+        root = other.noise[self.others].sqrt()
+        target = pad(root * (self.rating - other.vector[self.others, 0]), (0, 1))
+        root = pad(root, (0, 1))
+        vector = torch.empty_like(self.vector)
+        for rows, places in self.pages:
+            F = feature[self.others_padded[places]].mul_(root[places].unsqueeze(-1))
+            own = noise * self.noise[rows].reshape(-1, 1, 1)
+            factor = torch.linalg.cholesky(own * (F.mT @ F) + prior)
+            linear = own * (F.mT @ target[places].unsqueeze(-1)) + (explained[rows] @ prior).unsqueeze(-1)
+            half = torch.linalg.solve_triangular(factor, linear, upper=False) + torch.randn_like(linear)
+            vector[rows] = torch.linalg.solve_triangular(factor.transpose(1, 2), half, upper=True).squeeze(-1)
+        self.vector = vector
 
     def sample_noise(self, error: Tensor, weight: Tensor, freedom: float) -> None:
         """Draws γ ~ Gamma(freedom / 2, freedom / 2) given squared errors [E] and the rest of their precision."""
         rate = torch.zeros_like(self.noise).index_add_(0, self.row_of, error * weight)
         self.noise = Gamma((freedom + self.rows.diff()) / 2, (freedom + rate) / 2).sample()
 
-    def _sparse(self, values: Tensor) -> Tensor:
-        return torch.sparse_csr_tensor(
-            self.rows, self.others, values, (len(self.rows) - 1, self.width), check_invariants=False
-        )
+    def state(self) -> dict[str, Any]:
+        """What the draws change."""
+        blocks = [(block.link, block.precision) for block in self.blocks]
+        return {"vector": self.vector, "noise": self.noise, "mean": self.mean, "root": self.root, "blocks": blocks}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.vector, self.noise, self.mean, self.root = (state[name] for name in ("vector", "noise", "mean", "root"))
+        for block, (link, precision) in zip(self.blocks, state["blocks"], strict=True):
+            block.link, block.precision = link, precision
 
 
 @dataclass(frozen=True)
@@ -143,12 +152,19 @@ class Ratings:
     value: Tensor
     shape: tuple[int, int]
 
+    def to(self, device: torch.device) -> "Ratings":
+        return Ratings(self.user.to(device), self.item.to(device), self.value.to(device), self.shape)
+
 
 class Sampler:
-    """Gibbs sampling of both sides."""
+    """Gibbs sampling of both sides, and the sum of the predictions so far. Runs where the ratings lie."""
 
     def __init__(
-        self, ratings: Ratings, user_blocks: Sequence[Tensor], item_blocks: Sequence[Tensor], recipe: BayesianRecipe
+        self,
+        ratings: Ratings,
+        user_blocks: Sequence[Tensor],
+        item_blocks: Sequence[Tensor],
+        recipe: BayesianRecipe,
     ) -> None:
         """Blocks are side information besides the implicit sets: [U, K] for users, [N, K] for items."""
         torch.manual_seed(recipe.seed)
@@ -160,31 +176,90 @@ class Sampler:
         # Where the ratings in the items' order stand in the users' order.
         by_user, by_item = (torch.argsort(side, stable=True) for side in (user, item))
         self._to_item_order = torch.argsort(by_user)[by_item]
-        self.noise = 1.0
+        self.noise, self.step = 1.0, 0
+        self._total = torch.zeros(ratings.shape, device=user.device)
 
-    def samples(self) -> Iterator[Tensor]:
-        """Predictions [U, N] of one sample after another, the first `burn_in` left out."""
-        for step in range(self.recipe.samples):
-            for side, other in ((self.users, self.items), (self.items, self.users)):
-                side.sample_prior()
-                side.sample_vectors(other, self.noise)
-            self._sample_noise()
-            yield self.table() if step >= self.recipe.burn_in else torch.empty(0)
+    def run(self) -> Iterator[int]:
+        """Draws one sample after another, up to the recipe's number, and yields how many there are.
+
+        Raises TrainingError where a matrix or a variance is no longer one.
+        """
+        while self.step < self.recipe.samples:
+            try:
+                self._sweep()
+            except (torch.linalg.LinAlgError, ValueError) as error:  # type: ignore[attr-defined]
+                raise TrainingError(
+                    f"the sampler diverged at sample {self.step + 1}: are there ratings far off the scale?"
+                ) from error
+            self.step += 1
+            if self.step > self.recipe.burn_in:
+                self._total.addmm_(_with_bias(self.users.vector, 0), _with_bias(self.items.vector, 1).T)
+            yield self.step
 
     def table(self) -> Tensor:
-        """[U, N] ratings under the current sample."""
-        user, item = self.users.vector, self.items.vector
-        return self.mean + user[:, :1] + item[:, 0] + user[:, 1:] @ item[:, 1:].T
+        """[U, N]: mean of the predicted ratings after the burn-in."""
+        return self.mean + self._total / (self.step - self.recipe.burn_in)
+
+    def state(self) -> dict[str, Any]:
+        """All that `run` changes, besides torch's random numbers."""
+        sides = {"users": self.users.state(), "items": self.items.state()}
+        return sides | {"noise": self.noise, "step": self.step, "total": self._total}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Goes on where `state` was taken."""
+        self.users.load_state(state["users"])
+        self.items.load_state(state["items"])
+        self.noise, self.step, self._total = state["noise"], state["step"], state["total"]
+
+    def _sweep(self) -> None:
+        for side, other in ((self.users, self.items), (self.items, self.users)):
+            side.sample_prior()
+            side.sample_vectors(other, self.noise)
+        self._sample_noise()
 
     def _sample_noise(self) -> None:
         users, items, freedom = self.users, self.items, self.recipe.noise_freedom
-        own, other = users.vector[users.row_of], items.vector[users.others]
-        error = (users.rating - own[:, 0] - other[:, 0] - (own[:, 1:] * other[:, 1:]).sum(1)).square()
+        error = self._squared_error()
         weighted = error * users.noise[users.row_of] * items.noise[users.others]
         self.noise = _gamma(1 + len(error) / 2, 1 + float(weighted.sum()) / 2)
         users.sample_noise(error, self.noise * items.noise[users.others], freedom)
         by_item = error[self._to_item_order]
         items.sample_noise(by_item, self.noise * users.noise[items.others], freedom)
+
+    def _squared_error(self) -> Tensor:
+        """[E] in the users' order; in pieces, which stay in the processor's cache."""
+        user, item = _with_bias(self.users.vector, 0), _with_bias(self.items.vector, 1)
+        rows = zip(self.users.row_of.split(PIECE), self.users.others.split(PIECE), strict=True)
+        predicted = torch.cat([torch.linalg.vecdot(user[own], item[other]) for own, other in rows])
+        return (self.users.rating - predicted).square()
+
+
+def _pages(rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows [b] with like numbers of ratings together, and the places [b, L] of these; E, past the last, is padding."""
+    count = rows.diff()
+    order = torch.argsort(count, stable=True)
+    lengths = count[order].tolist()
+    first = 0
+    while first < len(order):
+        last = first + 1
+        while last < len(order) and lengths[last] * (last + 1 - first) <= PAGE and last - first < PAGE_ROWS:
+            last += 1
+        page = order[first:last]
+        column = torch.arange(max(1, lengths[last - 1]), device=rows.device)
+        places = rows[page, None] + column
+        yield page, torch.where(column < count[page, None], places, rows[-1])
+        first = last
+
+
+def _with_one(vector: Tensor) -> Tensor:
+    """[n, d] with a one in place of the bias."""
+    return torch.cat([torch.ones_like(vector[:, :1]), vector[:, 1:]], 1)
+
+
+def _with_bias(vector: Tensor, place: int) -> Tensor:
+    """[n, d + 1] with biases at `place` 0 or 1 and ones at the other, so that one product gives the prediction."""
+    columns = [vector[:, :1], torch.ones_like(vector[:, :1])]
+    return torch.cat([columns[place], columns[1 - place], vector[:, 1:]], 1)
 
 
 def _side(
@@ -196,9 +271,7 @@ def _side(
     implicit = torch.zeros(shape, device=own.device)
     implicit[own, other] = count[own].float().rsqrt()
     blocks = [Block.of(block.double(), dimension) for block in (implicit, *features) if block.shape[1]]
-    return Side(
-        rows, other[order], rating[order], 0.1 * torch.randn(shape[0], dimension, device=own.device), blocks, shape[1]
-    )
+    return Side(rows, other[order], rating[order], 0.1 * torch.randn(shape[0], dimension, device=own.device), blocks)
 
 
 def _inverse_wishart_root(scatter: Tensor, freedom: int) -> Tensor:

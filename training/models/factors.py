@@ -8,13 +8,16 @@ the users and noise variance s², a user with ratings r has the posterior mean o
 S and m are absorbed into F and c (whitening), so that in what follows z ~ N(0, I).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from training.interactions import Floats, Ints
+
+OVERSAMPLED = 16
+"""Dimensions beyond those kept, which make the randomised SVD exact enough."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,18 @@ class Factors:
     noise: float
     """s², the variance of a rating around its prediction."""
 
+    def widened(self, spread: float) -> "Factors":
+        """The same predictions with a prior over users `spread` times as wide, which lets few ratings move more."""
+        root = np.float32(spread**0.5)
+        return replace(self, item=self.item * root, user=self.user / root)
 
-def factorise(
-    table: Floats, weights: tuple[Floats, Floats], rank: int, spread: float, noise: float, seed: int = 0
-) -> Factors:
-    """Truncated SVD of [U, N] predictions around item means. `spread` widens S over the covariance of the users' z.
+    def centred_at(self, z: Floats) -> "Factors":
+        """The same predictions of known users; of an unknown one, those of a user at `z` [d]."""
+        return replace(self, offset=self.offset + self.item @ z, user=np.vstack([self.user[:1], self.user[1:] - z]))
+
+
+def factorise(table: Floats, weights: tuple[Floats, Floats], rank: int, noise: float, seed: int = 0) -> Factors:
+    """Truncated SVD of [U, N] predictions around item means; S is the covariance of the users' z.
 
     The error at (u, i) counts weights[0][u] times weights[1][i].
     """
@@ -43,13 +53,15 @@ def factorise(
     offset = np.average(table, axis=0, weights=user_weight)
     user_mean = np.average(table - offset, axis=1, weights=item_weight)[:, None]
     left_over = (table - offset - user_mean) * user_weight[:, None] * item_weight
-    left, singular, right = torch.svd_lowrank(torch.from_numpy(left_over), min(rank, *table.shape), niter=4)
-    scale = singular.sqrt().numpy()
+    left, singular, right = torch.svd_lowrank(
+        torch.from_numpy(left_over), min(rank + OVERSAMPLED, *table.shape), niter=4
+    )
+    left, right, scale = left[:, :rank], right[:, :rank], singular[:rank].sqrt().numpy()
     # The constant factor carries the user's own mean.
     user = np.hstack([user_mean, left.numpy() * scale / user_weight[:, None]])
     item = np.hstack([np.ones((table.shape[1], 1), np.float32), right.numpy() * scale / item_weight[:, None]])
     centre = user.mean(axis=0)
-    covariance = spread * np.cov(user, rowvar=False) + 1e-6 * np.eye(user.shape[1])
+    covariance = np.cov(user, rowvar=False) + 1e-6 * np.eye(user.shape[1])
     root = np.linalg.cholesky(covariance)
     whitened = np.linalg.solve(root, (user - centre).T).T
     return Factors(
@@ -107,7 +119,8 @@ def fold_in(factors: Factors, item: Ints, rating: Floats) -> Floats:
     rated = np.isfinite(rating)
     F = factors.item[item[rated]]
     precision = np.eye(F.shape[1]) + F.T @ F / factors.noise
-    return np.linalg.solve(precision, F.T @ (rating[rated] - factors.offset[item[rated]]) / factors.noise)
+    gradient = F.T @ (rating[rated] - factors.offset[item[rated]]) / factors.noise
+    return np.asarray(np.linalg.solve(precision, gradient), np.float32)
 
 
 def item_vectors(factors: Factors) -> Floats:

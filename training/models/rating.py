@@ -1,88 +1,162 @@
-"""The rating network: ids and genres to a rating.
+"""The rating network: ids and what is known of the items, to a rating.
 
-systems.md S1 (embeddings 64 + 64, hidden 128, dropout 0.1) and S4 (with genres, hidden 64 and 32, dropout 0.3).
+systems.md S1 (embeddings 64 + 64, hidden 128, dropout 0.1), S4 (with genres, hidden 64 and 32, dropout 0.3), S3 (with
+director and tags, hidden 128 and 64) and S2 (an inner product beside the deep part, views beside ratings).
 """
+
+from collections.abc import Iterable
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
+from training.checkpoint import Checkpoint
+from training.content import ItemContent
 from training.errors import TrainingError
 from training.interactions import Floats, Interactions
-from training.progress import track
+from training.models.fit import fit
 from training.recipes import RatingRecipe
 
 
+class Factors(nn.Module):
+    """Biases and the elementwise product of a pair of embeddings, whose sum is the inner product."""
+
+    def __init__(self, users: int, items: int, width: int) -> None:
+        super().__init__()
+        self.user, self.item = _embedding(users, width), _embedding(items, width)
+        self.user_bias, self.item_bias = nn.Embedding(users, 1), nn.Embedding(items, 1)
+        for bias in (self.user_bias, self.item_bias):
+            nn.init.zeros_(bias.weight)
+        self.of_items = [self.item, self.item_bias]
+
+    def forward(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
+        """[E] sums of biases, and [E, D] products; one user goes with any number of items."""
+        return (self.user_bias(user) + self.item_bias(item)).squeeze(-1), self.user(user) * self.item(item)
+
+
 class RatingNetwork(nn.Module):
-    """User embedding, item embedding and item features, joined, to one rating."""
+    """User embedding, item embedding and item content, joined, through hidden layers to one rating.
+
+    The first hidden layer is kept in halves, one for the user and one for the item, so that a table of all pairs needs
+    each only once.
+    """
 
     feature: Tensor
+    director: Tensor
 
-    def __init__(self, users: int, feature: Floats, mean: float, recipe: RatingRecipe) -> None:
-        """`feature` is [N + 1, G]; row 0 belongs to padding. `mean` is the mean training rating."""
+    def __init__(self, users: int, content: ItemContent, mean: float, recipe: RatingRecipe) -> None:
+        """Row 0 of users and items belongs to padding. `mean` is the mean training rating."""
         super().__init__()
-        self.user = nn.Embedding(users + 1, recipe.embedding)
-        self.item = nn.Embedding(len(feature), recipe.embedding)
-        nn.init.normal_(self.user.weight, std=0.05)
-        nn.init.normal_(self.item.weight, std=0.05)
-        self.register_buffer("feature", torch.from_numpy(feature))
-        widths = [2 * recipe.embedding + feature.shape[1], *recipe.hidden]
-        layers: list[nn.Module] = [nn.Dropout(recipe.dropout)]
-        for narrow, wide in zip(widths[1:], widths[:-1], strict=True):
+        width, hidden = recipe.embedding, recipe.hidden
+        self.user, self.item = _embedding(users + 1, width), _embedding(len(content.feature) + 1, width)
+        self.register_buffer("feature", nn.functional.pad(torch.from_numpy(content.feature), (0, 0, 1, 0)))
+        self.register_buffer("director", nn.functional.pad(torch.from_numpy(content.director), (1, 0)))
+        known = self.feature.shape[1]
+        self.directors = _embedding(content.directors, width) if content.directors else None
+        if self.directors:
+            known += width
+        self.user_half, self.item_half = nn.Linear(width, hidden[0]), nn.Linear(width + known, hidden[0])
+        self.embedding_dropout = nn.Dropout(recipe.embedding_dropout)
+        layers: list[nn.Module] = [nn.ReLU(), nn.Dropout(recipe.dropout)]
+        for wide, narrow in zip(hidden[:-1], hidden[1:], strict=True):
             layers += [nn.Linear(wide, narrow), nn.ReLU(), nn.Dropout(recipe.dropout)]
-        output = nn.Linear(widths[-1], 1)
-        nn.init.constant_(output.bias, mean)
-        self.layers = nn.Sequential(*layers, output)
+        self.deep = nn.Sequential(*layers)
+        self.output = nn.Linear(hidden[-1], 1)
+        nn.init.constant_(self.output.bias, mean)
+        self.factors = Factors(users + 1, len(self.item.weight), width) if recipe.factors else None
+        self.view = nn.Linear(width + hidden[-1], 1)
 
     def forward(self, user: Tensor, item: Tensor) -> Tensor:
         """[E] dense users and items -> [E] ratings."""
-        return self.layers(torch.cat([self.user(user), self.item(item), self.feature[item]], -1)).squeeze(-1)
+        rating, _ = self.rating_and_view(user, item)
+        return rating
+
+    def rating_and_view(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
+        """[E] ratings, and [E] logits of the user having watched the item at all (zeros without factors)."""
+        hidden = self.deep(self._of_user(user) + self._of_item(item))
+        rating = self.output(hidden).squeeze(-1)
+        if self.factors is None:
+            return rating, torch.zeros_like(rating)
+        biases, product = self.factors(user, item)
+        return rating + biases + product.sum(-1), self.view(torch.cat([product, hidden], -1)).squeeze(-1)
+
+    def _of_user(self, user: Tensor) -> Tensor:
+        return self.user_half(self.embedding_dropout(self.user(user)))
+
+    def _of_item(self, item: Tensor) -> Tensor:
+        known = [self.embedding_dropout(self.item(item)), self.feature[item]]
+        if self.directors:
+            known.append(self.directors(self.director[item]))
+        return self.item_half(torch.cat(known, -1))
 
     @torch.no_grad()
-    def table(self) -> Floats:
-        """[U, N]: the rating of every known user for every known item."""
+    def table(self, cold: Tensor) -> Floats:
+        """[U, N]: the rating of every known user for every item; the `cold` ones [C] get the others' mean embedding."""
         self.eval()
-        users, items = self.user.num_embeddings, self.item.num_embeddings
-        item = torch.arange(1, items)
-        rows = [self(torch.full((items - 1,), user), item).numpy() for user in range(1, users)]
+        warm = torch.ones(self.item.num_embeddings, dtype=torch.bool, device=cold.device)
+        warm[0] = warm[cold] = False
+        for embedding in [self.item, *(self.factors.of_items if self.factors else [])]:
+            embedding.weight[cold] = embedding.weight[warm].mean(0)
+        item = torch.arange(1, self.item.num_embeddings, device=cold.device)
+        of_item = self._of_item(item)
+        rows = []
+        for user in torch.arange(1, self.user.num_embeddings, device=cold.device):
+            row = self.output(self.deep(self._of_user(user) + of_item)).squeeze(-1)
+            if self.factors:
+                biases, product = self.factors(user, item)
+                row = row + biases + product.sum(-1)
+            rows.append(row.cpu().numpy())
         return np.stack(rows)
 
 
+def _embedding(rows: int, width: int) -> nn.Embedding:
+    embedding = nn.Embedding(rows, width)
+    nn.init.normal_(embedding.weight, std=0.05)
+    return embedding
+
+
 def train_rating_network(
-    train: Interactions, validation: Interactions, feature: Floats, recipe: RatingRecipe
+    train: Interactions,
+    validation: Interactions,
+    content: ItemContent,
+    recipe: RatingRecipe,
+    checkpoint: Checkpoint,
+    device: torch.device,
 ) -> tuple[RatingNetwork, float]:
     """Least squares on the rated events. Keeps, and returns beside it, the epoch with the lowest validation RMSE."""
     torch.manual_seed(recipe.seed)
-    user, item, rating = _rated(train)
-    network = RatingNetwork(train.users, feature, float(rating.mean()), recipe)
-    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    best, kept, note = np.inf, network.state_dict(), [""]
-    for _ in track("rating network", range(recipe.epochs), recipe.epochs, note):
-        network.train()
-        for rows in torch.randperm(len(rating)).split(recipe.batch):
-            loss = nn.functional.mse_loss(network(user[rows], item[rows]), rating[rows])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        rmse = _rmse(network, validation)
-        if not np.isfinite(rmse):
-            raise TrainingError(f"the loss diverged at learning rate {recipe.learning_rate}: try a tenth of it")
-        note.append(f"validation RMSE {rmse:.4f}")
-        if rmse < best:
-            best, kept = rmse, {name: value.clone() for name, value in network.state_dict().items()}
-    network.load_state_dict(kept)
-    return network.eval(), best
+    user, item, rating = _rated(train, device)
+    network = RatingNetwork(train.users, content, float(rating.mean()), recipe).to(device)
+    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
+    held_out = _rated(validation, device)
+
+    def losses() -> Iterable[Tensor]:
+        for rows in torch.randperm(len(rating)).to(device).split(recipe.batch):
+            predicted, view = network.rating_and_view(user[rows], item[rows])
+            loss = mse_loss(predicted, rating[rows])
+            if recipe.view_weight:
+                drawn = torch.randint(1, network.item.num_embeddings, (len(rows),)).to(device)
+                _, no_view = network.rating_and_view(user[rows], drawn)
+                views = torch.cat([view, no_view])
+                loss = loss + recipe.view_weight * binary_cross_entropy_with_logits(
+                    views, (torch.arange(len(views), device=device) < len(rows)).float()
+                )
+            yield loss
+
+    @torch.no_grad()
+    def validate() -> float:
+        return -float((network(*held_out[:2]) - held_out[2]).square().mean().sqrt())
+
+    figures = fit(
+        "rating network", network, optimizer, losses, validate, recipe.epochs, recipe.patience, checkpoint, "RMSE"
+    )
+    return network, -max(figures)
 
 
-def _rated(data: Interactions) -> tuple[Tensor, Tensor, Tensor]:
+def _rated(data: Interactions, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     rows = np.flatnonzero(np.isfinite(data.rating))
     if not len(rows):
         raise TrainingError("the rating model needs events with a rating, and this data has none")
-    return torch.from_numpy(data.user[rows]), torch.from_numpy(data.item[rows]), torch.from_numpy(data.rating[rows])
-
-
-@torch.no_grad()
-def _rmse(network: RatingNetwork, data: Interactions) -> float:
-    network.eval()
-    user, item, rating = _rated(data)
-    return float((network(user, item) - rating).square().mean().sqrt())
+    user, item, rating = (torch.from_numpy(column[rows]).to(device) for column in (data.user, data.item, data.rating))
+    return user, item, rating

@@ -1,11 +1,14 @@
 """The Gibbs sampler, on ratings whose truth is known."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from training.checkpoint import Checkpoint
+from training.errors import TrainingError
 from training.models.bayesian import Block, Ratings, Sampler, _inverse_wishart_root
 from training.recipes import bayesian
 
@@ -40,9 +43,8 @@ def sampler(ratings: Ratings) -> Sampler:
 
 @pytest.fixture(scope="module")
 def mean(sampler: Sampler) -> Tensor:
-    tables = [table for table in sampler.samples() if len(table)]
-    assert len(tables) == RECIPE.samples - RECIPE.burn_in
-    return torch.stack(tables).mean(0)
+    assert list(sampler.run()) == list(range(1, RECIPE.samples + 1))
+    return sampler.table()
 
 
 def test_unseen_ratings_are_predicted_nearly_as_well_as_the_noise_allows(truth: Tensor, mean: Tensor) -> None:
@@ -59,10 +61,30 @@ def test_the_noise_is_found(sampler: Sampler, mean: Tensor) -> None:
     assert sampler.noise**-0.5 == pytest.approx(NOISE, rel=0.25)
 
 
+def sampled(ratings: Ratings, samples: int = 6) -> Sampler:
+    sampler = Sampler(ratings, [], [side_feature()], replace(RECIPE, samples=samples, burn_in=2))
+    list(sampler.run())
+    return sampler
+
+
 def test_the_same_seed_gives_the_same_samples(ratings: Ratings) -> None:
-    short = replace(RECIPE, samples=3, burn_in=2)
-    one, other = (list(Sampler(ratings, [], [side_feature()], short).samples())[-1] for _ in range(2))
-    assert torch.equal(one, other)
+    assert torch.equal(sampled(ratings).table(), sampled(ratings).table())
+
+
+def test_a_stopped_run_goes_on_to_the_same_samples(ratings: Ratings, tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path / "state.pt", seconds=0)
+    checkpoint.save(sampled(ratings, samples=4).state)
+    resumed = Sampler(ratings, [], [side_feature()], replace(RECIPE, samples=6, burn_in=2))
+    saved = checkpoint.restore(torch.device("cpu"))
+    assert saved is not None
+    resumed.load_state(saved)
+    assert list(resumed.run()) == [5, 6]
+    assert torch.equal(resumed.table(), sampled(ratings).table())
+
+
+def test_ratings_far_off_the_scale_stop_with_a_message(ratings: Ratings) -> None:
+    with pytest.raises(TrainingError, match="the sampler diverged at sample 1"):
+        sampled(replace(ratings, value=torch.full_like(ratings.value, torch.nan)))
 
 
 def test_a_block_spans_what_its_features_span() -> None:

@@ -18,7 +18,7 @@ def table() -> Floats:
 @pytest.fixture(scope="module")
 def factors(table: Floats) -> Factors:
     weights = np.linspace(1, 3, 60, dtype=np.float32), np.linspace(4, 1, 40, dtype=np.float32)
-    return factorise(table, weights, rank=8, spread=1.4, noise=0.5)
+    return factorise(table, weights, rank=8, noise=0.5).widened(1.4)
 
 
 def query(tower: FoldInTower, user: int, item: Ints, rating: Floats, time: Ints) -> Floats:

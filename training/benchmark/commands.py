@@ -1,0 +1,80 @@
+"""python -m training benchmark ..."""
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from training.benchmark.rating import Benchmark
+from training.benchmark.report import as_table, rows
+from training.data.load import load_dataset
+from training.errors import TrainingError
+from training.job import torch_device
+from training.results import run_as_json
+
+HOME = Path(os.environ.get("MARQUEE_HOME", "var"))
+
+app = typer.Typer(help="Train recipes under the papers' protocols and measure them.", no_args_is_help=True)
+Data = Annotated[Path, typer.Option(help="Data folder.")]
+Json = Annotated[Path | None, typer.Option(help="Also write the figures to this file.")]
+Device = Annotated[str, typer.Option(help="'cpu' or 'cuda'.")]
+Work = Annotated[Path, typer.Option(help="Finished cells are kept here.")]
+Seeds = Annotated[str, typer.Option(help="Whole numbers with commas between.")]
+
+
+@app.command("rating")
+def rating_command(
+    data: Data,
+    split: Annotated[str, typer.Option(help="u1 to u5, u1..u5, 90/10 or another random split, last-20%.")] = "90/10",
+    recipe: Annotated[str, typer.Option(help="Recipes, and perhaps myfm, with commas between.")] = "best",
+    seeds: Seeds = "0,1,2",
+    json: Json = None,
+    work: Work = HOME / "benchmark",
+    device: Device = "cpu",
+) -> None:
+    """Rating recipes beside baselines and published figures, measured as they would be served."""
+    dataset = load_dataset(data)
+    benchmark = Benchmark(data, dataset, split, work, torch_device(device))
+    cells = benchmark.run(recipe.split(","), numbers(seeds))
+    Console(width=180).print(as_table(cells, dataset.name, split))
+    if json:
+        json.write_text(run_as_json(list(rows(cells, dataset.name, split))))
+
+
+@app.command("fold-in")
+def fold_in_command(
+    data: Data,
+    recipe: Annotated[str, typer.Option(help="A rating recipe.")] = "best",
+    seeds: Seeds = "0,1,2",
+    json: Json = None,
+    picture: Annotated[Path | None, typer.Option(help="Also draw the curves to this file, .png or .svg.")] = None,
+    work: Work = HOME / "benchmark",
+    device: Device = "cpu",
+) -> None:
+    """RMSE for users held out entirely, from no rating of theirs to twenty, beside item mean and biases."""
+    from training.benchmark.fold_in import GIVEN, curve_rows, draw, fold_in_curves, mean_curves  # matplotlib is slow
+
+    dataset = load_dataset(data)
+    benchmark = Benchmark(data, dataset, "held-out users", work, torch_device(device))
+    runs = [fold_in_curves(benchmark, recipe, seed) for seed in numbers(seeds)]
+    curves = mean_curves(runs)
+    title = f"{dataset.name}: users never seen in training, {len(runs)} seeds"
+    table = Table("ratings given", *map(str, GIVEN), title=title, title_justify="left")
+    for name, values in curves.items():
+        table.add_row(name, *(f"{value:.4f}" for value in values))
+    Console(width=120).print(table)
+    if json:
+        json.write_text(run_as_json(curve_rows(runs, dataset.name, recipe, numbers(seeds))))
+    if picture:
+        draw(curves, title, picture)
+
+
+def numbers(text: str) -> list[int]:
+    """Raises TrainingError where a part is no whole number."""
+    if not re.fullmatch(r"\d+(,\d+)*", text):
+        raise TrainingError(f"seeds '{text}' are not whole numbers with commas between, such as 0,1,2")
+    return [int(part) for part in text.split(",")]

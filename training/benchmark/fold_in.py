@@ -1,0 +1,107 @@
+"""How well unseen users are served from a few ratings: users held out entirely, their ratings given one by one."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import polars as pl
+from matplotlib.figure import Figure
+
+from training import recipes
+from training.benchmark.baselines import Predict, item_mean, tuned_biases
+from training.benchmark.rating import Benchmark, columns, served
+from training.data.splits import Split, held_out_users
+from training.interactions import Floats, Interactions
+from training.job import Job
+from training.metrics import rmse
+from training.rating import train_rating
+from training.ratings import usable_ratings
+from training.scorer import OfflineScorer
+
+GIVEN = (0, 1, 3, 5, 10, 20)
+HELD_OUT = 0.1
+"""Share of the users."""
+BASELINES = {"item mean": item_mean, "user + item bias": tuned_biases}
+# Okabe and Ito's palette; the markers tell the lines apart without colour.
+STYLES = {"item mean": ("#009E73", "^"), "user + item bias": ("#D55E00", "s"), "fold-in": ("#0072B2", "o")}
+Curves = dict[str, list[float]]
+"""RMSE by number of ratings given, of each predictor."""
+
+
+def fold_in_curves(benchmark: Benchmark, recipe: str, seed: int) -> Curves:
+    """RMSE of the ratings after the first max(GIVEN) of each held-out user, in random order: the same ones for all."""
+    split = held_out_users(benchmark.dataset.events, HELD_OUT, seed)
+    split = dataclasses.replace(split, train=pl.concat([split.train, split.validation]), validation=split.test.clear())
+    chosen = dataclasses.replace(recipes.choose(recipes.RATING, recipe), seed=seed)
+    return benchmark.kept(f"fold-in-{recipe}-{seed}", chosen, lambda: _curves(benchmark, chosen, split, seed))
+
+
+def _curves(benchmark: Benchmark, recipe: recipes.AnyRating, split: Split, seed: int) -> Curves:
+    with TemporaryDirectory() as folder:
+        job = Job(benchmark.dataset, split, Path(folder), benchmark.work, device=benchmark.device)
+        scorer = OfflineScorer(train_rating(job, recipe))
+    shuffled = usable_ratings(split.test, job.scale)[0].sample(fraction=1.0, shuffle=True, seed=seed)
+    place = pl.int_range(pl.len()).over("user")
+    targets = shuffled.filter(place >= max(GIVEN))
+    actual = targets["rating"].to_numpy()
+    known = split.train["rating"].drop_nulls().to_numpy()
+    curves: Curves = {name: [] for name in STYLES}
+    for given in GIVEN:
+        history = shuffled.filter(place < given)
+        for name, predicted in _predictors(scorer, split.train, history, targets, seed):
+            answers = np.where(np.isfinite(predicted), predicted, known.mean())
+            curves[name].append(rmse(np.clip(answers, known.min(), known.max()), actual))
+    return curves
+
+
+def _predictors(
+    scorer: OfflineScorer, train: pl.DataFrame, history: pl.DataFrame, targets: pl.DataFrame, seed: int
+) -> Iterator[tuple[str, Floats]]:
+    """What each says of the targets. The baselines are fitted again with the history; the model has only been asked."""
+    yield "fold-in", served(scorer, history, targets)
+    known = Interactions.of(pl.concat([train, history]).filter(pl.col("rating").is_not_null()))
+    fits: dict[str, Predict] = {name: fit(known, seed) for name, fit in BASELINES.items()}
+    user = np.array([known.user_index.get(name, 0) for name in targets["user"]])
+    for name, fitted in fits.items():
+        yield name, fitted(user, columns(known.item_number, targets) + 1)
+
+
+def mean_curves(runs: Sequence[Curves]) -> Curves:
+    """Means over seeds."""
+    return {name: np.mean([run[name] for run in runs], axis=0).tolist() for name in STYLES}
+
+
+def curve_rows(runs: Sequence[Curves], dataset: str, recipe: str, seeds: Sequence[int]) -> list[dict[str, object]]:
+    """In the format of results, with the lowest and highest seed."""
+    return [
+        {
+            "dataset": dataset,
+            "protocol": f"rating-fold-in-{given}-as-served",
+            "model": "rating" if name == "fold-in" else name,
+            "recipe": recipe if name == "fold-in" else "",
+            "metric": "rmse",
+            "value": float(np.mean(values)),
+            "low": min(values),
+            "high": max(values),
+            "seeds": list(seeds),
+        }
+        for name in STYLES
+        for given, values in zip(GIVEN, np.transpose([run[name] for run in runs]).tolist(), strict=True)
+    ]
+
+
+def draw(curves: Curves, title: str, path: Path) -> None:
+    """Writes the picture; its format is that of the file's ending."""
+    figure = Figure(figsize=(7, 4.2), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    for name, (colour, marker) in STYLES.items():
+        axes.plot(GIVEN, curves[name], color=colour, marker=marker, label=name)
+        axes.annotate(f"{curves[name][-1]:.3f}", (GIVEN[-1], curves[name][-1]), (6, -3), textcoords="offset points")
+    axes.set(title=title, xlabel="ratings given in the request", ylabel="RMSE of the user's other ratings")
+    axes.set_xticks(GIVEN)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path)

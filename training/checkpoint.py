@@ -1,0 +1,50 @@
+"""Where a training run goes on after it was stopped."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.progress import console
+
+State = dict[str, Any]
+
+
+class Checkpoint:
+    """A file with the state of a run and of torch's random numbers, written whole or not at all."""
+
+    def __init__(self, path: Path, seconds: float) -> None:
+        """Written at most every so many `seconds`."""
+        self._path, self._seconds, self._written = path, seconds, time.monotonic()
+
+    def restore(self, device: torch.device) -> State | None:
+        """The state last saved, its random numbers set; None for a fresh run."""
+        if not self._path.is_file():
+            return None
+        saved = torch.load(self._path, map_location=device, weights_only=True)
+        torch.set_rng_state(saved["random"].cpu())
+        if device.type == "cuda":
+            torch.cuda.set_rng_state(saved["random_cuda"].cpu(), device)
+        console.print(f"going on where a run stopped: {self._path}", markup=False, soft_wrap=True)
+        state: State = saved["state"]
+        return state
+
+    def forget(self) -> None:
+        """After publishing: there is nothing left to go on with."""
+        self._path.unlink(missing_ok=True)
+
+    def save(self, state: Callable[[], State]) -> None:
+        """Writes the state when it is time."""
+        if time.monotonic() - self._written < self._seconds:
+            return
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self._path.with_suffix(".partial")
+        saved = {"state": state(), "random": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            saved["random_cuda"] = torch.cuda.get_rng_state()
+        torch.save(saved, partial)
+        os.replace(partial, self._path)
+        self._written = time.monotonic()

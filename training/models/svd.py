@@ -1,0 +1,82 @@
+"""Biased matrix factorisation by stochastic gradient descent, as in Surprise's SVD: one rating after another.
+
+r_ui = mean + b_u + b_i + p_u · q_i,  each parameter stepping down its own squared error plus regularisation.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from training.errors import TrainingError
+from training.interactions import Floats, Ints
+
+
+@dataclass(frozen=True)
+class Svd:
+    """Biases [U] and [N], factors [U, d] and [N, d]."""
+
+    mean: float
+    user_bias: Floats
+    item_bias: Floats
+    user: Floats
+    item: Floats
+
+    def table(self) -> Floats:
+        """[U, N] ratings."""
+        return self.mean + self.user_bias[:, None] + self.item_bias + self.user @ self.item.T
+
+    def predict(self, user: Ints, item: Ints) -> Floats:
+        """[E] ratings of 0-based users and items."""
+        product = (self.user[user] * self.item[item]).sum(1)
+        return np.asarray(self.mean + self.user_bias[user] + self.item_bias[item] + product, np.float32)
+
+
+def train_svd(
+    user: Ints,
+    item: Ints,
+    rating: Floats,
+    shape: tuple[int, int],
+    factors: int,
+    epochs: int,
+    learning_rate: float,
+    regularisation: float,
+    seed: int,
+) -> Svd:
+    """From [E] ratings of 0-based users and items, in the order given. Raises TrainingError where it diverges."""
+    random = np.random.default_rng(seed)
+    user_bias, item_bias = (np.zeros(rows, np.float32) for rows in shape)
+    p, q = (random.normal(0, 0.1, (rows, factors)).astype(np.float32) for rows in shape)
+    model = Svd(float(rating.mean()), user_bias, item_bias, p, q)
+    for _ in range(epochs):
+        _epoch(user, item, rating, model.mean, user_bias, item_bias, p, q, learning_rate, regularisation)
+    if not np.isfinite(model.user).all() or not np.isfinite(model.item).all():
+        raise TrainingError(f"the factors diverged at learning rate {learning_rate}: try a tenth of it")
+    return model
+
+
+@njit()
+def _epoch(
+    user: Ints,
+    item: Ints,
+    rating: Floats,
+    mean: float,
+    user_bias: Floats,
+    item_bias: Floats,
+    p: Floats,
+    q: Floats,
+    learning_rate: float,
+    regularisation: float,
+) -> None:
+    """One pass over the ratings; changes biases and factors in place."""
+    for row in range(len(rating)):
+        u, i = user[row], item[row]
+        error = rating[row] - mean - user_bias[u] - item_bias[i]
+        for k in range(p.shape[1]):
+            error -= p[u, k] * q[i, k]
+        user_bias[u] += learning_rate * (error - regularisation * user_bias[u])
+        item_bias[i] += learning_rate * (error - regularisation * item_bias[i])
+        for k in range(p.shape[1]):
+            before = p[u, k]
+            p[u, k] += learning_rate * (error * q[i, k] - regularisation * before)
+            q[i, k] += learning_rate * (error * before - regularisation * q[i, k])
