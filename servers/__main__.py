@@ -1,4 +1,4 @@
-"""python -m servers NAME --model-repository DIR"""
+"""python -m servers NAME --model-repository DIR; or export-triton instead of NAME, with --out DIR"""
 
 import asyncio
 import os
@@ -6,28 +6,43 @@ import sys
 
 from servers.runtime import logs, settings
 from servers.runtime.errors import MarqueeError
-from servers.settings import ServerSettings
+from servers.settings import ExportSettings, ServerSettings
 
 
 def main() -> int:
     """The exit code: 0 after an orderly stop, 1 when it cannot start."""
+    arguments = sys.argv[1:]
     try:
-        chosen = settings.read(ServerSettings, sys.argv[1:])
-        logs.configure(f"servers {chosen.name}", chosen.log_level)
-        # BLAS and OpenMP read these once, when numpy and FAISS are imported.
-        os.environ.update(OMP_NUM_THREADS=str(chosen.threads), OPENBLAS_NUM_THREADS=str(chosen.threads))
-        asyncio.run(_serve(chosen))
+        if arguments[:1] == ["export-triton"]:
+            _export(settings.read(ExportSettings, arguments[1:]))
+        else:
+            _serve(settings.read(ServerSettings, arguments))
     except MarqueeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-async def _serve(chosen: ServerSettings) -> None:
+def _serve(chosen: ServerSettings) -> None:
+    logs.configure(f"servers {chosen.name}", chosen.log_level)
+    # BLAS and OpenMP read these once, when numpy and FAISS are imported.
+    os.environ.update(OMP_NUM_THREADS=str(chosen.threads), OPENBLAS_NUM_THREADS=str(chosen.threads))
+    asyncio.run(_run(chosen))
+
+
+async def _run(chosen: ServerSettings) -> None:
     from servers.server import model_server
 
     async with model_server(chosen) as program:
         await program.serve()
+
+
+def _export(chosen: ExportSettings) -> None:
+    from servers.triton_export import export
+
+    logs.configure("servers export-triton", chosen.log_level)
+    for version in export(chosen):
+        print(f"{version.model} {version.number}")
 
 
 if __name__ == "__main__":

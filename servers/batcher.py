@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from servers.runtime.datatypes import Array
 from servers.runtime.deadline import Deadline
 from servers.runtime.errors import DeadlineExceeded, Overloaded
-from servers.runtime.tensors import Array
 from servers.signature import Arrays, Signature, Tensor
 from servers.statistics import Statistics, Times
 
@@ -68,7 +68,7 @@ class Batcher:
 
     async def __call__(self, inputs: Arrays, deadline: Deadline) -> Arrays:
         """Raises Overloaded at once when too many rows wait, DeadlineExceeded, or whatever the model raised."""
-        call = Call(inputs, len(next(iter(inputs.values()))), deadline, self._loop.create_future())
+        call = Call(inputs, rows_in(inputs), deadline, self._loop.create_future())
         try:
             self._enqueue(call)
             return await call.answer
@@ -132,21 +132,9 @@ class Batcher:
 
     def _run(self, batch: list[Call]) -> None:
         times = Times(started=time.perf_counter_ns())
-        outcomes = self._compute(batch, times)
+        outcomes = compute(self._signature, self._model, [call.inputs for call in batch], times)
         times.finished = time.perf_counter_ns()
         self._loop.call_soon_threadsafe(self._finish, batch, outcomes, times)
-
-    def _compute(self, batch: list[Call], times: Times) -> Sequence[Arrays | Exception]:
-        try:
-            inputs = merge(self._signature.inputs, [call.inputs for call in batch])
-            merged = time.perf_counter_ns()
-            outputs = self._model(inputs)
-            times.merged, times.computed = merged, time.perf_counter_ns()
-            return split(outputs, [(call.rows, self._signature.width(call.inputs)) for call in batch])
-        except Exception as error:
-            if len(batch) == 1:
-                return [error]
-            return [self._compute([call], times)[0] for call in batch]  # one call is to blame; the others go on
 
     def _finish(self, batch: list[Call], outcomes: Sequence[Arrays | Exception], times: Times) -> None:
         self._start()  # first, so that the model works while the answers are written
@@ -160,6 +148,26 @@ class Batcher:
             else:
                 call.answer.set_result(outcome)
                 self._statistics.answered(call.rows, call.arrived, times)
+
+
+def compute(
+    signature: Signature, model: Callable[[Arrays], Arrays], calls: Sequence[Arrays], times: Times
+) -> Sequence[Arrays | Exception]:
+    """What `model` makes of each call's complete inputs, computed together; where that fails, one call at a time."""
+    try:
+        inputs = merge(signature.inputs, calls)
+        merged = time.perf_counter_ns()
+        outputs = model(inputs)
+        times.merged, times.computed = merged, time.perf_counter_ns()
+        return split(outputs, [(rows_in(call), signature.width(call)) for call in calls])
+    except Exception as error:
+        if len(calls) == 1:
+            return [error]
+        return [compute(signature, model, [call], times)[0] for call in calls]  # one is to blame; the others go on
+
+
+def rows_in(inputs: Arrays) -> int:
+    return len(next(iter(inputs.values())))
 
 
 def merge(tensors: Sequence[Tensor], calls: Sequence[Arrays]) -> Arrays:

@@ -3,9 +3,9 @@
 import numpy as np
 
 from servers.device import Device
+from servers.runtime.datatypes import Array
 from servers.runtime.errors import ArtifactError, ConfigurationError
 from servers.runtime.repository import Version
-from servers.runtime.tensors import Array
 from servers.scorer import Scorer
 
 WARM_ROWS = (1, 8)

@@ -18,7 +18,17 @@ PLATFORM = "marquee_onnxruntime"
 
 def names(scorer: str) -> list[str]:
     """What the models of a scorer are called."""
-    return [scorer, f"{scorer}_retrieve", f"{scorer}_similar"]
+    return list(signatures(scorer))
+
+
+def signatures(scorer: str) -> dict[str, Signature]:
+    """The models of a scorer: name -> signature."""
+    return {scorer: SCORE, f"{scorer}_retrieve": RETRIEVE, f"{scorer}_similar": SIMILAR}
+
+
+def computes(name: str, scorer: Scorer) -> dict[str, Callable[[Arrays], Arrays]]:
+    """What answers each model of a scorer."""
+    return dict(zip(names(name), (scorer.score, scorer.retrieve, scorer.similar), strict=True))
 
 
 @dataclass(frozen=True)
@@ -64,29 +74,35 @@ class Model:
         )
 
     def config(self) -> Any:
-        """A ModelConfig; as in Triton, its dims leave out the batch."""
-        return model_config_pb2.ModelConfig(
-            name=self.name,
-            platform=PLATFORM,
-            max_batch_size=self._execution.batching.max_batch_size,
-            input=[
-                model_config_pb2.ModelInput(
-                    name=t.name, data_type=_data_type(t), dims=[_size(t)], optional=t.default is not None
-                )
-                for t in self._signature.inputs
-            ],
-            output=[
-                model_config_pb2.ModelOutput(name=t.name, data_type=_data_type(t), dims=[_size(t)])
-                for t in self._signature.outputs
-            ],
-            dynamic_batching=model_config_pb2.ModelDynamicBatching(
-                max_queue_delay_microseconds=int(self._execution.batching.max_queue_delay * 1e6)
-            ),
-        )
+        """A ModelConfig."""
+        config = config_of(self.name, self._signature, self._execution.batching)
+        config.platform = PLATFORM
+        return config
 
     def statistics(self) -> Any:
         """A ModelStatistics."""
         return self._statistics.message(self.name, self.version)
+
+
+def config_of(name: str, signature: Signature, batching: BatchLimits) -> Any:
+    """A ModelConfig that does not say what runs the model; as in Triton, its dims leave out the batch."""
+    return model_config_pb2.ModelConfig(
+        name=name,
+        max_batch_size=batching.max_batch_size,
+        input=[
+            model_config_pb2.ModelInput(
+                name=t.name, data_type=_data_type(t), dims=[_size(t)], optional=t.default is not None
+            )
+            for t in signature.inputs
+        ],
+        output=[
+            model_config_pb2.ModelOutput(name=t.name, data_type=_data_type(t), dims=[_size(t)])
+            for t in signature.outputs
+        ],
+        dynamic_batching=model_config_pb2.ModelDynamicBatching(
+            max_queue_delay_microseconds=int(batching.max_queue_delay * 1e6)
+        ),
+    )
 
 
 def _size(tensor: Tensor) -> int:
@@ -108,9 +124,9 @@ class LoadedVersion:
 
 def models_of(name: str, number: int, scorer: Scorer, execution: Execution) -> LoadedVersion:
     """Wires a scorer to its three names. Call it in the event loop."""
-    computes = [(SCORE, scorer.score), (RETRIEVE, scorer.retrieve), (SIMILAR, scorer.similar)]
+    answered_by = computes(name, scorer)
     models = {
-        model: Model(model, str(number), signature, compute, execution)
-        for model, (signature, compute) in zip(names(name), computes, strict=True)
+        model: Model(model, str(number), signature, answered_by[model], execution)
+        for model, signature in signatures(name).items()
     }
     return LoadedVersion(number, models)

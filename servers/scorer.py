@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from servers.device import Device, load_tower, most_found, place_index
+from servers.runtime.datatypes import Array
 from servers.runtime.errors import ArtifactError
 from servers.runtime.repository import Version
-from servers.runtime.tensors import Array
 from servers.signature import Arrays
 from servers.users import Users
 

@@ -1,23 +1,36 @@
 """What a model server can be told."""
 
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
 from servers.runtime.cpus import default_threads
-from servers.runtime.settings import ServingSettings
+from servers.runtime.settings import ProgramSettings, ServingSettings
 
 
-class ServerSettings(ServingSettings):
-    """Serves one scorer of a model repository, with retrieval and similar items, over the Open Inference Protocol."""
+class ModelSettings(ProgramSettings):
+    """Which models, and what they may be asked, whoever serves them."""
+
+    model_repository: str = Field(description="Directory or fsspec URL that holds <name>/<version>/.")
+    max_batch_size: int = Field(32, ge=1, le=4096, description="Most rows (users) in a request and in a batch.")
+    max_history: int = Field(2_000, ge=1, description="Most events in a history.")
+    max_candidates: int = Field(20_000, ge=1, description="Most candidates for one user.")
+    max_k: int = Field(1_000, ge=1, description="Most items retrieved for one user.")
+
+
+class ServerSettings(ServingSettings, ModelSettings):
+    """Serves one scorer of a model repository, with retrieval and similar items, over the Open Inference Protocol.
+
+    `python -m servers export-triton` writes the scorers as models of NVIDIA Triton instead; it has a --help of its own.
+    """
 
     model_config = SettingsConfigDict(cli_prog_name="python -m servers")
 
     name: CliPositionalArg[str] = Field(
         description="The scorer: rating, sequential, visual_temporal or any other in the model repository."
     )
-    model_repository: str = Field(description="Directory or fsspec URL that holds <name>/<version>/.")
     model_control_mode: Literal["none", "poll", "explicit"] = Field(
         "none", description="When versions change: never, when a newer one is published, or when a client asks."
     )
@@ -30,15 +43,35 @@ class ServerSettings(ServingSettings):
         "at most 4. More help large batches only.",
     )
     device: Literal["cpu", "cuda"] = Field("cpu", description="Where the tower and the index run; cuda needs a GPU.")
-    max_batch_size: int = Field(32, ge=1, le=4096, description="Most rows (users) in a request and in a batch.")
     max_queue_size: int = Field(512, ge=1, description="Most rows that wait for a model; more are refused at once.")
     max_queue_delay_us: int = Field(0, ge=0, le=10_000_000, description="Wait this long for a batch to fill.")
-    max_history: int = Field(2_000, ge=1, description="Most events in a history.")
-    max_candidates: int = Field(20_000, ge=1, description="Most candidates for one user.")
-    max_k: int = Field(1_000, ge=1, description="Most items retrieved for one user.")
 
     @model_validator(mode="after")
     def _queue_holds_a_batch(self) -> Self:
         if self.max_queue_size < self.max_batch_size:
             raise ValueError("--max-queue-size must be at least --max-batch-size")
+        return self
+
+
+class ExportSettings(ModelSettings):
+    """Writes scorers of a model repository as models of NVIDIA Triton's Python backend, three for each scorer.
+
+    Triton's Python needs Marquee: `pip install '.[servers]'`, or the tree on PYTHONPATH beside what that installs.
+    Start Triton with OMP_NUM_THREADS and OPENBLAS_NUM_THREADS as --threads, or every model takes all cores.
+    """
+
+    model_config = SettingsConfigDict(cli_prog_name="python -m servers export-triton")
+
+    threads: int = Field(1, ge=1, le=256, description="Threads that compute one batch.")
+    out: Path = Field(description="The folder for Triton's --model-repository; it must not exist, or be empty.")
+    name: str | None = Field(None, description="Only this scorer. Default: all.")
+    version: int | None = Field(None, ge=1, description="This version of --name. Default: the newest that is whole.")
+    dynamic_batching: bool = Field(
+        True, description="Triton may batch calls. Turn it off for streaming clients: Triton 2.51 crashes with both."
+    )
+
+    @model_validator(mode="after")
+    def _a_version_has_a_name(self) -> Self:
+        if self.version is not None and self.name is None:
+            raise ValueError("--version needs --name: versions of different scorers have nothing in common")
         return self

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from servers.runtime.datatypes import DATATYPES, DTYPES, Array
 from servers.runtime.errors import InvalidArgument
-from servers.runtime.tensors import DATATYPES, Array
 
 Arrays = dict[str, Array]
 
@@ -116,10 +116,9 @@ def _or_default(tensor: Tensor, given: Arrays, sizes: dict[str, int]) -> Array:
     if tensor.name in given:
         return given[tensor.name]
     assert tensor.default is not None
-    return np.full((sizes["B"], sizes.get(tensor.axis, 1)), tensor.default(), _DTYPES[tensor.datatype])
+    return np.full((sizes["B"], sizes.get(tensor.axis, 1)), tensor.default(), DTYPES[tensor.datatype])
 
 
-_DTYPES = {name: dtype for dtype, name in DATATYPES.items()}
 _USER = (
     Tensor("user_id", "BYTES", "1", default=lambda: b""),
     Tensor("history_item", "INT64", "L", default=lambda: 0),

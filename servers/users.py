@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from servers.runtime.tensors import Array
+from servers.runtime.datatypes import Array
 
 
 class Users:

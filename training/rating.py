@@ -1,51 +1,22 @@
-"""Trains and publishes the rating model: a table of predictions, its linear factors, the fold-in.
+"""Publishes the rating model: linear factors of whatever table its recipe predicts, and the fold-in."""
 
-Whatever predicts (a network, gradient descent, a sampler), what is served are the factors of its table.
-"""
-
-from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-import torch
 
-from training.content import ItemContent
-from training.data.splits import random_split
-from training.errors import TrainingError
 from training.interactions import Floats, Interactions, Ints
 from training.job import Job
 from training.metrics import rmse
-from training.models.bayesian import Ratings, Sampler
 from training.models.factors import Factors, FoldInTower, factorise, fold_in, item_vectors
-from training.models.rating import train_rating_network
-from training.models.svd import train_svd
-from training.progress import track
-from training.ratings import usable_ratings
-from training.recipes import AnyRating, BayesianRecipe, RatingRecipe, SvdRecipe
+from training.predictions import Predictions, predict
+from training.recipes import AnyRating
 from training.scorer import ScorerParts
-from training.side_information import item_blocks, user_blocks
 
-STOPPING = 0.1
-"""Share of the training ratings that chooses the epoch where the split has no validation part."""
 FOLD_IN_USERS = 500
 FOLD_IN_GIVEN = (1, 3, 5, 10, 20)
 SPREADS = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
 """Candidates for the width of the prior over users."""
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What a recipe predicts."""
-
-    table: Floats
-    """[U, N] ratings of the users and items of `train`."""
-    train: Interactions
-    """The ratings it learned from; its items may be more than those rated."""
-    noise: float
-    """Variance of a rating around its prediction."""
-    figures: dict[str, float]
 
 
 def train_rating(job: Job, recipe: AnyRating) -> Path:
@@ -68,93 +39,6 @@ def publish_rating(job: Job, recipe: AnyRating, predicted: Predictions) -> Path:
     folder = job.publish_scorer("rating", recipe, parts, predicted.figures | _validated(job, predicted.train, factors))
     job.checkpoint(recipe).forget()
     return folder
-
-
-def predict(job: Job, recipe: AnyRating) -> Predictions:
-    """Learns from the training ratings."""
-    ratings, counts = usable_ratings(job.split.train, job.scale)
-    unrated = job.dataset.items.height - ratings["item"].n_unique()
-    if isinstance(recipe, BayesianRecipe):
-        predicted = _sampled(job, recipe, ratings)
-    elif isinstance(recipe, SvdRecipe):
-        predicted = _factorised(job, recipe, ratings)
-    else:
-        predicted = _network(job, recipe, ratings)
-    return replace(predicted, figures=predicted.figures | counts | {"items-without-rating": float(unrated)})
-
-
-def _network(job: Job, recipe: RatingRecipe, ratings: pl.DataFrame) -> Predictions:
-    """Over every item of the catalogue where the network knows their content."""
-    learned, held_out = _stopping_parts(job, ratings, recipe.seed)
-    numbers = job.dataset.items["number"].to_numpy() if recipe.content else None
-    train = Interactions.of(learned, numbers)
-    known = held_out.filter(pl.col("user").is_in(train.user_ids), pl.col("item").is_in(train.item_number.tolist()))
-    validation = Interactions.of(known, train.item_number).under_users_of(train)
-    items = job.dataset.items.filter(pl.col("number").is_in(train.item_number.tolist()))
-    network, figure = train_rating_network(
-        train, validation, ItemContent.of(items, recipe.content), recipe, job.checkpoint(recipe), job.device
-    )
-    cold = np.setdiff1d(np.arange(1, train.items + 1), train.item)
-    table = network.table(torch.from_numpy(cold).to(job.device))
-    return Predictions(table, train, figure**2, {"rmse": figure})
-
-
-def _stopping_parts(job: Job, ratings: pl.DataFrame, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Ratings to learn from, and others to choose by: the validation part, else a random share of the training part."""
-    if job.split.validation.height:
-        return ratings, usable_ratings(job.split.validation, job.scale)[0]
-    parts = random_split(ratings, STOPPING, seed)
-    return parts.train, parts.test
-
-
-def _factorised(job: Job, recipe: SvdRecipe, ratings: pl.DataFrame) -> Predictions:
-    """The grid's best on held-out ratings, trained again on all. Users and items with few ratings are left out."""
-    count = pl.len().over
-    ratings = ratings.filter(
-        count("item") > recipe.most_ignored_item_ratings, count("user") >= recipe.least_user_ratings
-    )
-    if not ratings.height:
-        raise TrainingError(f"no ratings are left by recipe '{recipe.name}', which leaves out users and items with few")
-    train = Interactions.of(ratings)
-    held_out = np.random.default_rng(recipe.seed).random(len(train.user)) < STOPPING
-    tried = {size: _svd_rmse(train, held_out, recipe, *size) for size in product(recipe.factors, recipe.epochs)}
-    best = min(tried, key=lambda size: tried[size])
-    model = train_svd(*_shuffled(train, recipe.seed), *best, recipe.learning_rate, recipe.regularisation, recipe.seed)
-    figures = {"rmse": tried[best], "factors": float(best[0]), "epochs": float(best[1])}
-    return Predictions(model.table(), train, tried[best] ** 2, figures)
-
-
-def _svd_rmse(train: Interactions, held_out: np.ndarray, recipe: SvdRecipe, factors: int, epochs: int) -> float:
-    learned = replace(train, user=train.user[~held_out], item=train.item[~held_out], rating=train.rating[~held_out])
-    model = train_svd(
-        *_shuffled(learned, recipe.seed), factors, epochs, recipe.learning_rate, recipe.regularisation, recipe.seed
-    )
-    return rmse(model.predict(train.user[held_out] - 1, train.item[held_out] - 1), train.rating[held_out])
-
-
-def _shuffled(train: Interactions, seed: int) -> tuple[Ints, Ints, Floats, tuple[int, int]]:
-    """0-based users and items, ratings, and how many users and items there are."""
-    order = np.random.default_rng(seed).permutation(len(train.user))
-    return train.user[order] - 1, train.item[order] - 1, train.rating[order], (train.users, train.items)
-
-
-def _sampled(job: Job, recipe: BayesianRecipe, ratings: pl.DataFrame) -> Predictions:
-    """Over every item of the catalogue: the prior answers where nobody rated."""
-    train, items = Interactions.of(ratings, job.dataset.items["number"].to_numpy()), job.dataset.items
-    user, item, value = (torch.from_numpy(column) for column in (train.user - 1, train.item - 1, train.rating))
-    known = Ratings(user, item, value, (train.users, train.items)).to(job.device)
-    users, movies = (
-        [torch.from_numpy(block).to(job.device) for block in blocks]
-        for blocks in (user_blocks(job.dataset.users, train.user_ids), item_blocks(items, recipe.words))
-    )
-    sized, checkpoint, note = recipe.for_size(len(value)), job.checkpoint(recipe), [""]
-    sampler = Sampler(known, users, movies, sized)
-    if saved := checkpoint.restore(job.device):
-        sampler.load_state(saved)
-    for _ in track(f"samples of rank {sized.rank}", sampler.run(), sized.samples, note, sampler.step):
-        note.append(f"noise {sampler.noise**-0.5:.4f}")
-        checkpoint.save(sampler.state)
-    return Predictions(sampler.table().cpu().numpy(), train, 1 / sampler.noise, {})
 
 
 def last_time(train: Interactions) -> Ints:

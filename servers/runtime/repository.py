@@ -55,6 +55,11 @@ class Repository:
             raise RepositoryError(f"model repository {self._location} cannot be reached: {error}") from None
         self._mirror = None if "file" in self._remote.protocol else _temporary_folder()
 
+    def models(self) -> list[str]:
+        """Names of all models that have a published version, in alphabetical order."""
+        names = (folder.rsplit("/", 1)[-1] for folder in self._remote.ls(self._root, detail=False))
+        return sorted(name for name in names if self.versions(name))
+
     def versions(self, model: str) -> list[int]:
         """Numbers of all published versions, ascending; empty where the model is unknown."""
         if not _NAME.fullmatch(model) or not self._remote.isdir(f"{self._root}/{model}"):

@@ -10,22 +10,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2
 
+from servers.runtime.datatypes import DATATYPES, DTYPES
+from servers.runtime.datatypes import Array as Array
 from servers.runtime.errors import InvalidArgument
 
-Array = NDArray[Any]
-
-DTYPES: dict[str, np.dtype[Any]] = {
-    "BOOL": np.dtype("?"),
-    "INT32": np.dtype("<i4"),
-    "INT64": np.dtype("<i8"),
-    "FP32": np.dtype("<f4"),
-    "FP64": np.dtype("<f8"),
-    "BYTES": np.dtype("O"),
-}
-DATATYPES = {dtype: name for name, dtype in DTYPES.items()}
 TYPED_FIELDS = {
     "BOOL": "bool_contents",
     "INT32": "int_contents",

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from servers.runtime.errors import MarqueeError
 from tests.load.arrivals import Load
 
 Address = Annotated[str, typer.Option(help="host:port of the server.")]
@@ -46,5 +47,5 @@ def run(app: typer.Typer) -> None:
     """What a person can put right is one line on standard error, and exit code 1."""
     try:
         app()
-    except OSError as error:
+    except (OSError, MarqueeError) as error:
         sys.exit(f"error: {error}")

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -58,15 +59,15 @@ def row(what: str, load: Load, run: Run, inside_ms: Mapping[str, float]) -> Row:
     )
 
 
-def document(rows: Sequence[Row]) -> str:
-    """JSON with what is needed to read the figures later: command, date, commit, machine."""
+def document(rows: Sequence[Any], **more: Any) -> str:
+    """JSON with what is needed to read the figures later: command, date, commit, machine, and what else is given."""
     about = {
         "command": shlex.join(sys.orig_argv[1:]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(),
         "machine": machine(),
     }
-    return json.dumps(about | {"rows": [asdict(each) for each in rows]}, indent=2, allow_nan=False)
+    return json.dumps(about | more | {"rows": rows}, indent=2, allow_nan=False, default=asdict)
 
 
 def show(rows: Sequence[Row], as_json: bool = False) -> None:

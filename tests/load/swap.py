@@ -8,11 +8,11 @@ Every version multiplies all scores by a factor of its own, so that an answer te
 
 import asyncio
 import hashlib
-import json
 import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from json import dumps, loads
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,11 +47,11 @@ def publish(source: Path, repository: Path, version: int) -> None:
     )
     with np.load(source / "golden.npz") as golden:
         np.savez(partial / "golden.npz", **{**golden, "score": golden["score"] * np.float32(factor(version))})
-    manifest = json.loads((source / "manifest.json").read_text())
+    manifest = loads((source / "manifest.json").read_text())
     for file in manifest["files"]:
         content = (partial / file["path"]).read_bytes()
         file |= {"size_bytes": str(len(content)), "sha256": hashlib.sha256(content).hexdigest()}
-    (partial / "manifest.json").write_text(json.dumps(manifest | {"version": str(version)}))
+    (partial / "manifest.json").write_text(dumps(manifest | {"version": str(version)}))
     partial.rename(repository / MODEL / str(version))
 
 
@@ -169,7 +169,7 @@ def main(
     every: Annotated[float, typer.Option(min=0.1, help="Seconds from one version to the next.")] = 1,
     mode: Annotated[str, typer.Option(help="explicit, poll, or both with a comma.")] = "explicit,poll",
     picture: Annotated[Path | None, typer.Option(help="Draw the server's memory over the changes here.")] = None,
-    json: options.Json = False,
+    json: Annotated[Path | None, typer.Option(help="Also write the figures to this file.")] = None,
     seed: options.Seed = 0,
 ) -> None:
     """Change versions under load, and compare with the same load without changes."""
@@ -186,8 +186,10 @@ def main(
                 one = measure(server, newest, Path(folder), requests, plan, each == "explicit")
                 measured, memory[each] = asyncio.run(one)
         rows += [replace(row, what=f"{each}: {row.what}") for row in measured]
-    report.show(rows, as_json=json)
+    report.show(rows)
     _summarise(rows, memory)
+    if json:
+        json.write_text(report.document(rows, memory_mib=memory))
     if picture:
         _draw(memory, picture)
 

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from servers.batcher import Batcher, BatchLimits
+from servers.runtime.datatypes import Array
 from servers.runtime.deadline import Deadline
 from servers.runtime.errors import DeadlineExceeded, MarqueeError, Overloaded
-from servers.runtime.tensors import Array
 from servers.signature import RETRIEVE, SCORE, Arrays, Limits, Signature
 from servers.statistics import Statistics
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from servers.loading import load
+from servers.runtime.datatypes import Array
 from servers.runtime.repository import Repository
-from servers.runtime.tensors import Array
 from servers.scorer import Scorer
 from servers.signature import RETRIEVE, SCORE, SIMILAR, Arrays, Limits
 from tests.servers import tiny_artifact

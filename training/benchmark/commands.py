@@ -23,8 +23,6 @@ app = typer.Typer(help="Train recipes under the papers' protocols and measure th
 Data = Annotated[Path, typer.Option(help="Data folder.")]
 Json = Annotated[Path | None, typer.Option(help="Also write the figures to this file.")]
 Device = Annotated[str, typer.Option(help="'cpu' or 'cuda'.")]
-
-
 Work = Annotated[Path, typer.Option(help="Finished cells are kept here.")]
 Seeds = Annotated[str, typer.Option(help="Whole numbers with commas between.")]
 
@@ -33,7 +31,7 @@ Seeds = Annotated[str, typer.Option(help="Whole numbers with commas between.")]
 def rating_command(
     data: Data,
     split: Annotated[str, typer.Option(help="u1 to u5, u1..u5, 90/10 or another random split, last-20%.")] = "90/10",
-    recipe: Annotated[str, typer.Option(help="Recipes, and perhaps myfm, with commas between.")] = "default",
+    recipe: Annotated[str, typer.Option(help="Recipes, and perhaps myfm, with commas between.")] = "best",
     seeds: Seeds = "0,1,2",
     json: Json = None,
     work: Work = HOME / "benchmark",
@@ -54,7 +52,7 @@ def sequential_command(
     split: Annotated[
         str, typer.Option(help="leave-last-out, leave-last-out-random-ties, global-time, seed-windows.")
     ] = "leave-last-out",
-    recipe: Annotated[str, typer.Option(help="Recipes with commas between.")] = "default",
+    recipe: Annotated[str, typer.Option(help="Recipes with commas between.")] = "best",
     seeds: Seeds = "0,1,2",
     json: Json = None,
     picture: Annotated[Path | None, typer.Option(help="Also draw the learning curves to this file.")] = None,
@@ -76,7 +74,7 @@ def sequential_command(
 @app.command("fold-in")
 def fold_in_command(
     data: Data,
-    recipe: Annotated[str, typer.Option(help="A rating recipe.")] = "default",
+    recipe: Annotated[str, typer.Option(help="A rating recipe.")] = "best",
     seeds: Seeds = "0,1,2",
     json: Json = None,
     picture: Annotated[Path | None, typer.Option(help="Also draw the curves to this file, .png or .svg.")] = None,

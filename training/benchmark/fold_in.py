@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import polars as pl
@@ -38,8 +39,9 @@ def fold_in_curves(benchmark: Benchmark, recipe: str, seed: int) -> Curves:
 
 
 def _curves(benchmark: Benchmark, recipe: recipes.AnyRating, split: Split, seed: int) -> Curves:
-    job = Job(benchmark.dataset, split, benchmark.work / "repository", benchmark.work, device=benchmark.device)
-    scorer = OfflineScorer(train_rating(job, recipe))
+    with TemporaryDirectory() as folder:
+        job = Job(benchmark.dataset, split, Path(folder), benchmark.work, device=benchmark.device)
+        scorer = OfflineScorer(train_rating(job, recipe))
     shuffled = usable_ratings(split.test, job.scale)[0].sample(fraction=1.0, shuffle=True, seed=seed)
     place = pl.int_range(pl.len()).over("user")
     targets = shuffled.filter(place >= max(GIVEN))

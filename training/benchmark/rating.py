@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import numpy as np
@@ -22,11 +23,11 @@ from training.data.splits import Split
 from training.errors import TrainingError
 from training.interactions import Floats, Interactions
 from training.job import Job
+from training.predictions import Predictions, predict
 from training.progress import console, peak_gib
-from training.rating import Predictions, predict, publish_rating
+from training.rating import publish_rating
 from training.rating_metrics import Predicted, rating_metrics
 from training.ratings import usable_ratings
-from training.repository import latest
 from training.requests import requests_for
 from training.scorer import OfflineScorer
 
@@ -71,11 +72,12 @@ class Benchmark:
         for model in models:
             if model not in {*recipes.RATING, *BASELINES, MYFM}:
                 raise TrainingError(f"no recipe '{model}' here; there are {', '.join([*recipes.RATING, MYFM])}")
+        folds = {seed: list(splits(self.protocol, self.folder, self.dataset, seed)) for seed in seeds}
         todo = [
             (model, fold, seed, split)
             for model in [*BASELINES, *models]
             for seed in seeds
-            for fold, split in enumerate(splits(self.protocol, self.folder, self.dataset, seed))
+            for fold, split in enumerate(folds[seed])
         ]
         cells: list[Cell] = []
         started = time.monotonic()
@@ -114,10 +116,10 @@ class Benchmark:
         return kept
 
     def _measure(self, recipe: recipes.AnyRating, split: Split) -> dict[str, Figures]:
-        job = Job(self.dataset, split, self.work / "repository", self.work, device=self.device)
-        predicted = predict(job, recipe)
-        publish_rating(job, recipe, predicted)
-        scorer = OfflineScorer(latest(job.repository, "rating"))
+        with TemporaryDirectory() as folder:
+            job = Job(self.dataset, split, Path(folder), self.work, device=self.device)
+            predicted = predict(job, recipe)
+            scorer = OfflineScorer(publish_rating(job, recipe, predicted))
         return {
             SERVED: _figures(split, served(scorer, split.train, split.test)),
             WHOLE: _figures(split, _whole(predicted, split.test)),

@@ -6,7 +6,7 @@ import numpy as np
 from rich.table import Table
 
 from training import recipes
-from training.benchmark.published import published_for
+from training.benchmark.published import published_beside
 from training.benchmark.rating import SERVED, WHOLE, Cell
 
 COLUMNS = {
@@ -57,22 +57,18 @@ def as_table(cells: Sequence[Cell], dataset: str, protocol: str) -> Table:
         table.add_column(name, justify="right" if name else "left")
     models = list(dict.fromkeys(cell.model for cell in cells))
     for model in sorted(models, key=lambda name: np.mean(of_seeds(cells, name, SERVED, "rmse"))):
-        figures = [_shown(of_seeds(cells, model, SERVED, metric)) for metric in COLUMNS]
+        rmse, *others = (of_seeds(cells, model, SERVED, metric) for metric in COLUMNS)
+        figures = [_with_spread(rmse), *(f"{np.mean(values):.4f}" for values in others)]
         seconds = np.mean([cell.figures[SERVED]["seconds"] for cell in cells if cell.model == model])
-        table.add_row(model, *figures, _shown(of_seeds(cells, model, WHOLE, "rmse")), f"{seconds:.0f}")
+        table.add_row(model, *figures, _with_spread(of_seeds(cells, model, WHOLE, "rmse")), f"{seconds:.0f}")
     table.add_section()
-    published = {
-        (row.model, row.dataset, row.protocol): row for metric in COLUMNS for row in published_for(dataset, metric)
-    }
-    for (model, of, split), row in published.items():
-        known = {other.metric: other.value for metric in COLUMNS for other in published_for(dataset, metric)
-                 if (other.model, other.dataset, other.protocol) == (model, of, split)}  # fmt: skip
-        cells_shown = [f"{known[metric]:.4f}" if metric in known else "" for metric in COLUMNS]
-        table.add_row(f"published: {row.model} ({of}, {split})", *cells_shown, "", "")
+    for row in published_beside(dataset):
+        shown = [f"{row.figures[metric]:.4f}" if metric in row.figures else "" for metric in COLUMNS]
+        table.add_row(f"published: {row.model} ({row.dataset}, {row.protocol})", *shown, "", "")
     return table
 
 
-def _shown(values: Sequence[float]) -> str:
+def _with_spread(values: Sequence[float]) -> str:
     """Mean, and half the way from the lowest seed to the highest where it shows."""
     if not values:
         return ""

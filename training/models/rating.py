@@ -19,6 +19,22 @@ from training.models.fit import fit
 from training.recipes import RatingRecipe
 
 
+class Factors(nn.Module):
+    """Biases and the elementwise product of a pair of embeddings, whose sum is the inner product."""
+
+    def __init__(self, users: int, items: int, width: int) -> None:
+        super().__init__()
+        self.user, self.item = _embedding(users, width), _embedding(items, width)
+        self.user_bias, self.item_bias = nn.Embedding(users, 1), nn.Embedding(items, 1)
+        for bias in (self.user_bias, self.item_bias):
+            nn.init.zeros_(bias.weight)
+        self.of_items = [self.item, self.item_bias]
+
+    def forward(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
+        """[E] sums of biases, and [E, D] products; one user goes with any number of items."""
+        return (self.user_bias(user) + self.item_bias(item)).squeeze(-1), self.user(user) * self.item(item)
+
+
 class RatingNetwork(nn.Module):
     """User embedding, item embedding and item content, joined, through hidden layers to one rating.
 
@@ -48,15 +64,8 @@ class RatingNetwork(nn.Module):
         self.deep = nn.Sequential(*layers)
         self.output = nn.Linear(hidden[-1], 1)
         nn.init.constant_(self.output.bias, mean)
-        self.factors = recipe.factors
-        if recipe.factors:
-            self.user_factor, self.item_factor = (
-                _embedding(len(side.weight), width) for side in (self.user, self.item)
-            )
-            self.user_bias, self.item_bias = (nn.Embedding(len(side.weight), 1) for side in (self.user, self.item))
-            self.view = nn.Linear(width + hidden[-1], 1)
-            for bias in (self.user_bias, self.item_bias):
-                nn.init.zeros_(bias.weight)
+        self.factors = Factors(users + 1, len(self.item.weight), width) if recipe.factors else None
+        self.view = nn.Linear(width + hidden[-1], 1)
 
     def forward(self, user: Tensor, item: Tensor) -> Tensor:
         """[E] dense users and items -> [E] ratings."""
@@ -67,10 +76,9 @@ class RatingNetwork(nn.Module):
         """[E] ratings, and [E] logits of the user having watched the item at all (zeros without factors)."""
         hidden = self.deep(self._of_user(user) + self._of_item(item))
         rating = self.output(hidden).squeeze(-1)
-        if not self.factors:
+        if self.factors is None:
             return rating, torch.zeros_like(rating)
-        product = self.user_factor(user) * self.item_factor(item)
-        biases = (self.user_bias(user) + self.item_bias(item)).squeeze(-1)
+        biases, product = self.factors(user, item)
         return rating + biases + product.sum(-1), self.view(torch.cat([product, hidden], -1)).squeeze(-1)
 
     def _of_user(self, user: Tensor) -> Tensor:
@@ -88,7 +96,7 @@ class RatingNetwork(nn.Module):
         self.eval()
         warm = torch.ones(self.item.num_embeddings, dtype=torch.bool, device=cold.device)
         warm[0] = warm[cold] = False
-        for embedding in [self.item, *([self.item_factor, self.item_bias] if self.factors else [])]:
+        for embedding in [self.item, *(self.factors.of_items if self.factors else [])]:
             embedding.weight[cold] = embedding.weight[warm].mean(0)
         item = torch.arange(1, self.item.num_embeddings, device=cold.device)
         of_item = self._of_item(item)
@@ -96,8 +104,8 @@ class RatingNetwork(nn.Module):
         for user in torch.arange(1, self.user.num_embeddings, device=cold.device):
             row = self.output(self.deep(self._of_user(user) + of_item)).squeeze(-1)
             if self.factors:
-                row = row + self.user_bias(user) + self.item_bias(item).squeeze(-1)
-                row = row + self.item_factor(item) @ self.user_factor(user)
+                biases, product = self.factors(user, item)
+                row = row + biases + product.sum(-1)
             rows.append(row.cpu().numpy())
         return np.stack(rows)
 

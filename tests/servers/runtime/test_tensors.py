@@ -9,12 +9,12 @@ from hypothesis.extra import numpy as hnp
 from tritonclient.grpc import service_pb2
 
 from servers.runtime import tensors
+from servers.runtime.datatypes import DATATYPES, DTYPES, Array
 from servers.runtime.errors import InvalidArgument
-from servers.runtime.tensors import Array
 
 Input = service_pb2.ModelInferRequest.InferInputTensor
 SHAPES = hnp.array_shapes(min_dims=1, max_dims=3, min_side=0, max_side=5)
-NUMERIC = st.sampled_from([dtype for dtype in tensors.DTYPES.values() if dtype != np.dtype("O")])
+NUMERIC = st.sampled_from([dtype for dtype in DTYPES.values() if dtype != np.dtype("O")])
 
 
 @st.composite
@@ -58,7 +58,7 @@ def test_responses_survive_the_round_trip(arrays: dict[str, Array]) -> None:
 def test_typed_contents_say_the_same_as_raw_ones(arrays: dict[str, Array]) -> None:
     inputs = []
     for name, array in arrays.items():
-        tensor = Input(name=name, datatype=tensors.DATATYPES[array.dtype], shape=array.shape)
+        tensor = Input(name=name, datatype=DATATYPES[array.dtype], shape=array.shape)
         getattr(tensor.contents, tensors.TYPED_FIELDS[tensor.datatype]).extend(array.ravel().tolist())
         inputs.append(tensor)
     assert same(tensors.decode(inputs, []), arrays)
@@ -66,7 +66,7 @@ def test_typed_contents_say_the_same_as_raw_ones(arrays: dict[str, Array]) -> No
 
 @given(raw=st.binary(max_size=60), shape=st.lists(st.integers(0, 4), max_size=3))
 def test_any_raw_bytes_are_an_array_or_refused(raw: bytes, shape: list[int]) -> None:
-    for datatype in tensors.DTYPES:
+    for datatype in DTYPES:
         with suppress(InvalidArgument):
             array = tensors.decode([Input(name="x", datatype=datatype, shape=shape)], [raw])["x"]
             assert list(array.shape) == shape

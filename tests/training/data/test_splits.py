@@ -1,3 +1,5 @@
+from collections import Counter
+
 import polars as pl
 import pytest
 from hypothesis import given
@@ -11,6 +13,7 @@ from training.data.splits import (
     global_time,
     held_out_users,
     in_order,
+    last_share,
     leave_last_out,
     no_split,
     random_split,
@@ -36,6 +39,7 @@ def test_every_split_deals_out_every_event_once(rows: list[tuple[str, int]], see
     events = events_of(rows)
     splits = [
         no_split(events),
+        last_share(events, 0.2),
         leave_last_out(events),
         leave_last_out(events, seed),
         global_time(events),
@@ -120,3 +124,12 @@ def test_global_time_of_the_real_data_cuts_where_its_readme_says() -> None:
     split = global_time(load_real("ml-1m").events)
     assert [len(part) for part in parts(split)] == [800_168, 100_020, 100_021]
     assert split.test["time"].min() == 978133414
+
+
+@given(ROWS)
+def test_the_last_share_is_each_users_newest_events(rows: list[tuple[str, int]]) -> None:
+    split = last_share(events_of(rows), 0.25)
+    for user, count in Counter(user for user, _ in rows).items():
+        earlier, later = (part.filter(pl.col("user") == user) for part in (split.train, split.test))
+        assert len(later) == count // 4
+        assert not len(later) or (earlier["time"].max() or 0) <= later["time"].min()  # type: ignore[operator]
