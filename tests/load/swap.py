@@ -1,6 +1,6 @@
 """What changing the version under load costs: errors, mixed answers, latency, memory.
 
-python -m tests.load.swap --data var/data/generated --swaps 50
+python -m tests.load.swap --data var/data/generated
 
 A rating server is loaded with Poisson arrivals at half of what it can do. Rounds without and with changes take turns.
 Every version multiplies all scores by a factor of its own, so that an answer tells which version it came from.
@@ -24,6 +24,7 @@ from rich.console import Console
 from safetensors.numpy import load_file, save_file
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from servers.runtime.repository import Repository
 from tests.load import model_server, options, report
 from tests.load.arrivals import Load
 from tests.load.processes import FREE_PORTS, Started, started
@@ -176,7 +177,7 @@ def main(
     requests = model_server.prepare(Traffic(data, repository, seed), MODEL, candidates=500, k=100)
     rows: list[report.Row] = []
     memory: dict[str, list[float]] = {}
-    newest = max((repository / MODEL).iterdir(), key=lambda version: int(version.name))
+    newest = Repository(repository).latest(MODEL).folder
     for each in mode.split(","):
         with tempfile.TemporaryDirectory() as folder:
             publish(newest, Path(folder), 1)

@@ -74,7 +74,11 @@ class RatingNetwork(nn.Module):
 
     def rating_and_view(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
         """[E] ratings, and [E] logits of the user having watched the item at all (zeros without factors)."""
-        hidden = self.deep(self._of_user(user) + self._of_item(item))
+        return self._answer(self._of_user(user) + self._of_item(item), user, item)
+
+    def _answer(self, halves: Tensor, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
+        """From the sum of the user's and the item's half of the first hidden layer, [E, hidden]."""
+        hidden = self.deep(halves)
         rating = self.output(hidden).squeeze(-1)
         if self.factors is None:
             return rating, torch.zeros_like(rating)
@@ -102,11 +106,8 @@ class RatingNetwork(nn.Module):
         of_item = self._of_item(item)
         rows = []
         for user in torch.arange(1, self.user.num_embeddings, device=cold.device):
-            row = self.output(self.deep(self._of_user(user) + of_item)).squeeze(-1)
-            if self.factors:
-                biases, product = self.factors(user, item)
-                row = row + biases + product.sum(-1)
-            rows.append(row.cpu().numpy())
+            rating, _ = self._answer(self._of_user(user) + of_item, user, item)
+            rows.append(rating.cpu().numpy())
         return np.stack(rows)
 
 
