@@ -1,7 +1,6 @@
 """Trains and measures rating recipes and baselines; every finished cell (split, recipe, seed) is kept in a file."""
 
 import dataclasses
-import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ import torch
 
 from training import recipes
 from training.benchmark.baselines import Predict, global_mean, item_mean, tuned_biases
+from training.benchmark.cells import cell_path
 from training.benchmark.myfm import myfm
 from training.benchmark.protocols import splits
 from training.data.dataset import Dataset
@@ -106,12 +106,9 @@ class Benchmark:
 
     def kept(self, name: str, recipe: recipes.AnyRating | None, measure: Callable[[], T]) -> T:
         """What `measure` said of this recipe and data before, if it was asked; else what it says."""
-        digest = hashlib.sha256(f"{recipe} {self.dataset.fingerprint}".encode()).hexdigest()[:12]
-        path = self.work / f"{self.dataset.name}-{name}-{digest}.json"
+        path = cell_path(self.work, self.dataset, name, recipe, ".json")
         if not path.is_file():
-            figures = measure()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(figures, indent=1))
+            path.write_text(json.dumps(measure(), indent=1))
         kept: T = json.loads(path.read_text())
         return kept
 

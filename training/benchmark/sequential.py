@@ -1,7 +1,6 @@
 """Trains and measures sequence recipes and baselines; every finished cell (split, recipe, seed) is kept in a file."""
 
 import dataclasses
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from training import recipes
+from training.benchmark.cells import cell_path
 from training.benchmark.neighbours import fit_neighbours
 from training.benchmark.next_item import METRICS, Rank, Task, all_items, first_of_each_user, over, tie_order
 from training.benchmark.seed_windows import SeedWindows
@@ -107,10 +107,8 @@ class Benchmark:
 
     def _cell(self, model: str, seed: int) -> Cell:
         recipe = dataclasses.replace(recipes.choose(recipes.SEQUENTIAL, model), seed=seed)
-        digest = hashlib.sha256(f"{recipe} {self.dataset.fingerprint}".encode()).hexdigest()[:12]
-        path = self.work / f"{self.dataset.name}-{self.split}-{model}-{seed}-{digest}.npz"
+        path = cell_path(self.work, self.dataset, f"{self.split}-{model}-{seed}", recipe, ".npz")
         if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
             measured = self._measure_seed_windows(recipe) if self.split == SEED_WINDOWS else self._measure(recipe)
             np.savez_compressed(path, **measured)  # type: ignore[arg-type]
         kept = np.load(path)
