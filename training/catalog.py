@@ -8,7 +8,7 @@ import polars as pl
 from protos.marquee.v1.artifact_pb2 import Manifest
 from training.errors import TrainingError
 from training.job import Job
-from training.recipes import CatalogRecipe
+from training.recipes.catalog import CatalogRecipe
 from training.repository import latest, publish, read_manifest, versions
 
 RECENT = 0.1

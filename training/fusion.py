@@ -12,7 +12,7 @@ from training.job import Job
 from training.metrics import better_and_tied, ndcg
 from training.progress import console
 from training.ranking import NextItemTask, Ranked
-from training.recipes import FusionRecipe
+from training.recipes.fusion import FusionRecipe
 from training.repository import publish
 
 

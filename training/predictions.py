@@ -18,7 +18,7 @@ from training.models.rating import train_rating_network
 from training.models.svd import train_svd
 from training.progress import track
 from training.ratings import usable_ratings
-from training.recipes import AnyRating, BayesianRecipe, RatingRecipe, SvdRecipe
+from training.recipes.rating import AnyRating, BayesianRecipe, RatingRecipe, SvdRecipe
 from training.side_information import item_blocks, user_blocks
 
 STOPPING = 0.1

@@ -10,7 +10,7 @@ from training.job import Job
 from training.metrics import rmse
 from training.models.factors import Factors, FoldInTower, factorise, fold_in, item_vectors
 from training.predictions import Predictions, predict
-from training.recipes import AnyRating
+from training.recipes.rating import AnyRating
 from training.scorer import ScorerParts
 
 FOLD_IN_USERS = 500

@@ -19,7 +19,7 @@ from training.models.gated import GatedTransformer
 from training.models.sequence import SequenceTransformer
 from training.models.softmax import sampled_softmax_loss, softmax_loss
 from training.models.towers import HistoryTower, RatedTower, TimeTower, UserTower
-from training.recipes import SequentialRecipe
+from training.recipes.sequential import SequentialRecipe
 from training.scorer import ScorerParts
 from training.validation import NextItem
 from training.windows import Events, Windows, cut

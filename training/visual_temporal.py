@@ -14,7 +14,7 @@ from training.interactions import Interactions
 from training.job import Job
 from training.models.fit import fit
 from training.models.visual_temporal import VisualTemporalModel, VisualTemporalTower
-from training.recipes import VisualTemporalRecipe
+from training.recipes.visual_temporal import VisualTemporalRecipe
 from training.scorer import ScorerParts
 from training.validation import NextItem
 

@@ -22,11 +22,11 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from tests.load.report import machine
-from training import recipes
 from training.export import export_tower, free_axes, session
 from training.models.factors import Factors, FoldInTower
 from training.models.sequence import SequenceTransformer
 from training.models.towers import HistoryTower
+from training.recipes.sequential import SequentialRecipe
 
 ITEMS, USERS = 3_700, 6_000
 SIZES = [(rows, events) for events in (20, 200) for rows in (1, 8, 32)]
@@ -45,7 +45,7 @@ def rating() -> nn.Module:
 
 
 def sequential() -> nn.Module:
-    return HistoryTower(SequenceTransformer(USERS, ITEMS, recipes.SequentialRecipe(length=200)))
+    return HistoryTower(SequenceTransformer(USERS, ITEMS, SequentialRecipe(length=200)))
 
 
 def inputs(tower: nn.Module, rows: int, events: int) -> Inputs:

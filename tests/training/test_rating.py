@@ -13,7 +13,6 @@ import polars as pl
 import pytest
 import torch
 
-from training import recipes
 from training.data.dataset import Dataset
 from training.data.generate import Settings, generate
 from training.data.load import load_dataset
@@ -23,7 +22,8 @@ from training.job import Job, torch_device
 from training.predictions import predict
 from training.rating import train_rating
 from training.ratings import usable_ratings
-from training.recipes import AnyRating, RatingRecipe, SvdRecipe
+from training.recipes import rating as recipes
+from training.recipes.rating import AnyRating, RatingRecipe, SvdRecipe
 from training.repository import latest, verify
 from training.requests import requests_for
 from training.scorer import OfflineScorer

@@ -8,12 +8,12 @@ import polars as pl
 import pytest
 import torch
 
-from training import recipes
 from training.checkpoint import Checkpoint
 from training.errors import TrainingError
 from training.interactions import Interactions
 from training.models.gated import GatedTransformer
-from training.recipes import SequentialRecipe
+from training.recipes import sequential as recipes
+from training.recipes.sequential import SequentialRecipe
 from training.sequential import Model, item_vectors, learn_windows, queries
 from training.validation import NextItem
 from training.windows import Windows, cut

@@ -4,7 +4,8 @@ import hashlib
 from pathlib import Path
 
 from training.data.dataset import Dataset
-from training.recipes import AnyRating, SequentialRecipe
+from training.recipes.rating import AnyRating
+from training.recipes.sequential import SequentialRecipe
 
 
 def cell_path(

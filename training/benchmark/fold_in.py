@@ -18,6 +18,7 @@ from training.job import Job
 from training.metrics import rmse
 from training.rating import train_rating
 from training.ratings import usable_ratings
+from training.recipes.rating import AnyRating
 from training.scorer import OfflineScorer
 
 GIVEN = (0, 1, 3, 5, 10, 20)
@@ -38,7 +39,7 @@ def fold_in_curves(benchmark: Benchmark, recipe: str, seed: int) -> Curves:
     return benchmark.kept(f"fold-in-{recipe}-{seed}", chosen, lambda: _curves(benchmark, chosen, split, seed))
 
 
-def _curves(benchmark: Benchmark, recipe: recipes.AnyRating, split: Split, seed: int) -> Curves:
+def _curves(benchmark: Benchmark, recipe: AnyRating, split: Split, seed: int) -> Curves:
     with TemporaryDirectory() as folder:
         job = Job(benchmark.dataset, split, Path(folder), benchmark.work, device=benchmark.device)
         scorer = OfflineScorer(train_rating(job, recipe))

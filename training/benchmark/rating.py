@@ -28,6 +28,7 @@ from training.progress import console, peak_gib
 from training.rating import publish_rating
 from training.rating_metrics import Predicted, rating_metrics
 from training.ratings import usable_ratings
+from training.recipes.rating import AnyRating
 from training.requests import requests_for
 from training.scorer import OfflineScorer
 
@@ -104,7 +105,7 @@ class Benchmark:
         figures = self.kept(f"{part}-{model}-{seed}", recipe, measure)
         return Cell(model, fold, seed, figures, split.test.height)
 
-    def kept(self, name: str, recipe: recipes.AnyRating | None, measure: Callable[[], T]) -> T:
+    def kept(self, name: str, recipe: AnyRating | None, measure: Callable[[], T]) -> T:
         """What `measure` said of this recipe and data before, if it was asked; else what it says."""
         path = cell_path(self.work, self.dataset, name, recipe, ".json")
         if not path.is_file():
@@ -112,7 +113,7 @@ class Benchmark:
         kept: T = json.loads(path.read_text())
         return kept
 
-    def _measure(self, recipe: recipes.AnyRating, split: Split) -> dict[str, Figures]:
+    def _measure(self, recipe: AnyRating, split: Split) -> dict[str, Figures]:
         with TemporaryDirectory() as folder:
             job = Job(self.dataset, split, Path(folder), self.work, device=self.device)
             predicted = predict(job, recipe)

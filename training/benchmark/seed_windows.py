@@ -16,7 +16,7 @@ from training.catalog import weighted_rating
 from training.data.dataset import Dataset
 from training.interactions import Floats, Interactions, Ints
 from training.metrics import Doubles, better_and_tied, hit_rate, ndcg, reciprocal_rank
-from training.recipes import SequentialRecipe
+from training.recipes.sequential import SequentialRecipe
 from training.sequential import Model, learn_windows
 from training.windows import Events, Windows
 

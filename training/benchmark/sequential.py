@@ -23,7 +23,7 @@ from training.interactions import Interactions, Ints
 from training.job import Job
 from training.metrics import Doubles
 from training.progress import console
-from training.recipes import SequentialRecipe
+from training.recipes.sequential import SequentialRecipe
 from training.scorer import OfflineScorer
 from training.sequential import learn, publish_sequential
 

@@ -20,7 +20,7 @@ from torch.distributions import Gamma
 from torch.nn.functional import pad
 
 from training.errors import TrainingError
-from training.recipes import BayesianRecipe
+from training.recipes.rating import BayesianRecipe
 
 PIECE = PAGE = 32_768
 """Ratings worked on together, padding included: few enough for a processor's cache."""

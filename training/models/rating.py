@@ -16,7 +16,7 @@ from training.content import ItemContent
 from training.errors import TrainingError
 from training.interactions import Floats, Interactions
 from training.models.fit import fit
-from training.recipes import RatingRecipe
+from training.recipes.rating import RatingRecipe
 
 
 class Factors(nn.Module):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.recipes import SequentialRecipe
+from training.recipes.sequential import SequentialRecipe
 from training.windows import Events
 
 

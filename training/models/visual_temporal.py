@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from training.content import Content
-from training.recipes import VisualTemporalRecipe
+from training.recipes.visual_temporal import VisualTemporalRecipe
 
 
 class PosterNetwork(nn.Module):

@@ -10,7 +10,7 @@ from torch import Tensor
 from training.checkpoint import Checkpoint
 from training.errors import TrainingError
 from training.models.bayesian import Block, Ratings, Sampler, _inverse_wishart_root
-from training.recipes import bayesian
+from training.recipes.rating import bayesian
 
 USERS, ITEMS, NOISE = 120, 80, 0.3
 RECIPE = replace(bayesian(), rank=3, samples=60, burn_in=20)

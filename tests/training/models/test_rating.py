@@ -12,7 +12,7 @@ from training.content import ItemContent
 from training.errors import TrainingError
 from training.interactions import Interactions
 from training.models.rating import RatingNetwork, train_rating_network
-from training.recipes import RatingRecipe, hybrid_genres, hybrid_mf_deep, ids_content_nn, seed_rating
+from training.recipes.rating import RatingRecipe, hybrid_genres, hybrid_mf_deep, ids_content_nn, seed_rating
 
 USERS, ITEMS = 20, 12
 CPU = torch.device("cpu")

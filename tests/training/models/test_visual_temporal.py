@@ -6,7 +6,7 @@ import torch
 
 from training.content import Content
 from training.models.visual_temporal import PosterNetwork, TemporalEncoder, VisualTemporalModel, VisualTemporalTower
-from training.recipes import small_visual_temporal
+from training.recipes.visual_temporal import small_visual_temporal
 
 RECIPE = small_visual_temporal()
 N = 6

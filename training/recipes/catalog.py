@@ -1,0 +1,14 @@
+"""The recipe of the catalogue."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class CatalogRecipe:
+    """Nothing to choose."""
+
+    name: str = "weighted_rating"
+    seed: int = 0
+
+
+CATALOG = {"default": CatalogRecipe}

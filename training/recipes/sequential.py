@@ -1,0 +1,130 @@
+"""Sequence recipes."""
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class SequentialRecipe:
+    """The sequence transformer, or the gated one that reads ratings and times."""
+
+    name: str = "transformer"
+    gated: bool = False
+    dimension: int = 64
+    blocks: int = 2
+    heads: int = 2
+    dropout: float = 0.2
+    positions: str = "learned"
+    """`learned` or `sincos`, counted from the newest event. The gated model learns one bias a distance instead."""
+    length: int = 100
+    """Events in a window, and the most that are read of a history."""
+    step: int = 50
+    """Events between the starts of two windows of one user."""
+    user_embedding: int = 0
+    """Width of the user embedding joined to the transformer's output; 0: none."""
+    tied: bool = True
+    """The transformer's output weights are the item embeddings; the gated model's always are."""
+    temperature: float = 0.05
+    """What the gated model's cosines are divided by."""
+    times: bool = False
+    """Whether the gated model reads how long before the question each event was."""
+    least_gap: int = 0
+    """Seconds. A question sooner after the newest event counts as asked then: a server cannot know that the next event
+    will carry the same second."""
+    negatives: int = 0
+    """Sampled instead of all items in the softmax; 0: all, unless they are very many."""
+    optimizer: str = "adam"
+    learning_rate: float = 2e-3
+    warm_up: int = 0
+    """Steps in which the learning rate rises."""
+    flat: float = 1.0
+    """Share of all steps after which the learning rate falls to 0 in a line."""
+    tokens: int = 6_400
+    """Events in a batch, padding included."""
+    bf16: bool = False
+    """Encode and compare in bfloat16 while training."""
+    epochs: int = 60
+    patience: int = 10
+    index_factory: str = "Flat"
+    seed: int = 0
+
+
+def seed_transformer() -> SequentialRecipe:
+    """S1: windows of 4 (3 inputs) with step 2, sin/cos positions, user embedding beside the encoder's output, SGD,
+    batches of 256 windows.
+    """
+    return SequentialRecipe(
+        "seed_transformer",
+        positions="sincos",
+        length=3,
+        step=2,
+        user_embedding=64,
+        tied=False,
+        optimizer="sgd",
+        learning_rate=0.5,
+        tokens=3 * 256,
+    )
+
+
+def transformer() -> SequentialRecipe:
+    return SequentialRecipe()
+
+
+def sasrec() -> SequentialRecipe:
+    """SASRec (Kang and McAuley 2018) with the cross entropy over all items (Klenitskiy and Vasilev 2023)."""
+    return SequentialRecipe(
+        "sasrec",
+        heads=1,
+        length=200,
+        step=200,
+        learning_rate=1e-3,
+        warm_up=100,
+        tokens=2_048,
+        bf16=True,
+        epochs=100,
+        patience=10,
+    )
+
+
+def best_sequential() -> SequentialRecipe:
+    """Reads the time of the question, as the literature does offline."""
+    return SequentialRecipe(
+        "best",
+        gated=True,
+        heads=1,
+        dropout=0.3,
+        length=200,
+        step=200,
+        times=True,
+        warm_up=100,
+        flat=0.4,
+        tokens=2_048,
+        bf16=True,
+        epochs=80,
+        patience=20,
+    )
+
+
+def best_now_sequential() -> SequentialRecipe:
+    """The same without telling questions of one minute apart: what a server can know."""
+    return replace(best_sequential(), name="best_now", least_gap=60)
+
+
+def best_time_free_sequential() -> SequentialRecipe:
+    """The same from the order of events and their ratings alone."""
+    return replace(best_sequential(), name="best_time_free", times=False)
+
+
+def small_sequential() -> SequentialRecipe:
+    return replace(transformer(), name="small", length=50, step=50, tokens=2_400, learning_rate=3e-3, epochs=40)
+
+
+SEQUENTIAL = {
+    "default": best_sequential,
+    "small": small_sequential,
+    "seed_transformer": seed_transformer,
+    "transformer": transformer,
+    "sasrec": sasrec,
+    "best": best_sequential,
+    "best_now": best_now_sequential,
+    "best_time_free": best_time_free_sequential,
+}
