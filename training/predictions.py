@@ -16,6 +16,7 @@ from training.metrics import rmse
 from training.models.bayesian import Ratings, Sampler
 from training.models.rating import train_rating_network
 from training.models.svd import train_svd
+from training.models.tables import Table
 from training.progress import track
 from training.ratings import usable_ratings
 from training.recipes.rating import AnyRating, BayesianRecipe, RatingRecipe, SvdRecipe
@@ -29,7 +30,7 @@ STOPPING = 0.1
 class Predictions:
     """What a recipe predicts."""
 
-    table: Floats
+    table: Table
     """[U, N] ratings of the users and items of `train`."""
     train: Interactions
     """The ratings it learned from; its items may be more than those rated."""
@@ -122,4 +123,4 @@ def _sampled(job: Job, recipe: BayesianRecipe, ratings: pl.DataFrame) -> Predict
     for _ in track(f"samples of rank {sized.rank}", sampler.run(), sized.samples, note, sampler.step):
         note.append(f"noise {sampler.noise**-0.5:.4f}")
         checkpoint.save(sampler.state)
-    return Predictions(sampler.table().cpu().numpy(), train, 1 / sampler.noise, {})
+    return Predictions(sampler.table(), train, 1 / sampler.noise, {})

@@ -19,6 +19,7 @@ from training.data.load import load_dataset
 from training.data.splits import leave_last_out, no_split
 from training.errors import TrainingError
 from training.job import Job, torch_device
+from training.models.tables import whole
 from training.predictions import predict
 from training.rating import train_rating
 from training.ratings import usable_ratings
@@ -81,7 +82,7 @@ def test_an_item_without_ratings_is_scored_where_its_content_is_known(
     predicted = predict(job, quick(name))
     assert (cold not in predicted.train.item_number) == abstains
     assert predicted.figures["items-without-rating"] == 1
-    assert np.isfinite(predicted.table).all()
+    assert np.isfinite(whole(predicted.table)).all()
 
 
 def test_odd_ratings_are_left_out_and_counted() -> None:

@@ -23,6 +23,7 @@ from training.data.splits import Split
 from training.errors import TrainingError
 from training.interactions import Floats, Interactions
 from training.job import Job
+from training.models.tables import whole
 from training.predictions import Predictions, predict
 from training.progress import console, peak_gib
 from training.rating import publish_rating
@@ -147,7 +148,7 @@ def served(scorer: OfflineScorer, history: pl.DataFrame, test: pl.DataFrame) -> 
 
 def _whole(predicted: Predictions, test: pl.DataFrame) -> Floats:
     """[E]; NaN for users and items that are not in the table."""
-    table = np.pad(predicted.table, ((0, 1), (0, 1)), constant_values=np.nan)
+    table = np.pad(whole(predicted.table), ((0, 1), (0, 1)), constant_values=np.nan)
     user = [predicted.train.user_index.get(name, 0) - 1 for name in test["user"]]
     return table[user, columns(predicted.train.item_number, test)]
 

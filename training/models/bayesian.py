@@ -20,11 +20,14 @@ from torch.distributions import Gamma
 from torch.nn.functional import pad
 
 from training.errors import TrainingError
+from training.models.tables import LARGEST, Mean, SketchedMean, Table, WholeMean
 from training.recipes.rating import BayesianRecipe
 
 PIECE = PAGE = 32_768
 """Ratings worked on together, padding included: few enough for a processor's cache."""
 PAGE_ROWS = 512
+WIDEST = 512
+"""Columns that are kept of a block too large to be written out."""
 
 
 @dataclass
@@ -49,6 +52,12 @@ class Block:
         power, vectors = power[kept], vectors[:, kept]
         columns = vectors * power.sqrt() if wide else features @ vectors
         return cls(columns.float(), power.float(), torch.zeros(len(power), dimension, device=features.device))
+
+    @classmethod
+    def of_sparse(cls, features: Tensor, dimension: int) -> "Block":
+        """`features` [n, K], sparse: their largest singular vectors."""
+        left, singular, _ = torch.svd_lowrank(features, min(WIDEST, *features.shape), niter=4)
+        return cls(left * singular, singular.square(), torch.zeros(len(singular), dimension, device=features.device))
 
     def sample(self, rest: Tensor, root: Tensor) -> None:
         """Draws B and λ given what is left to explain, `rest` [n, d], and `root` [d, d] with root rootᵀ = Λ⁻¹."""
@@ -165,19 +174,23 @@ class Sampler:
         user_blocks: Sequence[Tensor],
         item_blocks: Sequence[Tensor],
         recipe: BayesianRecipe,
+        largest: int = LARGEST,
     ) -> None:
-        """Blocks are side information besides the implicit sets: [U, K] for users, [N, K] for items."""
+        """Blocks are side information besides the implicit sets: [U, K] for users, [N, K] for items.
+
+        A table of users by items with more cells than `largest` is never written out.
+        """
         torch.manual_seed(recipe.seed)
         self.recipe, self.mean = recipe, float(ratings.value.mean())
         user, item, (users, items) = ratings.user, ratings.item, ratings.shape
-        centred = ratings.value - self.mean
-        self.users = _side(user, item, centred, (users, items), user_blocks, recipe.rank + 1)
-        self.items = _side(item, user, centred, (items, users), item_blocks, recipe.rank + 1)
+        centred, written_out = ratings.value - self.mean, users * items <= largest
+        self.users = _side(user, item, centred, (users, items), user_blocks, recipe.rank + 1, written_out)
+        self.items = _side(item, user, centred, (items, users), item_blocks, recipe.rank + 1, written_out)
         # Where the ratings in the items' order stand in the users' order.
         by_user, by_item = (torch.argsort(side, stable=True) for side in (user, item))
         self._to_item_order = torch.argsort(by_user)[by_item]
         self.noise, self.step = 1.0, 0
-        self._total = torch.zeros(ratings.shape, device=user.device)
+        self._mean: Mean = (WholeMean if written_out else SketchedMean)(ratings.shape, user.device)
 
     def run(self) -> Iterator[int]:
         """Draws one sample after another, up to the recipe's number, and yields how many there are.
@@ -193,23 +206,24 @@ class Sampler:
                 ) from error
             self.step += 1
             if self.step > self.recipe.burn_in:
-                self._total.addmm_(_with_bias(self.users.vector, 0), _with_bias(self.items.vector, 1).T)
+                self._mean.add(_with_bias(self.users.vector, 0), _with_bias(self.items.vector, 1))
             yield self.step
 
-    def table(self) -> Tensor:
+    def table(self) -> Table:
         """[U, N]: mean of the predicted ratings after the burn-in."""
-        return self.mean + self._total / (self.step - self.recipe.burn_in)
+        return self._mean.table(self.mean)
 
     def state(self) -> dict[str, Any]:
         """All that `run` changes, besides torch's random numbers."""
         sides = {"users": self.users.state(), "items": self.items.state()}
-        return sides | {"noise": self.noise, "step": self.step, "total": self._total}
+        return sides | {"noise": self.noise, "step": self.step, "total": self._mean.state()}
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Goes on where `state` was taken."""
         self.users.load_state(state["users"])
         self.items.load_state(state["items"])
-        self.noise, self.step, self._total = state["noise"], state["step"], state["total"]
+        self.noise, self.step = state["noise"], state["step"]
+        self._mean.load_state(state["total"])
 
     def _sweep(self) -> None:
         for side, other in ((self.users, self.items), (self.items, self.users)):
@@ -263,14 +277,24 @@ def _with_bias(vector: Tensor, place: int) -> Tensor:
 
 
 def _side(
-    own: Tensor, other: Tensor, rating: Tensor, shape: tuple[int, int], features: Sequence[Tensor], dimension: int
+    own: Tensor,
+    other: Tensor,
+    rating: Tensor,
+    shape: tuple[int, int],
+    features: Sequence[Tensor],
+    dimension: int,
+    written_out: bool,
 ) -> Side:
     order = torch.argsort(own, stable=True)
     count = torch.bincount(own, minlength=shape[0])
     rows = torch.cat([torch.zeros_like(count[:1]), count.cumsum(0)])
-    implicit = torch.zeros(shape, device=own.device)
-    implicit[own, other] = count[own].float().rsqrt()
-    blocks = [Block.of(block.double(), dimension) for block in (implicit, *features) if block.shape[1]]
+    implicit = torch.sparse_coo_tensor(
+        torch.stack([own, other]), count[own].float().rsqrt(), shape, check_invariants=True
+    )
+    blocks = [
+        Block.of(implicit.to_dense().double(), dimension) if written_out else Block.of_sparse(implicit, dimension),
+        *(Block.of(block.double(), dimension) for block in features if block.shape[1]),
+    ]
     return Side(rows, other[order], rating[order], 0.1 * torch.randn(shape[0], dimension, device=own.device), blocks)
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from training.interactions import Floats, Ints
+from training.models.tables import LowRank, Table
 
 OVERSAMPLED = 16
 """Dimensions beyond those kept, which make the randomised SVD exact enough."""
@@ -43,23 +44,23 @@ class Factors:
         return replace(self, offset=self.offset + self.item @ z, user=np.vstack([self.user[:1], self.user[1:] - z]))
 
 
-def factorise(table: Floats, weights: tuple[Floats, Floats], rank: int, noise: float, seed: int = 0) -> Factors:
+def factorise(table: Table, weights: tuple[Floats, Floats], rank: int, noise: float, seed: int = 0) -> Factors:
     """Truncated SVD of [U, N] predictions around item means; S is the covariance of the users' z.
 
     The error at (u, i) counts weights[0][u] times weights[1][i].
     """
     torch.manual_seed(seed)
     user_weight, item_weight = (weight / weight.mean() for weight in weights)
-    offset = np.average(table, axis=0, weights=user_weight)
-    user_mean = np.average(table - offset, axis=1, weights=item_weight)[:, None]
-    left_over = (table - offset - user_mean) * user_weight[:, None] * item_weight
-    left, singular, right = torch.svd_lowrank(
-        torch.from_numpy(left_over), min(rank + OVERSAMPLED, *table.shape), niter=4
+    parted = (
+        _low_rank_apart(table, user_weight, item_weight)
+        if isinstance(table, LowRank)
+        else _whole_apart(table, user_weight, item_weight, rank)
     )
+    offset, user_mean, (left, singular, right) = parted
     left, right, scale = left[:, :rank], right[:, :rank], singular[:rank].sqrt().numpy()
     # The constant factor carries the user's own mean.
     user = np.hstack([user_mean, left.numpy() * scale / user_weight[:, None]])
-    item = np.hstack([np.ones((table.shape[1], 1), np.float32), right.numpy() * scale / item_weight[:, None]])
+    item = np.hstack([np.ones((len(offset), 1), np.float32), right.numpy() * scale / item_weight[:, None]])
     centre = user.mean(axis=0)
     covariance = np.cov(user, rowvar=False) + 1e-6 * np.eye(user.shape[1])
     root = np.linalg.cholesky(covariance)
@@ -70,6 +71,35 @@ def factorise(table: Floats, weights: tuple[Floats, Floats], rank: int, noise: f
         user=_with_padding(whitened),
         noise=noise,
     )
+
+
+Svd = tuple[Tensor, Tensor, Tensor]
+
+
+def _whole_apart(table: Floats, user_weight: Floats, item_weight: Floats, rank: int) -> tuple[Floats, Floats, Svd]:
+    """Item means [N], user means [U, 1] around these, and the SVD of what is left, weighted."""
+    offset = np.average(table, axis=0, weights=user_weight)
+    user_mean = np.average(table - offset, axis=1, weights=item_weight)[:, None]
+    left_over = (table - offset - user_mean) * user_weight[:, None] * item_weight
+    return (
+        offset,
+        user_mean,
+        torch.svd_lowrank(torch.from_numpy(left_over), min(rank + OVERSAMPLED, *table.shape), niter=4),
+    )
+
+
+def _low_rank_apart(table: LowRank, user_weight: Floats, item_weight: Floats) -> tuple[Floats, Floats, Svd]:
+    """The same from the factors alone: the means become columns of theirs."""
+    offset = np.asarray(table.right @ np.average(table.left, axis=0, weights=user_weight), np.float32)
+    around = np.average(table.right, axis=0, weights=item_weight), np.average(offset, weights=item_weight)
+    user_mean = np.asarray(table.left @ around[0] - around[1], np.float32)[:, None]
+    left = np.hstack([table.left, -np.ones_like(user_mean), -user_mean]) * user_weight[:, None]
+    right = np.hstack([table.right, offset[:, None], np.ones_like(offset[:, None])]) * item_weight[:, None]
+    (left_basis, left_rest), (right_basis, right_rest) = (
+        torch.linalg.qr(torch.from_numpy(side)) for side in (left, right)
+    )
+    inner_left, singular, inner_right = torch.linalg.svd(left_rest @ right_rest.T)
+    return offset, user_mean, (left_basis @ inner_left, singular, right_basis @ inner_right.T)
 
 
 def _with_padding(rows: np.ndarray) -> Floats:

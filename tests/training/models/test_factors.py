@@ -6,6 +6,7 @@ import torch
 
 from training.interactions import Floats, Ints
 from training.models.factors import Factors, FoldInTower, factorise, fold_in, item_vectors
+from training.models.tables import LowRank
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,14 @@ def query(tower: FoldInTower, user: int, item: Ints, rating: Floats, time: Ints)
 
 def test_factors_reproduce_the_table(table: Floats, factors: Factors) -> None:
     np.testing.assert_allclose(factors.user[1:] @ factors.item[1:].T + factors.offset[1:], table, atol=1e-2)
+
+
+def test_a_table_that_is_not_written_out_has_the_same_factors(table: Floats, factors: Factors) -> None:
+    weights = np.linspace(1, 3, 60, dtype=np.float32), np.linspace(4, 1, 40, dtype=np.float32)
+    left, singular, right = np.linalg.svd(table, full_matrices=False)
+    same = factorise(LowRank(left * singular, right.T), weights, rank=8, noise=0.5).widened(1.4)
+    np.testing.assert_allclose(same.offset, factors.offset, atol=1e-2)
+    np.testing.assert_allclose(same.user @ same.item.T, factors.user @ factors.item.T, atol=1e-2)
 
 
 def test_the_tower_is_the_equation_for_an_unknown_user(factors: Factors) -> None:
