@@ -53,6 +53,18 @@ class Interactions:
         """[U + 2]: the events of dense user u are rows start[u] to start[u + 1]."""
         return np.searchsorted(self.user, np.arange(len(self.user_ids) + 2))
 
+    def special(self) -> dict[str, float]:
+        """How many events and items a sequence model can learn little from. All are kept: people do watch again."""
+        same_user = np.diff(self.user) == 0
+        key = np.stack([self.user, self.item, self.time])
+        counts = {
+            "repeated-events": len(self.user) - np.unique(key, axis=1).shape[1],
+            "events-in-the-second-of-the-one-before": (same_user & (np.diff(self.time) == 0)).sum(),
+            "users-with-one-event": (np.diff(self.start)[1:] == 1).sum(),
+            "items-seen-once": (np.bincount(self.item)[1:] == 1).sum(),
+        }
+        return {name: float(count) for name, count in counts.items()}
+
     @property
     def users(self) -> int:
         return len(self.user_ids)

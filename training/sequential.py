@@ -171,7 +171,7 @@ def publish_sequential(job: Job, recipe: SequentialRecipe, learned: Learned) -> 
         max_history=recipe.length,
         index_factory=recipe.index_factory,
     )
-    figures = learned.figures
-    folder = job.publish_scorer("sequential", recipe, parts, {"ndcg@10": max(figures), "epochs": len(figures)})
+    figures = {"ndcg@10": max(learned.figures), "epochs": float(len(learned.figures))}
+    folder = job.publish_scorer("sequential", recipe, parts, figures | train.special())
     job.checkpoint(recipe).forget()
     return folder
