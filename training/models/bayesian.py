@@ -26,7 +26,7 @@ from training.recipes.rating import BayesianRecipe
 PIECE = PAGE = 32_768
 """Ratings worked on together, padding included: few enough for a processor's cache."""
 PAGE_ROWS = 512
-WIDEST = 512
+WIDEST = 256
 """Columns that are kept of a block too large to be written out."""
 
 
@@ -56,7 +56,7 @@ class Block:
     @classmethod
     def of_sparse(cls, features: Tensor, dimension: int) -> "Block":
         """`features` [n, K], sparse: their largest singular vectors."""
-        left, singular, _ = torch.svd_lowrank(features, min(WIDEST, *features.shape), niter=4)
+        left, singular, _ = torch.svd_lowrank(features, min(WIDEST, *features.shape), niter=2)
         return cls(left * singular, singular.square(), torch.zeros(len(singular), dimension, device=features.device))
 
     def sample(self, rest: Tensor, root: Tensor) -> None:
@@ -288,9 +288,8 @@ def _side(
     order = torch.argsort(own, stable=True)
     count = torch.bincount(own, minlength=shape[0])
     rows = torch.cat([torch.zeros_like(count[:1]), count.cumsum(0)])
-    implicit = torch.sparse_coo_tensor(
-        torch.stack([own, other]), count[own].float().rsqrt(), shape, check_invariants=True
-    )
+    pairs, weight = torch.stack([own, other]), count[own].float().rsqrt()
+    implicit = torch.sparse_coo_tensor(pairs, weight, shape, check_invariants=True).coalesce()
     blocks = [
         Block.of(implicit.to_dense().double(), dimension) if written_out else Block.of_sparse(implicit, dimension),
         *(Block.of(block.double(), dimension) for block in features if block.shape[1]),
