@@ -3,11 +3,11 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import click
 import grpc
 import typer
 from google.protobuf import json_format
@@ -24,6 +24,7 @@ from servers.runtime.tls import client_credentials
 M = TypeVar("M", bound=Message)
 Token = Annotated[str, typer.Option(envvar="MARQUEE_TOKEN", help="Bearer token; best given in the environment.")]
 Authority = Annotated[Path | None, typer.Option(envvar="MARQUEE_CA", help="PEM authorities of the gateway: use TLS.")]
+Certificate = Annotated[Path | None, typer.Option(help="PEM file to show to a gateway that asks for one.")]
 Address = Annotated[str, typer.Option(envvar="MARQUEE_ADDRESS", help="The gateway's host:port.")]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait for an answer.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the reply as JSON.")]
@@ -34,22 +35,30 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 
 @app.callback()
-def connection(context: typer.Context, token: Token = "", ca: Authority = None) -> None:
+def connection(
+    token: Token = "", ca: Authority = None, certificate: Certificate = None, key: Certificate = None
+) -> None:
     """Ask a gateway from a terminal."""
-    context.obj = Connection(token, ca)
+    CONNECTION.set(Connection(token, ca, certificate, key))
 
 
 @dataclass(frozen=True)
 class Connection:
     """How calls are protected, and how the caller is known."""
 
-    token: str
-    ca: Path | None
+    token: str = ""
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
 
     def channel(self, address: str) -> grpc.Channel:
-        credentials = client_credentials(self.ca)
+        credentials = client_credentials(self.ca, self.certificate, self.key)
         opened = grpc.secure_channel(address, credentials) if credentials else grpc.insecure_channel(address)
         return grpc.intercept_channel(opened, _Authorization(self.token)) if self.token else opened
+
+
+CONNECTION: ContextVar[Connection] = ContextVar("connection", default=Connection())  # noqa: B039
+"""Set before every command, from the options in front of its name."""
 
 
 class _Authorization(grpc.UnaryUnaryClientInterceptor):
@@ -178,8 +187,7 @@ def status(as_json: AsJson = False, address: Address = DEFAULT_ADDRESS, timeout:
 def gateway(address: str) -> Iterator[RecommenderStub]:
     """A stub; when a call fails, says why on stderr and exits with 1."""
     try:
-        connection: Connection = click.get_current_context().obj
-        with connection.channel(address) as channel:
+        with CONNECTION.get().channel(address) as channel:
             yield RecommenderStub(channel)
     except MarqueeError as error:
         print(f"error: {error}", file=sys.stderr)

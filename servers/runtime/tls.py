@@ -24,7 +24,9 @@ def server_credentials(settings: ServingSettings) -> grpc.ServerCredentials | No
 def client_credentials(
     ca: Path | None, certificate: Path | None = None, key: Path | None = None
 ) -> grpc.ChannelCredentials | None:
-    """None where no authority is given: TLS is off. Raises ConfigurationError for files that cannot be read."""
+    """None where no authority is given: TLS is off. Raises ConfigurationError for files that cannot be used."""
+    if bool(certificate) != bool(key):
+        raise ConfigurationError("a certificate and its key go together; give both")
     if not ca:
         return None
     try:
