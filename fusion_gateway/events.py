@@ -19,6 +19,8 @@ from fusion_gateway.event_schema import EVENTS, migrate
 from servers.runtime.errors import ConfigurationError, Unavailable
 
 ROWS_PER_STATEMENT = 1000
+CONNECTIONS = 8
+"""Kept open. More callers wait for one, which is cheaper than opening and closing one for each."""
 log = structlog.get_logger()
 
 NEWEST_FIRST = (EVENTS.c.time.desc(), EVENTS.c.sequence.desc())
@@ -163,7 +165,9 @@ def _engine(url: str) -> Any:
     backend = parsed.get_backend_name()
     if backend not in drivers:
         raise ConfigurationError(f"event store: {backend}:// is not supported; use sqlite:// or postgresql://")
-    engine = create_async_engine(parsed.set(drivername=drivers[backend]))
+    in_file = backend != "sqlite" or parsed.database
+    pool = {"pool_size": CONNECTIONS, "max_overflow": 0} if in_file else {}
+    engine = create_async_engine(parsed.set(drivername=drivers[backend]), **pool)
     if backend == "sqlite":
         if parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
