@@ -41,7 +41,7 @@ class Coalescer:
     """One model's calls, of one row each. A call's outcome does not depend on those it travels with."""
 
     def __init__(self, send: Send) -> None:
-        """`send(inputs, timeout)` asks the model about all rows of a message. It raises MarqueeErrors only."""
+        """`send(inputs, timeout)` asks the model about all rows of a message."""
         self._send = send
         self._waiting: deque[_Call] = deque()
         self._under_way: set[asyncio.Task[None]] = set()

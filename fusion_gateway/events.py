@@ -16,6 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from fusion_gateway.event_schema import EVENTS, migrate
+from fusion_gateway.history_reads import HistoryReads
 from servers.runtime.errors import ConfigurationError, Unavailable
 
 ROWS_PER_STATEMENT = 1000
@@ -31,6 +32,9 @@ HISTORY = (
     .where(EVENTS.c.user_id == sa.bindparam("user"))
     .order_by(*NEWEST_FIRST)
     .limit(sa.bindparam("most"))
+)
+HISTORIES = (
+    sa.select(*FIELDS).where(EVENTS.c.user_id.in_(sa.bindparam("users", expanding=True))).order_by(*NEWEST_FIRST)
 )
 SWEEP_SECONDS = 3600.0
 """Events past their time are deleted at the start, and as often as this."""
@@ -58,6 +62,7 @@ class EventStore:
         """
         self._engine = _engine(url)
         self._insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
+        self._whole = HistoryReads(self._histories)
         self._limit, self._retention = history_limit, retention_days * 86400
 
     async def open(self) -> None:
@@ -90,9 +95,19 @@ class EventStore:
 
     async def history(self, user_id: str, limit: int) -> list[StoredEvent]:
         """The newest events of a user, newest first; of one second, the last stored first."""
+        if limit >= self._limit:
+            return (await self._whole(user_id))[:limit]
         async with self._transaction() as connection:
             rows = (await connection.execute(HISTORY, {"user": user_id, "most": limit})).all()
         return [StoredEvent(*row) for row in rows]
+
+    async def _histories(self, users: Sequence[str]) -> dict[str, list[StoredEvent]]:
+        histories: dict[str, list[StoredEvent]] = {user: [] for user in users}
+        async with self._transaction() as connection:
+            rows = (await connection.execute(HISTORIES, {"users": users})).all()
+        for row in rows:
+            histories[row[0]].append(StoredEvent(*row))
+        return histories
 
     async def all_events(self) -> AsyncIterator[StoredEvent]:
         """Every event, oldest first; of one second, in the order they were stored."""

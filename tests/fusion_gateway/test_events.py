@@ -69,6 +69,14 @@ async def test_many_writers_at_once(store: EventStore) -> None:
     assert sum(recorded) == 3
 
 
+async def test_histories_read_at_once_are_each_users_own(store: EventStore) -> None:
+    users = [f"user {number}" for number in range(20)]
+    await store.record([event(f"{user} {time}", time, user=user) for time in range(3) for user in users])
+    alone = [await items(store, user, LIMIT - 1) for user in users]
+    assert alone[7] == ["user 7 2", "user 7 1", "user 7 0"]
+    assert await asyncio.gather(*(items(store, user, LIMIT) for user in users)) == alone
+
+
 async def test_another_store_on_the_same_database_sees_what_is_committed(store: EventStore, url: str) -> None:
     await store.record([event("a", 10)])
     other = EventStore(url, LIMIT)
