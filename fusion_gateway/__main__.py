@@ -1,13 +1,15 @@
-"""python -m fusion_gateway [import-events FILE]"""
+"""python -m fusion_gateway [import-events FILE | export-events FILE]"""
 
 import asyncio
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
-from fusion_gateway.event_files import read_events
+from fusion_gateway.event_files import read_events, write_events
 from fusion_gateway.events import EventStore
 from fusion_gateway.gateway import gateway
 from fusion_gateway.settings import EventStoreSettings, GatewaySettings
@@ -23,11 +25,21 @@ class ImportSettings(EventStoreSettings):
     file: CliPositionalArg[Path] = Field(description="Events stored already are left alone.")
 
 
+class ExportSettings(EventStoreSettings):
+    """Writes the event store to a file that `python -m training` and import-events read: CSV, or .parquet."""
+
+    model_config = SettingsConfigDict(cli_prog_name="python -m fusion_gateway export-events")
+
+    file: CliPositionalArg[Path] = Field(description="For training, name it events.csv or events.parquet in a folder.")
+
+
 def main(arguments: list[str]) -> int:
     """The exit code: 0 after an orderly stop, 1 when it cannot start."""
     try:
         if arguments[:1] == ["import-events"]:
             asyncio.run(_import(settings.read(ImportSettings, arguments[1:])))
+        elif arguments[:1] == ["export-events"]:
+            asyncio.run(_export(settings.read(ExportSettings, arguments[1:])))
         else:
             asyncio.run(_serve(settings.read(GatewaySettings, arguments)))
     except MarqueeError as error:
@@ -43,14 +55,26 @@ async def _serve(chosen: GatewaySettings) -> None:
 
 
 async def _import(chosen: ImportSettings) -> None:
-    logs.configure("fusion_gateway import-events", chosen.log_level)
-    store = EventStore(chosen.event_store, chosen.history_limit)
+    async with _store("import-events", chosen) as store:
+        recorded = await store.import_all(read_events(chosen.file))
+    print(f"{recorded} new events are in the event store")
+
+
+async def _export(chosen: ExportSettings) -> None:
+    async with _store("export-events", chosen) as store:
+        written = write_events(chosen.file, [event async for event in store.all_events()])
+    print(f"{written} events are in {chosen.file}")
+
+
+@asynccontextmanager
+async def _store(command: str, chosen: EventStoreSettings) -> AsyncIterator[EventStore]:
+    logs.configure(f"fusion_gateway {command}", chosen.log_level)
+    store = EventStore(chosen.event_store, chosen.history_limit, chosen.retention_days)
     await store.open()
     try:
-        recorded = await store.import_all(read_events(chosen.file))
+        yield store
     finally:
         await store.close()
-    print(f"{recorded} new events are in the event store")
 
 
 if __name__ == "__main__":

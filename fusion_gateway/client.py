@@ -3,7 +3,10 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, TypeVar
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
 
 import grpc
 import typer
@@ -12,10 +15,16 @@ from google.protobuf.message import Message
 from rich.table import Table
 
 from fusion_gateway import tables
+from fusion_gateway.access import METADATA, SCHEME
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
+from servers.runtime.errors import MarqueeError
+from servers.runtime.tls import client_credentials
 
 M = TypeVar("M", bound=Message)
+Token = Annotated[str, typer.Option(envvar="MARQUEE_TOKEN", help="Bearer token; best given in the environment.")]
+Authority = Annotated[Path | None, typer.Option(envvar="MARQUEE_CA", help="PEM authorities of the gateway: use TLS.")]
+Certificate = Annotated[Path | None, typer.Option(help="PEM file to show to a gateway that asks for one.")]
 Address = Annotated[str, typer.Option(envvar="MARQUEE_ADDRESS", help="The gateway's host:port.")]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait for an answer.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the reply as JSON.")]
@@ -23,6 +32,44 @@ Count = Annotated[int | None, typer.Option("-k", "--k", help="How many.")]
 DEFAULT_ADDRESS, DEFAULT_TIMEOUT = "127.0.0.1:8001", 10.0
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def connection(
+    token: Token = "", ca: Authority = None, certificate: Certificate = None, key: Certificate = None
+) -> None:
+    """Ask a gateway from a terminal."""
+    CONNECTION.set(Connection(token, ca, certificate, key))
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How calls are protected, and how the caller is known."""
+
+    token: str = ""
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def channel(self, address: str) -> grpc.Channel:
+        credentials = client_credentials(self.ca, self.certificate, self.key)
+        opened = grpc.secure_channel(address, credentials) if credentials else grpc.insecure_channel(address)
+        return grpc.intercept_channel(opened, _Authorization(self.token)) if self.token else opened
+
+
+CONNECTION: ContextVar[Connection] = ContextVar("connection", default=Connection())  # noqa: B039
+"""Set before every command, from the options in front of its name."""
+
+
+class _Authorization(grpc.UnaryUnaryClientInterceptor):
+    """Shows the token on every call."""
+
+    def __init__(self, token: str) -> None:
+        self._metadata = (METADATA, SCHEME + token)
+
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        metadata = [*(client_call_details.metadata or ()), self._metadata]
+        return continuation(client_call_details._replace(metadata=metadata), request)
 
 
 @app.command()
@@ -140,8 +187,11 @@ def status(as_json: AsJson = False, address: Address = DEFAULT_ADDRESS, timeout:
 def gateway(address: str) -> Iterator[RecommenderStub]:
     """A stub; when a call fails, says why on stderr and exits with 1."""
     try:
-        with grpc.insecure_channel(address) as channel:
+        with CONNECTION.get().channel(address) as channel:
             yield RecommenderStub(channel)
+    except MarqueeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
     except grpc.RpcError as error:
         code, details = error.code(), error.details()
         if code == grpc.StatusCode.UNAVAILABLE:

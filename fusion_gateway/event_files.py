@@ -1,9 +1,9 @@
-"""Reads files of events: CSV or Parquet with the columns user, item, rating (may be empty) and time (unix seconds)."""
+"""Files of events: CSV or Parquet with the columns user, item, rating (may be empty) and time (unix seconds)."""
 
 import csv
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,25 @@ def read_events(path: Path) -> Iterator[StoredEvent]:
                 raise ConfigurationError(f"{path}: {where}: {error}") from None
     except (OSError, UnicodeDecodeError, csv.Error, pl.exceptions.PolarsError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from None
+
+
+def write_events(path: Path, events: Iterable[StoredEvent]) -> int:
+    """Writes what `read_events` and `training` read, CSV or Parquet by the file's name; how many there were.
+
+    Raises ConfigurationError where the file cannot be written.
+    """
+    rows = [(event.user_id, event.item_id, event.rating, event.time) for event in events]
+    kinds = dict(zip(COLUMNS, (pl.String, pl.String, pl.Float64, pl.Int64), strict=True))
+    table = pl.DataFrame(rows, schema=kinds, orient="row")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".parquet":
+            table.write_parquet(path)
+        else:
+            table.write_csv(path)
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from None
+    return len(rows)
 
 
 def _csv_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -1,8 +1,10 @@
 """The store of events: SQLite in a file, or PostgreSQL, through one code path."""
 
+import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,24 +15,29 @@ import structlog
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
+from fusion_gateway.event_schema import EVENTS, migrate
+from fusion_gateway.history_reads import HistoryReads
 from servers.runtime.errors import ConfigurationError, Unavailable
 
 ROWS_PER_STATEMENT = 1000
+CONNECTIONS = 8
+"""Kept open. More callers wait for one, which is cheaper than opening and closing one for each."""
 log = structlog.get_logger()
 
-METADATA = sa.MetaData()
-EVENTS = sa.Table(
-    "events",
-    METADATA,
-    sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=True),
-    sa.Column("event_id", sa.String(128), nullable=False, unique=True),
-    sa.Column("user_id", sa.String(256), nullable=False),
-    sa.Column("item_id", sa.String(256), nullable=False),
-    sa.Column("rating", sa.Double),
-    sa.Column("time", sa.BigInteger, nullable=False),
-    sa.Index("events_of_user", "user_id", "time", "sequence"),
-)
 NEWEST_FIRST = (EVENTS.c.time.desc(), EVENTS.c.sequence.desc())
+FIELDS = (EVENTS.c.user_id, EVENTS.c.item_id, EVENTS.c.rating, EVENTS.c.time, EVENTS.c.event_id)
+"""In the order of StoredEvent's."""
+HISTORY = (
+    sa.select(*FIELDS)
+    .where(EVENTS.c.user_id == sa.bindparam("user"))
+    .order_by(*NEWEST_FIRST)
+    .limit(sa.bindparam("most"))
+)
+HISTORIES = (
+    sa.select(*FIELDS).where(EVENTS.c.user_id.in_(sa.bindparam("users", expanding=True))).order_by(*NEWEST_FIRST)
+)
+SWEEP_SECONDS = 3600.0
+"""Events past their time are deleted at the start, and as often as this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,17 +55,22 @@ class StoredEvent:
 class EventStore:
     """Events by user. Whatever a method says it has stored or erased is committed."""
 
-    def __init__(self, url: str, history_limit: int) -> None:
-        """`history_limit`: how many events are kept per user, the newest. Raises ConfigurationError for a bad URL."""
+    def __init__(self, url: str, history_limit: int, retention_days: float = 0) -> None:
+        """Keeps at most `history_limit` events per user, the newest, and none older than `retention_days` (0: any).
+
+        Raises ConfigurationError for a bad URL.
+        """
         self._engine = _engine(url)
         self._insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
-        self._limit = history_limit
+        self._whole = HistoryReads(self._histories)
+        self._limit, self._retention = history_limit, retention_days * 86400
 
     async def open(self) -> None:
-        """Creates what is missing. Raises ConfigurationError when the database cannot be used."""
+        """Creates the tables, or brings them up to date. Raises ConfigurationError when the database cannot be used."""
         try:
             async with self._transaction() as connection:
-                await connection.run_sync(METADATA.create_all)
+                await connection.run_sync(migrate)
+            await self.sweep()
         except Unavailable as error:
             raise ConfigurationError(str(error)) from None
 
@@ -83,10 +95,41 @@ class EventStore:
 
     async def history(self, user_id: str, limit: int) -> list[StoredEvent]:
         """The newest events of a user, newest first; of one second, the last stored first."""
-        query = sa.select(EVENTS).where(EVENTS.c.user_id == user_id).order_by(*NEWEST_FIRST).limit(limit)
+        if limit >= self._limit:
+            return (await self._whole(user_id))[:limit]
         async with self._transaction() as connection:
-            rows = await connection.execute(query)
-        return [StoredEvent(row.user_id, row.item_id, row.rating, row.time, row.event_id) for row in rows]
+            rows = (await connection.execute(HISTORY, {"user": user_id, "most": limit})).all()
+        return [StoredEvent(*row) for row in rows]
+
+    async def _histories(self, users: Sequence[str]) -> dict[str, list[StoredEvent]]:
+        histories: dict[str, list[StoredEvent]] = {user: [] for user in users}
+        async with self._transaction() as connection:
+            rows = (await connection.execute(HISTORIES, {"users": users})).all()
+        for row in rows:
+            histories[row[0]].append(StoredEvent(*row))
+        return histories
+
+    async def all_events(self) -> AsyncIterator[StoredEvent]:
+        """Every event, oldest first; of one second, in the order they were stored."""
+        query = sa.select(*FIELDS).order_by(EVENTS.c.time, EVENTS.c.sequence)
+        async with self._transaction() as connection, connection.stream(query) as rows:
+            async for row in rows:
+                yield StoredEvent(*row)
+
+    async def sweep(self) -> int:
+        """Deletes events past their time; how many there were."""
+        if not self._retention:
+            return 0
+        old = EVENTS.delete().where(EVENTS.c.time < time.time() - self._retention)
+        async with self._transaction() as connection:
+            return int((await connection.execute(old)).rowcount)
+
+    async def keep_swept(self) -> None:
+        """Sweeps now and then. Never returns."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            with suppress(Unavailable):  # it has been logged
+                await self.sweep()
 
     async def delete_user(self, user_id: str) -> int:
         """Erases all events of a user; how many there were."""
@@ -137,7 +180,9 @@ def _engine(url: str) -> Any:
     backend = parsed.get_backend_name()
     if backend not in drivers:
         raise ConfigurationError(f"event store: {backend}:// is not supported; use sqlite:// or postgresql://")
-    engine = create_async_engine(parsed.set(drivername=drivers[backend]))
+    in_file = backend != "sqlite" or parsed.database
+    pool = {"pool_size": CONNECTIONS, "max_overflow": 0} if in_file else {}
+    engine = create_async_engine(parsed.set(drivername=drivers[backend]), **pool)
     if backend == "sqlite":
         if parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)

@@ -3,11 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
 
+from fusion_gateway.access import Access, load_clients
 from fusion_gateway.catalog import Catalog, load_catalog
 from fusion_gateway.events import EventStore
 from fusion_gateway.policies import Policies, load_policies
 from fusion_gateway.recommend import Recommender
+from fusion_gateway.reloading import Reloaded, changed_at
 from fusion_gateway.scorers import Scorer
 from fusion_gateway.servicer import Servicer
 from fusion_gateway.settings import GatewaySettings
@@ -17,6 +21,7 @@ from protos.marquee.v1.recommender_pb2 import DESCRIPTOR
 from protos.marquee.v1.recommender_pb2_grpc import add_RecommenderServicer_to_server
 from servers.runtime.lifecycle import Program
 from servers.runtime.repository import Repository
+from servers.runtime.tls import client_credentials
 
 SERVICE = DESCRIPTOR.services_by_name["Recommender"].full_name
 
@@ -28,10 +33,17 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
     Raises StartError for a repository or an event store that cannot be used.
     """
     program = Program("fusion_gateway", settings, [SERVICE])
-    catalog, policies, fusion_version = await asyncio.to_thread(_load, settings.model_repository)
-    events = EventStore(settings.event_store, settings.history_limit)
+    access = Access(load_clients(settings.tokens) if settings.tokens else None)
+    credentials = client_credentials(settings.scorer_ca, settings.scorer_certificate, settings.scorer_key)
+    repository = Repository(settings.model_repository)
+    catalog = await asyncio.to_thread(_catalog, repository)
+    policies = await asyncio.to_thread(_policies, repository, settings.policies)
+    events = EventStore(settings.event_store, settings.history_limit, settings.retention_days)
     spans = [program.tracing.client] if program.tracing else []
-    scorers = {name: Scorer(name, address, spans) for name, address in settings.addresses().items()}
+    scorers = {
+        name: Scorer(name, address, spans, settings.one_round_items, credentials)
+        for name, address in settings.addresses().items()
+    }
     try:
         await events.open()
         servicer = Servicer(
@@ -39,20 +51,39 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
                 catalog, policies, events, scorers, settings.history_limit, settings.retrieve_k, program.tracing
             ),
             Neighbours(catalog, TitleIndex(catalog), scorers),
-            fusion_version,
+            access,
             settings.default_timeout_secs,
             settings.max_in_flight,
         )
         add_RecommenderServicer_to_server(servicer, program.server)
         program.health.set(SERVICE, True)
-        yield program
+        background = [
+            asyncio.create_task(policies.follow(settings.reload_secs)),
+            asyncio.create_task(events.keep_swept()),
+        ]
+        try:
+            yield program
+        finally:
+            for task in background:
+                task.cancel()
+            await servicer.close()
     finally:
         await asyncio.gather(*(scorer.close() for scorer in scorers.values()))
         await events.close()
 
 
-def _load(location: str) -> tuple[Catalog, Policies, int]:
-    repository = Repository(location)
-    items, fusion = repository.latest("catalog"), repository.latest("fusion")
-    catalog = load_catalog(items.file("items.parquet"), items.number)
-    return catalog, load_policies(fusion.file("policies.yaml")), fusion.number
+def _catalog(repository: Repository) -> Catalog:
+    items = repository.latest("catalog")
+    return load_catalog(items.file("items.parquet"), items.number)
+
+
+def _policies(repository: Repository, path: Path | None) -> Reloaded[Policies]:
+    """From the file, or else from the newest published version."""
+    if path:
+        return Reloaded("policies", partial(changed_at, path), partial(load_policies, path))
+
+    def published() -> Policies:
+        fusion = repository.latest("fusion")
+        return load_policies(fusion.file("policies.yaml"), fusion.number)
+
+    return Reloaded("policies", partial(repository.versions, "fusion"), published)

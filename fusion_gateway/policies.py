@@ -1,14 +1,25 @@
-"""The published fusion policies: read from YAML, checked whole, chosen by name."""
+"""Fusion policies: read from YAML, checked whole, chosen by name, or for a share of the users."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from fusion_gateway.fusion import Policy
 from servers.runtime.errors import ArtifactError, InvalidArgument, NotFound
+
+
+class Shadow(BaseModel):
+    """A policy that is computed beside the answers, compared with them, and never shown."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    policy: str
+    share: float = Field(1.0, gt=0, le=1)
+    """Of the requests that name no policy."""
 
 
 class Policies(BaseModel):
@@ -18,19 +29,37 @@ class Policies(BaseModel):
 
     default: str
     policies: Mapping[str, Policy]
+    split: Mapping[str, float] = Field(default_factory=dict)
+    """Percent of the users who get a policy other than the default one. Policies added at the end move nobody else."""
+    shadow: Shadow | None = None
+    _version: int = PrivateAttr(0)
+
+    @property
+    def version(self) -> int:
+        """The published version; 0 for a file of the operator's."""
+        return self._version
 
     @model_validator(mode="after")
-    def _default_exists(self) -> "Policies":
-        if self.default not in self.policies:
-            raise ValueError(f"default: there is no policy {self.default!r}")
+    def _names_exist(self) -> "Policies":
+        named = {"default": self.default, **{f"split.{name}": name for name in self.split}}
+        if self.shadow:
+            named["shadow.policy"] = self.shadow.policy
+        for where, name in named.items():
+            if name not in self.policies:
+                raise ValueError(f"{where}: there is no policy {name!r}")
+        for name, percent in self.split.items():
+            if not 0 <= percent <= 100:
+                raise ValueError(f"split.{name}: must be 0 to 100 percent, not {percent:g}")
+        if sum(self.split.values()) > 100:
+            raise ValueError(f"split: {sum(self.split.values()):g} percent in all are more than 100")
         return self
 
-    def choose(self, name: str, weights: Mapping[str, float]) -> tuple[str, Policy]:
-        """The policy of that name (empty: the default one), with the weights given here in place of its own.
+    def choose(self, name: str, weights: Mapping[str, float], user_id: str = "") -> tuple[str, Policy]:
+        """The policy of that name (empty: the user's own), with the weights given here in place of its own.
 
         Raises NotFound for an unknown name, InvalidArgument for a weight the policy cannot use.
         """
-        name = name or self.default
+        name = name or self.assigned(user_id)
         if name not in self.policies:
             raise NotFound(f"policy: there is no {name!r}; there are {', '.join(sorted(self.policies))}")
         policy = self.policies[name]
@@ -41,16 +70,49 @@ class Policies(BaseModel):
         except ValueError as error:
             raise InvalidArgument(str(error)) from None
 
+    def assigned(self, user_id: str) -> str:
+        """The policy of the share that this user falls in; an anonymous user gets the default one."""
+        if self.split and user_id:
+            place = percentile(user_id)
+            for name, percent in self.split.items():
+                if (place := place - percent) < 0:
+                    return name
+        return self.default
 
-def load_policies(path: Path) -> Policies:
+
+def percentile(user_id: str) -> float:
+    """0 to 100, the same for ever for one user."""
+    return 100 * int.from_bytes(hashlib.blake2b(user_id.encode(), digest_size=8).digest()) / 2**64
+
+
+def load_policies(path: Path, version: int = 0) -> Policies:
     """Raises ArtifactError naming the file and, as far as they are known, line, policy and field."""
     try:
-        return Policies.model_validate(yaml.safe_load(path.read_text()))
-    except (OSError, yaml.YAMLError) as error:
+        text = path.read_text()
+        policies = Policies.model_validate(yaml.safe_load(text))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ArtifactError(f"{path}: cannot be read as YAML: {error}", "policies") from error
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ArtifactError(
-            f"{path}: {where + ': ' if where else ''}{first['msg'].removeprefix('Value error, ')}", "policies"
-        ) from error
+        message = first["msg"].removeprefix("Value error, ")
+        where = [str(part) for part in first["loc"]]
+        line = _line(yaml.compose(text), [*where, *message.partition(":")[0].split(".")])
+        named = f"{'.'.join(where)}: " if where else ""
+        raise ArtifactError(f"{path}: line {line}: {named}{message}", "policies") from error
+    policies._version = version
+    return policies
+
+
+def _line(node: yaml.Node | None, names: Sequence[str]) -> int:
+    """Where the field of these names begins, or the last of them that there is; counted from 1."""
+    line = node.start_mark.line + 1 if node else 1
+    for name in names:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                if key.value == name:
+                    line, node = key.start_mark.line + 1, value
+                    break
+        elif isinstance(node, yaml.SequenceNode) and name.isdecimal() and int(name) < len(node.value):
+            node = node.value[int(name)]
+            line = node.start_mark.line + 1
+    return line

@@ -16,6 +16,7 @@ from fusion_gateway.fusion import Fused, Policy, fuse
 from fusion_gateway.ordering import diversify, fill_unscored, order
 from fusion_gateway.parsing import Query, parse_query
 from fusion_gateway.policies import Policies
+from fusion_gateway.reloading import Reloaded
 from fusion_gateway.scorers import Answer, Scorer, UserTensors
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.deadline import Deadline
@@ -33,7 +34,7 @@ class Recommender:
     """Everything that a recommendation is made from."""
 
     catalog: Catalog
-    policies: Policies
+    policies: Reloaded[Policies]
     events: EventStore
     scorers: Mapping[str, Scorer]
     history_limit: int
@@ -45,12 +46,13 @@ class Recommender:
         """Raises InvalidArgument and NotFound. A model or a store that fails makes the reply degraded, no more."""
         laps = Laps(self.tracing)
         query = parse_query(request)
-        policy_name, policy = self.policies.choose(query.policy, query.weights)
+        policy_name, policy = self.policies.value.choose(query.policy, query.weights, query.user_id)
         wanted = max(self.retrieve_k, 2 * query.k)
 
         events, store_failed = await self._events(query, deadline.remaining() * HISTORY_SHARE)
         history = History.of(events, self.catalog)
-        user = UserTensors.of(query.user_id, query.now, self.catalog.number[history.rows], history.events)
+        everything = self.catalog.number
+        user = UserTensors.of(query.user_id, query.now, everything[history.rows], history.events, everything)
         laps.end("history")
 
         scorers = [self.scorers[model] for model in policy.models if model in self.scorers]

@@ -8,8 +8,10 @@ from typing import Any
 import grpc
 
 from fusion_gateway import parsing
+from fusion_gateway.access import Access
 from fusion_gateway.events import StoredEvent
 from fusion_gateway.recommend import Recommender
+from fusion_gateway.shadow import ShadowPolicy
 from fusion_gateway.similar import Neighbours
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1 import recommender_pb2_grpc as pb_grpc
@@ -27,49 +29,57 @@ class Servicer(pb_grpc.RecommenderServicer):
         self,
         recommender: Recommender,
         neighbours: Neighbours,
-        fusion_version: int,
+        access: Access,
         default_timeout: float,
         max_in_flight: int,
     ) -> None:
         self._recommender = recommender
         self._neighbours = neighbours
-        self._fusion_version = fusion_version
+        self._access = access
+        self._shadow = ShadowPolicy(recommender)
         self._default_timeout = default_timeout
         self._max_in_flight = max_in_flight
         self._in_flight = 0
 
     async def Recommend(self, request: pb.RecommendRequest, context: Context) -> pb.RecommendResponse:
-        async with self._admitted(context) as deadline:
-            return await self._recommender.recommend(request, deadline)
+        async with self._admitted(context, "Recommend") as deadline:
+            answer = await self._recommender.recommend(request, deadline)
+        self._shadow.compare(request, answer)
+        return answer
 
     async def SimilarItems(self, request: pb.SimilarItemsRequest, context: Context) -> pb.SimilarItemsResponse:
-        async with self._admitted(context) as deadline:
+        async with self._admitted(context, "SimilarItems") as deadline:
             return await self._neighbours.similar(request, deadline)
 
     async def SearchItems(self, request: pb.SearchItemsRequest, context: Context) -> pb.SearchItemsResponse:
-        k = parsing.parse_results(request, most=parsing.MAX_MATCHES)
-        title = parsing.parse_title(request.title)
-        async with self._admitted(context):
+        async with self._admitted(context, "SearchItems"):
+            k = parsing.parse_results(request, most=parsing.MAX_MATCHES)
+            title = parsing.parse_title(request.title)
             found = await asyncio.to_thread(self._neighbours.titles.search, title, k)
         catalog = self._recommender.catalog
         return pb.SearchItemsResponse(matches=[pb.Match(item=catalog.item(row), score=like) for row, like in found])
 
     async def RecordEvents(self, request: pb.RecordEventsRequest, context: Context) -> pb.RecordEventsResponse:
+        self._access.check(context, "RecordEvents")
         events = parsing.parse_events(request)
         recorded = await self._recommender.events.record(events)
         return pb.RecordEventsResponse(recorded=recorded, duplicates=len(events) - recorded)
 
     async def GetHistory(self, request: pb.GetHistoryRequest, context: Context) -> pb.GetHistoryResponse:
+        self._access.check(context, "GetHistory")
         limit = parsing.parse_results(request, "limit", 100, parsing.MAX_EVENTS)
         events = await self._recommender.events.history(parsing.parse_user_id(request.user_id), limit)
         return pb.GetHistoryResponse(events=[_event(event) for event in events])
 
     async def DeleteUser(self, request: pb.DeleteUserRequest, context: Context) -> pb.DeleteUserResponse:
+        self._access.check(context, "DeleteUser")
         deleted = await self._recommender.events.delete_user(parsing.parse_user_id(request.user_id))
         return pb.DeleteUserResponse(events_deleted=deleted)
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
+        self._access.check(context, "GetStatus")
         scorers = self._recommender.scorers.values()
+        policies = self._recommender.policies.value
         timeout = Deadline.of(context, self._default_timeout).sooner(READY_TIMEOUT_SECONDS).remaining()
         ready = await asyncio.gather(*(scorer.ready(timeout) for scorer in scorers))
         return pb.GetStatusResponse(
@@ -77,15 +87,20 @@ class Servicer(pb_grpc.RecommenderServicer):
                 pb.ModelStatus(name=scorer.name, address=scorer.address, ready=is_ready, version=scorer.version)
                 for scorer, is_ready in zip(scorers, ready, strict=True)
             ],
-            policies=sorted(self._recommender.policies.policies),
-            default_policy=self._recommender.policies.default,
+            policies=sorted(policies.policies),
+            default_policy=policies.default,
             catalog_version=self._recommender.catalog.version,
             catalog_items=len(self._recommender.catalog),
-            fusion_version=self._fusion_version,
+            fusion_version=policies.version,
         )
 
+    async def close(self) -> None:
+        """Waits for what goes on behind answers that have been sent."""
+        await self._shadow.close()
+
     @asynccontextmanager
-    async def _admitted(self, context: Context) -> AsyncIterator[Deadline]:
+    async def _admitted(self, context: Context, method: str) -> AsyncIterator[Deadline]:
+        self._access.check(context, method)
         if self._in_flight >= self._max_in_flight:
             raise Overloaded(f"{self._max_in_flight} calls are in flight already; try again later")
         self._in_flight += 1

@@ -2,9 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from servers.runtime.settings import ProgramSettings, ServingSettings
@@ -18,6 +18,7 @@ class EventStoreSettings(ProgramSettings):
 
     event_store: str = Field(f"sqlite:///{HOME}/events.db", description="sqlite:///FILE or postgresql://...")
     history_limit: int = Field(5000, ge=1, le=100_000, description="Events kept for each user, the newest.")
+    retention_days: float = Field(0, ge=0, description="Delete events that are older; 0: keep them.")
 
 
 class GatewaySettings(EventStoreSettings, ServingSettings):
@@ -30,9 +31,20 @@ class GatewaySettings(EventStoreSettings, ServingSettings):
         ["rating=127.0.0.1:8011", "sequential=127.0.0.1:8021", "visual_temporal=127.0.0.1:8031"],
         description="NAME=ADDRESS of a model server, for example rating=dns:///rating:8001. Once for each.",
     )
+    policies: Path | None = Field(None, description="Fusion policies from this YAML file, not the published ones.")
+    reload_secs: float = Field(5.0, gt=0, description="How often policies are looked at for changes.")
+    tokens: Path | None = Field(
+        None, description="Only clients of this file may call; see python -m fusion_gateway.tokens."
+    )
+    scorer_ca: Path | None = Field(None, description="PEM authorities of the model servers; turns TLS to them on.")
+    scorer_certificate: Path | None = Field(None, description="PEM certificate to show to model servers.")
+    scorer_key: Path | None = Field(None, description="PEM private key of that.")
     default_timeout_secs: float = Field(2.0, gt=0, description="For calls without a deadline.")
     retrieve_k: int = Field(200, ge=1, le=1000, description="Items that each model retrieves, at least.")
-    max_in_flight: int = Field(256, ge=1, description="Ranking calls beyond this are refused at once.")
+    one_round_items: int = Field(
+        5000, ge=0, description="Up to so many items in the catalogue, models score all instead of retrieving first."
+    )
+    max_in_flight: int = Field(64, ge=1, description="Ranking calls beyond this are refused at once.")
 
     @field_validator("scorer", mode="before")
     @classmethod
@@ -48,6 +60,12 @@ class GatewaySettings(EventStoreSettings, ServingSettings):
             if not (name and equals and address) or names.count(name) > 1:
                 raise ValueError(f"{scorer!r} must be NAME=ADDRESS, and every name there once")
         return scorers
+
+    @model_validator(mode="after")
+    def _scorer_tls_is_whole(self) -> Self:
+        if bool(self.scorer_certificate) != bool(self.scorer_key) or (self.scorer_key and not self.scorer_ca):
+            raise ValueError("--scorer-certificate and --scorer-key go together, and need --scorer-ca")
+        return self
 
     def addresses(self) -> dict[str, str]:
         """Name of each scorer to the address of its server."""

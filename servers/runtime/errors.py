@@ -3,6 +3,8 @@
 MarqueeError
   InvalidArgument      the caller's request is wrong; the message names the field, the problem and the limit
   NotFound             no such model, version, title or policy
+  Unauthenticated      the caller has not shown who it is
+  PermissionDenied     the caller is known, but may not do this
   FailedPrecondition   the request is right, but this process is not set up for it
   Overloaded           refused at once because too much is waiting; try again later
   Unavailable          nothing can be answered now; another replica might
@@ -23,6 +25,14 @@ class InvalidArgument(MarqueeError):
 
 
 class NotFound(MarqueeError):
+    pass
+
+
+class Unauthenticated(MarqueeError):
+    pass
+
+
+class PermissionDenied(MarqueeError):
     pass
 
 

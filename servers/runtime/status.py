@@ -17,6 +17,8 @@ from servers.runtime.request_ids import identify
 STATUS_CODES: dict[type[BaseException], grpc.StatusCode] = {
     errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
     errors.NotFound: grpc.StatusCode.NOT_FOUND,
+    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    errors.PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
     errors.FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
     NotImplementedError: grpc.StatusCode.UNIMPLEMENTED,  # what generated servicers raise
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,

@@ -21,6 +21,21 @@ def server_credentials(settings: ServingSettings) -> grpc.ServerCredentials | No
     return grpc.dynamic_ssl_server_credentials(first, files.changed, require_client_authentication=files.ca is not None)
 
 
+def client_credentials(
+    ca: Path | None, certificate: Path | None = None, key: Path | None = None
+) -> grpc.ChannelCredentials | None:
+    """None where no authority is given: TLS is off. Raises ConfigurationError for files that cannot be used."""
+    if bool(certificate) != bool(key):
+        raise ConfigurationError("a certificate and its key go together; give both")
+    if not ca:
+        return None
+    try:
+        pair = key.read_bytes() if key else None, certificate.read_bytes() if certificate else None
+        return grpc.ssl_channel_credentials(ca.read_bytes(), *pair)
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {error.filename}: {error.strerror}") from None
+
+
 class _Files:
     def __init__(self, certificate: Path, key: Path, ca: Path | None) -> None:
         self.certificate, self.key, self.ca = certificate, key, ca

@@ -1,13 +1,18 @@
 import asyncio
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from fusion_gateway.event_files import read_events
+from fusion_gateway.event_files import read_events, write_events
 from fusion_gateway.events import EventStore, StoredEvent
 from servers.runtime.errors import ConfigurationError, Unavailable
+from tests.servers.running import ROOT
 
 LIMIT = 5
 
@@ -64,12 +69,75 @@ async def test_many_writers_at_once(store: EventStore) -> None:
     assert sum(recorded) == 3
 
 
+async def test_histories_read_at_once_are_each_users_own(store: EventStore) -> None:
+    users = [f"user {number}" for number in range(20)]
+    await store.record([event(f"{user} {time}", time, user=user) for time in range(3) for user in users])
+    alone = [await items(store, user, LIMIT - 1) for user in users]
+    assert alone[7] == ["user 7 2", "user 7 1", "user 7 0"]
+    assert await asyncio.gather(*(items(store, user, LIMIT) for user in users)) == alone
+
+
 async def test_another_store_on_the_same_database_sees_what_is_committed(store: EventStore, url: str) -> None:
     await store.record([event("a", 10)])
     other = EventStore(url, LIMIT)
     await other.open()
     assert await items(other) == ["a"]
     await other.close()
+
+
+async def test_events_past_their_time_are_deleted(store: EventStore, url: str) -> None:
+    day, now = 86_400, int(time.time())
+    await store.record([event("old", now - 11 * day), event("new", now - 9 * day), event("x", 5, user="bert")])
+    assert await store.sweep() == 0
+    keeping = EventStore(url, LIMIT, retention_days=10)
+    await keeping.open()
+    assert (await items(keeping), await items(keeping, "bert")) == (["new"], [])
+    await keeping.close()
+
+
+WRITER = """
+import asyncio, sys
+from fusion_gateway.events import EventStore, StoredEvent
+
+async def main(url):
+    store = EventStore(url, 100_000)
+    await store.open()
+    number = 0
+    while True:
+        ids = [f"{number}-{each}" for each in range(1 + number % 3)]
+        await store.record([StoredEvent("anna", "a", None, number, each) for each in ids])
+        print(*ids, flush=True)
+        number += 1
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+async def test_a_killed_writer_loses_nothing_that_was_acknowledged(url: str, tmp_path: Path) -> None:
+    store = EventStore(url, 100_000)
+    await store.open()
+    await store.delete_user("anna")
+    with subprocess.Popen([sys.executable, "-c", WRITER, url], cwd=ROOT, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout
+        acknowledged = [each for _ in range(30) for each in writer.stdout.readline().split()]
+        writer.send_signal(signal.SIGKILL)
+        acknowledged += writer.stdout.read().split()
+    stored = [event.event_id for event in await store.history("anna", 100_000)]
+    assert len(acknowledged) >= 30
+    assert set(acknowledged) <= set(stored)
+    assert await store.record([event("b", 1, each) for each in acknowledged]) == 0
+    await store.close()
+
+
+async def test_what_is_exported_can_be_imported(store: EventStore, tmp_path: Path) -> None:
+    await store.record([event("a", 2, rating=4.5), event("b", 1), event("c", 2, user="bert")])
+    for name in ("events.csv", "deep/events.parquet"):
+        exported = [each async for each in store.all_events() if each.user_id in ("anna", "bert")]
+        assert write_events(tmp_path / name, exported) == 3
+        told = [(e.user_id, e.item_id, e.rating, e.time) for e in read_events(tmp_path / name)]
+        assert told == [("anna", "b", None, 1), ("anna", "a", 4.5, 2), ("bert", "c", None, 2)]
+    with pytest.raises(ConfigurationError, match="cannot be written"):
+        write_events(tmp_path / "events.csv" / "events.csv", [])
 
 
 async def test_deleting_a_user_leaves_the_others(store: EventStore) -> None:

@@ -33,6 +33,7 @@ def test_chooses_by_name_and_replaces_weights(tmp_path: Path) -> None:
 
 def test_refuses_what_a_caller_cannot_have(tmp_path: Path) -> None:
     policies = load_policies(write(tmp_path, PUBLISHED))
+    assert policies.choose("", {}, "anna")[0] == "fitted"
     with pytest.raises(NotFound, match="policy: there is no 'best'; there are fitted, sure"):
         policies.choose("best", {})
     with pytest.raises(InvalidArgument, match="weights: no model 'poster'"):
@@ -47,7 +48,18 @@ def test_refuses_what_a_caller_cannot_have(tmp_path: Path) -> None:
         ("rating: 0.2", "rating: -1", r"policies\.fitted: weights\.rating: -1"),
         ("zscore", "zcore", r"policies\.fitted\.normaliser"),
         ("bias", "bais", r"policies\.fitted\.bais"),
-        ("default: fitted", "default: best", "there is no policy 'best'"),
+        ("default: fitted", "default: best", "line 2: default: there is no policy 'best'"),
+        ("zscore", "zcore", "line 4: "),
+        ("rating: 0.2", "rating: -1", "line 4: "),
+        ("scale: 0.5", "scale: -2", "line 8: "),
+        (
+            "default: fitted",
+            "default: fitted\nsplit: {sure: 101}",
+            "line 3: split.sure: must be 0 to 100 percent, not 101",
+        ),
+        ("default: fitted", "default: fitted\nsplit: {best: 1}", "line 3: split.best: there is no policy 'best'"),
+        ("default: fitted", "default: fitted\nshadow: {policy: best}", "line 3: shadow.policy: there is no policy"),
+        ("default: fitted", "default: fitted\nshadow: {policy: sure, share: 2}", r"line 3: shadow\.share: "),
         ("scale: 0.5", "scale: -2", r"policies\.sure\.calibrators\.rating: scale"),
         ("weights: {rating: 1}", "weights: {rating: [}", "line 7"),
         (PUBLISHED, "[]", "valid dictionary"),
@@ -57,6 +69,27 @@ def test_a_broken_file_is_refused_naming_policy_and_field(tmp_path: Path, old: s
     assert old in PUBLISHED
     with pytest.raises(ArtifactError, match=f"(?s)policies.yaml: .*{message}"):
         load_policies(write(tmp_path, PUBLISHED.replace(old, new)))
+
+
+def test_a_split_has_its_proportions_and_is_stable(tmp_path: Path) -> None:
+    more = PUBLISHED + "  third: {weights: {rating: 1}}\n"
+    users, chosen = [f"user {number}" for number in range(100_000)], {}
+    for split in ("sure: 10", "sure: 10, third: 30"):
+        policies = load_policies(write(tmp_path, f"split: {{{split}}}\n{more}"))
+        chosen[split] = [policies.assigned(user) for user in users]
+        assert policies.choose("", {}, users[0])[0] == chosen[split][0]
+        assert policies.choose("fitted", {}, users[0])[0] == "fitted"
+        assert policies.assigned("") == "fitted"
+    before, after = chosen.values()
+    for share, name, arms in [
+        (0.1, "sure", before),
+        (0.1, "sure", after),
+        (0.3, "third", after),
+        (0.6, "fitted", after),
+    ]:
+        error = 4 * (share * (1 - share) / len(users)) ** 0.5
+        assert arms.count(name) / len(users) == pytest.approx(share, abs=error)
+    assert {pair for pair in zip(before, after, strict=True) if pair[0] != pair[1]} == {("fitted", "third")}
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:

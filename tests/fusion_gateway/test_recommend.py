@@ -61,15 +61,16 @@ async def test_models_get_the_history_and_the_time_left(world: World) -> None:
     history = [pb.Event(item_id="6", time=50), pb.Event(item_id="nowhere"), pb.Event(item_id="1", rating=4, time=60)]
     response = await world.stub.Recommend(pb.RecommendRequest(user_id="anna", history=history))
     assert (response.history_used, response.history_skipped) == (2, 1)
-    retrieve, score = world.models["sequential"].seen
-    assert retrieve["history_item"].tolist() == score["history_item"].tolist() == [[6, 1]]
-    assert math.isnan(retrieve["history_rating"][0, 0])
-    assert retrieve["history_rating"][0, 1] == 4
-    assert retrieve["history_time"].tolist() == [[50, 60]]
-    assert retrieve["user_id"].tolist() == [[b"anna"]]
-    assert 0 < response.history_age_seconds == retrieve["query_time"][0, 0] - 60
+    [asked] = world.models["sequential"].seen  # once, about everything
+    assert asked["candidate"].tolist() == [list(range(1, 11))]
+    assert asked["history_item"].tolist() == [[6, 1]]
+    assert math.isnan(asked["history_rating"][0, 0])
+    assert asked["history_rating"][0, 1] == 4
+    assert asked["history_time"].tolist() == [[50, 60]]
+    assert asked["user_id"].tolist() == [[b"anna"]]
+    assert 0 < response.history_age_seconds == asked["query_time"][0, 0] - 60
     await world.stub.Recommend(pb.RecommendRequest(history=HISTORY))
-    without_times = world.models["sequential"].seen[2]
+    without_times = world.models["sequential"].seen[1]
     assert (without_times["query_time"] - without_times["history_time"]).tolist() == [[2, 1]]
 
 

@@ -45,9 +45,9 @@ def items() -> pl.DataFrame:
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 
 
-def publish(repository: Path, model: str, files: Mapping[str, bytes]) -> Path:
-    """Version 1 of a model, as training publishes it."""
-    folder = repository / model / "1"
+def publish(repository: Path, model: str, files: Mapping[str, bytes], version: int = 1) -> Path:
+    """A version of a model, as training publishes it."""
+    folder = repository / model / str(version)
     folder.mkdir(parents=True)
     for name, content in files.items():
         (folder / name).write_bytes(content)
@@ -55,7 +55,7 @@ def publish(repository: Path, model: str, files: Mapping[str, bytes]) -> Path:
         File(path=name, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
         for name, content in files.items()
     ]
-    manifest = Manifest(model=model, version=1, files=entries)
+    manifest = Manifest(model=model, version=version, files=entries)
     (folder / "manifest.json").write_text(json_format.MessageToJson(manifest, preserving_proto_field_name=True))
     return folder
 
@@ -83,19 +83,22 @@ class TinyModel(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
         self.seen.append(inputs)
         await asyncio.sleep(self.delay)
         task = request.model_name.removeprefix(self.name)
-        outputs = {"": self._score, "_retrieve": self._retrieve, "_similar": self._similar}[task](inputs)
+        answer = {"": self._score, "_retrieve": self._retrieve, "_similar": self._similar}[task]
+        rows = [{name: array[[row]] for name, array in inputs.items()} for row in range(len(inputs[min(inputs)]))]
+        answers = [answer(row) for row in rows]
+        outputs = {name: _below_each_other([each[name] for each in answers]) for name in answers[0]}
         return tensors.infer_response(request.model_name, "7", request.id, outputs)
 
     async def ModelReady(self, request: Any, context: Any) -> Any:
         return service_pb2.ModelReadyResponse(ready=True)
 
     def _score(self, inputs: dict[str, tensors.Array]) -> dict[str, tensors.Array]:
-        silent = self.needs_history and "history_item" not in inputs
+        silent = self.needs_history and not np.any(inputs.get("history_item", 0))
         scores = [np.nan if silent else self.scores.get(number, np.nan) for number in inputs["candidate"][0].tolist()]
         return {"score": np.array([scores], np.float32)}
 
     def _retrieve(self, inputs: dict[str, tensors.Array]) -> dict[str, tensors.Array]:
-        silent = self.needs_history and "history_item" not in inputs
+        silent = self.needs_history and not np.any(inputs.get("history_item", 0))
         seen = inputs.get("history_item", np.zeros((1, 0)))[0].tolist()
         best = sorted((number for number in self.scores if number not in seen), key=lambda number: -self.scores[number])
         return self._ranked([] if silent else best, inputs, self.scores)
@@ -116,6 +119,12 @@ class TinyModel(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
             "item": np.array([best + [0] * padding], np.int64),
             "score": np.array([[scores[number] for number in best] + [np.nan] * padding], np.float32),
         }
+
+
+def _below_each_other(rows: list[tensors.Array]) -> tensors.Array:
+    longest = max(row.shape[1] for row in rows)
+    fill = np.nan if rows[0].dtype == np.float32 else 0
+    return np.concatenate([np.pad(row, ((0, 0), (0, longest - row.shape[1])), constant_values=fill) for row in rows])
 
 
 @asynccontextmanager

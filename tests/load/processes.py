@@ -46,13 +46,20 @@ def started(
 
 
 @contextmanager
-def system(repository: Path, models: Sequence[str], event_store: str) -> Iterator[tuple[dict[str, str], str]]:
-    """Model servers and a gateway on free ports: (model -> address), gateway's address."""
+def started_system(
+    repository: Path, models: Sequence[str], event_store: str, flags: Sequence[str] = ()
+) -> Iterator[tuple[dict[str, Started], Started]]:
+    """Model servers and a gateway, which gets `flags`, on free ports."""
     shared = [f"--model-repository={repository}", *FREE_PORTS, "--log-level=warning"]
     with ExitStack() as stack:
-        servers = {
-            model: stack.enter_context(started(["-m", "servers", model, *shared])).grpc_address for model in models
-        }
-        scorers = [f"--scorer={model}={address}" for model, address in servers.items()]
-        arguments = ["-m", "fusion_gateway", *shared, *scorers, f"--event-store={event_store}"]
-        yield servers, stack.enter_context(started(arguments)).grpc_address
+        servers = {model: stack.enter_context(started(["-m", "servers", model, *shared])) for model in models}
+        scorers = [f"--scorer={model}={server.grpc_address}" for model, server in servers.items()]
+        arguments = ["-m", "fusion_gateway", *shared, *scorers, f"--event-store={event_store}", *flags]
+        yield servers, stack.enter_context(started(arguments))
+
+
+@contextmanager
+def system(repository: Path, models: Sequence[str], event_store: str) -> Iterator[tuple[dict[str, str], str]]:
+    """Model servers and a gateway on free ports: (model -> address), gateway's address."""
+    with started_system(repository, models, event_store) as (servers, gateway):
+        yield {model: server.grpc_address for model, server in servers.items()}, gateway.grpc_address

@@ -1,0 +1,61 @@
+"""Reads that go together give each caller what a read alone would."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from fusion_gateway.history_reads import MOST_USERS, HistoryReads
+from servers.runtime.errors import Unavailable
+
+
+class Store:
+    def __init__(self) -> None:
+        self.reads: list[list[str]] = []
+        self.gate = asyncio.Event()
+        self.written: dict[str, int] = {}
+
+    async def read(self, users: Sequence[str]) -> dict[str, int]:
+        self.reads.append(list(users))
+        found = {user: self.written.get(user, 0) for user in users}
+        await self.gate.wait()
+        if "broken" in users:
+            raise Unavailable("away")
+        return found
+
+
+async def test_who_asks_during_a_read_is_in_the_next_and_sees_what_was_written_before() -> None:
+    store = Store()
+    history = HistoryReads(store.read)
+    early = asyncio.create_task(history("anna"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    store.written["anna"] = 1
+    late = [asyncio.create_task(history(user)) for user in ("anna", "bert", "anna")]
+    await asyncio.sleep(0)
+    store.gate.set()
+    assert (await early, await asyncio.gather(*late)) == (0, [1, 0, 1])
+    assert store.reads == [["anna"], ["anna", "bert"]]
+    assert await history("bert") == 0
+
+
+async def test_a_failed_read_and_a_caller_that_leaves_cost_nobody_else() -> None:
+    store = Store()
+    history = HistoryReads(store.read)
+    broken = asyncio.create_task(history("broken"))
+    await asyncio.sleep(0.01)
+    leaving, staying = asyncio.create_task(history("anna")), asyncio.create_task(history("anna"))
+    await asyncio.sleep(0.01)
+    leaving.cancel()
+    store.gate.set()
+    with pytest.raises(Unavailable, match="away"):
+        await broken
+    assert await staying == 0
+
+
+async def test_a_read_has_a_most_number_of_users() -> None:
+    store = Store()
+    store.gate.set()
+    history = HistoryReads(store.read)
+    assert await asyncio.gather(*(history(str(user)) for user in range(100))) == [0] * 100
+    assert [len(read) for read in store.reads] == [MOST_USERS, 100 - MOST_USERS]

@@ -1,0 +1,53 @@
+"""The cost and overload programs on the tiny system."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import grpc
+from typer.testing import CliRunner
+
+from protos.marquee.v1.recommender_pb2 import RecommendResponse
+from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
+from servers.runtime.deadline import Deadline
+from tests.load import gateway, gateway_cost, gateway_overload
+from tests.load.conftest import Tiny
+from tests.load.traffic import Traffic
+
+
+def listed(answer: RecommendResponse) -> list[tuple[str, float]]:
+    return [(item.item.id, round(item.score, 5)) for item in answer.items]
+
+
+async def test_one_process_gives_the_answers_of_the_system(tiny: Tiny, tmp_path: Path) -> None:
+    requests = gateway.prepare(Traffic(tiny.data, tiny.repository, 0), k=5, stored_history=False)
+    for one_round_items in (0, 5000):
+        async with (
+            gateway_cost.in_process(tiny.repository, f"sqlite:///{tmp_path}/events.db", one_round_items) as recommender,
+            grpc.aio.insecure_channel(tiny.gateway) as channel,
+        ):
+            stub = RecommenderStub(channel)
+            served = await asyncio.gather(*(stub.Recommend(request) for request in requests))
+            computed = [await recommender.recommend(request, Deadline.after(10)) for request in requests]
+            assert [listed(answer) for answer in served] == [listed(answer) for answer in computed]
+            assert all(answer.items for answer in served)
+
+
+def test_costs_are_shown_and_written(tiny: Tiny, tmp_path: Path) -> None:
+    arguments = ["--data", str(tiny.data), "--repository", str(tiny.repository), "--json", str(tmp_path / "cost.json")]
+    arguments += ["--rounds=1", "--duration=0.3", "--warm-up=0.1", "--concurrency=2"]
+    shown = CliRunner().invoke(gateway_cost.app, arguments, catch_exceptions=False)
+    assert shown.exit_code == 0
+    assert "in one process" in shown.output
+    rows = json.loads((tmp_path / "cost.json").read_text())["rows"]
+    assert [(row["what"], row["callers"]) for row in rows] == [("in one process", 1), ("gRPC", 2)]
+    assert all(0 < row["gateway_ms"] <= row["cpu_ms"] for row in rows)
+
+
+def test_overload_is_shown_and_written(tiny: Tiny, tmp_path: Path) -> None:
+    arguments = ["--data", str(tiny.data), "--repository", str(tiny.repository), "--json", str(tmp_path / "over.json")]
+    arguments += ["--shares=50,120", "--callers=2", "--duration=0.3", "--warm-up=0.1"]
+    shown = CliRunner().invoke(gateway_overload.app, arguments, catch_exceptions=False)
+    assert shown.exit_code == 0
+    assert "of the best rate" in shown.output
+    assert len(json.loads((tmp_path / "over.json").read_text())["rows"]) == 3
