@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fusion_gateway.catalog import Catalog, load_catalog
+from fusion_gateway.catalog import Catalog, open_catalog
 from fusion_gateway.events import EventStore
 from fusion_gateway.policies import Policies, load_policies
 from fusion_gateway.recommend import Recommender
+from fusion_gateway.reloading import CatalogFollower
 from fusion_gateway.scorers import Scorer
 from fusion_gateway.servicer import Servicer
 from fusion_gateway.settings import GatewaySettings
@@ -28,7 +29,8 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
     Raises StartError for a repository or an event store that cannot be used.
     """
     program = Program("fusion_gateway", settings, [SERVICE])
-    catalog, policies, fusion_version = await asyncio.to_thread(_load, settings.model_repository)
+    repository = await asyncio.to_thread(Repository, settings.model_repository)
+    catalog, policies, fusion_version = await asyncio.to_thread(_load, repository)
     events = EventStore(settings.event_store, settings.history_limit)
     spans = [program.tracing.client] if program.tracing else []
     scorers = {name: Scorer(name, address, spans) for name, address in settings.addresses().items()}
@@ -45,14 +47,17 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         )
         add_RecommenderServicer_to_server(servicer, program.server)
         program.health.set(SERVICE, True)
-        yield program
+        follower = CatalogFollower(repository, catalog.version, servicer.use_catalog)
+        following = asyncio.create_task(follower.follow(settings.repository_poll_secs))
+        try:
+            yield program
+        finally:
+            following.cancel()
     finally:
         await asyncio.gather(*(scorer.close() for scorer in scorers.values()))
         await events.close()
 
 
-def _load(location: str) -> tuple[Catalog, Policies, int]:
-    repository = Repository(location)
+def _load(repository: Repository) -> tuple[Catalog, Policies, int]:
     items, fusion = repository.latest("catalog"), repository.latest("fusion")
-    catalog = load_catalog(items.file("items.parquet"), items.number)
-    return catalog, load_policies(fusion.file("policies.yaml")), fusion.number
+    return open_catalog(items), load_policies(fusion.file("policies.yaml")), fusion.number

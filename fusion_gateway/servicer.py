@@ -3,14 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import grpc
 
 from fusion_gateway import parsing
+from fusion_gateway.catalog import Catalog
 from fusion_gateway.events import StoredEvent
 from fusion_gateway.recommend import Recommender
 from fusion_gateway.similar import Neighbours
+from fusion_gateway.titles import TitleIndex
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1 import recommender_pb2_grpc as pb_grpc
 from servers.runtime.deadline import Deadline
@@ -38,6 +41,13 @@ class Servicer(pb_grpc.RecommenderServicer):
         self._max_in_flight = max_in_flight
         self._in_flight = 0
 
+    def use_catalog(self, catalog: Catalog, titles: TitleIndex) -> None:
+        """For the calls that begin from now on; those in flight keep the one they have."""
+        self._recommender, self._neighbours = (
+            replace(self._recommender, catalog=catalog),
+            replace(self._neighbours, catalog=catalog, titles=titles),
+        )
+
     async def Recommend(self, request: pb.RecommendRequest, context: Context) -> pb.RecommendResponse:
         async with self._admitted(context) as deadline:
             return await self._recommender.recommend(request, deadline)
@@ -49,9 +59,9 @@ class Servicer(pb_grpc.RecommenderServicer):
     async def SearchItems(self, request: pb.SearchItemsRequest, context: Context) -> pb.SearchItemsResponse:
         k = parsing.parse_results(request, most=parsing.MAX_MATCHES)
         title = parsing.parse_title(request.title)
+        catalog, titles = self._neighbours.catalog, self._neighbours.titles
         async with self._admitted(context):
-            found = await asyncio.to_thread(self._neighbours.titles.search, title, k)
-        catalog = self._recommender.catalog
+            found = await asyncio.to_thread(titles.search, title, k)
         return pb.SearchItemsResponse(matches=[pb.Match(item=catalog.item(row), score=like) for row, like in found])
 
     async def RecordEvents(self, request: pb.RecordEventsRequest, context: Context) -> pb.RecordEventsResponse:

@@ -26,6 +26,7 @@ class GatewaySettings(EventStoreSettings, ServingSettings):
     model_config = SettingsConfigDict(cli_prog_name="python -m fusion_gateway")
 
     model_repository: str = Field(str(HOME / "repository"), description="Has the catalogue and the fusion policies.")
+    repository_poll_secs: float = Field(15, gt=0, description="How often to look for a newer catalogue.")
     scorer: Annotated[list[str], NoDecode] = Field(
         ["rating=127.0.0.1:8011", "sequential=127.0.0.1:8021", "visual_temporal=127.0.0.1:8031"],
         description="NAME=ADDRESS of a model server, for example rating=dns:///rating:8001. Once for each.",
