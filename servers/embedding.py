@@ -52,10 +52,14 @@ class ItemEncoder:
         feeds = {
             "poster": poster,
             "has_poster": np.array([bool(image) for image in images]),
-            "metadata": np.stack([self._metadata(inputs, row) for row in range(len(images))]),
+            "metadata": self.metadata(inputs),
         }
         feature: Floats = self._graph.run(["item_feature"], feeds)[0]
         return {"embedding": feature / np.maximum(np.linalg.norm(feature, axis=1, keepdims=True), 1e-12)}
+
+    def metadata(self, inputs: Arrays) -> Floats:
+        """[B, M] of the texts and the year."""
+        return np.stack([self._metadata(inputs, row) for row in range(len(inputs["year"]))])
 
     def _metadata(self, inputs: Arrays, row: int) -> Floats:
         text = {

@@ -164,6 +164,20 @@ def onboard_command(
     )
 
 
+@app.command("contact-sheet")
+def contact_sheet_command(
+    out: Annotated[Path, typer.Argument(help="The PNG to write.")],
+    data: Data = HOME / "data" / "generated",
+    repository: Repository = HOME / "repository",
+    seed: Annotated[int, typer.Option(help="Chooses the items.")] = 0,
+) -> None:
+    """Picture the nearest items of six by poster only, by text only, and by all that the item encoder reads."""
+    from training.contact_sheet import contact_sheet  # matplotlib takes a second to import
+
+    dataset = load_dataset(data, numbers=known_numbers(repository))
+    contact_sheet(dataset.items, repository, HOME / "cache", out, seed)
+
+
 @app.command("evaluate")
 def evaluate_command(
     data: Data = HOME / "data" / "generated",
