@@ -20,8 +20,6 @@ from servers.runtime.errors import InvalidArgument, NotFound, Unavailable
 GENRES, TAGS, DIRECTOR = "genres", "tags", "director"
 MAX_SAME_DIRECTOR = 2
 """So many movies of the same director come first (systems.md S3), unless nothing else has a weight."""
-
-
 Likeness = NDArray[np.float64]
 
 
@@ -79,19 +77,16 @@ class Neighbours:
             first = self._same_director(row, alike)[: MAX_SAME_DIRECTOR if kinds else None]
             kinds[DIRECTOR] = Kind(weights[DIRECTOR], np.array([0.0, *[1.0] * len(first)]), np.array([row, *first]))
         rows = [*first, *self._nearest(alike, [row, *first], k)][:k]
-        total = sum(kind.weight for kind in kinds.values())
-        parts = [[kind.contribution(name, place, total) for name, kind in kinds.items()] for place in rows]
-        items = [
-            pb.RankedItem(
-                rank=rank,
-                item=self.catalog.item(place),
-                score=sum(part.contribution for part in why),
-                explanation=pb.Explanation(contributions=why),
-            )
-            for rank, (place, why) in enumerate(zip(rows, parts, strict=True), 1)
-        ]
         degraded = [pb.Degraded(model=model, reason=reason) for model, reason in failures.items()]
+        items = [self._ranked(rank, place, kinds) for rank, place in enumerate(rows, 1)]
         return pb.SimilarItemsResponse(query=self.catalog.item(row), items=items, degraded=degraded)
+
+    def _ranked(self, rank: int, row: int, kinds: Mapping[str, Kind]) -> pb.RankedItem:
+        total = sum(kind.weight for kind in kinds.values())
+        parts = [kind.contribution(name, row, total) for name, kind in kinds.items()]
+        score = sum(part.contribution for part in parts)
+        explanation = pb.Explanation(contributions=parts)
+        return pb.RankedItem(rank=rank, item=self.catalog.item(row), score=score, explanation=explanation)
 
     def _kinds(self, row: int, weights: Mapping[str, float], answers: Mapping[str, Answer]) -> dict[str, Kind]:
         """Those but the director that have a weight and can say something about the item at `row`."""
