@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from protos.marquee.v1.recommender_pb2 import Item
 from servers.runtime.errors import ArtifactError
+from servers.runtime.repository import Version
 
 Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -25,6 +26,7 @@ SCHEMA: Mapping[str, pl.DataType | type[pl.DataType]] = {
     "votes": pl.Int64,
     "weighted_rating": pl.Float64,
 }
+TAG_SCHEMA: Mapping[str, type[pl.DataType]] = {"item": pl.Int32, "word": pl.Int32, "weight": pl.Float32}
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,37 @@ class Filters:
     ids_out: Sequence[str] = ()
 
 
+class Tags:
+    """TF-IDF weights of the words of all items, by word; cosines by adding up the lists of an item's few words."""
+
+    def __init__(self, table: pl.DataFrame, items: int) -> None:
+        """`table` has the columns item, word and weight, of unit length for each item, sorted by word."""
+        self._item = table["item"].to_numpy()
+        self._weight = table["weight"].to_numpy()
+        self._items = items
+        word = table["word"].to_numpy()
+        self._word = word[by_item := np.argsort(self._item, kind="stable")]
+        self._weight_by_item = self._weight[by_item]
+        self._start = np.searchsorted(self._item[by_item], np.arange(items + 1))
+        self._word_start = np.searchsorted(word, np.arange(word.max(initial=-1) + 2))
+
+    def likeness(self, row: int) -> NDArray[np.floating]:
+        """[items]: cosine of each with the item at `row`, exact; 0 where one of them has no words."""
+        own = slice(self._start[row], self._start[row + 1])
+        lists = [slice(self._word_start[word], self._word_start[word + 1]) for word in self._word[own].tolist()]
+        if not lists:
+            return np.zeros(self._items)
+        weights = zip(lists, self._weight_by_item[own].tolist(), strict=True)
+        products = np.concatenate([weight * self._weight[part] for part, weight in weights])
+        return np.asarray(
+            np.bincount(np.concatenate([self._item[part] for part in lists]), products, self._items), np.float64
+        )
+
+
 class Catalog:
     """One published version of the catalogue, in memory; nothing changes after construction."""
 
-    def __init__(self, items: pl.DataFrame, version: int) -> None:
+    def __init__(self, items: pl.DataFrame, version: int, tags: Tags | None = None) -> None:
         self.version = version
         self.number: NDArray[np.int64] = items["number"].to_numpy()
         self.id: list[str] = items["id"].to_list()
@@ -50,6 +79,9 @@ class Catalog:
         self.year: NDArray[np.int32] = items["year"].to_numpy()
         self.genres: list[list[str]] = items["genres"].to_list()
         self.director: list[str] = items["director"].to_list()
+        self._director_number = items["director"].rank("dense").to_numpy()
+        self.has_tags = tags is not None
+        self._tags = tags or Tags(pl.DataFrame(schema=TAG_SCHEMA), len(self.id))
         self.poster: list[str] = items["poster"].to_list()
         self.votes: NDArray[np.int64] = items["votes"].to_numpy()
         self.weighted_rating: NDArray[np.float64] = items["weighted_rating"].to_numpy()
@@ -76,6 +108,18 @@ class Catalog:
 
     def row_of(self, item_id: str) -> int | None:
         return self._row.get(item_id)
+
+    def genre_likeness(self, row: int) -> NDArray[np.floating]:
+        """[items]: cosine of the genres of each with those of the item at `row`."""
+        return np.asarray(self.genre_vector @ self.genre_vector[row])
+
+    def tag_likeness(self, row: int) -> NDArray[np.floating]:
+        """[items]: cosine of the words of each with those of the item at `row`; exact."""
+        return self._tags.likeness(row)
+
+    def of_director(self, row: int) -> Mask:
+        """[items]: which have the director of this one; none where that is unknown."""
+        return np.asarray((self._director_number == self._director_number[row]) & (self.director[row] != ""))
 
     def passing(self, filters: Filters) -> Mask:
         """[items]: which pass all the filters. Unknown genres and ids match nothing."""
@@ -115,14 +159,28 @@ class Catalog:
         )
 
 
-def load_catalog(path: Path, version: int) -> Catalog:
-    """Reads a version's items.parquet. Raises ArtifactError when it is not what a catalogue is."""
+def open_catalog(version: Version) -> Catalog:
+    """Raises ArtifactError when its files are not what a catalogue is."""
+    has_tags = any(file.path == "tags.parquet" for file in version.manifest.files)
+    tags = version.file("tags.parquet") if has_tags else None
+    return load_catalog(version.file("items.parquet"), version.number, tags)
+
+
+def load_catalog(path: Path, version: int, tags: Path | None = None) -> Catalog:
+    """Reads a version's items.parquet, and tags.parquet. Raises ArtifactError when they are not what a catalogue is."""
     try:
         items = pl.read_parquet(path).select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
+        words = (
+            pl.read_parquet(tags).select(pl.col(name).cast(kind) for name, kind in TAG_SCHEMA.items()).sort("word")
+            if tags
+            else None
+        )
     except (OSError, pl.exceptions.PolarsError) as error:
         raise ArtifactError(f"{path}: not a table of items: {error}", "catalog") from error
     if items.is_empty() or items.null_count().sum_horizontal().item() or not items["number"].is_sorted():
         raise ArtifactError(f"{path}: must hold items without gaps, sorted by number", "catalog")
     if items["number"].n_unique() != len(items) or items["id"].n_unique() != len(items):
         raise ArtifactError(f"{path}: every number and every id must be there once", "catalog")
-    return Catalog(items, version)
+    if words is not None and len(words) and not words["item"].is_between(0, len(items) - 1).all():
+        raise ArtifactError(f"{tags}: has words of items that {path.name} has not", "catalog")
+    return Catalog(items, version, words if words is None else Tags(words, len(items)))

@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 
 from fusion_gateway.access import Access, load_clients
-from fusion_gateway.catalog import Catalog, load_catalog
+from fusion_gateway.catalog import open_catalog
 from fusion_gateway.events import EventStore
 from fusion_gateway.policies import Policies, load_policies
 from fusion_gateway.recommend import Recommender
-from fusion_gateway.reloading import Reloaded, changed_at
+from fusion_gateway.reloading import Reloaded, changed_at, newest_usable
 from fusion_gateway.scorers import Scorer
 from fusion_gateway.servicer import Servicer
 from fusion_gateway.settings import GatewaySettings
@@ -20,7 +20,7 @@ from fusion_gateway.titles import TitleIndex
 from protos.marquee.v1.recommender_pb2 import DESCRIPTOR
 from protos.marquee.v1.recommender_pb2_grpc import add_RecommenderServicer_to_server
 from servers.runtime.lifecycle import Program
-from servers.runtime.repository import Repository
+from servers.runtime.repository import Repository, Version
 from servers.runtime.tls import client_credentials
 
 SERVICE = DESCRIPTOR.services_by_name["Recommender"].full_name
@@ -35,8 +35,8 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
     program = Program("fusion_gateway", settings, [SERVICE])
     access = Access(load_clients(settings.tokens) if settings.tokens else None)
     credentials = client_credentials(settings.scorer_ca, settings.scorer_certificate, settings.scorer_key)
-    repository = Repository(settings.model_repository)
-    catalog = await asyncio.to_thread(_catalog, repository)
+    repository = await asyncio.to_thread(Repository, settings.model_repository)
+    titles = await asyncio.to_thread(_titles, repository)
     policies = await asyncio.to_thread(_policies, repository, settings.policies)
     events = EventStore(settings.event_store, settings.history_limit, settings.retention_days)
     spans = [program.tracing.client] if program.tracing else []
@@ -48,9 +48,15 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         await events.open()
         servicer = Servicer(
             Recommender(
-                catalog, policies, events, scorers, settings.history_limit, settings.retrieve_k, program.tracing
+                titles.value.catalog,
+                policies,
+                events,
+                scorers,
+                settings.history_limit,
+                settings.retrieve_k,
+                program.tracing,
             ),
-            Neighbours(catalog, TitleIndex(catalog), scorers),
+            Neighbours(titles.value.catalog, titles.value, scorers),
             access,
             settings.default_timeout_secs,
             settings.max_in_flight,
@@ -58,7 +64,8 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         add_RecommenderServicer_to_server(servicer, program.server)
         program.health.set(SERVICE, True)
         background = [
-            asyncio.create_task(policies.follow(settings.reload_secs)),
+            asyncio.create_task(titles.follow(settings.repository_poll_secs, servicer.use_catalog)),
+            asyncio.create_task(policies.follow(settings.repository_poll_secs)),
             asyncio.create_task(events.keep_swept()),
         ]
         try:
@@ -72,9 +79,15 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         await events.close()
 
 
-def _catalog(repository: Repository) -> Catalog:
-    items = repository.latest("catalog")
-    return load_catalog(items.file("items.parquet"), items.number)
+def _titles(repository: Repository) -> Reloaded[TitleIndex]:
+    """Over the newest catalogue."""
+
+    def read(version: Version) -> TitleIndex:
+        return TitleIndex(open_catalog(version))
+
+    return Reloaded(
+        "catalog", partial(repository.versions, "catalog"), partial(newest_usable, repository, "catalog", read)
+    )
 
 
 def _policies(repository: Repository, path: Path | None) -> Reloaded[Policies]:
@@ -82,8 +95,9 @@ def _policies(repository: Repository, path: Path | None) -> Reloaded[Policies]:
     if path:
         return Reloaded("policies", partial(changed_at, path), partial(load_policies, path))
 
-    def published() -> Policies:
-        fusion = repository.latest("fusion")
-        return load_policies(fusion.file("policies.yaml"), fusion.number)
+    def read(version: Version) -> Policies:
+        return load_policies(version.file("policies.yaml"), version.number)
 
-    return Reloaded("policies", partial(repository.versions, "fusion"), published)
+    return Reloaded(
+        "policies", partial(repository.versions, "fusion"), partial(newest_usable, repository, "fusion", read)
+    )

@@ -88,7 +88,8 @@ async def _system(repository: Path, events: Path) -> AsyncIterator[System]:
         store = f"sqlite:///{folder}/events.db"
         async with Processes(HOME / "logs") as processes:
             _say(f"starting {', '.join(names)}; importing {events}; logs are in {HOME / 'logs'}")
-            starting = [_start(processes, name, "servers", name, f"--model-repository={repository}") for name in names]
+            shared = (f"--model-repository={repository}", "--model-control-mode=poll")
+            starting = [_start(processes, name, "servers", name, *shared) for name in names]
             users, addresses = await asyncio.gather(_import(store, events), asyncio.gather(*starting))
             scorers = [f"--scorer={name}={address}" for name, address in zip(names, addresses, strict=True)]
             shared = (f"--model-repository={repository}", f"--event-store={store}")

@@ -8,7 +8,8 @@ from typing import Generic, TypeVar
 import structlog
 from prometheus_client import Counter
 
-from servers.runtime.errors import MarqueeError
+from servers.runtime.errors import ArtifactError, MarqueeError
+from servers.runtime.repository import Repository, Version
 
 REFUSED = Counter(
     "marquee_refused_reloads", "Changed files that could not be used, so that the old one stayed.", ["what"]
@@ -25,6 +26,20 @@ def changed_at(path: Path) -> int:
         return 0
 
 
+def newest_usable(repository: Repository, model: str, read: Callable[[Version], V]) -> V:
+    """What the newest version holds that can be used; those passed over are logged and counted.
+
+    Raises what the newest one raises where there is none, and StartError where nothing is published.
+    """
+    for number in reversed(repository.versions(model)):
+        try:
+            return read(repository.open(model, number))
+        except ArtifactError as error:
+            REFUSED.labels(model).inc()
+            log.error("version refused", model=model, version=number, reason=error.reason, error=str(error))
+    return read(repository.latest(model))
+
+
 class Reloaded(Generic[V]):
     """`value` is always whole: the newest that could be read."""
 
@@ -35,22 +50,27 @@ class Reloaded(Generic[V]):
         self.value = load()
         REFUSED.labels(what)
 
-    def refresh(self) -> None:
-        """Reads the source if it has changed. Keeps the old value, and says so once, where the source is broken."""
+    def refresh(self) -> bool:
+        """Reads the source if it has changed. Keeps the old value, and says so once, where the source is broken.
+
+        Returns whether there is a new value.
+        """
         try:
             stamp = self._stamp()
             if stamp == self._seen:
-                return
+                return False
             self._seen = stamp
             self.value = self._load()
         except (MarqueeError, OSError) as error:
             REFUSED.labels(self._what).inc()
             log.error("change refused; the old one stays", what=self._what, error=str(error))
-        else:
-            log.info("reloaded", what=self._what)
+            return False
+        log.info("reloaded", what=self._what)
+        return True
 
-    async def follow(self, seconds: float) -> None:
-        """Never returns."""
+    async def follow(self, seconds: float, use: Callable[[V], None] | None = None) -> None:
+        """Calls `use` in the event loop with every new value. Never returns."""
         while True:
             await asyncio.sleep(seconds)
-            await asyncio.to_thread(self.refresh)
+            if await asyncio.to_thread(self.refresh) and use:
+                use(self.value)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -13,6 +14,7 @@ from fusion_gateway.events import StoredEvent
 from fusion_gateway.recommend import Recommender
 from fusion_gateway.shadow import ShadowPolicy
 from fusion_gateway.similar import Neighbours
+from fusion_gateway.titles import TitleIndex
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1 import recommender_pb2_grpc as pb_grpc
 from servers.runtime.deadline import Deadline
@@ -36,15 +38,20 @@ class Servicer(pb_grpc.RecommenderServicer):
         self._recommender = recommender
         self._neighbours = neighbours
         self._access = access
-        self._shadow = ShadowPolicy(recommender)
+        self._shadow = ShadowPolicy()
         self._default_timeout = default_timeout
         self._max_in_flight = max_in_flight
         self._in_flight = 0
 
+    def use_catalog(self, titles: TitleIndex) -> None:
+        """For the calls that begin from now on; those in flight keep the one they have."""
+        self._recommender = replace(self._recommender, catalog=titles.catalog)
+        self._neighbours = replace(self._neighbours, catalog=titles.catalog, titles=titles)
+
     async def Recommend(self, request: pb.RecommendRequest, context: Context) -> pb.RecommendResponse:
         async with self._admitted(context, "Recommend") as deadline:
             answer = await self._recommender.recommend(request, deadline)
-        self._shadow.compare(request, answer)
+        self._shadow.compare(self._recommender, request, answer)
         return answer
 
     async def SimilarItems(self, request: pb.SimilarItemsRequest, context: Context) -> pb.SimilarItemsResponse:
@@ -55,8 +62,9 @@ class Servicer(pb_grpc.RecommenderServicer):
         async with self._admitted(context, "SearchItems"):
             k = parsing.parse_results(request, most=parsing.MAX_MATCHES)
             title = parsing.parse_title(request.title)
-            found = await asyncio.to_thread(self._neighbours.titles.search, title, k)
-        catalog = self._recommender.catalog
+            titles = self._neighbours.titles
+            found = await asyncio.to_thread(titles.search, title, k)
+        catalog = titles.catalog
         return pb.SearchItemsResponse(matches=[pb.Match(item=catalog.item(row), score=like) for row, like in found])
 
     async def RecordEvents(self, request: pb.RecordEventsRequest, context: Context) -> pb.RecordEventsResponse:

@@ -27,12 +27,12 @@ class GatewaySettings(EventStoreSettings, ServingSettings):
     model_config = SettingsConfigDict(cli_prog_name="python -m fusion_gateway")
 
     model_repository: str = Field(str(HOME / "repository"), description="Has the catalogue and the fusion policies.")
+    repository_poll_secs: float = Field(5, gt=0, description="How often catalogue and policies are looked at.")
     scorer: Annotated[list[str], NoDecode] = Field(
         ["rating=127.0.0.1:8011", "sequential=127.0.0.1:8021", "visual_temporal=127.0.0.1:8031"],
         description="NAME=ADDRESS of a model server, for example rating=dns:///rating:8001. Once for each.",
     )
     policies: Path | None = Field(None, description="Fusion policies from this YAML file, not the published ones.")
-    reload_secs: float = Field(5.0, gt=0, description="How often policies are looked at for changes.")
     tokens: Path | None = Field(
         None, description="Only clients of this file may call; see python -m fusion_gateway.tokens."
     )

@@ -26,26 +26,27 @@ log = structlog.get_logger()
 class ShadowPolicy:
     """Follows the policies' `shadow`; nothing of it reaches a caller."""
 
-    def __init__(self, recommender: Recommender) -> None:
-        self._recommender = recommender
+    def __init__(self) -> None:
         self._comparing: set[asyncio.Task[None]] = set()
 
-    def compare(self, request: pb.RecommendRequest, answer: pb.RecommendResponse) -> None:
+    def compare(self, recommender: Recommender, request: pb.RecommendRequest, answer: pb.RecommendResponse) -> None:
         """Starts the comparison, where there is one to make, and returns at once."""
-        shadow = self._recommender.policies.value.shadow
+        shadow = recommender.policies.value.shadow
         if shadow is None or request.policy or len(self._comparing) >= AT_ONCE or random.random() >= shadow.share:
             return
         other = pb.RecommendRequest()
         other.CopyFrom(request)
         other.policy, other.explain = shadow.policy, False
-        task = asyncio.create_task(self._compare(other, answer))
+        task = asyncio.create_task(self._compare(recommender, other, answer))
         self._comparing.add(task)
         task.add_done_callback(self._comparing.discard)
 
-    async def _compare(self, request: pb.RecommendRequest, answer: pb.RecommendResponse) -> None:
+    async def _compare(
+        self, recommender: Recommender, request: pb.RecommendRequest, answer: pb.RecommendResponse
+    ) -> None:
         await asyncio.sleep(0)  # the real answer goes first
         try:
-            other = await self._recommender.recommend(request, Deadline.after(TIMEOUT_SECONDS))
+            other = await recommender.recommend(request, Deadline.after(TIMEOUT_SECONDS))
         except MarqueeError as error:  # such as weights for a model that the shadow policy does not have
             log.debug("no shadow answer", error=str(error))
             return

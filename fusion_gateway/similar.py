@@ -1,14 +1,13 @@
-"""Movies like a movie: what the models find alike, common genres, a common director; one weight for each."""
+"""Movies like a movie: what the models find alike, common genres and words, a common director; a weight for each."""
 
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fusion_gateway.catalog import Catalog
-from fusion_gateway.explaining import contributions
-from fusion_gateway.fusion import Policy, Scores, fuse
+from fusion_gateway.catalog import Catalog, Rows
 from fusion_gateway.ordering import order
 from fusion_gateway.parsing import parse_results, parse_title, parse_weights
 from fusion_gateway.recommend import ask
@@ -18,9 +17,34 @@ from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.deadline import Deadline
 from servers.runtime.errors import InvalidArgument, NotFound, Unavailable
 
-GENRES, DIRECTOR = "genres", "director"
+GENRES, TAGS, DIRECTOR = "genres", "tags", "director"
 MAX_SAME_DIRECTOR = 2
-"""So many movies of the same director are lifted, unless nothing else has a weight."""
+"""So many movies of the same director come first (systems.md S3), unless nothing else has a weight."""
+Likeness = NDArray[np.float64]
+
+
+class Kind:
+    """One kind of likeness to an item, of some rows or of all; rows that are left out are as alike as the least."""
+
+    def __init__(self, weight: float, raw: NDArray[np.floating], rows: Rows | None = None) -> None:
+        """`raw` has one value at least; `rows` None: all."""
+        self.weight = weight
+        self._raw, self._rows = raw, rows
+        self._low = float(raw.min())
+        self._span = float(raw.max()) - self._low or 1.0
+
+    def add_to(self, alike: Likeness) -> None:
+        """Adds the weighted likeness, scaled to 0..1, to that of all items."""
+        alike[slice(None) if self._rows is None else self._rows] += (self._raw - self._low) * (self.weight / self._span)
+
+    def contribution(self, name: str, row: int, total: float) -> pb.Contribution:
+        """`total` is the sum of all weights."""
+        found = self._raw[row] if self._rows is None else self._raw[self._rows == row]
+        raw = float(np.max(found, initial=self._low))
+        weight, normalised = self.weight / total, (raw - self._low) / self._span
+        return pb.Contribution(
+            model=name, raw_score=raw, normalised_score=normalised, weight=weight, contribution=weight * normalised
+        )
 
 
 @dataclass(frozen=True)
@@ -42,28 +66,57 @@ class Neighbours:
             lambda scorer, timeout: scorer.similar(number, wanted, timeout),
             deadline,
         )
-        kinds = {name: self._of_model(answer) for name, answer in answers.items()}
-        kinds[GENRES] = np.asarray(self.catalog.genre_vector @ self.catalog.genre_vector[row], np.float64)
-        most = MAX_SAME_DIRECTOR if any(weight and name != DIRECTOR for name, weight in weights.items()) else None
-        kinds[DIRECTOR] = self._of_director(row, kinds[GENRES], most)
-        policy = Policy(weights, normaliser="minmax")
-        if not kinds.keys() & set(policy.models):
+        if failures and not answers and not any(weights.get(kind) for kind in (GENRES, TAGS, DIRECTOR)):
             raise Unavailable("; ".join(f"{name}: {reason}" for name, reason in failures.items()))
-        fused = fuse(policy, kinds)
-        alike = np.where(fused.score > 0, fused.score, -np.inf)
-        alike[row] = -np.inf
-        places = order(alike, np.arange(len(self.catalog)), self.catalog)[:k]
-        items = [
-            pb.RankedItem(
-                rank=rank,
-                item=self.catalog.item(place),
-                score=alike[place],
-                explanation=pb.Explanation(contributions=contributions(fused, place)),
-            )
-            for rank, place in enumerate(places.tolist(), 1)
-        ]
+        kinds = self._kinds(row, weights, answers)
+        alike = np.zeros(len(self.catalog))
+        for kind in kinds.values():
+            kind.add_to(alike)
+        first: list[int] = []
+        if weights.get(DIRECTOR):
+            first = self._same_director(row, alike)[: MAX_SAME_DIRECTOR if kinds else None]
+            kinds[DIRECTOR] = Kind(weights[DIRECTOR], np.array([0.0, *[1.0] * len(first)]), np.array([row, *first]))
+        rows = [*first, *self._nearest(alike, [row, *first], k)][:k]
         degraded = [pb.Degraded(model=model, reason=reason) for model, reason in failures.items()]
+        items = [self._ranked(rank, place, kinds) for rank, place in enumerate(rows, 1)]
         return pb.SimilarItemsResponse(query=self.catalog.item(row), items=items, degraded=degraded)
+
+    def _ranked(self, rank: int, row: int, kinds: Mapping[str, Kind]) -> pb.RankedItem:
+        total = sum(kind.weight for kind in kinds.values())
+        parts = [kind.contribution(name, row, total) for name, kind in kinds.items()]
+        score = sum(part.contribution for part in parts)
+        explanation = pb.Explanation(contributions=parts)
+        return pb.RankedItem(rank=rank, item=self.catalog.item(row), score=score, explanation=explanation)
+
+    def _kinds(self, row: int, weights: Mapping[str, float], answers: Mapping[str, Answer]) -> dict[str, Kind]:
+        """Those but the director that have a weight and can say something about the item at `row`."""
+        kinds: dict[str, Kind] = {}
+        for name, answer in answers.items():
+            if len(rows := self.catalog.rows_of(answer.item)):
+                known = np.isin(answer.item, self.catalog.number[rows])
+                kinds[name] = Kind(weights[name], answer.score[known], rows)
+        likeness = {GENRES: self.catalog.genre_likeness, TAGS: self.catalog.tag_likeness}
+        for name, of in likeness.items():
+            if weights.get(name):
+                raw = of(row)
+                raw[row] = 0  # or all others would be unlike beside it
+                kinds[name] = Kind(weights[name], raw)
+        return kinds
+
+    def _same_director(self, row: int, alike: Likeness) -> list[int]:
+        """The other movies of the item's director, those first that are most alike in other ways."""
+        same = np.flatnonzero(self.catalog.of_director(row))
+        return self._best(alike, same[same != row])
+
+    def _nearest(self, alike: Likeness, but: list[int], k: int) -> list[int]:
+        """The k rows that are most alike, without some."""
+        alike[but] = 0
+        least = np.partition(alike, -k)[-k] if k < len(alike) else 0  # all equals of the k-th are put in order
+        return self._best(alike, np.flatnonzero((alike > 0) & (alike >= least)))[:k]
+
+    def _best(self, alike: Likeness, rows: Rows) -> list[int]:
+        """`rows`, most alike first."""
+        return [int(row) for row in rows[order(alike[rows], rows, self.catalog)]]
 
     def _understood(self, request: pb.SimilarItemsRequest) -> int:
         match request.WhichOneof("query"):
@@ -81,25 +134,9 @@ class Neighbours:
                 raise InvalidArgument("query: one of item_id and title is needed")
 
     def _weights(self, given: Mapping[str, float]) -> dict[str, float]:
-        kinds = [*self.scorers, GENRES, DIRECTOR]
+        kinds = [*self.scorers, GENRES, *([TAGS] if self.catalog.has_tags else []), DIRECTOR]
         if unknown := sorted(given.keys() - set(kinds)):
             raise InvalidArgument(f"weights: there is no kind {unknown[0]!r}; there are {', '.join(kinds)}")
         if given and not any(given.values()):
             raise InvalidArgument("weights: at least one must be above 0")
         return dict(given) or dict.fromkeys(kinds, 1.0)
-
-    def _of_model(self, answer: Answer) -> Scores:
-        """[items]: items beyond the answer are as alike as the last one in it; all NaN when there is none."""
-        scores = np.full(len(self.catalog), answer.score.min() if answer.score.size else np.nan, np.float64)
-        known = np.isin(answer.item, self.catalog.number)
-        scores[self.catalog.rows_of(answer.item)] = answer.score[known]
-        return scores
-
-    def _of_director(self, row: int, genres: Scores, most: int | None) -> Scores:
-        """[items]: 1 for the movies of the same director that are most alike by genre, at most so many."""
-        scores = np.zeros(len(self.catalog))
-        if director := self.catalog.director[row]:
-            same = np.flatnonzero([name == director for name in self.catalog.director])
-            same = same[same != row]
-            scores[same[order(genres[same], same, self.catalog)[:most]]] = 1
-        return scores

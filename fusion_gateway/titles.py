@@ -20,6 +20,7 @@ class TitleIndex:
     """Fuzzy search over the titles of a catalogue."""
 
     def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
         words = [_words(title) for title in catalog.title]
         self._votes = catalog.votes
         self._text = np.array([" ".join(each) for each in words], dtype=object)

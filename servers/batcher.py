@@ -190,8 +190,8 @@ def _stack(tensor: Tensor, parts: Sequence[Array]) -> Array:
     return stacked
 
 
-def split(outputs: Arrays, sizes: Sequence[tuple[int, int]]) -> list[Arrays]:
-    """Each call's own (rows, columns) of the outputs."""
+def split(outputs: Arrays, sizes: Sequence[tuple[int, int | None]]) -> list[Arrays]:
+    """Each call's own (rows, columns) of the outputs; None is all columns."""
     answers, start = [], 0
     for rows, columns in sizes:
         answers.append({name: array[start : start + rows, :columns] for name, array in outputs.items()})

@@ -7,9 +7,11 @@ from servers.runtime.datatypes import Array
 from servers.runtime.errors import ArtifactError, ConfigurationError
 from servers.runtime.repository import Version
 from servers.scorer import Scorer
+from servers.signature import EMBED, Limits
 
 WARM_ROWS = (1, 8)
 WARM_EVENTS = (1, 50)
+NO_LIMITS = Limits(B=max(WARM_ROWS), L=0, C=0, K=0)
 
 
 def load(version: Version, threads: int, device: Device = "cpu") -> Scorer:
@@ -57,3 +59,5 @@ def _warm(scorer: Scorer) -> None:
             scorer.score({**user, "candidate": item_BL})
             scorer.retrieve({**user, "k": np.full((rows, 1), 10, np.int32)})
         scorer.similar({"item": item_BL[:, :1], "k": np.full((rows, 1), 10, np.int32)})
+        if scorer.encoder:
+            scorer.encoder.embed(EMBED.complete({"image": np.full((rows, 1), b"", object)}, NO_LIMITS))

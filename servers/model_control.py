@@ -37,6 +37,8 @@ class ModelControl:
     ) -> None:
         """`load` blocks and is called in a thread; `wire` is called in the event loop."""
         self._name, self._repository, self._health, self._load, self._wire = name, repository, health, load, wire
+        self._names = names(name)
+        """Of the version in use, or of the last one."""
         self._current: LoadedVersion | None = None
         self._refused: dict[int, str] = {}
         self._changing = asyncio.Lock()
@@ -68,7 +70,7 @@ class ModelControl:
         states = {number: ("UNAVAILABLE", reason) for number, reason in published.items()}
         if self._current:
             states[self._current.number] = ("READY", "")
-        return [(name, number, *state) for name in names(self._name) for number, state in sorted(states.items())]
+        return [(name, number, *state) for name in self._names for number, state in sorted(states.items())]
 
     async def use_newest(self) -> None:
         """Changes to the newest version that was not refused before, where that is another than the one in use.
@@ -100,7 +102,7 @@ class ModelControl:
         async with self._changing:
             self._current = None
             self._health.set("", False)
-            for name in names(self._name):
+            for name in self._names:
                 self._health.set(name, False)
             VERSION.labels(self._name).set(0)
             log.info("version unloaded", model=self._name)
@@ -115,9 +117,9 @@ class ModelControl:
                 log.error("polling failed", model=self._name, exc_info=error)
 
     def check_name(self, name: str) -> None:
-        """Raises NotFound for a name that is none of the scorer's three."""
-        if name not in names(self._name):
-            raise NotFound(f"no model {name!r} here; there are {', '.join(names(self._name))}")
+        """Raises NotFound for a name that is none of the scorer's."""
+        if name not in self._names:
+            raise NotFound(f"no model {name!r} here; there are {', '.join(self._names)}")
 
     async def _try(self, number: int) -> bool:
         started = time.monotonic()
@@ -137,6 +139,9 @@ class ModelControl:
             return False
         self._refused.pop(number, None)
         self._current = self._wire(number, scorer)
+        for name in set(self._names) - self._current.models.keys():
+            self._health.set(name, False)
+        self._names = list(self._current.models)
         self._tell(number, len(scorer))
         log.info("version loaded", model=self._name, version=number, seconds=round(time.monotonic() - started, 3))
         return True
@@ -145,7 +150,7 @@ class ModelControl:
         return self._load(self._repository.open(self._name, number))
 
     def _tell(self, number: int, items: int) -> None:
-        for name in names(self._name):
+        for name in self._names:
             self._health.set(name, True)
         self._health.set("", True)
         VERSION.labels(self._name).set(number)

@@ -1,4 +1,4 @@
-"""The three models that one version of a scorer makes, as clients of the protocol see them."""
+"""The models that one version of a scorer makes, as clients of the protocol see them."""
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor
@@ -10,25 +10,28 @@ from tritonclient.grpc import model_config_pb2, service_pb2
 from servers.batcher import Batcher, BatchLimits
 from servers.runtime.deadline import Deadline
 from servers.scorer import Scorer
-from servers.signature import RETRIEVE, SCORE, SIMILAR, Arrays, Limits, Signature, Tensor
+from servers.signature import EMBED, RETRIEVE, SCORE, SIMILAR, Arrays, Limits, Signature, Tensor
 from servers.statistics import Statistics
 
 PLATFORM = "marquee_onnxruntime"
 
 
 def names(scorer: str) -> list[str]:
-    """What the models of a scorer are called."""
-    return list(signatures(scorer))
+    """What the models of a scorer are called that every version has."""
+    return list(signatures(scorer))[:3]
 
 
 def signatures(scorer: str) -> dict[str, Signature]:
-    """The models of a scorer: name -> signature."""
-    return {scorer: SCORE, f"{scorer}_retrieve": RETRIEVE, f"{scorer}_similar": SIMILAR}
+    """The models that a scorer may have: name -> signature."""
+    return {scorer: SCORE, f"{scorer}_retrieve": RETRIEVE, f"{scorer}_similar": SIMILAR, f"{scorer}_embed": EMBED}
 
 
 def computes(name: str, scorer: Scorer) -> dict[str, Callable[[Arrays], Arrays]]:
-    """What answers each model of a scorer."""
-    return dict(zip(names(name), (scorer.score, scorer.retrieve, scorer.similar), strict=True))
+    """What answers each model of a scorer; the last is there where the version has an item encoder."""
+    found = [scorer.score, scorer.retrieve, scorer.similar]
+    if scorer.encoder:
+        found.append(scorer.encoder.embed)
+    return dict(zip(signatures(name), found, strict=False))
 
 
 @dataclass(frozen=True)
@@ -123,10 +126,10 @@ class LoadedVersion:
 
 
 def models_of(name: str, number: int, scorer: Scorer, execution: Execution) -> LoadedVersion:
-    """Wires a scorer to its three names. Call it in the event loop."""
-    answered_by = computes(name, scorer)
+    """Wires a scorer to its names. Call it in the event loop."""
+    signature = signatures(name)
     models = {
-        model: Model(model, str(number), signature, answered_by[model], execution)
-        for model, signature in signatures(name).items()
+        model: Model(model, str(number), signature[model], compute, execution)
+        for model, compute in computes(name, scorer).items()
     }
     return LoadedVersion(number, models)

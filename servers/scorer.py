@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from servers.device import Device, load_tower, most_found, place_index
+from servers.embedding import ItemEncoder, has_encoder
 from servers.runtime.datatypes import Array
 from servers.runtime.errors import ArtifactError
 from servers.runtime.repository import Version
@@ -23,7 +24,7 @@ LARGEST_TABLE = 1 << 22
 
 
 class Scorer:
-    """Answers the three kinds of models from one artifact. Row b of an answer depends on row b of the inputs only."""
+    """Answers the kinds of models from one artifact. Row b of an answer depends on row b of the inputs only."""
 
     def __init__(self, version: Version, threads: int, device: Device = "cpu") -> None:
         """Raises ArtifactError where the files do not fit together; their checksums have been checked before.
@@ -48,6 +49,7 @@ class Scorer:
         self._similar_index.add(self._similar[1:])
         self._most_found = most_found(device, len(self))
         self._check(version, what.dimension)
+        self.encoder = ItemEncoder(version, threads, device) if has_encoder(version) else None
 
     @property
     def item_numbers(self) -> Rows:

@@ -17,7 +17,7 @@ Arrays = dict[str, Array]
 
 @dataclass(frozen=True)
 class Tensor:
-    """One tensor of shape [B, axis], where the axis is 1, L, C or K."""
+    """One tensor of shape [B, axis]; the axis is 1, L, C or K, or D in outputs whose width the model alone knows."""
 
     name: str
     datatype: str
@@ -86,9 +86,12 @@ class Signature:
                 raise InvalidArgument(f"unknown output {name!r}; this model gives {', '.join(known)}")
         return wanted or known
 
-    def width(self, inputs: Arrays) -> int:
-        """Columns of the outputs that belong to these inputs."""
-        return inputs["candidate"].shape[1] if self.outputs[0].axis == "C" else int(inputs["k"].max())
+    def width(self, inputs: Arrays) -> int | None:
+        """Columns of the outputs that belong to these inputs; None: all."""
+        axis = self.outputs[0].axis
+        if axis == "D":
+            return None
+        return inputs["candidate"].shape[1] if axis == "C" else int(inputs["k"].max())
 
 
 def _check_shape(tensor: Tensor, array: Array, sizes: dict[str, int], limits: Limits) -> None:
@@ -132,3 +135,14 @@ _RANKED = (Tensor("item", "INT64", "K"), Tensor("score", "FP32", "K"))
 SCORE = Signature((*_USER, Tensor("candidate", "INT64", "C")), (Tensor("score", "FP32", "C"),))
 RETRIEVE = Signature((*_USER, _K), _RANKED)
 SIMILAR = Signature((Tensor("item", "INT64", "1"), _K), _RANKED)
+EMBED = Signature(
+    (
+        Tensor("image", "BYTES", "1"),
+        *(
+            Tensor(name, "BYTES", "1", default=lambda: b"")
+            for name in ("title", "overview", "genres", "director", "cast", "keywords")
+        ),
+        Tensor("year", "INT64", "1", default=lambda: 0),
+    ),
+    (Tensor("embedding", "FP32", "D"),),
+)

@@ -4,7 +4,7 @@
 <out>/<model>/<version>/model.py
 <out>/<model>/<version>/artifact/      the published version, whole
 
-Each of a scorer's three models has a copy of its own: Triton fetches models one by one where the repository is remote,
+Each of a scorer's models has a copy of its own: Triton fetches models one by one where the repository is remote,
 and runs each in a process.
 """
 
@@ -16,11 +16,12 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from servers.batcher import BatchLimits
+from servers.embedding import has_encoder
 from servers.models import config_of, signatures
 from servers.runtime.errors import ConfigurationError, RepositoryError
 from servers.runtime.repository import Repository, Version
 from servers.settings import ExportSettings
-from servers.signature import Signature
+from servers.signature import EMBED, Signature
 
 MODEL_PY = "from servers.triton_model import TritonPythonModel as TritonPythonModel\n"
 
@@ -39,6 +40,8 @@ def export(settings: ExportSettings) -> list[Version]:
         shutil.rmtree(partial, ignore_errors=True)
         for version in versions:
             for model, signature in signatures(version.model).items():
+                if signature is EMBED and not has_encoder(version):
+                    continue
                 _write(partial / model, model, signature, version, settings)
         partial.rename(out)
     except OSError as error:

@@ -26,6 +26,7 @@ from training.errors import TrainingError
 from training.evaluate import evaluate
 from training.fusion import train_fusion
 from training.job import Job, torch_device
+from training.onboard import onboard
 from training.progress import console, peak_gib
 from training.rating import train_rating
 from training.repository import MODELS, read_manifest, verify, versions
@@ -129,6 +130,52 @@ def _train(job: Job, what: What, recipe: str, seed: int | None, index: str | Non
     figures = ", ".join(f"{metric.name} {metric.value:.4g}" for metric in read_manifest(folder).metrics)
     cost = f"{time.monotonic() - started:.0f} s and {peak_gib():.1f} GiB"
     console.print(f"{what.value:<15} published as {folder} in {cost}  {figures}")
+
+
+@app.command("onboard")
+def onboard_command(
+    items: Annotated[
+        Path,
+        typer.Option(
+            help="CSV or Parquet: id, title, and any of year, genres, director, cast, keywords, overview. "
+            "Lists are separated by |.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ],
+    posters: Annotated[
+        Path | None, typer.Option(help="Folder of <item id>.jpg, .png or .webp.", exists=True, file_okay=False)
+    ] = None,
+    repository: Repository = HOME / "repository",
+) -> None:
+    """Add items without training: they are embedded and published as new versions, which running servers pick up.
+
+    Items whose id is known stay as they are.
+    """
+    started = time.monotonic()
+    done = onboard(items, posters, repository)
+    for number, id, title in done.items.select("number", "id", "title").iter_rows():
+        console.print(f"item {number}: {id}, {title}", markup=False, highlight=False, soft_wrap=True)
+    folders = ", ".join(map(str, done.published)) or "nothing"
+    console.print(
+        f"{len(done.items)} items added, {done.known} known before; published {folders} "
+        f"in {time.monotonic() - started:.1f} s",
+        soft_wrap=True,
+    )
+
+
+@app.command("contact-sheet")
+def contact_sheet_command(
+    out: Annotated[Path, typer.Argument(help="The PNG to write.")],
+    data: Data = HOME / "data" / "generated",
+    repository: Repository = HOME / "repository",
+    seed: Annotated[int, typer.Option(help="Chooses the items.")] = 0,
+) -> None:
+    """Picture the nearest items of six by poster only, by text only, and by all that the item encoder reads."""
+    from training.contact_sheet import contact_sheet  # matplotlib takes a second to import
+
+    dataset = load_dataset(data, numbers=known_numbers(repository))
+    contact_sheet(dataset.items, repository, HOME / "cache", out, seed)
 
 
 @app.command("evaluate")

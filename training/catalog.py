@@ -4,23 +4,26 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from scipy.sparse import csr_matrix, vstack
 
 from protos.marquee.v1.artifact_pb2 import Manifest
 from training.errors import TrainingError
 from training.job import Job
 from training.recipes.catalog import CatalogRecipe
 from training.repository import latest, publish, read_manifest, versions
+from training.words import Words
 
 RECENT = 0.1
 """Share of the time range that counts as recent."""
+COLUMNS = ["number", "id", "title", "year", "genres", "director", "poster", "votes", "mean_rating", "recent_votes"]
+POSTER_NAME = pl.col("poster").map_elements(lambda path: Path(path).name, return_dtype=pl.String)
 
 
 def known_numbers(repository: Path) -> dict[str, int]:
-    """Item number by item id, as published before; empty for a new repository."""
-    if not versions(repository, "catalog"):
-        return {}
-    items = pl.read_parquet(latest(repository, "catalog") / "items.parquet", columns=["id", "number"])
-    return dict(items.iter_rows())
+    """Item number by item id, of every version published before; empty for a new repository."""
+    folders = [repository / "catalog" / str(version) for version in versions(repository, "catalog")]
+    tables = (pl.read_parquet(folder / "items.parquet", columns=["id", "number"]) for folder in folders)
+    return {id: number for table in tables for id, number in table.iter_rows()}
 
 
 def train_catalog(job: Job, recipe: CatalogRecipe) -> Path:
@@ -35,8 +38,48 @@ def train_catalog(job: Job, recipe: CatalogRecipe) -> Path:
                 f"{job.repository} belongs to '{before}', not '{job.dataset.name}': use another --repository"
             )
     table = _with_popularity(job.dataset.items, job.split.train)
+    documents = _tag_documents(job.dataset.items)
+    words = Words.fit(documents)
     manifest: Manifest = job.manifest("catalog", recipe, {})
-    return publish(job.repository, manifest, lambda folder: table.write_parquet(folder / "items.parquet"))
+    return publish(job.repository, manifest, lambda folder: _write(table, words, words.weights(documents), folder))
+
+
+def publish_extended_catalog(before: Path, items: pl.DataFrame) -> Path:
+    """Publishes the version `before` with more items, as in Dataset.items, for which nobody has voted."""
+    if not (before / "tags.parquet").is_file():
+        raise TrainingError(f"{before} has no words to compare items by: train the catalog again")
+    manifest = read_manifest(before)
+    made = Manifest(model=manifest.model, recipe=manifest.recipe, data=manifest.data, made_from=manifest.version)
+    table, tags = pl.read_parquet(before / "items.parquet"), pl.read_parquet(before / "tags.parquet")
+    stored = pl.read_parquet(before / "words.parquet")
+    words = Words(tuple(stored["word"]), stored["idf"].to_numpy())
+    mean = float(np.average(table["mean_rating"].to_numpy(), weights=table["votes"].to_numpy() + 1e-9))
+    added = items.with_columns(
+        POSTER_NAME,
+        votes=pl.lit(0, pl.Int64),
+        mean_rating=pl.lit(mean, pl.Float64),
+        recent_votes=pl.lit(0, pl.Int64),
+    )
+    weights = csr_matrix((tags["weight"], (tags["item"], tags["word"])), (len(table), len(words.words)))
+    weights = vstack([weights, words.weights(_tag_documents(items))], "csr")
+    table = _with_weighted_rating(pl.concat([table.select(COLUMNS), added.select(COLUMNS)]))
+    made.data.items = len(table)
+    return publish(before.parents[1], made, lambda folder: _write(table, words, weights, folder))
+
+
+def _tag_documents(items: pl.DataFrame) -> list[str]:
+    return [" ".join([*keywords, overview]) for keywords, overview in items.select("keywords", "overview").iter_rows()]
+
+
+def _write(table: pl.DataFrame, words: Words, weights: csr_matrix, folder: Path) -> None:
+    table.write_parquet(folder / "items.parquet")
+    pl.DataFrame({"word": words.words, "idf": words.idf}, {"word": pl.String, "idf": pl.Float32}).write_parquet(
+        folder / "words.parquet"
+    )
+    entries = weights.tocoo()
+    tags = {"item": entries.row, "word": entries.col, "weight": entries.data}
+    schema = {"item": pl.Int32, "word": pl.Int32, "weight": pl.Float32}
+    pl.DataFrame(tags, schema).sort("word", "item").write_parquet(folder / "tags.parquet")
 
 
 def _with_popularity(items: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
@@ -54,11 +97,14 @@ def _with_popularity(items: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
     table = table.with_columns(
         pl.col("votes", "recent_votes").fill_null(0),
         pl.col("mean_rating").fill_null(mean if isinstance(mean, float) else 0.0),
-        pl.col("poster").map_elements(lambda path: Path(path).name, return_dtype=pl.String),
+        POSTER_NAME,
     )
+    return _with_weighted_rating(table.select(COLUMNS))
+
+
+def _with_weighted_rating(table: pl.DataFrame) -> pl.DataFrame:
     weighted = weighted_rating(table["votes"].to_numpy(), table["mean_rating"].to_numpy())
-    columns = ["number", "id", "title", "year", "genres", "director", "poster"]
-    return table.select(*columns, "votes", "mean_rating", pl.Series("weighted_rating", weighted), "recent_votes")
+    return table.with_columns(pl.Series("weighted_rating", weighted))
 
 
 def weighted_rating(votes: np.ndarray, mean_rating: np.ndarray) -> np.ndarray:

@@ -1,14 +1,18 @@
 """What is known of an item without anyone having watched it, as numbers: genres, words, people, year."""
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import polars as pl
+from safetensors.numpy import load_file, save_file
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from training.interactions import Floats, Ints
+from training.words import Words
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class ItemContent:
     @classmethod
     def of(cls, items: pl.DataFrame, kinds: Sequence[str]) -> "ItemContent":
         """`kinds` are some of genres, tags, director; `items` as in Dataset.items."""
-        tables = {"genres": genre_flags, "tags": tag_words}
+        tables: Mapping[str, Callable[[pl.DataFrame], Floats]] = {"genres": genre_flags, "tags": tag_words}
         parts = [tables[kind](items) for kind in kinds if kind in tables]
         feature = np.hstack([np.zeros((len(items), 0), np.float32), *parts])
         names, director = np.unique(["", *items["director"]], return_inverse=True)
@@ -51,17 +55,63 @@ class ItemContent:
 
 def content_of(items: pl.DataFrame, text_dimension: int, seed: int) -> Content:
     """`items` as in Dataset.items."""
-    unknown = (items["year"] == 0).to_numpy()
-    decades = np.where(unknown, 0, (items["year"].to_numpy() - 1990) / 10)
-    year = np.stack([decades, unknown], axis=1).astype(np.float32)
-    return Content(genre_flags(items), _text(items, text_dimension, seed), year)
+    return ContentEncoder.fit(items, text_dimension, seed)(items)
 
 
-def genre_flags(items: pl.DataFrame) -> Floats:
-    """[N, G] 0 or 1, genres in alphabetical order."""
-    names = sorted({genre for genres in items["genres"] for genre in genres})
-    flags = [[name in genres for name in names] for genres in items["genres"].to_list()]
-    return np.array(flags, np.float32).reshape(len(items), len(names))
+@dataclass(frozen=True)
+class ContentEncoder:
+    """Fitted on some items; encodes these and any others. Genres and words that it does not know are ignored."""
+
+    genres: tuple[str, ...]
+    words: Words
+    components: Floats
+    """[T, W] of the SVD."""
+
+    @classmethod
+    def fit(cls, items: pl.DataFrame, text_dimension: int, seed: int) -> "ContentEncoder":
+        """`items` as in Dataset.items; `text_dimension` is the T to have where there are enough words."""
+        documents = _documents(items)
+        words = Words.fit(documents)
+        dimension = min(text_dimension, len(words.words) - 1, len(documents) - 1)
+        if dimension < 1:
+            return cls(genres_of(items), Words((), words.idf[:0]), np.zeros((0, 0), np.float32))
+        components = TruncatedSVD(dimension, random_state=seed).fit(words.weights(documents)).components_
+        return cls(genres_of(items), words, np.ascontiguousarray(components, np.float32))
+
+    def __call__(self, items: pl.DataFrame) -> Content:
+        """`items` as in Dataset.items."""
+        unknown = (items["year"] == 0).to_numpy()
+        decades = np.where(unknown, 0, (items["year"].to_numpy() - 1990) / 10)
+        year = np.stack([decades, unknown], axis=1).astype(np.float32)
+        text = np.asarray(self.words.weights(_documents(items)) @ self.components.T, np.float32)
+        length = np.linalg.norm(text, axis=1, keepdims=True)
+        return Content(genre_flags(items, self.genres), text / np.maximum(length, 1e-6), year)
+
+    def write(self, folder: Path) -> None:
+        """As content.json and content.safetensors: see artifact.proto."""
+        names = {"genres": self.genres, "words": self.words.words}
+        (folder / "content.json").write_text(json.dumps(names))
+        save_file({"idf": self.words.idf, "components": self.components}, folder / "content.safetensors")
+
+    @classmethod
+    def read(cls, folder: Path) -> "ContentEncoder":
+        names = json.loads((folder / "content.json").read_text())
+        arrays = load_file(folder / "content.safetensors")
+        return cls(tuple(names["genres"]), Words(tuple(names["words"]), arrays["idf"]), arrays["components"])
+
+
+def genres_of(items: pl.DataFrame) -> tuple[str, ...]:
+    """In alphabetical order."""
+    return tuple(sorted({genre for genres in items["genres"] for genre in genres}))
+
+
+def genre_flags(items: pl.DataFrame, names: Sequence[str] | None = None) -> Floats:
+    """[N, G] 0 or 1; `names` in any case, by default all that there are."""
+    folded = [name.casefold() for name in (genres_of(items) if names is None else names)]
+    has = [{genre.casefold() for genre in genres} for genres in items["genres"]]
+    return np.array([[name in genres for name in folded] for genres in has], np.float32).reshape(
+        len(items), len(folded)
+    )
 
 
 def tag_words(items: pl.DataFrame, words: int = 1000) -> Floats:
@@ -73,20 +123,11 @@ def tag_words(items: pl.DataFrame, words: int = 1000) -> Floats:
     return np.asarray(table.toarray(), np.float32)
 
 
-def _text(items: pl.DataFrame, dimension: int, seed: int) -> Floats:
-    documents = [
+def _documents(items: pl.DataFrame) -> list[str]:
+    return [
         " ".join([overview, *keywords, *(_one_word(name) for name in [director, *cast])])
         for overview, keywords, director, cast in items.select("overview", "keywords", "director", "cast").iter_rows()
     ]
-    if not any(document.strip() for document in documents):
-        return np.zeros((len(items), 0), np.float32)
-    words = TfidfVectorizer(stop_words="english", sublinear_tf=True, min_df=2, max_features=20_000).fit_transform(
-        documents
-    )
-    dimension = min(dimension, min(words.shape) - 1)
-    reduced = TruncatedSVD(dimension, random_state=seed).fit_transform(words)
-    length = np.linalg.norm(reduced, axis=1, keepdims=True)
-    return np.asarray(reduced / np.maximum(length, 1e-6), np.float32)
 
 
 def _one_word(name: str) -> str:

@@ -1,8 +1,8 @@
-"""Query towers as ONNX graphs."""
+"""Query towers and item encoders as ONNX graphs."""
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,22 +52,40 @@ def export_tower(tower: nn.Module, example: Mapping[str, Tensor], path: Path) ->
 
     Raises TrainingError where the graph and eager torch differ by more than PARITY, on the example or parts of it.
     """
-    tower.eval()
+    _export(tower, example, ["query"], free_axes(example), path)
+    _check_parity(tower, _sizes(example), path)
+
+
+def export_rows(module: nn.Module, example: Mapping[str, Tensor], outputs: Sequence[str], path: Path) -> None:
+    """As export_tower for a module whose inputs and outputs (a tuple) have one free axis, the first."""
+    rows: dict[str, dict[int, object]] = {name: {0: torch.export.Dim.DYNAMIC} for name in example}
+    _export(module, example, outputs, rows, path)
+    _check_parity(module, [example, {name: value[:1] for name, value in example.items()}], path)
+
+
+def _export(
+    module: nn.Module,
+    example: Mapping[str, Tensor],
+    outputs: Sequence[str],
+    free: dict[str, dict[int, object]],
+    path: Path,
+) -> None:
+    """Writes `module(**example)` as a graph; `free` are the axes of each input that may have any size."""
+    module.eval()
     with _quiet():
         program = torch.onnx.export(
-            tower,
+            module,
             (),
             kwargs=dict(example),
             dynamo=True,
-            dynamic_shapes=free_axes(example),
+            dynamic_shapes=free,
             input_names=list(example),
-            output_names=["query"],
+            output_names=list(outputs),
             custom_translation_table=TRANSLATIONS,
             verbose=False,
         )
     assert program is not None
     program.save(str(path))
-    _check_parity(tower, example, path)
 
 
 def free_axes(example: Mapping[str, Tensor]) -> dict[str, dict[int, object]]:
@@ -87,15 +105,16 @@ def session(path: Path, threads: int = 0) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def _check_parity(tower: nn.Module, example: Mapping[str, Tensor], path: Path) -> None:
+def _check_parity(module: nn.Module, samples: Iterable[Mapping[str, Tensor]], path: Path) -> None:
     graph = session(path)
-    for sample in _sizes(example):
+    for sample in samples:
         with torch.no_grad():
-            eager = tower(**sample).numpy()
-        served = graph.run(["query"], {name: value.numpy() for name, value in sample.items()})[0]
-        if not np.allclose(eager, served, atol=PARITY, equal_nan=True):
-            worst = np.nanmax(np.abs(eager - served))
-            raise TrainingError(f"the exported graph differs from the model by {worst:.2g} (limit {PARITY})")
+            answer = module(**sample)
+        served = graph.run(None, {name: value.numpy() for name, value in sample.items()})
+        for eager, given in zip(answer if isinstance(answer, tuple) else (answer,), served, strict=True):
+            if not np.allclose(eager.numpy(), given, atol=PARITY, equal_nan=True):
+                worst = np.nanmax(np.abs(eager.numpy() - given))
+                raise TrainingError(f"the exported graph differs from the model by {worst:.2g} (limit {PARITY})")
 
 
 def _sizes(example: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:

@@ -18,11 +18,13 @@ from protos.marquee.v1.artifact_pb2 import Index, Scorer
 from training.errors import TrainingError
 from training.export import export_tower, session
 from training.interactions import Floats, Ints
+from training.item_encoder import ItemEncoderParts
 from training.repository import read_manifest
 from training.requests import Requests, pad_front
 
 GOLDEN_TOLERANCE = 1e-3
 MAX_ID_BYTES = 256
+RECALL_FLOOR = 0.98
 GOOD_INDEXES = ("Flat", "SQ8", "HNSW32 efSearch=128", "IVF64,Flat nprobe=16")
 Arrays = dict[str, NDArray[Any]]
 
@@ -43,10 +45,12 @@ class ScorerParts:
     user_ids: Sequence[str] = ()
     item_feature: Floats | None = None
     """[N, F], for towers with the input history_feature."""
+    item_encoder: ItemEncoderParts | None = None
+    """Where items can be added without training."""
     max_history: int = 0
     index_factory: str = "Flat"
     """FAISS factory string and search-time parameters: see GOOD_INDEXES."""
-    recall_floor: float = 0.98
+    recall_floor: float = RECALL_FLOOR
 
 
 def write_scorer(parts: ScorerParts, golden: Requests, folder: Path) -> Scorer:
@@ -57,20 +61,17 @@ def write_scorer(parts: ScorerParts, golden: Requests, folder: Path) -> Scorer:
     arrays: Arrays = {
         "item_number": parts.item_number,
         "item_vector": np.ascontiguousarray(parts.item_vector, np.float32),
-        "similar_vector": _unit(parts.similar_vector),
+        "similar_vector": unit(parts.similar_vector),
     }
     if parts.item_feature is not None:
         arrays["item_feature"] = np.ascontiguousarray(parts.item_feature, np.float32)
-    for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            raise TrainingError(
-                f"{name} has values that are not finite: the training diverged, lower the learning rate"
-            )
-    save_file(arrays, folder / "items.safetensors")
+    write_items(arrays, folder)
     save_file(_users(parts.user_ids), folder / "users.safetensors")
     tower = _Inputs(list(parts.user_ids), arrays, parts.inputs, parts.max_history)
     example = {name: from_numpy(value) for name, value in tower(golden).items()}
     export_tower(parts.tower, example, folder / "query_tower.onnx")
+    if parts.item_encoder:
+        parts.item_encoder.write(folder)
     scorer = Scorer(
         engine="onnxruntime",
         inputs=parts.inputs,
@@ -79,9 +80,20 @@ def write_scorer(parts: ScorerParts, golden: Requests, folder: Path) -> Scorer:
         golden_tolerance=GOLDEN_TOLERANCE,
     )
     offline = OfflineScorer(folder, scorer)
-    scorer.index.CopyFrom(_write_index(parts, arrays["item_vector"], offline.queries(golden), folder))
-    _write_golden(offline, golden, folder)
+    queries = offline.queries(golden)
+    scorer.index.CopyFrom(write_index(parts.index_factory, arrays["item_vector"], queries, folder, parts.recall_floor))
+    write_golden(offline, golden, folder)
     return scorer
+
+
+def write_items(arrays: Arrays, folder: Path) -> None:
+    """Raises TrainingError where a value is not finite."""
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise TrainingError(
+                f"{name} has values that are not finite: the training diverged, lower the learning rate"
+            )
+    save_file(arrays, folder / "items.safetensors")
 
 
 def _users(user_ids: Sequence[str]) -> Arrays:
@@ -100,25 +112,27 @@ def _user_ids(users: Arrays) -> list[str]:
     return [user.decode() for user in encoded[np.argsort(users["user_index"])].tolist()]
 
 
-def _unit(vectors: Floats) -> Floats:
+def unit(vectors: Floats) -> Floats:
+    """Rows of length 1; zero rows stay."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return np.ascontiguousarray(vectors / np.maximum(length, 1e-12), np.float32)
 
 
-def _write_index(parts: ScorerParts, vectors: Floats, queries: Floats, folder: Path) -> Index:
-    index = _build_index(parts.index_factory, vectors)
+def write_index(factory: str, vectors: Floats, queries: Floats, folder: Path, recall_floor: float) -> Index:
+    """Raises TrainingError where it finds less than `recall_floor` of the exact top 100 of the queries."""
+    index = _build_index(factory, vectors)
     faiss.write_index(index, str(folder / "index.faiss"))
     queries = queries[np.isfinite(queries).all(axis=1)]
     k = min(100, len(vectors))
     exact = np.argpartition(-(queries @ vectors.T), k - 1, axis=1)[:, :k]
     found = index.search(queries, k)[1]
     recall = float(np.mean([len(np.intersect1d(a, b)) / k for a, b in zip(exact, found, strict=True)]))
-    if recall < parts.recall_floor:
+    if recall < recall_floor:
         raise TrainingError(
-            f"index '{parts.index_factory}' finds {recall:.3f} of the exact top {k}; the recipe asks for "
-            f"{parts.recall_floor}: use a finer index"
+            f"index '{factory}' finds {recall:.3f} of the exact top {k}; the recipe asks for "
+            f"{recall_floor}: use a finer index"
         )
-    return Index(factory=parts.index_factory, recall_at_100=recall, recall_queries=len(queries))
+    return Index(factory=factory, recall_at_100=recall, recall_queries=len(queries))
 
 
 def check_index(factory: str) -> None:
@@ -149,7 +163,7 @@ def _no_index(factory: str, error: RuntimeError) -> TrainingError:
     return TrainingError(f"index '{factory}': {problem}; good ones are {', '.join(map(repr, GOOD_INDEXES))}")
 
 
-def _write_golden(offline: "OfflineScorer", golden: Requests, folder: Path) -> None:
+def write_golden(offline: "OfflineScorer", golden: Requests, folder: Path) -> None:
     """64 candidates a request, one of them unknown, and the scores the offline scorer gives them."""
     rows = np.arange(min(len(golden), 16))
     golden = golden.take(rows)

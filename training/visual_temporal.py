@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss, pad
 
-from training.content import content_of
+from training.content import ContentEncoder
 from training.data.posters import poster_tensor
 from training.interactions import Interactions
+from training.item_encoder import ItemEncoderParts
 from training.job import Job
 from training.models.fit import fit
-from training.models.visual_temporal import VisualTemporalModel, VisualTemporalTower
+from training.models.visual_temporal import NewItems, VisualTemporalModel, VisualTemporalTower
 from training.recipes.visual_temporal import VisualTemporalRecipe
 from training.scorer import ScorerParts
 from training.validation import NextItem
@@ -51,8 +52,9 @@ def train_visual_temporal(job: Job, recipe: VisualTemporalRecipe) -> Path:
     """Returns the folder of the published version, which knows every item of the catalogue, watched or not."""
     torch.manual_seed(recipe.seed)
     train, items = job.train_all_items, job.dataset.items
-    content = content_of(items, recipe.text_dimension, recipe.seed)
-    pixels, has_poster = poster_tensor(items, (recipe.poster_height, recipe.poster_width), job.cache)
+    encoder = ContentEncoder.fit(items, recipe.text_dimension, recipe.seed)
+    content, poster_size = encoder(items), (recipe.poster_height, recipe.poster_width)
+    pixels, has_poster = poster_tensor(items, poster_size, job.cache)
     model = VisualTemporalModel(content, torch.from_numpy(has_poster), recipe)
     posters = Posters(pixels, has_poster, model, recipe.posters_per_step)
     held_out = NextItem.of(train, job.validation, recipe.length)
@@ -100,6 +102,7 @@ def train_visual_temporal(job: Job, recipe: VisualTemporalRecipe) -> Path:
         item_vector=vectors.numpy(),
         similar_vector=feature.numpy(),
         item_feature=feature.numpy(),
+        item_encoder=ItemEncoderParts(NewItems(model), encoder, poster_size, model.metadata.shape[1]),
         max_history=recipe.length,
         index_factory=recipe.index_factory,
     )

@@ -54,6 +54,7 @@ async def world(repository: Path, tmp_path: Path) -> AsyncIterator[World]:
         flags = [f"--scorer={name}={address}" for name, address in addresses.items()]
         flags += [f"--model-repository={repository}", f"--event-store=sqlite:///{tmp_path}/events.db"]
         flags += ["--grpc-port=0", "--metrics-port=0", "--exit-timeout-secs=0", "--max-in-flight=4"]
+        flags += ["--repository-poll-secs=0.1"]
         settings = read(GatewaySettings, flags)
         program = await stack.enter_async_context(gateway(settings))
         await stack.enter_async_context(program)

@@ -41,7 +41,7 @@ async def running(tmp_path: Path, *more: str) -> AsyncIterator["RecommenderAsync
             f"--scorer={name}={address}" for name, address in zip(("rating", "sequential"), addresses, strict=True)
         ]
         flags += [f"--model-repository={tmp_path}/repository", f"--event-store=sqlite:///{tmp_path}/events.db"]
-        flags += ["--grpc-port=0", "--metrics-port=0", "--exit-timeout-secs=0", "--reload-secs=0.02", *more]
+        flags += ["--grpc-port=0", "--metrics-port=0", "--exit-timeout-secs=0", "--repository-poll-secs=0.02", *more]
         program = await stack.enter_async_context(gateway(read(GatewaySettings, flags)))
         await stack.enter_async_context(program)
         yield RecommenderStub(await stack.enter_async_context(grpc.aio.insecure_channel(program.grpc_address)))

@@ -28,7 +28,14 @@ async def test_similar_items_by_all_kinds(world: World) -> None:
     for item in response.items:
         parts = item.explanation.contributions
         assert item.score == pytest.approx(sum(part.contribution for part in parts))
-        assert {part.model for part in parts} == {"rating", "sequential", "visual_temporal", "genres", "director"}
+        assert {part.model for part in parts} == {
+            "rating",
+            "sequential",
+            "visual_temporal",
+            "genres",
+            "tags",
+            "director",
+        }
 
 
 async def test_similar_items_by_weight(world: World) -> None:
@@ -39,6 +46,8 @@ async def test_similar_items_by_weight(world: World) -> None:
     assert await similar(genres=1) == ["Fargo", "Inception", "The Prestige"]
     assert await similar(visual_temporal=1) == ["Amélie"]  # it knows three movies, the third as unlike as can be
     assert await similar(genres=0.5, director=1) == ["Inception", "The Prestige", "Fargo"]  # two of a director at most
+    assert await similar(tags=1) == ["Inception", "Fargo"]  # cosines .64 and .6; no other has a common word
+    assert await similar(tags=1, director=1) == ["Inception", "Memento", "Fargo"]  # one director first, two at most
     assert await similar(rating=1) == ["Memento", "The Prestige", "Inception"]
 
 
@@ -60,7 +69,7 @@ async def test_what_similar_items_refuses(world: World) -> None:
         (pb.SimilarItemsRequest(title=""), invalid, "title: must have 1 to 256 characters, not 0"),
         (pb.SimilarItemsRequest(item_id="99"), missing, "item_id: the catalogue has no item '99'"),
         (pb.SimilarItemsRequest(item_id="1", k=501), invalid, "k: must be 1 to 500, not 501"),
-        (pb.SimilarItemsRequest(item_id="1", weights={"tags": 1}), invalid, "weights: there is no kind 'tags'"),
+        (pb.SimilarItemsRequest(item_id="1", weights={"words": 1}), invalid, "weights: there is no kind 'words'"),
         (pb.SimilarItemsRequest(item_id="1", weights={"genres": 0}), invalid, "weights: at least one"),
         (pb.SimilarItemsRequest(item_id="1", weights={"genres": -1}), invalid, "weights.genres: must be 0.0"),
     ]:

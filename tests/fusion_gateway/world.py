@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from google.protobuf import json_format
 from grpc_health.v1 import health_pb2_grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from fusion_gateway.catalog import SCHEMA
+from fusion_gateway.catalog import SCHEMA, TAG_SCHEMA
 from protos.marquee.v1.artifact_pb2 import File, Manifest
 from servers.runtime import tensors
 from servers.runtime.health import Health
@@ -32,6 +33,8 @@ MOVIES = [
     ("9", "Up", 2009, ["Animation"], "Pete Docter", 220, 3.6),
     ("ten", "Lost Reel", 0, [], "", 0, 3.5),
 ]
+# Row in MOVIES -> weight of each word, of unit length; the words could be "space", "memory", "dream".
+TAGS = {2: {0: 0.6, 2: 0.8}, 3: {1: 1.0}, 4: {1: 0.6, 2: 0.8}, 5: {0: 1.0}}
 POLICIES = """
 default: fitted
 policies:
@@ -60,11 +63,20 @@ def publish(repository: Path, model: str, files: Mapping[str, bytes], version: i
     return folder
 
 
+def publish_catalog(
+    repository: Path, table: pl.DataFrame, tags: Mapping[int, Mapping[int, float]], version: int = 1
+) -> None:
+    """`tags`: weight of each word of each row."""
+    rows = [(item, word, weight) for item, words in tags.items() for word, weight in words.items()]
+    tables = {"items": table, "tags": pl.DataFrame(rows, TAG_SCHEMA, orient="row").sort("word")}
+    written = {f"{name}.parquet": BytesIO() for name in tables}
+    for content, frame in zip(written.values(), tables.values(), strict=True):
+        frame.write_parquet(content)
+    publish(repository, "catalog", {name: content.getvalue() for name, content in written.items()}, version)
+
+
 def publish_world(repository: Path) -> Path:
-    table = repository / "items.parquet"
-    repository.mkdir(parents=True, exist_ok=True)
-    items().write_parquet(table)
-    publish(repository, "catalog", {"items.parquet": table.read_bytes()})
+    publish_catalog(repository, items(), TAGS)
     publish(repository, "fusion", {"policies.yaml": POLICIES.encode()})
     return repository
 

@@ -57,7 +57,7 @@ def assemble(
     row for every item of the events.
     `numbers` holds the numbers given in earlier runs by external id; they are kept.
     """
-    catalogue = _completed(items, ITEMS)
+    catalogue = completed(items, ITEMS)
     numbered = number_items(catalogue["id"], numbers or {})
     catalogue = catalogue.drop("number").join(numbered, on="id").select(ITEMS.names()).sort("number")
     events = (
@@ -65,7 +65,7 @@ def assemble(
         .join(numbered.rename({"number": "item"}), on="id", how="left", maintain_order="left")
         .select(pl.col(column).cast(dtype) for column, dtype in EVENTS.items())
     )
-    users = None if users is None else _completed(users, USERS)
+    users = None if users is None else completed(users, USERS)
     return Dataset(name, events, catalogue, users, fingerprint(events, catalogue))
 
 
@@ -100,8 +100,8 @@ def fingerprint(events: pl.DataFrame, items: pl.DataFrame) -> str:
     return digest.hexdigest()
 
 
-def _completed(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
-    """The columns of `schema`, those that lack filled in as unknown; users keep nulls."""
+def completed(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
+    """The columns of `schema`, ITEMS or USERS, those that lack filled in as unknown; users keep nulls."""
     have = [pl.col(name) if name in frame.columns else pl.lit(None).alias(name) for name in schema]
     frame = frame.select(column.cast(schema[name]) for name, column in zip(schema, have, strict=True))
     if schema is USERS:

@@ -24,7 +24,7 @@ def read(folder: Path) -> Tables:
     """Raises DataError naming the file and the line."""
     items, users = pl.DataFrame(schema={"id": pl.String}), None
     if path := find(folder, "items"):
-        items = _items(path)
+        items = read_items(path)
     if path := find(folder, "users"):
         users = _users(path)
     path = find(folder, "events")
@@ -52,7 +52,8 @@ def read_events(path: Path) -> pl.DataFrame:
     return events.select("user", "item", "rating", "time")
 
 
-def _items(path: Path) -> pl.DataFrame:
+def read_items(path: Path) -> pl.DataFrame:
+    """Columns id and those of ITEMS that there are. Raises DataError naming the file and the line."""
     items = _table(path)
     if "id" not in items and "item" in items:
         items = items.rename({"item": "id"})

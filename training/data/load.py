@@ -36,7 +36,7 @@ def load_dataset(
         raise DataError(f"{folder}: no events")
     items = _with_unlisted(tables.items, tables.events)
     items = _with_tmdb(items, _beside(tmdb, folder.parent / "tmdb" / f"{folder.name}.csv"))
-    items = _with_posters(items, _beside(posters, folder / "posters", folder.parent / "posters" / folder.name))
+    items = with_posters(items, _beside(posters, folder / "posters", folder.parent / "posters" / folder.name))
     return assemble(folder.name, tables.events, items, tables.users, _known_numbers(tables.items, numbers or {}))
 
 
@@ -76,7 +76,7 @@ def _with_unlisted(items: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([items, unlisted], how="diagonal")
 
 
-def _with_posters(items: pl.DataFrame, folder: Path | None) -> pl.DataFrame:
+def with_posters(items: pl.DataFrame, folder: Path | None) -> pl.DataFrame:
     """Fills `poster` for items that name none."""
     if folder is None:
         return items

@@ -17,7 +17,7 @@ from training.progress import console, track
 MAX_BYTES = 8 * 2**20
 MAX_PIXELS = 16 * 2**20
 FORMATS = ("JPEG", "PNG", "WEBP")
-NAMED = 5
+NAMED = 20
 """Unreadable posters that are named one by one; the others are only counted."""
 
 Pixels = NDArray[np.uint8]
@@ -36,7 +36,9 @@ def read_poster(path: Path, size: tuple[int, int]) -> Pixels:
                 raise DataError(f"{path}: {image.width} x {image.height} pixels are more than {MAX_PIXELS}")
             image.draft("RGB", (size[1], size[0]))
             pixels = image.convert("RGB").resize((size[1], size[0]), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except DataError:
+        raise
+    except Exception as error:  # each format raises kinds of its own
         raise DataError(f"{path}: unreadable poster: {error}") from error
     return np.ascontiguousarray(np.asarray(pixels).transpose(2, 0, 1))
 
@@ -61,7 +63,7 @@ def poster_tensor(items: pl.DataFrame, size: tuple[int, int], cache: Path) -> tu
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as kept:
             return kept["pixels"], kept["present"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # not there, or not whole
-        pixels, present = _decode(paths, size)
+        pixels, present = decode_posters(paths, size)
     cache.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".{file.stem}.{os.getpid()}.npz")
     np.savez(partial, pixels=pixels, present=present)
@@ -69,7 +71,8 @@ def poster_tensor(items: pl.DataFrame, size: tuple[int, int], cache: Path) -> tu
     return pixels, present
 
 
-def _decode(paths: list[Path | None], size: tuple[int, int]) -> tuple[Pixels, NDArray[np.bool_]]:
+def decode_posters(paths: list[Path | None], size: tuple[int, int]) -> tuple[Pixels, NDArray[np.bool_]]:
+    """As poster_tensor, for files. Those that cannot be read are named on the terminal and count as absent."""
     pixels = np.zeros((len(paths), 3, *size), np.uint8)
     present = np.zeros(len(paths), np.bool_)
     wrong: list[str] = []
@@ -83,8 +86,10 @@ def _decode(paths: list[Path | None], size: tuple[int, int]) -> tuple[Pixels, ND
             wrong.append(str(error))
     for message in wrong[:NAMED]:
         console.print(f"left out: {message}", style="yellow", markup=False, soft_wrap=True)
-    if len(wrong) > NAMED:
-        console.print(f"left out: {len(wrong) - NAMED} more unreadable posters", style="yellow", soft_wrap=True)
+    if wrong:
+        without = len(paths) - int(present.sum()) - len(wrong)
+        counts = f"{present.sum()} posters read, {len(wrong)} refused, {without} items without one"
+        console.print(counts, style="yellow", soft_wrap=True)
     return pixels, present
 
 

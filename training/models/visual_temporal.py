@@ -148,7 +148,11 @@ class VisualTemporalModel(nn.Module):
         own = torch.cat([self.learned.weight, self.bias.unsqueeze(1)], 1)
         if hidden is not None:
             own = own * ~hidden.unsqueeze(1)
-        return nn.functional.pad(self.output(item_feature), (0, 1)) + own
+        return self.content_vector(item_feature) + own
+
+    def content_vector(self, item_feature: Tensor) -> Tensor:
+        """[P, D] of any items -> their vectors [P, D + 1] from content alone, as for hidden ones."""
+        return nn.functional.pad(self.output(item_feature), (0, 1))
 
     def user(self, feature_BLD: Tensor, rating_BL: Tensor, real_BL: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """F [B, D], and the autoencoder's input and output [B, 2D]."""
@@ -180,3 +184,16 @@ class VisualTemporalTower(nn.Module):
         F = self.model.user(history_feature, history_rating, real)[0]
         query = torch.cat([F, torch.ones_like(F[:, :1])], 1)
         return torch.where(real.any(1, keepdim=True), query, torch.nan)
+
+
+class NewItems(nn.Module):
+    """The item side for items that the model has not been trained on: what was learned of them is zero."""
+
+    def __init__(self, model: VisualTemporalModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, poster: Tensor, has_poster: Tensor, metadata: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 [P, 3, H, W], bool [P], [P, M] -> item feature [P, D], item vector [P, D + 1]."""
+        feature = self.model.item(self.model.item.poster(poster), has_poster, metadata)
+        return feature, self.model.content_vector(feature)

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n protos/marquee/v1/artifact.proto\x12\nmarquee.v1\"\xea\x02\n\x08Manifest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x12\n\ncreated_at\x18\x03 \x01(\t\x12\"\n\x06recipe\x18\x04 \x01(\x0b\x32\x12.marquee.v1.Recipe\x12\x1e\n\x04\x64\x61ta\x18\x05 \x01(\x0b\x32\x10.marquee.v1.Data\x12\x12\n\ngit_commit\x18\x06 \x01(\t\x12\x36\n\tlibraries\x18\x07 \x03(\x0b\x32#.marquee.v1.Manifest.LibrariesEntry\x12\x1f\n\x05\x66iles\x18\x08 \x03(\x0b\x32\x10.marquee.v1.File\x12#\n\x07metrics\x18\t \x03(\x0b\x32\x12.marquee.v1.Metric\x12\"\n\x06scorer\x18\n \x01(\x0b\x32\x12.marquee.v1.Scorer\x1a\x30\n\x0eLibrariesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"9\n\x06Recipe\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x63onfig_json\x18\x02 \x01(\t\x12\x0c\n\x04seed\x18\x03 \x01(\x03\"i\n\x04\x44\x61ta\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\r\n\x05split\x18\x03 \x01(\t\x12\r\n\x05users\x18\x04 \x01(\x03\x12\r\n\x05items\x18\x05 \x01(\x03\x12\x0e\n\x06\x65vents\x18\x06 \x01(\x03\"8\n\x04\x46ile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\"7\n\x06Metric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x10\n\x08protocol\x18\x03 \x01(\t\"\x8c\x01\n\x06Scorer\x12\x0e\n\x06\x65ngine\x18\x01 \x01(\t\x12\x0e\n\x06inputs\x18\x02 \x03(\t\x12\x11\n\tdimension\x18\x03 \x01(\x05\x12\x13\n\x0bmax_history\x18\x04 \x01(\x05\x12 \n\x05index\x18\x05 \x01(\x0b\x32\x11.marquee.v1.Index\x12\x18\n\x10golden_tolerance\x18\x06 \x01(\x01\"G\n\x05Index\x12\x0f\n\x07\x66\x61\x63tory\x18\x01 \x01(\t\x12\x15\n\rrecall_at_100\x18\x02 \x01(\x01\x12\x16\n\x0erecall_queries\x18\x03 \x01(\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n protos/marquee/v1/artifact.proto\x12\nmarquee.v1\"\xfd\x02\n\x08Manifest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x12\n\ncreated_at\x18\x03 \x01(\t\x12\"\n\x06recipe\x18\x04 \x01(\x0b\x32\x12.marquee.v1.Recipe\x12\x1e\n\x04\x64\x61ta\x18\x05 \x01(\x0b\x32\x10.marquee.v1.Data\x12\x12\n\ngit_commit\x18\x06 \x01(\t\x12\x36\n\tlibraries\x18\x07 \x03(\x0b\x32#.marquee.v1.Manifest.LibrariesEntry\x12\x1f\n\x05\x66iles\x18\x08 \x03(\x0b\x32\x10.marquee.v1.File\x12#\n\x07metrics\x18\t \x03(\x0b\x32\x12.marquee.v1.Metric\x12\"\n\x06scorer\x18\n \x01(\x0b\x32\x12.marquee.v1.Scorer\x12\x11\n\tmade_from\x18\x0b \x01(\x03\x1a\x30\n\x0eLibrariesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"9\n\x06Recipe\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x63onfig_json\x18\x02 \x01(\t\x12\x0c\n\x04seed\x18\x03 \x01(\x03\"i\n\x04\x44\x61ta\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\r\n\x05split\x18\x03 \x01(\t\x12\r\n\x05users\x18\x04 \x01(\x03\x12\r\n\x05items\x18\x05 \x01(\x03\x12\x0e\n\x06\x65vents\x18\x06 \x01(\x03\"8\n\x04\x46ile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\"7\n\x06Metric\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x10\n\x08protocol\x18\x03 \x01(\t\"\x8c\x01\n\x06Scorer\x12\x0e\n\x06\x65ngine\x18\x01 \x01(\t\x12\x0e\n\x06inputs\x18\x02 \x03(\t\x12\x11\n\tdimension\x18\x03 \x01(\x05\x12\x13\n\x0bmax_history\x18\x04 \x01(\x05\x12 \n\x05index\x18\x05 \x01(\x0b\x32\x11.marquee.v1.Index\x12\x18\n\x10golden_tolerance\x18\x06 \x01(\x01\"G\n\x05Index\x12\x0f\n\x07\x66\x61\x63tory\x18\x01 \x01(\t\x12\x15\n\rrecall_at_100\x18\x02 \x01(\x01\x12\x16\n\x0erecall_queries\x18\x03 \x01(\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,19 +34,19 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MANIFEST_LIBRARIESENTRY']._loaded_options = None
   _globals['_MANIFEST_LIBRARIESENTRY']._serialized_options = b'8\001'
   _globals['_MANIFEST']._serialized_start=49
-  _globals['_MANIFEST']._serialized_end=411
-  _globals['_MANIFEST_LIBRARIESENTRY']._serialized_start=363
-  _globals['_MANIFEST_LIBRARIESENTRY']._serialized_end=411
-  _globals['_RECIPE']._serialized_start=413
-  _globals['_RECIPE']._serialized_end=470
-  _globals['_DATA']._serialized_start=472
-  _globals['_DATA']._serialized_end=577
-  _globals['_FILE']._serialized_start=579
-  _globals['_FILE']._serialized_end=635
-  _globals['_METRIC']._serialized_start=637
-  _globals['_METRIC']._serialized_end=692
-  _globals['_SCORER']._serialized_start=695
-  _globals['_SCORER']._serialized_end=835
-  _globals['_INDEX']._serialized_start=837
-  _globals['_INDEX']._serialized_end=908
+  _globals['_MANIFEST']._serialized_end=430
+  _globals['_MANIFEST_LIBRARIESENTRY']._serialized_start=382
+  _globals['_MANIFEST_LIBRARIESENTRY']._serialized_end=430
+  _globals['_RECIPE']._serialized_start=432
+  _globals['_RECIPE']._serialized_end=489
+  _globals['_DATA']._serialized_start=491
+  _globals['_DATA']._serialized_end=596
+  _globals['_FILE']._serialized_start=598
+  _globals['_FILE']._serialized_end=654
+  _globals['_METRIC']._serialized_start=656
+  _globals['_METRIC']._serialized_end=711
+  _globals['_SCORER']._serialized_start=714
+  _globals['_SCORER']._serialized_end=854
+  _globals['_INDEX']._serialized_start=856
+  _globals['_INDEX']._serialized_end=927
 # @@protoc_insertion_point(module_scope)

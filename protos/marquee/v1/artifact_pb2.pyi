@@ -17,7 +17,20 @@ user is the inner product of the two, in scoring and in retrieval alike:
   index.faiss        inner-product index over item_vector; FAISS id = row
   golden.npz         requests and the scores they must give: see `Scorer.golden_tolerance`
 
-A *catalog* is `items.parquet`; *fusion* is `policies.yaml`.
+Where items can be added without training, there is an item encoder as well, which `<model>_embed` serves:
+
+  item_encoder.onnx  poster UINT8 [P, 3, H, W], has_poster BOOL [P], metadata FP32 [P, M]
+                     ->  item_feature FP32 [P, S], of which similar_vector is the direction; item_vector FP32 [P, D]
+  content.json       genres [G] and words [W]: names in the order of the columns
+  content.safetensors idf FP32 [W], components FP32 [T, W]
+
+Metadata is [genres, text, year], M = G + T + 2: genres 0 or 1, in any case; text the words of overview, keywords,
+director and cast (with _ for blanks and hyphens inside a name) as (1 + ln count) * idf, of unit length, times the
+components, of unit length again; year (year - 1990) / 10 and 0, or 0 and 1 where it is unknown.
+
+A *catalog* is `items.parquet` and `tags.parquet`, the TF-IDF of keywords and overviews: columns item (the row in
+items.parquet, from 0), word, weight; of unit length for each item; and `words.parquet`, the word and idf of each.
+*Fusion* is `policies.yaml`.
 """
 
 from collections import abc as _abc
@@ -71,6 +84,7 @@ class Manifest(_message.Message):
     FILES_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
     SCORER_FIELD_NUMBER: _builtins.int
+    MADE_FROM_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Folder name under the repository: rating, sequential, visual_temporal, catalog or fusion."""
     version: _builtins.int
@@ -79,6 +93,8 @@ class Manifest(_message.Message):
     """RFC 3339, UTC."""
     git_commit: _builtins.str
     """Commit of the training code; "-dirty" is appended when the work tree had changes; "unknown" outside git."""
+    made_from: _builtins.int
+    """The version that this one was made from by adding items, without training; 0 where there is none."""
     @_builtins.property
     def recipe(self) -> Global___Recipe: ...
     @_builtins.property
@@ -112,10 +128,11 @@ class Manifest(_message.Message):
         files: _abc.Iterable[Global___File] | None = ...,
         metrics: _abc.Iterable[Global___Metric] | None = ...,
         scorer: Global___Scorer | None = ...,
+        made_from: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "recipe", b"recipe", "scorer", b"scorer"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "data", b"data", "files", b"files", "git_commit", b"git_commit", "libraries", b"libraries", "metrics", b"metrics", "model", b"model", "recipe", b"recipe", "scorer", b"scorer", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "data", b"data", "files", b"files", "git_commit", b"git_commit", "libraries", b"libraries", "made_from", b"made_from", "metrics", b"metrics", "model", b"model", "recipe", b"recipe", "scorer", b"scorer", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -17,7 +17,20 @@ user is the inner product of the two, in scoring and in retrieval alike:
   index.faiss        inner-product index over item_vector; FAISS id = row
   golden.npz         requests and the scores they must give: see `Scorer.golden_tolerance`
 
-A *catalog* is `items.parquet`; *fusion* is `policies.yaml`.
+Where items can be added without training, there is an item encoder as well, which `<model>_embed` serves:
+
+  item_encoder.onnx  poster UINT8 [P, 3, H, W], has_poster BOOL [P], metadata FP32 [P, M]
+                     ->  item_feature FP32 [P, S], of which similar_vector is the direction; item_vector FP32 [P, D]
+  content.json       genres [G] and words [W]: names in the order of the columns
+  content.safetensors idf FP32 [W], components FP32 [T, W]
+
+Metadata is [genres, text, year], M = G + T + 2: genres 0 or 1, in any case; text the words of overview, keywords,
+director and cast (with _ for blanks and hyphens inside a name) as (1 + ln count) * idf, of unit length, times the
+components, of unit length again; year (year - 1990) / 10 and 0, or 0 and 1 where it is unknown.
+
+A *catalog* is `items.parquet` and `tags.parquet`, the TF-IDF of keywords and overviews: columns item (the row in
+items.parquet, from 0), word, weight; of unit length for each item; and `words.parquet`, the word and idf of each.
+*Fusion* is `policies.yaml`.
 """
 
 from collections import abc as _abc

@@ -75,7 +75,9 @@ def test_tensor_is_cached_until_a_poster_changes(tmp_path: Path, capsys: pytest.
     assert present.tolist() == [True, False, False]
     assert pixels[0, :, 0, 0].tolist() == [255, 0, 0]
     assert not pixels[1:].any()
-    assert "3.png" in capsys.readouterr().err
+    said = " ".join(capsys.readouterr().err.split())
+    assert "3.png" in said
+    assert "1 posters read, 1 refused, 1 items without one" in said
     again, _ = poster_tensor(items, (6, 4), cache)
     assert np.array_equal(pixels, again)
     assert "3.png" not in capsys.readouterr().err

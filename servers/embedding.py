@@ -1,0 +1,97 @@
+"""Embeds items from a poster and what is written about them, as training does: artifact.proto says how."""
+
+import json
+import math
+import re
+from collections import Counter
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from servers.device import Device, load_tower
+from servers.images import decode_image
+from servers.runtime.errors import ArtifactError
+from servers.runtime.repository import Version
+from servers.signature import Arrays
+
+GRAPH = "item_encoder.onnx"
+WORD = re.compile(r"\w\w+")
+YEAR_IN_TITLE = re.compile(r"\((\d{4})\)\s*$")
+Floats = NDArray[np.float32]
+
+
+def has_encoder(version: Version) -> bool:
+    return any(file.path == GRAPH for file in version.manifest.files)
+
+
+class ItemEncoder:
+    """Row b of an answer depends on row b of the inputs only. Blocking; meant for the compute thread."""
+
+    def __init__(self, version: Version, threads: int, device: Device) -> None:
+        """Raises ArtifactError where the files do not fit together."""
+        names = json.loads(version.file("content.json").read_text())
+        self._genres: list[str] = [name.casefold() for name in names["genres"]]
+        self._word: dict[str, int] = {word: column for column, word in enumerate(names["words"])}
+        arrays = load_file(version.file("content.safetensors"))
+        self._idf, self._components = arrays["idf"], np.ascontiguousarray(arrays["components"].T)
+        self._graph = load_tower(version.file(GRAPH), threads, device)
+        poster, _, metadata = self._graph.get_inputs()
+        self._height, self._width = poster.shape[2:]
+        words, columns = len(self._word), len(self._genres) + self._components.shape[1] + 2
+        if (words, words, columns) != (len(self._idf), len(self._components), metadata.shape[1]):
+            raise ArtifactError(f"{version.model}/{version.number}: content.* does not fit {GRAPH}", "malformed")
+
+    def embed(self, inputs: Arrays) -> Arrays:
+        """`embedding` [B, S] of unit length. Raises InvalidArgument naming the row of a broken image."""
+        images = inputs["image"][:, 0].tolist()
+        poster = np.zeros((len(images), 3, self._height, self._width), np.uint8)
+        for row, image in enumerate(images):
+            if image:
+                poster[row] = decode_image(image, self._height, self._width, f"tensor 'image', row {row}")
+        feeds = {
+            "poster": poster,
+            "has_poster": np.array([bool(image) for image in images]),
+            "metadata": self.metadata(inputs),
+        }
+        feature: Floats = self._graph.run(["item_feature"], feeds)[0]
+        return {"embedding": feature / np.maximum(np.linalg.norm(feature, axis=1, keepdims=True), 1e-12)}
+
+    def metadata(self, inputs: Arrays) -> Floats:
+        """[B, M] of the texts and the year."""
+        return np.stack([self._metadata(inputs, row) for row in range(len(inputs["year"]))])
+
+    def _metadata(self, inputs: Arrays, row: int) -> Floats:
+        text = {
+            name: array[row, 0].decode(errors="replace")
+            for name, array in inputs.items()
+            if array.dtype == np.object_ and name != "image"
+        }
+        names = [_one_word(name) for name in [text["director"], *text["cast"].split("|")]]
+        genres = {name.strip().casefold() for name in re.split("[,|]", text["genres"])}
+        in_title = YEAR_IN_TITLE.search(text["title"])
+        year = int(inputs["year"][row, 0]) or int(in_title[1] if in_title else 0)
+        return np.concatenate(
+            [
+                np.array([name in genres for name in self._genres], np.float32),
+                self._words(" ".join([text["overview"], text["keywords"], *names])),
+                np.array([(year - 1990) / 10 if year else 0, not year], np.float32),
+            ]
+        )
+
+    def _words(self, document: str) -> Floats:
+        """[T]."""
+        words = (self._word.get(word) for word in WORD.findall(document.lower()))
+        counts = Counter(word for word in words if word is not None)
+        rows = np.fromiter(counts, np.int64, len(counts))
+        weight = np.array([1 + math.log(count) for count in counts.values()], np.float32) * self._idf[rows]
+        return _unit(_unit(weight, 1e-12) @ self._components[rows], 1e-6)
+
+
+def _unit(vector: Floats, least: float) -> Floats:
+    return vector / max(float(np.linalg.norm(vector)), least)
+
+
+def _one_word(name: str) -> str:
+    """ "Mel Gibson" and "Mel Brooks" share no word."""
+    return name.strip().replace(" ", "_").replace("-", "_")

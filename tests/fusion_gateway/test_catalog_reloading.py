@@ -1,0 +1,47 @@
+"""A catalogue that is published while the gateway runs."""
+
+import asyncio
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from protos.marquee.v1 import recommender_pb2 as pb
+from tests.fusion_gateway.conftest import World
+from tests.fusion_gateway.world import TAGS, items, publish, publish_catalog, publish_world
+
+NEW = pl.DataFrame(
+    [(11, "11", "Tenet", 2020, ["Sci-Fi"], "Christopher Nolan", "", 0, 3.0)], schema=items().schema, orient="row"
+)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """One that the test may change."""
+    return publish_world(tmp_path / "repository")
+
+
+async def status(world: World) -> tuple[int, int]:
+    told = await world.stub.GetStatus(pb.GetStatusRequest())
+    return told.catalog_version, told.catalog_items
+
+
+async def test_a_newer_catalogue_is_used_and_no_call_fails(world: World, repository: Path) -> None:
+    async def recommend() -> None:
+        while True:
+            reply = await world.stub.Recommend(pb.RecommendRequest(history=[pb.Event(item_id="3")], k=20))
+            assert len(reply.items) in (9, 10)
+
+    asking = asyncio.create_task(recommend())
+    assert not (await world.stub.SearchItems(pb.SearchItemsRequest(title="tenet"))).matches
+    publish(repository, "catalog", {"items.parquet": b"PAR1"}, version=2)  # broken: passed over
+    publish_catalog(repository, pl.concat([items(), NEW]), TAGS, version=3)
+    publish(repository, "catalog", {"items.parquet": b"PAR1"}, version=4)
+    while await status(world) != (3, 11):
+        await asyncio.sleep(0.01)
+    found = await world.stub.SearchItems(pb.SearchItemsRequest(title="tenet"))
+    assert [match.item.id for match in found.matches] == ["11"]
+    alike = await world.stub.SimilarItems(pb.SimilarItemsRequest(item_id="11", weights={"director": 1}))
+    assert len(alike.items) == 4
+    assert not asking.done()
+    asking.cancel()

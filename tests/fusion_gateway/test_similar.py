@@ -1,0 +1,38 @@
+"""Likeness by words, against the plain definition."""
+
+import numpy as np
+import polars as pl
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fusion_gateway.catalog import TAG_SCHEMA, Tags
+from fusion_gateway.similar import Kind
+
+ITEMS, WORDS = 5, 4
+
+
+@given(st.dictionaries(st.tuples(st.integers(0, ITEMS - 1), st.integers(0, WORDS - 1)), st.floats(0.1, 1)))
+def test_likeness_of_words_is_the_product_of_their_weights(weights: dict[tuple[int, int], float]) -> None:
+    dense = np.zeros((ITEMS, WORDS), np.float32)
+    for place, weight in weights.items():
+        dense[place] = weight
+    rows = [(*place, weight) for place, weight in weights.items()]
+    tags = Tags(pl.DataFrame(rows, TAG_SCHEMA, orient="row").sort("word"), ITEMS)
+    for row in range(ITEMS):
+        np.testing.assert_allclose(tags.likeness(row), dense @ dense[row], atol=1e-6)
+
+
+def test_rows_that_a_kind_leaves_out_are_as_alike_as_the_least() -> None:
+    kind = Kind(2.0, np.array([0.9, 0.5, 0.7]), np.array([3, 0, 1]))
+    alike = np.zeros(5)
+    kind.add_to(alike)
+    np.testing.assert_allclose(alike, [0, 1, 0, 2, 0])
+    told = [kind.contribution("rating", row, 4.0) for row in range(5)]
+    np.testing.assert_allclose([part.contribution for part in told], alike / 4)
+    np.testing.assert_allclose([part.raw_score for part in told], [0.5, 0.7, 0.5, 0.9, 0.5])
+
+
+def test_items_that_are_all_equally_alike_add_nothing() -> None:
+    alike = np.zeros(3)
+    Kind(1.0, np.full(3, 0.4)).add_to(alike)
+    assert not alike.any()

@@ -1,0 +1,182 @@
+"""`<name>_embed`: what training made of its items, a server makes of the same posters and texts."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import tritonclient.grpc.aio as triton_aio
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from safetensors.numpy import load_file
+from tritonclient.utils import InferenceServerException
+
+from servers.embedding import ItemEncoder
+from servers.images import MAX_PIXELS, decode_image
+from servers.runtime.errors import InvalidArgument
+from servers.runtime.repository import Repository
+from servers.signature import EMBED, Limits
+from tests.conftest import Published
+from tests.servers import tiny_artifact
+from tests.servers.running import in_process, settings, tensors
+from training.content import ContentEncoder
+from training.data.load import load_dataset
+from training.data.posters import read_poster
+from training.repository import latest
+
+NAME = "visual_temporal"
+LISTS = ("genres", "cast", "keywords")
+
+
+@pytest.fixture
+async def client(published: Published) -> AsyncIterator[triton_aio.InferenceServerClient]:
+    async with in_process(settings(published.repository, NAME)) as (_, client):
+        yield client
+
+
+def inputs(items: pl.DataFrame) -> dict[str, Any]:
+    """What a client sends who has the items as training had them; [B, 1] each."""
+    texts = {name: ["|".join(words) for words in items[name]] for name in LISTS}
+    texts |= {name: items[name].to_list() for name in ("title", "overview", "director")}
+    images = [Path(path).read_bytes() if path else b"" for path in items["poster"]]
+    named = {name: [text.encode() for text in column] for name, column in texts.items()} | {"image": images}
+    columns = {name: np.array(column, object)[:, None] for name, column in named.items()}
+    return {**columns, "year": items["year"].to_numpy().astype(np.int64)[:, None]}
+
+
+def image(size: tuple[int, int] = (30, 40), kind: str = "PNG") -> bytes:
+    content = BytesIO()
+    Image.new("RGB", size, (200, 40, 10)).save(content, kind)
+    return content.getvalue()
+
+
+async def embed(client: triton_aio.InferenceServerClient, arrays: dict[str, Any]) -> Any:
+    return (await client.infer(f"{NAME}_embed", tensors(arrays))).as_numpy("embedding")
+
+
+async def test_known_items_are_where_training_put_them(
+    published: Published, client: triton_aio.InferenceServerClient
+) -> None:
+    items = load_dataset(published.data).items.head(20)
+    expected = load_file(latest(published.repository, NAME) / "items.safetensors")["similar_vector"][:20]
+    batch = inputs(items)
+    np.testing.assert_allclose(await embed(client, batch), expected, atol=1e-4)
+    del batch["year"]
+    batch["title"] = np.array([[f"{t} ({y})".encode()] for t, y in items.select("title", "year").iter_rows()], object)
+    np.testing.assert_allclose(await embed(client, batch), expected, atol=1e-4)
+
+
+async def test_texts_and_poster_may_be_left_out(client: triton_aio.InferenceServerClient) -> None:
+    nothing = await embed(client, {"image": np.array([[b""]], object)})
+    np.testing.assert_allclose(np.linalg.norm(nothing), 1, atol=1e-5)
+    poster = await embed(client, {"image": np.array([[image()]], object)})
+    assert np.abs(nothing - poster).max() > 1e-3
+
+
+async def test_a_broken_image_is_named_and_its_neighbours_are_answered(
+    client: triton_aio.InferenceServerClient,
+) -> None:
+    good, cut = image(kind="JPEG"), image((300, 400), "JPEG")[:700]
+    calls = [np.array([[good]], object), np.array([[good], [b""], [cut]], object), np.array([[good]], object)]
+    alone = await embed(client, {"image": calls[0]})
+    answers: list[Any] = await asyncio.gather(
+        *(embed(client, {"image": call}) for call in calls), return_exceptions=True
+    )
+    for answer in (answers[0], answers[2]):
+        np.testing.assert_allclose(answer, alone, atol=1e-5)
+    assert isinstance(answers[1], InferenceServerException)
+    assert answers[1].status() == "StatusCode.INVALID_ARGUMENT"
+    assert "tensor 'image', row 2 cannot be decoded as JPEG, PNG, WEBP" in answers[1].message()
+
+
+async def test_it_is_told_of_like_the_others(published: Published, client: triton_aio.InferenceServerClient) -> None:
+    metadata = await client.get_model_metadata(f"{NAME}_embed")
+    assert {tensor.name for tensor in metadata.inputs} == {tensor.name for tensor in EMBED.inputs}
+    config = (await client.get_model_config(f"{NAME}_embed")).config
+    assert [tensor.name for tensor in config.input if not tensor.optional] == ["image"]
+    index = (await client.get_model_repository_index()).models
+    assert (f"{NAME}_embed", "READY") in {(row.name, row.state) for row in index}
+
+
+async def test_it_comes_and_goes_with_the_version(published: Published, tmp_path: Path) -> None:
+    version = latest(published.repository, NAME)
+    (tmp_path / NAME).mkdir()
+    (tmp_path / NAME / "1").symlink_to(version)
+    chosen = settings(tmp_path, NAME, model_control_mode="poll", repository_poll_secs=0.05)
+    async with in_process(chosen) as (_, client):
+        assert await client.is_model_ready(f"{NAME}_embed")
+        tiny_artifact.publish(tmp_path, NAME, version=2)
+        while not await client.is_model_ready(NAME, "2"):
+            await asyncio.sleep(0.01)
+        assert not await client.is_model_ready(f"{NAME}_embed")
+        with pytest.raises(InferenceServerException, match="there are visual_temporal, "):
+            await embed(client, {"image": np.array([[b""]], object)})
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"hello", "of none of them"),
+        (image()[:60], "cannot be decoded"),
+        (image(kind="GIF"), "of none of them"),
+        (image((MAX_PIXELS // 1000 + 1, 1000)), "pixels; the limit is"),
+        (image((20_000, 9_000)), "pixels"),
+        (bytes(9 << 20), "9437184 bytes; the limit is 8388608"),
+    ],
+)
+@pytest.mark.filterwarnings("default::PIL.Image.DecompressionBombWarning")
+def test_what_is_no_image_is_refused(content: bytes, message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        decode_image(content, 8, 6, "row 0")
+
+
+@given(st.binary(max_size=64), st.integers(0, 200), st.sampled_from(["JPEG", "PNG", "WEBP"]))
+def test_garbage_in_an_image_never_raises_anything_else(garbage: bytes, place: int, kind: str) -> None:
+    content = image(kind=kind)
+    try:
+        pixels = decode_image(content[:place] + garbage + content[place + len(garbage) :], 8, 6, "row 0")
+    except InvalidArgument:
+        return
+    assert pixels.shape == (3, 8, 6)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_pixels_are_those_of_training(tmp_path: Path, kind: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (400, 300, 3), np.uint8)
+    path = tmp_path / "poster"
+    Image.fromarray(noise).save(path, kind)
+    np.testing.assert_array_equal(decode_image(path.read_bytes(), 48, 32, "row 0"), read_poster(path, (48, 32)))
+
+
+@pytest.fixture(scope="module")
+def encoders(published: Published) -> tuple[ItemEncoder, ContentEncoder]:
+    return ItemEncoder(Repository(published.repository).latest(NAME), 1, "cpu"), ContentEncoder.read(
+        latest(published.repository, NAME)
+    )
+
+
+WORDS = st.text() | st.sampled_from(["Comedy", "toy", "a toy Toy", "Kira Lindqvist", "ship-wreck"])
+
+
+@given(text=WORDS, name=WORDS, words=st.lists(WORDS.filter(lambda word: "|" not in word)), year=st.integers(-1, 3000))
+def test_any_text_is_encoded_as_in_training(
+    encoders: tuple[ItemEncoder, ContentEncoder], text: str, name: str, words: list[str], year: int
+) -> None:
+    served, trained = encoders
+    item = {"overview": [text], "director": [name], "year": [year], **{column: [words] for column in LISTS}}
+    expected = trained(
+        pl.DataFrame(
+            item,
+            {"overview": pl.String, "director": pl.String, "year": pl.Int32} | dict.fromkeys(LISTS, pl.List(pl.String)),
+        )
+    ).all
+    texts = {"overview": text, "director": name, **{column: "|".join(words) for column in LISTS}}
+    given_ = {key: np.array([[value.encode("utf-8", "replace")]], object) for key, value in texts.items()}
+    given_ |= {"image": np.array([[b""]], object), "year": np.array([[year]])}
+    complete = EMBED.complete(given_, Limits(1, 1, 1, 1))
+    np.testing.assert_allclose(served.metadata(complete), expected, atol=1e-5)

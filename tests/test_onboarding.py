@@ -1,0 +1,110 @@
+"""From a table and a poster to a recommendation, with running programs that nobody restarts."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from protos.marquee.v1 import recommender_pb2 as pb
+from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
+from tests.fusion_gateway.world import publish
+from tests.servers.running import ROOT, process, started
+from training.catalog import train_catalog
+from training.content import ContentEncoder
+from training.data.load import load_dataset
+from training.data.splits import no_split
+from training.item_encoder import ItemEncoderParts
+from training.job import Job
+from training.recipes.catalog import CatalogRecipe
+from training.scorer import ScorerParts
+
+NAME = "visual_temporal"
+POLL = "--repository-poll-secs=0.2"
+POLICIES = b"default: only\npolicies: {only: {normaliser: none, weights: {visual_temporal: 1}}}\n"
+
+
+class Taste(nn.Module):
+    """A tower that asks for the mean of what was watched."""
+
+    def forward(self, history_feature: Tensor) -> Tensor:
+        return history_feature.mean(1)
+
+
+class GenresAndRed(nn.Module):
+    """Items are their two genres, stronger the redder the poster is."""
+
+    def forward(self, poster: Tensor, has_poster: Tensor, metadata: Tensor) -> tuple[Tensor, Tensor]:
+        red = poster[:, :1].float().mean((2, 3)) / 255 * has_poster[:, None]
+        feature = metadata[:, :2] * (1 + red)
+        return feature, feature * 1
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """Ten comedies, then ten war films; published with the two modules above, whose answers are known."""
+    data = tmp_path / "data"
+    data.mkdir()
+    genres = ["Comedy"] * 10 + ["War"] * 10
+    (data / "items.csv").write_text("id,title,genres\n" + "".join(f"f{n},Film {n},{g}\n" for n, g in enumerate(genres)))
+    (data / "events.csv").write_text("user,item,time\n" + "".join(f"u{n % 4},f{n},{n}\n" for n in range(20)))
+    dataset = load_dataset(data)
+    repository = tmp_path / "repository"
+    job = Job(dataset, no_split(dataset.events), repository, tmp_path / "cache")
+    train_catalog(job, CatalogRecipe())
+    content = ContentEncoder.fit(dataset.items, 2, 0)
+    metadata = content(dataset.items).all
+    feature = GenresAndRed()(torch.zeros(20, 3, 4, 4), torch.zeros(20), torch.from_numpy(metadata))[0].numpy()
+    encoder = ItemEncoderParts(GenresAndRed(), content, (4, 4), metadata.shape[1])
+    numbers = dataset.items["number"].to_numpy()
+    inputs = ("history_feature",)
+    parts = ScorerParts(Taste(), inputs, numbers, feature, feature, item_feature=feature, item_encoder=encoder)
+    job.publish_scorer(NAME, CatalogRecipe(), parts, {})
+    publish(repository, "fusion", {"policies.yaml": POLICIES})
+    return repository
+
+
+@pytest.fixture
+def stub(repository: Path, tmp_path: Path) -> Iterator[RecommenderStub]:
+    """Of a gateway before a model server; both look for versions."""
+    command = [sys.executable, "-m", "fusion_gateway", f"--model-repository={repository}", "--grpc-port=0"]
+    command += ["--metrics-port=0", f"--event-store=sqlite:///{tmp_path}/events.db", POLL]
+    with (
+        process(NAME, repository, "--model-control-mode=poll", POLL) as server,
+        started([*command, f"--scorer={NAME}={server.grpc_address}"]) as gateway,
+        grpc.insecure_channel(gateway.grpc_address) as channel,
+    ):
+        yield RecommenderStub(channel)
+
+
+def test_a_new_item_is_found_and_recommended_to_those_who_like_its_kind(
+    repository: Path, stub: RecommenderStub, tmp_path: Path
+) -> None:
+    (tmp_path / "new.csv").write_text("id,title,genres\nfresh,Quite Fresh,Comedy\n")
+    (tmp_path / "posters").mkdir()
+    Image.new("RGB", (20, 30), (255, 0, 0)).save(tmp_path / "posters" / "fresh.png")
+
+    def found() -> list[str]:
+        return [match.item.id for match in stub.SearchItems(pb.SearchItemsRequest(title="quite fresh")).matches]
+
+    def recommended(watched: str) -> pb.RecommendResponse:
+        return stub.Recommend(pb.RecommendRequest(history=[pb.Event(item_id=watched)], k=5, explain=True))
+
+    assert found() == []
+    arguments = ["--items", tmp_path / "new.csv", "--posters", tmp_path / "posters", "--repository", repository]
+    subprocess.run([sys.executable, "-m", "training", "onboard", *map(str, arguments)], cwd=ROOT, check=True)
+    while found() != ["fresh"] or recommended("f1").model_versions[NAME] != 2:
+        assert recommended("f1").items
+        time.sleep(0.05)
+    first = recommended("f1").items[0]
+    assert first.item.id == "fresh"
+    assert first.score == pytest.approx(2, abs=1e-3)  # twice as much of a comedy as the others: the poster was read
+    assert NAME in first.explanation.retrieved_by
+    assert "fresh" not in [each.item.id for each in recommended("f15").items]
+    assert {each.item.genres[0] for each in recommended("fresh").items} == {"Comedy"}

@@ -1,0 +1,78 @@
+"""Adds items to a repository without training: numbers, embeddings by the published encoder, versions that hold them.
+
+An item whose id is known keeps its number and what is published of it; so the command may be given again, also after
+it was interrupted. To change an item, put it into the data and train.
+"""
+
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from safetensors import safe_open
+
+from training.catalog import known_numbers, publish_extended_catalog
+from training.data.dataset import ITEMS, completed
+from training.data.generic import read_items
+from training.data.load import with_posters
+from training.data.posters import decode_posters
+from training.data.tables import need
+from training.extending import publish_extended
+from training.item_encoder import PublishedItemEncoder
+from training.repository import latest
+
+MODEL = "visual_temporal"
+
+
+@dataclass(frozen=True)
+class Onboarded:
+    """What has been done."""
+
+    items: pl.DataFrame
+    """As in Dataset.items: those that the catalogue or the model did not have."""
+    known: int
+    """Items of the table that both had."""
+    published: list[Path]
+    """Folders of the versions made."""
+
+
+def onboard(table: Path, posters: Path | None, repository: Path) -> Onboarded:
+    """Publishes a `catalog` and a `visual_temporal` version with the items of a CSV or Parquet table.
+
+    The table has the columns id and title, and any of year, genres, director, cast, keywords, overview, poster; lists
+    are separated by |. `posters` is a folder of <item id>.jpg, .png or .webp; one that cannot be read is named on the
+    terminal, and the item goes without. Raises DataError for the table, TrainingError for the repository.
+    """
+    catalog, model = latest(repository, "catalog"), latest(repository, MODEL)
+    encoder = PublishedItemEncoder(model)
+    read = read_items(table)
+    need(read, table, ["title"])
+    items = _numbered(with_posters(read, posters), known_numbers(repository))
+    for_catalog = items.filter(~pl.col("number").is_in(_numbers_in_catalog(catalog)))
+    for_model = items.filter(~pl.col("number").is_in(_numbers_in_model(model)))
+    paths = [Path(name) if name else None for name in for_model["poster"]]
+    encoded = encoder(for_model, *decode_posters(paths, encoder.poster_size)) if paths else None
+    published = []
+    if len(for_catalog):
+        published.append(publish_extended_catalog(catalog, for_catalog))
+    if encoded:
+        published.append(publish_extended(model, for_model["number"].to_numpy(), *encoded))
+    added = pl.concat([for_catalog, for_model]).unique("number").sort("number")
+    return Onboarded(added, len(items) - len(added), published)
+
+
+def _numbered(items: pl.DataFrame, known: dict[str, int]) -> pl.DataFrame:
+    """As in Dataset.items. An item that has no number yet gets the next, never one below: indexes are append-only."""
+    following = count(max(known.values(), default=0) + 1)
+    number = [known[id] if id in known else next(following) for id in items["id"]]
+    return completed(items.with_columns(number=pl.Series(number, dtype=pl.Int64)), ITEMS).sort("number")
+
+
+def _numbers_in_catalog(folder: Path) -> list[int]:
+    return pl.read_parquet(folder / "items.parquet", columns=["number"])["number"].to_list()
+
+
+def _numbers_in_model(folder: Path) -> list[int]:
+    with safe_open(folder / "items.safetensors", "numpy") as items:
+        return np.asarray(items.get_tensor("item_number")).tolist()
