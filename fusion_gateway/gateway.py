@@ -6,7 +6,9 @@ from contextlib import asynccontextmanager
 
 from fusion_gateway.catalog import Catalog, load_catalog
 from fusion_gateway.events import EventStore
+from fusion_gateway.fusion import Popularity
 from fusion_gateway.policies import Policies, load_policies
+from fusion_gateway.popularity import load_popularity
 from fusion_gateway.recommend import Recommender
 from fusion_gateway.scorers import Scorer
 from fusion_gateway.servicer import Servicer
@@ -28,7 +30,7 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
     Raises StartError for a repository or an event store that cannot be used.
     """
     program = Program("fusion_gateway", settings, [SERVICE])
-    catalog, policies, fusion_version = await asyncio.to_thread(_load, settings.model_repository)
+    catalog, policies, popularity, fusion_version = await asyncio.to_thread(_load, settings.model_repository)
     events = EventStore(settings.event_store, settings.history_limit)
     spans = [program.tracing.client] if program.tracing else []
     scorers = {name: Scorer(name, address, spans) for name, address in settings.addresses().items()}
@@ -36,7 +38,14 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         await events.open()
         servicer = Servicer(
             Recommender(
-                catalog, policies, events, scorers, settings.history_limit, settings.retrieve_k, program.tracing
+                catalog,
+                policies,
+                popularity,
+                events,
+                scorers,
+                settings.history_limit,
+                settings.retrieve_k,
+                program.tracing,
             ),
             Neighbours(catalog, TitleIndex(catalog), scorers),
             fusion_version,
@@ -51,8 +60,8 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         await events.close()
 
 
-def _load(location: str) -> tuple[Catalog, Policies, int]:
+def _load(location: str) -> tuple[Catalog, Policies, Popularity, int]:
     repository = Repository(location)
     items, fusion = repository.latest("catalog"), repository.latest("fusion")
     catalog = load_catalog(items.file("items.parquet"), items.number)
-    return catalog, load_policies(fusion.file("policies.yaml")), fusion.number
+    return catalog, load_policies(fusion.file("policies.yaml")), load_popularity(fusion), fusion.number

@@ -41,6 +41,14 @@ class Requests:
             rows = order[first : first + size]
             yield rows, self.take(rows)
 
+    def last(self, counts: Ints) -> "Requests":
+        """Histories cut to their last events, so many [B] of each."""
+        parts = [
+            [row[len(row) - min(count, len(row)) :] for row, count in zip(rows, counts.tolist(), strict=True)]
+            for rows in (self.history_item, self.history_rating, self.history_time)
+        ]
+        return Requests(self.user_id, *parts, self.query_time)  # type: ignore[arg-type]
+
     def as_unknown_users(self) -> "Requests":
         """The same histories, from users no model has seen."""
         return Requests([""] * len(self), self.history_item, self.history_rating, self.history_time, self.query_time)
