@@ -131,6 +131,9 @@ class Recommender:
         return self.popularity.scores(self.catalog.number, groups)
 
     def _lift(self, rows: Rows, groups: Collection[str]) -> Scores:
+        """[C] how much likelier the groups are to watch each row than everybody is, as a logarithm."""
+        if not groups:
+            return np.zeros(len(rows))
         numbers = self.catalog.number[rows]
         return self.popularity.scores(numbers, groups) - self.popularity.scores(numbers)
 

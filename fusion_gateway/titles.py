@@ -28,12 +28,13 @@ class TitleIndex:
         self._sorted = [" ".join(sorted(each)) for each in words]
         grams = [_grams(each) for each in words]
         self._grams = np.array([len(each) for each in grams])
-        names, found = np.unique(list(chain.from_iterable(grams)) or [""], return_inverse=True)
-        self._gram = {name: place for place, name in enumerate(names.tolist())}
+        self._gram: dict[str, int] = {}
+        every = chain.from_iterable(grams)
+        found = np.fromiter((self._gram.setdefault(gram, len(self._gram)) for gram in every), np.int32)
         by_gram = np.argsort(found, kind="stable")
         self._rows = np.repeat(np.arange(len(words), dtype=np.int32), self._grams)[by_gram]
         """The titles of each triple, one triple after the other ..."""
-        self._start = np.searchsorted(found[by_gram], np.arange(len(names) + 1))
+        self._start = np.searchsorted(found[by_gram], np.arange(len(self._gram) + 1))
         """... from here on."""
 
     def search(self, query: str, k: int) -> list[tuple[int, float]]:

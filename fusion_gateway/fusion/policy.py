@@ -1,6 +1,6 @@
 """How to fuse: strategies and their parameters, checked when they are made."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
@@ -136,7 +136,7 @@ class Policy:
 
     def _wrong_parts(self) -> dict[str, bool]:
         """The parts that belong to one strategy: there for it alone, and of models in `weights`."""
-        parts = {
+        parts: dict[str, tuple[Strategy, Sequence[Mapping[str, object]]]] = {
             "thresholds": ("threshold", [self.thresholds]),
             "switches": ("switching", [switch.weights for switch in self.switches]),
             "slopes": ("adaptive", [self.slopes] if self.slopes else []),
