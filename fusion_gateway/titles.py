@@ -65,7 +65,7 @@ class TitleIndex:
         # A part of a longer title: whole, or with a slip.
         parts = process.cdist([text], titles, scorer=fuzz.partial_ratio)[0] * (CONTAINED / 100)
         longer = np.array([len(title) > len(text) for title in titles])
-        return np.where(longer, np.maximum(likeness, parts), likeness)
+        return np.asarray(np.where(longer, np.maximum(likeness, parts), likeness))
 
 
 def _grams(words: list[str]) -> set[str]:

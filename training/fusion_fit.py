@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
-from fusion_gateway.fusion import Calibrator, Policy, Slope, Unit, normalise
+from fusion_gateway.fusion import Activation, Calibrator, Policy, Slope, Unit, normalise
 from training.ranking import Pool
 
 RIDGE = 1e-4
@@ -68,19 +68,19 @@ def fit_layer(pools: Sequence[Pool], policy: Policy, units: int, seed: int) -> P
     start = torch.Generator().manual_seed(seed)
     weight = torch.randn(units, len(models), generator=start, dtype=torch.float32) - 1
     parameters = [weight.requires_grad_(), _zeros(units), _zeros(units)]
-    activation: Callable[[Tensor], Tensor] = torch.tanh if units > 1 else lambda x: x
+    bend: Callable[[Tensor], Tensor] = torch.tanh if units > 1 else lambda x: x
 
     def score(part: _Part) -> Tensor:
         hidden = torch.einsum("um,mbc->ubc", softplus(parameters[0]), part.score) + parameters[1][:, None, None]
-        fused = torch.einsum("u,ubc->bc", softplus(parameters[2]), activation(hidden))
+        fused = torch.einsum("u,ubc->bc", softplus(parameters[2]), bend(hidden))
         return fused.masked_fill(part.scored.sum(0) == 0, RULED_OUT)
 
     _minimise(parameters, lambda: _loss(parts, score) + RIDGE * softplus(parameters[0]).square().sum())
     rows = zip(softplus(parameters[0]), parameters[1].tolist(), softplus(parameters[2]).tolist(), strict=True)
     fitted = tuple(Unit(_by_model(models, row), bias, out) for row, bias, out in rows)
     ones = dict.fromkeys(models, 1.0)
-    kind = "tanh" if units > 1 else "identity"
-    return replace(policy, strategy="learned", weights=ones, units=fitted, activation=kind)
+    activation: Activation = "tanh" if units > 1 else "identity"
+    return replace(policy, strategy="learned", weights=ones, units=fitted, activation=activation)
 
 
 def fit_calibrators(pools: Sequence[Pool]) -> dict[str, Calibrator]:
@@ -153,7 +153,7 @@ def _minimise(parameters: Sequence[Tensor], loss: Callable[[], Tensor]) -> None:
         value.backward()
         return value
 
-    optimizer.step(closure)  # type: ignore[arg-type]
+    optimizer.step(closure)
 
 
 def _zeros(*shape: int) -> Tensor:

@@ -19,7 +19,8 @@ GROUP_PRIOR_USERS = 20
 
 def fit_popularity(events: pl.DataFrame, users: pl.DataFrame | None, numbers: Ints) -> Popularity:
     """Over the items of `numbers`, ascending; one lift per group that has events. Counts halve with age."""
-    age = (events["time"].max() - events["time"]).cast(pl.Float64).to_numpy()  # type: ignore[operator]
+    time = events["time"].to_numpy().astype(np.float64)
+    age = time.max() - time
     weight = 0.5 ** (HALF_LIVES * age / max(age.max(), 1))
     item = np.searchsorted(numbers, events["item"].to_numpy())
     count = np.bincount(item, weight, len(numbers)) + PRIOR_EVENTS

@@ -43,11 +43,14 @@ class Requests:
 
     def last(self, counts: Ints) -> "Requests":
         """Histories cut to their last events, so many [B] of each."""
-        parts = [
-            [row[len(row) - min(count, len(row)) :] for row, count in zip(rows, counts.tolist(), strict=True)]
-            for rows in (self.history_item, self.history_rating, self.history_time)
-        ]
-        return Requests(self.user_id, *parts, self.query_time)  # type: ignore[arg-type]
+        first = [max(len(items) - count, 0) for items, count in zip(self.history_item, counts.tolist(), strict=True)]
+        return Requests(
+            self.user_id,
+            [row[start:] for row, start in zip(self.history_item, first, strict=True)],
+            [row[start:] for row, start in zip(self.history_rating, first, strict=True)],
+            [row[start:] for row, start in zip(self.history_time, first, strict=True)],
+            self.query_time,
+        )
 
     def as_unknown_users(self) -> "Requests":
         """The same histories, from users no model has seen."""

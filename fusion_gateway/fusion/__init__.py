@@ -6,12 +6,13 @@ NaN, or anything that is not finite, means that the model abstains from that can
 
 from fusion_gateway.fusion.fused import Fused, fuse, normalise
 from fusion_gateway.fusion.normalisers import NORMALISERS, NormaliserName, Scores, competition_rank
-from fusion_gateway.fusion.policy import Calibrator, Policy, Slope, Strategy, Switch, Unit
+from fusion_gateway.fusion.policy import Activation, Calibrator, Policy, Slope, Strategy, Switch, Unit
 from fusion_gateway.fusion.popularity import POPULARITY, Popularity
 
 __all__ = [
     "NORMALISERS",
     "POPULARITY",
+    "Activation",
     "Calibrator",
     "Fused",
     "NormaliserName",
