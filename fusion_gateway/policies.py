@@ -1,7 +1,6 @@
 """The published fusion policies: read from YAML, checked whole, chosen by name."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -37,7 +36,7 @@ class Policies(BaseModel):
         if unknown := sorted(weights.keys() - policy.weights.keys()):
             raise InvalidArgument(f"weights: no model {unknown[0]!r}; policy {name} has {', '.join(policy.weights)}")
         try:
-            return name, replace(policy, weights={**policy.weights, **weights}) if weights else policy
+            return name, policy.with_weights(weights) if weights else policy
         except ValueError as error:
             raise InvalidArgument(str(error)) from None
 

@@ -15,7 +15,7 @@ FALLBACKS = {
     pb.FALLBACK_FOLD_IN: "the models, from the history in the request",
     pb.FALLBACK_PROFILE: "the profile: what is popular of its genres, or with people like that",
     pb.FALLBACK_NO_HISTORY: "the models that need no history, among popular items",
-    pb.FALLBACK_POPULARITY: "popularity",
+    pb.FALLBACK_POPULARITY: "the popularity list",
 }
 
 

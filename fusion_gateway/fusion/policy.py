@@ -1,7 +1,7 @@
 """How to fuse: strategies and their parameters, checked when they are made."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -150,6 +150,11 @@ class Policy:
                 not table.keys() <= self.weights.keys() for table in tables
             )
         return problems
+
+    def with_weights(self, weights: Mapping[str, float]) -> "Policy":
+        """The policy with these weights in place of its own, for every user. Raises ValueError for what cannot be."""
+        switches = [replace(switch, weights={**switch.weights, **weights}) for switch in self.switches]
+        return replace(self, weights={**self.weights, **weights}, switches=tuple(switches))
 
     @property
     def models(self) -> tuple[str, ...]:

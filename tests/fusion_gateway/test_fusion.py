@@ -190,6 +190,14 @@ def test_popularity_is_the_groups_own_where_the_profile_names_one() -> None:
     assert group_of("occupation", " Writer ") == "occupation=writer"
 
 
+def test_given_weights_hold_for_every_user() -> None:
+    policy = Policy({"a": 1, "b": 1}, strategy="switching", normaliser="none", switches=(Switch(5, {"a": 1}),))
+    given = policy.with_weights({"a": 0.0, "b": 2.0})
+    np.testing.assert_allclose(fuse(given, {"a": [[1.0]] * 2, "b": [[3.0]] * 2}, events=[2, 9]).score, [[3], [3]])
+    with pytest.raises(ValueError, match="weights: at least one"):
+        policy.with_weights({"a": 0.0})
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
