@@ -1,6 +1,6 @@
 """python -m fusion_gateway.ladder: every rung of the cold-start ladder, asked of a running gateway."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated
 
 import typer
@@ -12,22 +12,21 @@ from protos.marquee.v1 import recommender_pb2 as pb
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-def rungs(user: str, profile: pb.Profile, events: list[pb.Event]) -> Iterator[tuple[str, pb.RecommendRequest]]:
-    """What is asked, from the most that can be known of a user to nothing."""
+def rungs(
+    user: str, events: Sequence[pb.Event], profile: pb.Profile, models: Iterable[str]
+) -> Iterator[tuple[str, pb.RecommendRequest]]:
+    """What is asked, from the most that can be known of a user to nothing. `events` are theirs, oldest first."""
     yield f"User {user}, known and with a stored history", pb.RecommendRequest(user_id=user)
     yield "The same history from a user nobody knows", pb.RecommendRequest(history=events)
     yield "The last three of these events only", pb.RecommendRequest(history=events[-3:])
-    said = [f"{name} {getattr(profile, name)}" for name in ("age", "gender", "occupation") if getattr(profile, name)]
-    if said:
-        facts = pb.Profile()
-        facts.CopyFrom(profile)
-        facts.ClearField("liked_genres")
-        yield f"A profile alone: {', '.join(said)}", pb.RecommendRequest(profile=facts)
-    if profile.liked_genres:
-        yield f"A profile that likes {', '.join(profile.liked_genres)}", pb.RecommendRequest(profile=profile)
+    facts = pb.Profile()
+    facts.CopyFrom(profile)
+    facts.ClearField("liked_genres")
+    said = ", ".join(f"{fact.name} {value}" for fact, value in facts.ListFields())
+    yield f"A profile alone: {said}", pb.RecommendRequest(profile=facts)
+    yield f"A profile that likes {', '.join(profile.liked_genres)}", pb.RecommendRequest(profile=profile)
     yield "Nothing at all", pb.RecommendRequest()
-    nothing = dict.fromkeys(("rating", "sequential", "visual_temporal"), 0.0)
-    yield "Nothing, and popularity alone", pb.RecommendRequest(weights=nothing)
+    yield "Nothing, and no model counts", pb.RecommendRequest(weights=dict.fromkeys(models, 0.0))
 
 
 @app.command()
@@ -44,7 +43,8 @@ def main(
     profile = pb.Profile(age=age, gender=gender, occupation=occupation, liked_genres=filter(None, liked.split(",")))
     with gateway(address) as stub:
         stored = stub.GetHistory(pb.GetHistoryRequest(user_id=user)).events
-        for title, request in rungs(user, profile, list(stored)[::-1]):
+        models = [model.name for model in stub.GetStatus(pb.GetStatusRequest()).models]
+        for title, request in rungs(user, stored[::-1], profile, models):
             request.k, request.explain = k, True
             tables.console().print(tables.recommendations(stub.Recommend(request), title, reasons=True), "")
 

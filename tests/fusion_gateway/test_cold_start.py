@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from fusion_gateway.ladder import rungs
 from protos.marquee.v1 import recommender_pb2 as pb
 from tests.fusion_gateway.conftest import World
 from tests.fusion_gateway.world import publish, publish_world
@@ -87,6 +88,25 @@ async def test_every_rung_is_named_and_explained(world: World) -> None:
     assert (popular.fallback, ids(popular)[:3]) == (pb.FALLBACK_POPULARITY, ["5", "2", "3"])
     rated = await ask(weights={**silent, "sequential": 1.0, "popularity": 0.0})
     assert (rated.fallback, ids(rated)[:3]) == (pb.FALLBACK_POPULARITY, ["6", "5", "4"])  # by weighted rating
+
+
+async def test_the_ladder_has_every_rung(world: World) -> None:
+    events = [pb.Event(user_id="bob", item_id=item, time=int(item)) for item in ("1", "6", "7")]
+    await world.stub.RecordEvents(pb.RecordEventsRequest(events=events))
+    profile = pb.Profile(age=33, gender="F", liked_genres=["Comedy"])
+    answered = []
+    for title, request in rungs("bob", events, profile, world.models):
+        request.k = 2
+        answered.append((title, (await world.stub.Recommend(request)).fallback))
+    assert answered == [
+        ("User bob, known and with a stored history", pb.FALLBACK_NONE),
+        ("The same history from a user nobody knows", pb.FALLBACK_FOLD_IN),
+        ("The last three of these events only", pb.FALLBACK_FOLD_IN),
+        ("A profile alone: age 33, gender F", pb.FALLBACK_PROFILE),
+        ("A profile that likes Comedy", pb.FALLBACK_PROFILE),
+        ("Nothing at all", pb.FALLBACK_NO_HISTORY),
+        ("Nothing, and no model counts", pb.FALLBACK_POPULARITY),
+    ]
 
 
 async def test_a_history_outweighs_a_profile(world: World) -> None:
