@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 
 from fusion_gateway.catalog import Catalog, Filters, Mask, Rows
 from fusion_gateway.events import StoredEvent
+from fusion_gateway.fusion import POPULARITY, Scores
 from fusion_gateway.parsing import Query
 
-POPULARITY, HISTORY = "popularity", "history"
+HISTORY = "history"
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class History:
         rows = [catalog.row_of(event.item_id) for event in events]
         known = [(event, row) for event, row in zip(events, rows, strict=True) if row is not None]
         return cls([event for event, _ in known], np.array([row for _, row in known], np.int64), len(rows) - len(known))
+
+    @property
+    def ratings(self) -> int:
+        """How many of the events have a rating."""
+        return sum(event.rating is not None for event in self.events)
 
 
 @dataclass(frozen=True)
@@ -52,17 +58,23 @@ def eligible_items(query: Query, history: History, catalog: Catalog) -> tuple[Ma
         eligible[history.rows] = False
     if query.liked_genres and not history.events:
         liked = eligible & catalog.passing(Filters(genres_any=query.liked_genres))
-        if liked.sum() >= query.k:
+        if liked.sum() >= query.rules.k:
             return liked, True
     return eligible, False
 
 
 def choose_candidates(
-    retrieved: Mapping[str, NDArray[np.int64]], eligible: Mask, history: History, catalog: Catalog, wanted: int
+    retrieved: Mapping[str, NDArray[np.int64]],
+    eligible: Mask,
+    history: History,
+    catalog: Catalog,
+    likely: Scores,
+    wanted: int,
 ) -> Candidates:
     """The eligible ones of the retrieved item numbers and of the history's items, topped up with popular items.
 
-    Without a history, `wanted` popular items are among them; with one, only what is missing from `wanted`.
+    With a history, these are what is missing from `wanted`, by weighted rating; without one, the first `wanted` by it
+    and the first by `likely` [items], the popularity that policies weigh (NaN: unknown).
     """
     proposed = {name: _only(eligible, catalog.rows_of(numbers)) for name, numbers in retrieved.items()}
     proposed[HISTORY] = _only(eligible, np.unique(history.rows))  # servers never retrieve what is in the history
@@ -71,7 +83,8 @@ def choose_candidates(
     if history.events:
         proposed[POPULARITY] = popular[~np.isin(popular, rows)][: max(wanted - len(rows), 0)]
     else:
-        proposed[POPULARITY] = popular[:wanted]
+        known = np.flatnonzero(eligible & ~np.isnan(likely))
+        proposed[POPULARITY] = np.union1d(popular[:wanted], known[np.argsort(-likely[known], kind="stable")[:wanted]])
     return Candidates(np.union1d(rows, proposed[POPULARITY]), proposed)
 
 

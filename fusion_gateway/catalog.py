@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from fusion_gateway.words import words_of
 from protos.marquee.v1.recommender_pb2 import Item
 from servers.runtime.errors import ArtifactError
 from servers.runtime.repository import Version
@@ -88,13 +89,17 @@ class Catalog:
         self.popular: Rows = np.lexsort((self.number, -self.votes, -self.weighted_rating))
         """All rows, by weighted rating, best first."""
         self._row = {item_id: row for row, item_id in enumerate(self.id)}
+        titles: dict[tuple[str, int], int] = {}
+        keys = (("".join(words_of(title)), year) for title, year in zip(self.title, self.year.tolist(), strict=True))
+        self.work: Rows = np.array([titles.setdefault(key, row) for row, key in enumerate(keys)], np.int64)
+        """[items]: the first row of the same title, as words, and year: one work under several ids."""
         names = sorted({genre.casefold() for genres in self.genres for genre in genres})
         self._genre = {name: column for column, name in enumerate(names)}
-        self._has_genre = np.zeros((len(self), len(names)), np.bool_)
+        self.has_genre = np.zeros((len(self), len(names)), np.bool_)
         for row, genres in enumerate(self.genres):
-            self._has_genre[row, [self._genre[genre.casefold()] for genre in genres]] = True
-        length = np.sqrt(self._has_genre.sum(axis=1, keepdims=True, dtype=np.float32))
-        self.genre_vector: NDArray[np.float32] = self._has_genre / np.maximum(length, 1)
+            self.has_genre[row, [self._genre[genre.casefold()] for genre in genres]] = True
+        length = np.sqrt(self.has_genre.sum(axis=1, keepdims=True, dtype=np.float32))
+        self.genre_vector: NDArray[np.float32] = self.has_genre / np.maximum(length, 1)
         """[items, genres], unit length; zeros for an item without genres."""
 
     def __len__(self) -> int:
@@ -140,7 +145,7 @@ class Catalog:
 
     def _with_genre(self, names: Iterable[str]) -> Mask:
         known = [self._genre[name.casefold()] for name in names if name.casefold() in self._genre]
-        return np.asarray(self._has_genre[:, known].any(axis=1))
+        return np.asarray(self.has_genre[:, known].any(axis=1))
 
     def _with_id(self, ids: Iterable[str]) -> Mask:
         mask = np.zeros(len(self), np.bool_)

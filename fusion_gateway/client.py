@@ -84,7 +84,13 @@ def recommend(
     liked: Annotated[str, typer.Option(help="Genres liked by a user without a history.")] = "",
     year_min: int | None = None,
     year_max: int | None = None,
+    age: Annotated[int | None, typer.Option(help="Of a user without a history, as are gender and occupation.")] = None,
+    gender: str = "",
+    occupation: str = "",
     diversity: Annotated[float | None, typer.Option(help="0 (score only) to 1 (diversity only).")] = None,
+    max_per_genre: Annotated[int | None, typer.Option(help="At most this many of any one genre.")] = None,
+    exploration: Annotated[float | None, typer.Option(help="Share of places for movies drawn at random.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Makes the draw repeatable.")] = None,
     seen: Annotated[bool, typer.Option("--seen", help="Movies of the history may come back.")] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Say why, in words.")] = False,
     as_json: AsJson = False,
@@ -101,8 +107,11 @@ def recommend(
         filters=pb.Filters(
             genres_any=_split(genres), genres_none=_split(not_genres), year_min=year_min, year_max=year_max
         ),
-        profile=pb.Profile(liked_genres=_split(liked)),
+        profile=pb.Profile(age=age, gender=gender, occupation=occupation, liked_genres=_split(liked)),
         diversity=diversity,
+        max_per_genre=max_per_genre,
+        exploration=exploration,
+        seed=seed,
         exclude_seen=not seen,
         explain=explain or not as_json,
     )

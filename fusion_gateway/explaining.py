@@ -1,27 +1,72 @@
 """Why an item is in the list: contributions that add up, and one sentence in words."""
 
+from collections.abc import Collection
+from dataclasses import dataclass
+
 import numpy as np
 
 from fusion_gateway.candidates import Candidates, History
 from fusion_gateway.catalog import Catalog
-from fusion_gateway.fusion import Fused
+from fusion_gateway.fusion import POPULARITY, Fused, Scores
 from protos.marquee.v1.recommender_pb2 import Contribution, Explanation
 
 ROUNDING = 1e-6
 SAME_DIRECTOR = 0.5
 """What a common director adds to the likeness of genres, which is 0 to 1."""
+DECADE = 0.05
+"""What each ten years between two movies take from their likeness."""
 
 
-def explain(place: int, fused: Fused | None, candidates: Candidates, history: History, catalog: Catalog) -> Explanation:
-    """`place` is the item's position among the candidates."""
-    row = int(candidates.rows[place])
-    parts = [] if fused is None else contributions(fused, place)
-    return Explanation(
-        contributions=parts,
-        bias=0.0 if fused is None else fused.bias,
-        retrieved_by=candidates.sources(row),
-        reason=_reason(row, parts, history, catalog),
-    )
+@dataclass(frozen=True)
+class Reasons:
+    """What the items of one list are explained from."""
+
+    catalog: Catalog
+    candidates: Candidates
+    history: History
+    fused: Fused | None
+    liked_genres: Collection[str]
+    """Those that decided which items were eligible."""
+    said: Collection[str]
+    """Demographic facts in words, such as "gender F"."""
+    lift: Scores
+    """[C]: how much likelier people of these groups are to watch the candidate, as a logarithm."""
+
+    def explain(self, place: int, explored: bool) -> Explanation:
+        """`place` is the item's position among the candidates."""
+        row = int(self.candidates.rows[place])
+        parts = [] if self.fused is None else contributions(self.fused, place)
+        reason = "picked at random, to try something different" if explored else self._reason(place, row, parts)
+        return Explanation(
+            contributions=parts,
+            bias=0.0 if self.fused is None else self.fused.bias,
+            retrieved_by=self.candidates.sources(row),
+            reason=reason,
+        )
+
+    def _reason(self, place: int, row: int, parts: list[Contribution]) -> str:
+        catalog = self.catalog
+        spoken = [part for part in parts if part.model != POPULARITY]
+        if spoken and self.history.events:
+            nearest = _nearest_event(row, self.history, catalog)
+            if nearest is not None:
+                return self._because_watched(nearest, row)
+            return f"mostly the choice of {max(spoken, key=lambda part: part.contribution).model}"
+        liked = {genre.casefold() for genre in self.liked_genres}
+        if common := [genre for genre in catalog.genres[row] if genre.casefold() in liked]:
+            return f"because you like {', '.join(common)}; {_votes(row, catalog)}"
+        if self.said and self.lift[place] > 0:
+            return f"watched more than elsewhere by people like you ({', '.join(self.said)}); {_votes(row, catalog)}"
+        return f"widely liked: {_votes(row, catalog)}"
+
+    def _because_watched(self, nearest: int, row: int) -> str:
+        catalog, event, seen = self.catalog, self.history.events[nearest], int(self.history.rows[nearest])
+        year = f" ({catalog.year[seen]})" if catalog.year[seen] else ""
+        rated = "" if event.rating is None else f" and rated it {event.rating:g}"
+        also = [genre for genre in catalog.genres[row] if genre in catalog.genres[seen]]
+        if catalog.director[row] and catalog.director[row] == catalog.director[seen]:
+            also.append(f"by {catalog.director[row]}")
+        return f"because you watched {catalog.title[seen]}{year}{rated}: also {', '.join(also)}"
 
 
 def contributions(fused: Fused, place: int) -> list[Contribution]:
@@ -39,23 +84,24 @@ def contributions(fused: Fused, place: int) -> list[Contribution]:
     ]
 
 
-def _reason(row: int, parts: list[Contribution], history: History, catalog: Catalog) -> str:
-    if not parts or not history.events:
-        return f"widely liked: {catalog.votes[row]} votes, weighted rating {catalog.weighted_rating[row]:.1f}"
-    nearest = _nearest_event(row, history, catalog)
-    if nearest is None:
-        return f"mostly the choice of {max(parts, key=lambda part: part.contribution).model}"
-    event, seen = history.events[nearest], catalog.title[history.rows[nearest]]
-    return f"because you watched {seen}" + ("" if event.rating is None else f" and rated it {event.rating:g}")
+def _votes(row: int, catalog: Catalog) -> str:
+    return f"{catalog.votes[row]} votes, weighted rating {catalog.weighted_rating[row]:.1f}"
 
 
 def _nearest_event(row: int, history: History, catalog: Catalog) -> int | None:
-    """The event whose item is most like this one, of equals the newest; none rated below the user's mean."""
+    """The event whose item is most like this one, of equals the newest; none rated below the user's mean, and none
+    that has neither a genre nor the director in common."""
     ratings = np.array([np.nan if event.rating is None else event.rating for event in history.events])
     likeness = catalog.genre_vector[history.rows] @ catalog.genre_vector[row]
     if catalog.director[row]:
         same = [catalog.director[seen] == catalog.director[row] for seen in history.rows]
         likeness = likeness + SAME_DIRECTOR * np.array(same, np.float32)
+    common = likeness > 0
+    if catalog.year[row]:
+        known = catalog.year[history.rows] != 0
+        apart = np.abs(catalog.year[history.rows] - catalog.year[row])
+        likeness = likeness - np.where(known, DECADE * apart / 10, 0.0)
+    likeness = np.where(common, np.maximum(likeness, ROUNDING), 0.0)
     if not np.isnan(ratings).all():
         likeness[ratings < np.nanmean(ratings) - ROUNDING] = 0
     likeness[history.rows == row] = 0

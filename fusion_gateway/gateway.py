@@ -9,7 +9,9 @@ from pathlib import Path
 from fusion_gateway.access import Access, load_clients
 from fusion_gateway.catalog import open_catalog
 from fusion_gateway.events import EventStore
+from fusion_gateway.fusion import Popularity
 from fusion_gateway.policies import Policies, load_policies
+from fusion_gateway.popularity import load_popularity
 from fusion_gateway.recommend import Recommender
 from fusion_gateway.reloading import Reloaded, changed_at, newest_usable
 from fusion_gateway.scorers import Scorer
@@ -38,6 +40,7 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
     repository = await asyncio.to_thread(Repository, settings.model_repository)
     titles = await asyncio.to_thread(_titles, repository)
     policies = await asyncio.to_thread(_policies, repository, settings.policies)
+    popularity = await asyncio.to_thread(_popularity, repository)
     events = EventStore(settings.event_store, settings.history_limit, settings.retention_days)
     spans = [program.tracing.client] if program.tracing else []
     scorers = {
@@ -50,6 +53,7 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
             Recommender(
                 titles.value.catalog,
                 policies,
+                popularity,
                 events,
                 scorers,
                 settings.history_limit,
@@ -66,6 +70,7 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         background = [
             asyncio.create_task(titles.follow(settings.repository_poll_secs, servicer.use_catalog)),
             asyncio.create_task(policies.follow(settings.repository_poll_secs)),
+            asyncio.create_task(popularity.follow(settings.repository_poll_secs)),
             asyncio.create_task(events.keep_swept()),
         ]
         try:
@@ -101,3 +106,9 @@ def _policies(repository: Repository, path: Path | None) -> Reloaded[Policies]:
     return Reloaded(
         "policies", partial(repository.versions, "fusion"), partial(newest_usable, repository, "fusion", read)
     )
+
+
+def _popularity(repository: Repository) -> Reloaded[Popularity]:
+    """That of the newest published version, also where the policies are a file's."""
+    newest = partial(newest_usable, repository, "fusion", load_popularity)
+    return Reloaded("popularity", partial(repository.versions, "fusion"), newest)

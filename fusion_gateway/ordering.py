@@ -1,4 +1,6 @@
-"""From fused scores to a list: best first, optionally diverse."""
+"""From fused scores to a list: best first, or by the rules that a request asks for."""
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +10,18 @@ from fusion_gateway.fusion import Scores
 
 DIVERSITY_POOL = 5
 """Diversity chooses among this many times k of the best."""
+Places = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What a list must be like, beside good."""
+
+    k: int
+    diversity: float = 0.0
+    max_per_genre: int | None = None
+    exploration: float = 0.0
+    seed: int | None = None
 
 
 def fill_unscored(scores: Scores) -> Scores:
@@ -15,28 +29,62 @@ def fill_unscored(scores: Scores) -> Scores:
     return np.where(np.isnan(scores), np.nanmin(scores), scores)
 
 
-def order(scores: Scores, rows: Rows, catalog: Catalog) -> NDArray[np.int64]:
+def order(scores: Scores, rows: Rows, catalog: Catalog) -> Places:
     """Places in `rows`, best first, without those ruled out (-inf); equal scores by popularity, then by item number."""
     places = np.lexsort((rows, -catalog.weighted_rating[rows], -scores))
     return np.asarray(places[~np.isneginf(scores[places])])
 
 
-def diversify(
-    places: NDArray[np.int64], scores: Scores, vectors: NDArray[np.float32], k: int, share: float
-) -> NDArray[np.int64]:
-    """Maximal marginal relevance (Carbonell, Goldstein 1998): k of `places`, each the one with the largest
-    (1 - share) * score - share * likeness to the most alike of those before it, with scores scaled to 0..1.
+def choose(places: Places, scores: Scores, rows: Rows, catalog: Catalog, rules: Rules) -> tuple[Places, set[int]]:
+    """At most k of `places`, in their order or by diversity, each work once, and which of them were drawn at random.
 
-    `places`, best first, point into `scores` [C] and `vectors` [C, D], which are of unit length.
+    `places`, best first, point into `scores` [C] and `rows` [C].
     """
-    pool = places[: DIVERSITY_POOL * k]
-    relevance = scores[pool] - scores[pool].min(initial=np.inf)
-    relevance /= relevance.max(initial=0) or 1.0
-    likeness = np.zeros(len(pool))
-    chosen: list[int] = []
-    for _ in pool[:k]:
-        value = (1 - share) * relevance - share * likeness
-        value[chosen] = -np.inf
-        chosen.append(int(np.argmax(value)))
-        likeness = np.maximum(likeness, vectors[pool] @ vectors[pool[chosen[-1]]])
-    return pool[chosen]
+    places = places[np.sort(np.unique(catalog.work[rows[places]], return_index=True)[1])]
+    drawn = np.zeros(0, np.int64)
+    if explored := round(rules.exploration * min(rules.k, len(places))):
+        random = np.random.default_rng(rules.seed)
+        shuffled = random.permutation(places)
+        drawn = select(shuffled, np.zeros(len(shuffled)), rows, catalog, Rules(explored, 0.0, rules.max_per_genre))
+    kept = places[~np.isin(places, drawn)]
+    chosen = select(kept, scores[kept], rows, catalog, rules, drawn)
+    if not len(drawn):
+        return chosen, set()
+    mixed = np.empty(len(chosen) + len(drawn), np.int64)
+    at = np.zeros(len(mixed), np.bool_)
+    at[random.choice(len(mixed), len(drawn), replace=False)] = True
+    mixed[at], mixed[~at] = drawn, chosen
+    return mixed, set(drawn.tolist())
+
+
+def select(
+    places: Places, scores: Scores, rows: Rows, catalog: Catalog, rules: Rules, taken: Places | None = None
+) -> Places:
+    """At most k of `places` [P], best first, with `scores` [P], counting those that are `taken` already.
+
+    By maximal marginal relevance (Carbonell, Goldstein 1998), each is the one with the largest (1 - diversity) * score
+    - diversity * likeness of genres to the most alike of those before it, with scores scaled to 0..1.
+    """
+    taken = np.zeros(0, np.int64) if taken is None else taken
+    wanted = rules.k - len(taken)
+    if not rules.diversity and rules.max_per_genre is None:
+        return places[:wanted]
+    if rules.diversity and rules.max_per_genre is None:
+        places, scores = places[: DIVERSITY_POOL * rules.k], scores[: DIVERSITY_POOL * rules.k]
+    most = rules.max_per_genre or len(rows)
+    genres, vectors = catalog.has_genre[rows[places]], catalog.genre_vector[rows[places]]
+    count = catalog.has_genre[rows[taken]].sum(axis=0)
+    likeness = (vectors @ catalog.genre_vector[rows[taken]].T).max(axis=1, initial=0.0)
+    value = scores - scores.min(initial=np.inf)
+    value = (1 - rules.diversity) * value / (value.max(initial=0) or 1.0)
+    open_, chosen = np.ones(len(places), np.bool_), list[int]()
+    while len(chosen) < wanted:
+        allowed = open_ & ~genres[:, count >= most].any(axis=1)
+        if not allowed.any():
+            break
+        best = int(np.argmax(np.where(allowed, value - rules.diversity * likeness, -np.inf)))
+        chosen.append(best)
+        open_[best] = False
+        count = count + genres[best]
+        likeness = np.maximum(likeness, vectors @ vectors[best])
+    return places[chosen]

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 from fusion_gateway.catalog import Filters
 from fusion_gateway.events import StoredEvent
+from fusion_gateway.fusion.popularity import FACETS, group_of
+from fusion_gateway.ordering import Rules
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.errors import InvalidArgument
 
@@ -23,6 +25,7 @@ MAX_TIME = 1 << 40
 MAX_AGE = 130
 
 N = TypeVar("N", int, float)
+D = TypeVar("D", int, float, None)
 
 
 @dataclass(frozen=True)
@@ -30,15 +33,16 @@ class Query:
     """A checked RecommendRequest with its defaults filled in."""
 
     user_id: str
-    k: int
     history: Sequence[StoredEvent]
     """Given inline, oldest first; empty: use the stored one."""
     exclude_seen: bool
     filters: Filters
     liked_genres: Sequence[str]
+    groups: Mapping[str, str]
+    """Demographic facts of the profile: what was said of the user, by the name of the group."""
     policy: str
     weights: Mapping[str, float]
-    diversity: float
+    rules: Rules
     explain: bool
     now: int
     """Unix seconds."""
@@ -57,7 +61,6 @@ def parse_query(request: pb.RecommendRequest) -> Query:
     _check_texts("profile.liked_genres", request.profile.liked_genres, MAX_GENRES)
     return Query(
         user_id=request.user_id,
-        k=_optional(request, "k", 10, 1, MAX_RESULTS),
         history=[
             _event(f"history[{place}]", event, now - len(request.history) + place)
             for place, event in enumerate(request.history)
@@ -65,12 +68,29 @@ def parse_query(request: pb.RecommendRequest) -> Query:
         exclude_seen=request.exclude_seen if request.HasField("exclude_seen") else True,
         filters=_filters(request.filters),
         liked_genres=tuple(request.profile.liked_genres),
+        groups=_groups(request.profile),
         policy=request.policy,
         weights=parse_weights(request.weights),
-        diversity=_optional(request, "diversity", 0.0, 0.0, 1.0),
+        rules=_rules(request),
         explain=request.explain,
         now=now,
     )
+
+
+def _rules(request: pb.RecommendRequest) -> Rules:
+    return Rules(
+        k=_optional(request, "k", 10, 1, MAX_RESULTS),
+        diversity=_optional(request, "diversity", 0.0, 0.0, 1.0),
+        max_per_genre=_optional(request, "max_per_genre", None, 1, MAX_RESULTS),
+        exploration=_optional(request, "exploration", 0.0, 0.0, 1.0),
+        seed=request.seed % (1 << 64) if request.HasField("seed") else None,
+    )
+
+
+def _groups(profile: pb.Profile) -> dict[str, str]:
+    said = {"age": profile.age if profile.HasField("age") else "", "gender": profile.gender.strip()}
+    said["occupation"] = profile.occupation.strip()
+    return {group_of(facet, said[facet]): f"{facet} {said[facet]}" for facet in FACETS if said[facet] != ""}
 
 
 def parse_events(request: pb.RecordEventsRequest) -> list[StoredEvent]:
@@ -133,8 +153,10 @@ def _filters(filters: pb.Filters) -> Filters:
     )
 
 
-def _optional(message: Any, field: str, default: N, least: N, most: N, name: str = "") -> N:
-    value: N = getattr(message, field) if message.HasField(field) else default
+def _optional(message: Any, field: str, default: D, least: N, most: N, name: str = "") -> N | D:
+    if not message.HasField(field):
+        return default
+    value: N = getattr(message, field)
     _check_range(name or field, value, least, most)
     return value
 

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -66,7 +65,7 @@ class Policies(BaseModel):
         if unknown := sorted(weights.keys() - policy.weights.keys()):
             raise InvalidArgument(f"weights: no model {unknown[0]!r}; policy {name} has {', '.join(policy.weights)}")
         try:
-            return name, replace(policy, weights={**policy.weights, **weights}) if weights else policy
+            return name, policy.with_weights(weights) if weights else policy
         except ValueError as error:
             raise InvalidArgument(str(error)) from None
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fusion_gateway.candidates import History, choose_candidates, eligible_items, popular_candidates
-from fusion_gateway.catalog import Catalog
+from fusion_gateway.catalog import Catalog, Rows
 from fusion_gateway.events import EventStore, StoredEvent
-from fusion_gateway.explaining import explain
-from fusion_gateway.fusion import Fused, Policy, fuse
-from fusion_gateway.ordering import diversify, fill_unscored, order
+from fusion_gateway.explaining import Reasons
+from fusion_gateway.fusion import POPULARITY, Fused, Policy, Popularity, Scores, fuse
+from fusion_gateway.ordering import choose, fill_unscored, order
 from fusion_gateway.parsing import Query, parse_query
 from fusion_gateway.policies import Policies
 from fusion_gateway.reloading import Reloaded
@@ -35,6 +35,7 @@ class Recommender:
 
     catalog: Catalog
     policies: Reloaded[Policies]
+    popularity: Reloaded[Popularity]
     events: EventStore
     scorers: Mapping[str, Scorer]
     history_limit: int
@@ -46,8 +47,9 @@ class Recommender:
         """Raises InvalidArgument and NotFound. A model or a store that fails makes the reply degraded, no more."""
         laps = Laps(self.tracing)
         query = parse_query(request)
+        popularity = self.popularity.value
         policy_name, policy = self.policies.value.choose(query.policy, query.weights, query.user_id)
-        wanted = max(self.retrieve_k, 2 * query.k)
+        wanted = max(self.retrieve_k, 2 * query.rules.k)
 
         events, store_failed = await self._events(query, deadline.remaining() * HISTORY_SHARE)
         history = History.of(events, self.catalog)
@@ -64,9 +66,12 @@ class Recommender:
         )
         laps.end("retrieve")
 
-        eligible, by_profile = eligible_items(query, history, self.catalog)
+        eligible, by_genre = eligible_items(query, history, self.catalog)
+        groups = [] if history.events else [group for group in query.groups if group in popularity.lifts]
         numbers = {model: answer.item for model, answer in retrieved.items()}
-        candidates = choose_candidates(numbers, eligible, history, self.catalog, wanted)
+        candidates = choose_candidates(
+            numbers, eligible, history, self.catalog, self._likely(popularity, history, groups), wanted
+        )
         laps.end("filter")
 
         to_score = self.catalog.number[candidates.rows]
@@ -78,39 +83,64 @@ class Recommender:
         )
         laps.end("score")
 
-        fused = fuse_answers(policy, scored, len(history.events))
+        tables: dict[str, Scores] = {model: answer.score.astype(np.float64) for model, answer in scored.items()}
+        if POPULARITY in policy.models and len(popularity.number):
+            tables[POPULARITY] = popularity.scores(to_score, groups)
+        fused = fuse_tables(policy, tables, history)
         if fused is None:
             candidates = popular_candidates(eligible, self.catalog, wanted)
         scores = self.catalog.weighted_rating[candidates.rows] if fused is None else fill_unscored(fused.score)
         places = order(scores, candidates.rows, self.catalog)
-        if query.diversity:
-            vectors = self.catalog.genre_vector[candidates.rows]
-            places = diversify(places, scores, vectors, query.k, query.diversity)
+        places, explored = choose(places, scores, candidates.rows, self.catalog, query.rules)
         laps.end("fuse")
 
+        by_group = bool(groups) and POPULARITY in tables
+        reasons = Reasons(
+            self.catalog,
+            candidates,
+            history,
+            fused,
+            query.liked_genres if by_genre else (),
+            [query.groups[group] for group in groups] if by_group else (),
+            self._lift(popularity, candidates.rows, groups),
+        )
         items = [
             pb.RankedItem(
                 rank=rank,
                 item=self.catalog.item(candidates.rows[place]),
                 score=scores[place],
-                explanation=explain(place, fused, candidates, history, self.catalog) if query.explain else None,
+                explanation=reasons.explain(place, place in explored) if query.explain else None,
+                explored=place in explored,
             )
-            for rank, place in enumerate(places[: query.k].tolist(), 1)
+            for rank, place in enumerate(places.tolist(), 1)
         ]
-        not_configured = {model: "not configured" for model in policy.models if model not in self.scorers}
+        not_configured = {m: "not configured" for m in policy.models if m not in self.scorers and m not in tables}
         missing = {**not_configured, **store_failed, **not_retrieving, **not_scoring}
         return pb.RecommendResponse(
             items=items,
             policy=policy_name,
             model_versions={model: answer.version for model, answer in scored.items()},
             degraded=[pb.Degraded(model=model, reason=reason) for model, reason in missing.items()],
-            fallback=fallback(history, by_profile, fused),
+            fallback=fallback(query, history, by_genre or by_group, fused),
             history_age_seconds=max(query.now - newest(history), 0) if history.events else None,
             timings_ms=laps.milliseconds(),
             history_used=len(history.events),
             history_skipped=history.skipped,
             candidates=len(candidates.rows),
         )
+
+    def _likely(self, popularity: Popularity, history: History, groups: Collection[str]) -> Scores:
+        """[items] how likely anyone is to watch each; asked for only without a history."""
+        if history.events:
+            return np.zeros(0)
+        return popularity.scores(self.catalog.number, groups)
+
+    def _lift(self, popularity: Popularity, rows: Rows, groups: Collection[str]) -> Scores:
+        """[C] how much likelier the groups are to watch each row than everybody is, as a logarithm."""
+        if not groups:
+            return np.zeros(len(rows))
+        numbers = self.catalog.number[rows]
+        return popularity.scores(numbers, groups) - popularity.scores(numbers)
 
     async def _events(self, query: Query, timeout: float) -> tuple[list[StoredEvent], dict[str, str]]:
         """The user's events, oldest first, and why they are missing if they are."""
@@ -149,21 +179,27 @@ async def ask(
     return answers, failures
 
 
-def fuse_answers(policy: Policy, answers: Mapping[str, Answer], events: int) -> Fused | None:
-    """None when no model has said anything about any item."""
-    if not answers:
+def fuse_tables(policy: Policy, tables: Mapping[str, Scores], history: History) -> Fused | None:
+    """None when nothing has been said about any item."""
+    if not tables:
         return None
-    fused = fuse(policy, {model: answer.score for model, answer in answers.items()}, events)
+    fused = fuse(policy, tables, len(history.events), history.ratings)
     return None if np.isnan(fused.score).all() else fused
 
 
-def fallback(history: History, by_profile: bool, fused: Fused | None) -> pb.Fallback.ValueType:
+def fallback(query: Query, history: History, by_profile: bool, fused: Fused | None) -> pb.Fallback.ValueType:
     """The rung of the cold-start ladder that answered."""
+    models = (
+        []
+        if fused is None
+        else [row for model, row in zip(fused.models, fused.raw, strict=True) if model != POPULARITY]
+    )
+    spoken = any(not np.isnan(row).all() for row in models)
+    if history.events and spoken:
+        return pb.FALLBACK_FOLD_IN if query.history else pb.FALLBACK_NONE
     if by_profile:
         return pb.FALLBACK_PROFILE
-    if fused is None:
-        return pb.FALLBACK_POPULARITY
-    return pb.FALLBACK_NONE if history.events else pb.FALLBACK_NO_HISTORY
+    return pb.FALLBACK_NO_HISTORY if spoken else pb.FALLBACK_POPULARITY
 
 
 def newest(history: History) -> int:

@@ -12,8 +12,9 @@ from protos.marquee.v1 import recommender_pb2 as pb
 WIDTH_OF_A_FILE = 160
 FALLBACKS = {
     pb.FALLBACK_NONE: "the models, from the user's history",
+    pb.FALLBACK_FOLD_IN: "the models, from the history in the request",
+    pb.FALLBACK_PROFILE: "the profile: what is popular of its genres, or with people like that",
     pb.FALLBACK_NO_HISTORY: "the models that need no history, among popular items",
-    pb.FALLBACK_PROFILE: "popular items of the liked genres",
     pb.FALLBACK_POPULARITY: "the popularity list",
 }
 

@@ -17,13 +17,13 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[1]
 
 # Folder -> what else of this repository its files may import. `servers/runtime` has its own row because the gateway
-# uses it without the rest of `servers`; `fusion_gateway/fusion.py` because training evaluates the fusion it will serve.
+# uses it without the rest of `servers`; `fusion_gateway/fusion` because training evaluates the fusion it will serve.
 MAY_IMPORT = {
     "protos": set[str](),
     "servers": {"protos"},
     "servers/runtime": {"protos"},
     "fusion_gateway": {"protos", "servers.runtime"},
-    "fusion_gateway/fusion.py": set[str](),
+    "fusion_gateway/fusion": set[str](),
     "training": {"protos", "fusion_gateway.fusion"},
 }
 ROOMS = {"protos", "servers", "fusion_gateway", "training", "tests"}
@@ -135,7 +135,7 @@ def test_arrows_point_one_way() -> None:
         ("servers/runtime/health.py", "import servers.scorer"),
         ("servers/runtime/health.py", "from ..scorer import Scorer"),
         ("fusion_gateway/recommend.py", "from servers import scorer"),
-        ("fusion_gateway/fusion.py", "from fusion_gateway import policies"),
+        ("fusion_gateway/fusion/fused.py", "from fusion_gateway import policies"),
         ("training/evaluate.py", "def late() -> None:\n    from servers.runtime import tensors"),
         ("protos/marquee.py", "import tests.load"),
     ],
@@ -172,7 +172,9 @@ def test_nothing_on_the_serving_path_unpickles() -> None:
         "import numpy as np\nFLAG = True\nnp.load('x', allow_pickle=FLAG)",
     ],
 )
-@pytest.mark.parametrize("file", ["servers/artifact.py", "servers/runtime/tensors.py", "fusion_gateway/fusion.py"])
+@pytest.mark.parametrize(
+    "file", ["servers/artifact.py", "servers/runtime/tensors.py", "fusion_gateway/fusion/fused.py"]
+)
 def test_unpickling_is_noticed(tmp_path: Path, file: str, source: str) -> None:
     assert len(unpicklings(repository(tmp_path, file, source))) == 1
 

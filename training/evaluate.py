@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
-from fusion_gateway.fusion import Policy, fuse
+from fusion_gateway.fusion import Policy
 from protos.marquee.v1.artifact_pb2 import Data
 from training.data.dataset import Dataset
 from training.data.splits import Split
@@ -89,13 +90,13 @@ def _check_made_from(folder: Path, data: Data, dataset: Dataset, split: Split) -
 def load_default_policy(repository: Path) -> Policy:
     """The published default policy."""
     published = yaml.safe_load((latest(repository, "fusion") / "policies.yaml").read_text())
-    return Policy(**published["policies"][published["default"]])
+    return TypeAdapter(Policy).validate_python(published["policies"][published["default"]])
 
 
 def _rankers(chunk: Ranked, policy: Policy, popularity: np.ndarray) -> Iterator[tuple[str, Floats]]:
     yield "popularity", np.broadcast_to(popularity.astype(np.float32), chunk.seen.shape)
     yield from chunk.scores.items()
-    yield "fused", fuse(policy, chunk.scores, chunk.events).score.astype(np.float32)
+    yield "fused", chunk.fused(policy)
 
 
 def _figures(name: str, table: Floats, chunk: Ranked) -> Doubles:

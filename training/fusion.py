@@ -1,89 +1,170 @@
-"""Fits the fusion policy on validation data and publishes it."""
+"""Fits fusion policies on validation events, compares them with each model alone, and publishes them."""
 
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 import yaml
+from rich.table import Table
 
-from fusion_gateway.fusion import NORMALISERS, Policy, Scores, fuse
+from fusion_gateway.fusion import POPULARITY, Policy, Switch
 from training.errors import TrainingError
+from training.fusion_fit import fit_adaptive, fit_bias, fit_calibrators, fit_layer, fit_weights
 from training.job import Job
-from training.metrics import better_and_tied, ndcg
+from training.metrics import Doubles, better_and_tied, bootstrap, ndcg
+from training.popularity import FILE, fit_popularity, write_popularity
 from training.progress import console
-from training.ranking import NextItemTask, Ranked
+from training.ranking import NextItemTask, Pool
 from training.recipes.fusion import FusionRecipe
 from training.repository import publish
 
+COHORTS = {"0 events": (0, 0), "1 to 5": (1, 5), "6 to 20": (6, 20)}
+WHOLE = "whole history"
+Pools = Mapping[str, Sequence[Pool]]
+"""By cohort, and WHOLE."""
+
 
 def train_fusion(job: Job, recipe: FusionRecipe) -> Path:
-    """Weights per normaliser by maximum conditional likelihood of the held-out item; the normaliser by NDCG@10.
+    """Publishes every policy, and how popular the items are. The default is the best on validation users that it was
+    not fitted on, among those that are in no cohort worse than the best model alone.
 
-    Publishes `fitted` (the default) and `equal`. Raises TrainingError where no scorer is published.
+    Raises TrainingError where no scorer is published.
     """
-    task = NextItemTask(job.repository, job.validation, job.split.train)
+    popularity = fit_popularity(job.split.train, job.dataset.users, job.dataset.items["number"].to_numpy())
+    history = job.split.train.join(job.validation, on=["user", "item", "time"], how="anti", maintain_order="left")
+    task = NextItemTask(job.repository, job.validation, history, popularity)
     if not task.scorers:
         raise TrainingError(f"no scorer in {job.repository} to fuse: run 'python -m training train all'")
-    chunks = list(task.chunks(recipe.users))
-    candidates = [_fit_weights(chunks, normaliser) for normaliser in recipe.normalisers]
-    equal = Policy(dict.fromkeys(task.scorers, 1 / len(task.scorers)))
-    figures = [policy_ndcg(policy, chunks) for policy in [equal, *candidates]]
-    for policy, figure in zip([equal, *candidates], figures, strict=True):
-        weights = ", ".join(f"{model} {weight:.2f}" for model, weight in policy.weights.items())
-        console.print(f"  fusion {policy.normaliser:<8} validation NDCG@10 {figure:.4f}  ({weights})")
-    fitted = candidates[int(np.argmax(figures[1:]))]
-    text = yaml.safe_dump({"default": "fitted", "policies": {"fitted": _as_yaml(fitted), "equal": _as_yaml(equal)}})
-    manifest = job.manifest("fusion", recipe, {"ndcg@10": max(figures[1:]), "ndcg@10-equal": figures[0]})
-    return publish(job.repository, manifest, lambda folder: _write(folder / "policies.yaml", text))
+    pools = {name: [c.pool for c in task.chunks(recipe.users, cut, recipe.seed)] for name, cut in COHORTS.items()}
+    pools[WHOLE] = [chunk.pool for chunk in task.chunks(recipe.users)]
+    models = [*task.scorers, POPULARITY]
+    figures = _figures(pools, models, recipe)
+    policies = fit_policies(pools, models, recipe)
+    default = _choose(figures, models)
+    console.print(_table(figures, models, default))
+    console.print(_effect_of_scoring_by_all(policies[default], pools[WHOLE]))
+    text = yaml.safe_dump({"default": default, "policies": {name: as_yaml(each) for name, each in policies.items()}})
+    best = _best_alone(figures, models, WHOLE)
+    metrics = {f"ndcg@10-{name}": float(figures[name][WHOLE].mean()) for name in (default, best)}
+
+    def write(folder: Path) -> None:
+        (folder / "policies.yaml").write_text(text)
+        write_popularity(popularity, folder / FILE)
+
+    return publish(job.repository, job.manifest("fusion", recipe, metrics), write)
 
 
-def _write(path: Path, text: str) -> None:
-    path.write_text(text)
+def fit_policies(pools: Pools, models: Sequence[str], recipe: FusionRecipe) -> dict[str, Policy]:
+    """All policies by name, fitted on these users."""
+    ones, whole = dict.fromkeys(models, 1.0), pools[WHOLE]
+    choices = [fit_weights(whole, Policy(ones, normaliser=name)) for name in recipe.normalisers]  # type: ignore[arg-type]
+    weighted = max(choices, key=lambda policy: policy_ndcg(policy, whole).mean())
+    plain = Policy(ones, normaliser=weighted.normaliser)
+    calibrated = Policy(ones, normaliser="calibrated", calibrators=fit_calibrators(whole))
+    everybody = [pool for cohort in pools.values() for pool in cohort]
+    switches = [
+        Switch(limit, fit_weights(pools[name], plain).weights) for name, (_, limit) in COHORTS.items() if pools[name]
+    ]
+    gate = max(models, key=lambda model: policy_ndcg(_alone(model), whole).mean())
+    return {
+        "equal": Policy(ones),
+        "weighted": weighted,
+        "calibrated": fit_bias(whole, fit_weights(whole, calibrated)),
+        "learned": fit_layer(whole, plain, 1, recipe.seed),
+        "learned_hidden": fit_layer(whole, plain, recipe.units, recipe.seed),
+        "adaptive": fit_adaptive(everybody, plain),
+        "switching": Policy(weighted.weights, "switching", weighted.normaliser, switches=tuple(switches)),
+        "cascade": Policy(weighted.weights, "cascade", weighted.normaliser, gate=gate),
+        "rrf": Policy(weighted.weights, "rrf"),
+    }
 
 
-def _as_yaml(policy: Policy) -> dict[str, object]:
-    weights = {model: round(weight, 6) for model, weight in policy.weights.items()}
-    return {"strategy": policy.strategy, "normaliser": policy.normaliser, "weights": weights}
+def _figures(pools: Pools, models: Sequence[str], recipe: FusionRecipe) -> dict[str, dict[str, Doubles]]:
+    """NDCG@10 per policy and model alone, cohort and user; of policies that were fitted on other users."""
+    figures: dict[str, dict[str, list[Doubles]]] = {}
+    for fold in range(recipe.folds):
+        fitted = fit_policies(_fold(pools, recipe.folds, fold, inside=False), models, recipe)
+        rest = _fold(pools, recipe.folds, fold, inside=True)
+        for name, policy in {**{model: _alone(model) for model in models}, **fitted}.items():
+            for cohort, users in rest.items():
+                figures.setdefault(name, {}).setdefault(cohort, []).append(policy_ndcg(policy, users))
+    return {name: {cohort: np.concatenate(rows) for cohort, rows in by.items()} for name, by in figures.items()}
 
 
-def policy_ndcg(policy: Policy, chunks: list[Ranked]) -> float:
-    """Mean NDCG@10 of the fused list."""
-    rows = [ndcg(*better_and_tied(fuse(policy, c.scores, c.events).score, c.target, c.seen)) for c in chunks]
-    return float(np.concatenate(rows).mean())
+def _fold(pools: Pools, folds: int, fold: int, inside: bool) -> dict[str, list[Pool]]:
+    return {
+        name: [pool.take(np.flatnonzero((pool.user % folds == fold) == inside)) for pool in cohort]
+        for name, cohort in pools.items()
+    }
 
 
-def _fit_weights(chunks: list[Ranked], normaliser: str) -> Policy:
-    """Maximises the likelihood of the target under softmax(Σ w_m n_m(s_m)) over the unseen items, w >= 0."""
-    models = list(chunks[0].scores)
-    parts = [_normalised(chunk, normaliser) for chunk in chunks]
-    targets = [torch.from_numpy(chunk.target) for chunk in chunks]
-    raw = torch.full((len(models),), -2.0, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([raw], max_iter=60, line_search_fn="strong_wolfe")
-
-    def closure() -> torch.Tensor:
-        optimizer.zero_grad()
-        weight = torch.nn.functional.softplus(raw)
-        losses = [
-            torch.nn.functional.cross_entropy(torch.einsum("m,mbi->bi", weight, part), target, reduction="sum")
-            for part, target in zip(parts, targets, strict=True)
-        ]
-        loss = torch.stack(losses).sum() / sum(len(target) for target in targets)
-        loss.backward()
-        return loss
-
-    optimizer.step(closure)
-    weight = torch.nn.functional.softplus(raw).detach().numpy().astype(np.float64)
-    return Policy(dict(zip(models, map(float, weight / weight.sum()), strict=True)), normaliser=normaliser)  # type: ignore[arg-type]
+def policy_ndcg(policy: Policy, pools: Sequence[Pool]) -> Doubles:
+    """[B]: NDCG@10 of the fused list; 0 where the target is no candidate."""
+    rows = []
+    for pool in pools:
+        better, tied = better_and_tied(pool.fuse(policy).score, pool.target, np.zeros(pool.column.shape, np.bool_))
+        rows.append(np.where(pool.target >= 0, ndcg(better, tied), 0.0))
+    return np.concatenate([np.zeros(0), *rows])
 
 
-def _normalised(chunk: Ranked, normaliser: str) -> torch.Tensor:
-    """[M, B, I]; an abstention counts as the user's lowest score, a seen item as impossible."""
-    tables = [_filled(NORMALISERS[normaliser](np.asarray(table, np.float64))) for table in chunk.scores.values()]
-    stacked = torch.from_numpy(np.stack(tables))
-    return stacked.masked_fill(torch.from_numpy(chunk.seen), -1e4)
+def _alone(model: str) -> Policy:
+    return Policy({model: 1.0}, normaliser="none")
 
 
-def _filled(table: Scores) -> Scores:
-    scored = np.isfinite(table)
-    lowest = np.where(scored, table, np.inf).min(axis=1, keepdims=True)
-    return np.where(scored, table, np.where(np.isfinite(lowest), lowest, 0.0))
+def _best_alone(figures: Mapping[str, Mapping[str, Doubles]], models: Sequence[str], cohort: str) -> str:
+    return max(models, key=lambda model: figures[model][cohort].mean())
+
+
+def _choose(figures: Mapping[str, Mapping[str, Doubles]], models: Sequence[str]) -> str:
+    """The best policy of those that lose to the best model alone in the fewest cohorts."""
+
+    def merit(name: str) -> tuple[int, float]:
+        best = {cohort: figures[_best_alone(figures, models, cohort)][cohort] for cohort in figures[name]}
+        lost = sum(figures[name][cohort].mean() < best[cohort].mean() for cohort in best if best[cohort].size)
+        return -lost, float(figures[name][WHOLE].mean())
+
+    return max((name for name in figures if name not in models), key=merit)
+
+
+def _table(figures: Mapping[str, Mapping[str, Doubles]], models: Sequence[str], default: str) -> Table:
+    best = _best_alone(figures, models, WHOLE)
+    table = Table(title="NDCG@10 on validation users that the policy was not fitted on", title_justify="left")
+    for column in ("model or policy", *figures[best], f"better than {best} by, 95 %"):
+        table.add_column(column, justify="left" if column == "model or policy" else "right")
+    for name, by in figures.items():
+        low, high = bootstrap(by[WHOLE] - figures[best][WHOLE])
+        means = [f"{rows.mean():.4f}" if rows.size else "" for rows in by.values()]
+        table.add_row(name + " (default)" * (name == default), *means, f"{low:+.4f} to {high:+.4f}")
+    return table
+
+
+def _effect_of_scoring_by_all(policy: Policy, pools: Sequence[Pool]) -> str:
+    """What would be lost if each model scored its own retrievals only."""
+    kept = np.concatenate([list(_kept(policy, pool)) for pool in pools])
+    return (
+        f"  scoring by all of what only some retrieved changes the top 10 of {np.mean(kept < 10):.0%} of the users, "
+        f"{10 - kept.mean():.1f} of their items"
+    )
+
+
+def _kept(policy: Policy, pool: Pool) -> Iterator[int]:
+    own = {name: np.where(pool.retrieved.get(name, True), table, np.nan) for name, table in pool.scores.items()}
+    tables = [replace(pool, scores=scores).fuse(policy).score for scores in (pool.scores, own)]
+    tops = [np.argsort(-np.nan_to_num(table, nan=-np.inf), axis=1, kind="stable")[:, :10] for table in tables]
+    yield from (len(np.intersect1d(a, b)) for a, b in zip(*tops, strict=True))
+
+
+def as_yaml(policy: Policy) -> dict[str, object]:
+    """The fields that are not at their defaults."""
+    written, default = asdict(policy), asdict(Policy({"any": 1.0}))
+    return {name: _plain(value) for name, value in written.items() if value != default[name]}
+
+
+def _plain(value: object) -> object:
+    """Without tuples, and without digits that say nothing."""
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value

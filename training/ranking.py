@@ -1,4 +1,4 @@
-"""The next-item task over all items at once: what each published scorer says, and who is to be found."""
+"""The next-item task: what each published scorer says of every item, and which of them the gateway would fuse."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,13 +8,46 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from fusion_gateway.fusion import POPULARITY, Fused, Policy, Popularity, fuse
 from training.interactions import Floats, Ints
+from training.popularity import read_popularity
 from training.repository import latest, versions
 from training.requests import Requests, requests_for
 from training.scorer import OfflineScorer
 
 SCORERS = ("rating", "sequential", "visual_temporal")
 CHUNK = 512
+RETRIEVE_K = 200
+"""What the gateway lets each scorer retrieve by default; as many popular items take their place without a history."""
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What the gateway would fuse for B users: C candidates each, padded with items that nobody scores."""
+
+    user: Ints
+    """[B] of the task's users."""
+    column: Ints
+    """[B, C] of the task's items."""
+    scores: Mapping[str, Floats]
+    """Per scorer, and for popularity, [B, C]; NaN where it abstains."""
+    retrieved: Mapping[str, Mask]
+    """Per scorer [B, C]: whether it proposed the candidate itself."""
+    target: Ints
+    """[B]: place among the candidates; -1 where it is none of them."""
+    events: Ints
+    """[B]: length of each history."""
+    ratings: Ints
+    """[B]: how many of its events have a rating."""
+
+    def fuse(self, policy: Policy) -> Fused:
+        return fuse(policy, self.scores, self.events, self.ratings)
+
+    def take(self, rows: Ints) -> "Pool":
+        tables = [{name: table[rows] for name, table in each.items()} for each in (self.scores, self.retrieved)]
+        rest = [each[rows] for each in (self.target, self.events, self.ratings)]
+        return Pool(self.user[rows], self.column[rows], *tables, *rest)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -24,7 +57,7 @@ class Ranked:
     requests: Requests
     scores: Mapping[str, Floats]
     """Per scorer [B, I]; NaN where it abstains and for items of the history."""
-    seen: NDArray[np.bool_]
+    seen: Mask
     """[B, I]."""
     target: Ints
     """[B] columns."""
@@ -32,37 +65,71 @@ class Ranked:
     """[B]: length of each history."""
     rows: pl.DataFrame
     """The held-out events themselves."""
+    pool: Pool
+
+    def fused(self, policy: Policy) -> Floats:
+        """[B, I]; NaN for what is no candidate."""
+        table = np.full(self.seen.shape, np.nan, np.float32)
+        np.put_along_axis(table, self.pool.column, self.pool.fuse(policy).score.astype(np.float32), axis=1)
+        return table
 
 
 class NextItemTask:
-    """Targets of one split part, with the histories before them, over the items that have an event at all."""
+    """Targets of one split part, with the histories before them, over the items of the published catalogue."""
 
-    def __init__(self, repository: Path, targets: pl.DataFrame, history: pl.DataFrame) -> None:
-        self.items: Ints = np.union1d(targets["item"].to_numpy(), history["item"].to_numpy())
+    def __init__(
+        self,
+        repository: Path,
+        targets: pl.DataFrame,
+        history: pl.DataFrame,
+        popularity: Popularity | None = None,
+        retrieve_k: int = RETRIEVE_K,
+    ) -> None:
+        """`popularity`: default the one published with the fusion policies."""
+        catalog = pl.read_parquet(latest(repository, "catalog") / "items.parquet")
+        self.items: Ints = catalog["number"].to_numpy()
+        self.scorers = {name: OfflineScorer(latest(repository, name)) for name in SCORERS if versions(repository, name)}
+        self._weighted_rating = catalog["weighted_rating"].to_numpy()
+        popularity = popularity or read_popularity(latest(repository, "fusion"))
+        self._popularity = popularity.scores(self.items).astype(np.float32)
+        self._retrieve_k = min(retrieve_k, len(self.items))
         self._targets = targets
         self._requests = requests_for(targets, history)
-        self.scorers = {name: OfflineScorer(latest(repository, name)) for name in SCORERS if versions(repository, name)}
 
     def __len__(self) -> int:
         return len(self._requests)
 
-    def chunks(self, most: int | None = None) -> Iterator[Ranked]:
-        """All users in chunks, or the first `most`."""
-        for first in range(0, min(len(self), most or len(self)), CHUNK):
-            yield self._rank(np.arange(first, min(first + CHUNK, len(self), most or len(self))))
+    def chunks(self, most: int | None = None, events: tuple[int, int] | None = None, seed: int = 0) -> Iterator[Ranked]:
+        """All users in chunks, or the first `most`.
 
-    def _rank(self, rows: Ints) -> Ranked:
+        With `events`, (least, most), each history is cut to its last few, a random number of them, of a user that no
+        model knows; users with fewer than the least are left out. What is cut off stays out of the ranking.
+        """
+        rows = np.arange(min(len(self), most or len(self)))
+        keep = np.full(len(self), np.iinfo(np.int64).max)
+        if events:
+            keep = np.random.default_rng(seed).integers(events[0], events[1] + 1, len(self))
+            rows = rows[[len(self._requests.history_item[row]) >= events[0] for row in rows]]
+        for first in range(0, len(rows), CHUNK):
+            some = rows[first : first + CHUNK]
+            yield self._rank(some, keep[some] if events else None)
+
+    def _rank(self, rows: Ints, keep: Ints | None) -> Ranked:
         requests = self._requests.take(rows)
         seen = np.zeros((len(rows), len(self.items)), bool)
         for mask, items in zip(seen, requests.history_item, strict=True):
             mask[np.searchsorted(self.items, items)] = True
+        if keep is not None:
+            requests = requests.last(keep).as_unknown_users()
         targets = self._targets[rows]
         scores = {name: self._scores(scorer, requests) for name, scorer in self.scorers.items()}
         for table in scores.values():
             table[seen] = np.nan
         target = np.searchsorted(self.items, targets["item"].to_numpy())
         events = np.array([len(items) for items in requests.history_item])
-        return Ranked(requests, scores, seen, target, events, targets)
+        ratings = np.array([np.isfinite(rating).sum() for rating in requests.history_rating])
+        pool = self._pool(rows, scores, seen, target, events, ratings)
+        return Ranked(requests, scores, seen, target, events, targets, pool)
 
     def _scores(self, scorer: OfflineScorer, requests: Requests) -> Floats:
         """[B, I], NaN for items that the scorer does not know."""
@@ -71,3 +138,39 @@ class NextItemTask:
         columns = np.searchsorted(scorer.item_number, self.items[known])
         table[:, known] = scorer.scores(requests)[:, columns]
         return table
+
+    def _pool(
+        self, users: Ints, scores: Mapping[str, Floats], seen: Mask, target: Ints, events: Ints, ratings: Ints
+    ) -> Pool:
+        """The gateway's candidates: what each scorer retrieves; popular items instead where there is no history."""
+        retrieved = {name: self._best(table) & (events > 0)[:, None] for name, table in scores.items()}
+        chosen = np.any([*retrieved.values(), np.zeros_like(seen)], axis=0)
+        for popular in (self._weighted_rating, self._popularity):
+            left = np.where(seen, np.nan, popular).astype(np.float32)
+            chosen |= self._best(left) & (events == 0)[:, None]
+        chosen |= self._topped_up(chosen, seen)
+        column = np.argsort(~chosen, axis=1, kind="stable")[:, : chosen.sum(axis=1).max()]
+        candidate = np.take_along_axis(chosen, column, axis=1)
+        popularity = np.broadcast_to(self._popularity, seen.shape)
+        tables = {**scores, POPULARITY: popularity}
+        pool = {
+            name: np.where(candidate, np.take_along_axis(each, column, axis=1), np.nan) for name, each in tables.items()
+        }
+        own = {name: np.take_along_axis(each, column, axis=1) for name, each in retrieved.items()}
+        found = (column == target[:, None]) & candidate
+        place = np.where(found.any(axis=1), found.argmax(axis=1), -1)
+        return Pool(users, column, pool, own, place, events, ratings)
+
+    def _best(self, table: Floats) -> Mask:
+        """[B, I]: the retrieve_k highest of each row that are not NaN."""
+        lowest = np.partition(np.where(np.isnan(table), -np.inf, table), -self._retrieve_k, axis=1)
+        return np.asarray(table >= lowest[:, -self._retrieve_k, None])
+
+    def _topped_up(self, chosen: Mask, seen: Mask) -> Mask:
+        """[B, I]: what is missing from retrieve_k, by weighted rating."""
+        more = np.zeros_like(chosen)
+        popular = np.argsort(-self._weighted_rating, kind="stable")
+        for row in np.flatnonzero(chosen.sum(axis=1) < self._retrieve_k):
+            left = popular[~(chosen | seen)[row, popular]]
+            more[row, left[: self._retrieve_k - chosen[row].sum()]] = True
+        return more

@@ -41,6 +41,17 @@ class Requests:
             rows = order[first : first + size]
             yield rows, self.take(rows)
 
+    def last(self, counts: Ints) -> "Requests":
+        """Histories cut to their last events, so many [B] of each."""
+        first = [max(len(items) - count, 0) for items, count in zip(self.history_item, counts.tolist(), strict=True)]
+        return Requests(
+            self.user_id,
+            [row[start:] for row, start in zip(self.history_item, first, strict=True)],
+            [row[start:] for row, start in zip(self.history_rating, first, strict=True)],
+            [row[start:] for row, start in zip(self.history_time, first, strict=True)],
+            self.query_time,
+        )
+
     def as_unknown_users(self) -> "Requests":
         """The same histories, from users no model has seen."""
         return Requests([""] * len(self), self.history_item, self.history_rating, self.history_time, self.query_time)

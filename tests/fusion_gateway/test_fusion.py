@@ -1,26 +1,48 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fusion_gateway.fusion import NORMALISERS, Calibrator, Policy, Scores, Switch, competition_rank, fuse, normalise
+from fusion_gateway.fusion import (
+    NORMALISERS,
+    Calibrator,
+    Policy,
+    Scores,
+    Slope,
+    Switch,
+    Unit,
+    competition_rank,
+    fuse,
+    normalise,
+)
+from fusion_gateway.fusion.popularity import Popularity, group_of
 
 MODELS = ("rating", "sequential", "visual_temporal")
 CALIBRATORS = {model: Calibrator(0.5, 1.0, "sigmoid") for model in MODELS}
 WEIGHTS = {"rating": 0.2, "sequential": 0.5, "visual_temporal": 0.3}
 
-policies = st.builds(
-    lambda strategy, normaliser: Policy(
-        WEIGHTS,
-        strategy=strategy,
-        normaliser=normaliser,
-        bias=0.25 if strategy == "weighted_sum_bias" else 0.0,
-        calibrators=CALIBRATORS,
-    ),
-    st.sampled_from(["weighted_sum", "weighted_sum_bias", "rrf"]),
-    st.sampled_from([*NORMALISERS, "calibrated"]),
-)
+UNITS = (Unit({"rating": 0.5, "sequential": 2.0}, bias=-0.3, out=0.7), Unit({"visual_temporal": 1.0}, bias=0.1))
+PARTS: dict[str, dict[str, object]] = {
+    "weighted_sum_bias": {"bias": 0.25},
+    "adaptive": {"slopes": {"rating": Slope(-0.5, 0.2), "sequential": Slope(0.4, 0.0)}, "floor": 0.05},
+    "learned": {"units": UNITS},
+    "switching": {"switches": (Switch(3, {"rating": 1.0, "sequential": 0.2}),)},
+}
+ADDITIVE = ["weighted_sum", "weighted_sum_bias", "adaptive", "learned", "switching", "rrf"]
+
+
+def made(strategy: str, normaliser: str, **more: object) -> Policy:
+    parts = {**PARTS.get(strategy, {}), **more}
+    return Policy(WEIGHTS, strategy=strategy, normaliser=normaliser, calibrators=CALIBRATORS, **parts)  # type: ignore[arg-type]
+
+
+normalisers = st.sampled_from([*NORMALISERS, "calibrated"])
+additive = st.builds(made, st.sampled_from(ADDITIVE), normalisers)
+policies = additive | st.builds(made, st.just("learned"), normalisers, activation=st.sampled_from(["tanh", "relu"]))
+counts = st.tuples(st.integers(0, 50), st.integers(0, 50))
 number = st.floats(-1000, 1000, width=32) | st.sampled_from([0.0, 0.1, np.nan, np.nan])
 tables = st.integers(1, 8).flatmap(lambda items: arrays(np.float64, (3, items), elements=number))
 
@@ -29,14 +51,16 @@ def by_model(table: Scores) -> dict[str, Scores]:
     return dict(zip(MODELS, table, strict=True))
 
 
-@given(policies, tables)
-def test_contributions_add_up_and_weights_sum_to_one(policy: Policy, table: Scores) -> None:
-    fused = fuse(policy, by_model(table))
-    scored = ~np.isnan(table).all(axis=0)
+@given(additive, tables, counts)
+def test_contributions_add_up_and_weights_sum_to_one(policy: Policy, table: Scores, user: tuple[int, int]) -> None:
+    fused = fuse(policy, by_model(table), *user)
+    used = [table[MODELS.index(model)] for model in fused.models if fused.weight[fused.models.index(model)].any()]
+    scored = ~np.isnan(used).all(axis=0) if used else np.zeros(table.shape[1], bool)
     assert np.array_equal(np.isnan(fused.score), ~scored)
-    np.testing.assert_allclose(fused.weight.sum(axis=0), scored, atol=1e-12)
-    np.testing.assert_allclose((fused.bias + fused.contribution.sum(axis=0))[scored], fused.score[scored], atol=1e-12)
-    assert (fused.weight[np.isnan(table)] == 0).all()
+    if policy.strategy != "learned":
+        np.testing.assert_allclose(fused.weight.sum(axis=0), scored, atol=1e-12)
+    np.testing.assert_allclose((fused.bias + fused.contribution.sum(axis=0))[scored], fused.score[scored], atol=1e-9)
+    assert (fused.weight[np.isnan(fused.raw)] == 0).all()
 
 
 @given(policies, tables, st.randoms(use_true_random=False))
@@ -71,10 +95,12 @@ def test_normalisers_keep_the_order_of_scores(name: str, table: Scores) -> None:
         assert (np.diff(after[order]) >= 0).all()
 
 
-@given(policies, st.integers(1, 4).flatmap(lambda users: arrays(np.float64, (3, users, 5), elements=number)))
-def test_a_batch_of_users_equals_one_at_a_time(policy: Policy, table: Scores) -> None:
-    batch = fuse(policy, by_model(table)).score
-    singles = [fuse(policy, by_model(table[:, user])).score for user in range(table.shape[1])]
+@given(policies, st.integers(1, 4).flatmap(lambda users: arrays(np.float64, (3, users, 5), elements=number)), counts)
+def test_a_batch_of_users_equals_one_at_a_time(policy: Policy, table: Scores, first: tuple[int, int]) -> None:
+    users = np.arange(table.shape[1])
+    events, ratings = first[0] + users, first[1] + 2 * users
+    batch = fuse(policy, by_model(table), events, ratings).score
+    singles = [fuse(policy, by_model(table[:, user]), events[user], ratings[user]).score for user in users]
     np.testing.assert_allclose(batch, np.stack(singles), atol=1e-12)
 
 
@@ -135,6 +161,43 @@ def test_switching_chooses_weights_by_the_users_events() -> None:
     np.testing.assert_allclose(fuse(policy, {"a": [2.0], "b": [4.0]}, events=3).score, [2])
 
 
+def test_adaptive_weights_grow_with_what_is_known_of_the_user() -> None:
+    policy = Policy({"a": 1, "b": 3}, strategy="adaptive", normaliser="none", slopes={"a": Slope(2, -1)}, floor=0.1)
+    scores = {"a": np.array([[1.0]] * 4), "b": np.array([[0.0]] * 4)}
+    grown = 4**2 / 2 / (4**2 / 2 + 3)  # a's share after 3 events, of which 1 has a rating
+    fused = fuse(policy, scores, events=[0, 3, 10**9, 0], ratings=[0, 1, 0, 10**9]).score[:, 0]
+    np.testing.assert_allclose(fused, [0.25, grown, 1 / 1.1, 0.1 / 1.1], rtol=1e-6)
+    alone = fuse(policy, {"a": [7.0, np.nan], "b": [np.nan, np.nan]}, 3, 1)
+    np.testing.assert_allclose(alone.score, [7, np.nan])
+
+
+def test_a_learned_layer_by_hand() -> None:
+    units = (Unit({"a": 0.5, "b": 2}, bias=-1, out=3), Unit({"a": 1}, bias=0.5))
+    policy = Policy({"a": 1, "b": 2}, strategy="learned", normaliser="none", units=units, activation="relu")
+    scores = {"a": [1.0, -2.0, np.nan, np.nan], "b": [2.0, 0.0, 1.0, np.nan]}
+    np.testing.assert_allclose(fuse(policy, scores).score, [3 * 7.5 + 1.5, 0, 3 * 3 + 0.5, np.nan])
+    one = Policy({"a": 1}, strategy="learned", normaliser="none", units=(Unit({"a": 0.3}, bias=0.2),))
+    np.testing.assert_allclose(fuse(one, {"a": [2.0]}).score, [0.3 * 2 + 0.2])
+
+
+def test_popularity_is_the_groups_own_where_the_profile_names_one() -> None:
+    lifts = {"gender=f": np.array([0.5, -0.5]), "age=25": np.array([0.25, 0.0])}
+    popularity = Popularity(np.array([2, 5]), np.array([-1.0, -2.0]), lifts)
+    np.testing.assert_allclose(popularity.scores(np.array([5, 3, 2])), [-2, np.nan, -1])
+    np.testing.assert_allclose(popularity.scores(np.array([5, 2]), ["gender=f", "age=25"]), [-2.5, -0.25])
+    assert np.isnan(Popularity(np.zeros(0, np.int64), np.zeros(0), {}).scores(np.array([5]))).all()
+    assert [group_of("age", age) for age in (0, 17, 18, 34, 90)] == ["age=0", "age=0", "age=18", "age=25", "age=56"]
+    assert group_of("occupation", " Writer ") == "occupation=writer"
+
+
+def test_given_weights_hold_for_every_user() -> None:
+    policy = Policy({"a": 1, "b": 1}, strategy="switching", normaliser="none", switches=(Switch(5, {"a": 1}),))
+    given = policy.with_weights({"a": 0.0, "b": 2.0})
+    np.testing.assert_allclose(fuse(given, {"a": [[1.0]] * 2, "b": [[3.0]] * 2}, events=[2, 9]).score, [[3], [3]])
+    with pytest.raises(ValueError, match="weights: at least one"):
+        policy.with_weights({"a": 0.0})
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -146,6 +209,12 @@ def test_switching_chooses_weights_by_the_users_events() -> None:
         ({"weights": {"a": 1}, "strategy": "threshold"}, "thresholds"),
         ({"weights": {"a": 1}, "strategy": "cascade"}, "gate"),
         ({"weights": {"a": 1}, "strategy": "switching"}, "switches"),
+        ({"weights": {"a": 1}, "strategy": "adaptive"}, "slopes: exactly"),
+        ({"weights": {"a": 1}, "strategy": "adaptive", "slopes": {"b": Slope(1, 1)}}, "slopes: each must be of"),
+        ({"weights": {"a": 1}, "floor": 0.1}, "floor"),
+        ({"weights": {"a": 1}, "strategy": "learned"}, "units: exactly"),
+        ({"weights": {"a": 1}, "units": (Unit({"a": 1}),)}, "units: exactly"),
+        ({"weights": {"a": 1}, "activation": "tanh"}, "activation: only learned"),
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused(fields: dict[str, object], message: str) -> None:
@@ -156,3 +225,11 @@ def test_a_policy_that_makes_no_sense_is_refused(fields: dict[str, object], mess
 def test_a_calibrator_that_turns_the_order_is_refused() -> None:
     with pytest.raises(ValueError, match="scale"):
         Calibrator(-1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "unit", [lambda: Unit({"a": -1.0}), lambda: Unit({"a": 1.0}, out=-1), lambda: Slope(np.nan, 0.0)]
+)
+def test_parameters_that_would_turn_the_order_are_refused(unit: Callable[[], object]) -> None:
+    with pytest.raises(ValueError, match="0 or more|finite"):
+        unit()

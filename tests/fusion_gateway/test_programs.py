@@ -96,7 +96,7 @@ def test_client_shows_ranked_movies(up: dict[str, Any]) -> None:
 def test_client_prints_json(up: dict[str, Any]) -> None:
     shown = client(up, "recommend", "--history", "1,3:4.5", "--weights", "rating=0.7,sequential=0.3", "--json")
     reply = json.loads(shown.stdout)
-    assert (reply["history_used"], reply["fallback"], len(reply["items"])) == (2, "FALLBACK_NONE", 8)
+    assert (reply["history_used"], reply["fallback"], len(reply["items"])) == (2, "FALLBACK_FOLD_IN", 8)
     assert "explanation" not in reply["items"][0]
 
 

@@ -32,7 +32,7 @@ async def test_ranks_by_the_fused_score_of_all_models(world: World) -> None:
     assert [item.score for item in response.items] == pytest.approx(sorted(map(fused, unseen), reverse=True))
     assert ids(response)[:2] == ["ten", "8"]
     assert response.items[1].item == pb.Item(id="8", title="Amélie", year=2001, genres=["Comedy", "Romance"])
-    assert (response.policy, response.fallback) == ("fitted", pb.FALLBACK_NONE)
+    assert (response.policy, response.fallback) == ("fitted", pb.FALLBACK_FOLD_IN)
     assert response.model_versions == {"rating": 7, "sequential": 7, "visual_temporal": 7}
     assert not response.degraded
     assert set(response.timings_ms) == {"history", "retrieve", "filter", "score", "fuse", "total"}
@@ -53,7 +53,7 @@ async def test_an_explanation_adds_up(world: World) -> None:
         ("visual_temporal", 0.8, 0.667),
     ]
     assert list(amelie.retrieved_by) == ["rating", "visual_temporal"]
-    assert amelie.reason == "because you watched Toy Story and rated it 5"
+    assert amelie.reason == "because you watched Toy Story (1995) and rated it 5: also Comedy"
     assert response.items[0].explanation.reason == "mostly the choice of rating"
 
 
@@ -152,6 +152,32 @@ async def test_diversity_mixes_genres(world: World) -> None:
     assert ids(await world.stub.Recommend(plain)) == ["9", "5", "3"]  # Memento is all thriller, as is half of Inception
 
 
+async def test_no_genre_fills_the_list(world: World) -> None:
+    request = pb.RecommendRequest(history=HISTORY, k=10, max_per_genre=1, explain=True)
+    response = await world.stub.Recommend(request)
+    genres = [genre for item in response.items for genre in item.item.genres]
+    assert len(genres) == len(set(genres)) > 0
+    assert "ten" in ids(response)  # an item without genres fills none
+    request.max_per_genre = 500
+    assert len(ids(await world.stub.Recommend(request))) == 8
+
+
+async def test_exploration_can_be_repeated(world: World) -> None:
+    request = pb.RecommendRequest(history=HISTORY, k=4, exploration=0.5, seed=-3, explain=True)
+    first, again = [await world.stub.Recommend(request) for _ in range(2)]
+    assert first.items == again.items
+    explored = [item for item in first.items if item.explored]
+    assert len(explored) == 2
+    assert {item.explanation.reason for item in explored} == {"picked at random, to try something different"}
+    assert len(set(ids(first))) == 4
+    assert [item.rank for item in first.items] == [1, 2, 3, 4]
+    lists = set()
+    for seed in range(8):
+        request.seed = seed
+        lists.add(tuple(ids(await world.stub.Recommend(request))))
+    assert len(lists) > 1
+
+
 async def test_a_late_model_is_named_and_its_weight_spread(world: World) -> None:
     world.models["visual_temporal"].delay = 5
     response = await world.stub.Recommend(pb.RecommendRequest(history=HISTORY, explain=True), timeout=0.8)
@@ -220,6 +246,8 @@ WRONG = [
         "weights: at least one must be above 0",
     ),
     (pb.RecommendRequest(diversity=1.5), "diversity: must be 0.0 to 1.0, not 1.5"),
+    (pb.RecommendRequest(max_per_genre=0), "max_per_genre: must be 1 to 500, not 0"),
+    (pb.RecommendRequest(exploration=-0.5), "exploration: must be 0.0 to 1.0, not -0.5"),
     (pb.RecommendRequest(profile=pb.Profile(age=131)), "profile.age: must be 0 to 130"),
     (pb.RecommendRequest(profile=pb.Profile(liked_genres=[""])), r"profile.liked_genres\[0\]: must have 1"),
     (pb.RecommendRequest(filters=pb.Filters(year_min=2000, year_max=1999)), "filters.year_min: 2000 is after"),

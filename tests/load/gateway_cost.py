@@ -22,10 +22,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from fusion_gateway.catalog import load_catalog
+from fusion_gateway.catalog import open_catalog
 from fusion_gateway.coalescing import Answered, Arrays, Send
 from fusion_gateway.events import EventStore, StoredEvent
 from fusion_gateway.policies import load_policies
+from fusion_gateway.popularity import load_popularity
 from fusion_gateway.recommend import Recommender
 from fusion_gateway.reloading import Reloaded
 from fusion_gateway.scorers import Scorer
@@ -92,8 +93,9 @@ async def in_process(repository: Path, store: str, one_round_items: int) -> Asyn
     await events.open()
     try:
         yield Recommender(
-            load_catalog(items.file("items.parquet"), items.number),
+            open_catalog(items),
             Reloaded("policies", lambda: 0, lambda: load_policies(fusion.file("policies.yaml"))),
+            Reloaded("popularity", lambda: 0, lambda: load_popularity(fusion)),
             events,
             scorers,
             HISTORY_LIMIT,

@@ -5,18 +5,22 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class FusionRecipe:
-    """The fitted policy."""
+    """The fitted policies."""
 
-    name: str = "softmax_weights"
+    name: str = "conditional_likelihood"
     normalisers: tuple[str, ...] = ("none", "zscore", "rank")
-    """Candidates, chosen on validation data."""
-    users: int = 4000
+    """Candidates for every strategy, the best on validation data is taken."""
+    units: int = 6
+    """Of the hidden layer."""
+    users: int = 2000
     """Most validation users to fit on."""
+    folds: int = 2
+    """Figures are of users that the policy was not fitted on; the published one is fitted on all."""
     seed: int = 0
 
 
-def softmax_weights() -> FusionRecipe:
+def conditional_likelihood() -> FusionRecipe:
     return FusionRecipe()
 
 
-FUSION = {"default": softmax_weights}
+FUSION = {"default": conditional_likelihood}

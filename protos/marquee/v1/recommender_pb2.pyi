@@ -38,26 +38,30 @@ class _FallbackEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fallback.Val
     DESCRIPTOR: _descriptor.EnumDescriptor
     FALLBACK_UNSPECIFIED: _Fallback.ValueType  # 0
     FALLBACK_NONE: _Fallback.ValueType  # 1
-    """Models answered from the user's history."""
-    FALLBACK_NO_HISTORY: _Fallback.ValueType  # 2
-    """No history: models that need none answered, with the popular items as candidates."""
+    """Models answered from the user's stored history."""
+    FALLBACK_FOLD_IN: _Fallback.ValueType  # 5
+    """Models answered from the history in the request, whether they know the user or not."""
     FALLBACK_PROFILE: _Fallback.ValueType  # 3
-    """No history: popular items of the profile's liked genres."""
+    """No history: popular items of the profile's liked genres, or what people of its age, gender, occupation watch."""
+    FALLBACK_NO_HISTORY: _Fallback.ValueType  # 2
+    """No history and no profile: models that need none answered, with the popular items as candidates."""
     FALLBACK_POPULARITY: _Fallback.ValueType  # 4
-    """No model answered, or none could say anything: the popularity list."""
+    """No model answered, or none could say anything: the popularity that the policy weighs, else the weighted rating."""
 
 class Fallback(_Fallback, metaclass=_FallbackEnumTypeWrapper):
     """Which rung of the cold-start ladder answered."""
 
 FALLBACK_UNSPECIFIED: Fallback.ValueType  # 0
 FALLBACK_NONE: Fallback.ValueType  # 1
-"""Models answered from the user's history."""
-FALLBACK_NO_HISTORY: Fallback.ValueType  # 2
-"""No history: models that need none answered, with the popular items as candidates."""
+"""Models answered from the user's stored history."""
+FALLBACK_FOLD_IN: Fallback.ValueType  # 5
+"""Models answered from the history in the request, whether they know the user or not."""
 FALLBACK_PROFILE: Fallback.ValueType  # 3
-"""No history: popular items of the profile's liked genres."""
+"""No history: popular items of the profile's liked genres, or what people of its age, gender, occupation watch."""
+FALLBACK_NO_HISTORY: Fallback.ValueType  # 2
+"""No history and no profile: models that need none answered, with the popular items as candidates."""
 FALLBACK_POPULARITY: Fallback.ValueType  # 4
-"""No model answered, or none could say anything: the popularity list."""
+"""No model answered, or none could say anything: the popularity that the policy weighs, else the weighted rating."""
 Global___Fallback: _TypeAlias = Fallback  # noqa: Y015
 
 @_typing.final
@@ -142,6 +146,8 @@ class RecommendRequest(_message.Message):
     DIVERSITY_FIELD_NUMBER: _builtins.int
     EXPLAIN_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    MAX_PER_GENRE_FIELD_NUMBER: _builtins.int
+    EXPLORATION_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """External user id, at most 256 bytes. Empty: anonymous."""
     k: _builtins.int
@@ -151,11 +157,17 @@ class RecommendRequest(_message.Message):
     policy: _builtins.str
     """Name of a fusion policy. Default: the published policies' own default."""
     diversity: _builtins.float
-    """Diversity by maximal marginal relevance: 0 = score only (default), 1 = diversity only."""
+    """Diversity by maximal marginal relevance over genres: 0 = score only (default), 1 = diversity only."""
     explain: _builtins.bool
     """Fill `explanation` of every item. Default false."""
     seed: _builtins.int
-    """Seeds every random choice made for this request. Default: none are made."""
+    """Seeds the choices of `exploration`: the same seed and candidates make the same list. Default: a new seed each time."""
+    max_per_genre: _builtins.int
+    """At most this many of the k items have any one genre: 1 to 500. Fewer than k come back where that leaves no more.
+    Default: no limit.
+    """
+    exploration: _builtins.float
+    """Share of the k places, rounded, that go to candidates drawn at random: 0 (default) to 1."""
     @_builtins.property
     def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
         """Used instead of the stored history when it is not empty; oldest first; at most 1000 events."""
@@ -184,17 +196,23 @@ class RecommendRequest(_message.Message):
         diversity: _builtins.float | None = ...,
         explain: _builtins.bool = ...,
         seed: _builtins.int | None = ...,
+        max_per_genre: _builtins.int | None = ...,
+        exploration: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "_exclude_seen", b"_exclude_seen", "_k", b"_k", "_seed", b"_seed", "diversity", b"diversity", "exclude_seen", b"exclude_seen", "filters", b"filters", "k", b"k", "profile", b"profile", "seed", b"seed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "_exclude_seen", b"_exclude_seen", "_exploration", b"_exploration", "_k", b"_k", "_max_per_genre", b"_max_per_genre", "_seed", b"_seed", "diversity", b"diversity", "exclude_seen", b"exclude_seen", "exploration", b"exploration", "filters", b"filters", "k", b"k", "max_per_genre", b"max_per_genre", "profile", b"profile", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "_exclude_seen", b"_exclude_seen", "_k", b"_k", "_seed", b"_seed", "diversity", b"diversity", "exclude_seen", b"exclude_seen", "explain", b"explain", "filters", b"filters", "history", b"history", "k", b"k", "policy", b"policy", "profile", b"profile", "seed", b"seed", "user_id", b"user_id", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "_exclude_seen", b"_exclude_seen", "_exploration", b"_exploration", "_k", b"_k", "_max_per_genre", b"_max_per_genre", "_seed", b"_seed", "diversity", b"diversity", "exclude_seen", b"exclude_seen", "explain", b"explain", "exploration", b"exploration", "filters", b"filters", "history", b"history", "k", b"k", "max_per_genre", b"max_per_genre", "policy", b"policy", "profile", b"profile", "seed", b"seed", "user_id", b"user_id", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__diversity: _TypeAlias = _typing.Literal["diversity"]  # noqa: Y015
     _WhichOneofArgType__diversity: _TypeAlias = _typing.Literal["_diversity", b"_diversity"]  # noqa: Y015
     _WhichOneofReturnType__exclude_seen: _TypeAlias = _typing.Literal["exclude_seen"]  # noqa: Y015
     _WhichOneofArgType__exclude_seen: _TypeAlias = _typing.Literal["_exclude_seen", b"_exclude_seen"]  # noqa: Y015
+    _WhichOneofReturnType__exploration: _TypeAlias = _typing.Literal["exploration"]  # noqa: Y015
+    _WhichOneofArgType__exploration: _TypeAlias = _typing.Literal["_exploration", b"_exploration"]  # noqa: Y015
     _WhichOneofReturnType__k: _TypeAlias = _typing.Literal["k"]  # noqa: Y015
     _WhichOneofArgType__k: _TypeAlias = _typing.Literal["_k", b"_k"]  # noqa: Y015
+    _WhichOneofReturnType__max_per_genre: _TypeAlias = _typing.Literal["max_per_genre"]  # noqa: Y015
+    _WhichOneofArgType__max_per_genre: _TypeAlias = _typing.Literal["_max_per_genre", b"_max_per_genre"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     @_typing.overload
@@ -202,7 +220,11 @@ class RecommendRequest(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__exclude_seen) -> _WhichOneofReturnType__exclude_seen | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__exploration) -> _WhichOneofReturnType__exploration | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__k) -> _WhichOneofReturnType__k | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_per_genre) -> _WhichOneofReturnType__max_per_genre | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
 
@@ -276,14 +298,16 @@ class Profile(_message.Message):
     OCCUPATION_FIELD_NUMBER: _builtins.int
     LIKED_GENRES_FIELD_NUMBER: _builtins.int
     age: _builtins.int
-    """Years: 0 to 130."""
+    """Years: 0 to 130. What people of the age group, of the gender and of the occupation watch more than others counts,
+    as far as the fusion policy uses popularity. Values that the data set does not have are ignored.
+    """
     gender: _builtins.str
-    """As the data set spells it, for example "F"; at most 256 bytes."""
+    """As the data set spells it, any case, for example "F"; at most 256 bytes."""
     occupation: _builtins.str
-    """As the data set spells it, for example "writer"; at most 256 bytes."""
+    """As the data set spells it, any case, for example "writer"; at most 256 bytes."""
     @_builtins.property
     def liked_genres(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Genre names, any case; candidates come from the popular items of these. At most 100."""
+        """Genre names, any case; candidates come from the popular items of these, as long as these are k. At most 100."""
 
     def __init__(
         self,
@@ -445,10 +469,13 @@ class RankedItem(_message.Message):
     ITEM_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     EXPLANATION_FIELD_NUMBER: _builtins.int
+    EXPLORED_FIELD_NUMBER: _builtins.int
     rank: _builtins.int
     """1 is best."""
     score: _builtins.float
     """The fused score. Comparable within one response only."""
+    explored: _builtins.bool
+    """In this place by `exploration`, not by its score."""
     @_builtins.property
     def item(self) -> Global___Item: ...
     @_builtins.property
@@ -462,10 +489,11 @@ class RankedItem(_message.Message):
         item: Global___Item | None = ...,
         score: _builtins.float = ...,
         explanation: Global___Explanation | None = ...,
+        explored: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation", "item", b"item"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation", "item", b"item", "rank", b"rank", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation", "explored", b"explored", "item", b"item", "rank", b"rank", "score", b"score"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -512,7 +540,9 @@ Global___Item: _TypeAlias = Item  # noqa: Y015
 
 @_typing.final
 class Explanation(_message.Message):
-    """Why an item has its score: `bias` plus the contributions is the fused score, for the additive strategies."""
+    """Why an item has its score: `bias` plus the contributions is the fused score. Only with a hidden layer, or one with an
+    activation, they are what goes into it.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -525,7 +555,7 @@ class Explanation(_message.Message):
     """One sentence for a person."""
     @_builtins.property
     def contributions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Contribution]:
-        """One for each model that scored the item, in the policy's order."""
+        """One for each model that scored the item, and for "popularity" where the policy weighs it, in the policy's order."""
 
     @_builtins.property
     def retrieved_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -564,7 +594,9 @@ class Contribution(_message.Message):
     normalised_score: _builtins.float
     """After the policy's normaliser."""
     weight: _builtins.float
-    """After sharing out the weights of models that abstained or were missing; the weights of an item sum to 1."""
+    """After sharing out the weights of models that abstained or were missing; the weights of an item sum to 1, but for
+    a learned layer.
+    """
     contribution: _builtins.float
     """weight times normalised_score."""
     def __init__(

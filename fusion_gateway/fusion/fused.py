@@ -1,0 +1,103 @@
+"""The fused score of every candidate, and what each model added to it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fusion_gateway.fusion.normalisers import NORMALISERS, Scores, competition_rank
+from fusion_gateway.fusion.policy import ACTIVATIONS, Policy
+
+RRF_CONSTANT = 60
+
+
+@dataclass(frozen=True)
+class Fused:
+    """Fused scores, and how each model contributed. Axis 0 of the parts is the model, in the order of `models`."""
+
+    score: Scores
+    """[..., C]. NaN: no model with a weight scored it. -inf: the policy ruled it out."""
+    models: tuple[str, ...]
+    raw: Scores
+    """[M, ..., C], NaN where the model abstained."""
+    normalised: Scores
+    """[M, ..., C], NaN where the model abstained."""
+    weight: Scores
+    """[M, ..., C], 0 where the model abstained; sums to 1 over the models wherever one scored, unless learned."""
+    bias: float
+
+    @property
+    def contribution(self) -> Scores:
+        """[M, ..., C]: weight times normalised score. bias plus their sum is the score of what is not ruled out, but
+        for a learned layer that is not linear: there it is what goes into the layer."""
+        return self.weight * np.nan_to_num(self.normalised)
+
+
+def fuse(policy: Policy, scores: Mapping[str, ArrayLike], events: ArrayLike = 0, ratings: ArrayLike = 0) -> Fused:
+    """Fuses the scores [..., C] of each model, all of one shape. Models that the policy does not use are left out.
+
+    `events` [...] is how many events each user has, `ratings` how many of these have a rating.
+    Raises ValueError when no model of the policy is among the scores.
+    """
+    models = tuple(model for model in policy.models if model in scores)
+    if not models:
+        raise ValueError("none of the policy's models is among the scores")
+    raw = np.stack([np.asarray(scores[model], np.float64) for model in models])
+    raw[~np.isfinite(raw)] = np.nan
+    normalised = np.stack([normalise(policy, model, row) for model, row in zip(models, raw, strict=True)])
+    counts = [np.broadcast_to(np.asarray(each, np.int64), raw.shape[1:-1]) for each in (events, ratings)]
+    weight = np.where(np.isnan(raw), 0.0, _weights(policy, models, *counts)[..., None])
+    unscored = ~(weight > 0).any(axis=0)
+    if policy.strategy == "learned":
+        fused, weight, bias = _learned(policy, models, weight, normalised)
+    else:
+        weight = weight / np.where(unscored, 1.0, weight.sum(axis=0))
+        fused, bias = policy.bias + (weight * np.nan_to_num(normalised)).sum(axis=0), policy.bias
+    fused[unscored] = np.nan
+    fused[_ruled_out(policy, models, normalised)] = -np.inf
+    return Fused(fused, models, raw, normalised, weight, bias)
+
+
+def _weights(policy: Policy, models: tuple[str, ...], events: NDArray[np.int64], ratings: NDArray[np.int64]) -> Scores:
+    """[M, ...]: each model's weight for each user."""
+    choices = [*(switch.weights for switch in policy.switches), policy.weights]
+    table = np.array([[weights.get(model, 0.0) for weights in choices] for model in models])
+    weight: Scores = table[:, np.searchsorted([switch.max_events for switch in policy.switches], events)]
+    if policy.strategy != "adaptive":
+        return weight
+    slopes = [policy.slopes.get(model) for model in models]
+    slope = np.array([(each.events, each.ratings) if each else (0.0, 0.0) for each in slopes])
+    growth = np.tensordot(slope, np.stack([np.log1p(events), np.log1p(ratings)]), axes=1)
+    weight = weight * np.exp(growth - growth.max(axis=0))
+    total = weight.sum(axis=0)
+    return np.where(weight > 0, np.maximum(weight / np.where(total > 0, total, 1.0), policy.floor), 0.0)
+
+
+def _learned(policy: Policy, models: tuple[str, ...], gain: Scores, normalised: Scores) -> tuple[Scores, Scores, float]:
+    """Scores [..., C]; weights [M, ..., C] and bias of the layer without its activation."""
+    inputs = gain * np.nan_to_num(normalised)
+    unit = np.array([[unit.weights.get(model, 0.0) for model in models] for unit in policy.units])
+    bias, out = np.array([(each.bias, each.out) for each in policy.units]).T
+    hidden = np.tensordot(unit, inputs, axes=1) + bias.reshape(-1, *[1] * (inputs.ndim - 1))
+    score = np.tensordot(out, ACTIVATIONS[policy.activation](hidden), axes=1)
+    return score, gain * (out @ unit).reshape(-1, *[1] * (inputs.ndim - 1)), float(out @ bias)
+
+
+def _ruled_out(policy: Policy, models: tuple[str, ...], normalised: Scores) -> NDArray[np.bool_]:
+    out = np.zeros(normalised.shape[1:], np.bool_)
+    for model, row in zip(models, normalised, strict=True):
+        if model in policy.thresholds:
+            out |= row < policy.thresholds[model]
+        if model == policy.gate:
+            out |= ~(competition_rank(row) <= policy.keep)
+    return out
+
+
+def normalise(policy: Policy, model: str, scores: Scores) -> Scores:
+    """One model's scores [..., C] on the policy's common scale; NaN stays NaN."""
+    if policy.strategy == "rrf":
+        return 1 / (RRF_CONSTANT + competition_rank(scores))
+    if policy.normaliser == "calibrated":
+        return policy.calibrators[model](scores)
+    return NORMALISERS[policy.normaliser](scores)

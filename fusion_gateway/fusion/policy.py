@@ -1,0 +1,172 @@
+"""How to fuse: strategies and their parameters, checked when they are made."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+
+from fusion_gateway.fusion.normalisers import NormaliserName, Scores
+
+Strategy = Literal[
+    "weighted_sum", "weighted_sum_bias", "learned", "adaptive", "threshold", "switching", "cascade", "rrf"
+]
+Activation = Literal["identity", "tanh", "relu"]
+ACTIVATIONS: Mapping[Activation, Callable[[Scores], Scores]] = {
+    "identity": lambda x: x,
+    "tanh": np.tanh,
+    "relu": lambda x: np.maximum(x, 0.0),
+}
+
+
+@dataclass(frozen=True)
+class Calibrator:
+    """A fitted map of one model's raw scores to a common scale: scale * s + offset, or the sigmoid of that."""
+
+    scale: float
+    offset: float
+    form: Literal["affine", "sigmoid"] = "affine"
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.scale) and np.isfinite(self.offset) and self.scale > 0):
+            raise ValueError("scale must be above 0 and both numbers finite, so that the order of scores is kept")
+
+    def __call__(self, scores: Scores) -> Scores:
+        line = self.scale * scores + self.offset
+        return line if self.form == "affine" else (1 + np.tanh(line / 2)) / 2
+
+
+@dataclass(frozen=True)
+class Switch:
+    """Weights for users with at most this many events."""
+
+    max_events: int
+    weights: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        _check_weights("weights", self.weights)
+
+
+@dataclass(frozen=True)
+class Slope:
+    """How the logarithm of a model's weight grows with log(1 + events) and with log(1 + ratings) of the user."""
+
+    events: float
+    ratings: float
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.events) and np.isfinite(self.ratings)):
+            raise ValueError("events and ratings must be finite")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One unit of the learned layer: out * activation(weights . scores + bias). Monotone: no weight is negative."""
+
+    weights: Mapping[str, float]
+    bias: float = 0.0
+    out: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_weights("weights", self.weights)
+        if not (np.isfinite(self.bias) and np.isfinite(self.out) and self.out >= 0):
+            raise ValueError("bias must be finite, and out 0 or more")
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How to fuse. With n(s) a model's normalised score and w its weight, sums over the models that did not abstain:
+
+    - weighted_sum: sum w n / sum w. S1's first form, y = w_seq y_seq + w_rating y_rating with weights that sum to 1.
+    - weighted_sum_bias: the same plus `bias`. S1's second form.
+    - learned: sum over units of out * activation(W [w n] + b), an abstention counting as 0. S1's third form,
+      y = activation(W [y_rating; y_seq] + b), is one unit; several are a hidden layer.
+    - adaptive: weighted_sum with w * exp(slope . [log(1 + events), log(1 + ratings)]) in place of w.
+    - switching: weighted_sum with weights chosen by the user's number of events.
+    - threshold: weighted_sum of what no model finds too low.
+    - cascade: weighted_sum of what one model puts first.
+    - rrf: weighted_sum of 1 / (60 + rank), in place of a normaliser (Cormack, Clarke, Buettcher 2009).
+
+    Fields that a strategy does not use must be left out.
+    """
+
+    weights: Mapping[str, float]
+    strategy: Strategy = "weighted_sum"
+    normaliser: NormaliserName = "zscore"
+    bias: float = 0.0
+    """weighted_sum_bias: added to every fused score."""
+    calibrators: Mapping[str, Calibrator] = field(default_factory=dict)
+    """normaliser calibrated: one for every model in `weights`."""
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    """threshold: the least normalised score per model. A candidate below any of them is ruled out."""
+    gate: str = ""
+    """cascade: the model that makes the candidate set ..."""
+    keep: int = 100
+    """... of this many candidates, which `weights` then sort."""
+    switches: tuple[Switch, ...] = ()
+    """switching: weights by the user's number of events, ascending; `weights` above the last."""
+    slopes: Mapping[str, Slope] = field(default_factory=dict)
+    """adaptive: `weights` are those of a user without events; models without a slope keep theirs."""
+    floor: float = 0.0
+    """adaptive: no share of a model with a weight falls below this."""
+    units: tuple[Unit, ...] = ()
+    """learned: `weights` multiply the normalised scores before they go in."""
+    activation: Activation = "identity"
+    """learned."""
+
+    def __post_init__(self) -> None:
+        _check_weights("weights", self.weights)
+        problems = {
+            "bias: must be finite": not np.isfinite(self.bias),
+            "bias: only weighted_sum_bias uses it": self.bias != 0 and self.strategy != "weighted_sum_bias",
+            "calibrators: every model needs one": self.normaliser == "calibrated"
+            and not self.calibrators.keys() >= set(self.models),
+            "gate: exactly the strategy cascade needs it": bool(self.gate) != (self.strategy == "cascade"),
+            "keep: must be at least 1": self.keep < 1,
+            "floor: must be 0 or more and below 1, and only adaptive uses it": not 0 <= self.floor < 1
+            or (self.floor > 0 and self.strategy != "adaptive"),
+            "activation: only learned uses it": self.activation != "identity" and self.strategy != "learned",
+            **self._wrong_parts(),
+            "switches: max_events must ascend": any(a.max_events >= b.max_events for a, b in pairwise(self.switches)),
+        }
+        for problem, found in problems.items():
+            if found:
+                raise ValueError(problem)
+
+    def _wrong_parts(self) -> dict[str, bool]:
+        """The parts that belong to one strategy: there for it alone, and of models in `weights`."""
+        parts: dict[str, tuple[Strategy, Sequence[Mapping[str, object]]]] = {
+            "thresholds": ("threshold", [self.thresholds]),
+            "switches": ("switching", [switch.weights for switch in self.switches]),
+            "slopes": ("adaptive", [self.slopes] if self.slopes else []),
+            "units": ("learned", [unit.weights for unit in self.units]),
+        }
+        problems = {}
+        for name, (strategy, tables) in parts.items():
+            wanted = self.strategy == strategy
+            problems[f"{name}: exactly the strategy {strategy} needs them"] = bool(getattr(self, name)) != wanted
+            problems[f"{name}: each must be of a model in weights"] = any(
+                not table.keys() <= self.weights.keys() for table in tables
+            )
+        return problems
+
+    def with_weights(self, weights: Mapping[str, float]) -> "Policy":
+        """The policy with these weights in place of its own, for every user. Raises ValueError for what cannot be."""
+        switches = [replace(switch, weights={**switch.weights, **weights}) for switch in self.switches]
+        return replace(self, weights={**self.weights, **weights}, switches=tuple(switches))
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models whose scores matter: those with a weight for some user, and the gate."""
+        weighted = [self.weights, *(switch.weights for switch in self.switches)]
+        models = [model for model in self.weights if any(weights.get(model, 0) > 0 for weights in weighted)]
+        return tuple(dict.fromkeys([*models, self.gate] if self.gate else models))
+
+
+def _check_weights(name: str, weights: Mapping[str, float]) -> None:
+    for model, weight in weights.items():
+        if not (np.isfinite(weight) and weight >= 0):
+            raise ValueError(f"{name}.{model}: {weight} must be 0 or more")
+    if not any(weight > 0 for weight in weights.values()):
+        raise ValueError(f"{name}: at least one must be above 0")

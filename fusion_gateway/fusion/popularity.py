@@ -1,0 +1,42 @@
+"""How likely anyone is to watch an item, or anyone of a demographic group: a scorer that needs no model server."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusion_gateway.fusion.normalisers import Scores
+
+POPULARITY = "popularity"
+"""Its name among the models of a policy."""
+FACETS = ("age", "gender", "occupation")
+AGES = (18, 25, 35, 45, 50, 56)
+"""Lower ends of the age groups above the first, as MovieLens 1M has them."""
+
+
+@dataclass(frozen=True)
+class Popularity:
+    """Legend: I items."""
+
+    number: NDArray[np.int64]
+    """[I] ascending."""
+    log_share: Scores
+    """[I]: logarithm of each item's share of what is watched."""
+    lifts: Mapping[str, Scores]
+    """Group -> [I]: what to add to `log_share` for people of that group."""
+
+    def scores(self, numbers: NDArray[np.int64], groups: Iterable[str] = ()) -> Scores:
+        """[C] for item numbers [C], NaN for items it does not know; the lifts of several groups add up."""
+        if not len(self.number):
+            return np.full(len(numbers), np.nan)
+        row = np.searchsorted(self.number, numbers).clip(max=len(self.number) - 1)
+        table = sum((self.lifts[group] for group in groups), self.log_share)
+        return np.where(self.number[row] == numbers, table[row], np.nan)
+
+
+def group_of(facet: str, value: str | int) -> str:
+    """The name of a group, such as "gender=f" or "age=25"; ages by AGES, words in any case."""
+    if facet == "age":
+        return f"age={max((age for age in AGES if age <= int(value)), default=0)}"
+    return f"{facet}={str(value).strip().casefold()}"
