@@ -108,12 +108,14 @@ async def test_it_comes_and_goes_with_the_version(published: Published, tmp_path
     (tmp_path / NAME).mkdir()
     (tmp_path / NAME / "1").symlink_to(version)
     chosen = settings(tmp_path, NAME, model_control_mode="poll", repository_poll_secs=0.05)
-    async with in_process(chosen) as (_, client):
+    async with in_process(chosen) as (program, client):
         assert await client.is_model_ready(f"{NAME}_embed")
+        assert program.health.serving(f"{NAME}_embed")
         tiny_artifact.publish(tmp_path, NAME, version=2)
         while not await client.is_model_ready(NAME, "2"):
             await asyncio.sleep(0.01)
         assert not await client.is_model_ready(f"{NAME}_embed")
+        assert not program.health.serving(f"{NAME}_embed")
         with pytest.raises(InferenceServerException, match="there are visual_temporal, "):
             await embed(client, {"image": np.array([[b""]], object)})
 
