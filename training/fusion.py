@@ -29,15 +29,18 @@ def train_fusion(job: Job, recipe: FusionRecipe) -> Path:
     """Publishes every policy, and how popular the items are. The default is the best on validation users that it was
     not fitted on, among those that are in no cohort worse than the best model alone.
 
-    Raises TrainingError where no scorer is published.
+    Raises TrainingError where no scorer is published, or where there are too few validation users.
     """
     popularity = fit_popularity(job.split.train, job.dataset.users, job.dataset.items["number"].to_numpy())
     history = job.split.train.join(job.validation, on=["user", "item", "time"], how="anti", maintain_order="left")
     task = NextItemTask(job.repository, job.validation, history, popularity)
     if not task.scorers:
         raise TrainingError(f"no scorer in {job.repository} to fuse: run 'python -m training train all'")
-    pools = {name: [c.pool for c in task.chunks(recipe.users, cut, recipe.seed)] for name, cut in COHORTS.items()}
-    pools[WHOLE] = [chunk.pool for chunk in task.chunks(recipe.users)]
+    if len(task) < recipe.folds:
+        raise TrainingError(f"{len(task)} validation users are too few to fit fusion on: {recipe.folds} are needed")
+    cohorts = {**COHORTS, WHOLE: None}
+    pools = {name: [c.pool for c in task.chunks(recipe.users, cut, recipe.seed)] for name, cut in cohorts.items()}
+    pools = {name: chunks for name, chunks in pools.items() if chunks}
     models = [*task.scorers, POPULARITY]
     figures = _figures(pools, models, recipe)
     policies = fit_policies(pools, models, recipe)
@@ -64,7 +67,7 @@ def fit_policies(pools: Pools, models: Sequence[str], recipe: FusionRecipe) -> d
     calibrated = Policy(ones, normaliser="calibrated", calibrators=fit_calibrators(whole))
     everybody = [pool for cohort in pools.values() for pool in cohort]
     switches = [
-        Switch(limit, fit_weights(pools[name], plain).weights) for name, (_, limit) in COHORTS.items() if pools[name]
+        Switch(limit, fit_weights(pools[name], plain).weights) for name, (_, limit) in COHORTS.items() if name in pools
     ]
     gate = max(models, key=lambda model: policy_ndcg(_alone(model), whole).mean())
     return {
@@ -141,18 +144,18 @@ def _table(figures: Mapping[str, Mapping[str, Doubles]], models: Sequence[str], 
 
 def _effect_of_scoring_by_all(policy: Policy, pools: Sequence[Pool]) -> str:
     """What would be lost if each model scored its own retrievals only."""
-    kept = np.concatenate([list(_kept(policy, pool)) for pool in pools])
+    changed = np.array([count for pool in pools for count in _changed(policy, pool)])
     return (
-        f"  scoring by all of what only some retrieved changes the top 10 of {np.mean(kept < 10):.0%} of the users, "
-        f"{10 - kept.mean():.1f} of their items"
+        f"  scoring by all of what only some retrieved changes the top 10 of {np.mean(changed > 0):.0%} of the users, "
+        f"{changed.mean():.1f} of their items"
     )
 
 
-def _kept(policy: Policy, pool: Pool) -> Iterator[int]:
+def _changed(policy: Policy, pool: Pool) -> Iterator[int]:
     own = {name: np.where(pool.retrieved.get(name, True), table, np.nan) for name, table in pool.scores.items()}
     tables = [replace(pool, scores=scores).fuse(policy).score for scores in (pool.scores, own)]
     tops = [np.argsort(-np.nan_to_num(table, nan=-np.inf), axis=1, kind="stable")[:, :10] for table in tables]
-    yield from (len(np.intersect1d(a, b)) for a, b in zip(*tops, strict=True))
+    yield from (len(np.setdiff1d(a, b)) for a, b in zip(*tops, strict=True))
 
 
 def as_yaml(policy: Policy) -> dict[str, object]:

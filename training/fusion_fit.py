@@ -96,6 +96,8 @@ def _calibrator(pools: Sequence[Pool], model: str) -> Calibrator:
         scores.append(table[scored].astype(np.float64))
         labels.append((np.arange(table.shape[1]) == pool.target[:, None])[scored])
     score, label = torch.from_numpy(np.concatenate(scores)).float(), torch.from_numpy(np.concatenate(labels))
+    if not len(score):
+        return Calibrator(1.0, 0.0, "sigmoid")
     centre, spread = score.mean(), score.std(correction=0).clamp(min=1e-9)
     score = (score - centre) / spread
     scale, offset = _zeros(), _zeros()

@@ -9,7 +9,8 @@ FROM python:3.11-slim
 ENV PATH=/venv/bin:$PATH PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1
 COPY --from=build /venv /venv
 COPY protos /app/protos
-COPY fusion_gateway/__init__.py fusion_gateway/fusion.py /app/fusion_gateway/
+COPY fusion_gateway/__init__.py /app/fusion_gateway/
+COPY fusion_gateway/fusion /app/fusion_gateway/fusion
 COPY training /app/training
 RUN python -m compileall -q /app && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin marquee
 USER 10001:10001

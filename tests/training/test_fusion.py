@@ -1,5 +1,6 @@
 """Fitted policies: what they learn, what is published, and that the gateway ranks as the offline task does."""
 
+import shutil
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -20,12 +21,15 @@ from servers.runtime.settings import read
 from tests.conftest import Published
 from tests.servers.running import in_process, settings
 from training.data.load import load_dataset
-from training.data.splits import leave_last_out
+from training.data.splits import Split, leave_last_out
+from training.errors import TrainingError
 from training.evaluate import load_default_policy
-from training.fusion import as_yaml, policy_ndcg
+from training.fusion import as_yaml, policy_ndcg, train_fusion
 from training.fusion_fit import fit_adaptive, fit_bias, fit_calibrators, fit_layer, fit_weights
+from training.job import Job
 from training.popularity import fit_popularity
 from training.ranking import RETRIEVE_K, SCORERS, NextItemTask, Pool
+from training.recipes.fusion import FusionRecipe
 from training.repository import latest
 
 USERS, CANDIDATES = 400, 20
@@ -111,6 +115,20 @@ def test_every_policy_is_published_and_can_be_served(published: Published) -> No
     assert load_default_policy(published.repository) == served.choose("", {})[1]
     written = yaml.safe_load(path.read_text())["policies"]
     assert {name: as_yaml(policy) for name, policy in served.policies.items()} == written
+
+
+def test_a_handful_of_users_is_enough_and_one_is_too_few(published: Published, tmp_path: Path) -> None:
+    dataset = load_dataset(published.data)
+    split = leave_last_out(
+        dataset.events.filter(pl.col("user").is_in(dataset.events["user"].unique(maintain_order=True)[:3]))
+    )
+    shutil.copytree(published.repository, tmp_path / "repository")
+    few = Split(split.name, split.train.group_by("user", maintain_order=True).head(4), split.validation, split.test)
+    folder = train_fusion(Job(dataset, few, tmp_path / "repository", tmp_path), FusionRecipe())
+    assert load_policies(folder / "policies.yaml").default
+    one = Split(split.name, few.train, split.validation.head(1), split.test)
+    with pytest.raises(TrainingError, match="1 validation users are too few to fit fusion on: 2 are needed"):
+        train_fusion(Job(dataset, one, tmp_path / "repository", tmp_path), FusionRecipe())
 
 
 def test_histories_can_be_cut_to_their_last_events(published: Published) -> None:
