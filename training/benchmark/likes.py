@@ -1,4 +1,4 @@
-"""Will a rating be a like? 70/15/15 of each user's ratings by time (systems.md S5), the baselines of its table, figures.
+"""Will a rating be a like? 70/15/15 of each user's ratings by time (systems.md S5), its baselines, its figures.
 
 Legend: U users, N items, E ratings.
 """
@@ -54,7 +54,9 @@ def baselines(dataset: Dataset, split: Split) -> Mapping[str, Scores]:
     train = Interactions.of(split.train, dataset.items["number"].to_numpy())
     content = content_of(dataset.items, 64, 0).all
     held_out = (split.validation, split.test)
-    found: dict[str, Scores] = {"always yes": (np.zeros(len(held_out[0])), np.zeros(len(held_out[1])))}
+    found: dict[str, Scores] = {
+        "always yes": (np.zeros(len(held_out[0]), np.float32), np.zeros(len(held_out[1]), np.float32))
+    }
     for name, vectors in (("CF", _centred(train).T), ("content-based", content)):
         table = _nearest(train, _cosine(vectors))
         validation, test = (_cells(train, table, rows) for rows in held_out)
@@ -95,7 +97,8 @@ def _nearest(train: Interactions, similarity: Floats) -> Floats:
     centred = _centred(train)
     rated = np.zeros_like(centred)
     rated[train.user - 1, train.item - 1] = 1
-    return _user_mean(train)[:, None] + centred @ near.T / np.maximum(rated @ near.T, 1e-6)
+    mean = centred @ near.T / np.maximum(rated @ near.T, 1e-6)
+    return np.asarray(_user_mean(train)[:, None] + mean, np.float32)
 
 
 def figures(split: Split, scores: Scores, cut: float) -> dict[str, float]:

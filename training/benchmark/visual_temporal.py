@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,7 +50,7 @@ KNOWN_OF_COLD: Mapping[str, tuple[str, ...]] = {
 }
 SHOWN = 6
 """Posters whose attention maps are kept."""
-Arrays = dict[str, NDArray[np.generic]]
+Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Cell:
     recipe: str
     """Empty for a baseline."""
     seed: int
-    arrays: Mapping[str, NDArray[np.generic]]
+    arrays: Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)

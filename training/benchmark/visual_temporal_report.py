@@ -38,42 +38,41 @@ def by_model(cells: Sequence[Cell]) -> Iterator[list[Cell]]:
 
 def rows(cells: Sequence[Cell], dataset: Dataset, part: str) -> Iterator[dict[str, object]]:
     """One figure a row: its mean over seeds, with a 95 % bootstrap interval over questions, or from the lowest seed to
-    the highest where there is none.
+    the highest where there is none. `whole-less-this` is paired by question.
     """
     for own in by_model(cells):
-        named = {"dataset": dataset.name, "model": own[0].model, "recipe": own[0].recipe}
-        named |= {"seeds": sorted({cell.seed for cell in own})}
-        figures = _like_rows(own, dataset) if part == LIKES else _ranking_rows(own, part)
+        named: dict[str, object] = {"dataset": dataset.name, "model": own[0].model, "recipe": own[0].recipe}
+        named["seeds"] = sorted({cell.seed for cell in own})
+        figures = _like_rows(own, dataset) if part == LIKES else _ranking_rows(own, whole_of(cells), part)
         for figure in figures:
             yield named | figure
-        for cost in ("seconds", "gib"):
-            if own[0].recipe:
-                spent = [float(cell.arrays[cost]) for cell in own]
-                yield named | {"protocol": part, "metric": cost} | _of_seeds(spent)
+        for cost in ("seconds", "gib", "epochs") if own[0].recipe else ():
+            spent = [len(cell.arrays["curve"]) if cost == "epochs" else float(cell.arrays[cost]) for cell in own]
+            yield named | {"protocol": part, "metric": cost} | _of_seeds(spent)
 
 
-def _ranking_rows(own: Sequence[Cell], part: str) -> Iterator[dict[str, object]]:
-    for protocol, metric, values in _rankings(own, part):
-        low, high = bootstrap(values)
-        yield {
-            "protocol": protocol,
-            "metric": metric,
-            "value": float(values.mean()),
-            "low": low,
-            "high": high,
-            "n": len(values),
-        }
+def whole_of(cells: Sequence[Cell]) -> list[Cell]:
+    """What the others are compared with: the first recipe with all its parts."""
+    return next(own for own in by_model(cells) if own[0].model in (WHOLE, FIRST))
+
+
+def _ranking_rows(own: Sequence[Cell], whole: Sequence[Cell], part: str) -> Iterator[dict[str, object]]:
+    for (protocol, metric, values), (_, _, best) in zip(_rankings(own, part), _rankings(whole, part), strict=True):
+        for name, figures in ((metric, values), (f"{metric}-whole-less-this", best - values)):
+            low, high = bootstrap(figures)
+            value = float(figures.mean())
+            yield {"protocol": protocol, "metric": name, "value": value, "low": low, "high": high, "n": len(figures)}
 
 
 def _rankings(own: Sequence[Cell], part: str) -> Iterator[tuple[str, str, Doubles]]:
     """Protocol, metric, and a figure a question. Questions are those of all seeds, or the same for every seed."""
+    figures = [cell.arrays["figures"] for cell in own]
     if part == COLD:
-        asked = np.concatenate([cell.arrays["figures"] for cell in own], axis=2)
-        for among, figures in zip(cold_items.AMONG, asked, strict=True):
-            for metric, values in zip(cold_items.METRICS, figures, strict=True):
+        for among, found in zip(cold_items.AMONG, np.concatenate(figures, axis=2), strict=True):
+            for metric, values in zip(cold_items.METRICS, found, strict=True):
                 yield f"cold-items among {among}", metric, values
     else:
-        for metric, values in zip(METRICS, np.mean([cell.arrays["figures"] for cell in own], axis=0), strict=True):
+        for metric, values in zip(METRICS, np.mean(figures, axis=0), strict=True):
             yield "leave-last-out", metric, values
 
 
@@ -101,22 +100,22 @@ def as_table(cells: Sequence[Cell], dataset: Dataset, part: str) -> Table:
 
 
 def _ranking_table(cells: Sequence[Cell], dataset: Dataset, part: str) -> Table:
-    """The last columns are paired by question: how much more the whole model has."""
+    """The last columns but one are paired by question."""
     table = Table(title=f"{dataset.name}, {part}: full ranking, items of the history left out", title_justify="left")
-    groups = list(by_model(cells))
-    whole = next(own for own in groups if own[0].model in (WHOLE, FIRST))
-    best = {(protocol, metric): values for protocol, metric, values in _rankings(whole, part)}
-    for name in ("", "recipe", *(f"{metric}\n{protocol}" for protocol, metric in best), "whole is better by"):
+    whole = list(_rankings(whole_of(cells), part))
+    names = [f"{metric}\n{protocol}" for protocol, metric, _ in whole]
+    better = [f"whole is better by\n{protocol}" for protocol, metric, _ in whole if metric == "ndcg@10"]
+    for name in ("", "recipe", *names, *better, "S5"):
         table.add_column(name, justify="right" if name else "left")
-    main = [key for key in best if key[1] == "ndcg@10"][-1]
-    for own in groups:
-        found = {(protocol, metric): values for protocol, metric, values in _rankings(own, part)}
-        better = "" if own is whole else "{:.4f} to {:.4f}".format(*bootstrap(best[main] - found[main]))
-        figures = [f"{values.mean():.4f}" for values in found.values()]
-        name = (
-            f"{own[0].model}  (S5: {PUBLISHED_LOSS[own[0].model]})" if own[0].model in PUBLISHED_LOSS else own[0].model
-        )
-        table.add_row(name, own[0].recipe, *figures, better)
+    for own in by_model(cells):
+        found = list(_rankings(own, part))
+        figures = [f"{values.mean():.4f}" for _, _, values in found]
+        less = [
+            "{:+.4f} to {:+.4f}".format(*bootstrap(best - values))
+            for (_, metric, values), (_, _, best) in zip(found, whole, strict=True)
+            if metric == "ndcg@10"
+        ]
+        table.add_row(own[0].model, own[0].recipe, *figures, *less, PUBLISHED_LOSS.get(own[0].model, ""))
     return table
 
 
