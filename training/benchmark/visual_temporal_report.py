@@ -58,7 +58,8 @@ def whole_of(cells: Sequence[Cell]) -> list[Cell]:
 
 def _ranking_rows(own: Sequence[Cell], whole: Sequence[Cell], part: str) -> Iterator[dict[str, object]]:
     for (protocol, metric, values), (_, _, best) in zip(_rankings(own, part), _rankings(whole, part), strict=True):
-        for name, figures in ((metric, values), (f"{metric}-whole-less-this", best - values)):
+        pairs = [(metric, values)] + ([] if own[0] is whole[0] else [(f"{metric}-whole-less-this", best - values)])
+        for name, figures in pairs:
             low, high = bootstrap(figures)
             value = float(figures.mean())
             yield {"protocol": protocol, "metric": name, "value": value, "low": low, "high": high, "n": len(figures)}
