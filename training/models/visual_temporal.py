@@ -24,7 +24,7 @@ PARTS = ("cnn", "rnn", "autoencoder", "attention", "metadata", "text", "posters"
 
 
 class VisualTemporalModel(nn.Module):
-    """F = σ(W [F_CNN; F_RNN; F_AE] + b) of a user, against a vector of each item."""
+    """F = σ(W [F_CNN; F_RNN; F_AE] + b) of a user, against item vectors; σ is tanh, or brings F to one length."""
 
     genre_flags: Tensor
     metadata: Tensor
