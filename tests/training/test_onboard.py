@@ -57,7 +57,6 @@ def test_new_items_get_the_next_numbers_and_old_ones_stay(
     after = load_file(repository / "visual_temporal" / "2" / "items.safetensors")
     for name, array in before.items():
         np.testing.assert_array_equal(after[name][: len(array)], array)
-    assert after["item_vector"][-3:, -1].tolist() == [0, 0, 0]  # nothing was learned of them
     catalog = pl.read_parquet(repository / "catalog" / "2" / "items.parquet")
     assert catalog["id"][-3:].to_list() == ["fresh", "broken", "bare"]
     assert catalog["year"][-3:].to_list() == [2020, 1999, 0]

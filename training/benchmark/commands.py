@@ -12,6 +12,7 @@ from rich.table import Table
 from training.benchmark.rating import Benchmark
 from training.benchmark.report import as_table, rows
 from training.benchmark.sequential import Benchmark as SequentialBenchmark
+from training.benchmark.visual_temporal import Benchmark as VisualTemporalBenchmark
 from training.data.load import load_dataset
 from training.errors import TrainingError
 from training.job import torch_device
@@ -69,6 +70,30 @@ def sequential_command(
         json.write_text(run_as_json(list(rows(cells, dataset.name, split))))
     if picture:
         draw(cells, f"{dataset.name}, {split}", picture)
+
+
+@app.command("visual-temporal")
+def visual_temporal_command(
+    data: Data,
+    part: Annotated[
+        str, typer.Option(help="next: next item; ablation: without each part; likes: S5's figures; cold: hidden items.")
+    ] = "next",
+    recipe: Annotated[str, typer.Option(help="Recipes with commas between.")] = "best",
+    seeds: Seeds = "0,1,2",
+    json: Json = None,
+    picture: Annotated[Path | None, typer.Option(help="next, ablation: draw attention maps to this file.")] = None,
+    work: Work = HOME / "benchmark",
+) -> None:
+    """The visual-temporal model, whole and without its parts, beside baselines and S5's published figures."""
+    from training.benchmark.visual_temporal_report import as_table, draw, rows  # matplotlib is slow
+
+    dataset = load_dataset(data)
+    cells = VisualTemporalBenchmark(dataset, work).run(part, recipe.split(","), numbers(seeds))
+    Console(width=200).print(as_table(cells, dataset, part))
+    if json:
+        json.write_text(run_as_json(list(rows(cells, dataset, part))))
+    if picture:
+        draw(cells, picture)
 
 
 @app.command("fold-in")

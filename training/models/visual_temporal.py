@@ -1,143 +1,66 @@
 """Posters (CNN with attention), behaviour (bi-directional RNN), enhanced autoencoder and fusion layer: systems.md S5.
 
-Legend: B users, L events, N items, P posters, D dimension.
+Legend: B users, L events, Q of them asked after (the newest ones), W events of a window, N items, D dimension.
 """
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize, pad
 
 from training.content import Content
+from training.models.behaviour import (
+    RATINGS,
+    EnhancedAutoencoder,
+    Recall,
+    TemporalEncoder,
+    attended,
+    rating_place,
+)
+from training.models.item_encoder import ItemEncoder
 from training.recipes.visual_temporal import VisualTemporalRecipe
 
-
-class PosterNetwork(nn.Module):
-    """Convolution, ReLU and max pooling, repeated; then a mean over image regions, weighted by an attention map."""
-
-    def __init__(self, channels: tuple[int, ...]) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        for narrow, wide in zip((3, *channels[:-1]), channels, strict=True):
-            layers += [nn.Conv2d(narrow, wide, 3, padding=1), nn.BatchNorm2d(wide), nn.ReLU(), nn.MaxPool2d(2)]
-        self.regions = nn.Sequential(*layers)
-        self.attention = nn.Conv2d(channels[-1], 1, 1)
-
-    def forward(self, poster: Tensor) -> Tensor:
-        """uint8 [P, 3, H, W] -> [P, channels[-1]]."""
-        regions = self.regions(poster.float() / 255)
-        weight = self.attention(regions).flatten(1).softmax(1)
-        return (regions.flatten(2) @ weight.unsqueeze(-1)).squeeze(-1)
-
-
-class ItemEncoder(nn.Module):
-    """Poster features and metadata through fully connected layers: F_CNN. A missing poster is a learned vector."""
-
-    def __init__(self, metadata: int, recipe: VisualTemporalRecipe) -> None:
-        super().__init__()
-        self.poster = PosterNetwork(recipe.channels)
-        self.absent = nn.Parameter(torch.zeros(recipe.channels[-1]))
-        self.layers = nn.Sequential(
-            nn.Linear(recipe.channels[-1] + metadata, 2 * recipe.dimension),
-            nn.ReLU(),
-            nn.Dropout(recipe.dropout),
-            nn.Linear(2 * recipe.dimension, recipe.dimension),
-            nn.LayerNorm(recipe.dimension),
-        )
-
-    def forward(self, poster_feature: Tensor, has_poster: Tensor, metadata: Tensor) -> Tensor:
-        """[N, C], bool [N], [N, M] -> F_CNN [N, D]."""
-        poster = torch.where(has_poster.unsqueeze(1), poster_feature, self.absent)
-        return self.layers(torch.cat([poster, metadata], 1))
-
-
-class TemporalEncoder(nn.Module):
-    """Bi-directional GRU, both directions joined at each step, a dense layer; attention plus the newest step: F_RNN."""
-
-    def __init__(self, inputs: int, recipe: VisualTemporalRecipe) -> None:
-        super().__init__()
-        D = recipe.dimension
-        self.forwards, self.backwards = nn.GRU(inputs, D, batch_first=True), nn.GRU(inputs, D, batch_first=True)
-        self.dense = nn.Sequential(nn.Linear(2 * D, D), nn.Tanh(), nn.Dropout(recipe.dropout))
-        self.attention = nn.Linear(D, 1)
-
-    def forward(self, x_BLI: Tensor, real_BL: Tensor) -> Tensor:
-        """Events padded in front -> [B, D]. Padding changes nothing: each direction meets the real events first."""
-        L = x_BLI.shape[1]
-        padding = L - real_BL.sum(1, keepdim=True)
-        step = torch.arange(L).unsqueeze(0)
-        left_aligned = _at(x_BLI, (step + padding).clamp(max=L - 1))
-        ahead = _at(self.forwards(left_aligned)[0], (step - padding).clamp(min=0))
-        back = self.backwards(x_BLI.flip(1))[0].flip(1)
-        steps_BLD = self.dense(torch.cat([ahead, back], -1))
-        weight = self.attention(steps_BLD).squeeze(-1).masked_fill(~real_BL, -1e9).softmax(1)
-        return (weight.unsqueeze(1) @ steps_BLD).squeeze(1) + steps_BLD[:, -1]
-
-
-def _at(x_BLI: Tensor, index_BL: Tensor) -> Tensor:
-    return torch.gather(x_BLI, 1, index_BL.unsqueeze(-1).expand(-1, -1, x_BLI.shape[2]))
-
-
-class Residual(nn.Module):
-    """x + f(x), then a gate over the features as attention."""
-
-    def __init__(self, width: int, dropout: float) -> None:
-        super().__init__()
-        self.inner = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, width)
-        )
-        self.attention = nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.inner(x)
-        return x * torch.sigmoid(self.attention(x))
-
-
-class EnhancedAutoencoder(nn.Module):
-    """Two fully connected layers, a residual block with attention, a bottleneck; the decoder mirrors it: F_AE."""
-
-    def __init__(self, width: int, dropout: float) -> None:
-        super().__init__()
-        half, bottleneck = width // 2, width // 4
-        self.encoder = nn.Sequential(
-            nn.Linear(width, width),
-            nn.ReLU(),
-            nn.Linear(width, half),
-            Residual(half, dropout),
-            nn.Linear(half, bottleneck),
-        )
-        self.decoder = nn.Sequential(
-            nn.Linear(bottleneck, half),
-            Residual(half, dropout),
-            nn.Linear(half, width),
-            nn.ReLU(),
-            nn.Linear(width, width),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.decoder(self.encoder(x))
+PARTS = ("cnn", "rnn", "autoencoder", "attention", "metadata", "text", "posters")
+"""What a recipe may leave out. `cnn` is F_CNN, so all content of items; `metadata` is genres, year and text."""
 
 
 class VisualTemporalModel(nn.Module):
-    """F = σ(W [F_CNN; F_RNN; F_AE] + b) of a user, against a vector of each item; σ is tanh: tastes can be negative."""
+    """F = σ(W [F_CNN; F_RNN; F_AE] + b) of a user, against item vectors; σ is tanh, or brings F to one length."""
 
+    genre_flags: Tensor
+    kept: Tensor
     metadata: Tensor
     has_poster: Tensor
 
     def __init__(self, content: Content, has_poster: Tensor, recipe: VisualTemporalRecipe) -> None:
         super().__init__()
         D, N = recipe.dimension, len(has_poster)
-        self.register_buffer("metadata", torch.from_numpy(content.all))
-        self.register_buffer("has_poster", has_poster)
-        self.item = ItemEncoder(self.metadata.shape[1], recipe)
-        self.temporal = TemporalEncoder(D + 2, recipe)
-        self.autoencoder = EnhancedAutoencoder(2 * D, recipe.dropout)
+        self.recipe = recipe
+        self.has = {part: part not in recipe.without for part in PARTS}
+        kept = [self.has["metadata"], self.has["metadata"] and self.has["text"], self.has["metadata"]]
+        widths = [table.shape[1] for table in (content.genres, content.text, content.year)]
+        self.register_buffer("kept", torch.tensor(kept).repeat_interleave(torch.tensor(widths)))
+        self.register_buffer("metadata", torch.from_numpy(content.all) * self.kept)
+        self.register_buffer("genre_flags", torch.from_numpy(content.genres))
+        self.register_buffer("has_poster", has_poster & self.has["posters"])
+        self.item = ItemEncoder(content, recipe)
+        self.enter = nn.Linear(D, D)
+        self.watched = nn.Embedding(N + 1, D, padding_idx=0)
+        self.rating = nn.Embedding(RATINGS, D)
+        self.temporal = TemporalEncoder(D, recipe)
         self.pool = nn.Linear(D, 1)
-        self.fusion = nn.Linear(4 * D, D)
-        self.output = nn.Linear(D, D)
+        self.recall = Recall(recipe) if recipe.behaviour else None
+        width = 3 * D if recipe.behaviour else 2 * D
+        self.autoencoder = EnhancedAutoencoder(width, recipe)
+        self.drop = nn.Dropout(recipe.dropout)
+        self.fusion = nn.Linear(2 * D + width, D)
+        self.output = nn.Linear(D, D + 1)
         self.learned = nn.Embedding(N, D)
         self.bias = nn.Parameter(torch.zeros(N))
         self.genres = nn.Linear(D, content.genres.shape[1])
         self.apply(_xavier)
-        nn.init.normal_(self.learned.weight, std=0.02)
+        for embedding in (self.watched, self.rating, self.learned):
+            nn.init.normal_(embedding.weight, std=D**-0.5)
+        nn.init.zeros_(self.watched.weight.data[0])
 
     def item_feature(self, poster_feature: Tensor) -> Tensor:
         """[N, C] -> F_CNN [N, D]."""
@@ -146,24 +69,61 @@ class VisualTemporalModel(nn.Module):
     def item_vector(self, item_feature: Tensor, hidden: Tensor | None = None) -> Tensor:
         """[N, D + 1]: from content, plus what was learned of the item itself; bool [N] `hidden` leaves that out."""
         own = torch.cat([self.learned.weight, self.bias.unsqueeze(1)], 1)
-        if hidden is not None:
-            own = own * ~hidden.unsqueeze(1)
-        return self.content_vector(item_feature) + own
+        return self._vector(item_feature, own if hidden is None else own * ~hidden.unsqueeze(1))
 
     def content_vector(self, item_feature: Tensor) -> Tensor:
-        """[P, D] of any items -> their vectors [P, D + 1] from content alone, as for hidden ones."""
-        return nn.functional.pad(self.output(item_feature), (0, 1))
+        """[P, D + 1] of items from content alone, whatever items they are."""
+        return self._vector(item_feature, torch.zeros(self.output.out_features))
 
-    def user(self, feature_BLD: Tensor, rating_BL: Tensor, real_BL: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """F [B, D], and the autoencoder's input and output [B, 2D]."""
-        rated = ~torch.isnan(rating_BL)
-        opinion = torch.where(rated, torch.nan_to_num(rating_BL) / 2.5 - 1, 0.0)
-        F_RNN = self.temporal(torch.cat([feature_BLD, torch.stack([opinion, rated.float()], -1)], -1), real_BL)
-        weight = self.pool(feature_BLD).squeeze(-1).masked_fill(~real_BL, -1e9).softmax(1)
-        F_CNN = (weight.unsqueeze(1) @ feature_BLD).squeeze(1)
-        joined = torch.cat([F_CNN, F_RNN], 1)
-        F_AE = self.autoencoder(joined)
-        return torch.tanh(self.fusion(torch.cat([joined, F_AE], 1))), joined, F_AE
+    def _vector(self, item_feature: Tensor, own: Tensor) -> Tensor:
+        vector = self.output(item_feature) * self.has["cnn"] + own
+        if not self.recipe.temperature:
+            return vector
+        return torch.cat([normalize(vector[:, :-1], dim=1), vector[:, -1:]], 1)
+
+    def user(
+        self, history_BL: Tensor, feature_BLD: Tensor, rating_BL: Tensor, asked: int = 1, hidden: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """F [B, Q, D] after each of the newest `asked` events, and the autoencoder's input and output; no F depends on
+        events after its own. Histories are padded in front with item 0.
+
+        Of items that the model does not know, and of those in bool [N] `hidden`, only the content is read.
+        """
+        known_BL = torch.where(history_BL <= len(self.has_poster), history_BL, 0)
+        own_BLD = self.watched(known_BL)
+        if hidden is not None:
+            own_BLD = own_BLD * ~pad(hidden, (1, 0))[known_BL].unsqueeze(-1)
+        feature_BLD = feature_BLD * self.has["cnn"]
+        x_BLD = self.drop(self.enter(feature_BLD) * self.has["cnn"] + own_BLD)
+        place_Q = torch.arange(history_BL.shape[1] - asked, history_BL.shape[1])
+        age_QL = place_Q.unsqueeze(1) - torch.arange(history_BL.shape[1])
+        seen_BQL = (history_BL > 0).unsqueeze(1) & (age_QL >= 0) & (age_QL < self.recipe.length)
+        F_CNN = attended(self.pool if self.has["attention"] else None, feature_BLD, seen_BQL)
+        F_RNN = self._temporal(x_BLD + self.rating(rating_place(rating_BL)), history_BL > 0, place_Q)
+        parts = [F_CNN, F_RNN] + ([self.recall(x_BLD, rating_BL, seen_BQL, age_QL)] if self.recall else [])
+        joined = torch.cat(parts, -1)
+        F_AE = self.autoencoder(self.drop(joined)) * self.has["autoencoder"]
+        if self.recall:
+            F_AE = F_AE + joined * self.has["autoencoder"]
+        F = self.fusion(self.drop(torch.cat([F_CNN, F_RNN, F_AE], -1)))
+        return F if self.recipe.temperature else torch.tanh(F), joined, F_AE
+
+    def _temporal(self, x_BLD: Tensor, real_BL: Tensor, place_Q: Tensor) -> Tensor:
+        """F_RNN [B, Q, D] of the newest events at each place."""
+        W, (B, _, D) = self.recipe.window, x_BLD.shape
+        Q = len(place_Q)
+        if not self.has["rnn"]:
+            return torch.zeros_like(x_BLD[:, :1]).expand(B, Q, D)
+        window_QW = place_Q.unsqueeze(1) + torch.arange(1, W + 1)
+        events = pad(x_BLD, (0, 0, W, 0))[:, window_QW].reshape(B * Q, W, D)
+        real = pad(real_BL, (W, 0))[:, window_QW].reshape(B * Q, W)
+        return self.temporal(events, real).view(B, Q, D)
+
+    def query(self, F: Tensor) -> Tensor:
+        """[..., D + 1], of which the inner products with item vectors are the scores."""
+        if self.recipe.temperature:
+            F = normalize(F, dim=-1) / self.recipe.temperature
+        return torch.cat([F, torch.ones_like(F[..., :1])], -1)
 
 
 def _xavier(module: nn.Module) -> None:
@@ -180,10 +140,8 @@ class VisualTemporalTower(nn.Module):
         self.model = model
 
     def forward(self, history_index: Tensor, history_feature: Tensor, history_rating: Tensor) -> Tensor:
-        real = history_index > 0
-        F = self.model.user(history_feature, history_rating, real)[0]
-        query = torch.cat([F, torch.ones_like(F[:, :1])], 1)
-        return torch.where(real.any(1, keepdim=True), query, torch.nan)
+        query = self.model.query(self.model.user(history_index, history_feature, history_rating)[0][:, 0])
+        return torch.where((history_index > 0).any(1, keepdim=True), query, torch.nan)
 
 
 class NewItems(nn.Module):
@@ -195,5 +153,6 @@ class NewItems(nn.Module):
 
     def forward(self, poster: Tensor, has_poster: Tensor, metadata: Tensor) -> tuple[Tensor, Tensor]:
         """uint8 [P, 3, H, W], bool [P], [P, M] -> item feature [P, D], item vector [P, D + 1]."""
-        feature = self.model.item(self.model.item.poster(poster), has_poster, metadata)
-        return feature, self.model.content_vector(feature)
+        model = self.model
+        feature = model.item(model.item.poster(poster), has_poster & model.has["posters"], metadata * model.kept)
+        return feature, model.content_vector(feature)

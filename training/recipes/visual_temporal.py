@@ -7,51 +7,94 @@ from dataclasses import dataclass, replace
 class VisualTemporalRecipe:
     """Poster CNN with attention, bi-directional RNN, enhanced autoencoder, fusion layer."""
 
-    name: str = "cnn_birnn_ae"
-    poster_height: int = 72
-    poster_width: int = 48
+    name: str = "best"
+    task: str = "next"
+    """What is learned: `next` asks what comes next among all items, `like` whether a rating will be 4 or more."""
+    without: tuple[str, ...] = ()
+    """Parts left out, of models.visual_temporal.PARTS."""
+    poster_height: int = 48
+    poster_width: int = 32
     channels: tuple[int, ...] = (16, 32, 64)
     text_dimension: int = 64
     """Of the TF-IDF of overview, keywords, director and cast, reduced by SVD."""
     dimension: int = 64
-    dropout: float = 0.1
-    length: int = 50
-    prefixes: int = 16
-    """Positions of each user's sequence that an epoch asks for ..."""
+    rnn_dimension: int = 32
+    """Of each direction."""
+    behaviour: int = 4
+    """Weighted sums of the history that the autoencoder reads, each with weights of its own by place and rating; with
+    none it reads F_CNN and F_RNN alone."""
+    dropout: float = 0.3
+    length: int = 100
+    window: int = 8
+    """Newest events that the RNN reads; the other parts read `length`."""
+    temperature: float = 0.07
+    """Of the cosines of queries and items; 0 for inner products with F as a tanh."""
+    users: int = 16
+    """Of one step; ..."""
+    targets: int = 32
+    """... at most so many consecutive positions of each one's sequence, at a random place, are asked for."""
     steps: int = 1_000
-    """... in at most this many steps."""
-    posters_per_step: int = 128
+    """Of an epoch, in which every user has one turn, at most."""
+    posters_per_step: int = 8
     """Posters encoded with gradient in one step; the others keep the features of their last time."""
     item_dropout: float = 0.1
     """Share of items whose learned part is hidden in a step, so that content alone must do."""
     reconstruction_weight: float = 0.02
-    genre_weight: float = 0.3
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-5
-    batch: int = 128
-    epochs: int = 40
-    patience: int = 6
+    genre_weight: float = 0.1
+    learning_rate: float = 3e-3
+    falling: bool = True
+    """The learning rate, to 0 at the last epoch."""
+    weight_decay: float = 0.0
+    epochs: int = 16
+    patience: int = 4
     index_factory: str = "Flat"
     seed: int = 0
 
 
-def cnn_birnn_ae() -> VisualTemporalRecipe:
+def best_visual_temporal() -> VisualTemporalRecipe:
     return VisualTemporalRecipe()
 
 
 def small_visual_temporal() -> VisualTemporalRecipe:
+    """For the demo: seconds to a minute."""
+    return replace(best_visual_temporal(), name="small", length=50, epochs=10, patience=4)
+
+
+def seed_cnn_birnn_ae() -> VisualTemporalRecipe:
+    """As published (systems.md S5), on smaller images."""
     return replace(
-        cnn_birnn_ae(),
-        name="small",
-        poster_height=48,
-        poster_width=32,
-        length=20,
-        posters_per_step=48,
-        steps=60,
-        prefixes=12,
-        epochs=10,
-        patience=4,
+        best_visual_temporal(),
+        name="seed_cnn_birnn_ae",
+        task="like",
+        poster_height=72,
+        poster_width=48,
+        dimension=64,
+        behaviour=0,
+        dropout=0.5,
+        length=50,
+        window=50,
+        temperature=0.0,
+        item_dropout=0.0,
+        reconstruction_weight=1.0,
+        genre_weight=1.0,
+        learning_rate=1e-3,
+        falling=False,
+        weight_decay=1e-5,
+        users=4,
+        epochs=100,
+        patience=8,
     )
 
 
-VISUAL_TEMPORAL = {"default": cnn_birnn_ae, "small": small_visual_temporal, "cnn_birnn_ae": cnn_birnn_ae}
+def seed_cnn_birnn_ae_224() -> VisualTemporalRecipe:
+    """The same on images of the published size; takes hours without a GPU."""
+    return replace(seed_cnn_birnn_ae(), name="seed_cnn_birnn_ae_224", poster_height=224, poster_width=224)
+
+
+VISUAL_TEMPORAL = {
+    "default": best_visual_temporal,
+    "best": best_visual_temporal,
+    "small": small_visual_temporal,
+    "seed_cnn_birnn_ae": seed_cnn_birnn_ae,
+    "seed_cnn_birnn_ae_224": seed_cnn_birnn_ae_224,
+}

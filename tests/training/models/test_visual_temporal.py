@@ -1,38 +1,76 @@
-"""The visual-temporal model: padding, absent posters, hidden items."""
+"""The visual-temporal model: padding, absent posters and texts, hidden items, parts left out, no look ahead."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
+from torch.nn.functional import pad
 
 from training.content import Content
-from training.models.visual_temporal import PosterNetwork, TemporalEncoder, VisualTemporalModel, VisualTemporalTower
-from training.recipes.visual_temporal import small_visual_temporal
+from training.models.behaviour import TemporalEncoder
+from training.models.item_encoder import PosterNetwork
+from training.models.visual_temporal import VisualTemporalModel, VisualTemporalTower
+from training.recipes.visual_temporal import VisualTemporalRecipe, best_visual_temporal, seed_cnn_birnn_ae
 
-RECIPE = small_visual_temporal()
 N = 6
+BEST = replace(best_visual_temporal(), dimension=16, rnn_dimension=8, channels=(4, 8), length=5, window=3)
+SEED = replace(seed_cnn_birnn_ae(), dimension=16, rnn_dimension=8, channels=(4, 8), length=5, window=5)
+POSTER_FEATURE = torch.linspace(-1, 1, N * 8).view(N, 8)
 
 
-@pytest.fixture
-def model() -> VisualTemporalModel:
+def made(recipe: VisualTemporalRecipe, known: float = 1.0) -> VisualTemporalModel:
+    """Six items: the last two without a poster, the second and the last without a text; all else that is known of
+    them without posters is `known` times something.
+    """
     torch.manual_seed(0)
-    content = Content(np.eye(N, 3, dtype=np.float32), np.ones((N, 4), np.float32), np.zeros((N, 2), np.float32))
-    return VisualTemporalModel(content, torch.tensor([True] * 4 + [False] * 2), RECIPE).eval()
+    random = np.random.default_rng(0)
+    text = known * random.normal(size=(N, 4)).astype(np.float32)
+    text[[1, 5]] = 0
+    content = Content(known * np.eye(N, 3, dtype=np.float32), text, known * np.ones((N, 2), np.float32))
+    model = VisualTemporalModel(content, torch.tensor([True] * 4 + [False] * 2), recipe).eval()
+    for parameter in (model.item.absent, model.item.absent_text, model.bias):
+        torch.nn.init.normal_(parameter)
+    return model
+
+
+def after(model: VisualTemporalModel, items: list[int], asked: int = 1) -> Tensor:
+    """Queries after the newest `asked` events."""
+    history = torch.tensor([items])
+    rating = torch.where(history % 2 > 0, history.float(), torch.nan)
+    feature = pad(model.item_feature(POSTER_FEATURE), (0, 0, 1, 0))[history]
+    return model.query(model.user(history, feature, rating, asked)[0])[0]
+
+
+@pytest.fixture(params=[BEST, SEED], ids=["best", "seed"])
+def model(request: pytest.FixtureRequest) -> VisualTemporalModel:
+    return made(request.param)
 
 
 @torch.no_grad()
 def test_padding_in_front_changes_nothing(model: VisualTemporalModel) -> None:
-    tower = VisualTemporalTower(model)
-    history, rating = torch.tensor([[1, 5, 2]]), torch.tensor([[5.0, torch.nan, 1.0]])
-    feature = torch.randn(1, 3, RECIPE.dimension)
-    padded = torch.nn.functional.pad(history, (3, 0)), torch.nn.functional.pad(feature, (0, 0, 3, 0))
-    torch.testing.assert_close(
-        tower(history, feature, rating), tower(*padded, torch.nn.functional.pad(rating, (3, 0), value=torch.nan))
-    )
+    torch.testing.assert_close(after(model, [0, 0, 0, 0, 1, 5, 2]), after(model, [1, 5, 2]))
+
+
+@torch.no_grad()
+def test_every_position_is_answered_from_the_events_up_to_it(model: VisualTemporalModel) -> None:
+    """So training, which asks for many positions at once, sees no future and learns what is served."""
+    items = [3, 1, 4, 2, 5, 6, 1, 3]
+    at_once = after(model, items, asked=6)
+    for place, query in enumerate(at_once, start=len(items) - 5):
+        torch.testing.assert_close(query, after(model, items[:place])[0], atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_only_the_newest_events_count(model: VisualTemporalModel) -> None:
+    newest = [4, 2, 5, 6, 1]
+    torch.testing.assert_close(after(model, [3, 3, *newest]), after(model, newest))
 
 
 @torch.no_grad()
 def test_the_temporal_encoder_reads_in_both_directions() -> None:
-    encoder = TemporalEncoder(4, RECIPE).eval()
+    encoder = TemporalEncoder(4, BEST).eval()
     events, real = torch.randn(1, 5, 4), torch.ones(1, 5, dtype=torch.bool)
     assert not torch.allclose(encoder(events, real), encoder(events.flip(1), real))
 
@@ -40,28 +78,105 @@ def test_the_temporal_encoder_reads_in_both_directions() -> None:
 @torch.no_grad()
 def test_an_empty_history_abstains(model: VisualTemporalModel) -> None:
     query = VisualTemporalTower(model)(
-        torch.zeros(1, 2, dtype=torch.long), torch.zeros(1, 2, RECIPE.dimension), torch.full((1, 2), torch.nan)
+        torch.zeros(1, 2, dtype=torch.long), torch.zeros(1, 2, 16), torch.full((1, 2), torch.nan)
     )
     assert query.isnan().all()
 
 
 @torch.no_grad()
-def test_items_without_a_poster_share_the_learned_one(model: VisualTemporalModel) -> None:
-    one, other = (model.item_feature(torch.full((N, RECIPE.channels[-1]), value)) for value in (0.0, 1.0))
-    torch.testing.assert_close(one[4:], other[4:])
-    assert not torch.allclose(one[:4], other[:4])
+def test_missing_posters_and_texts_are_learned_vectors(model: VisualTemporalModel) -> None:
+    before = model.item_feature(POSTER_FEATURE)
+    torch.testing.assert_close(model.item_feature(POSTER_FEATURE + 1)[4:], before[4:])
+    assert not torch.allclose(model.item_feature(POSTER_FEATURE + 1)[:4], before[:4])
+    for learned, lacking in ((model.item.absent, [4, 5]), (model.item.absent_text, [1, 5])):
+        learned.add_(1)
+        moved = (model.item_feature(POSTER_FEATURE) - before).abs().sum(1) > 1e-4
+        assert torch.nonzero(moved).flatten().tolist() == lacking
+        learned.sub_(1)
 
 
 @torch.no_grad()
-def test_a_hidden_item_keeps_only_its_content(model: VisualTemporalModel) -> None:
-    model.bias.fill_(3.0)
-    feature = model.item_feature(torch.zeros(N, RECIPE.channels[-1]))
+def test_a_hidden_item_has_the_vector_of_one_that_was_never_seen(model: VisualTemporalModel) -> None:
+    feature = model.item_feature(POSTER_FEATURE)
     vectors = model.item_vector(feature, torch.tensor([True] + [False] * (N - 1)))
-    assert vectors[0, -1] == 0
-    assert (vectors[1:, -1] == 3).all()
+    content = model.content_vector(feature)
+    torch.testing.assert_close(vectors[0], content[0])
+    assert not torch.allclose(vectors[1:], content[1:])
 
 
-def test_the_poster_network_gives_one_vector_a_poster() -> None:
-    network = PosterNetwork((4, 8))
-    posters = torch.randint(0, 256, (2, 3, 16, 12), dtype=torch.uint8)
-    assert network(posters).shape == (2, 8)
+@torch.no_grad()
+def test_an_item_that_came_after_training_is_read_as_a_hidden_one(model: VisualTemporalModel) -> None:
+    feature, rating = torch.randn(1, 2, 16), torch.ones(1, 2)
+    hidden = torch.tensor([False, True] + [False] * (N - 2))
+    unseen = model.user(torch.tensor([[1, N + 7]]), feature, rating)[0]
+    torch.testing.assert_close(unseen, model.user(torch.tensor([[1, 2]]), feature, rating, hidden=hidden)[0])
+    assert not torch.allclose(unseen, model.user(torch.tensor([[1, 2]]), feature, rating)[0])
+
+
+@pytest.mark.parametrize("part", ["cnn", "rnn", "autoencoder", "attention", "posters"])
+@pytest.mark.parametrize("recipe", [BEST, SEED], ids=["best", "seed"])
+def test_a_part_that_is_left_out_has_no_say(recipe: VisualTemporalRecipe, part: str) -> None:
+    """Whether scores depend on its parameters: in the whole model they do."""
+    for model, depends in ((made(recipe), True), (made(replace(recipe, without=(part,))), False)):
+        before = scores(model)
+        with torch.no_grad():
+            for parameter in parameters_of(model, part):
+                parameter += torch.randn_like(parameter)
+        assert torch.allclose(scores(model), before) != depends
+
+
+def parameters_of(model: VisualTemporalModel, part: str) -> list[Tensor]:
+    poster = model.item.poster
+    parts: dict[str, list[Tensor]] = {
+        "cnn": list(model.item.parameters()),
+        "rnn": list(model.temporal.parameters()),
+        "autoencoder": list(model.autoencoder.parameters()),
+        "attention": [model.pool.weight, poster.attention.weight, *model.temporal.attention.parameters()],
+        "posters": list(poster.parameters()),
+    }
+    return parts[part]
+
+
+@pytest.mark.parametrize(("without", "depends"), [((), True), (("text",), True), (("metadata",), False)])
+def test_without_metadata_nothing_known_of_items_has_a_say(without: tuple[str, ...], depends: bool) -> None:
+    recipe = replace(BEST, without=without)
+    assert torch.allclose(scores(made(recipe)), scores(made(recipe, known=2.0))) != depends
+
+
+@torch.no_grad()
+def test_without_text_every_text_is_absent() -> None:
+    model = made(replace(BEST, without=("text",)))
+    genres, text, _ = model.item.parts
+    assert not model.metadata[:, genres : genres + text].any()
+    assert model.metadata[:, :genres].any()
+
+
+@torch.no_grad()
+def scores(model: VisualTemporalModel) -> Tensor:
+    posters = torch.arange(N * 3 * 8 * 8).remainder(251).to(torch.uint8).view(N, 3, 8, 8)
+    feature = model.item_feature(model.item.poster(posters))
+    history, rating = torch.tensor([[1, 4, 2]]), torch.tensor([[5.0, torch.nan, 1.0]])
+    query = VisualTemporalTower(model)(history, feature[history - 1], rating)
+    return query @ model.item_vector(feature).T
+
+
+def test_the_loss_reaches_every_parameter(model: VisualTemporalModel) -> None:
+    posters = torch.randint(0, 256, (N, 3, 8, 8), dtype=torch.uint8)
+    feature = model.item_feature(model.item.poster(posters))
+    history, rating = torch.tensor([[1, 6, 2, 5]]), torch.tensor([[5.0, torch.nan, 1.0, 3.0]])
+    F, _, F_AE = model.user(history, pad(feature, (0, 0, 1, 0))[history], rating, asked=2)
+    logits = model.query(F) @ model.item_vector(feature).T
+    (logits.exp().sum() + F_AE.square().sum() + model.genres(F).square().sum()).backward()
+    without = {name for name, parameter in model.named_parameters() if parameter.grad is None}
+    assert without == set()
+
+
+@torch.no_grad()
+def test_the_attention_map_says_where_a_poster_counts() -> None:
+    network = PosterNetwork((4, 8)).eval()
+    regions = network.regions(torch.rand(2, 3, 16, 12))
+    weight = network.weight(regions)
+    assert weight.shape == (2, 1, 4, 3)
+    torch.testing.assert_close(weight.sum((1, 2, 3)), torch.ones(2))
+    assert weight.std() > 0
+    assert PosterNetwork((4, 8), attends=False).weight(regions).std() == 0

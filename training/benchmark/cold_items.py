@@ -1,0 +1,81 @@
+"""Items nobody has watched: some are hidden from all training, then asked for by those who watched them next.
+
+Legend: B questions, N items, K hidden items.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from training.benchmark.next_item import Rank
+from training.content import genre_flags
+from training.data.dataset import Dataset
+from training.data.splits import Split, in_order
+from training.interactions import Floats, Ints
+from training.metrics import Doubles, better_and_tied, hit_rate, ndcg
+from training.requests import Requests, requests_for
+
+METRICS = ("hr@10", "ndcg@10")
+HIDDEN = 0.1
+"""Share of the watched items."""
+AMONG = ("all items", "hidden items")
+
+
+@dataclass(frozen=True)
+class ColdItems:
+    """Each user's last event of a hidden item is a question, of which only the events before are known."""
+
+    items: Ints
+    """[N] numbers of the catalogue, ascending."""
+    hidden: Ints
+    """[K] columns of `items`."""
+    split: Split
+    """Without hidden items; each user's last event is for validation."""
+    requests: Requests
+    target: Ints
+    """[B] columns of `items`."""
+
+    @classmethod
+    def of(cls, dataset: Dataset, seed: int) -> "ColdItems":
+        watched = np.unique(dataset.events["item"].to_numpy())
+        hidden = np.random.default_rng(seed).choice(watched, max(1, round(HIDDEN * len(watched))), replace=False)
+        events = in_order(dataset.events).with_columns(
+            hidden=pl.col("item").is_in(hidden.tolist()), place=pl.int_range(pl.len()).over("user")
+        )
+        question = pl.when(pl.col("hidden")).then(pl.col("place")).max().over("user")
+        asked = events.filter(pl.col("place") == question)
+        known = events.filter(~pl.col("hidden") & ((pl.col("place") < question) | question.is_null()))
+        known, asked = known.drop("hidden", "place"), asked.drop("hidden", "place")
+        asked = asked.join(known.select("user").unique(), on="user", how="semi", maintain_order="left")
+        last = pl.int_range(pl.len()).reverse().over("user") == 0
+        split = Split(f"cold-items-{seed}", known.filter(~last), known.filter(last), asked)
+        items = dataset.items["number"].to_numpy()
+        columns = (np.searchsorted(items, numbers) for numbers in (np.sort(hidden), asked["item"].to_numpy()))
+        return cls(items, next(columns), split, requests_for(asked, known), next(columns))
+
+    def figures(self, rank: Rank) -> Doubles:
+        """[len(AMONG), len(METRICS), B] of a rank over `items`. Items of the history are left out."""
+        scores = rank(self.requests)
+        excluded = np.zeros(scores.shape, bool)
+        for mask, history in zip(excluded, self.requests.history_item, strict=True):
+            mask[np.searchsorted(self.items, history)] = True
+        only_hidden = np.ones_like(excluded)
+        only_hidden[:, self.hidden] = False
+        places = (better_and_tied(scores, self.target, left_out) for left_out in (excluded, only_hidden))
+        return np.stack([[measure(*place) for measure in (hit_rate, ndcg)] for place in places])
+
+    def popularity_of_same_genres(self, dataset: Dataset) -> Rank:
+        """The mean popularity of the known items, weighted by how alike their genres are."""
+        flags = genre_flags(dataset.items)
+        unit = flags / np.maximum(np.linalg.norm(flags, axis=1, keepdims=True), 1e-6)
+        known = np.ones(len(self.items), np.float32)
+        known[self.hidden] = 0
+        columns = np.searchsorted(self.items, self.split.train["item"].to_numpy())
+        count = np.bincount(columns, minlength=len(self.items)).astype(np.float32)
+        alike = unit @ (unit.T @ np.stack([count, known], axis=1))
+        score: Floats = alike[:, 0] / np.maximum(alike[:, 1], 1e-6)
+        return lambda requests: np.tile(score, (len(requests), 1))
+
+    def random(self, seed: int) -> Rank:
+        return lambda requests: np.random.default_rng(seed).random((len(requests), len(self.items)), np.float32)

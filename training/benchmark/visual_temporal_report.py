@@ -1,0 +1,150 @@
+"""Cells of the visual-temporal benchmark as rows in the format of results, as tables, and as attention maps."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from training.benchmark import cold_items, likes
+from training.benchmark.next_item import METRICS
+from training.benchmark.visual_temporal import COLD, LIKES, WHOLE, Cell
+from training.data.dataset import Dataset
+from training.metrics import Doubles, bootstrap
+
+PUBLISHED: Mapping[str, tuple[float, float, float]] = {
+    "CF": (0.78, 0.65, 0.71),
+    "content-based": (0.82, 0.67, 0.74),
+    "CNN alone": (0.85, 0.70, 0.77),
+    "RNN alone": (0.87, 0.72, 0.79),
+    "autoencoder alone": (0.88, 0.75, 0.81),
+    WHOLE: (0.93, 0.85, 0.89),
+}
+"""Precision, recall and F1 (systems.md S5); the paper does not say what a relevant item is."""
+PUBLISHED_LOSS = {
+    "without CNN": "accuracy -5 %",
+    "without RNN": "recall -6 %",
+    "without autoencoder": "precision -4 %",
+}
+FIRST = "posters, text, genres, year"
+
+
+def by_model(cells: Sequence[Cell]) -> Iterator[list[Cell]]:
+    """The cells of each model and recipe, one a seed."""
+    for key in dict.fromkeys((cell.model, cell.recipe) for cell in cells):
+        yield [cell for cell in cells if (cell.model, cell.recipe) == key]
+
+
+def rows(cells: Sequence[Cell], dataset: Dataset, part: str) -> Iterator[dict[str, object]]:
+    """One figure a row: its mean over seeds, with a 95 % bootstrap interval over questions, or from the lowest seed to
+    the highest where there is none. `whole-less-this` is paired by question.
+    """
+    for own in by_model(cells):
+        named: dict[str, object] = {"dataset": dataset.name, "model": own[0].model, "recipe": own[0].recipe}
+        named["seeds"] = sorted({cell.seed for cell in own})
+        figures = _like_rows(own, dataset) if part == LIKES else _ranking_rows(own, whole_of(cells), part)
+        for figure in figures:
+            yield named | figure
+        for cost in ("seconds", "gib", "epochs") if own[0].recipe else ():
+            spent = [len(cell.arrays["curve"]) if cost == "epochs" else float(cell.arrays[cost]) for cell in own]
+            yield named | {"protocol": part, "metric": cost} | _of_seeds(spent)
+
+
+def whole_of(cells: Sequence[Cell]) -> list[Cell]:
+    """What the others are compared with: the first recipe with all its parts."""
+    return next(own for own in by_model(cells) if own[0].model in (WHOLE, FIRST))
+
+
+def _ranking_rows(own: Sequence[Cell], whole: Sequence[Cell], part: str) -> Iterator[dict[str, object]]:
+    for (protocol, metric, values), (_, _, best) in zip(_rankings(own, part), _rankings(whole, part), strict=True):
+        pairs = [(metric, values)] + ([] if own[0] is whole[0] else [(f"{metric}-whole-less-this", best - values)])
+        for name, figures in pairs:
+            low, high = bootstrap(figures)
+            value = float(figures.mean())
+            yield {"protocol": protocol, "metric": name, "value": value, "low": low, "high": high, "n": len(figures)}
+
+
+def _rankings(own: Sequence[Cell], part: str) -> Iterator[tuple[str, str, Doubles]]:
+    """Protocol, metric, and a figure a question. Questions are those of all seeds, or the same for every seed."""
+    figures = [cell.arrays["figures"] for cell in own]
+    if part == COLD:
+        for among, found in zip(cold_items.AMONG, np.concatenate(figures, axis=2), strict=True):
+            for metric, values in zip(cold_items.METRICS, found, strict=True):
+                yield f"cold-items among {among}", metric, values
+    else:
+        for metric, values in zip(METRICS, np.mean(figures, axis=0), strict=True):
+            yield "leave-last-out", metric, values
+
+
+def _like_rows(own: Sequence[Cell], dataset: Dataset) -> Iterator[dict[str, object]]:
+    for cut in likes.CUTS:
+        for metric, values in _like_figures(own, dataset, cut).items():
+            yield {"protocol": f"70/15/15 at {cut:.0f}", "metric": metric} | _of_seeds(values)
+
+
+def _like_figures(own: Sequence[Cell], dataset: Dataset, cut: float) -> dict[str, list[float]]:
+    split = likes.shares_in_time(dataset.events)
+    found = [likes.figures(split, (cell.arrays["validation"], cell.arrays["test"]), cut) for cell in own]
+    return {metric: [figures[metric] for figures in found] for metric in likes.METRICS}
+
+
+def _of_seeds(values: Sequence[float]) -> dict[str, object]:
+    return {"value": float(np.mean(values)), "low": min(values), "high": max(values)}
+
+
+def as_table(cells: Sequence[Cell], dataset: Dataset, part: str) -> Table:
+    """What stands in `rows`, for people."""
+    if part == LIKES:
+        return _likes_table(cells, dataset)
+    return _ranking_table(cells, dataset, part)
+
+
+def _ranking_table(cells: Sequence[Cell], dataset: Dataset, part: str) -> Table:
+    """The last columns but one are paired by question."""
+    table = Table(title=f"{dataset.name}, {part}: full ranking, items of the history left out", title_justify="left")
+    whole = list(_rankings(whole_of(cells), part))
+    names = [f"{metric}\n{protocol}" for protocol, metric, _ in whole]
+    better = [f"whole is better by\n{protocol}" for protocol, metric, _ in whole if metric == "ndcg@10"]
+    for name in ("", "recipe", *names, *better, "S5"):
+        table.add_column(name, justify="right" if name else "left")
+    for own in by_model(cells):
+        found = list(_rankings(own, part))
+        figures = [f"{values.mean():.4f}" for _, _, values in found]
+        less = [
+            "{:+.4f} to {:+.4f}".format(*bootstrap(best - values))
+            for (_, metric, values), (_, _, best) in zip(found, whole, strict=True)
+            if metric == "ndcg@10"
+        ]
+        table.add_row(own[0].model, own[0].recipe, *figures, *less, PUBLISHED_LOSS.get(own[0].model, ""))
+    return table
+
+
+def _likes_table(cells: Sequence[Cell], dataset: Dataset) -> Table:
+    table = Table(title=f"{dataset.name}: likes, 70/15/15 of each user's ratings by time", title_justify="left")
+    cuts = [f"{metric}\nfrom {cut:.0f}" for cut in likes.CUTS for metric in likes.METRICS]
+    for name in ("", "recipe", *cuts, "S5: P / R / F1"):
+        table.add_column(name, justify="right" if name else "left")
+    for own in by_model(cells):
+        found = [_like_figures(own, dataset, cut) for cut in likes.CUTS]
+        figures = [f"{np.mean(values):.3f}" for of_cut in found for values in of_cut.values()]
+        published = " / ".join(f"{value:.2f}" for value in PUBLISHED.get(own[0].model, ()))
+        table.add_row(own[0].model, own[0].recipe, *figures, published or PUBLISHED_LOSS.get(own[0].model, ""))
+    return table
+
+
+def draw(cells: Sequence[Cell], path: Path) -> None:
+    """Writes posters above the weights of their regions in the first whole model; the format is the file's ending."""
+    whole = next(cell for cell in cells if "attention" in cell.arrays)
+    posters, maps = whole.arrays["posters"], whole.arrays["attention"]
+    figure = Figure(figsize=(1.6 * max(len(posters), 1), 5), dpi=120, layout="constrained")
+    for place, (poster, weight) in enumerate(zip(posters, maps, strict=True)):
+        top = figure.add_subplot(2, len(posters), place + 1)
+        below = figure.add_subplot(2, len(posters), len(posters) + place + 1)
+        top.imshow(poster.transpose(1, 2, 0))
+        below.imshow(poster.transpose(1, 2, 0).mean(2), cmap="gray", extent=(0, 1, 0, 1.5))
+        below.imshow(weight, cmap="magma", alpha=0.6, extent=(0, 1, 0, 1.5))
+        below.set_title(f"{weight.max() * weight.size:.1f} × mean", fontsize=8)
+        for axes in (top, below):
+            axes.set_axis_off()
+    figure.savefig(path)

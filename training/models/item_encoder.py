@@ -1,0 +1,59 @@
+"""What is known of an item without anyone having watched it, as one vector: poster, genres, words, year (F_CNN).
+
+Legend: N items, P posters, D dimension.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from training.content import Content
+from training.recipes.visual_temporal import VisualTemporalRecipe
+
+
+class PosterNetwork(nn.Module):
+    """Convolution, ReLU and max pooling, repeated; then a mean over image regions, weighted by an attention map."""
+
+    def __init__(self, channels: tuple[int, ...], attends: bool = True) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for narrow, wide in zip((3, *channels[:-1]), channels, strict=True):
+            layers += [nn.Conv2d(narrow, wide, 3, padding=1), nn.BatchNorm2d(wide), nn.ReLU(), nn.MaxPool2d(2)]
+        self.regions = nn.Sequential(*layers)
+        self.attention = nn.Conv2d(channels[-1], 1, 1)
+        self.attends = attends
+
+    def forward(self, poster: Tensor) -> Tensor:
+        """uint8 [P, 3, H, W] -> [P, channels[-1]]."""
+        regions = self.regions(poster.float() / 255)
+        weight = self.weight(regions).flatten(1)
+        return (regions.flatten(2) @ weight.unsqueeze(-1)).squeeze(-1)
+
+    def weight(self, regions: Tensor) -> Tensor:
+        """[P, C, h, w] -> the attention map [P, 1, h, w], whose sum is 1."""
+        logit = self.attention(regions) if self.attends else torch.zeros_like(regions[:, :1])
+        return logit.flatten(1).softmax(1).view_as(logit)
+
+
+class ItemEncoder(nn.Module):
+    """Poster features and metadata through fully connected layers. A missing poster or text is a learned vector."""
+
+    def __init__(self, content: Content, recipe: VisualTemporalRecipe) -> None:
+        super().__init__()
+        self.poster = PosterNetwork(recipe.channels, "attention" not in recipe.without)
+        self.parts = [content.genres.shape[1], content.text.shape[1], content.year.shape[1]]
+        self.absent = nn.Parameter(torch.zeros(recipe.channels[-1]))
+        self.absent_text = nn.Parameter(torch.zeros(self.parts[1]))
+        self.layers = nn.Sequential(
+            nn.Linear(recipe.channels[-1] + sum(self.parts), 2 * recipe.dimension),
+            nn.ReLU(),
+            nn.Dropout(recipe.dropout),
+            nn.Linear(2 * recipe.dimension, recipe.dimension),
+            nn.LayerNorm(recipe.dimension),
+        )
+
+    def forward(self, poster_feature: Tensor, has_poster: Tensor, metadata: Tensor) -> Tensor:
+        """[N, C], bool [N], [N, M] -> F_CNN [N, D]. A row of zeros for the text is an absent one."""
+        poster = torch.where(has_poster.unsqueeze(1), poster_feature, self.absent)
+        genres, text, year = metadata.split(self.parts, 1)
+        text = torch.where((text != 0).any(1, keepdim=True), text, self.absent_text)
+        return self.layers(torch.cat([poster, genres, text, year], 1))
