@@ -8,13 +8,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from fusion_gateway.fusion import Policy, fuse
 from training.interactions import Floats, Ints
 from training.repository import latest, versions
 from training.requests import Requests, requests_for
 from training.scorer import OfflineScorer
 
 SCORERS = ("rating", "sequential", "visual_temporal")
-CHUNK = 512
+CELLS = 1_000_000
+"""Users times items that are ranked at once."""
+RETRIEVE_K = 200
+"""What the gateway lets each scorer retrieve by default."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +37,18 @@ class Ranked:
     rows: pl.DataFrame
     """The held-out events themselves."""
 
+    def fused(self, policy: Policy) -> Floats:
+        """[B, I], fused as the gateway does: over what any scorer retrieves; NaN for the others."""
+        candidate = np.any([_best(table) for table in self.scores.values()], axis=0)
+        scores = {name: np.where(candidate, table, np.nan) for name, table in self.scores.items()}
+        return fuse(policy, scores, self.events).score.astype(np.float32)
+
 
 class NextItemTask:
-    """Targets of one split part, with the histories before them, over the items that have an event at all."""
+    """Targets of one split part, with the histories before them, over the items of the published catalogue."""
 
     def __init__(self, repository: Path, targets: pl.DataFrame, history: pl.DataFrame) -> None:
-        self.items: Ints = np.union1d(targets["item"].to_numpy(), history["item"].to_numpy())
+        self.items: Ints = pl.read_parquet(latest(repository, "catalog") / "items.parquet")["number"].to_numpy()
         self._targets = targets
         self._requests = requests_for(targets, history)
         self.scorers = {name: OfflineScorer(latest(repository, name)) for name in SCORERS if versions(repository, name)}
@@ -48,8 +58,9 @@ class NextItemTask:
 
     def chunks(self, most: int | None = None) -> Iterator[Ranked]:
         """All users in chunks, or the first `most`."""
-        for first in range(0, min(len(self), most or len(self)), CHUNK):
-            yield self._rank(np.arange(first, min(first + CHUNK, len(self), most or len(self))))
+        size = max(CELLS // len(self.items), 1)
+        for first in range(0, min(len(self), most or len(self)), size):
+            yield self._rank(np.arange(first, min(first + size, len(self), most or len(self))))
 
     def _rank(self, rows: Ints) -> Ranked:
         requests = self._requests.take(rows)
@@ -71,3 +82,11 @@ class NextItemTask:
         columns = np.searchsorted(scorer.item_number, self.items[known])
         table[:, known] = scorer.scores(requests)[:, columns]
         return table
+
+
+def _best(table: Floats) -> NDArray[np.bool_]:
+    """[B, I]: the RETRIEVE_K highest of each row; never NaN."""
+    scores = np.where(np.isnan(table), -np.inf, table)
+    place = min(RETRIEVE_K, scores.shape[1])
+    lowest = np.partition(scores, -place, axis=1)[:, -place, None]
+    return np.asarray((scores >= lowest) & np.isfinite(table))
