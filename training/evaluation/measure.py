@@ -11,7 +11,7 @@ import yaml
 
 from fusion_gateway.fusion import Policy
 from protos.marquee.v1.artifact_pb2 import Data
-from training.data.dataset import Dataset
+from training.data.dataset import EVENTS, Dataset
 from training.data.splits import Split
 from training.errors import TrainingError
 from training.interactions import Floats, Ints
@@ -74,11 +74,22 @@ def evaluate(dataset: Dataset, split: Split, repositories: Sequence[Path]) -> Ev
 
     Raises TrainingError where an artifact was trained on other data or another split: it might know the answers.
     """
-    if not split.test.height:
-        raise TrainingError(f"{dataset.name}, {split.name}: no event is held out for test")
+    _check_held_out(dataset, split)
     runs = [_evaluate(dataset, split, repository) for repository in repositories]
     rows = [_mean([run.rows[place] for run in runs]) for place in range(len(runs[0].rows))]
     return replace(runs[0], rows=rows)
+
+
+def _check_held_out(dataset: Dataset, split: Split) -> None:
+    if not split.test.height:
+        raise TrainingError(f"{dataset.name}, {split.name}: no event is held out for test")
+    known = split.test.join(split.train, on=EVENTS.names(), how="semi", nulls_equal=True)
+    if known.height:
+        user, item = known.select("user", "item").row(0)
+        raise TrainingError(
+            f"{dataset.name}, {split.name}: user {user}'s item {item}: the test event is in the training part as well "
+            f"({known.height} such): hold it out, or remove repeated lines"
+        )
 
 
 def _mean(seeds: Sequence[Row]) -> Row:
@@ -98,7 +109,7 @@ def _evaluate(dataset: Dataset, split: Split, repository: Path) -> Evaluation:
     for model, manifest in made.items():
         _check_made_from(repository / model / str(manifest.version), manifest.data, dataset, split)
     rankers = Rankers.of(repository, split, task.items)
-    rows, events = _rows(task, rankers)
+    rows, events = measure_all(task, rankers)
     swapped = _swapped(repository, split, rankers)
     named = {"popularity": "catalog", "recent popularity": "catalog", "fused": "fusion"}
     recipes = {name: made[named.get(name, name)].recipe for name in rows}
@@ -161,8 +172,8 @@ class Rankers:
         yield "fused", chunk.fused(self.policy)
 
 
-def _rows(task: NextItemTask, rankers: Rankers) -> tuple[dict[str, Row], Ints]:
-    """By ranker; and the length of each history."""
+def measure_all(task: NextItemTask, rankers: Rankers) -> tuple[dict[str, Row], Ints]:
+    """One row a ranker, without recipe and seeds; and [B] the length of each history."""
     parts: dict[str, list[Row]] = {}
     events = []
     for chunk in _chunks(task):
@@ -239,7 +250,7 @@ def _swapped(repository: Path, split: Split, rankers: Rankers) -> Mapping[str, t
     other = split.validation.join(tied, on="user", how="semi", maintain_order="left")
     instead = split.test.join(tied, on="user", how="semi", maintain_order="left")
     task = NextItemTask(repository, other, pl.concat([split.train, instead]))
-    rows, _ = _rows(task, rankers)
+    rows, _ = measure_all(task, rankers)
     place = split.test["user"].is_in(tied["user"].implode()).to_numpy()
     return {name: (place, row.values[: len(RANKING)]) for name, row in rows.items()}
 

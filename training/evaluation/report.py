@@ -141,8 +141,8 @@ def _trade(axes: Axes, rows: list[Row], qualities: Qualities) -> None:
     for row, colour, marker in zip(rows, COLOURS, MARKERS, strict=False):
         point = (row.of("ndcg@10").mean(), qualities[row.model].coverage)
         axes.plot(*point, marker, color=colour, markersize=9, label=row.model)
-    axes.set(xlabel="NDCG@10", ylabel="items that anybody is shown", xlim=(0, None), ylim=(0, None))
     axes.margins(0.1)
+    axes.set(xlabel="NDCG@10", ylabel="items that anybody is shown", xlim=(0, None), ylim=(0, None))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.legend(frameon=False, fontsize=8)
 
