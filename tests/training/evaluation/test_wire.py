@@ -65,7 +65,7 @@ def test_differences_are_listed_per_user() -> None:
     offline[:, :12] = np.arange(1, 13)
     gateway = offline.copy()
     gateway[0, :2] = (2, 1)  # another order among the first ten
-    gateway[1, 10:12] = (12, 11)  # behind the tenth, and the target is one of the two
+    gateway[1:, 10:12] = (12, 11)  # behind the tenth; the target of the second user is one of the two
     comparison = Comparison(["a", "b", "c"], np.array([5, 11, 5]), offline, gateway, 0)
     assert comparison.differences().rows() == [("a", 5, 5, 5, 1), ("b", 11, 11, 12, 11)]
     assert comparison.figures()["users"].to_list() == [0, 0, 1]
