@@ -1,5 +1,6 @@
 """Ranking metrics of one relevant item a row, under full ranking, with ties counted as their expectation."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,26 @@ def rmse(predicted: Floats, actual: Floats) -> float:
 
 def bootstrap(values: Doubles, seed: int = 0, samples: int = 1000) -> tuple[float, float]:
     """95 % interval of the mean over rows. Of a difference of two models' rows it is the paired interval."""
-    random = np.random.default_rng(seed)
-    means = [values[random.integers(0, len(values), len(values))].mean() for _ in range(samples)]
-    low, high = np.quantile(means, [0.025, 0.975])
+    low, high = np.quantile(_means(values, seed, samples), [0.025, 0.975])
     return float(low), float(high)
+
+
+def paired_p(difference: Doubles, seed: int = 0, samples: int = 2000) -> float:
+    """Two-sided p of no difference in the mean, by bootstrap over rows; at least 2 / (samples + 1)."""
+    means = _means(difference, seed, samples)
+    fewer = min((means <= 0).sum(), (means >= 0).sum())
+    return float(min(1.0, 2 * (fewer + 1) / (samples + 1)))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """The p values of several comparisons, adjusted so that one false finding among all has the stated chance."""
+    order = np.argsort(p, kind="stable")
+    raised = np.asarray(p)[order] * np.arange(len(p), 0, -1)
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(np.maximum.accumulate(raised), 1.0)
+    return adjusted.tolist()
+
+
+def _means(values: Doubles, seed: int, samples: int) -> Doubles:
+    random = np.random.default_rng(seed)
+    return np.array([values[random.integers(0, len(values), len(values))].mean() for _ in range(samples)])

@@ -2,14 +2,16 @@
 
 import resource
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 console = Console(stderr=True)
+T = TypeVar("T")
 
 
-def track(name: str, steps: Iterable[int], total: int, note: list[str], done: int = 0) -> Iterator[int]:
+def track(name: str, steps: Iterable[T], total: int, note: list[str], done: int = 0) -> Iterator[T]:
     """Yields the steps behind a progress bar with an estimate; the last element of `note` is shown beside it.
 
     `done` of the `total` were made before.

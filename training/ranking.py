@@ -16,7 +16,8 @@ from training.requests import Requests, requests_for
 from training.scorer import OfflineScorer
 
 SCORERS = ("rating", "sequential", "visual_temporal")
-CHUNK = 512
+CELLS = 1_000_000
+"""Users times items that are ranked at once."""
 RETRIEVE_K = 200
 """What the gateway lets each scorer retrieve by default; as many popular items take their place without a history."""
 Mask = NDArray[np.bool_]
@@ -110,8 +111,9 @@ class NextItemTask:
         if events:
             keep = np.random.default_rng(seed).integers(events[0], events[1] + 1, len(self))
             rows = rows[[len(self._requests.history_item[row]) >= events[0] for row in rows]]
-        for first in range(0, len(rows), CHUNK):
-            some = rows[first : first + CHUNK]
+        size = max(CELLS // len(self.items), 1)
+        for first in range(0, len(rows), size):
+            some = rows[first : first + size]
             yield self._rank(some, keep[some] if events else None)
 
     def _rank(self, rows: Ints, keep: Ints | None) -> Ranked:

@@ -57,6 +57,11 @@ def precision_and_recall(rows: Predicted, k: int = TOP) -> tuple[float, float]:
 
 def calibration_error(actual: NDArray[np.float64], predicted: NDArray[np.float64]) -> float:
     """Mean distance between predicted and actual mean rating over the deciles of the predictions, by their size."""
+    said, was, count = reliability(actual, predicted)
+    return float((np.abs(said - was) * count).sum() / len(actual))
+
+
+def reliability(actual: NDArray[np.float64], predicted: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[3, D]: mean prediction, mean rating and number of ratings in each decile of the predictions."""
     deciles = np.array_split(np.argsort(predicted, kind="stable"), DECILES)
-    distance = [abs(predicted[rows].mean() - actual[rows].mean()) * len(rows) for rows in deciles if len(rows)]
-    return float(sum(distance) / len(actual))
+    return np.array([(predicted[rows].mean(), actual[rows].mean(), len(rows)) for rows in deciles if len(rows)]).T

@@ -23,7 +23,7 @@ from tests.servers.running import in_process, settings
 from training.data.load import load_dataset
 from training.data.splits import Split, leave_last_out
 from training.errors import TrainingError
-from training.evaluate import load_default_policy
+from training.evaluation.measure import load_default_policy
 from training.fusion import as_yaml, policy_ndcg, train_fusion
 from training.fusion_fit import fit_adaptive, fit_bias, fit_calibrators, fit_layer, fit_weights
 from training.job import Job

@@ -13,7 +13,7 @@ from training.__main__ import app
 from training.data.load import load_dataset
 from training.data.splits import leave_last_out
 from training.errors import TrainingError
-from training.evaluate import evaluate
+from training.evaluation.measure import evaluate
 from training.ranking import SCORERS
 from training.repository import latest, read_manifest, verify, versions
 from training.requests import requests_for
@@ -45,8 +45,8 @@ def test_evaluate_prints_every_model_and_writes_json(published: Published, tmp_p
         assert name in printed
     written = json.loads(out.read_text())
     assert written.keys() == {"command", "date", "commit", "machine", "rows"}
-    rows = written["rows"]
-    assert {row["metric"] for row in rows} == {"hr@10", "ndcg@10", "mrr"}
+    rows = [row for row in written["rows"] if row["metric"] in ("hr@10", "ndcg@10", "mrr")]
+    assert len(rows) >= 3 * (len(SCORERS) + 2)
     assert all(0 <= row["low"] <= row["value"] <= row["high"] <= 1 for row in rows)
 
 

@@ -4,14 +4,9 @@ import hashlib
 from pathlib import Path
 
 from training.data.dataset import Dataset
-from training.recipes.rating import AnyRating
-from training.recipes.sequential import SequentialRecipe
-from training.recipes.visual_temporal import VisualTemporalRecipe
-
-Trained = AnyRating | SequentialRecipe | VisualTemporalRecipe
 
 
-def cell_path(work: Path, dataset: Dataset, name: str, recipe: Trained | None, ending: str) -> Path:
+def cell_path(work: Path, dataset: Dataset, name: str, recipe: object, ending: str) -> Path:
     """The file of one cell in `work`, whose folder is made; another recipe, or other data, has another file."""
     work.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256(f"{recipe} {dataset.fingerprint}".encode()).hexdigest()[:12]

@@ -1,25 +1,20 @@
 """The descriptive report: one HTML file with its plots inside, readable without a network."""
 
-import base64
-import html
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 from numpy.typing import NDArray
 
 from training.data import describe
 from training.data.dataset import Dataset
+from training.page import COLOURS, facts, picture, write_page
 from training.progress import track
 
-BLUE, ORANGE = "#0072B2", "#E69F00"
-"""Of Okabe and Ito's palette, told apart in every form of colour blindness."""
+BLUE, ORANGE = COLOURS[:2]
 GRID = 120
 """Cells a side in the picture of sparsity."""
 
@@ -30,32 +25,14 @@ Draw = Callable[[Axes, Dataset], None]
 
 def write_report(dataset: Dataset, path: Path) -> None:
     """Writes the report; a file that is there already is replaced once the new one is whole."""
-    figures = []
-    for index in track("plots drawn", range(len(PLOTS)), len(PLOTS), []):
-        title, caption, draw = PLOTS[index]
-        figures.append(
-            f"<figure><img alt='{title}' src='{_png(draw, dataset, title)}'><figcaption>{caption}</figcaption></figure>"
-        )
-    rows = (
-        f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
-        for name, value in describe.facts(dataset).items()
-    )
-    page = PAGE.format(name=html.escape(dataset.name), rows="\n".join(rows), figures="\n".join(figures))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
+    plots = track("plots drawn", PLOTS, len(PLOTS), [])
+    figures = [picture(title, caption, _of(draw, dataset)) for title, caption, draw in plots]
+    table = facts(describe.facts(dataset).items())
+    write_page(path, f"Data set {dataset.name}", [table, "<main>", *figures, "</main>"])
 
 
-def _png(draw: Draw, dataset: Dataset, title: str) -> str:
-    with matplotlib.rc_context({"axes.spines.top": False, "axes.spines.right": False, "font.size": 10}):
-        figure = Figure(figsize=(6.4, 4.2), dpi=110, layout="constrained")
-        axes = figure.add_subplot()
-        draw(axes, dataset)
-        axes.set_title(title)
-        image = io.BytesIO()
-        figure.savefig(image, format="png")
-    return f"data:image/png;base64,{base64.b64encode(image.getvalue()).decode()}"
+def _of(draw: Draw, dataset: Dataset) -> Callable[[Axes], None]:
+    return lambda axes: draw(axes, dataset)
 
 
 def _ratings(axes: Axes, dataset: Dataset) -> None:
@@ -228,17 +205,3 @@ PLOTS: tuple[tuple[str, str, Draw], ...] = (
     ),
     ("Coverage", "What content models can build on.", _coverage),
 )
-
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Data set {name}</title><style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 1500px; margin: 2rem auto; padding: 0 1rem; color: #222 }}
-th {{ text-align: left; font-weight: normal; padding-right: 2rem; color: #555 }}
-main {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(420px, 1fr)); gap: 1.5rem; margin-top: 2rem }}
-figure {{ margin: 0; border: 1px solid #ddd; border-radius: 6px; padding: .8rem }} img {{ width: 100% }}
-figcaption {{ color: #555; font-size: .9rem }}
-</style></head><body><h1>Data set {name}</h1><table>
-{rows}
-</table><main>
-{figures}
-</main></body></html>
-"""

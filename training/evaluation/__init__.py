@@ -1,0 +1,1 @@
+"""Evaluates what is published: figures, where they come from, and the report that shows them."""

@@ -1,0 +1,135 @@
+"""The figures of an evaluation: as a table for people, and as rows in the format of results."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from rich.table import Table
+
+from training.evaluation.lists import Shelf, list_quality
+from training.evaluation.measure import METRICS, RANKING, Evaluation, Row
+from training.evaluation.wire import Comparison, K
+from training.metrics import Doubles, bootstrap, holm, paired_p
+from training.rating_metrics import Predicted, rating_metrics
+
+MOST_DIFFERENCES = 20
+SHUFFLED = "-ties-shuffled-when-asked"
+NOTE = (
+    "p: paired bootstrap over users, of no difference in NDCG@10 to the fused list, adjusted by Holm for the {count} "
+    "comparisons; ties shuffled: mean over both orders where a user's last two events are in one second"
+)
+
+
+def as_table(evaluation: Evaluation, title: str) -> Table:
+    """Best NDCG@10 first, with 95 % bootstrap intervals over users; the last two columns are paired by user."""
+    note = NOTE.format(count=len(evaluation.rows) - 1)
+    table = Table(title=title, title_justify="left", caption=note, caption_justify="left")
+    for column in ("model", "recipe"):
+        table.add_column(column)
+    for column in ("HR@10", "NDCG@10", "95 %", "ties shuffled", "MRR", "RMSE", "answered", "fused is better by", "p"):
+        table.add_column(column, justify="right")
+    fused, p = evaluation.row("fused").of("ndcg@10"), against_fused(evaluation)
+    for row in sorted(evaluation.rows, key=lambda row: -row.of("ndcg@10").mean()):
+        gain = row.of("ndcg@10")
+        shuffled = "" if row.shuffled is None else f"{row.shuffled[RANKING.index('ndcg@10')].mean():.4f}"
+        ratings = rating_figures(evaluation, row)
+        table.add_row(
+            row.model,
+            row.recipe,
+            f"{row.of('hr@10').mean():.4f}",
+            f"{gain.mean():.4f}",
+            interval(gain),
+            shuffled,
+            f"{row.of('mrr').mean():.4f}",
+            f"{ratings['rmse']:.4f}" if ratings else "",
+            f"{row.of('answered').mean():.0%}",
+            interval(fused - gain) if row.model in p else "",
+            f"{p[row.model]:.3f}" if row.model in p else "",
+        )
+    return table
+
+
+def against_fused(evaluation: Evaluation) -> dict[str, float]:
+    """By model: the adjusted p of no difference in NDCG@10 to the fused list."""
+    others = [row for row in evaluation.rows if row.model != "fused"]
+    fused = evaluation.row("fused").of("ndcg@10")
+    adjusted = holm([paired_p(fused - row.of("ndcg@10")) for row in others])
+    return dict(zip((row.model for row in others), adjusted, strict=True))
+
+
+def interval(values: Doubles) -> str:
+    low, high = bootstrap(values)
+    return f"{low:.4f} to {high:.4f}"
+
+
+def predicted_ratings(evaluation: Evaluation, row: Row) -> Predicted | None:
+    """The test events with a rating, and what the model predicts of them; None where it predicts none."""
+    actual = evaluation.targets["rating"].fill_null(float("nan")).to_numpy()
+    both = np.isfinite(actual) & np.isfinite(row.predicted)
+    return Predicted(np.flatnonzero(both), actual[both], row.predicted[both]) if both.any() else None
+
+
+def rating_figures(evaluation: Evaluation, row: Row) -> dict[str, float]:
+    """RMSE and others of the test events; empty for a model that predicts no rating."""
+    predicted = predicted_ratings(evaluation, row)
+    found = rating_metrics(predicted) if predicted else {}
+    return {name: value for name, value in found.items() if "@50" not in name}  # one test event a user is no list
+
+
+def rows(evaluation: Evaluation) -> Iterator[dict[str, object]]:
+    """Every figure; those that are means over users with a 95 % interval."""
+    shelf, protocol = Shelf.of(evaluation.dataset, evaluation.split), evaluation.split.name
+    for row in evaluation.rows:
+        for name, figures in zip(METRICS, row.values, strict=True):
+            yield _figure(evaluation, row, protocol, name, figures)
+        if row.shuffled is not None:
+            for name, figures in zip(RANKING, row.shuffled, strict=True):
+                yield _figure(evaluation, row, protocol + SHUFFLED, name, figures)
+        quality = list_quality(row.top, shelf)
+        other = {name: getattr(quality, name) for name in ("coverage", "gini", "novelty", "diversity")}
+        for name, value in other.items():
+            yield _figure(evaluation, row, protocol, f"{name}@10", value)
+        for name, value in rating_figures(evaluation, row).items():
+            yield _figure(evaluation, row, f"rating-{protocol}-as-served", name, value)
+
+
+def _figure(evaluation: Evaluation, row: Row, protocol: str, metric: str, values: Doubles | float) -> dict[str, object]:
+    limits = dict(zip(("low", "high"), bootstrap(values), strict=True)) if isinstance(values, np.ndarray) else {}
+    return {
+        "dataset": evaluation.dataset.name,
+        "protocol": protocol,
+        "model": row.model,
+        "recipe": row.recipe,
+        "metric": metric,
+        "value": float(np.mean(values)),
+        **limits,
+        "seeds": row.seeds,
+        "n": row.values.shape[1],
+    }
+
+
+def comparison_tables(comparison: Comparison) -> Iterator[Table]:
+    """The figures of both sides, and the first users with a difference."""
+    found = comparison.differences()
+    titles = (
+        f"Through the gateway and offline, asked now, lists of {K}: {comparison.degraded} degraded answers",
+        f"{len(found)} users with another rank or another list of ten (rank 0: not listed)",
+    )
+    for frame, title in zip((comparison.figures(), found.head(MOST_DIFFERENCES)), titles, strict=True):
+        table = Table(*frame.columns, title=title, title_justify="left")
+        for row in frame.iter_rows():
+            table.add_row(*(f"{value:.6f}" if isinstance(value, float) else str(value) for value in row))
+        yield table
+
+
+def comparison_rows(comparison: Comparison, evaluation: Evaluation) -> Iterator[dict[str, object]]:
+    """The fused list's figures on both sides, and how many users have another one."""
+    for metric, offline, gateway, users in comparison.figures().iter_rows():
+        for ending, value in (("-asked-now", offline), ("-through-the-gateway", gateway)):
+            yield _figure(evaluation, evaluation.row("fused"), evaluation.split.name + ending, metric, value)
+        yield _figure(
+            evaluation,
+            evaluation.row("fused"),
+            f"{evaluation.split.name}-through-the-gateway",
+            f"{metric}-users",
+            users,
+        )

@@ -1,0 +1,266 @@
+"""Measures what is published: each scorer, the fused list and popularity, side by side."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import yaml
+from pydantic import TypeAdapter
+
+from fusion_gateway.fusion import Policy
+from protos.marquee.v1.artifact_pb2 import Data
+from training.data.dataset import EVENTS, Dataset
+from training.data.splits import Split
+from training.errors import TrainingError
+from training.interactions import Floats, Ints
+from training.metrics import Doubles, better_and_tied, hit_rate, ndcg, reciprocal_rank
+from training.progress import track
+from training.ranking import NextItemTask, Ranked
+from training.repository import latest, read_manifest
+
+METRICS = ("hr@10", "ndcg@10", "mrr", "answered", "abstained")
+"""Rows of `Row.values`. The last two: whether anything was said at all; the share of unseen items without a score."""
+RANKING = METRICS[:3]
+TOP = 10
+RECENT = 0.1
+"""Share of the training time that counts as recent."""
+Tables = Iterator[tuple[str, Floats]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One ranker's figures, one column a user, averaged over seeds; every row has the same users."""
+
+    model: str
+    recipe: str
+    seeds: tuple[int, ...]
+    values: Doubles
+    """[len(METRICS), B]."""
+    top: Ints
+    """[B, TOP] item numbers, best first, of the first seed; 0 where there are fewer."""
+    predicted: Floats
+    """[B]: the rating of the test event, inside the scale, by the first seed; NaN where the model predicts none."""
+    shuffled: Doubles | None = None
+    """[len(RANKING), B] with the last two events of one second in either order; None where the split has no such."""
+
+    def of(self, metric: str) -> Doubles:
+        """[B]."""
+        return self.values[METRICS.index(metric)]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All rankers on the test events of one split."""
+
+    dataset: Dataset
+    split: Split
+    rows: list[Row]
+    events: Ints
+    """[B]: how many events each history has."""
+
+    @property
+    def targets(self) -> pl.DataFrame:
+        """[B] test events."""
+        return self.split.test
+
+    def row(self, model: str) -> Row:
+        return next(row for row in self.rows if row.model == model)
+
+
+def evaluate(dataset: Dataset, split: Split, repositories: Sequence[Path]) -> Evaluation:
+    """Next-item ranking of the test events by each published scorer, fused, and by popularity; one repository a seed.
+
+    Raises TrainingError where an artifact was trained on other data or another split: it might know the answers.
+    """
+    _check_held_out(dataset, split)
+    runs = [_evaluate(dataset, split, repository) for repository in repositories]
+    rows = [_mean([run.rows[place] for run in runs]) for place in range(len(runs[0].rows))]
+    return replace(runs[0], rows=rows)
+
+
+def _check_held_out(dataset: Dataset, split: Split) -> None:
+    if not split.test.height:
+        raise TrainingError(f"{dataset.name}, {split.name}: no event is held out for test")
+    known = split.test.join(split.train, on=EVENTS.names(), how="semi", nulls_equal=True)
+    if known.height:
+        user, item = known.select("user", "item").row(0)
+        raise TrainingError(
+            f"{dataset.name}, {split.name}: user {user}'s item {item}: the test event is in the training part as well "
+            f"({known.height} such): hold it out, or remove repeated lines"
+        )
+
+
+def _mean(seeds: Sequence[Row]) -> Row:
+    """One row of several seeds."""
+    shuffled = [row.shuffled for row in seeds if row.shuffled is not None]
+    return replace(
+        seeds[0],
+        seeds=tuple(row.seeds[0] for row in seeds),
+        values=np.mean([row.values for row in seeds], axis=0),
+        shuffled=np.mean(shuffled, axis=0) if shuffled else None,
+    )
+
+
+def _evaluate(dataset: Dataset, split: Split, repository: Path) -> Evaluation:
+    task = NextItemTask(repository, split.test, pl.concat([split.train, split.validation]))
+    made = {model: read_manifest(latest(repository, model)) for model in [*task.scorers, "catalog", "fusion"]}
+    for model, manifest in made.items():
+        _check_made_from(repository / model / str(manifest.version), manifest.data, dataset, split)
+    rankers = Rankers.of(repository, split, task.items)
+    rows, events = measure_all(task, rankers)
+    swapped = _swapped(repository, split, rankers)
+    named = {"popularity": "catalog", "recent popularity": "catalog", "fused": "fusion"}
+    recipes = {name: made[named.get(name, name)].recipe for name in rows}
+    return Evaluation(
+        dataset,
+        split,
+        [
+            replace(
+                row,
+                recipe=recipes[name].name,
+                seeds=(recipes[name].seed,),
+                predicted=_inside_the_scale(row.predicted, split),
+                shuffled=_either(row, name, swapped),
+            )
+            for name, row in rows.items()
+        ],
+        events,
+    )
+
+
+def _check_made_from(folder: Path, data: Data, dataset: Dataset, split: Split) -> None:
+    if (data.fingerprint, data.split) != (dataset.fingerprint, split.name):
+        raise TrainingError(
+            f"{folder} was trained on {data.dataset} ({data.split}, {data.fingerprint[:12]}), and is asked about "
+            f"{dataset.name} ({split.name}, {dataset.fingerprint[:12]}): train on the same data and split first"
+        )
+
+
+def load_default_policy(repository: Path) -> Policy:
+    """The published default policy."""
+    published = yaml.safe_load((latest(repository, "fusion") / "policies.yaml").read_text())
+    return TypeAdapter(Policy).validate_python(published["policies"][published["default"]])
+
+
+@dataclass(frozen=True)
+class Rankers:
+    """What ranks a chunk of users besides the scorers."""
+
+    policy: Policy
+    popularity: Mapping[str, Floats]
+    """[I] by name."""
+
+    @classmethod
+    def of(cls, repository: Path, split: Split, items: Ints) -> "Rankers":
+        time = split.train["time"]
+        first, last = int(time.min()), int(time.max())  # type: ignore[arg-type]
+        recent = split.train.filter(pl.col("time") >= last - RECENT * (last - first))
+        counts = {"popularity": split.train, "recent popularity": recent}
+        popularity = {
+            name: np.bincount(np.searchsorted(items, rows["item"].to_numpy()), minlength=len(items)).astype(np.float32)
+            for name, rows in counts.items()
+        }
+        return cls(load_default_policy(repository), popularity)
+
+    def tables(self, chunk: Ranked) -> Tables:
+        """Scores [B, I] by ranker."""
+        for name, counts in self.popularity.items():
+            yield name, np.broadcast_to(counts, chunk.seen.shape)
+        yield from chunk.scores.items()
+        yield "fused", chunk.fused(self.policy)
+
+
+def measure_all(task: NextItemTask, rankers: Rankers) -> tuple[dict[str, Row], Ints]:
+    """One row a ranker, without recipe and seeds; and [B] the length of each history."""
+    parts: dict[str, list[Row]] = {}
+    events = []
+    for chunk in _chunks(task):
+        events.append(chunk.events)
+        for name, table in rankers.tables(chunk):
+            parts.setdefault(name, []).append(_measured(name, table, chunk, task.items))
+    rows = {
+        name: Row(
+            name,
+            "",
+            (),
+            np.hstack([row.values for row in own]),
+            np.vstack([row.top for row in own]),
+            np.hstack([row.predicted for row in own]),
+        )
+        for name, own in parts.items()
+    }
+    return rows, np.concatenate(events)
+
+
+def _chunks(task: NextItemTask) -> Iterator[Ranked]:
+    """All users; shows how far it is."""
+    shown = track("users ranked", range(len(task)), len(task), [])
+    for chunk in task.chunks():
+        yield chunk
+        list(islice(shown, len(chunk.target)))
+    list(shown)
+
+
+def _measured(name: str, table: Floats, chunk: Ranked, items: Ints) -> Row:
+    better, tied = better_and_tied(table, chunk.target, chunk.seen)
+    silent = np.isnan(table)
+    unseen = np.maximum((~chunk.seen).sum(axis=1), 1)
+    abstained = (silent & ~chunk.seen).sum(axis=1) / unseen
+    found = [hit_rate(better, tied), ndcg(better, tied), reciprocal_rank(better, tied), ~silent.all(axis=1), abstained]
+    return Row(name, "", (), np.stack(found), best(table, chunk.seen, items), _predicted(name, table, chunk))
+
+
+def best(table: Floats, seen: np.ndarray, items: Ints, k: int = TOP) -> Ints:
+    """[B, k] item numbers that are not seen, best first; equal scores by item number; 0 where there are fewer."""
+    shown = np.where(seen | ~np.isfinite(table), -np.inf, table)
+    few = np.sort(np.argpartition(-shown, min(k, shown.shape[1] - 1), axis=1)[:, :k], axis=1)
+    order = np.argsort(-np.take_along_axis(shown, few, axis=1), axis=1, kind="stable")
+    columns = np.take_along_axis(few, order, axis=1)
+    numbers = np.where(np.isfinite(np.take_along_axis(shown, columns, axis=1)), items[columns], 0)
+    return np.pad(numbers, ((0, 0), (0, k - numbers.shape[1])))
+
+
+def _predicted(name: str, table: Floats, chunk: Ranked) -> Floats:
+    if name != "rating":
+        return np.full(len(table), np.nan, np.float32)
+    return table[np.arange(len(table)), chunk.target]
+
+
+def _inside_the_scale(predicted: Floats, split: Split) -> Floats:
+    """Between the lowest and the highest training rating."""
+    known = split.train["rating"].drop_nulls().to_numpy()
+    return np.clip(predicted, known.min(), known.max()) if len(known) else predicted
+
+
+def _tied(split: Split) -> pl.DataFrame:
+    """Users whose two held-out events are in one second, where each user has one for test and one for validation."""
+    if split.name != "leave-last-out":
+        return split.test.clear().select("user")
+    both = split.test.join(split.validation, on=["user", "time"], how="semi", maintain_order="left")
+    return both.select("user")
+
+
+def _swapped(repository: Path, split: Split, rankers: Rankers) -> Mapping[str, tuple[np.ndarray, Doubles]]:
+    """By ranker: which users are tied [B], and their figures [len(RANKING), users] with the two events exchanged."""
+    tied = _tied(split)
+    if tied.is_empty():
+        return {}
+    other = split.validation.join(tied, on="user", how="semi", maintain_order="left")
+    instead = split.test.join(tied, on="user", how="semi", maintain_order="left")
+    task = NextItemTask(repository, other, pl.concat([split.train, instead]))
+    rows, _ = measure_all(task, rankers)
+    place = split.test["user"].is_in(tied["user"].implode()).to_numpy()
+    return {name: (place, row.values[: len(RANKING)]) for name, row in rows.items()}
+
+
+def _either(row: Row, name: str, swapped: Mapping[str, tuple[np.ndarray, Doubles]]) -> Doubles | None:
+    """The mean over both orders."""
+    if name not in swapped:
+        return None
+    place, other = swapped[name]
+    figures = row.values[: len(RANKING)].copy()
+    figures[:, place] = (figures[:, place] + other) / 2
+    return figures
