@@ -136,7 +136,7 @@ def test_arrows_point_one_way() -> None:
         ("servers/runtime/health.py", "from ..scorer import Scorer"),
         ("fusion_gateway/recommend.py", "from servers import scorer"),
         ("fusion_gateway/fusion/fused.py", "from fusion_gateway import policies"),
-        ("training/evaluate.py", "def late() -> None:\n    from servers.runtime import tensors"),
+        ("training/evaluation.py", "def late() -> None:\n    from servers.runtime import tensors"),
         ("protos/marquee.py", "import tests.load"),
     ],
 )
@@ -146,7 +146,7 @@ def test_a_wrong_arrow_is_noticed(tmp_path: Path, file: str, source: str) -> Non
 
 def test_an_arrow_that_is_allowed_is_no_finding(tmp_path: Path) -> None:
     source = "from fusion_gateway.fusion import fuse\nfrom protos.marquee import v1\nfrom training import recipes"
-    assert wrong_arrows(repository(tmp_path, "training/evaluate.py", source)) == []
+    assert wrong_arrows(repository(tmp_path, "training/evaluation.py", source)) == []
 
 
 def test_names_say_what_is_inside() -> None:

@@ -129,15 +129,18 @@ class Benchmark:
         return self._cell(split, recipe, model, without, measure)
 
     def _likes(self, recipe: VisualTemporalRecipe) -> Iterator[Cell]:
+        for model, without in {**ALONE, **ABLATIONS}.items():
+            yield self.likes_cell(recipe, model, without)
+
+    def likes_cell(self, recipe: VisualTemporalRecipe, model: str = WHOLE, without: tuple[str, ...] = ()) -> Cell:
+        """What the recipe, trained to tell likes, says of the validation and the test ratings."""
         split = likes.shares_in_time(self.dataset.events)
 
         def measure(training: Training, rank: Rank) -> Arrays:
             validation, test = likes.asked(split, rank, training.train.item_number)
             return {"validation": validation, "test": test}
 
-        recipe = dataclasses.replace(recipe, task="like")
-        for model, without in {**ALONE, **ABLATIONS}.items():
-            yield self._cell(split, recipe, model, without, measure)
+        return self._cell(split, dataclasses.replace(recipe, task="like"), model, without, measure)
 
     def _cold_items(self, recipe: VisualTemporalRecipe) -> Iterator[Cell]:
         cold = ColdItems.of(self.dataset, recipe.seed)

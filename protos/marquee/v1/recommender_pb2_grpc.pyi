@@ -10,7 +10,8 @@ Conventions for every message:
 - A field that is left out takes the default named in its comment.
 - Deadlines: set one on the call. Without one the gateway's own default applies (2 seconds).
 - Status codes: INVALID_ARGUMENT names the field and its limit; NOT_FOUND for an unknown title or policy;
-  RESOURCE_EXHAUSTED when the gateway sheds load (retry later); UNAVAILABLE when nothing can be answered.
+  RESOURCE_EXHAUSTED when the gateway sheds load, or a client asks more often than it may (retry later); UNAVAILABLE
+  when nothing can be answered; UNAUTHENTICATED and PERMISSION_DENIED where the gateway asks for tokens.
   A missing or late model is not an error: the answer comes without it and `degraded` names it.
 """
 
