@@ -27,7 +27,7 @@ Pools = Mapping[str, Sequence[Pool]]
 
 def train_fusion(job: Job, recipe: FusionRecipe) -> Path:
     """Publishes every policy, and how popular the items are. The default is the best on validation users that it was
-    not fitted on, among those that are in no cohort worse than the best model alone.
+    not fitted on, of those whose contributions add up to the score, and in no cohort worse than the best model alone.
 
     Raises TrainingError where no scorer is published, or where there are too few validation users.
     """
@@ -44,7 +44,7 @@ def train_fusion(job: Job, recipe: FusionRecipe) -> Path:
     models = [*task.scorers, POPULARITY]
     figures = _figures(pools, models, recipe)
     policies = fit_policies(pools, models, recipe)
-    default = _choose(figures, models)
+    default = _choose(figures, models, [name for name, policy in policies.items() if policy.strategy != "learned"])
     console.print(_table(figures, models, default))
     console.print(_effect_of_scoring_by_all(policies[default], pools[WHOLE]))
     text = yaml.safe_dump({"default": default, "policies": {name: as_yaml(each) for name, each in policies.items()}})
@@ -119,7 +119,7 @@ def _best_alone(figures: Mapping[str, Mapping[str, Doubles]], models: Sequence[s
     return max(models, key=lambda model: figures[model][cohort].mean())
 
 
-def _choose(figures: Mapping[str, Mapping[str, Doubles]], models: Sequence[str]) -> str:
+def _choose(figures: Mapping[str, Mapping[str, Doubles]], models: Sequence[str], names: Sequence[str]) -> str:
     """The best policy of those that lose to the best model alone in the fewest cohorts."""
 
     def merit(name: str) -> tuple[int, float]:
@@ -127,7 +127,7 @@ def _choose(figures: Mapping[str, Mapping[str, Doubles]], models: Sequence[str])
         lost = sum(figures[name][cohort].mean() < best[cohort].mean() for cohort in best if best[cohort].size)
         return -lost, float(figures[name][WHOLE].mean())
 
-    return max((name for name in figures if name not in models), key=merit)
+    return max(names, key=merit)
 
 
 def _table(figures: Mapping[str, Mapping[str, Doubles]], models: Sequence[str], default: str) -> Table:
