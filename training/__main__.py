@@ -28,6 +28,7 @@ from training.evaluation.figures import as_table, comparison_rows, comparison_ta
 from training.evaluation.measure import evaluate
 from training.evaluation.wire import through_gateway
 from training.fusion import train_fusion
+from training.index import check_index
 from training.job import Job, torch_device
 from training.onboard import onboard
 from training.progress import console, peak_gib
@@ -37,7 +38,6 @@ from training.reproduce import SYSTEMS, Reproduction
 from training.reproduce import as_table as reproduction_table
 from training.reproduce import rows as reproduction_rows
 from training.results import run_as_json
-from training.scorer import check_index
 from training.sequential import train_sequential
 from training.visual_temporal import train_visual_temporal
 

@@ -8,11 +8,12 @@ from safetensors.numpy import load_file
 
 from protos.marquee.v1.artifact_pb2 import Manifest
 from training.errors import TrainingError
+from training.index import write_index
 from training.interactions import Floats, Ints
 from training.item_encoder import FILES
 from training.repository import publish, read_manifest
 from training.requests import Requests
-from training.scorer import RECALL_FLOOR, OfflineScorer, unit, write_golden, write_index, write_items
+from training.scorer import RECALL_FLOOR, OfflineScorer, unit, write_golden, write_items
 
 UNCHANGED = ("query_tower.onnx", "users.safetensors", *FILES)
 GOLDEN_EVENTS = 8
