@@ -52,12 +52,13 @@ class VisualTemporalRecipe:
 
 
 def best_visual_temporal() -> VisualTemporalRecipe:
-    return VisualTemporalRecipe()
+    """Chosen by validation NDCG@10 on ML-100k, seed 0."""
+    return VisualTemporalRecipe(dimension=128, dropout=0.4, epochs=24, patience=12)
 
 
 def small_visual_temporal() -> VisualTemporalRecipe:
     """For the demo: seconds to a minute."""
-    return replace(best_visual_temporal(), name="small", length=50, epochs=10, patience=4)
+    return VisualTemporalRecipe("small", length=50, epochs=10)
 
 
 def seed_cnn_birnn_ae() -> VisualTemporalRecipe:
