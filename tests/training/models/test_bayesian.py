@@ -9,7 +9,8 @@ from torch import Tensor
 
 from training.checkpoint import Checkpoint
 from training.errors import TrainingError
-from training.models.bayesian import Block, Ratings, Sampler, _inverse_wishart_root
+from training.models.bayesian import Ratings, Sampler, _inverse_wishart_root
+from training.models.blocks import Block
 from training.models.tables import LowRank, whole
 from training.recipes.rating import bayesian
 
