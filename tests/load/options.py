@@ -47,5 +47,7 @@ def run(app: typer.Typer) -> None:
     """What a person can put right is one line on standard error, and exit code 1."""
     try:
         app()
+    except FileNotFoundError as error:
+        sys.exit(f"error: {error.filename} is not there: run 'make demo' first, or name another")
     except (OSError, MarqueeError) as error:
         sys.exit(f"error: {error}")

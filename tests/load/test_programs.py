@@ -78,8 +78,8 @@ def test_a_server_that_is_gone_is_counted_too(tiny: Tiny, mode: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--address=127.0.0.1:1", "--rate=20", "--data=/nowhere"], "No such file or directory"),
-        (["--address=127.0.0.1:1", "--rate=20", "--repository=/nowhere"], "No such file or directory"),
+        (["--address=127.0.0.1:1", "--rate=20", "--data=/nowhere"], "is not there: run 'make demo' first"),
+        (["--address=127.0.0.1:1", "--rate=20", "--repository=/nowhere"], "is not there: run 'make demo' first"),
         (["--address=127.0.0.1:1", "--rate=many"], "could not convert string to float: 'many'"),
         (["--address=127.0.0.1:1"], "name at least one --rate or --concurrency"),
     ],

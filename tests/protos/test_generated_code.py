@@ -11,7 +11,11 @@ ROOT = Path(__file__).parents[2]
 
 
 def generated(folder: Path) -> dict[Path, str]:
-    return {file.relative_to(folder): file.read_text() for file in sorted(folder.glob("protos/**/*_pb2*.py*"))}
+    return {
+        file.relative_to(folder): file.read_text()
+        for file in sorted(folder.glob("protos/**/*_pb2*.py*"))
+        if file.suffix != ".pyc"
+    }
 
 
 @pytest.fixture(scope="module")
