@@ -2,11 +2,12 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from fusion_gateway.candidates import Candidates, History
-from fusion_gateway.catalog import Catalog
+from fusion_gateway.catalog import Catalog, Mask
 from fusion_gateway.fusion import POPULARITY, Fused, Scores
 from protos.marquee.v1.recommender_pb2 import Contribution, Explanation
 
@@ -48,7 +49,7 @@ class Reasons:
         catalog = self.catalog
         spoken = [part for part in parts if part.model != POPULARITY]
         if spoken and self.history.events:
-            nearest = _nearest_event(row, self.history, catalog)
+            nearest = self._nearest_event(row)
             if nearest is not None:
                 return self._because_watched(nearest, row)
             return f"mostly the choice of {max(spoken, key=lambda part: part.contribution).model}"
@@ -58,6 +59,30 @@ class Reasons:
         if self.said and self.lift[place] > 0:
             return f"watched more than elsewhere by people like you ({', '.join(self.said)}); {_votes(row, catalog)}"
         return f"widely liked: {_votes(row, catalog)}"
+
+    def _nearest_event(self, row: int) -> int | None:
+        """The event whose item is most like this one, of equals the newest; none rated below the user's mean, and none
+        that has neither a genre nor the director in common."""
+        catalog, seen = self.catalog, self.history.rows
+        likeness = catalog.genre_vector[seen] @ catalog.genre_vector[row]
+        likeness = likeness + SAME_DIRECTOR * catalog.of_director(row)[seen].astype(np.float32)
+        common = likeness > 0
+        if catalog.year[row]:
+            apart = np.abs(catalog.year[seen] - catalog.year[row])
+            likeness = likeness - np.where(catalog.year[seen] != 0, DECADE * apart / 10, 0.0)
+        likeness = np.where(common, np.maximum(likeness, ROUNDING), 0.0)
+        likeness[self._disliked | (seen == row)] = 0
+        if likeness.max(initial=0) <= 0:
+            return None
+        return int(len(likeness) - 1 - np.argmax(likeness[::-1]))
+
+    @cached_property
+    def _disliked(self) -> Mask:
+        """[L]: which events were rated below the user's mean."""
+        ratings = np.array([np.nan if event.rating is None else event.rating for event in self.history.events])
+        if np.isnan(ratings).all():
+            return np.zeros(len(ratings), np.bool_)
+        return np.asarray(ratings < np.nanmean(ratings) - ROUNDING)
 
     def _because_watched(self, nearest: int, row: int) -> str:
         catalog, event, seen = self.catalog, self.history.events[nearest], int(self.history.rows[nearest])
@@ -86,25 +111,3 @@ def contributions(fused: Fused, place: int) -> list[Contribution]:
 
 def _votes(row: int, catalog: Catalog) -> str:
     return f"{catalog.votes[row]} votes, weighted rating {catalog.weighted_rating[row]:.1f}"
-
-
-def _nearest_event(row: int, history: History, catalog: Catalog) -> int | None:
-    """The event whose item is most like this one, of equals the newest; none rated below the user's mean, and none
-    that has neither a genre nor the director in common."""
-    ratings = np.array([np.nan if event.rating is None else event.rating for event in history.events])
-    likeness = catalog.genre_vector[history.rows] @ catalog.genre_vector[row]
-    if catalog.director[row]:
-        same = [catalog.director[seen] == catalog.director[row] for seen in history.rows]
-        likeness = likeness + SAME_DIRECTOR * np.array(same, np.float32)
-    common = likeness > 0
-    if catalog.year[row]:
-        known = catalog.year[history.rows] != 0
-        apart = np.abs(catalog.year[history.rows] - catalog.year[row])
-        likeness = likeness - np.where(known, DECADE * apart / 10, 0.0)
-    likeness = np.where(common, np.maximum(likeness, ROUNDING), 0.0)
-    if not np.isnan(ratings).all():
-        likeness[ratings < np.nanmean(ratings) - ROUNDING] = 0
-    likeness[history.rows == row] = 0
-    if not likeness.size or likeness.max() <= 0:
-        return None
-    return int(len(likeness) - 1 - np.argmax(likeness[::-1]))
