@@ -43,15 +43,6 @@ def read_poster(path: Path, size: tuple[int, int]) -> Pixels:
     return np.ascontiguousarray(np.asarray(pixels).transpose(2, 0, 1))
 
 
-def load_poster(path: Path, size: tuple[int, int]) -> Pixels | None:
-    """As read_poster; an unreadable poster is named on the terminal and counts as absent."""
-    try:
-        return read_poster(path, size)
-    except DataError as error:
-        console.print(f"left out: {error}", style="yellow", markup=False, soft_wrap=True)
-        return None
-
-
 def poster_tensor(items: pl.DataFrame, size: tuple[int, int], cache: Path) -> tuple[Pixels, NDArray[np.bool_]]:
     """Pixels uint8 [N, 3, H, W] and which items have a poster, bool [N], in the order of `items` (see Dataset.items).
 

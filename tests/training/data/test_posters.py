@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from training.data import posters
-from training.data.posters import load_poster, poster_tensor, read_poster
+from training.data.posters import decode_posters, poster_tensor, read_poster
 from training.errors import DataError
 
 
@@ -37,10 +37,9 @@ def test_what_is_no_poster_is_named_and_counts_as_absent(tmp_path: Path, capsys:
     bad = {"cut.jpg": image[: len(image) // 2], "text.jpg": b"hello", "empty.png": b"", "gif.jpg": gif()}
     for name, content in bad.items():
         (tmp_path / name).write_bytes(content)
-        assert load_poster(tmp_path / name, (4, 4)) is None
+        assert not decode_posters([tmp_path / name], (4, 4))[1].any()
         assert name in capsys.readouterr().err
-    assert load_poster(tmp_path / "nowhere.jpg", (4, 4)) is None
-    assert load_poster(tmp_path, (4, 4)) is None
+    assert not decode_posters([tmp_path / "nowhere.jpg", tmp_path], (4, 4))[1].any()
 
 
 def gif() -> bytes:
