@@ -30,6 +30,7 @@ from training.evaluation.wire import through_gateway
 from training.fusion import train_fusion
 from training.index import check_index
 from training.job import Job, torch_device
+from training.linear import train_linear
 from training.onboard import onboard
 from training.progress import console, peak_gib
 from training.rating import train_rating
@@ -73,6 +74,7 @@ class What(StrEnum):
     rating = "rating"
     sequential = "sequential"
     visual_temporal = "visual_temporal"
+    linear = "linear"
     fusion = "fusion"
 
 
@@ -82,6 +84,7 @@ PIPELINES: Mapping[What, tuple[Pipeline, Mapping[str, Callable[[], Any]]]] = {
     What.rating: (train_rating, recipes.RATING),
     What.sequential: (train_sequential, recipes.SEQUENTIAL),
     What.visual_temporal: (train_visual_temporal, recipes.VISUAL_TEMPORAL),
+    What.linear: (train_linear, recipes.LINEAR),
     What.fusion: (train_fusion, recipes.FUSION),
 }
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from fusion_gateway.fusion import POPULARITY, Policy, Switch
 from training.errors import TrainingError
-from training.fusion_fit import fit_adaptive, fit_bias, fit_calibrators, fit_layer, fit_weights
+from training.fusion_fit import fit_adaptive, fit_bias, fit_calibrators, fit_forms, fit_layer, fit_weights
 from training.job import Job
 from training.metrics import Doubles, better_and_tied, bootstrap, ndcg
 from training.popularity import FILE, fit_popularity, write_popularity
@@ -61,9 +61,9 @@ def train_fusion(job: Job, recipe: FusionRecipe) -> Path:
 def fit_policies(pools: Pools, models: Sequence[str], recipe: FusionRecipe) -> dict[str, Policy]:
     """All policies by name, fitted on these users."""
     ones, whole = dict.fromkeys(models, 1.0), pools[WHOLE]
-    choices = [fit_weights(whole, Policy(ones, normaliser=name)) for name in recipe.normalisers]  # type: ignore[arg-type]
-    weighted = max(choices, key=lambda policy: policy_ndcg(policy, whole).mean())
-    plain = Policy(ones, normaliser=weighted.normaliser)
+    choices = [Policy(ones, normaliser=name) for name in recipe.normalisers]  # type: ignore[arg-type]
+    weighted = fit_weights(whole, *choices, fit_forms(whole, models))
+    plain = replace(weighted, weights=ones)
     calibrated = Policy(ones, normaliser="calibrated", calibrators=fit_calibrators(whole))
     everybody = [pool for cohort in pools.values() for pool in cohort]
     switches = [
@@ -77,8 +77,8 @@ def fit_policies(pools: Pools, models: Sequence[str], recipe: FusionRecipe) -> d
         "learned": fit_layer(whole, plain, 1, recipe.seed),
         "learned_hidden": fit_layer(whole, plain, recipe.units, recipe.seed),
         "adaptive": fit_adaptive(everybody, plain),
-        "switching": Policy(weighted.weights, "switching", weighted.normaliser, switches=tuple(switches)),
-        "cascade": Policy(weighted.weights, "cascade", weighted.normaliser, gate=gate),
+        "switching": replace(weighted, strategy="switching", switches=tuple(switches)),
+        "cascade": replace(weighted, strategy="cascade", gate=gate),
         "rrf": Policy(weighted.weights, "rrf"),
     }
 

@@ -35,16 +35,21 @@ class _Part:
     """[2, B]: log(1 + events), log(1 + ratings)."""
 
 
-def fit_weights(pools: Sequence[Pool], policy: Policy) -> Policy:
-    """The policy with fitted weights."""
+def fit_weights(pools: Sequence[Pool], *policies: Policy) -> Policy:
+    """The policy with fitted weights; of several, the one that makes the next items likeliest."""
+    return min((_fit_weights(pools, policy) for policy in policies), key=lambda fitted: fitted[0])[1]
+
+
+def _fit_weights(pools: Sequence[Pool], policy: Policy) -> tuple[float, Policy]:
+    """The loss, and the policy with fitted weights."""
     models, parts = _parts(pools, policy)
     logit, scale = _zeros(len(models)), _zeros()
 
     def score(part: _Part) -> Tensor:
         return scale.exp() * _averaged(logit.softmax(0)[:, None].expand(-1, part.score.shape[1]), part)
 
-    _minimise([logit, scale], lambda: _loss(parts, score))
-    return replace(policy, weights=_by_model(models, logit.softmax(0)))
+    loss = _minimise([logit, scale], lambda: _loss(parts, score))
+    return loss, replace(policy, weights=_by_model(models, logit.softmax(0)))
 
 
 def fit_adaptive(pools: Sequence[Pool], policy: Policy, floor: float = 0.0) -> Policy:
@@ -83,19 +88,38 @@ def fit_layer(pools: Sequence[Pool], policy: Policy, units: int, seed: int) -> P
     return replace(policy, strategy="learned", weights=ones, units=fitted, activation=activation)
 
 
+def fit_forms(pools: Sequence[Pool], models: Sequence[str]) -> Policy:
+    """Weights over raw scores, each model's in units of its deviation, and tails drawn in where that is likelier."""
+    plain = {}
+    for model in models:
+        score, _ = _finite(pools, model)
+        deviation = max(float(score.std(correction=0)), 1e-9)
+        plain[model] = Calibrator(1 / deviation, -float(score.mean()) / deviation)
+    policy = Policy(dict.fromkeys(models, 1.0), normaliser="calibrated", calibrators=plain)
+    for model in models:
+        drawn_in = {**policy.calibrators, model: replace(plain[model], form="arcsinh")}
+        policy = fit_weights(pools, policy, replace(policy, calibrators=drawn_in))
+    return policy
+
+
 def fit_calibrators(pools: Sequence[Pool]) -> dict[str, Calibrator]:
     """Per model the chance that a candidate of this raw score is the next item (Platt 1999)."""
     return {model: _calibrator(pools, model) for model in pools[0].scores}
 
 
-def _calibrator(pools: Sequence[Pool], model: str) -> Calibrator:
+def _finite(pools: Sequence[Pool], model: str) -> tuple[Tensor, Tensor]:
+    """All scores of the model, and whether each is of the next item."""
     scores, labels = [], []
     for pool in pools:
         table = pool.scores[model]
         scored = np.isfinite(table)
         scores.append(table[scored].astype(np.float64))
         labels.append((np.arange(table.shape[1]) == pool.target[:, None])[scored])
-    score, label = torch.from_numpy(np.concatenate(scores)).float(), torch.from_numpy(np.concatenate(labels))
+    return torch.from_numpy(np.concatenate(scores)).float(), torch.from_numpy(np.concatenate(labels))
+
+
+def _calibrator(pools: Sequence[Pool], model: str) -> Calibrator:
+    score, label = _finite(pools, model)
     if not len(score):
         return Calibrator(1.0, 0.0, "sigmoid")
     centre, spread = score.mean(), score.std(correction=0).clamp(min=1e-9)
@@ -146,7 +170,8 @@ def _loss(parts: Sequence[_Part], score: Callable[[_Part], Tensor]) -> Tensor:
     return torch.stack(losses).sum() / max(sum(part.score.shape[1] for part in parts), 1)
 
 
-def _minimise(parameters: Sequence[Tensor], loss: Callable[[], Tensor]) -> None:
+def _minimise(parameters: Sequence[Tensor], loss: Callable[[], Tensor]) -> float:
+    """The loss at the minimum."""
     optimizer = torch.optim.LBFGS(parameters, max_iter=30, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
@@ -156,6 +181,8 @@ def _minimise(parameters: Sequence[Tensor], loss: Callable[[], Tensor]) -> None:
         return value
 
     optimizer.step(closure)
+    with torch.no_grad():
+        return float(loss())
 
 
 def _zeros(*shape: int) -> Tensor:

@@ -15,7 +15,7 @@ from training.repository import latest, versions
 from training.requests import Requests, requests_for
 from training.scorer import OfflineScorer
 
-SCORERS = ("rating", "sequential", "visual_temporal")
+SCORERS = ("rating", "sequential", "visual_temporal", "linear")
 CELLS = 1_000_000
 """Users times items that are ranked at once."""
 RETRIEVE_K = 200

@@ -16,7 +16,7 @@ from protos.marquee.v1.artifact_pb2 import File, Manifest
 from training.errors import TrainingError
 
 LIBRARIES = ("faiss-cpu", "numpy", "onnx", "onnxruntime", "polars", "scikit-learn", "torch")
-MODELS = ("rating", "sequential", "visual_temporal", "catalog", "fusion")
+MODELS = ("rating", "sequential", "visual_temporal", "linear", "catalog", "fusion")
 
 
 def versions(repository: Path, model: str) -> list[int]:

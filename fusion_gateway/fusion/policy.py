@@ -19,14 +19,23 @@ ACTIVATIONS: Mapping[Activation, Callable[[Scores], Scores]] = {
     "relu": lambda x: np.maximum(x, 0.0),
 }
 
+FORMS: Mapping[str, Callable[[Scores], Scores]] = {
+    "affine": lambda line: line,
+    "sigmoid": lambda line: (1 + np.tanh(line / 2)) / 2,
+    "arcsinh": np.arcsinh,
+}
+
 
 @dataclass(frozen=True)
 class Calibrator:
-    """A fitted map of one model's raw scores to a common scale: scale * s + offset, or the sigmoid of that."""
+    """A fitted map of one model's raw scores to a common scale: scale * s + offset, or a function of that.
+
+    The arcsinh draws in long tails, so that a model which is sure of a few items does not drown the others.
+    """
 
     scale: float
     offset: float
-    form: Literal["affine", "sigmoid"] = "affine"
+    form: Literal["affine", "sigmoid", "arcsinh"] = "affine"
 
     def __post_init__(self) -> None:
         if not (np.isfinite(self.scale) and np.isfinite(self.offset) and self.scale > 0):
@@ -34,7 +43,7 @@ class Calibrator:
 
     def __call__(self, scores: Scores) -> Scores:
         line = self.scale * scores + self.offset
-        return line if self.form == "affine" else (1 + np.tanh(line / 2)) / 2
+        return FORMS[self.form](line)
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ from typing import TypeVar
 from training.errors import TrainingError
 from training.recipes.catalog import CATALOG
 from training.recipes.fusion import FUSION
+from training.recipes.linear import LINEAR
 from training.recipes.rating import RATING
 from training.recipes.sequential import SEQUENTIAL
 from training.recipes.visual_temporal import VISUAL_TEMPORAL
 
-__all__ = ["CATALOG", "FUSION", "RATING", "SEQUENTIAL", "VISUAL_TEMPORAL", "choose"]
+__all__ = ["CATALOG", "FUSION", "LINEAR", "RATING", "SEQUENTIAL", "VISUAL_TEMPORAL", "choose"]
 
 R = TypeVar("R")
 

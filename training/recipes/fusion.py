@@ -8,8 +8,8 @@ class FusionRecipe:
     """The fitted policies."""
 
     name: str = "conditional_likelihood"
-    normalisers: tuple[str, ...] = ("none", "zscore", "rank")
-    """Candidates for every strategy, the best on validation data is taken."""
+    normalisers: tuple[str, ...] = ("zscore", "rank")
+    """Candidates for every strategy, beside calibrators of each model; the likeliest on validation data is taken."""
     units: int = 6
     """Of the hidden layer."""
     users: int = 2000

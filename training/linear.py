@@ -1,0 +1,46 @@
+"""Trains and publishes the linear model."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+
+from training.errors import TrainingError
+from training.interactions import Floats, Interactions
+from training.job import Job
+from training.models.linear import LinearTower, fit_linear
+from training.recipes.linear import LinearRecipe
+from training.scorer import ScorerParts
+from training.validation import NextItem
+
+
+def train_linear(job: Job, recipe: LinearRecipe) -> Path:
+    """Returns the folder of the published version. Raises TrainingError where no user has two events."""
+    train = Interactions.of(_most_watched(job.split.train, recipe.most_items))
+    if len(train.item) == train.users:
+        raise TrainingError("no user has two training events: there is no order to learn from")
+    model = fit_linear(train, recipe)
+    tower = LinearTower(model, recipe)
+    held_out = NextItem.of(train, job.validation, recipe.length)
+    parts = ScorerParts(
+        tower=tower,
+        inputs=("history_index",),
+        item_number=train.item_number,
+        item_vector=model.vector,
+        similar_vector=model.vector,
+        max_history=recipe.length,
+        index_factory=recipe.index_factory,
+    )
+    figures = {"ndcg@10": held_out.ndcg(_queries(tower, held_out), model.vector)}
+    return job.publish_scorer("linear", recipe, parts, figures | train.special())
+
+
+def _most_watched(events: pl.DataFrame, most: int) -> pl.DataFrame:
+    known = events["item"].value_counts(sort=True).head(most)
+    return events.filter(pl.col("item").is_in(known["item"].implode()))
+
+
+@torch.no_grad()
+def _queries(tower: LinearTower, held_out: NextItem) -> Floats:
+    return np.concatenate([tower(some).numpy() for some in held_out.history_index.split(64)])

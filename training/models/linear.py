@@ -1,0 +1,114 @@
+"""Two linear item-to-item models in closed form, cut to a common low rank.
+
+What follows: ridge regression of the next item on the recent ones, the nearer the more, after the linear sequential
+model SLIT (Choi et al. 2021). What goes together: EASE (Steck 2019). Their sum is cut to the rank that explains most of
+its scores: reduced-rank regression (Izenman 1975). Legend: U users, N items, E events, L history, R rank.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from training.interactions import Floats, Interactions
+from training.recipes.linear import LinearRecipe
+
+AT_ONCE = 4_000_000
+"""Pairs of an event and one before it in memory."""
+Matrix = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Scores are sums over the history of rows of the tables, times item vectors."""
+
+    follows: Floats
+    """[N, R]: what a recent event says of what comes next."""
+    together: Floats
+    """[N, R]: what any event says of what goes with it."""
+    vector: Floats
+    """[N, R] of the items that are scored."""
+
+
+def fit_linear(train: Interactions, recipe: LinearRecipe) -> Linear:
+    """Each of the two has scores of mean square 1 before they are added."""
+    parts = [_next_items(train, recipe), _ease(train, recipe.ease_penalty)]
+    count = np.maximum(np.bincount(train.item - 1, minlength=train.items), 1)
+    tempered = (count**-recipe.tempering).astype(np.float32)
+    weights = [part.scaled() * tempered for part in parts]
+    explained = np.sum([w.T @ part.gram @ w / part.rows for w, part in zip(weights, parts, strict=True)], axis=0)
+    basis = torch.linalg.eigh(torch.from_numpy((explained + explained.T) / 2))[1][:, -recipe.rank :].numpy()
+    follows, together = (weight @ basis for weight in weights)
+    return Linear(follows, together, basis / tempered[:, None])
+
+
+@dataclass(frozen=True)
+class _Regression:
+    """Weights [N, N] with the squares [N, N] of what they were fitted on, and its number of rows."""
+
+    weight: Matrix
+    gram: Matrix
+    rows: int
+
+    def scaled(self) -> Matrix:
+        """To scores of mean square 1."""
+        mean_square = np.sum(self.weight * (self.gram @ self.weight)) / (self.rows * len(self.weight))
+        return np.asarray(self.weight / np.sqrt(max(mean_square, 1e-12)), np.float32)
+
+
+def _next_items(train: Interactions, recipe: LinearRecipe) -> _Regression:
+    gram, both = np.zeros((2, train.items, train.items), np.float32)
+    for before, following in _pairs(train, recipe):
+        gram += (before.T @ before).toarray()
+        both += (before.T @ following).toarray()
+    weight = np.linalg.solve(gram + recipe.ridge * np.eye(train.items, dtype=np.float32), both)
+    return _Regression(weight, gram, len(train.item))
+
+
+def _pairs(train: Interactions, recipe: LinearRecipe) -> Iterator[tuple[scipy.sparse.csr_array, ...]]:
+    """What came before some events, and these themselves: [E, N] each."""
+    place = np.arange(len(train.item)) - train.start[train.user]
+    size = max(1, AT_ONCE // recipe.recent)
+    for first in range(0, len(train.item), size):
+        event = np.arange(first, min(first + size, len(train.item)))
+        earlier = [event[place[event] >= k] for k in range(1, recipe.recent + 1)]
+        row = np.concatenate(earlier) - first
+        column = np.concatenate([train.item[some - k] - 1 for k, some in enumerate(earlier, start=1)])
+        weight = np.repeat(np.arange(1, recipe.recent + 1) ** -recipe.decay, [len(some) for some in earlier])
+        shape = (len(event), train.items)
+        before = scipy.sparse.csr_array((weight.astype(np.float32), (row, column)), shape=shape)
+        ones = np.ones(len(event), np.float32)
+        yield before, scipy.sparse.csr_array((ones, (event - first, train.item[event] - 1)), shape=shape)
+
+
+def _ease(train: Interactions, penalty: float) -> _Regression:
+    seen = scipy.sparse.csr_array(
+        (np.ones(len(train.item), np.float32), (train.user - 1, train.item - 1)), shape=(train.users, train.items)
+    )
+    gram = (seen.T @ seen).toarray()
+    inverse = np.linalg.inv(gram + penalty * np.eye(train.items, dtype=np.float32))
+    weight = np.eye(train.items, dtype=np.float32) - inverse / np.diag(inverse)
+    return _Regression(weight, gram, train.users)
+
+
+class LinearTower(nn.Module):
+    """Query [B, R]; NaN where the history is empty."""
+
+    place: Tensor
+
+    def __init__(self, model: Linear, recipe: LinearRecipe) -> None:
+        super().__init__()
+        tables = (torch.from_numpy(np.pad(table, ((1, 0), (0, 0)))) for table in (model.follows, model.together))
+        self.follows, self.together = (nn.Embedding.from_pretrained(table) for table in tables)
+        place = torch.arange(recipe.length, 0, -1)
+        self.register_buffer("place", torch.where(place <= recipe.recent, place.float() ** -recipe.decay, 0.0))
+
+    def forward(self, history_index: Tensor) -> Tensor:
+        """Of histories [B, L], padded in front."""
+        recent = self.place[-history_index.shape[1] :].unsqueeze(-1)
+        query = (self.follows(history_index) * recent + self.together(history_index)).sum(1)
+        return torch.where((history_index > 0).any(1, keepdim=True), query, torch.nan)
