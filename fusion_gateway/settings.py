@@ -29,7 +29,10 @@ class GatewaySettings(EventStoreSettings, ServingSettings):
     model_repository: str = Field(str(HOME / "repository"), description="Has the catalogue and the fusion policies.")
     repository_poll_secs: float = Field(5, gt=0, description="How often catalogue and policies are looked at.")
     scorer: Annotated[list[str], NoDecode] = Field(
-        ["rating=127.0.0.1:8011", "sequential=127.0.0.1:8021", "visual_temporal=127.0.0.1:8031"],
+        [
+            f"{name}=127.0.0.1:80{port}1"
+            for port, name in enumerate(("rating", "sequential", "visual_temporal", "linear"), 1)
+        ],
         description="NAME=ADDRESS of a model server, for example rating=dns:///rating:8001. Once for each.",
     )
     policies: Path | None = Field(None, description="Fusion policies from this YAML file, not the published ones.")

@@ -29,7 +29,7 @@ class ServerSettings(ServingSettings, ModelSettings):
     model_config = SettingsConfigDict(cli_prog_name="python -m servers")
 
     name: CliPositionalArg[str] = Field(
-        description="The scorer: rating, sequential, visual_temporal or any other in the model repository."
+        description="The scorer: rating, sequential, visual_temporal, linear or any other in the model repository."
     )
     model_control_mode: Literal["none", "poll", "explicit"] = Field(
         "none", description="When versions change: never, when a newer one is published, or when a client asks."

@@ -43,7 +43,7 @@ def fit_weights(pools: Sequence[Pool], *policies: Policy) -> Policy:
 def _fit_weights(pools: Sequence[Pool], policy: Policy) -> tuple[float, Policy]:
     """The loss, and the policy with fitted weights."""
     models, parts = _parts(pools, policy)
-    logit, scale = _zeros(len(models)), _zeros()
+    logit, scale = _zeros(len(models)), _to_unit(parts)
 
     def score(part: _Part) -> Tensor:
         return scale.exp() * _averaged(logit.softmax(0)[:, None].expand(-1, part.score.shape[1]), part)
@@ -55,7 +55,7 @@ def _fit_weights(pools: Sequence[Pool], policy: Policy) -> tuple[float, Policy]:
 def fit_adaptive(pools: Sequence[Pool], policy: Policy, floor: float = 0.0) -> Policy:
     """Weights as a function of how many events and ratings the user has; give it users with few and with many."""
     models, parts = _parts(pools, policy)
-    logit, slope, scale, growth = _zeros(len(models)), _zeros(len(models), 2), _zeros(), _zeros(2)
+    logit, slope, scale, growth = _zeros(len(models)), _zeros(len(models), 2), _to_unit(parts), _zeros(2)
 
     def score(part: _Part) -> Tensor:
         weight = (logit[:, None] + slope @ part.facts).softmax(0)
@@ -156,6 +156,13 @@ def _parts(pools: Iterable[Pool], policy: Policy) -> tuple[tuple[str, ...], list
         scored = torch.isfinite(table)
         parts.append(_Part(table.where(scored, 0.0), scored.float(), torch.from_numpy(facts)))
     return models, parts
+
+
+def _to_unit(parts: Sequence[_Part]) -> Tensor:
+    """Logarithm of the factor that makes the deviation of the mean score 1: from elsewhere the search may diverge."""
+    means = [_averaged(torch.ones(part.score.shape[:2]), part) for part in parts]
+    known = torch.cat([mean[mean != RULED_OUT] for mean in means])
+    return known.std(correction=0).clamp(min=1e-6).log().neg().requires_grad_()
 
 
 def _averaged(weight: Tensor, part: _Part) -> Tensor:

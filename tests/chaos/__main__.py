@@ -16,7 +16,7 @@ from tests.chaos.killing import Count, kill_and_restart
 from tests.load import gateway, options, report
 from tests.load.traffic import Traffic
 
-MODELS = ("rating", "sequential", "visual_temporal")
+MODELS = ("rating", "sequential", "visual_temporal", "linear")
 app = typer.Typer()
 
 
@@ -31,7 +31,7 @@ def main(
 ) -> None:
     """kill -9 of every one, every two and all three model servers, each under load, each started again."""
     requests = gateway.prepare(Traffic(data, repository, seed), k=10, stored_history=False)
-    groups = [group for size in (1, 2, 3) for group in combinations(MODELS, size)]
+    groups = [group for size in (1, 2, len(MODELS)) for group in combinations(MODELS, size)]
     counts = asyncio.run(kill_and_restart(repository, requests, groups, MODELS, callers, seconds))
     show(counts)
     if json:

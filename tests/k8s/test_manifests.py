@@ -7,7 +7,7 @@ import pytest
 
 from tests.k8s.manifests import K8S, ROOT, TARGETS, Object, base, container, flag, kind, kustomize_missing, render
 
-DEPLOYMENTS = {"rating", "sequential", "visual-temporal", "fusion-gateway"}
+DEPLOYMENTS = {"rating", "sequential", "visual-temporal", "linear", "fusion-gateway"}
 
 
 @pytest.fixture(params=["files of base", *([] if kustomize_missing() else TARGETS)])

@@ -20,7 +20,7 @@ from tests.load.processes import system
 from tests.load.traffic import Traffic
 
 HOME = Path(os.environ.get("MARQUEE_HOME", "var"))
-MODELS = ("rating", "sequential", "visual_temporal")
+MODELS = ("rating", "sequential", "visual_temporal", "linear")
 
 
 app = typer.Typer()

@@ -43,7 +43,7 @@ from tests.load.arrivals import Load
 from tests.load.processes import Started, started_system
 from tests.load.traffic import Traffic
 
-MODELS = ("rating", "sequential", "visual_temporal")
+MODELS = ("rating", "sequential", "visual_temporal", "linear")
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 LIMITS = Limits(B=32, L=2000, C=20_000, K=1000)
 ONE_ROUND_ITEMS = int(GatewaySettings.model_fields["one_round_items"].default)

@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.fusion_gateway.world import MOVIES, publish_world
 from tests.servers import tiny_artifact
 
-MODELS = ("rating", "sequential", "visual_temporal")
+MODELS = ("rating", "sequential", "visual_temporal", "linear")
 USERS = 7
 
 

@@ -34,7 +34,7 @@ def test_everything_is_published_whole_and_says_what_made_it(published: Publishe
         assert json.loads(manifest.recipe.config_json)["seed"] == 0
         assert manifest.git_commit
     assert "small" in run("repository", "list", "--repository", str(published.repository))
-    assert "5 versions are whole" in run("repository", "verify", "--repository", str(published.repository))
+    assert "6 versions are whole" in run("repository", "verify", "--repository", str(published.repository))
 
 
 def test_evaluate_prints_every_model_and_writes_json(published: Published, tmp_path: Path) -> None:

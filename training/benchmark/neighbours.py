@@ -9,6 +9,7 @@ import scipy.sparse
 
 from training.benchmark.next_item import Rank
 from training.interactions import Floats, Interactions, Ints
+from training.models.linear import ease
 from training.requests import Requests
 
 WINDOW = 5
@@ -41,16 +42,7 @@ class Ease:
 
     @classmethod
     def of(cls, train: Interactions, penalty: float) -> "Ease":
-        seen = np.ones(len(train.item), np.float32)
-        shape = (train.users, train.items)
-        matrix = scipy.sparse.csr_array((seen, (train.user - 1, train.item - 1)), shape=shape)
-        matrix.data[:] = 1.0  # an item counts once, however often a user had it
-        gram = (matrix.T @ matrix).toarray()
-        gram[np.diag_indices_from(gram)] += penalty
-        inverse = np.linalg.inv(gram)
-        weight = -inverse / np.diag(inverse)
-        np.fill_diagonal(weight, 0.0)
-        return cls(train.item_number, weight.astype(np.float32))
+        return cls(train.item_number, ease(train, penalty).weight)
 
     def __call__(self, requests: Requests) -> Floats:
         history = np.zeros((len(requests), len(self.item_number)), np.float32)

@@ -36,7 +36,7 @@ class Linear:
 
 def fit_linear(train: Interactions, recipe: LinearRecipe) -> Linear:
     """Each of the two has scores of mean square 1 before they are added."""
-    parts = [_next_items(train, recipe), _ease(train, recipe.ease_penalty)]
+    parts = [_next_items(train, recipe), ease(train, recipe.ease_penalty)]
     count = np.maximum(np.bincount(train.item - 1, minlength=train.items), 1)
     tempered = (count**-recipe.tempering).astype(np.float32)
     weights = [part.scaled() * tempered for part in parts]
@@ -47,7 +47,7 @@ def fit_linear(train: Interactions, recipe: LinearRecipe) -> Linear:
 
 
 @dataclass(frozen=True)
-class _Regression:
+class Regression:
     """Weights [N, N] with the squares [N, N] of what they were fitted on, and its number of rows."""
 
     weight: Matrix
@@ -60,13 +60,13 @@ class _Regression:
         return np.asarray(self.weight / np.sqrt(max(mean_square, 1e-12)), np.float32)
 
 
-def _next_items(train: Interactions, recipe: LinearRecipe) -> _Regression:
+def _next_items(train: Interactions, recipe: LinearRecipe) -> Regression:
     gram, both = np.zeros((2, train.items, train.items), np.float32)
     for before, following in _pairs(train, recipe):
         gram += (before.T @ before).toarray()
         both += (before.T @ following).toarray()
     weight = np.linalg.solve(gram + recipe.ridge * np.eye(train.items, dtype=np.float32), both)
-    return _Regression(weight, gram, len(train.item))
+    return Regression(weight, gram, len(train.item))
 
 
 def _pairs(train: Interactions, recipe: LinearRecipe) -> Iterator[tuple[scipy.sparse.csr_array, ...]]:
@@ -85,14 +85,17 @@ def _pairs(train: Interactions, recipe: LinearRecipe) -> Iterator[tuple[scipy.sp
         yield before, scipy.sparse.csr_array((ones, (event - first, train.item[event] - 1)), shape=shape)
 
 
-def _ease(train: Interactions, penalty: float) -> _Regression:
+def ease(train: Interactions, penalty: float) -> Regression:
+    """Every item as a linear combination of the others that a user had."""
     seen = scipy.sparse.csr_array(
         (np.ones(len(train.item), np.float32), (train.user - 1, train.item - 1)), shape=(train.users, train.items)
     )
+    seen.sum_duplicates()
+    seen.data[:] = 1.0  # an item counts once, however often a user had it
     gram = (seen.T @ seen).toarray()
     inverse = np.linalg.inv(gram + penalty * np.eye(train.items, dtype=np.float32))
     weight = np.eye(train.items, dtype=np.float32) - inverse / np.diag(inverse)
-    return _Regression(weight, gram, train.users)
+    return Regression(weight, gram, train.users)
 
 
 class LinearTower(nn.Module):
