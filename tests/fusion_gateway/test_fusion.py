@@ -21,7 +21,11 @@ from fusion_gateway.fusion import (
 from fusion_gateway.fusion.popularity import Popularity, group_of
 
 MODELS = ("rating", "sequential", "visual_temporal")
-CALIBRATORS = {model: Calibrator(0.5, 1.0, "sigmoid") for model in MODELS}
+CALIBRATORS = {
+    "rating": Calibrator(0.5, 1.0, "sigmoid"),
+    "sequential": Calibrator(2.0, -1.0),
+    "visual_temporal": Calibrator(0.1, 0.0, "arcsinh"),
+}
 WEIGHTS = {"rating": 0.2, "sequential": 0.5, "visual_temporal": 0.3}
 
 UNITS = (Unit({"rating": 0.5, "sequential": 2.0}, bias=-0.3, out=0.7), Unit({"visual_temporal": 1.0}, bias=0.1))

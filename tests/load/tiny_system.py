@@ -10,7 +10,7 @@ USERS = 7
 
 
 def publish(repository: Path) -> Path:
-    """A catalogue, its policies and three scorers of its items; returns `repository`."""
+    """A catalogue, its policies and scorers of its items; returns `repository`."""
     publish_world(repository)
     for scale, model in enumerate(MODELS, 1):
         tiny_artifact.publish(repository, model, item_numbers=range(1, 1 + len(MOVIES)), scale=scale)

@@ -3,6 +3,7 @@
 import shutil
 import time
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -25,7 +26,7 @@ from training.data.splits import Split, leave_last_out
 from training.errors import TrainingError
 from training.evaluation.measure import load_default_policy
 from training.fusion import as_yaml, policy_ndcg, train_fusion
-from training.fusion_fit import fit_adaptive, fit_bias, fit_calibrators, fit_layer, fit_weights
+from training.fusion_fit import fit_adaptive, fit_bias, fit_calibrators, fit_forms, fit_layer, fit_weights
 from training.job import Job
 from training.popularity import fit_popularity
 from training.ranking import RETRIEVE_K, SCORERS, NextItemTask, Pool
@@ -58,6 +59,28 @@ def test_weights_go_to_the_model_that_knows() -> None:
     assert sum(fitted.weights.values()) == pytest.approx(1)
     assert policy_ndcg(fitted, [pool()]).mean() > policy_ndcg(BOTH, [pool()]).mean()
     assert policy_ndcg(fitted, [pool()])[2] == 0  # its next item is no candidate
+
+
+def test_long_tails_are_drawn_in_where_that_is_likelier() -> None:
+    """The score of `good` grows exponentially with what it knows."""
+    plain = pool()
+    long = replace(plain, scores={**plain.scores, "good": np.sinh(plain.scores["good"])})
+    fitted = fit_forms([long], ["good", "bad"])
+    assert fitted.calibrators["good"].form == "arcsinh"
+    assert fit_forms([plain], ["good", "bad"]).calibrators["good"].form == "affine"
+
+
+def test_of_several_policies_the_likeliest_is_taken() -> None:
+    calibrated = Policy(BOTH.weights, normaliser="calibrated", calibrators=fit_calibrators([pool()]))
+    good_scores = replace(BOTH, normaliser="none")
+    assert fit_weights([pool()], calibrated, good_scores).normaliser == "none"
+    assert fit_weights([pool()], good_scores, calibrated).normaliser == "none"
+
+
+def test_tiny_scores_are_fitted_too() -> None:
+    tiny = replace(pool(), scores={model: table * np.float32(1e-5) for model, table in pool().scores.items()})
+    plain = replace(BOTH, normaliser="none")
+    assert fit_weights([tiny], plain).weights == pytest.approx(fit_weights([pool()], plain).weights, abs=0.02)
 
 
 def test_adaptive_weights_follow_the_history() -> None:
