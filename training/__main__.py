@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -10,39 +9,29 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-import polars as pl
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from training import recipes
 from training.benchmark.commands import app as benchmark_app
-from training.benchmark.commands import numbers
 from training.catalog import known_numbers, train_catalog
 from training.data.commands import app as data_app
 from training.data.load import load_dataset
-from training.data.splits import Split, global_time, leave_last_out, no_split
 from training.distributed import world
 from training.errors import TrainingError
-from training.evaluation.figures import as_table, comparison_rows, comparison_tables, rows
-from training.evaluation.measure import evaluate
-from training.evaluation.wire import through_gateway
+from training.evaluation.commands import evaluate_command, reproduce_command
 from training.fusion import train_fusion
 from training.index import check_index
 from training.job import Job, torch_device
 from training.linear import train_linear
 from training.onboard import onboard
+from training.options import HOME, Data, Repository, SplitName, SplitOption
 from training.progress import console, peak_gib
 from training.rating import train_rating
 from training.repository import MODELS, read_manifest, verify, versions
-from training.reproduce import SYSTEMS, Reproduction
-from training.reproduce import as_table as reproduction_table
-from training.reproduce import rows as reproduction_rows
-from training.results import run_as_json
 from training.sequential import train_sequential
 from training.visual_temporal import train_visual_temporal
-
-HOME = Path(os.environ.get("MARQUEE_HOME", "var"))
 
 app = typer.Typer(
     help="Data, training, evaluation and the model repository of Marquee.", no_args_is_help=True, add_completion=False
@@ -51,19 +40,6 @@ repository_app = typer.Typer(help="List and check what is published.", no_args_i
 app.add_typer(data_app, name="data")
 app.add_typer(benchmark_app, name="benchmark")
 app.add_typer(repository_app, name="repository")
-
-
-class SplitName(StrEnum):
-    """How events are held out of training."""
-
-    leave_last_out = "leave-last-out"
-    global_time = "global-time"
-    none = "none"
-
-    def of(self, events: pl.DataFrame) -> Split:
-        if self is SplitName.none:
-            return no_split(events)
-        return leave_last_out(events) if self is SplitName.leave_last_out else global_time(events)
 
 
 class What(StrEnum):
@@ -88,9 +64,6 @@ PIPELINES: Mapping[What, tuple[Pipeline, Mapping[str, Callable[[], Any]]]] = {
     What.fusion: (train_fusion, recipes.FUSION),
 }
 
-Data = Annotated[Path, typer.Option(help="Data folder: MovieLens as published, or events.csv / events.parquet.")]
-Repository = Annotated[Path, typer.Option(help="The model repository.")]
-SplitOption = Annotated[SplitName, typer.Option(help="Rows held out: 'none' to serve, the others to measure.")]
 Posters = Annotated[Path | None, typer.Option(help="Folder of <item id>.jpg. Default: found beside the data.")]
 Tmdb = Annotated[Path | None, typer.Option(help="TMDB table. Default: found beside the data.")]
 
@@ -187,64 +160,8 @@ def contact_sheet_command(
     contact_sheet(dataset.items, repository, HOME / "cache", out, seed)
 
 
-@app.command("evaluate")
-def evaluate_command(
-    data: Data = HOME / "data" / "generated",
-    repository: Annotated[
-        list[Path] | None,
-        typer.Option(help="A model repository; several are seeds of one run. [default: var/repository]"),
-    ] = None,
-    split: SplitOption = SplitName.leave_last_out,
-    report: Annotated[
-        Path | None, typer.Option(help="Also write report.html and report.json into this folder.")
-    ] = None,
-    json: Annotated[Path | None, typer.Option(help="Also write the figures to this file.")] = None,
-    through: Annotated[
-        str | None, typer.Option(help="Address of a running gateway: also ask it, and compare.", metavar="HOST:PORT")
-    ] = None,
-) -> None:
-    """Measure every published model, the fused list and popularity on the held-out test events."""
-    if split is SplitName.none:
-        raise TrainingError("split 'none' holds nothing out, so there is nothing to evaluate on")
-    repositories = repository or [HOME / "repository"]
-    dataset = load_dataset(data, numbers=known_numbers(repositories[0]))
-    evaluation = evaluate(dataset, split.of(dataset.events), repositories)
-    seeds = f"{len(repositories)} seed{'s' * (len(repositories) > 1)}"
-    title = f"{dataset.name}, {split.value}, full ranking, seen items left out, {seeds}"
-    shown = Console(width=160)
-    shown.print(as_table(evaluation, title))
-    comparison = through_gateway(through, dataset, evaluation.split, repositories[0]) if through else None
-    if comparison:
-        for table in comparison_tables(comparison):
-            shown.print(table)
-    figures = run_as_json([*rows(evaluation), *(comparison_rows(comparison, evaluation) if comparison else ())])
-    if json:
-        json.write_text(figures)
-    if report:
-        from training.evaluation.report import write_report  # matplotlib takes a second to import
-
-        write_report(evaluation, comparison, report / "report.html")
-        (report / "report.json").write_text(figures)
-        shown.print(f"report in {report / 'report.html'}", markup=False, soft_wrap=True)
-
-
-@app.command("reproduce")
-def reproduce_command(
-    data: Data = HOME / "data" / "generated",
-    only: Annotated[str, typer.Option(help="Systems with commas between.")] = ",".join(SYSTEMS),
-    seeds: Annotated[str, typer.Option(help="Whole numbers with commas between.")] = "0",
-    work: Annotated[Path, typer.Option(help="Finished parts are kept here; a second run takes them up.")] = HOME
-    / "benchmark",
-    json: Annotated[Path | None, typer.Option(help="Also write the figures to this file.")] = None,
-    device: Annotated[str, typer.Option(help="'cpu' or 'cuda'.")] = "cpu",
-) -> None:
-    """Train the recipes of the five systems; show them beside what was published, our best and a trivial baseline."""
-    dataset = load_dataset(data)
-    chosen = numbers(seeds)
-    lines = list(Reproduction(data, dataset, work, chosen, torch_device(device)).run(only.split(",")))
-    Console(width=200).print(reproduction_table(lines, dataset))
-    if json:
-        json.write_text(run_as_json(list(reproduction_rows(lines, dataset.name, chosen))))
+app.command("evaluate")(evaluate_command)
+app.command("reproduce")(reproduce_command)
 
 
 @repository_app.command("list")

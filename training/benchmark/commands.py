@@ -1,6 +1,5 @@
 """python -m training benchmark ..."""
 
-import os
 import re
 from pathlib import Path
 from typing import Annotated
@@ -16,9 +15,8 @@ from training.benchmark.visual_temporal import Benchmark as VisualTemporalBenchm
 from training.data.load import load_dataset
 from training.errors import TrainingError
 from training.job import torch_device
+from training.options import HOME
 from training.results import run_as_json
-
-HOME = Path(os.environ.get("MARQUEE_HOME", "var"))
 
 app = typer.Typer(help="Train recipes under the papers' protocols and measure them.", no_args_is_help=True)
 Data = Annotated[Path, typer.Option(help="Data folder.")]

@@ -1,6 +1,5 @@
 """python -m training data ..."""
 
-import os
 import shutil
 from pathlib import Path
 from typing import Annotated
@@ -17,8 +16,8 @@ from training.data.generate import Settings, generate
 from training.data.load import load_dataset
 from training.data.validate import Problem, validate
 from training.errors import DataError
+from training.options import HOME
 
-HOME = Path(os.environ.get("MARQUEE_HOME", "var"))
 GENERATED = HOME / "data" / "generated"
 
 app = typer.Typer(help="Generate, look at, check and convert data sets.", no_args_is_help=True)

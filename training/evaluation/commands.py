@@ -1,0 +1,79 @@
+"""python -m training evaluate, reproduce."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from training.benchmark.commands import numbers
+from training.catalog import known_numbers
+from training.data.load import load_dataset
+from training.errors import TrainingError
+from training.evaluation.figures import as_table, comparison_rows, comparison_tables, rows
+from training.evaluation.measure import evaluate
+from training.evaluation.wire import through_gateway
+from training.job import torch_device
+from training.options import HOME, Data, SplitName, SplitOption
+from training.reproduce import SYSTEMS, Reproduction
+from training.reproduce import as_table as reproduction_table
+from training.reproduce import rows as reproduction_rows
+from training.results import run_as_json
+
+
+def evaluate_command(
+    data: Data = HOME / "data" / "generated",
+    repository: Annotated[
+        list[Path] | None,
+        typer.Option(help="A model repository; several are seeds of one run. [default: var/repository]"),
+    ] = None,
+    split: SplitOption = SplitName.leave_last_out,
+    report: Annotated[
+        Path | None, typer.Option(help="Also write report.html and report.json into this folder.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Also write the figures to this file.")] = None,
+    through: Annotated[
+        str | None, typer.Option(help="Address of a running gateway: also ask it, and compare.", metavar="HOST:PORT")
+    ] = None,
+) -> None:
+    """Measure every published model, the fused list and popularity on the held-out test events."""
+    if split is SplitName.none:
+        raise TrainingError("split 'none' holds nothing out, so there is nothing to evaluate on")
+    repositories = repository or [HOME / "repository"]
+    dataset = load_dataset(data, numbers=known_numbers(repositories[0]))
+    evaluation = evaluate(dataset, split.of(dataset.events), repositories)
+    seeds = f"{len(repositories)} seed{'s' * (len(repositories) > 1)}"
+    title = f"{dataset.name}, {split.value}, full ranking, seen items left out, {seeds}"
+    shown = Console(width=160)
+    shown.print(as_table(evaluation, title))
+    comparison = through_gateway(through, dataset, evaluation.split, repositories[0]) if through else None
+    if comparison:
+        for table in comparison_tables(comparison):
+            shown.print(table)
+    figures = run_as_json([*rows(evaluation), *(comparison_rows(comparison, evaluation) if comparison else ())])
+    if json:
+        json.write_text(figures)
+    if report:
+        from training.evaluation.report import write_report  # matplotlib takes a second to import
+
+        write_report(evaluation, comparison, report / "report.html")
+        (report / "report.json").write_text(figures)
+        shown.print(f"report in {report / 'report.html'}", markup=False, soft_wrap=True)
+
+
+def reproduce_command(
+    data: Data = HOME / "data" / "generated",
+    only: Annotated[str, typer.Option(help="Systems with commas between.")] = ",".join(SYSTEMS),
+    seeds: Annotated[str, typer.Option(help="Whole numbers with commas between.")] = "0",
+    work: Annotated[Path, typer.Option(help="Finished parts are kept here; a second run takes them up.")] = HOME
+    / "benchmark",
+    json: Annotated[Path | None, typer.Option(help="Also write the figures to this file.")] = None,
+    device: Annotated[str, typer.Option(help="'cpu' or 'cuda'.")] = "cpu",
+) -> None:
+    """Train the recipes of the five systems; show them beside what was published, our best and a trivial baseline."""
+    dataset = load_dataset(data)
+    chosen = numbers(seeds)
+    lines = list(Reproduction(data, dataset, work, chosen, torch_device(device)).run(only.split(",")))
+    Console(width=200).print(reproduction_table(lines, dataset))
+    if json:
+        json.write_text(run_as_json(list(reproduction_rows(lines, dataset.name, chosen))))
