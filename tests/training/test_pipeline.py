@@ -41,7 +41,7 @@ def test_evaluate_prints_every_model_and_writes_json(published: Published, tmp_p
     out = tmp_path / "figures.json"
     folders = ("--data", str(published.data), "--repository", str(published.repository))
     printed = run("evaluate", *folders, "--json", str(out))
-    for name in [*SCORERS, "fused", "popularity"]:
+    for name in [*SCORERS, "fused", "popularity", "EASE"]:
         assert name in printed
     written = json.loads(out.read_text())
     assert written.keys() == {"command", "date", "commit", "machine", "rows"}

@@ -11,11 +11,13 @@ import yaml
 from pydantic import TypeAdapter
 
 from fusion_gateway.fusion import Policy
-from protos.marquee.v1.artifact_pb2 import Data
+from protos.marquee.v1.artifact_pb2 import Data, Recipe
+from training.benchmark.neighbours import MOST_EASE_ITEMS, Ease
+from training.benchmark.next_item import Rank, over
 from training.data.dataset import EVENTS, Dataset
 from training.data.splits import Split
 from training.errors import TrainingError
-from training.interactions import Floats, Ints
+from training.interactions import Floats, Interactions, Ints
 from training.metrics import Doubles, better_and_tied, hit_rate, ndcg, reciprocal_rank
 from training.progress import track
 from training.ranking import NextItemTask, Ranked
@@ -25,6 +27,7 @@ METRICS = ("hr@10", "ndcg@10", "mrr", "answered", "abstained")
 """Rows of `Row.values`. The last two: whether anything was said at all; the share of unseen items without a score."""
 RANKING = METRICS[:3]
 TOP = 10
+EASE_PENALTY = 500.0
 RECENT = 0.1
 """Share of the training time that counts as recent."""
 Tables = Iterator[tuple[str, Floats]]
@@ -112,8 +115,8 @@ def _evaluate(dataset: Dataset, split: Split, repository: Path) -> Evaluation:
     rankers = Rankers.of(repository, split, task.items)
     rows, events = measure_all(task, rankers)
     swapped = _swapped(repository, split, rankers)
-    named = {"popularity": "catalog", "recent popularity": "catalog", "fused": "fusion"}
-    recipes = {name: made[named.get(name, name)].recipe for name in rows}
+    made["fused"] = made["fusion"]
+    recipes = {name: made[name].recipe if name in made else Recipe() for name in rows}
     return Evaluation(
         dataset,
         split,
@@ -152,6 +155,8 @@ class Rankers:
     policy: Policy
     popularity: Mapping[str, Floats]
     """[I] by name."""
+    ease: Rank | None
+    """None where there are too many items."""
 
     @classmethod
     def of(cls, repository: Path, split: Split, items: Ints) -> "Rankers":
@@ -163,12 +168,17 @@ class Rankers:
             name: np.bincount(np.searchsorted(items, rows["item"].to_numpy()), minlength=len(items)).astype(np.float32)
             for name, rows in counts.items()
         }
-        return cls(load_default_policy(repository), popularity)
+        train, ease = Interactions.of(split.train), None
+        if train.items <= MOST_EASE_ITEMS:
+            ease = over(items, train.item_number, Ease.of(train, EASE_PENALTY))
+        return cls(load_default_policy(repository), popularity, ease)
 
     def tables(self, chunk: Ranked) -> Tables:
         """Scores [B, I] by ranker."""
         for name, counts in self.popularity.items():
             yield name, np.broadcast_to(counts, chunk.seen.shape)
+        if self.ease:
+            yield "EASE", self.ease(chunk.requests)
         yield from chunk.scores.items()
         yield "fused", chunk.fused(self.policy)
 

@@ -50,7 +50,7 @@ def measured(published: Published, says: str) -> tuple[dict[str, float], np.ndar
     dataset = load_dataset(published.data)
     split = leave_last_out(dataset.events)
     task = NextItemTask(published.repository, split.test, pl.concat([split.train, split.validation]))
-    rankers = Says(Rankers.of(published.repository, split, task.items).policy, MappingProxyType({}), says)
+    rankers = Says(Rankers.of(published.repository, split, task.items).policy, MappingProxyType({}), None, says)
     rows, events = measure_all(task, rankers)
     figures = dict(zip(METRICS, rows[says].values.mean(axis=1).tolist(), strict=True))
     return figures, TOP / (len(task.items) - events)

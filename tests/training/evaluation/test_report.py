@@ -49,7 +49,7 @@ def test_the_figures_are_in_the_format_of_results(report: Path) -> None:
     written = json.loads((report / "report.json").read_text())
     assert written.keys() == {"command", "date", "commit", "machine", "rows"}
     found = {(row["model"], row["metric"]): row for row in written["rows"] if row["protocol"] == "leave-last-out"}
-    for model in (*SCORERS, "fused", "popularity", "recent popularity"):
+    for model in (*SCORERS, "fused", "popularity", "recent popularity", "EASE"):
         assert 0 <= found[model, "ndcg@10"]["low"] <= found[model, "ndcg@10"]["value"] <= 1
         assert 0 < found[model, "coverage@10"]["value"] <= 1
         assert found[model, "answered"]["value"] == 1
