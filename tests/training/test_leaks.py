@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import Published
 from training import recipes
+from training.__main__ import PIPELINES, What
 from training.catalog import train_catalog
 from training.data.load import load_dataset
 from training.data.splits import Split, leave_last_out
@@ -19,7 +20,6 @@ from training.job import Job
 from training.ranking import SCORERS
 from training.rating import train_rating
 from training.repository import latest
-from training.sequential import train_sequential
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +45,13 @@ def hashes(version: Path) -> Mapping[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-@pytest.mark.parametrize("model", ["rating", "sequential"])
+@pytest.mark.parametrize("model", SCORERS)
 def test_other_test_events_make_the_same_weights(
     published: Published, split: Split, tmp_path: Path, model: str
 ) -> None:
     own = job(published, altered(split), tmp_path)
-    if model == "rating":
-        again = train_rating(own, recipes.choose(recipes.RATING, "small"))
-    else:
-        again = train_sequential(own, recipes.choose(recipes.SEQUENTIAL, "small"))
+    train, choices = PIPELINES[What(model)]
+    again = train(own, recipes.choose(choices, "small"))
     assert hashes(again) == hashes(latest(published.repository, model))
 
 
