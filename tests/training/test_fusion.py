@@ -24,7 +24,7 @@ from tests.servers.running import in_process, settings
 from training.data.load import load_dataset
 from training.data.splits import Split, leave_last_out
 from training.errors import TrainingError
-from training.evaluation.measure import load_default_policy
+from training.evaluation.measure import default_policy
 from training.fusion import as_yaml, policy_ndcg, train_fusion
 from training.fusion_fit import fit_adaptive, fit_bias, fit_calibrators, fit_forms, fit_layer, fit_weights
 from training.job import Job
@@ -135,7 +135,7 @@ def test_every_policy_is_published_and_can_be_served(published: Published) -> No
     served = load_policies(path)
     strategies = {policy.strategy for policy in served.policies.values()}
     assert strategies >= {"weighted_sum", "weighted_sum_bias", "learned", "adaptive", "switching", "cascade", "rrf"}
-    assert load_default_policy(published.repository) == served.choose("", {})[1]
+    assert default_policy(published.repository) == served.choose("", {})
     written = yaml.safe_load(path.read_text())["policies"]
     assert {name: as_yaml(policy) for name, policy in served.policies.items()} == written
 
@@ -174,7 +174,7 @@ async def test_the_gateway_ranks_as_the_offline_task_does(published: Published, 
     targets = pl.concat([split.test.head(6), split.test.head(1).with_columns(user=pl.lit("nobody"))])
     task = NextItemTask(published.repository, targets.with_columns(time=pl.lit(now)), history, retrieve_k=RETRIEVED)
     [ranked] = task.chunks()
-    offline = ranked.fused(load_default_policy(published.repository))
+    offline = ranked.fused(default_policy(published.repository)[1])
     async with AsyncExitStack() as stack:
         flags = [f"--model-repository={published.repository}", f"--event-store=sqlite:///{tmp_path}/events.db"]
         flags += ["--grpc-port=0", "--metrics-port=0", "--exit-timeout-secs=0", f"--retrieve-k={RETRIEVED}"]

@@ -142,10 +142,11 @@ def _check_made_from(folder: Path, data: Data, dataset: Dataset, split: Split) -
         )
 
 
-def load_default_policy(repository: Path) -> Policy:
-    """The published default policy."""
+def default_policy(repository: Path) -> tuple[str, Policy]:
+    """The published default policy and its name."""
     published = yaml.safe_load((latest(repository, "fusion") / "policies.yaml").read_text())
-    return TypeAdapter(Policy).validate_python(published["policies"][published["default"]])
+    name = published["default"]
+    return name, TypeAdapter(Policy).validate_python(published["policies"][name])
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ class Rankers:
         train, ease = Interactions.of(split.train), None
         if train.items <= MOST_EASE_ITEMS:
             ease = over(items, train.item_number, Ease.of(train, EASE_PENALTY))
-        return cls(load_default_policy(repository), popularity, ease)
+        return cls(default_policy(repository)[1], popularity, ease)
 
     def tables(self, chunk: Ranked) -> Tables:
         """Scores [B, I] by ranker."""

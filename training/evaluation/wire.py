@@ -12,19 +12,18 @@ from pathlib import Path
 import grpc
 import numpy as np
 import polars as pl
-import yaml
 
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from training.data.dataset import Dataset
 from training.data.splits import Split, in_order
 from training.errors import TrainingError
-from training.evaluation.measure import RANKING, best, load_default_policy
+from training.evaluation.measure import RANKING, best, default_policy
 from training.interactions import Ints
 from training.metrics import Doubles, hit_rate, ndcg
 from training.progress import track
 from training.ranking import NextItemTask
-from training.repository import latest, versions
+from training.repository import versions
 
 K = 100
 """Length of the lists: of a longer one the gateway would make more candidates than of the usual one."""
@@ -87,7 +86,8 @@ def through_gateway(address: str, dataset: Dataset, split: Split, repository: Pa
     place = pl.int_range(pl.len()).reverse().over("user")
     history = in_order(pl.concat([split.train, split.validation])).filter(place < MOST_EVENTS)
     targets = split.test.with_columns(time=pl.lit(int(time.time()), pl.Int64))
-    requests = _requests(dataset, targets, history, repository)
+    name, policy = default_policy(repository)
+    requests = _requests(dataset, targets, history, name)
     answers = asyncio.run(_ask(address, requests))
     for answer in answers:
         _check_versions(answer, address, repository)
@@ -95,16 +95,13 @@ def through_gateway(address: str, dataset: Dataset, split: Split, repository: Pa
     listed = np.zeros((len(answers), K), np.int64)
     for row, answer in zip(listed, answers, strict=True):
         row[: len(answer.items)] = [numbers[item.item.id] for item in answer.items]
-    task, policy = NextItemTask(repository, targets, history), load_default_policy(repository)
+    task = NextItemTask(repository, targets, history)
     offline = [best(chunk.fused(policy), chunk.seen, task.items, K) for chunk in task.chunks()]
     degraded = sum(bool(answer.degraded) for answer in answers)
     return Comparison(targets["user"].to_list(), targets["item"].to_numpy(), np.vstack(offline), listed, degraded)
 
 
-def _requests(
-    dataset: Dataset, targets: pl.DataFrame, history: pl.DataFrame, repository: Path
-) -> list[pb.RecommendRequest]:
-    policy = yaml.safe_load((latest(repository, "fusion") / "policies.yaml").read_text())["default"]
+def _requests(dataset: Dataset, targets: pl.DataFrame, history: pl.DataFrame, policy: str) -> list[pb.RecommendRequest]:
     ids = dataset.items.select(item="number", id="id")
     events: dict[str, list[pb.Event]] = {}
     named = history.join(ids, on="item", how="left", maintain_order="left")
