@@ -30,7 +30,9 @@ def recommendations(response: pb.RecommendResponse, title: str = "", reasons: bo
     table = _table(title, "rank", "title", "year", "genres", "score", *models, "retrieved by", *["why"] * reasons)
     for item in response.items:
         why = item.explanation
-        row = [*_ranked(item), *_contributions(why, models), ", ".join(why.retrieved_by), *[why.reason] * reasons]
+        everyone = len(why.retrieved_by) > 1 and set(why.retrieved_by) == set(response.model_versions)
+        sources = "all" if everyone else ", ".join(why.retrieved_by)
+        row = [*_ranked(item), *_contributions(why, models), sources, *[why.reason] * reasons]
         table.add_row(*map(escape, row))
     table.caption = escape(_about(response))
     return table
