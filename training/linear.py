@@ -28,7 +28,7 @@ def train_linear(job: Job, recipe: LinearRecipe) -> Path:
         inputs=("history_index",),
         item_number=train.item_number,
         item_vector=model.vector,
-        similar_vector=model.vector,
+        similar_vector=model.together,
         max_history=recipe.length,
         index_factory=recipe.index_factory,
     )

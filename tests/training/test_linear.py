@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from safetensors.numpy import load_file
 
 from tests.conftest import Published
 from training.data.load import load_dataset
@@ -28,8 +29,24 @@ def test_of_many_items_it_knows_the_most_watched(published: Published, tmp_path:
     assert (
         count.filter(pl.col("item").is_in(scorer.item_number.tolist()))["count"].min() >= np.sort(count["count"])[-50]
     )
+    assert_alike_are_watched_together(folder, split.train)
     [figure] = [metric.value for metric in read_manifest(folder).metrics if metric.name == "ndcg@10"]
     assert figure > 0.02
+
+
+def assert_alike_are_watched_together(folder: Path, events: pl.DataFrame) -> None:
+    """The nearest item has more viewers in common than one taken at random."""
+    watched = {item: set(users) for item, users in events.group_by("item").agg("user").iter_rows()}
+    items = load_file(folder / "items.safetensors")
+    alike = items["similar_vector"] @ items["similar_vector"].T
+    np.fill_diagonal(alike, -np.inf)
+
+    def common(a: int, b: int) -> float:
+        one, other = (watched[int(items["item_number"][place])] for place in (a, b))
+        return len(one & other) / len(one | other)
+
+    nearest = np.mean([common(item, int(alike[item].argmax())) for item in range(50)])
+    assert nearest > 1.5 * np.mean([common(a, b) for a in range(50) for b in range(50) if a != b])
 
 
 def test_without_an_order_there_is_nothing_to_learn(published: Published, tmp_path: Path) -> None:
