@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
-from itertools import zip_longest
+from itertools import cycle, islice, zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from training.metrics import bootstrap
 from training.page import COLOURS, facts, frame_grid, grid, picture, write_page
 from training.rating_metrics import reliability
 
-MARKERS = "osD^vPX"
+MARKERS = "osD^vPX*"
 Qualities = dict[str, ListQuality]
 
 
@@ -106,6 +106,11 @@ def _pictures(evaluation: Evaluation, qualities: Qualities, shelf: Shelf) -> Ite
         yield picture("Calibration of the ratings", calibrated, partial(_reliability, evaluation=evaluation))
 
 
+def styles(rankers: int) -> list[tuple[str, str]]:
+    """A colour and a marker for each; the last, the fused list, has the first of both."""
+    return list(islice(zip(cycle(COLOURS), cycle(MARKERS)), rankers))[::-1]  # noqa: B905
+
+
 def _accuracy(axes: Axes, rows: list[Row]) -> None:
     for place, row in enumerate(sorted(rows, key=lambda row: row.of("ndcg@10").mean())):
         gain = row.of("ndcg@10")
@@ -120,7 +125,7 @@ def _accuracy(axes: Axes, rows: list[Row]) -> None:
 def _cohorts(axes: Axes, evaluation: Evaluation) -> None:
     table = by_cohort(evaluation)
     names = [f"{name}\n({users:,} users)" for name, users in table.select("cohort", "users").iter_rows()]
-    for row, colour, marker in zip(evaluation.rows, COLOURS, MARKERS, strict=False):
+    for row, (colour, marker) in zip(evaluation.rows, styles(len(evaluation.rows)), strict=True):
         axes.plot(names, table[row.model].to_list(), color=colour, marker=marker, label=row.model)
     axes.set(xlabel="events in the history", ylabel="NDCG@10", ylim=(0, None))
     axes.legend(frameon=False, fontsize=8)
@@ -128,7 +133,7 @@ def _cohorts(axes: Axes, evaluation: Evaluation) -> None:
 
 def _deciles(axes: Axes, qualities: Qualities, watched: np.ndarray) -> None:
     tenth = np.arange(1, DECILES + 1)
-    for (model, quality), colour, marker in zip(qualities.items(), COLOURS, MARKERS, strict=False):
+    for (model, quality), (colour, marker) in zip(qualities.items(), styles(len(qualities)), strict=True):
         axes.plot(tenth, quality.by_decile, color=colour, marker=marker, markersize=4, label=model)
     axes.plot(tenth, watched, "k--", linewidth=2, label="watched next")
     axes.set(xlabel="tenth of the items, the most watched first", ylabel="share of what is shown")
@@ -138,7 +143,7 @@ def _deciles(axes: Axes, qualities: Qualities, watched: np.ndarray) -> None:
 
 
 def _trade(axes: Axes, rows: list[Row], qualities: Qualities) -> None:
-    for row, colour, marker in zip(rows, COLOURS, MARKERS, strict=False):
+    for row, (colour, marker) in zip(rows, styles(len(rows)), strict=True):
         point = (row.of("ndcg@10").mean(), qualities[row.model].coverage)
         axes.plot(*point, marker, color=colour, markersize=9, label=row.model)
     axes.margins(0.1)
@@ -148,7 +153,7 @@ def _trade(axes: Axes, rows: list[Row], qualities: Qualities) -> None:
 
 
 def _reliability(axes: Axes, evaluation: Evaluation) -> None:
-    for row, colour in zip(evaluation.rows, COLOURS, strict=False):
+    for row, (colour, _) in zip(evaluation.rows, styles(len(evaluation.rows)), strict=True):
         if predicted := predicted_ratings(evaluation, row):
             said, was, _ = reliability(predicted.actual.astype(float), predicted.predicted.astype(float))
             axes.plot(said, was, "o-", color=colour, label=row.model)

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from tests.conftest import Published
 from training.__main__ import app
 from training.evaluation.examples import COUNT
+from training.evaluation.report import styles
 from training.ranking import SCORERS
 
 
@@ -36,6 +37,10 @@ def test_it_is_one_file_with_pictures_that_show_something(report: Path) -> None:
     for picture in pictures:
         image = Image.open(io.BytesIO(base64.b64decode(picture)))
         assert np.asarray(image.convert("L")).std() > 5, "a plot is blank"
+
+
+def test_every_ranker_has_a_look_of_its_own() -> None:
+    assert [len(set(styles(rankers))) for rankers in (1, 8, 30)] == [1, 8, 30]
 
 
 def test_users_are_shown_with_every_list(report: Path) -> None:
