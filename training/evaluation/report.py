@@ -127,8 +127,9 @@ def _cohorts(axes: Axes, evaluation: Evaluation) -> None:
     names = [f"{name}\n({users:,} users)" for name, users in table.select("cohort", "users").iter_rows()]
     for row, (colour, marker) in zip(evaluation.rows, styles(len(evaluation.rows)), strict=True):
         axes.plot(names, table[row.model].to_list(), color=colour, marker=marker, label=row.model)
-    axes.set(xlabel="events in the history", ylabel="NDCG@10", ylim=(0, None))
-    axes.legend(frameon=False, fontsize=8)
+    room_for_the_legend = 1.3 * axes.get_ylim()[1]
+    axes.set(xlabel="events in the history", ylabel="NDCG@10", ylim=(0, room_for_the_legend))
+    axes.legend(frameon=False, fontsize=8, ncols=3, loc="upper center")
 
 
 def _deciles(axes: Axes, qualities: Qualities, watched: np.ndarray) -> None:
