@@ -30,8 +30,10 @@ class GatewaySettings(EventStoreSettings, ServingSettings):
     repository_poll_secs: float = Field(5, gt=0, description="How often catalogue and policies are looked at.")
     scorer: Annotated[list[str], NoDecode] = Field(
         [
-            f"{name}=127.0.0.1:80{port}1"
-            for port, name in enumerate(("rating", "sequential", "visual_temporal", "linear"), 1)
+            "rating=127.0.0.1:8011",
+            "sequential=127.0.0.1:8021",
+            "visual_temporal=127.0.0.1:8031",
+            "linear=127.0.0.1:8041",
         ],
         description="NAME=ADDRESS of a model server, for example rating=dns:///rating:8001. Once for each.",
     )

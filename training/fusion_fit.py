@@ -161,7 +161,9 @@ def _parts(pools: Iterable[Pool], policy: Policy) -> tuple[tuple[str, ...], list
 def _to_unit(parts: Sequence[_Part]) -> Tensor:
     """Logarithm of the factor that makes the deviation of the mean score 1: from elsewhere the search may diverge."""
     means = [_averaged(torch.ones(part.score.shape[:2]), part) for part in parts]
-    known = torch.cat([mean[mean != RULED_OUT] for mean in means])
+    known = torch.cat([torch.zeros(0), *(mean[mean != RULED_OUT] for mean in means)])
+    if not len(known):
+        return _zeros()
     return known.std(correction=0).clamp(min=1e-6).log().neg().requires_grad_()
 
 

@@ -83,6 +83,11 @@ def test_tiny_scores_are_fitted_too() -> None:
     assert fit_weights([tiny], plain).weights == pytest.approx(fit_weights([pool()], plain).weights, abs=0.02)
 
 
+def test_next_items_that_nobody_retrieved_leave_the_weights_as_they_were() -> None:
+    nowhere = replace(pool(), target=np.full(USERS, -1))
+    assert fit_weights([nowhere], BOTH).weights == {"good": 0.5, "bad": 0.5}
+
+
 def test_adaptive_weights_follow_the_history() -> None:
     task = [pool(good_up_to=20)]
     adaptive, fixed = fit_adaptive(task, BOTH), fit_weights(task, BOTH)
