@@ -41,7 +41,8 @@ def fit_linear(train: Interactions, recipe: LinearRecipe) -> Linear:
     tempered = (count**-recipe.tempering).astype(np.float32)
     weights = [part.scaled() * tempered for part in parts]
     explained = np.sum([w.T @ part.gram @ w / part.rows for w, part in zip(weights, parts, strict=True)], axis=0)
-    basis = torch.linalg.eigh(torch.from_numpy((explained + explained.T) / 2))[1][:, -recipe.rank :].numpy()
+    torch.manual_seed(recipe.seed)  # of the sketch; all eigenvectors would take minutes
+    basis = torch.svd_lowrank(torch.from_numpy(explained), min(recipe.rank, train.items), niter=4)[0].numpy()
     follows, together = (weight @ basis for weight in weights)
     return Linear(follows, together, basis / tempered[:, None])
 
