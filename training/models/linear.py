@@ -44,7 +44,7 @@ def fit_linear(train: Interactions, recipe: LinearRecipe) -> Linear:
     torch.manual_seed(recipe.seed)  # of the sketch; all eigenvectors would take minutes
     basis = torch.svd_lowrank(torch.from_numpy(explained), min(recipe.rank, train.items), niter=4)[0].numpy()
     follows, together = (weight @ basis for weight in weights)
-    return Linear(follows, together, basis / tempered[:, None])
+    return Linear(follows, together, np.asarray(basis / tempered[:, None], np.float32))
 
 
 @dataclass(frozen=True)
