@@ -180,7 +180,8 @@ def _loss(parts: Sequence[_Part], score: Callable[[_Part], Tensor]) -> Tensor:
 
 
 def _minimise(parameters: Sequence[Tensor], loss: Callable[[], Tensor]) -> float:
-    """The loss at the minimum."""
+    """The loss at the minimum. Where the search diverges, as it may with few users, nothing changes."""
+    start = [parameter.detach().clone() for parameter in parameters]
     optimizer = torch.optim.LBFGS(parameters, max_iter=30, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
@@ -191,6 +192,9 @@ def _minimise(parameters: Sequence[Tensor], loss: Callable[[], Tensor]) -> float
 
     optimizer.step(closure)
     with torch.no_grad():
+        if not all(parameter.isfinite().all() for parameter in parameters):
+            for parameter, value in zip(parameters, start, strict=True):
+                parameter.copy_(value)
         return float(loss())
 
 
