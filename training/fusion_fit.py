@@ -7,6 +7,7 @@ changes nothing but the variance (McFadden 1978). Legend: M models, B users, C c
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ class _Part:
 
 def fit_weights(pools: Sequence[Pool], *policies: Policy) -> Policy:
     """The policy with fitted weights; of several, the one that makes the next items likeliest."""
-    return min((_fit_weights(pools, policy) for policy in policies), key=lambda fitted: fitted[0])[1]
+    return min((_fit_weights(pools, policy) for policy in policies), key=itemgetter(0))[1]
 
 
 def _fit_weights(pools: Sequence[Pool], policy: Policy) -> tuple[float, Policy]:
@@ -95,11 +96,11 @@ def fit_forms(pools: Sequence[Pool], models: Sequence[str]) -> Policy:
         score, _ = _finite(pools, model)
         deviation = max(float(score.std(correction=0)), 1e-9)
         plain[model] = Calibrator(1 / deviation, -float(score.mean()) / deviation)
-    policy = Policy(dict.fromkeys(models, 1.0), normaliser="calibrated", calibrators=plain)
+    best = _fit_weights(pools, Policy(dict.fromkeys(models, 1.0), normaliser="calibrated", calibrators=plain))
     for model in models:
-        drawn_in = {**policy.calibrators, model: replace(plain[model], form="arcsinh")}
-        policy = fit_weights(pools, policy, replace(policy, calibrators=drawn_in))
-    return policy
+        drawn_in = {**best[1].calibrators, model: replace(plain[model], form="arcsinh")}
+        best = min(best, _fit_weights(pools, replace(best[1], calibrators=drawn_in)), key=itemgetter(0))
+    return best[1]
 
 
 def fit_calibrators(pools: Sequence[Pool]) -> dict[str, Calibrator]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
-from itertools import cycle, islice, zip_longest
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +108,7 @@ def _pictures(evaluation: Evaluation, qualities: Qualities, shelf: Shelf) -> Ite
 
 def styles(rankers: int) -> list[tuple[str, str]]:
     """A colour and a marker for each; the last, the fused list, has the first of both."""
-    return list(islice(zip(cycle(COLOURS), cycle(MARKERS)), rankers))[::-1]  # noqa: B905
+    return [(COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]) for place in reversed(range(rankers))]
 
 
 def _accuracy(axes: Axes, rows: list[Row]) -> None:
