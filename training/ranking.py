@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from fusion_gateway.fusion import POPULARITY, Fused, Policy, Popularity, fuse
 from training.interactions import Floats, Ints
 from training.popularity import read_popularity
-from training.repository import latest, versions
+from training.repository import SCORERS, latest, versions
 from training.requests import Requests, requests_for
 from training.scorer import OfflineScorer
 
-SCORERS = ("rating", "sequential", "visual_temporal", "linear")
 CELLS = 1_000_000
 """Users times items that are ranked at once."""
 RETRIEVE_K = 200

@@ -16,7 +16,8 @@ from protos.marquee.v1.artifact_pb2 import File, Manifest
 from training.errors import TrainingError
 
 LIBRARIES = ("faiss-cpu", "numpy", "onnx", "onnxruntime", "polars", "scikit-learn", "torch")
-MODELS = ("rating", "sequential", "visual_temporal", "linear", "catalog", "fusion")
+SCORERS = ("rating", "sequential", "visual_temporal", "linear")
+MODELS = (*SCORERS, "catalog", "fusion")
 
 
 def versions(repository: Path, model: str) -> list[int]:

@@ -29,9 +29,9 @@ from training.fusion import as_yaml, policy_ndcg, train_fusion
 from training.fusion_fit import fit_adaptive, fit_bias, fit_calibrators, fit_forms, fit_layer, fit_weights
 from training.job import Job
 from training.popularity import fit_popularity
-from training.ranking import RETRIEVE_K, SCORERS, NextItemTask, Pool
+from training.ranking import RETRIEVE_K, NextItemTask, Pool
 from training.recipes.fusion import FusionRecipe
-from training.repository import latest
+from training.repository import SCORERS, latest
 
 USERS, CANDIDATES = 400, 20
 BOTH = Policy({"good": 1.0, "bad": 1.0})

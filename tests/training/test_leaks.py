@@ -17,9 +17,8 @@ from training.data.load import load_dataset
 from training.data.splits import Split, leave_last_out
 from training.fusion import train_fusion
 from training.job import Job
-from training.ranking import SCORERS
 from training.rating import train_rating
-from training.repository import latest
+from training.repository import SCORERS, latest
 
 
 @pytest.fixture(scope="module")

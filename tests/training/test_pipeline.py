@@ -14,8 +14,7 @@ from training.data.load import load_dataset
 from training.data.splits import leave_last_out
 from training.errors import TrainingError
 from training.evaluation.measure import evaluate
-from training.ranking import SCORERS
-from training.repository import latest, read_manifest, verify, versions
+from training.repository import SCORERS, latest, read_manifest, verify, versions
 from training.requests import requests_for
 from training.scorer import OfflineScorer
 

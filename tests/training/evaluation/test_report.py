@@ -16,7 +16,7 @@ from tests.conftest import Published
 from training.__main__ import app
 from training.evaluation.examples import COUNT
 from training.evaluation.report import styles
-from training.ranking import SCORERS
+from training.repository import SCORERS
 
 
 @pytest.fixture(scope="module")

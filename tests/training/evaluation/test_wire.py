@@ -14,7 +14,7 @@ from training.data.load import load_dataset
 from training.data.splits import Split, leave_last_out
 from training.errors import TrainingError
 from training.evaluation.wire import Comparison, K, through_gateway
-from training.ranking import SCORERS
+from training.repository import SCORERS
 
 
 @pytest.fixture(scope="module")
