@@ -14,18 +14,25 @@ from training.distributed import agreed, averaging, is_first, process_group, wor
 from training.errors import TrainingError
 from training.interactions import Floats
 from training.job import Job
+from training.linear import fit_most_watched
 from training.models.fit import fit
 from training.models.gated import GatedTransformer
+from training.models.joined import Joined
+from training.models.linear import LinearTower
 from training.models.sequence import SequenceTransformer
 from training.models.softmax import sampled_softmax_loss, softmax_loss
-from training.models.towers import HistoryTower, RatedTower, TimeTower, UserTower
+from training.models.towers import Encoder, HistoryTower, RatedTower, TimeTower, UserTower
+from training.progress import console
+from training.recipes.linear import LinearRecipe
 from training.recipes.sequential import SequentialRecipe
 from training.scorer import ScorerParts
 from training.validation import NextItem
 from training.windows import Events, Windows, cut
 
-Model = SequenceTransformer | GatedTransformer
+Model = SequenceTransformer | GatedTransformer | Joined
 VALIDATED_AT_ONCE = 64
+LINEAR_WEIGHTS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8)
+UNVALIDATED_WEIGHT = 0.2
 MANY_ITEMS, NEGATIVES_OF_MANY = 50_000, 4096
 """Beyond so many items the softmax is over a sample."""
 
@@ -36,7 +43,7 @@ class Learned:
 
     model: Model
     figures: list[float]
-    """Validation NDCG@10 of each epoch."""
+    """Validation NDCG@10 of the network, each epoch."""
 
 
 def train_sequential(job: Job, recipe: SequentialRecipe) -> Path:
@@ -58,7 +65,32 @@ def learn(job: Job, recipe: SequentialRecipe) -> Learned:
         return held_out.ndcg(queries(model, held_out, job.device), item_vectors(model))
 
     checkpoint = (job if is_first() else replace(job, checkpoint_seconds=math.inf)).checkpoint(recipe)
-    return learn_windows(windows, (train.users, train.items), recipe, quality, checkpoint)
+    learned = learn_windows(windows, (train.users, train.items), recipe, quality, checkpoint)
+    return learned if recipe.linear is None else join(job, recipe.linear, learned, held_out)
+
+
+@torch.no_grad()
+def join(job: Job, recipe: LinearRecipe, learned: Learned, held_out: NextItem) -> Learned:
+    """The network with the linear model beside it, which counts as much as is best for validation users.
+
+    These ask when they did and at once: a network that reads the time is the surer of itself the more that tells.
+    """
+    known, linear = fit_most_watched(job.split.train, recipe)
+    linear = linear.among(job.train.items, np.searchsorted(job.train.item_number, known.item_number))
+    tower = LinearTower(linear, recipe)
+    both, own = Joined(learned.model, tower, linear.vector, 1.0), item_vectors(learned.model).shape[1]
+    questions = [(asked, queries(both, asked, torch.device("cpu"))) for asked in (held_out, held_out.asked_at_once())]
+    vectors = item_vectors(both)
+
+    def quality(weight: float) -> float:
+        scale = np.where(np.arange(vectors.shape[1]) < own, 1, weight).astype(np.float32)
+        return float(np.mean([asked.ndcg(query * scale, vectors) for asked, query in questions]))
+
+    weight = max(LINEAR_WEIGHTS, key=quality) if job.split.validation.height else UNVALIDATED_WEIGHT
+    console.print(
+        f"the linear model counts {weight}: validation NDCG@10, asked then and at once, {quality(weight):.4f}"
+    )
+    return replace(learned, model=Joined(learned.model, tower, linear.vector, weight))
 
 
 def learn_windows(
@@ -130,7 +162,7 @@ def _schedule(optimizer: torch.optim.Optimizer, recipe: SequentialRecipe, total:
         group["lr"] = recipe.learning_rate * min(rising, falling, 1.0)
 
 
-def queries(model: Model, asked: NextItem, device: torch.device) -> Floats:
+def queries(model: Encoder, asked: NextItem, device: torch.device) -> Floats:
     """[V, D]."""
     parts = []
     for rows in torch.arange(len(asked.target)).split(VALIDATED_AT_ONCE):
@@ -144,7 +176,7 @@ def queries(model: Model, asked: NextItem, device: torch.device) -> Floats:
     return np.concatenate(parts)
 
 
-def item_vectors(model: Model) -> Floats:
+def item_vectors(model: Encoder) -> Floats:
     """[N, D]."""
     return model.item_table().detach().cpu().numpy()
 
@@ -152,7 +184,7 @@ def item_vectors(model: Model) -> Floats:
 def publish_sequential(job: Job, recipe: SequentialRecipe, learned: Learned) -> Path:
     """Returns the folder."""
     model, train = learned.model, job.train
-    vectors = item_vectors(model)
+    network = item_vectors(model.network if isinstance(model, Joined) else model)
     inputs: tuple[str, ...] = ("history_index",)
     tower: HistoryTower | UserTower | RatedTower | TimeTower = HistoryTower(model)
     if recipe.gated and recipe.times:
@@ -165,13 +197,15 @@ def publish_sequential(job: Job, recipe: SequentialRecipe, learned: Learned) -> 
         tower=tower,
         inputs=inputs,
         item_number=train.item_number,
-        item_vector=vectors,
-        similar_vector=vectors if recipe.gated else vectors[:, :-1],
+        item_vector=item_vectors(model),
+        similar_vector=network if recipe.gated else network[:, :-1],
         user_ids=train.user_ids if recipe.user_embedding else (),
         max_history=recipe.length,
         index_factory=recipe.index_factory,
     )
     figures = {"ndcg@10": max(learned.figures), "epochs": float(len(learned.figures))}
+    if isinstance(model, Joined):
+        figures["linear-weight"] = model.weight
     folder = job.publish_scorer("sequential", recipe, parts, figures | train.special())
     job.checkpoint(recipe).forget()
     return folder

@@ -1,6 +1,6 @@
 """Next-item validation inside a training run: one held-out event a user, full ranking, seen items left out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -52,6 +52,10 @@ class NextItem:
             target,
             [data.item[row] - 1 for row in rows],
         )
+
+    def asked_at_once(self) -> "NextItem":
+        """The same asked in the second of the newest event."""
+        return replace(self, query_time=self.history_time[:, -1:])
 
     def ndcg(self, queries: Floats, item_vectors: Floats) -> float:
         """Mean NDCG@10 of [V, D] queries over [N, D] item vectors."""

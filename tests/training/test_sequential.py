@@ -8,13 +8,20 @@ import polars as pl
 import pytest
 import torch
 
+from tests.conftest import Published
 from training.checkpoint import Checkpoint
+from training.data.load import load_dataset
+from training.data.splits import leave_last_out
 from training.errors import TrainingError
 from training.interactions import Interactions
+from training.job import Job
 from training.models.gated import GatedTransformer
+from training.models.joined import Joined
 from training.recipes import sequential as recipes
+from training.recipes.linear import LinearRecipe
 from training.recipes.sequential import SequentialRecipe
-from training.sequential import Model, item_vectors, learn_windows, queries
+from training.scorer import OfflineScorer
+from training.sequential import Model, item_vectors, learn, learn_windows, publish_sequential, queries
 from training.validation import NextItem
 from training.windows import Windows, cut
 
@@ -112,3 +119,26 @@ def test_without_any_order_it_says_so() -> None:
     train = Interactions.of(events)
     with pytest.raises(TrainingError, match="no user has two training events"):
         learn_windows(Windows(train, cut(train, 8, 8), CPU), (2, 2), QUICK, lambda model: 0.0)
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_a_network_is_served_with_the_linear_model_beside_it(
+    published: Published, tmp_path: Path, validated: bool
+) -> None:
+    """A network of one epoch is worse than both together; without validation users the weight is a fixed one."""
+    dataset = load_dataset(published.data)
+    split = leave_last_out(dataset.events)
+    train = split.train if validated else pl.concat([split.train, split.validation])
+    split = split if validated else replace(split, train=train, validation=split.validation.clear())
+    job = Job(dataset, split, tmp_path, tmp_path)
+    recipe = replace(QUICK, epochs=1, linear=LinearRecipe(rank=32))
+    learned = learn(job, recipe)
+    both = learned.model
+    assert isinstance(both, Joined)
+    scorer = OfflineScorer(publish_sequential(job, recipe, learned))
+    assert scorer.item_vector.shape[1] == recipe.dimension + 32
+    if not validated:
+        assert both.weight == 0.2
+        return
+    held_out = NextItem.of(job.train, split.validation, recipe.length)
+    assert held_out.ndcg(queries(both, held_out, CPU), item_vectors(both)) > learned.figures[0]

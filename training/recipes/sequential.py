@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from training.recipes.linear import LinearRecipe
+
 
 @dataclass(frozen=True)
 class SequentialRecipe:
@@ -44,6 +46,8 @@ class SequentialRecipe:
     """Encode and compare in bfloat16 while training."""
     epochs: int = 60
     patience: int = 10
+    linear: LinearRecipe | None = None
+    """Fitted after the network and joined to it: scores are their weighted sum."""
     index_factory: str = "Flat"
     seed: int = 0
 
@@ -78,10 +82,11 @@ def sasrec() -> SequentialRecipe:
         step=200,
         learning_rate=1e-3,
         warm_up=100,
+        flat=0.4,
         tokens=2_048,
         bf16=True,
-        epochs=100,
-        patience=10,
+        epochs=80,
+        patience=20,
     )
 
 
@@ -114,6 +119,15 @@ def best_time_free_sequential() -> SequentialRecipe:
     return replace(best_sequential(), name="best_time_free", times=False)
 
 
+def best_with_linear() -> SequentialRecipe:
+    """For a server on its own; beside the linear server, fusing the two does as well."""
+    return replace(best_sequential(), name="best_with_linear", linear=LinearRecipe())
+
+
+def best_time_free_with_linear() -> SequentialRecipe:
+    return replace(best_time_free_sequential(), name="best_time_free_with_linear", linear=LinearRecipe())
+
+
 def small_sequential() -> SequentialRecipe:
     return replace(transformer(), name="small", length=50, step=50, tokens=2_400, learning_rate=3e-3, epochs=40)
 
@@ -127,4 +141,6 @@ SEQUENTIAL = {
     "best": best_sequential,
     "best_now": best_now_sequential,
     "best_time_free": best_time_free_sequential,
+    "best_with_linear": best_with_linear,
+    "best_time_free_with_linear": best_time_free_with_linear,
 }
