@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from training.benchmark.growth import cost_rows, growth
 from training.benchmark.rating import Benchmark
 from training.benchmark.report import as_table, rows
 from training.benchmark.sequential import Benchmark as SequentialBenchmark
@@ -122,8 +123,30 @@ def fold_in_command(
         draw(curves, title, picture)
 
 
-def numbers(text: str) -> list[int]:
+@app.command("growth")
+def growth_command(
+    data: Data,
+    model: Annotated[str, typer.Option(help="sequential or visual_temporal.")] = "sequential",
+    recipe: Annotated[str, typer.Option(help="One of the model's recipes.")] = "best",
+    items: Annotated[str, typer.Option(help="Sizes of the catalogue with commas between.")] = "4000,40000,400000",
+    json: Json = None,
+    work: Work = HOME / "cache",
+) -> None:
+    """What a training step costs when the catalogue grows: the data's own one copied, its events spread over it."""
+    dataset = load_dataset(data)
+    costs = list(growth(data, model, recipe, numbers(items, "items"), work))
+    table = Table(
+        f"items, copied from {dataset.name}", "CPU-ms a step, one thread", "peak GiB", title=f"{model} {recipe}"
+    )
+    for cost in costs:
+        table.add_row(f"{cost.items:,}", f"{cost.milliseconds:.0f}", f"{cost.gib:.2f}")
+    Console(width=120).print(table)
+    if json:
+        json.write_text(run_as_json(list(cost_rows(costs, dataset.name, model, recipe))))
+
+
+def numbers(text: str, name: str = "seeds") -> list[int]:
     """Raises TrainingError where a part is no whole number."""
     if not re.fullmatch(r"\d+(,\d+)*", text):
-        raise TrainingError(f"seeds '{text}' are not whole numbers with commas between, such as 0,1,2")
+        raise TrainingError(f"{name} '{text}' are not whole numbers with commas between, such as 0,1,2")
     return [int(part) for part in text.split(",")]

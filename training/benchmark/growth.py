@@ -1,0 +1,101 @@
+"""What a training step costs when the catalogue grows: the real one copied, its events spread over the copies."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+from time import process_time
+
+import numpy as np
+import polars as pl
+import torch
+
+from training import recipes
+from training.data.dataset import Dataset
+from training.data.load import load_dataset
+from training.data.splits import leave_last_out
+from training.errors import TrainingError
+from training.job import Job
+from training.models.fit import fit
+from training.progress import peak_gib, track
+from training.sequential import learn_windows
+from training.visual_temporal import prepare
+from training.windows import Windows, cut
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one epoch, as trained for real."""
+
+    items: int
+    milliseconds: float
+    """CPU time of a step."""
+    gib: float
+    """Most memory that the process held, preparation included."""
+
+
+def growth(data: Path, model: str, recipe: str, items: Sequence[int], cache: Path) -> Iterator[Cost]:
+    """Each catalogue in a process of its own, with one thread. Raises TrainingError for a `model` not in STEPS."""
+    if model not in STEPS:
+        raise TrainingError(f"no growth of '{model}' here; there are {', '.join(STEPS)}")
+    for size in track(f"growth of {model}", items, len(items), []):
+        with ProcessPoolExecutor(1, get_context("spawn")) as process:
+            yield process.submit(_cost, data, model, recipe, size, cache).result()
+
+
+def cost_rows(costs: Sequence[Cost], dataset: str, model: str, recipe: str) -> Iterator[dict[str, object]]:
+    """In the format of results."""
+    for cost in costs:
+        for metric, value in (("cpu-ms a step", cost.milliseconds), ("peak GiB", cost.gib)):
+            row = {"dataset": dataset, "protocol": "growth", "model": model, "recipe": recipe, "metric": metric}
+            yield {**row, "value": value, "seeds": [0], "n": cost.items}
+
+
+def copied(dataset: Dataset, items: int) -> Dataset:
+    """The catalogue again and again until there are so many `items`; an event is of one of the copies of its item."""
+    own = len(dataset.items)
+    number = dataset.items["number"].to_numpy()
+    catalogue = dataset.items[np.arange(items) % own].with_columns(
+        number=pl.Series(np.arange(1, items + 1)), id=pl.Series(map(str, range(1, items + 1)))
+    )
+    place = np.searchsorted(number, dataset.events["item"].to_numpy())
+    copies = (items - 1 - place) // own + 1
+    if (copies < 1).any():
+        raise TrainingError(f"{dataset.name} has {own} items, more than {items}")
+    copy = np.random.default_rng(0).integers(copies)
+    events = dataset.events.with_columns(item=pl.Series(place + own * copy + 1))
+    return replace(dataset, items=catalogue, events=events)
+
+
+def _cost(data: Path, model: str, recipe: str, items: int, cache: Path) -> Cost:
+    torch.set_num_threads(1)
+    dataset = copied(load_dataset(data), items)
+    job = Job(dataset, leave_last_out(dataset.events), cache, cache)
+    run, steps = STEPS[model](job, recipe)
+    started = process_time()
+    run()
+    return Cost(items, (process_time() - started) / steps * 1e3, peak_gib())
+
+
+Run = tuple[Callable[[], object], int]
+"""An epoch, and its steps."""
+
+
+def _sequential(job: Job, name: str) -> Run:
+    recipe = replace(recipes.choose(recipes.SEQUENTIAL, name), epochs=1)
+    train = job.train_all_items
+    windows = Windows(train, cut(train, recipe.length, recipe.step), job.device)
+    size = (train.users, train.items)
+    return lambda: learn_windows(windows, size, recipe, lambda model: 0.0), len(windows.batches(recipe.tokens))
+
+
+def _visual_temporal(job: Job, name: str) -> Run:
+    recipe = recipes.choose(recipes.VISUAL_TEMPORAL, name)
+    training = prepare(job, recipe)
+    optimizer = torch.optim.Adam(training.model.parameters())
+    epoch = (training.model, optimizer, training.losses, lambda: 0.0, 1, 1)
+    return lambda: fit("visual-temporal", *epoch), training.steps
+
+
+STEPS: dict[str, Callable[[Job, str], Run]] = {"sequential": _sequential, "visual_temporal": _visual_temporal}
