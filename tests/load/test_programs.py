@@ -53,6 +53,17 @@ def test_refusals_are_counted_apart(tiny: Tiny, mode: str) -> None:
     assert "k" in reason if mode == "--stream" else reason == "INVALID_ARGUMENT"
 
 
+def test_scoring(tiny: Tiny) -> None:
+    """Every model of the repository in one process; what the parts take adds up."""
+    command = [sys.executable, "-m", "tests.load.scoring", f"--repository={tiny.repository}", "--rounds=20"]
+    done = subprocess.run([*command, "--events=30"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    [row] = [line.replace("│", "").split() for line in done.stdout.splitlines() if "rating" in line]
+    milliseconds, *shares = (float(column.rstrip("%")) for column in row[-4:])
+    assert milliseconds > 0
+    assert abs(sum(shares) - 100) < 2
+
+
 def test_gateway(tiny: Tiny) -> None:
     found = run(tiny, "gateway", f"--address={tiny.gateway}", "--rate=20", "--concurrency=2")
     for row in found["rows"]:

@@ -41,9 +41,9 @@ class GatedBlock(nn.Module):
         query, key, value = (
             part.view(B, L, self.heads, D // self.heads).transpose(1, 2) for part in (query, key, value)
         )
-        bias = self.by_distance[:, distance_QL] + hidden_BQL.unsqueeze(1)
+        # index_select is faster than an index, here and in the graph; its gradient is so up to nine times.
+        bias = self.by_distance.index_select(1, distance_QL.flatten()).view(-1, Q, L) + hidden_BQL.unsqueeze(1)
         if self.by_age is not None:
-            # The gradient of index_select on a vector is nine times as fast as that of an embedding.
             ages = [of_head.index_select(0, age_BQL.flatten()).view_as(age_BQL) for of_head in self.by_age]
             bias = bias + torch.stack(ages, 1)
         score_BHQL = query[:, :, -Q:] @ key.transpose(2, 3)
