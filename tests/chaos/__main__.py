@@ -15,8 +15,8 @@ from rich.table import Table
 from tests.chaos.killing import Count, kill_and_restart
 from tests.load import gateway, options, report
 from tests.load.traffic import Traffic
+from training.repository import SCORERS
 
-MODELS = ("rating", "sequential", "visual_temporal", "linear")
 app = typer.Typer()
 
 
@@ -31,8 +31,8 @@ def main(
 ) -> None:
     """kill -9 of every one, every two and all three model servers, each under load, each started again."""
     requests = gateway.prepare(Traffic(data, repository, seed), k=10, stored_history=False)
-    groups = [group for size in (1, 2, len(MODELS)) for group in combinations(MODELS, size)]
-    counts = asyncio.run(kill_and_restart(repository, requests, groups, MODELS, callers, seconds))
+    groups = [group for size in (1, 2, len(SCORERS)) for group in combinations(SCORERS, size)]
+    counts = asyncio.run(kill_and_restart(repository, requests, groups, SCORERS, callers, seconds))
     show(counts)
     if json:
         json.write_text(report.document(counts, callers=callers, seconds_away=seconds) + "\n")

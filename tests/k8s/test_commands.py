@@ -17,6 +17,7 @@ from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from tests.k8s.manifests import Object, base, container, entrypoint, kind
 from tests.load import tiny_system
 from tests.load.processes import Started, started
+from training.repository import SCORERS
 
 DEPLOYMENTS = {each["metadata"]["name"]: each for each in kind(base(), "Deployment")}
 GATEWAY = "fusion-gateway"
@@ -93,7 +94,7 @@ def test_the_gateway_reaches_every_model_server(system: System) -> None:
     history = [Event(item_id="1", rating=5, time=1), Event(item_id="6", rating=4, time=2)]
     with grpc.insecure_channel(system.running[GATEWAY].grpc_address) as channel:
         answer = RecommenderStub(channel).Recommend(RecommendRequest(history=history, k=5), timeout=10)
-    assert set(answer.model_versions) == set(tiny_system.MODELS)
+    assert set(answer.model_versions) == set(SCORERS)
     assert len(answer.items) == 5
 
 

@@ -18,9 +18,9 @@ from tests.load import gateway, model_server, options, report
 from tests.load.options import Timing, loads
 from tests.load.processes import system
 from tests.load.traffic import Traffic
+from training.repository import SCORERS
 
 HOME = Path(os.environ.get("MARQUEE_HOME", "var"))
-MODELS = ("rating", "sequential", "visual_temporal", "linear")
 
 
 app = typer.Typer()
@@ -42,7 +42,7 @@ def main(
     """Load-test every model server alone, unary and streaming, and the gateway."""
     traffic, timing = Traffic(data, repository, seed), Timing(duration, warm_up, timeout)
     rows: list[report.Row] = []
-    with tempfile.TemporaryDirectory() as folder, system(repository, MODELS, f"sqlite:///{folder}/events.db") as where:
+    with tempfile.TemporaryDirectory() as folder, system(repository, SCORERS, f"sqlite:///{folder}/events.db") as where:
         console = Console(stderr=True)
         for run in runs(*where, traffic, timing, (rate, gateway_rate, concurrency), seed):
             console.print(f"{len(rows) + 1:3} {run.what} {run.load}: {run.per_second:.0f} OK/s")

@@ -8,6 +8,7 @@ import pytest
 
 from tests.load import tiny_system
 from tests.load.processes import system
+from training.repository import SCORERS
 
 
 class Tiny(NamedTuple):
@@ -23,5 +24,5 @@ class Tiny(NamedTuple):
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
     folder = tmp_path_factory.mktemp("tiny")
     repository, data = tiny_system.publish(folder / "repository"), tiny_system.write_events(folder / "data")
-    with system(repository, tiny_system.MODELS, f"sqlite:///{folder}/events.db") as (servers, gateway):
+    with system(repository, SCORERS, f"sqlite:///{folder}/events.db") as (servers, gateway):
         yield Tiny(servers, gateway, repository, data)

@@ -42,8 +42,8 @@ from tests.load import gateway, options, report
 from tests.load.arrivals import Load
 from tests.load.processes import Started, started_system
 from tests.load.traffic import Traffic
+from training.repository import SCORERS
 
-MODELS = ("rating", "sequential", "visual_temporal", "linear")
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 LIMITS = Limits(B=32, L=2000, C=20_000, K=1000)
 ONE_ROUND_ITEMS = int(GatewaySettings.model_fields["one_round_items"].default)
@@ -88,7 +88,7 @@ async def in_process(repository: Path, store: str, one_round_items: int) -> Asyn
     """What the gateway does, around scorers without servers."""
     found = Repository(str(repository))
     items, fusion = found.latest("catalog"), found.latest("fusion")
-    scorers = {name: InProcess(name, found, one_round_items) for name in MODELS}
+    scorers = {name: InProcess(name, found, one_round_items) for name in SCORERS}
     events = EventStore(store, HISTORY_LIMIT)
     await events.open()
     try:
@@ -188,7 +188,7 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         store = f"sqlite:///{folder}/events.db"
         asyncio.run(fill(store, traffic))
-        with started_system(repository, MODELS, store, [f"--one-round-items={one_round_items}"]) as running:
+        with started_system(repository, SCORERS, store, [f"--one-round-items={one_round_items}"]) as running:
             for number in range(rounds):
                 costs.append(asyncio.run(one_process(number)))
                 for callers in map(int, concurrency.split(",")):

@@ -17,10 +17,11 @@ from rich.console import Console
 
 from tests.load import gateway, options, report
 from tests.load.arrivals import Load
-from tests.load.gateway_cost import MODELS, fill
+from tests.load.gateway_cost import fill
 from tests.load.options import Timing
 from tests.load.processes import system
 from tests.load.traffic import Traffic
+from training.repository import SCORERS
 
 app = typer.Typer()
 
@@ -43,7 +44,7 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         store = f"sqlite:///{folder}/events.db"
         asyncio.run(fill(store, traffic))
-        with system(repository, MODELS, store) as (_, address):
+        with system(repository, SCORERS, store) as (_, address):
 
             def measure(load: Load) -> report.Row:
                 return asyncio.run(gateway.measure(address, requests, load, timing, np.random.default_rng(seed)))

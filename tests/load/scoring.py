@@ -19,9 +19,10 @@ from servers.runtime.datatypes import Array
 from servers.runtime.repository import Repository, Version
 from servers.scorer import Scorer
 from tests.load import options
-from tests.load.__main__ import HOME, MODELS
+from tests.load.__main__ import HOME
 from tests.load.report import machine
 from training.export import session
+from training.repository import SCORERS
 
 DAY = 86_400
 app = typer.Typer()
@@ -84,7 +85,7 @@ def main(
     table = Table(
         "model", "recipe", "p50 ms", "tower", "dot", "other", title=f"{events} events, {candidates} candidates"
     )
-    for model in track([name for name in MODELS if found.versions(name)], console=Console(stderr=True)):
+    for model in track([name for name in SCORERS if found.versions(name)], console=Console(stderr=True)):
         version = found.latest(model)
         timed = medians(parts(version, events, candidates), rounds)
         whole = timed["score"]

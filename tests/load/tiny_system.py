@@ -5,9 +5,9 @@ from pathlib import Path
 from tests.fusion_gateway import world
 from tests.fusion_gateway.world import MOVIES
 from tests.servers import tiny_artifact
+from training.repository import SCORERS
 
-MODELS = ("rating", "sequential", "visual_temporal", "linear")
-POLICIES = f"default: all\npolicies: {{all: {{normaliser: none, weights: {dict.fromkeys(MODELS, 1)}}}}}"
+POLICIES = f"default: all\npolicies: {{all: {{normaliser: none, weights: {dict.fromkeys(SCORERS, 1)}}}}}"
 USERS = 7
 
 
@@ -15,7 +15,7 @@ def publish(repository: Path) -> Path:
     """A catalogue, its policies and scorers of its items; returns `repository`."""
     world.publish_world(repository)
     world.publish(repository, "fusion", {"policies.yaml": POLICIES.encode()}, version=2)
-    for scale, model in enumerate(MODELS, 1):
+    for scale, model in enumerate(SCORERS, 1):
         tiny_artifact.publish(repository, model, item_numbers=range(1, 1 + len(MOVIES)), scale=scale)
     return repository
 
