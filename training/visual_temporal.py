@@ -176,7 +176,7 @@ def prepare(job: Job, recipe: VisualTemporalRecipe) -> Training:
             f"{job.dataset.name}: recipe '{recipe.name}' learns from ratings, and some events have none"
         )
     torch.manual_seed(recipe.seed)
-    content = ContentEncoder.fit(items, recipe.text_dimension, recipe.seed)
+    content = ContentEncoder.fit(items, recipe.text_dimension, recipe.seed, recipe.text_model)
     pixels, has_poster = poster_tensor(items, (recipe.poster_height, recipe.poster_width), job.cache)
     model = VisualTemporalModel(content(items), torch.from_numpy(has_poster), recipe)
     return Training(train, model, Posters(pixels, model, recipe.posters_per_step), content)
