@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from training.data.generate import Settings, generate
 from training.data.load import load_dataset
 from training.errors import TrainingError
 from training.onboard import onboard
+from training.recipes.visual_temporal import VISUAL_TEMPORAL, small_visual_temporal
 from training.repository import latest, read_manifest, versions
 from training.sentences import sentence_vectors
 
@@ -51,14 +53,17 @@ def home(model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with data, and a repository of what was trained on it with the model."""
     home = tmp_path_factory.mktemp("home")
     generate(home / "data", Settings(users=20, items=20))
-    for what in ("catalog", "visual_temporal"):
-        assert train(what, home, *(["--text-model", model] if what == "visual_temporal" else [])) == 0
+    tiny = replace(small_visual_temporal(), epochs=1, window=1, poster_height=8, poster_width=8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(VISUAL_TEMPORAL, "small", lambda: tiny)
+        train("catalog", home)
+        train("visual_temporal", home, "--text-model", model)
     return home
 
 
-def train(what: str, home: Path, *options: str) -> int:
+def train(what: str, home: Path, *options: str) -> None:
     arguments = ["train", what, "--recipe", "small", "--data", str(home / "data"), "--repository", str(home / "models")]
-    return CliRunner().invoke(app, [*arguments, *options], catch_exceptions=False).exit_code
+    assert CliRunner().invoke(app, [*arguments, *options], catch_exceptions=False).exit_code == 0
 
 
 def test_a_text_has_one_vector_and_none_has_zeros(model: str) -> None:
