@@ -11,7 +11,7 @@ RUN := $(if $(filter $(GENERATED),$(DATA)),$(HOME_DIR),$(HOME_DIR)/$(notdir $(pa
 REPOSITORY ?= $(RUN)/repository
 RECIPE ?= small
 # All but gpu, whose packages take the place of others.
-EXTRAS := servers,gateway,training,tracing,dev
+EXTRAS := servers,gateway,training,text,tracing,dev
 # Options for the invented data, for example GENERATE="--users 80 --items 60".
 
 .PHONY: env demo up publish evaluate test check load protos lock clean

@@ -11,11 +11,12 @@ from safetensors.numpy import load_file
 
 from servers.device import Device, load_tower
 from servers.images import decode_image
-from servers.runtime.errors import ArtifactError
+from servers.runtime.errors import ArtifactError, InvalidArgument
 from servers.runtime.repository import Version
 from servers.signature import Arrays
 
 GRAPH = "item_encoder.onnx"
+TEXTS = ("overview", "keywords", "director", "cast")
 WORD = re.compile(r"\w\w+")
 YEAR_IN_TITLE = re.compile(r"\((\d{4})\)\s*$")
 Floats = NDArray[np.float32]
@@ -38,12 +39,17 @@ class ItemEncoder:
         self._graph = load_tower(version.file(GRAPH), threads, device)
         poster, _, metadata = self._graph.get_inputs()
         self._height, self._width = poster.shape[2:]
-        words, columns = len(self._word), len(self._genres) + self._components.shape[1] + 2
-        if (words, words, columns) != (len(self._idf), len(self._components), metadata.shape[1]):
+        self._text_model: str = names.get("text_model", "")
+        words = len(self._components) if self._text_model else len(self._word)
+        columns = len(self._genres) + self._components.shape[1] + 2
+        if (len(self._word), words, columns) != (len(self._idf), len(self._components), metadata.shape[1]):
             raise ArtifactError(f"{version.model}/{version.number}: content.* does not fit {GRAPH}", "malformed")
 
     def embed(self, inputs: Arrays) -> Arrays:
-        """`embedding` [B, S] of unit length. Raises InvalidArgument naming the row of a broken image."""
+        """`embedding` [B, S] of unit length.
+
+        Raises InvalidArgument naming the row of a broken image, or of a text that a text model would have to read.
+        """
         images = inputs["image"][:, 0].tolist()
         poster = np.zeros((len(images), 3, self._height, self._width), np.uint8)
         for row, image in enumerate(images):
@@ -67,6 +73,11 @@ class ItemEncoder:
             for name, array in inputs.items()
             if array.dtype == np.object_ and name != "image"
         }
+        if self._text_model and (written := next((name for name in TEXTS if text[name].strip("| ")), None)):
+            raise InvalidArgument(
+                f"tensor {written!r}, row {row}: the text of this version is for a sentence-transformers model, which "
+                f"'python -m training onboard' runs and no server; leave {', '.join(TEXTS)} empty"
+            )
         names = [_one_word(name) for name in [text["director"], *text["cast"].split("|")]]
         genres = {name.strip().casefold() for name in re.split("[,|]", text["genres"])}
         in_title = YEAR_IN_TITLE.search(text["title"])

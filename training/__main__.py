@@ -30,6 +30,7 @@ from training.options import HOME, Data, Repository, SplitName, SplitOption
 from training.progress import console, peak_gib
 from training.rating import train_rating
 from training.repository import MODELS, read_manifest, verify, versions
+from training.sentences import checked
 from training.sequential import train_sequential
 from training.visual_temporal import train_visual_temporal
 
@@ -80,6 +81,10 @@ def train(
         str | None,
         typer.Option(help="FAISS index of the scorers, such as 'HNSW32 efSearch=128'. Default: the recipe's."),
     ] = None,
+    text_model: Annotated[
+        str | None,
+        typer.Option(help="Path or name of a sentence-transformers model to read items' text. Default: TF-IDF."),
+    ] = None,
     posters: Posters = None,
     tmdb: Tmdb = None,
     lowest: Annotated[float, typer.Option(help="Ratings below are left out and counted.")] = -math.inf,
@@ -90,6 +95,10 @@ def train(
     """Train a model and publish it as the next version. Needs the catalog first, fusion last: 'all' does that."""
     if index:
         check_index(index)
+    if text_model:
+        if what not in (What.all, What.visual_temporal):
+            raise TrainingError(f"--text-model is read by visual_temporal only, not by '{what.value}'")
+        text_model = checked(text_model)
     if world() > 1 and what is not What.sequential:
         raise TrainingError(f"several processes train the sequential model only, not '{what.value}'")
     dataset = load_dataset(data, posters, tmdb, known_numbers(repository))
@@ -97,16 +106,15 @@ def train(
     place = torch_device(device)
     job = Job(dataset, rows, repository, HOME / "cache", (lowest, highest), place, checkpoint_seconds)
     for name in PIPELINES if what is What.all else (what,):
-        _train(job, name, recipe, seed, index)
+        _train(job, name, recipe, {"seed": seed, "index_factory": index, "text_model": text_model})
 
 
-def _train(job: Job, what: What, recipe: str, seed: int | None, index: str | None) -> None:
+def _train(job: Job, what: What, recipe: str, instead: Mapping[str, int | str | None]) -> None:
+    """`instead` takes the place of those fields that the recipe has, where it is not None."""
     pipeline, choices = PIPELINES[what]
     chosen = recipes.choose(choices, recipe)
-    if seed is not None:
-        chosen = dataclasses.replace(chosen, seed=seed)
-    if index and hasattr(chosen, "index_factory"):
-        chosen = dataclasses.replace(chosen, index_factory=index)
+    given = {name: value for name, value in instead.items() if value is not None and hasattr(chosen, name)}
+    chosen = dataclasses.replace(chosen, **given)
     started = time.monotonic()
     folder = pipeline(job, chosen)
     figures = ", ".join(f"{metric.name} {metric.value:.4g}" for metric in read_manifest(folder).metrics)

@@ -7,7 +7,7 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from training.data.posters import Pixels, poster_tensor
+from training.data.posters import Pixels, StoredPixels, poster_tensor
 from training.interactions import Floats
 from training.item_encoder import PublishedItemEncoder
 from training.repository import latest
@@ -39,7 +39,7 @@ def contact_sheet(items: pl.DataFrame, repository: Path, cache: Path, out: Path,
 
 
 def likeness(
-    encoder: PublishedItemEncoder, items: pl.DataFrame, pixels: Pixels, present: np.ndarray
+    encoder: PublishedItemEncoder, items: pl.DataFrame, pixels: StoredPixels, present: np.ndarray
 ) -> dict[str, Floats]:
     """[N, N] cosines for each of KINDS; what is not to be looked at is given as unknown."""
     content = encoder.content(items)
@@ -47,9 +47,7 @@ def likeness(
     nothing = np.hstack([0 * content.genres, 0 * content.text, blank])
     features = {
         "poster": encoder.encode(nothing, pixels, present)[0],
-        "text": encoder.encode(
-            np.hstack([0 * content.genres, content.text, blank]), np.zeros_like(pixels), np.zeros_like(present)
-        )[0],
+        "text": encoder.encode(np.hstack([0 * content.genres, content.text, blank]), pixels, np.zeros_like(present))[0],
         "all": encoder.encode(content.all, pixels, present)[0],
     }
     return {kind: _cosines(feature) for kind, feature in features.items()}

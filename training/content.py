@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -11,7 +12,9 @@ from safetensors.numpy import load_file, save_file
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
+from training.errors import TrainingError
 from training.interactions import Floats, Ints
+from training.sentences import sentence_vectors
 from training.words import Words
 
 
@@ -22,7 +25,8 @@ class Content:
     genres: Floats
     """[N, G] 0 or 1."""
     text: Floats
-    """[N, T] TF-IDF of overview, keywords, director and cast, reduced by SVD; a zero row where there is no text."""
+    """[N, T] overview, keywords, director and cast as TF-IDF or vectors of a sentence-transformers model, reduced by
+    SVD; a zero row where there is no text."""
     year: Floats
     """[N, 2]: decades from 1990, and 1 where the year is unknown."""
 
@@ -64,32 +68,38 @@ class ContentEncoder:
 
     genres: tuple[str, ...]
     words: Words
+    """None where there is a text model."""
     components: Floats
     """[T, W] of the SVD."""
+    text_model: str = ""
+    """A sentence-transformers model; none for TF-IDF of `words`."""
 
     @classmethod
-    def fit(cls, items: pl.DataFrame, text_dimension: int, seed: int) -> "ContentEncoder":
-        """`items` as in Dataset.items; `text_dimension` is the T to have where there are enough words."""
-        documents = _documents(items)
-        words = Words.fit(documents)
-        dimension = min(text_dimension, len(words.words) - 1, len(documents) - 1)
-        if dimension < 1:
-            return cls(genres_of(items), Words((), words.idf[:0]), np.zeros((0, 0), np.float32))
-        components = TruncatedSVD(dimension, random_state=seed).fit(words.weights(documents)).components_
-        return cls(genres_of(items), words, np.ascontiguousarray(components, np.float32))
+    def fit(cls, items: pl.DataFrame, text_dimension: int, seed: int, text_model: str = "") -> "ContentEncoder":
+        """`items` as in Dataset.items; `text_dimension` is the T to have where texts differ enough."""
+        words = Words.fit([] if text_model else _documents(items))
+        weights = _weights(items, words, text_model)
+        dimension = min(text_dimension, weights.shape[1] - 1, len(items) - 1) if abs(weights).sum() else 0
+        components = np.zeros((0, weights.shape[1]), np.float32)
+        if dimension > 0:
+            components = TruncatedSVD(dimension, random_state=seed).fit(weights).components_
+        return cls(genres_of(items), words, np.ascontiguousarray(components, np.float32), text_model)
 
     def __call__(self, items: pl.DataFrame) -> Content:
-        """`items` as in Dataset.items."""
+        """`items` as in Dataset.items. Raises TrainingError where the text model is not on this machine."""
         unknown = (items["year"] == 0).to_numpy()
         decades = np.where(unknown, 0, (items["year"].to_numpy() - 1990) / 10)
         year = np.stack([decades, unknown], axis=1).astype(np.float32)
-        text = np.asarray(self.words.weights(_documents(items)) @ self.components.T, np.float32)
+        weights = _weights(items, self.words, self.text_model)
+        if weights.shape[1] != (width := self.components.shape[1]):
+            raise TrainingError(f"text model '{self.text_model}' has {weights.shape[1]} dimensions here, not {width}")
+        text = np.asarray(weights @ self.components.T, np.float32)
         length = np.linalg.norm(text, axis=1, keepdims=True)
         return Content(genre_flags(items, self.genres), text / np.maximum(length, 1e-6), year)
 
     def write(self, folder: Path) -> None:
         """As content.json and content.safetensors: see artifact.proto."""
-        names = {"genres": self.genres, "words": self.words.words}
+        names = {"genres": self.genres, "words": self.words.words, "text_model": self.text_model}
         (folder / "content.json").write_text(json.dumps(names))
         save_file({"idf": self.words.idf, "components": self.components}, folder / "content.safetensors")
 
@@ -97,7 +107,8 @@ class ContentEncoder:
     def read(cls, folder: Path) -> "ContentEncoder":
         names = json.loads((folder / "content.json").read_text())
         arrays = load_file(folder / "content.safetensors")
-        return cls(tuple(names["genres"]), Words(tuple(names["words"]), arrays["idf"]), arrays["components"])
+        words = Words(tuple(names["words"]), arrays["idf"])
+        return cls(tuple(names["genres"]), words, arrays["components"], names.get("text_model", ""))
 
 
 def genres_of(items: pl.DataFrame) -> tuple[str, ...]:
@@ -121,6 +132,17 @@ def tag_words(items: pl.DataFrame, words: int = 1000) -> Floats:
         return np.zeros((len(items), 0), np.float32)
     table = TfidfVectorizer(stop_words="english", max_features=words).fit_transform(documents)
     return np.asarray(table.toarray(), np.float32)
+
+
+def _weights(items: pl.DataFrame, words: Words, text_model: str) -> Any:
+    """[N, W], of unit length or zero; sparse where they are words."""
+    return sentence_vectors(text_model, tuple(_sentences(items))) if text_model else words.weights(_documents(items))
+
+
+def _sentences(items: pl.DataFrame) -> list[str]:
+    """Empty where nothing is written."""
+    parts = items.select("overview", pl.col("keywords").list.join(", "), "director", pl.col("cast").list.join(", "))
+    return [". ".join(part.strip() for part in row if part.strip()) for row in parts.iter_rows()]
 
 
 def _documents(items: pl.DataFrame) -> list[str]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from training.content import ContentEncoder
-from training.data.posters import Pixels
+from training.data.posters import StoredPixels
 from training.errors import TrainingError
 from training.export import export_rows, session
 from training.interactions import Floats
@@ -54,11 +54,11 @@ class PublishedItemEncoder:
         self._session = session(folder / GRAPH, threads=1)
         self.poster_size: tuple[int, int] = tuple(self._session.get_inputs()[0].shape[2:])
 
-    def __call__(self, items: pl.DataFrame, pixels: Pixels, has_poster: np.ndarray) -> tuple[Floats, Floats]:
+    def __call__(self, items: pl.DataFrame, pixels: StoredPixels, has_poster: np.ndarray) -> tuple[Floats, Floats]:
         """Features and vectors of `items`, as in Dataset.items, with posters [N, 3, H, W] where `has_poster` [N]."""
         return self.encode(self.content(items).all, pixels, has_poster)
 
-    def encode(self, metadata: Floats, pixels: Pixels, has_poster: np.ndarray) -> tuple[Floats, Floats]:
+    def encode(self, metadata: Floats, pixels: StoredPixels, has_poster: np.ndarray) -> tuple[Floats, Floats]:
         """As calling it, with the metadata [N, M] encoded already."""
         parts = [
             self._session.run(

@@ -7,6 +7,7 @@ it was interrupted. To change an item, put it into the data and train.
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import polars as pl
@@ -16,7 +17,7 @@ from training.catalog import known_numbers, publish_extended_catalog
 from training.data.dataset import ITEMS, completed
 from training.data.generic import read_items
 from training.data.load import with_posters
-from training.data.posters import decode_posters
+from training.data.posters import poster_tensor
 from training.data.tables import need
 from training.extending import publish_extended
 from training.item_encoder import PublishedItemEncoder
@@ -51,8 +52,9 @@ def onboard(table: Path, posters: Path | None, repository: Path) -> Onboarded:
     items = _numbered(with_posters(read, posters), known_numbers(repository))
     for_catalog = items.filter(~pl.col("number").is_in(_numbers_in_catalog(catalog)))
     for_model = items.filter(~pl.col("number").is_in(_numbers_in_model(model)))
-    paths = [Path(name) if name else None for name in for_model["poster"]]
-    encoded = encoder(for_model, *decode_posters(paths, encoder.poster_size)) if paths else None
+    with TemporaryDirectory() as folder:
+        posters_of = poster_tensor(for_model, encoder.poster_size, Path(folder))
+        encoded = encoder(for_model, *posters_of) if len(for_model) else None
     published = []
     if len(for_catalog):
         published.append(publish_extended_catalog(catalog, for_catalog))

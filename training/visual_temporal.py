@@ -12,7 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss, pad
 
 from training.checkpoint import Checkpoint
 from training.content import ContentEncoder
-from training.data.posters import poster_tensor
+from training.data.posters import StoredPixels, poster_tensor
 from training.errors import TrainingError
 from training.interactions import Floats, Interactions
 from training.item_encoder import ItemEncoderParts
@@ -33,8 +33,7 @@ ASKED_AT_ONCE = 64
 class Posters:
     """Poster features of all items. A step encodes some posters with gradient; the others keep what they had."""
 
-    def __init__(self, pixels: np.ndarray, model: VisualTemporalModel, per_step: int) -> None:
-        """`pixels` uint8 [N, 3, H, W], which may be a memory map: only the rows of a step are read."""
+    def __init__(self, pixels: StoredPixels, model: VisualTemporalModel, per_step: int) -> None:
         self._pixels, self.rows = pixels, torch.nonzero(model.has_poster & model.has["cnn"]).squeeze(1)
         self._network, self._per_step = model.item.poster, per_step
         self._feature: Tensor | None = None
@@ -177,7 +176,7 @@ def prepare(job: Job, recipe: VisualTemporalRecipe) -> Training:
             f"{job.dataset.name}: recipe '{recipe.name}' learns from ratings, and some events have none"
         )
     torch.manual_seed(recipe.seed)
-    content = ContentEncoder.fit(items, recipe.text_dimension, recipe.seed)
+    content = ContentEncoder.fit(items, recipe.text_dimension, recipe.seed, recipe.text_model)
     pixels, has_poster = poster_tensor(items, (recipe.poster_height, recipe.poster_width), job.cache)
     model = VisualTemporalModel(content(items), torch.from_numpy(has_poster), recipe)
     return Training(train, model, Posters(pixels, model, recipe.posters_per_step), content)

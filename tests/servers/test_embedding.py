@@ -1,6 +1,7 @@
 """`<name>_embed`: what training made of its items, a server makes of the same posters and texts."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from io import BytesIO
 from pathlib import Path
@@ -27,7 +28,8 @@ from tests.servers.running import in_process, settings, tensors
 from training.content import ContentEncoder
 from training.data.load import load_dataset
 from training.data.posters import read_poster
-from training.repository import latest
+from training.repository import latest, publish, read_manifest
+from training.words import Words
 
 NAME = "visual_temporal"
 LISTS = ("genres", "cast", "keywords")
@@ -182,3 +184,34 @@ def test_any_text_is_encoded_as_in_training(
     given_ |= {"image": np.array([[b""]], object), "year": np.array([[year]])}
     complete = EMBED.complete(given_, Limits(1, 1, 1, 1))
     np.testing.assert_allclose(served.metadata(complete), expected, atol=1e-5)
+
+
+def test_of_a_version_with_a_text_model_no_text_is_taken_and_the_rest_is_embedded(
+    published: Published, tmp_path: Path
+) -> None:
+    folder = latest(published.repository, NAME)
+    usual = ContentEncoder.read(folder)
+    T = len(usual.components)
+    other = ContentEncoder(usual.genres, Words((), usual.words.idf[:0]), np.ones((T, T + 3), np.float32), "any/model")
+
+    def write(partial: Path) -> None:
+        shutil.copytree(folder, partial, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
+        other.write(partial)
+
+    manifest = read_manifest(folder)
+    manifest.ClearField("files")
+    publish(tmp_path, manifest, write)
+    encoder, limits = ItemEncoder(Repository(tmp_path).latest(NAME), 1, "cpu"), Limits(2, 1, 1, 1)
+    told = {"genres": column("War", usual.genres[0]), "title": column("", "A (1999)"), "image": column("", image())}
+    wordless = EMBED.complete(told, limits)
+    plain = ItemEncoder(Repository(published.repository).latest(NAME), 1, "cpu")
+    np.testing.assert_allclose(encoder.metadata(wordless), plain.metadata(wordless))
+    np.testing.assert_allclose(encoder.embed(wordless)["embedding"], plain.embed(wordless)["embedding"])
+    for name in ("overview", "keywords", "director", "cast"):
+        with pytest.raises(InvalidArgument, match=f"tensor '{name}', row 1: .+ sentence-transformers model"):
+            encoder.embed(EMBED.complete(told | {name: column("", "A word")}, limits))
+
+
+def column(*values: str | bytes) -> Any:
+    """[B, 1]."""
+    return np.array([[value.encode() if isinstance(value, str) else value] for value in values], object)

@@ -3,7 +3,8 @@
 import hashlib
 import os
 import warnings
-import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -43,45 +44,77 @@ def read_poster(path: Path, size: tuple[int, int]) -> Pixels:
     return np.ascontiguousarray(np.asarray(pixels).transpose(2, 0, 1))
 
 
-def poster_tensor(items: pl.DataFrame, size: tuple[int, int], cache: Path) -> tuple[Pixels, NDArray[np.bool_]]:
+@dataclass(frozen=True)
+class StoredPixels:
+    """uint8 [N, 3, H, W] in a .npy file. Only the rows asked for are read, and nothing stays in memory."""
+
+    file: Path
+
+    def __len__(self) -> int:
+        return len(self._mapped())
+
+    def __getitem__(self, rows: int | slice | NDArray[np.int64]) -> Pixels:
+        return np.array(self._mapped()[rows])
+
+    def _mapped(self) -> Pixels:
+        """Raises OSError or ValueError where the file is not there, or not whole. Unmapped when it is let go of."""
+        return np.lib.format.open_memmap(self.file, mode="r")
+
+
+def poster_tensor(items: pl.DataFrame, size: tuple[int, int], cache: Path) -> tuple[StoredPixels, NDArray[np.bool_]]:
     """Pixels uint8 [N, 3, H, W] and which items have a poster, bool [N], in the order of `items` (see Dataset.items).
 
-    Decoded once: kept in the folder `cache` until an item, a poster file or the size changes.
+    Decoded once, one poster in memory at a time: kept in the folder `cache` until an item, a poster file or the size
+    changes.
     """
     paths = [Path(name) if name else None for name in items["poster"]]
-    file = cache / f"posters-{_key(items['number'], paths, size)}.npz"
+    file = cache / f"posters-{_key(items['number'], paths, size)}.npy"
+    flags = file.with_suffix(".present.npy")
+    pixels = StoredPixels(file)
     try:
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as kept:
-            return kept["pixels"], kept["present"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # not there, or not whole
-        pixels, present = decode_posters(paths, size)
+        if len(pixels) == len(present := np.load(flags, allow_pickle=False)):
+            return pixels, present
+    except (OSError, ValueError, EOFError):  # not there, or not whole
+        pass
     cache.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.stem}.{os.getpid()}.npz")
-    np.savez(partial, pixels=pixels, present=present)
+    partial = cache / f".{file.stem}.{os.getpid()}.npy"
+    present = _write(partial, paths, size)
     partial.replace(file)
+    np.save(partial, present)
+    partial.replace(flags)
     return pixels, present
 
 
-def decode_posters(paths: list[Path | None], size: tuple[int, int]) -> tuple[Pixels, NDArray[np.bool_]]:
-    """As poster_tensor, for files. Those that cannot be read are named on the terminal and count as absent."""
-    pixels = np.zeros((len(paths), 3, *size), np.uint8)
+def _write(file: Path, paths: list[Path | None], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Which of them are present. Written row by row and not through a memory map, whose pages would count as memory."""
     present = np.zeros(len(paths), np.bool_)
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(paths), 3, *size)}
+    with file.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        for row, pixels in enumerate(decode_posters(paths, size)):
+            present[row] = pixels is not None
+            stream.write(bytes(3 * size[0] * size[1]) if pixels is None else pixels.tobytes())
+    return present
+
+
+def decode_posters(paths: list[Path | None], size: tuple[int, int]) -> Iterator[Pixels | None]:
+    """Each as read_poster. Those that cannot be read are named on the terminal at the end, and count as absent."""
+    read = 0
     wrong: list[str] = []
-    for row in track("posters decoded", range(len(paths)), len(paths), []):
-        path = paths[row]
-        if path is None:
-            continue
-        try:
-            pixels[row], present[row] = read_poster(path, size), True
-        except DataError as error:
-            wrong.append(str(error))
+    for path in track("posters decoded", paths, len(paths), []):
+        pixels = None
+        if path is not None:
+            try:
+                pixels = read_poster(path, size)
+                read += 1
+            except DataError as error:
+                wrong.append(str(error))
+        yield pixels
     for message in wrong[:NAMED]:
         console.print(f"left out: {message}", style="yellow", markup=False, soft_wrap=True)
     if wrong:
-        without = len(paths) - int(present.sum()) - len(wrong)
-        counts = f"{present.sum()} posters read, {len(wrong)} refused, {without} items without one"
+        counts = f"{read} posters read, {len(wrong)} refused, {len(paths) - read - len(wrong)} items without one"
         console.print(counts, style="yellow", soft_wrap=True)
-    return pixels, present
 
 
 def _key(numbers: pl.Series, paths: list[Path | None], size: tuple[int, int]) -> str:

@@ -15,8 +15,11 @@ class VisualTemporalRecipe:
     poster_height: int = 48
     poster_width: int = 32
     channels: tuple[int, ...] = (16, 32, 64)
+    text_model: str = ""
+    """A sentence-transformers model, by local path or name, for overview, keywords, director and cast; by default
+    TF-IDF."""
     text_dimension: int = 64
-    """Of the TF-IDF of overview, keywords, director and cast, reduced by SVD."""
+    """Of either, reduced by SVD."""
     dimension: int = 64
     rnn_dimension: int = 32
     """Of each direction."""

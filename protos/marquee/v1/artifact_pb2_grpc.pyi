@@ -21,12 +21,15 @@ Where items can be added without training, there is an item encoder as well, whi
 
   item_encoder.onnx  poster UINT8 [P, 3, H, W], has_poster BOOL [P], metadata FP32 [P, M]
                      ->  item_feature FP32 [P, S], of which similar_vector is the direction; item_vector FP32 [P, D]
-  content.json       genres [G] and words [W]: names in the order of the columns
+  content.json       genres [G] and words [W]: names in the order of the columns; text_model: empty or left out, or
+                     the path or name of a sentence-transformers model, beside which there are no words
   content.safetensors idf FP32 [W], components FP32 [T, W]
 
 Metadata is [genres, text, year], M = G + T + 2: genres 0 or 1, in any case; text the words of overview, keywords,
 director and cast (with _ for blanks and hyphens inside a name) as (1 + ln count) * idf, of unit length, times the
-components, of unit length again; year (year - 1990) / 10 and 0, or 0 and 1 where it is unknown.
+components, of unit length again. Where there is a text_model, text is what it makes of "overview. keyword, keyword.
+director. name, name" (without what is empty), in W dimensions, of unit length, times the components, of unit length
+again; servers do not run it and take no text. Year is (year - 1990) / 10 and 0, or 0 and 1 where it is unknown.
 
 A *catalog* is `items.parquet` and `tags.parquet`, the TF-IDF of keywords and overviews: columns item (the row in
 items.parquet, from 0), word, weight; of unit length for each item; and `words.parquet`, the word and idf of each.

@@ -1,3 +1,4 @@
+import tracemalloc
 from io import BytesIO
 from pathlib import Path
 
@@ -37,9 +38,9 @@ def test_what_is_no_poster_is_named_and_counts_as_absent(tmp_path: Path, capsys:
     bad = {"cut.jpg": image[: len(image) // 2], "text.jpg": b"hello", "empty.png": b"", "gif.jpg": gif()}
     for name, content in bad.items():
         (tmp_path / name).write_bytes(content)
-        assert not decode_posters([tmp_path / name], (4, 4))[1].any()
+        assert list(decode_posters([tmp_path / name], (4, 4))) == [None]
         assert name in capsys.readouterr().err
-    assert not decode_posters([tmp_path / "nowhere.jpg", tmp_path], (4, 4))[1].any()
+    assert list(decode_posters([tmp_path / "nowhere.jpg", tmp_path], (4, 4))) == [None, None]
 
 
 def gif() -> bytes:
@@ -70,25 +71,41 @@ def test_tensor_is_cached_until_a_poster_changes(tmp_path: Path, capsys: pytest.
     items = pl.DataFrame({"number": [1, 2, 3], "poster": [str(red), "", str(broken)]})
     cache = tmp_path / "cache"
     pixels, present = poster_tensor(items, (6, 4), cache)
-    assert pixels.shape == (3, 3, 6, 4)
+    assert pixels[:].shape == (len(pixels), 3, 6, 4) == (3, 3, 6, 4)
     assert present.tolist() == [True, False, False]
-    assert pixels[0, :, 0, 0].tolist() == [255, 0, 0]
+    assert pixels[0][:, 0, 0].tolist() == [255, 0, 0]
     assert not pixels[1:].any()
     said = " ".join(capsys.readouterr().err.split())
     assert "3.png" in said
     assert "1 posters read, 1 refused, 1 items without one" in said
     again, _ = poster_tensor(items, (6, 4), cache)
-    assert np.array_equal(pixels, again)
+    assert np.array_equal(pixels[:], again[:])
     assert "3.png" not in capsys.readouterr().err
     save(red, (0, 0, 255), size=(31, 40))
-    assert poster_tensor(items, (6, 4), cache)[0][0, :, 0, 0].tolist() == [0, 0, 255]
-    assert poster_tensor(items, (5, 4), cache)[0].shape == (3, 3, 5, 4)
+    assert poster_tensor(items, (6, 4), cache)[0][0][:, 0, 0].tolist() == [0, 0, 255]
+    assert poster_tensor(items, (5, 4), cache)[0][:].shape == (3, 3, 5, 4)
 
 
-def test_a_broken_cache_file_is_made_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("file", [0, 1], ids=["pixels", "flags"])
+def test_a_broken_cache_file_is_made_again(tmp_path: Path, file: int) -> None:
     items = pl.DataFrame({"number": [1], "poster": [str(save(tmp_path / "1.png"))]})
-    pixels, _ = poster_tensor(items, (6, 4), tmp_path / "cache")
-    (file,) = (tmp_path / "cache").iterdir()
-    for content in (b"", b"PK", file.read_bytes()[:100]):
-        file.write_bytes(content)
-        assert np.array_equal(poster_tensor(items, (6, 4), tmp_path / "cache")[0], pixels)
+    pixels = poster_tensor(items, (6, 4), tmp_path / "cache")[0][:]
+    broken = sorted((tmp_path / "cache").iterdir())[file]
+    whole = broken.read_bytes()
+    for content in (b"", b"PK", whole[:100], whole[:-1], None):
+        broken.write_bytes(content) if content is not None else broken.unlink()
+        again, present = poster_tensor(items, (6, 4), tmp_path / "cache")
+        assert np.array_equal(again[:], pixels)
+        assert present.tolist() == [True]
+        assert broken.read_bytes() == whole
+
+
+def test_a_few_posters_are_in_memory_at_a_time(tmp_path: Path) -> None:
+    poster = str(save(tmp_path / "1.png"))
+    items = pl.DataFrame({"number": range(64), "poster": [poster] * 64})
+    tracemalloc.start()
+    pixels, _ = poster_tensor(items, (256, 192), tmp_path / "cache")
+    assert all(pixels[first : first + 4].any() for first in range(0, 64, 4))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 * pixels[0].nbytes / 4
