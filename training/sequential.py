@@ -44,6 +44,8 @@ class Learned:
     model: Model
     figures: list[float]
     """Validation NDCG@10 of the network, each epoch."""
+    ndcg: float
+    """That of the model."""
 
 
 def train_sequential(job: Job, recipe: SequentialRecipe) -> Path:
@@ -82,15 +84,15 @@ def join(job: Job, recipe: LinearRecipe, learned: Learned, held_out: NextItem) -
     questions = [(asked, queries(both, asked, torch.device("cpu"))) for asked in (held_out, held_out.asked_at_once())]
     vectors = item_vectors(both)
 
-    def quality(weight: float) -> float:
+    def figures(weight: float) -> list[float]:
         scale = np.where(np.arange(vectors.shape[1]) < own, 1, weight).astype(np.float32)
-        return float(np.mean([asked.ndcg(query * scale, vectors) for asked, query in questions]))
+        return [asked.ndcg(query * scale, vectors) for asked, query in questions]
 
-    weight = max(LINEAR_WEIGHTS, key=quality) if job.split.validation.height else UNVALIDATED_WEIGHT
-    console.print(
-        f"the linear model counts {weight}: validation NDCG@10, asked then and at once, {quality(weight):.4f}"
-    )
-    return replace(learned, model=Joined(learned.model, tower, linear.vector, weight))
+    validated = job.split.validation.height
+    weight = max(LINEAR_WEIGHTS, key=lambda weight: sum(figures(weight))) if validated else UNVALIDATED_WEIGHT
+    then, at_once = figures(weight)
+    console.print(f"the linear model counts {weight}: validation NDCG@10 {then:.4f}, asked at once {at_once:.4f}")
+    return Learned(Joined(learned.model, tower, linear.vector, weight), learned.figures, then)
 
 
 def learn_windows(
@@ -123,7 +125,7 @@ def learn_windows(
         return agreed(quality(model))
 
     figures = fit("sequence model", model, optimizer, losses, validate, recipe.epochs, recipe.patience, checkpoint)
-    return Learned(model.cpu(), figures)
+    return Learned(model.cpu(), figures, max(figures))
 
 
 def make_model(recipe: SequentialRecipe, users: int, items: int) -> Model:
@@ -203,7 +205,7 @@ def publish_sequential(job: Job, recipe: SequentialRecipe, learned: Learned) -> 
         max_history=recipe.length,
         index_factory=recipe.index_factory,
     )
-    figures = {"ndcg@10": max(learned.figures), "epochs": float(len(learned.figures))}
+    figures = {"ndcg@10": learned.ndcg, "epochs": float(len(learned.figures))}
     if isinstance(model, Joined):
         figures["linear-weight"] = model.weight
     folder = job.publish_scorer("sequential", recipe, parts, figures | train.special())

@@ -141,4 +141,6 @@ def test_a_network_is_served_with_the_linear_model_beside_it(
         assert both.weight == 0.2
         return
     held_out = NextItem.of(job.train, split.validation, recipe.length)
-    assert held_out.ndcg(queries(both, held_out, CPU), item_vectors(both)) > learned.figures[0]
+    ndcg = held_out.ndcg(queries(both, held_out, CPU), item_vectors(both))
+    assert learned.ndcg == pytest.approx(ndcg)
+    assert ndcg > learned.figures[0]
