@@ -40,6 +40,8 @@ def sentence_vectors(model: str, texts: tuple[str, ...]) -> Floats:
 
 def _load(model: str) -> Any:
     """A local folder or, from the library's cache or the hub, a name; no code of the model's own, no pickles."""
+    if model.startswith(("/", ".")) and not Path(model).is_dir():
+        raise TrainingError(f"text model '{model}' is not there: no such folder on this machine")
     try:
         library: Any = importlib.import_module("sentence_transformers")
     except ImportError as error:

@@ -116,7 +116,7 @@ def test_added_items_are_read_by_the_model_of_the_version(home: Path, model: str
 def test_a_model_that_is_not_there_is_named_and_nothing_is_published(home: Path, model: str, tmp_path: Path) -> None:
     gone = Path(model).rename(tmp_path / "gone")
     try:
-        with pytest.raises(TrainingError, match=r"text model '.+tiny' cannot be loaded on this machine: .+ not found$"):
+        with pytest.raises(TrainingError, match=r"text model '.+tiny' is not there: no such folder on this machine$"):
             added(home, tmp_path / "first", "e,E,Elsewhere\n")
         write_model(Path(model), WIDTH + 1)
         with pytest.raises(TrainingError, match=f"text model '.+' has {WIDTH + 1} dimensions here, not {WIDTH}"):
@@ -129,8 +129,8 @@ def test_a_model_that_is_not_there_is_named_and_nothing_is_published(home: Path,
 
 
 def test_it_is_said_at_once_what_is_missing(home: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(TrainingError, match="text model '/nowhere' cannot be loaded on this machine"):
-        train("all", home, "--text-model", "/nowhere")
+    with pytest.raises(TrainingError, match="text model './nowhere' is not there: no such folder"):
+        train("all", home, "--text-model", "./nowhere")
     with pytest.raises(TrainingError, match="--text-model is read by visual_temporal only, not by 'rating'"):
         train("rating", home, "--text-model", model)
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
