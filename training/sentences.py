@@ -1,6 +1,5 @@
 """Texts as vectors of a sentence-transformers model, which is an extra: imported only where one is asked for."""
 
-import importlib
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from training.errors import TrainingError
+from training.extras import extra_library
 from training.interactions import Floats
 from training.progress import track
 
@@ -42,12 +42,7 @@ def _load(model: str) -> Any:
     """A local folder or, from the library's cache or the hub, a name; no code of the model's own, no pickles."""
     if model.startswith(("/", ".")) and not Path(model).is_dir():
         raise TrainingError(f"text model '{model}' is not there: no such folder on this machine")
-    try:
-        library: Any = importlib.import_module("sentence_transformers")
-    except ImportError as error:
-        raise TrainingError(
-            f"text model '{model}' needs sentence-transformers ({error}): pip install -c requirements.lock -e '.[text]'"
-        ) from error
+    library = extra_library("sentence_transformers", "text", f"text model '{model}' needs sentence-transformers")
     try:
         return library.SentenceTransformer(model, device="cpu", model_kwargs={"use_safetensors": True})
     except Exception as error:  # each kind of model raises kinds of its own

@@ -1,6 +1,5 @@
 """myFM as an evaluated baseline: ordered probit factorisation machine with side information and implicit sets."""
 
-import importlib
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ import scipy.sparse as sparse
 
 from training.benchmark.baselines import Predict
 from training.data.dataset import Dataset
-from training.errors import TrainingError
+from training.extras import extra_library
 from training.interactions import Floats, Interactions, Ints
 from training.side_information import item_blocks, user_blocks
 
@@ -18,12 +17,7 @@ RANK, SAMPLES = 10, 512
 
 def myfm(train: Interactions, dataset: Dataset, seed: int) -> Predict:
     """No dates, as served. Raises TrainingError where it is not installed."""
-    try:
-        module: Any = importlib.import_module("myfm")
-    except ImportError as error:
-        raise TrainingError(
-            f"baseline 'myfm' cannot be loaded ({error}): pip install -c requirements.lock -e '.[benchmarks]'"
-        ) from error
+    module = extra_library("myfm", "benchmarks", "baseline 'myfm' cannot be loaded")
     items = dataset.items.filter(pl.col("number").is_in(train.item_number.tolist()))
     shape = (train.users + 1, train.items + 1)
     rated = sparse.csr_matrix((np.ones(len(train.user)), (train.user, train.item)), shape)
