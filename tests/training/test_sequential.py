@@ -71,11 +71,12 @@ def test_what_follows_is_learned(recipe: SequentialRecipe) -> None:
 
 
 def test_a_stopped_run_goes_on_to_the_same_result(tmp_path: Path) -> None:
-    whole, figures = learned(QUICK)
+    recipe = replace(QUICK, averaged=2)
+    whole, figures = learned(recipe)
     with pytest.raises(KeyboardInterrupt):
-        learned(QUICK, Checkpoint(tmp_path / "run.pt", 0), stop=5)
+        learned(recipe, Checkpoint(tmp_path / "run.pt", 0), stop=5)
     torch.manual_seed(1)
-    resumed, other_figures = learned(QUICK, Checkpoint(tmp_path / "run.pt", 0))
+    resumed, other_figures = learned(recipe, Checkpoint(tmp_path / "run.pt", 0))
     assert figures == other_figures
     for ours, theirs in zip(whole.parameters(), resumed.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, atol=0, rtol=0)
@@ -85,6 +86,13 @@ def test_a_seed_makes_a_run() -> None:
     one, same, other = (item_vectors(learned(replace(QUICK, epochs=2, seed=seed))[0]) for seed in (0, 0, 1))
     np.testing.assert_array_equal(one, same)
     assert not np.allclose(one, other)
+
+
+@pytest.mark.parametrize("computes", [False, True])
+def test_bfloat16_is_for_processors_that_compute_in_it(computes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": computes})
+    asked, not_asked = (item_vectors(learned(replace(QUICK, epochs=1, bf16=bf16))[0]) for bf16 in (True, False))
+    assert np.array_equal(asked, not_asked) != computes
 
 
 def test_validation_batched_equals_single() -> None:

@@ -1,10 +1,12 @@
 """The loop that every network model is trained by: steps, validation, early stop, the best state kept."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from training.checkpoint import Checkpoint, State
 from training.errors import TrainingError
@@ -21,23 +23,28 @@ def fit(
     patience: int,
     checkpoint: Checkpoint | None = None,
     figure: str = "NDCG@10",
+    decay: float = 0.0,
 ) -> list[float]:
     """One epoch steps down each of `losses()`. Stops when `validate()` has not risen for `patience` epochs.
 
+    What is validated and kept are the model's weights averaged over the steps, of which each before the newest counts
+    `decay` times the one after it (Polyak and Juditsky 1992); 0 for the newest alone.
     Goes on from `checkpoint`, where `losses` draws only torch's random numbers.
     Returns the validation figure of each epoch (one to make small is given negated); the model ends in its best state.
     Raises TrainingError where the loss is not finite.
     """
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
     kept, note = model.state_dict(), [""]
     figures: list[float] = []
     saved = checkpoint.restore(next(model.parameters()).device) if checkpoint else None
     if saved:
         model.load_state_dict(saved["model"])
+        average.load_state_dict(saved["average"])
         optimizer.load_state_dict(saved["optimizer"])
         kept, figures = saved["kept"], saved["figures"]
 
     def state() -> State:
-        parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+        parts = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
         return parts | {"kept": kept, "figures": figures}
 
     for _ in track(name, range(len(figures), epochs), epochs, note, len(figures)):
@@ -51,16 +58,31 @@ def fit(
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 5.0)
             optimizer.step()
-        model.eval()
-        figures.append(validate())
+            average.update_parameters(model)
+        with _weights(model, average.module):
+            figures.append(validate())
         note.append(f"validation {figure} {abs(figures[-1]):.4f}")
         if figures[-1] >= max(figures):
-            kept = {key: value.clone() for key, value in model.state_dict().items()}
+            kept = _copy(average.module)
         if checkpoint:
             checkpoint.save(state)
     model.load_state_dict(kept)
     model.eval()
     return figures
+
+
+@contextmanager
+def _weights(model: nn.Module, other: nn.Module) -> Iterator[None]:
+    """Within, the model has the weights of the other and is not training."""
+    own = _copy(model)
+    model.load_state_dict(other.state_dict())
+    model.eval()
+    yield
+    model.load_state_dict(own)
+
+
+def _copy(model: nn.Module) -> dict[str, Tensor]:
+    return {key: value.clone() for key, value in model.state_dict().items()}
 
 
 def _stale(figures: list[float]) -> int:

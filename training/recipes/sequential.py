@@ -43,7 +43,9 @@ class SequentialRecipe:
     tokens: int = 6_400
     """Events in a batch, padding included."""
     bf16: bool = False
-    """Encode and compare in bfloat16 while training."""
+    """Encode and compare in bfloat16 while training, on devices that have it."""
+    averaged: float = 0.0
+    """Epochs over which the weights that are kept are averaged, the newest counting most; 0: the newest alone."""
     epochs: int = 60
     patience: int = 10
     linear: LinearRecipe | None = None
