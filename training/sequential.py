@@ -108,6 +108,7 @@ def learn_windows(
     """
     if not windows.targets:
         raise TrainingError("no user has two training events: there is no order to learn from")
+    recipe = recipe.for_size(windows.targets)
     torch.manual_seed(recipe.seed)
     model = make_model(recipe, *size).to(windows.device)
     optimizer = _optimizer(model, recipe)

@@ -70,6 +70,14 @@ def test_what_follows_is_learned(recipe: SequentialRecipe) -> None:
     assert max(learned(recipe)[1]) > 0.9
 
 
+def test_a_recipe_has_a_size_for_many_events() -> None:
+    many = replace(QUICK, epochs=2, many=USERS * 7, dimension_of_many=24, epochs_of_many=3)
+    model, figures = learned(many)
+    assert (item_vectors(model).shape[1], len(figures)) == (24, 3)
+    model, figures = learned(replace(many, many=USERS * 7 + 1))
+    assert (item_vectors(model).shape[1], len(figures)) == (16, 2)
+
+
 def test_a_stopped_run_goes_on_to_the_same_result(tmp_path: Path) -> None:
     recipe = replace(QUICK, averaged=2)
     whole, figures = learned(recipe)

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.nn.functional import cross_entropy
 
-LOGITS = 1 << 18
-"""In memory at once, whatever the catalogue."""
+QUERIES, QUERIES_OF_GPU = 128, 4096
+"""Whose logits are in memory at once: more would leave a processor's cache, fewer read the items too often."""
 
 
 def softmax_loss(query: Tensor, item: Tensor, target: Tensor) -> Tensor:
@@ -26,7 +26,8 @@ class _SoftmaxLoss(Function):
         item = item.to(query.dtype)
         d_query, d_item = torch.empty_like(query), torch.zeros_like(item, dtype=torch.float32)
         loss = torch.zeros((), device=query.device)
-        for rows in torch.arange(len(target), device=query.device).split(LOGITS // len(item) + 1):
+        at_once = QUERIES if query.device.type == "cpu" else QUERIES_OF_GPU
+        for rows in torch.arange(len(target), device=query.device).split(at_once):
             part = query[rows]
             share = part @ item.T
             largest = share.amax(-1, keepdim=True)

@@ -48,10 +48,26 @@ class SequentialRecipe:
     """Epochs over which the weights that are kept are averaged, the newest counting most; 0: the newest alone."""
     epochs: int = 60
     patience: int = 10
+    many: int = 500_000
+    """From so many training targets on, these count instead, where they are set."""
+    dimension_of_many: int = 0
+    averaged_of_many: float = 0.0
+    epochs_of_many: int = 0
     linear: LinearRecipe | None = None
     """Fitted after the network and joined to it: scores are their weighted sum."""
     index_factory: str = "Flat"
     seed: int = 0
+
+    def for_size(self, targets: int) -> "SequentialRecipe":
+        """The recipe for that many training targets."""
+        if targets < self.many:
+            return self
+        return replace(
+            self,
+            dimension=self.dimension_of_many or self.dimension,
+            averaged=self.averaged_of_many or self.averaged,
+            epochs=self.epochs_of_many or self.epochs,
+        )
 
 
 def seed_transformer() -> SequentialRecipe:
