@@ -52,7 +52,10 @@ def train_sequential(job: Job, recipe: SequentialRecipe) -> Path:
     """Returns the folder of the published version. Of several processes (see distributed.py) the first publishes."""
     with process_group(job.device):
         learned = learn(job, recipe)
-        return agreed(publish_sequential(job, recipe, learned) if is_first() else Path())
+        folder = agreed(publish_sequential(job, recipe, learned) if is_first() else Path())
+        if is_first():
+            job.checkpoint(network_of(recipe)).forget()
+        return folder
 
 
 def learn(job: Job, recipe: SequentialRecipe) -> Learned:
@@ -66,9 +69,14 @@ def learn(job: Job, recipe: SequentialRecipe) -> Learned:
     def quality(model: Model) -> float:
         return held_out.ndcg(queries(model, held_out, job.device), item_vectors(model))
 
-    checkpoint = (job if is_first() else replace(job, checkpoint_seconds=math.inf)).checkpoint(recipe)
+    checkpoint = (job if is_first() else replace(job, checkpoint_seconds=math.inf)).checkpoint(network_of(recipe))
     learned = learn_windows(windows, (train.users, train.items), recipe, quality, checkpoint)
     return learned if recipe.linear is None else join(job, recipe.linear, learned, held_out)
+
+
+def network_of(recipe: SequentialRecipe) -> SequentialRecipe:
+    """What a run is kept by: what is joined to the network afterwards does not matter to it."""
+    return replace(recipe, name="network", linear=None)
 
 
 @torch.no_grad()
@@ -219,6 +227,4 @@ def publish_sequential(job: Job, recipe: SequentialRecipe, learned: Learned) -> 
     figures = {"ndcg@10": learned.ndcg, "epochs": float(len(learned.figures))}
     if isinstance(model, Joined):
         figures["linear-weight"] = model.weight
-    folder = job.publish_scorer("sequential", recipe, parts, figures | train.special())
-    job.checkpoint(recipe).forget()
-    return folder
+    return job.publish_scorer("sequential", recipe, parts, figures | train.special())

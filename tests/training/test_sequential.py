@@ -160,3 +160,16 @@ def test_a_network_is_served_with_the_linear_model_beside_it(
     ndcg = held_out.ndcg(queries(both, held_out, CPU), item_vectors(both))
     assert learned.ndcg == pytest.approx(ndcg)
     assert ndcg > learned.figures[0]
+
+
+def test_what_is_joined_to_a_network_does_not_train_it_again(
+    published: Published, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = load_dataset(published.data)
+    job = Job(dataset, leave_last_out(dataset.events), tmp_path, tmp_path, checkpoint_seconds=0)
+    alone = learn(job, replace(QUICK, epochs=1))
+    assert "going on" not in capsys.readouterr().err
+    joined = learn(job, replace(QUICK, epochs=1, name="joined", linear=LinearRecipe(rank=32))).model
+    assert "going on" in capsys.readouterr().err
+    assert isinstance(joined, Joined)
+    np.testing.assert_array_equal(joined.network.item_table().detach(), item_vectors(alone.model))

@@ -83,7 +83,7 @@ Run = tuple[Callable[[], object], int]
 
 
 def _sequential(job: Job, name: str) -> Run:
-    recipe = replace(recipes.choose(recipes.SEQUENTIAL, name), epochs=1)
+    recipe = replace(recipes.choose(recipes.SEQUENTIAL, name), epochs=1, epochs_of_many=1)
     train = job.train_all_items
     windows = Windows(train, cut(train, recipe.length, recipe.step), job.device)
     size = (train.users, train.items)

@@ -124,6 +124,9 @@ def best_sequential() -> SequentialRecipe:
         bf16=True,
         epochs=80,
         patience=20,
+        dimension_of_many=128,
+        averaged_of_many=2,
+        epochs_of_many=20,
     )
 
 
