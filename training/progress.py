@@ -1,21 +1,28 @@
 """How a long run is shown: one line that says how far, how good and how much longer."""
 
 import resource
+import time
 from collections.abc import Iterable, Iterator
+from datetime import timedelta
 from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 console = Console(stderr=True)
+LINE_SECONDS = 30.0
+"""Between two lines where there is no terminal to draw a bar on."""
 T = TypeVar("T")
 
 
 def track(name: str, steps: Iterable[T], total: int, note: list[str], done: int = 0) -> Iterator[T]:
-    """Yields the steps behind a progress bar with an estimate; the last element of `note` is shown beside it.
+    """Yields the steps behind a progress bar with an estimate, or lines in a log; beside it the last element of `note`.
 
     `done` of the `total` were made before.
     """
+    if not console.is_terminal:
+        yield from _logged(name, steps, total, note, done)
+        return
     columns = (
         TextColumn("{task.description:<20}"),
         BarColumn(12),
@@ -29,6 +36,16 @@ def track(name: str, steps: Iterable[T], total: int, note: list[str], done: int 
         for step in steps:
             yield step
             progress.update(task, advance=1, note=note[-1] if note else "")
+
+
+def _logged(name: str, steps: Iterable[T], total: int, note: list[str], done: int) -> Iterator[T]:
+    started = said = time.monotonic()
+    for place, step in enumerate(steps, done + 1):
+        yield step
+        now = time.monotonic()
+        if now - said >= LINE_SECONDS or place == total:
+            said, left = now, timedelta(seconds=round((now - started) / (place - done) * (total - place)))
+            console.print(f"{name} {place}/{total}, {left} left", *note[-1:], highlight=False)
 
 
 def peak_gib() -> float:
