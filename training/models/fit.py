@@ -33,19 +33,21 @@ def fit(
     Returns the validation figure of each epoch (one to make small is given negated); the model ends in its best state.
     Raises TrainingError where the loss is not finite.
     """
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
+    answering = average.module if average else model
     kept, note = model.state_dict(), [""]
     figures: list[float] = []
     saved = checkpoint.restore(next(model.parameters()).device) if checkpoint else None
     if saved:
         model.load_state_dict(saved["model"])
-        average.load_state_dict(saved["average"])
+        if average:
+            average.load_state_dict(saved["average"])
         optimizer.load_state_dict(saved["optimizer"])
         kept, figures = saved["kept"], saved["figures"]
 
     def state() -> State:
-        parts = {"model": model.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
-        return parts | {"kept": kept, "figures": figures}
+        parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "kept": kept, "figures": figures}
+        return parts | ({"average": average.state_dict()} if average else {})
 
     for _ in track(name, range(len(figures), epochs), epochs, note, len(figures)):
         if _stale(figures) >= patience:
@@ -58,12 +60,13 @@ def fit(
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 5.0)
             optimizer.step()
-            average.update_parameters(model)
-        with _weights(model, average.module):
+            if average:
+                average.update_parameters(model)
+        with _weights(model, answering):
             figures.append(validate())
         note.append(f"validation {figure} {abs(figures[-1]):.4f}")
         if figures[-1] >= max(figures):
-            kept = _copy(average.module)
+            kept = _copy(answering)
         if checkpoint:
             checkpoint.save(state)
     model.load_state_dict(kept)
