@@ -53,8 +53,7 @@ def train_sequential(job: Job, recipe: SequentialRecipe) -> Path:
     with process_group(job.device):
         learned = learn(job, recipe)
         folder = agreed(publish_sequential(job, recipe, learned) if is_first() else Path())
-        if is_first():
-            job.checkpoint(network_of(recipe)).forget()
+        job.checkpoint(network_of(recipe)).forget()
         return folder
 
 
@@ -133,9 +132,9 @@ def learn_windows(
     def validate() -> float:
         return agreed(quality(model))
 
-    stop = (recipe.epochs, recipe.patience, checkpoint, "NDCG@10")
     decay = max(0.0, 1 - world() / (recipe.averaged * steps)) if recipe.averaged else 0.0
-    figures = fit("sequence model", model, optimizer, losses, validate, *stop, decay)
+    stop = (recipe.epochs, recipe.patience, checkpoint)
+    figures = fit("sequence model", model, optimizer, losses, validate, *stop, decay=decay)
     return Learned(model.cpu(), figures, max(figures))
 
 
@@ -147,13 +146,13 @@ class _Loss(nn.Module):
     def __init__(self, model: Model, recipe: SequentialRecipe) -> None:
         super().__init__()
         self.model, self.recipe = model, recipe
+        self.bf16 = recipe.bf16 and has_bf16(next(model.parameters()).device)
 
     def forward(self, events: Events, target: Tensor) -> Tensor:
         """Sum over the events that have one after them."""
-        bf16 = self.recipe.bf16 and has_bf16(events.item.device)
-        with torch.autocast(events.item.device.type, torch.bfloat16, enabled=bf16):
+        with torch.autocast(events.item.device.type, torch.bfloat16, enabled=self.bf16):
             query = self.model.encode(events)[target > 0]
-        query, wanted = query.bfloat16() if bf16 else query, target[target > 0] - 1
+        query, wanted = query.bfloat16() if self.bf16 else query, target[target > 0] - 1
         item = self.model.item_table()
         if negatives := self.recipe.negatives or (NEGATIVES_OF_MANY if len(item) > MANY_ITEMS else 0):
             return sampled_softmax_loss(query, item, wanted, negatives)

@@ -1,7 +1,7 @@
 """The loop that every network model is trained by: steps, validation, early stop, the best state kept."""
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -34,7 +34,6 @@ def fit(
     Raises TrainingError where the loss is not finite.
     """
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
-    answering = average.module if average else model
     kept, note = model.state_dict(), [""]
     figures: list[float] = []
     saved = checkpoint.restore(next(model.parameters()).device) if checkpoint else None
@@ -62,11 +61,12 @@ def fit(
             optimizer.step()
             if average:
                 average.update_parameters(model)
-        with _weights(model, answering):
+        model.eval()
+        with _weights(model, average.module) if average else nullcontext():
             figures.append(validate())
         note.append(f"validation {figure} {abs(figures[-1]):.4f}")
         if figures[-1] >= max(figures):
-            kept = _copy(answering)
+            kept = _copy(average.module if average else model)
         if checkpoint:
             checkpoint.save(state)
     model.load_state_dict(kept)
@@ -76,10 +76,9 @@ def fit(
 
 @contextmanager
 def _weights(model: nn.Module, other: nn.Module) -> Iterator[None]:
-    """Within, the model has the weights of the other and is not training."""
+    """Within, the model has the weights of the other."""
     own = _copy(model)
     model.load_state_dict(other.state_dict())
-    model.eval()
     yield
     model.load_state_dict(own)
 
