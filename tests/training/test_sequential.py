@@ -26,7 +26,7 @@ from training.validation import NextItem
 from training.windows import Windows, cut
 
 USERS, ITEMS = 40, 12
-QUICK = replace(recipes.best_sequential(), epochs=12, dimension=16, length=8, step=8, tokens=128, warm_up=5)
+QUICK = replace(recipes.best_network(), epochs=12, dimension=16, length=8, step=8, tokens=128, warm_up=5)
 CPU = torch.device("cpu")
 
 
@@ -71,11 +71,13 @@ def test_what_follows_is_learned(recipe: SequentialRecipe) -> None:
 
 
 def test_a_recipe_has_a_size_for_many_events() -> None:
-    many = replace(QUICK, epochs=2, many=USERS * 7, dimension_of_many=24, epochs_of_many=3)
+    many = replace(QUICK, epochs=2, many=USERS * 7, dimension_of_many=24, blocks_of_many=3, epochs_of_many=3)
     model, figures = learned(many)
-    assert (item_vectors(model).shape[1], len(figures)) == (24, 3)
+    assert isinstance(model, GatedTransformer)
+    assert (item_vectors(model).shape[1], len(model.blocks), len(figures)) == (24, 3, 3)
     model, figures = learned(replace(many, many=USERS * 7 + 1))
-    assert (item_vectors(model).shape[1], len(figures)) == (16, 2)
+    assert isinstance(model, GatedTransformer)
+    assert (item_vectors(model).shape[1], len(model.blocks), len(figures)) == (16, 2, 2)
 
 
 def test_a_stopped_run_goes_on_to_the_same_result(tmp_path: Path) -> None:
@@ -160,6 +162,13 @@ def test_a_network_is_served_with_the_linear_model_beside_it(
     ndcg = held_out.ndcg(queries(both, held_out, CPU), item_vectors(both))
     assert learned.ndcg == pytest.approx(ndcg)
     assert ndcg > learned.figures[0]
+
+
+def test_a_linear_model_that_does_not_know_all_items_is_left_out(published: Published, tmp_path: Path) -> None:
+    dataset = load_dataset(published.data)
+    job = Job(dataset, leave_last_out(dataset.events), tmp_path, tmp_path)
+    few = LinearRecipe(rank=32, most_items=job.train.items - 1)
+    assert isinstance(learn(job, replace(QUICK, epochs=1, linear=few)).model, GatedTransformer)
 
 
 def test_what_is_joined_to_a_network_does_not_train_it_again(

@@ -51,10 +51,11 @@ class SequentialRecipe:
     many: int = 500_000
     """From so many training targets on, these count instead, where they are set."""
     dimension_of_many: int = 0
+    blocks_of_many: int = 0
     averaged_of_many: float = 0.0
     epochs_of_many: int = 0
     linear: LinearRecipe | None = None
-    """Fitted after the network and joined to it: scores are their weighted sum."""
+    """Fitted after the network and joined to it, where it knows all items: scores are their weighted sum."""
     index_factory: str = "Flat"
     seed: int = 0
 
@@ -65,6 +66,7 @@ class SequentialRecipe:
         return replace(
             self,
             dimension=self.dimension_of_many or self.dimension,
+            blocks=self.blocks_of_many or self.blocks,
             averaged=self.averaged_of_many or self.averaged,
             epochs=self.epochs_of_many or self.epochs,
         )
@@ -96,6 +98,7 @@ def sasrec() -> SequentialRecipe:
     return SequentialRecipe(
         "sasrec",
         heads=1,
+        dropout=0.1,
         length=200,
         step=200,
         learning_rate=1e-3,
@@ -103,15 +106,16 @@ def sasrec() -> SequentialRecipe:
         flat=0.4,
         tokens=2_048,
         bf16=True,
-        epochs=80,
+        averaged=2,
+        epochs=40,
         patience=20,
     )
 
 
-def best_sequential() -> SequentialRecipe:
+def best_network() -> SequentialRecipe:
     """Reads the time of the question, as the literature does offline."""
     return SequentialRecipe(
-        "best",
+        "best_network",
         gated=True,
         heads=1,
         dropout=0.3,
@@ -125,9 +129,15 @@ def best_sequential() -> SequentialRecipe:
         epochs=80,
         patience=20,
         dimension_of_many=128,
+        blocks_of_many=4,
         averaged_of_many=2,
         epochs_of_many=20,
     )
+
+
+def best_sequential() -> SequentialRecipe:
+    """With the linear model inside."""
+    return replace(best_network(), name="best", linear=LinearRecipe())
 
 
 def best_now_sequential() -> SequentialRecipe:
@@ -140,13 +150,8 @@ def best_time_free_sequential() -> SequentialRecipe:
     return replace(best_sequential(), name="best_time_free", times=False)
 
 
-def best_with_linear() -> SequentialRecipe:
-    """For a server on its own; beside the linear server, fusing the two does as well."""
-    return replace(best_sequential(), name="best_with_linear", linear=LinearRecipe())
-
-
-def best_time_free_with_linear() -> SequentialRecipe:
-    return replace(best_time_free_sequential(), name="best_time_free_with_linear", linear=LinearRecipe())
+def best_time_free_network() -> SequentialRecipe:
+    return replace(best_time_free_sequential(), name="best_time_free_network", linear=None)
 
 
 def small_sequential() -> SequentialRecipe:
@@ -162,6 +167,6 @@ SEQUENTIAL = {
     "best": best_sequential,
     "best_now": best_now_sequential,
     "best_time_free": best_time_free_sequential,
-    "best_with_linear": best_with_linear,
-    "best_time_free_with_linear": best_time_free_with_linear,
+    "best_network": best_network,
+    "best_time_free_network": best_time_free_network,
 }
