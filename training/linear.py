@@ -9,7 +9,7 @@ import torch
 from training.errors import TrainingError
 from training.interactions import Floats, Interactions
 from training.job import Job
-from training.models.linear import LinearTower, fit_linear
+from training.models.linear import Linear, LinearTower, fit_linear
 from training.recipes.linear import LinearRecipe
 from training.scorer import ScorerParts
 from training.validation import NextItem
@@ -17,10 +17,7 @@ from training.validation import NextItem
 
 def train_linear(job: Job, recipe: LinearRecipe) -> Path:
     """Returns the folder of the published version. Raises TrainingError where no user has two events."""
-    train = Interactions.of(_most_watched(job.split.train, recipe.most_items))
-    if len(train.item) == train.users:
-        raise TrainingError("no user has two training events: there is no order to learn from")
-    model = fit_linear(train, recipe)
+    train, model = fit_most_watched(job.split.train, recipe)
     tower = LinearTower(model, recipe)
     held_out = NextItem.of(train, job.validation, recipe.length)
     parts = ScorerParts(
@@ -34,6 +31,14 @@ def train_linear(job: Job, recipe: LinearRecipe) -> Path:
     )
     figures = {"ndcg@10": held_out.ndcg(_queries(tower, held_out), model.vector)}
     return job.publish_scorer("linear", recipe, parts, figures | train.special())
+
+
+def fit_most_watched(events: pl.DataFrame, recipe: LinearRecipe) -> tuple[Interactions, Linear]:
+    """The model of the most watched items, and the events of these. Raises TrainingError where no user has two."""
+    train = Interactions.of(_most_watched(events, recipe.most_items))
+    if len(train.item) == train.users:
+        raise TrainingError("no user has two training events: there is no order to learn from")
+    return train, fit_linear(train, recipe)
 
 
 def _most_watched(events: pl.DataFrame, most: int) -> pl.DataFrame:

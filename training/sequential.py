@@ -14,10 +14,11 @@ from training.distributed import agreed, averaging, is_first, process_group, wor
 from training.errors import TrainingError
 from training.interactions import Floats
 from training.job import Job
+from training.linear import fit_most_watched
 from training.models.fit import fit
 from training.models.gated import GatedTransformer
 from training.models.joined import Joined
-from training.models.linear import LinearTower, fit_linear
+from training.models.linear import LinearTower
 from training.models.sequence import SequenceTransformer
 from training.models.softmax import sampled_softmax_loss, softmax_loss
 from training.models.towers import Encoder, HistoryTower, RatedTower, TimeTower, UserTower
@@ -69,9 +70,7 @@ def learn(job: Job, recipe: SequentialRecipe) -> Learned:
 
     checkpoint = (job if is_first() else replace(job, checkpoint_seconds=math.inf)).checkpoint(network_of(recipe))
     learned = learn_windows(windows, (train.users, train.items), recipe, quality, checkpoint)
-    # Items that the linear model does not know would be served with its dimensions empty.
-    joined = recipe.linear if recipe.linear and train.items <= recipe.linear.most_items else None
-    return join(job, joined, learned, held_out) if joined else learned
+    return learned if recipe.linear is None else join(job, recipe.linear, learned, held_out)
 
 
 def network_of(recipe: SequentialRecipe) -> SequentialRecipe:
@@ -85,7 +84,8 @@ def join(job: Job, recipe: LinearRecipe, learned: Learned, held_out: NextItem) -
 
     These ask when they did and at once: a network that reads the time is the surer of itself the more that tells.
     """
-    linear = fit_linear(job.train, recipe)
+    known, linear = fit_most_watched(job.split.train, recipe)
+    linear = linear.among(job.train.items, np.searchsorted(job.train.item_number, known.item_number))
     tower = LinearTower(linear, recipe)
     both, own = Joined(learned.model, tower, linear.vector, 1.0), item_vectors(learned.model).shape[1]
     questions = [(asked, queries(both, asked, torch.device("cpu"))) for asked in (held_out, held_out.asked_at_once())]

@@ -26,7 +26,7 @@ from training.validation import NextItem
 from training.windows import Windows, cut
 
 USERS, ITEMS = 40, 12
-QUICK = replace(recipes.best_network(), epochs=12, dimension=16, length=8, step=8, tokens=128, warm_up=5)
+QUICK = replace(recipes.best_sequential(), epochs=12, dimension=16, length=8, step=8, tokens=128, warm_up=5)
 CPU = torch.device("cpu")
 
 
@@ -162,13 +162,6 @@ def test_a_network_is_served_with_the_linear_model_beside_it(
     ndcg = held_out.ndcg(queries(both, held_out, CPU), item_vectors(both))
     assert learned.ndcg == pytest.approx(ndcg)
     assert ndcg > learned.figures[0]
-
-
-def test_a_linear_model_that_does_not_know_all_items_is_left_out(published: Published, tmp_path: Path) -> None:
-    dataset = load_dataset(published.data)
-    job = Job(dataset, leave_last_out(dataset.events), tmp_path, tmp_path)
-    few = LinearRecipe(rank=32, most_items=job.train.items - 1)
-    assert isinstance(learn(job, replace(QUICK, epochs=1, linear=few)).model, GatedTransformer)
 
 
 def test_what_is_joined_to_a_network_does_not_train_it_again(

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.interactions import Floats, Interactions
+from training.interactions import Floats, Interactions, Ints
 from training.recipes.linear import LinearRecipe
 
 AT_ONCE = 4_000_000
@@ -32,6 +32,12 @@ class Linear:
     """[N, R]: what any event says of what goes with it."""
     vector: Floats
     """[N, R] of the items that are scored."""
+
+    def among(self, items: int, row: Ints) -> "Linear":
+        """The same among so many `items`, of which it knows those at each `row` [N]; the others have zeros."""
+        wider = np.zeros((3, items, self.vector.shape[1]), np.float32)
+        wider[:, row] = self.follows, self.together, self.vector
+        return Linear(*wider)
 
 
 def fit_linear(train: Interactions, recipe: LinearRecipe) -> Linear:

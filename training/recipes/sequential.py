@@ -55,7 +55,7 @@ class SequentialRecipe:
     averaged_of_many: float = 0.0
     epochs_of_many: int = 0
     linear: LinearRecipe | None = None
-    """Fitted after the network and joined to it, where it knows all items: scores are their weighted sum."""
+    """Fitted after the network and joined to it: scores are their weighted sum."""
     index_factory: str = "Flat"
     seed: int = 0
 
@@ -112,10 +112,10 @@ def sasrec() -> SequentialRecipe:
     )
 
 
-def best_network() -> SequentialRecipe:
+def best_sequential() -> SequentialRecipe:
     """Reads the time of the question, as the literature does offline."""
     return SequentialRecipe(
-        "best_network",
+        "best",
         gated=True,
         heads=1,
         dropout=0.3,
@@ -135,11 +135,6 @@ def best_network() -> SequentialRecipe:
     )
 
 
-def best_sequential() -> SequentialRecipe:
-    """With the linear model inside."""
-    return replace(best_network(), name="best", linear=LinearRecipe())
-
-
 def best_now_sequential() -> SequentialRecipe:
     """The same without telling questions of one minute apart: what a server can know."""
     return replace(best_sequential(), name="best_now", least_gap=60)
@@ -150,8 +145,13 @@ def best_time_free_sequential() -> SequentialRecipe:
     return replace(best_sequential(), name="best_time_free", times=False)
 
 
-def best_time_free_network() -> SequentialRecipe:
-    return replace(best_time_free_sequential(), name="best_time_free_network", linear=None)
+def best_with_linear() -> SequentialRecipe:
+    """For a server on its own: the fusion weighs the two better when they are apart."""
+    return replace(best_sequential(), name="best_with_linear", linear=LinearRecipe())
+
+
+def best_time_free_with_linear() -> SequentialRecipe:
+    return replace(best_time_free_sequential(), name="best_time_free_with_linear", linear=LinearRecipe())
 
 
 def small_sequential() -> SequentialRecipe:
@@ -167,6 +167,6 @@ SEQUENTIAL = {
     "best": best_sequential,
     "best_now": best_now_sequential,
     "best_time_free": best_time_free_sequential,
-    "best_network": best_network,
-    "best_time_free_network": best_time_free_network,
+    "best_with_linear": best_with_linear,
+    "best_time_free_with_linear": best_time_free_with_linear,
 }
