@@ -18,6 +18,8 @@ ENDINGS = {AS_GIVEN: "", SHUFFLED: "-ties-shuffled-when-asked", AT_ONCE: "-asked
 GAPS = {"same second": "-gap-0", "later": "-gap-positive"}
 # Okabe and Ito's palette.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+LINES = ("-", "--", ":")
+"""A model joined to another has its network's curve, which must show below it."""
 
 
 def of_model(cells: Sequence[Cell]) -> Iterator[tuple[str, list[Cell]]]:
@@ -100,7 +102,8 @@ def draw(cells: Sequence[Cell], title: str, path: Path) -> None:
         for cell in own:
             epochs = np.arange(1, len(cell.curve) + 1)
             label = model if cell is own[0] else None
-            axes.plot(epochs, cell.curve, color=COLOURS[place % len(COLOURS)], linewidth=1.2, label=label)
+            style = {"color": COLOURS[place % len(COLOURS)], "linestyle": LINES[place % len(LINES)], "label": label}
+            axes.plot(epochs, cell.curve, linewidth=1.2, **style)
     axes.set(title=title, xlabel="epoch", ylabel="validation NDCG@10")
     axes.grid(alpha=0.3)
     if trained:
