@@ -102,8 +102,8 @@ def draw(cells: Sequence[Cell], title: str, path: Path) -> None:
         for cell in own:
             epochs = np.arange(1, len(cell.curve) + 1)
             label = model if cell is own[0] else None
-            style = {"color": COLOURS[place % len(COLOURS)], "linestyle": LINES[place % len(LINES)], "label": label}
-            axes.plot(epochs, cell.curve, linewidth=1.2, **style)
+            colour, line = COLOURS[place % len(COLOURS)], LINES[place % len(LINES)]
+            axes.plot(epochs, cell.curve, color=colour, linestyle=line, linewidth=1.2, label=label)
     axes.set(title=title, xlabel="epoch", ylabel="validation NDCG@10")
     axes.grid(alpha=0.3)
     if trained:
