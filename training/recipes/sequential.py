@@ -94,7 +94,10 @@ def transformer() -> SequentialRecipe:
 
 
 def sasrec() -> SequentialRecipe:
-    """SASRec (Kang and McAuley 2018) with the cross entropy over all items (Klenitskiy and Vasilev 2023)."""
+    """SASRec (Kang and McAuley 2018) with the cross entropy over all items (Klenitskiy and Vasilev 2023).
+
+    The weights are averaged, so that 40 epochs are enough.
+    """
     return SequentialRecipe(
         "sasrec",
         heads=1,
