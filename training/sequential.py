@@ -123,7 +123,7 @@ def learn_windows(
     loss = averaging(_Loss(model, recipe))
 
     def losses() -> Iterable[Tensor]:
-        for events, target in windows.epoch(recipe.tokens):
+        for events, target in windows.epoch(recipe.tokens, recipe.shuffled_ties):
             _schedule(optimizer, recipe, recipe.epochs * max(1, steps // world()))
             # Over the mean batch, so that an event counts the same in every batch.
             yield loss(events, target) / (windows.targets / steps)

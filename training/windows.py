@@ -1,6 +1,7 @@
 """Sequences as batches: each user's events cut into windows, windows of like length packed together."""
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +59,8 @@ class Windows:
         self._item, self._rating, self._time = (
             torch.from_numpy(column).to(device) for column in (data.item, data.rating, data.time)
         )
+        same_second = (np.diff(data.user) == 0) & (np.diff(data.time) == 0)
+        self._moment = torch.from_numpy(np.append(0, np.cumsum(~same_second)))
 
     @property
     def targets(self) -> int:
@@ -94,7 +97,18 @@ class Windows:
         )
         return events, torch.where(inside, self._item[place + 1], 0)
 
-    def epoch(self, tokens: int) -> Iterator[tuple[Events, Tensor]]:
+    def with_shuffled_ties(self) -> "Windows":
+        """The same windows over the same events, those of one user and second in random order.
+
+        Draws from torch's random numbers.
+        """
+        order = (self._moment + torch.rand(len(self._moment), dtype=torch.float64)).argsort().to(self.device)
+        shuffled = copy(self)
+        shuffled._item, shuffled._rating = self._item[order], self._rating[order]
+        return shuffled
+
+    def epoch(self, tokens: int, shuffled_ties: bool = False) -> Iterator[tuple[Events, Tensor]]:
         """Every window once; of several processes each has its part of them."""
-        for rows in own_part(self.batches(tokens)):
-            yield self.take(rows)
+        windows = self.with_shuffled_ties() if shuffled_ties else self
+        for rows in own_part(windows.batches(tokens)):
+            yield windows.take(rows)

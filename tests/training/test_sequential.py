@@ -80,6 +80,13 @@ def test_a_recipe_has_a_size_for_many_events() -> None:
     assert (item_vectors(model).shape[1], len(model.blocks), len(figures)) == (16, 2, 2)
 
 
+@pytest.mark.parametrize("many", [USERS * 7, USERS * 7 + 1], ids=["many", "few"])
+def test_ties_are_shuffled_where_events_are_few(many: int) -> None:
+    shuffled = replace(QUICK, many=many, epochs=1, epochs_of_many=1, shuffled_ties=True)
+    one, other = (item_vectors(learned(replace(shuffled, shuffled_ties=flag))[0]) for flag in (True, False))
+    assert np.array_equal(one, other) == (many == USERS * 7)
+
+
 def test_a_stopped_run_goes_on_to_the_same_result(tmp_path: Path) -> None:
     recipe = replace(QUICK, averaged=2)
     whole, figures = learned(recipe)

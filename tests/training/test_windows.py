@@ -60,3 +60,20 @@ def test_a_batch_knows_when_each_next_event_came() -> None:
     assert real(events.asked()) == [10 * item for item in real(target)]
     assert real(events.time) == [10 * item for item in real(events.item)]
     assert real(events.rating) == [item % 5 + 1 for item in real(events.item)]
+
+
+def test_shuffled_ties_move_events_within_one_second_of_one_user_alone() -> None:
+    item = np.arange(60) + 1
+    user, second = np.where(item <= 30, "a", "b"), (item - 1) // 4  # the two share a second
+    windows = windows_of(
+        Interactions.of(pl.DataFrame({"user": user, "item": item, "rating": item / 10, "time": second})), 30, 30
+    )
+    before = in_order(windows)
+    [(events, target)] = windows.epoch(tokens=99, shuffled_ties=True)
+    assert in_order(windows) == before != list(zip(events.item.tolist(), target.tolist(), strict=True))
+    assert events.rating.equal(events.item / 10)
+    assert events.time.equal((events.item - 1) // 4)
+    assert events.asked().equal((target - 1) // 4)
+    for row, index in enumerate(events.user_index[:, 0].tolist()):
+        seen = {*events.item[row].tolist(), *target[row].tolist()}
+        assert seen == set(range(1, 31) if index == 1 else range(31, 61))

@@ -21,6 +21,8 @@ class SequentialRecipe:
     """Events in a window, and the most that are read of a history."""
     step: int = 50
     """Events between the starts of two windows of one user."""
+    shuffled_ties: bool = False
+    """Every epoch has the events of one second in a new random order, below `many` targets."""
     user_embedding: int = 0
     """Width of the user embedding joined to the transformer's output; 0: none."""
     tied: bool = True
@@ -65,6 +67,7 @@ class SequentialRecipe:
             return self
         return replace(
             self,
+            shuffled_ties=False,
             dimension=self.dimension_of_many or self.dimension,
             blocks=self.blocks_of_many or self.blocks,
             averaged=self.averaged_of_many or self.averaged,
@@ -124,6 +127,7 @@ def best_sequential() -> SequentialRecipe:
         dropout=0.3,
         length=200,
         step=200,
+        shuffled_ties=True,
         times=True,
         warm_up=100,
         flat=0.4,
