@@ -18,7 +18,7 @@ ENDINGS = {AS_GIVEN: "", SHUFFLED: "-ties-shuffled-when-asked", AT_ONCE: "-asked
 GAPS = {"same second": "-gap-0", "later": "-gap-positive"}
 # Okabe and Ito's palette.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-LINES = ("-", "--", ":")
+LINES = ("-", "--", ":", "-.")
 """A model joined to another has its network's curve, which must show below it."""
 
 
