@@ -6,7 +6,7 @@ causal, and a tenth of the training windows stops the training.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -66,6 +66,8 @@ class SeedWindows:
         def quality(model: Model) -> float:
             return float(figures(model, validation)[NDCG].mean())
 
+        # Shuffled, events of test windows would come into training windows.
+        recipe = replace(recipe, shuffled_ties=False)
         learned = learn_windows(train, (self.data.users, self.data.items), recipe, quality)
         return figures(learned.model.to(device), test), learned.figures
 

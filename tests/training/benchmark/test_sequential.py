@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from training import recipes
@@ -97,3 +98,12 @@ def test_windows_of_four_start_at_every_second_event_and_are_divided_by_the_seed
     assert (cuts[:, 2] - cuts[:, 1] == 3).all()
     assert len(windows.test) == round(0.2 * len(cuts))
     assert not np.array_equal(windows.test, SeedWindows.of(load_dataset(folder), 1).test)
+
+
+def test_no_event_moves_between_windows_of_four(folder: Path) -> None:
+    windows = SeedWindows.of(load_dataset(folder), 0)
+    recipe = replace(recipes.SEQUENTIAL["best"](), epochs=5, tokens=64, warm_up=0)
+    shuffled, as_in_file = (
+        windows.learned(replace(recipe, shuffled_ties=flag), torch.device("cpu"))[0] for flag in (True, False)
+    )
+    assert np.array_equal(shuffled, as_in_file)
