@@ -1,0 +1,188 @@
+"""Which column is what: the usual names, and a guess from the values where there is no header."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fusion_gateway.ingest.errors import DataError, MissingColumn
+from fusion_gateway.ingest.times import looks_like_time
+
+Synonyms = Sequence[Sequence[str]]
+"""Names as `folded` leaves them, in groups: a name of an earlier group counts before those of later ones."""
+
+ITEM: Synonyms = (
+    ("item", "itemid", "iid"),
+    (
+        "movie", "movieid", "film", "filmid", "product", "productid", "asin", "isbn", "artist", "artistid", "track",
+        "trackid", "song", "songid", "book", "bookid", "game", "gameid", "sku", "article", "articleid", "video",
+        "videoid", "show", "showid", "anime", "animeid", "business", "businessid", "place", "placeid", "poi",
+        "recipe", "recipeid", "content", "contentid", "offer", "offerid", "tmdbid", "imdbid", "stockcode",
+    ),
+    ("parentasin", "gmapid", "listing", "listingid", "course", "courseid", "joke", "jokeid", "news", "newsid"),
+)  # fmt: skip
+USER: Synonyms = (
+    ("user", "userid", "uid"),
+    (
+        "reviewer", "reviewerid", "customer", "customerid", "member", "memberid", "visitor", "visitorid", "account",
+        "accountid", "client", "clientid", "person", "personid", "listener", "listenerid", "reader", "readerid",
+        "buyer", "buyerid", "profile", "profileid", "username",
+    ),
+    ("session", "sessionid", "author", "authorid"),
+)  # fmt: skip
+TIME: Synonyms = (
+    ("time", "timestamp", "ts"),
+    ("unixreviewtime", "unixtime", "datetime", "date", "eventtime", "createdat", "unixtimestamp", "timestampms"),
+    (
+        "reviewtime", "reviewdate", "ratingtime", "ratingdate", "orderdate", "orderedat", "invoicedate", "purchasedate",
+        "purchasedat", "watchedat", "playedat", "listenedat", "viewedat", "updatedat", "lastupdated", "moment", "when",
+        "day",
+    ),
+)  # fmt: skip
+RATING: Synonyms = (
+    ("rating", "ratings"),
+    ("score", "stars", "overall", "grade", "bookrating", "movierating", "userrating", "myrating", "value"),
+)  # fmt: skip
+COUNT: Synonyms = (
+    ("weight", "count", "plays", "playcount", "listencount", "quantity", "hours", "playtime", "clicks", "views"),
+)
+"""Columns that may be ratings and may be counts, which their values tell."""
+TITLE: Synonyms = (("title", "name"), ("itemname", "movietitle", "booktitle", "producttitle", "productname"))
+OF_ITEMS: Mapping[str, Synonyms] = {
+    "item": (("id",), *ITEM),
+    "title": TITLE,
+    "year": (("year",), ("releaseyear", "yearofpublication", "publicationyear", "releasedyear")),
+    "released": (("releasedate", "released", "published", "publicationdate", "firstairdate"),),
+    "genres": (("genres", "genre"), ("categories", "category", "listedin", "genrelist"), ("class",)),
+    "director": (("director",), ("directors", "author", "authors", "bookauthor", "creator", "brand")),
+    "cast": (("cast",), ("actors", "starring")),
+    "keywords": (("keywords",), ("tags", "keyword")),
+    "overview": (("overview",), ("description", "summary", "plot", "abstract")),
+    "poster": (("poster",),),
+    "number": (("number",),),
+}
+OF_USERS: Mapping[str, Synonyms] = {
+    "user": (*USER, ("id",)),
+    "age": (("age",),),
+    "gender": (("gender",), ("sex",)),
+    "occupation": (("occupation",), ("job", "profession")),
+    "zip": (("zip",), ("zipcode", "postcode", "postalcode", "location")),
+}
+OF_EVENTS: Mapping[str, Synonyms] = {"user": USER, "item": ITEM, "time": TIME, "rating": (*RATING, *COUNT)}
+NONE = "none"
+"""Given in place of a column's name: the file has no such column, whatever it looks like."""
+RECBOLE_TYPE = re.compile(r":(token|token_seq|float|float_seq)$")
+
+
+@dataclass(frozen=True)
+class EventColumns:
+    """The columns of a file of events, by name; "" where there is none."""
+
+    user: str
+    item: str
+    time: str
+    rating: str
+
+    @property
+    def rating_is_guessed(self) -> bool:
+        """Whether the rating may be a count."""
+        return folded(self.rating) in COUNT[0]
+
+
+def folded(name: str) -> str:
+    """A column's name without case, punctuation and RecBole's type."""
+    return re.sub(r"[\W_]+", "", RECBOLE_TYPE.sub("", name.strip()).casefold())
+
+
+def has_header(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether the first row names the columns: one of the usual names is in it, or words above a column of numbers."""
+    first = rows[0]
+    known = {
+        name for table in (OF_EVENTS, OF_ITEMS, OF_USERS) for groups in table.values() for g in groups for name in g
+    }
+    if known & {folded(name) for name in first}:
+        return True
+    rest = rows[1:]
+    if not rest or any(_is_number(field) for field in first):
+        return False
+    return any(all(_is_number(row[column]) for row in rest if column < len(row)) for column in range(len(first)))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.replace(",", "."))
+    except ValueError:
+        return False
+    return True
+
+
+def choose(role: str, groups: Synonyms, names: Sequence[str], path: object, given: str = "") -> str:
+    """The column for a role: the one that is `given`, else that with a usual name; "" where there is none.
+
+    Raises DataError where the given one is not there, MissingColumn where two fit equally well.
+    """
+    if given:
+        return _given(role, names, path, given)
+    for group in groups:
+        fitting = [name for name in names if folded(name) in group]
+        if len(fitting) == 1:
+            return fitting[0]
+        if fitting:
+            listed = " and ".join(map(repr, fitting[:3]))
+            raise MissingColumn(f"{path}: {listed} may each be the {role}: say --{role} NAME", role, list(names))
+    return ""
+
+
+def first_fitting(groups: Synonyms, names: Sequence[str]) -> str:
+    """The column with the most usual name; "" where there is none."""
+    fitting = [name for group in groups for name in names if folded(name) in group]
+    return fitting[0] if fitting else ""
+
+
+def _given(role: str, names: Sequence[str], path: object, given: str) -> str:
+    if given == NONE:
+        return ""
+    exact = [name for name in names if name == given] or [name for name in names if folded(name) == folded(given)]
+    if len(exact) != 1:
+        raise DataError(f"{path}: --{role} {given}: there is no such column among {', '.join(names)}")
+    return exact[0]
+
+
+def columns_of_events(
+    path: object, names: Sequence[str], headed: bool, sample: Sequence[Sequence[str]], given: Mapping[str, str]
+) -> EventColumns:
+    """User, item, time and rating of a file; `sample` are its first rows, as text.
+
+    Raises MissingColumn where there is no user or no item.
+    """
+    found = {role: choose(role, groups, names, path, given.get(role, "")) for role, groups in OF_EVENTS.items()}
+    if not headed:
+        found = _by_values(names, sample, found, given)
+    for role in ("user", "item"):
+        if not found[role]:
+            listed = ", ".join(names)
+            raise MissingColumn(
+                f"{path}: no column is known to be the {role} among {listed}: say --{role} NAME", role, list(names)
+            )
+    return EventColumns(**found)
+
+
+def _by_values(
+    names: Sequence[str], sample: Sequence[Sequence[str]], found: Mapping[str, str], given: Mapping[str, str]
+) -> dict[str, str]:
+    """Without a header: user before item, then what looks like a time, and small numbers as the rating."""
+    columns = dict(zip(names, zip(*sample, strict=True), strict=True))
+    free = [name for name in names if name not in found.values()]
+    chosen = dict(found)
+    for role in ("user", "item"):
+        if not chosen[role] and free:
+            chosen[role] = free.pop(0)
+    if not chosen["time"] and given.get("time") != NONE:
+        chosen["time"] = next((name for name in free if looks_like_time(columns[name])), "")
+        free = [name for name in free if name != chosen["time"]]
+    if not chosen["rating"] and given.get("rating") != NONE:
+        chosen["rating"] = next((name for name in free if all(map(_is_rating, columns[name]))), "")
+    return chosen
+
+
+def _is_rating(text: str) -> bool:
+    return not text.strip() or (_is_number(text) and 0 <= float(text.replace(",", ".")) <= 100)
