@@ -1,15 +1,14 @@
-"""Files of events: CSV or Parquet with the columns user, item, rating (may be empty) and time (unix seconds)."""
+"""Files of events into the event store, and out of it."""
 
-import csv
 import hashlib
-import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from fusion_gateway.events import StoredEvent
+from fusion_gateway.ingest.errors import DataError
+from fusion_gateway.ingest.events import EventsFile
 from servers.runtime.errors import ConfigurationError
 
 COLUMNS = ("user", "item", "rating", "time")
@@ -18,17 +17,21 @@ COLUMNS = ("user", "item", "rating", "time")
 def read_events(path: Path) -> Iterator[StoredEvent]:
     """All events of a file, in its order, with ids that stay the same when the file is read again.
 
-    Raises ConfigurationError naming the file and the line (of a Parquet file: the row) that is broken.
+    Reads what training reads (see fusion_gateway.ingest). Raises ConfigurationError naming the file and the line that
+    is broken.
     """
-    rows = _parquet_rows(path) if path.suffix == ".parquet" else _csv_rows(path)
     try:
-        for where, row in rows:
-            try:
-                yield _event(row)
-            except (TypeError, ValueError) as error:
-                raise ConfigurationError(f"{path}: {where}: {error}") from None
-    except (OSError, UnicodeDecodeError, csv.Error, pl.exceptions.PolarsError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}") from None
+        file = EventsFile.open(path)
+        batches = file.batches() if file.has_times else [file.read()]
+        for batch in batches:
+            for user, item, rating, time in batch.select(COLUMNS).iter_rows():
+                yield StoredEvent(user, item, rating, time, _event_id(user, item, time))
+    except DataError as error:
+        raise ConfigurationError(str(error)) from error
+
+
+def _event_id(user: str, item: str, time: int) -> str:
+    return hashlib.blake2b(f"{user}\0{item}\0{time}".encode(), digest_size=16).hexdigest()
 
 
 def write_events(path: Path, events: Iterable[StoredEvent]) -> int:
@@ -48,39 +51,3 @@ def write_events(path: Path, events: Iterable[StoredEvent]) -> int:
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from None
     return len(rows)
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    with path.open(newline="", encoding="utf-8") as stream:
-        reader = csv.DictReader(stream)
-        _check_columns(path, reader.fieldnames or ())
-        for row in reader:
-            yield f"line {reader.line_num}", row
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    table = pl.read_parquet(path)
-    _check_columns(path, table.columns)
-    for number, row in enumerate(table.iter_rows(named=True), 1):
-        yield f"row {number}", row
-
-
-def _check_columns(path: Path, columns: Any) -> None:
-    if missing := [name for name in COLUMNS if name not in columns]:
-        raise ConfigurationError(f"{path}: column {missing[0]!r} is missing; there must be {', '.join(COLUMNS)}")
-
-
-def _event(row: Mapping[str, Any]) -> StoredEvent:
-    if None in row or any(row[name] is None for name in ("user", "item", "time")):
-        raise ValueError("it has too few or too many values")
-    user, item = str(row["user"]), str(row["item"])
-    if not (0 < len(user.encode()) <= 256 and 0 < len(item.encode()) <= 256):
-        raise ValueError("user and item must have 1 to 256 bytes")
-    rating = None if row["rating"] in ("", None) else float(row["rating"])
-    if rating is not None and not math.isfinite(rating):
-        raise ValueError("rating must be a finite number, or empty")
-    time = int(row["time"])
-    if not 0 <= time < 1 << 40:
-        raise ValueError(f"time must be unix seconds, not {time}")
-    digest = hashlib.blake2b(f"{user}\0{item}\0{time}".encode(), digest_size=16)
-    return StoredEvent(user, item, rating, time, digest.hexdigest())

@@ -17,14 +17,16 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).parents[1]
 
 # Folder -> what else of this repository its files may import. `servers/runtime` has its own row because the gateway
-# uses it without the rest of `servers`; `fusion_gateway/fusion` because training evaluates the fusion it will serve.
+# uses it without the rest of `servers`; `fusion_gateway/fusion` because training evaluates the fusion it will serve;
+# `fusion_gateway/ingest` because the gateway imports the files that training reads.
 MAY_IMPORT = {
     "protos": set[str](),
     "servers": {"protos"},
     "servers/runtime": {"protos"},
     "fusion_gateway": {"protos", "servers.runtime"},
     "fusion_gateway/fusion": set[str](),
-    "training": {"protos", "fusion_gateway.fusion"},
+    "fusion_gateway/ingest": set[str](),
+    "training": {"protos", "fusion_gateway.fusion", "fusion_gateway.ingest"},
 }
 ROOMS = {"protos", "servers", "fusion_gateway", "training", "tests"}
 EXTRAS = {"servers": {"servers", "tracing"}, "fusion_gateway": {"gateway", "tracing"}, "training": {"training"}}

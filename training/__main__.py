@@ -19,7 +19,7 @@ from training.catalog import known_numbers, train_catalog
 from training.data.commands import app as data_app
 from training.data.load import load_dataset
 from training.distributed import world
-from training.errors import TrainingError
+from training.errors import DataError, TrainingError
 from training.evaluation.commands import evaluate_command, reproduce_command
 from training.fusion import train_fusion
 from training.index import check_index
@@ -203,7 +203,7 @@ def main() -> None:
     """Errors that a person can put right are one line on standard error, and exit code 1."""
     try:
         app()
-    except TrainingError as error:
+    except (TrainingError, DataError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
 

@@ -1,13 +1,12 @@
-"""Errors of the training programs.
+"""Errors of the training programs, shown to a person as one line, with exit code 1.
 
-TrainingError       something a person can put right; shown as one line, exit code 1
-└── DataError       the data folder or a file in it
+TrainingError       something a person can put right
+DataError           the data folder or a file in it; of fusion_gateway.ingest, which the gateway reads with, too
 """
+
+from fusion_gateway.ingest.errors import DataError as DataError
+from fusion_gateway.ingest.errors import MissingColumn as MissingColumn
 
 
 class TrainingError(Exception):
     """Shown to the user as one line, without a traceback."""
-
-
-class DataError(TrainingError):
-    """A data folder or file that cannot be used; the message names the file, and the line where there is one."""

@@ -18,7 +18,7 @@ from training.data.dataset import ITEMS, completed
 from training.data.generic import read_items
 from training.data.load import with_posters
 from training.data.posters import poster_tensor
-from training.data.tables import need
+from training.errors import DataError
 from training.extending import publish_extended
 from training.item_encoder import PublishedItemEncoder
 from training.repository import latest
@@ -48,7 +48,8 @@ def onboard(table: Path, posters: Path | None, repository: Path) -> Onboarded:
     catalog, model = latest(repository, "catalog"), latest(repository, MODEL)
     encoder = PublishedItemEncoder(model)
     read = read_items(table)
-    need(read, table, ["title"])
+    if "title" not in read:
+        raise DataError(f"{table}: no column is known to be the title")
     items = _numbered(with_posters(read, posters), known_numbers(repository))
     for_catalog = items.filter(~pl.col("number").is_in(_numbers_in_catalog(catalog)))
     for_model = items.filter(~pl.col("number").is_in(_numbers_in_model(model)))

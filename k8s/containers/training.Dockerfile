@@ -11,6 +11,7 @@ COPY --from=build /venv /venv
 COPY protos /app/protos
 COPY fusion_gateway/__init__.py /app/fusion_gateway/
 COPY fusion_gateway/fusion /app/fusion_gateway/fusion
+COPY fusion_gateway/ingest /app/fusion_gateway/ingest
 COPY training /app/training
 RUN python -m compileall -q /app && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin marquee
 USER 10001:10001

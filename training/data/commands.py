@@ -1,21 +1,24 @@
 """python -m training data ..."""
 
-import shutil
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import quote
 
-import polars as pl
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from training.data.dataset import Dataset
+from fusion_gateway.ingest.events import EventsFile, Given
 from training.data.describe import tables
 from training.data.generate import Settings, generate
-from training.data.load import load_dataset
+from training.data.importing import Files, files_of, import_files, recognise
+from training.data.load import is_data_folder, load_dataset
 from training.data.validate import Problem, validate
-from training.errors import DataError
+from training.data.writing import write_generic
+from training.errors import DataError, MissingColumn
 from training.options import HOME
 
 GENERATED = HOME / "data" / "generated"
@@ -74,6 +77,77 @@ def validate_command(
         raise typer.Exit(1)
 
 
+@app.command("import")
+def import_command(
+    files: Annotated[list[Path], typer.Argument(help="Files of events, items and users, or one folder of them.")],
+    out: Annotated[Path, typer.Option(help="Data folder to make.")],
+    user: Annotated[str, typer.Option(help="Column of the user, where it has no usual name.")] = "",
+    item: Annotated[str, typer.Option(help="Column of the item.")] = "",
+    time: Annotated[str, typer.Option(help="Column of the time; 'none': the file's order counts.")] = "",
+    rating: Annotated[str, typer.Option(help="Column of the rating; 'none': there is none.")] = "",
+    month_first: Annotated[
+        bool | None, typer.Option("--month-first/--day-first", help="How to read dates such as 03/04/2020.")
+    ] = None,
+    posters: Posters = None,
+    tmdb: Tmdb = None,
+) -> None:
+    """Make a data folder of any files: CSV, TSV, JSON lines, Parquet, RecBole, MovieLens, gzipped or not.
+
+    Separator, encoding, header, columns and dates are recognised, and what was understood is printed. Example:
+
+    python -m training data import orders.csv.gz products.csv --item sku --out data/mine
+    """
+    if len(files) == 1 and is_data_folder(files[0]):
+        convert(files[0], out, posters, tmdb)
+        return
+    if len(files) == 1 and files[0].is_dir():
+        files = files_of(files[0])
+    if out.exists():
+        raise DataError(f"{out} exists already: remove it, or choose another folder")
+    named = {"user": user, "item": item, "time": time, "rating": rating}
+    given = Given({role: name for role, name in named.items() if name}, month_first)
+    found, given = _recognised(files, given)
+    console = Console()
+    for file in found.events:
+        _show(console, file)
+    beside = files[0].parent / "posters"
+    counts = import_files(found, out, given, posters or (beside if beside.is_dir() else None))
+    console.print(
+        f"{counts.events:,} events of {counts.users:,} users and {counts.items:,} items are in {out}",
+        f"next: python -m training train all --recipe small --data {out} --repository {HOME / out.name}",
+        sep="\n",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _recognised(files: list[Path], given: Given) -> tuple[Files, Given]:
+    """On a terminal, asks which column is the user or the item where nothing tells."""
+    while True:
+        try:
+            return recognise(files, given), given
+        except MissingColumn as error:
+            if not sys.stdin.isatty():
+                raise
+            typer.echo(str(error))
+            answer = typer.prompt(f"Which column is the {error.role}? ({', '.join(error.names)})")
+            given = replace(given, columns={**given.columns, error.role: answer})
+
+
+def _show(console: Console, file: EventsFile) -> None:
+    """What has been understood of a file of events, and its first rows."""
+    console.print(f"{file.path.name}:", markup=False)
+    for name, value in file.understood().items():
+        console.print(f"  {name:<7}{value}", markup=False, soft_wrap=True)
+    for note in file.notes:
+        console.print(f"  note   {note}", style="yellow", markup=False, soft_wrap=True)
+    table = Table("user", "item", "rating", "time")
+    for user, item, rating, time in file.sample.select("user", "item", "rating", "time").iter_rows():
+        shown = "" if time is None else f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M:%S}"
+        table.add_row(escape(user), escape(item), "" if rating is None else f"{rating:g}", shown)
+    console.print(table)
+
+
 @app.command()
 def convert(
     folder: Folder,
@@ -87,36 +161,6 @@ def convert(
     Console().print(
         f"{len(dataset.events):,} events and {len(dataset.items):,} items in {out}", markup=False, soft_wrap=True
     )
-
-
-def write_generic(dataset: Dataset, folder: Path) -> None:
-    """Writes what loads as the same data set again. Raises DataError where the folder exists."""
-    if folder.exists():
-        raise DataError(f"{folder} exists already")
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    (partial / "posters").mkdir(parents=True)
-    try:
-        ids = dataset.items.select("id", item="number")
-        events = dataset.events.join(ids, on="item", how="left", maintain_order="left").drop("item")
-        events.select("user", "rating", "time", item="id").write_parquet(partial / "events.parquet")
-        copies = [_copied(poster, item, partial) for item, poster in dataset.items.select("id", "poster").iter_rows()]
-        dataset.items.with_columns(pl.Series("poster", copies, pl.String)).write_parquet(partial / "items.parquet")
-        if dataset.users is not None:
-            dataset.users.write_parquet(partial / "users.parquet")
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-
-
-def _copied(poster: str, item: str, folder: Path) -> str:
-    """The poster's new place in the folder."""
-    if not poster:
-        return ""
-    name = f"posters/{quote(item, safe='')}{Path(poster).suffix}"
-    shutil.copyfile(poster, folder / name)
-    return name
 
 
 def _problem_table(problems: list[Problem]) -> Table:

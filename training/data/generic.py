@@ -1,23 +1,35 @@
-"""The generic folder: anybody's events, and items and users where they are known, as CSV or Parquet.
+"""The generic folder: anybody's events, and items and users where they are known.
 
-events   user, item, time, and rating where there is one
-items    id, and any of number, title, year, genres, director, cast, keywords, overview, poster (a path in the folder)
+events   user, item, and time and rating where there are such
+items    an id, and any of number, title, year, genres, director, cast, keywords, overview,
+         poster (a path in the folder)
 users    user, and any of age, gender, occupation, zip
 
-Lists are list columns in Parquet and fields with | in CSV. Time is unix seconds or an ISO 8601 date and time.
+Tables may be CSV, TSV, JSON lines, Parquet or RecBole's, gzipped or not, and columns may have their other usual names:
+see fusion_gateway.ingest. Lists are list columns in Parquet; in text any spelling of tables.as_lists.
 """
 
+from collections.abc import Iterable, Iterator
+from math import ceil
 from pathlib import Path
 
 import polars as pl
 
-from training.data import text
+from fusion_gateway.ingest.checks import LINE, cast, complain, ids, known
+from fusion_gateway.ingest.columns import OF_ITEMS, OF_USERS, choose, first_fitting
+from fusion_gateway.ingest.errors import MissingColumn
+from fusion_gateway.ingest.events import EventsFile
+from fusion_gateway.ingest.table import BATCH, Table, open_table, whole
 from training.data.dataset import ITEMS, USERS
-from training.data.tables import Tables, distinct, need, split_list, titled
+from training.data.tables import Tables, as_lists, distinct, titled
 from training.errors import DataError
+from training.progress import console, track
 
-ALIASES = {"user_id": "user", "userId": "user", "item_id": "item", "itemId": "item", "movieId": "item"}
+STEMS = {"events": ("events", "interactions", "ratings"), "items": ("items", "movies"), "users": ("users",)}
+RECBOLE = {"events": ".inter", "items": ".item", "users": ".user"}
+SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl", ".json", ".txt", ".dat")
 LISTS = ("genres", "cast", "keywords")
+A_YEAR = r"\b(1[89]\d\d|20\d\d)\b"
 
 
 def read(folder: Path) -> Tables:
@@ -26,51 +38,65 @@ def read(folder: Path) -> Tables:
     if path := find(folder, "items"):
         items = read_items(path)
     if path := find(folder, "users"):
-        users = _users(path)
+        users = read_users(path)
     path = find(folder, "events")
     if path is None:
-        raise DataError(f"{folder}: no events.csv or events.parquet")
-    return Tables(read_events(path), items, users)
+        raise DataError(f"{folder}: no file of events")
+    return Tables(read_events(EventsFile.open(path)), items, users)
 
 
 def find(folder: Path, table: str) -> Path | None:
-    """`<table>.parquet` or `<table>.csv` in a folder."""
-    return next((path for suffix in ("parquet", "csv") if (path := folder / f"{table}.{suffix}").is_file()), None)
+    """The file of a table in a folder: the first of its usual names, Parquet before text."""
+    names = [stem + suffix for stem in STEMS[table] for suffix in SUFFIXES]
+    usual = [folder / (name + packed) for name in names for packed in ("", ".gz")]
+    recbole = sorted(folder.glob("*" + RECBOLE[table]))
+    return next((path for path in [*usual, *recbole] if path.is_file()), None)
 
 
-def read_events(path: Path) -> pl.DataFrame:
-    """Columns user, item (external id), rating and time, in file order."""
-    events = _table(path)
-    if "timestamp" in events and "time" not in events:
-        events = events.rename({"timestamp": "time"})
-    events = events.rename({old: new for old, new in ALIASES.items() if old in events and new not in events})
-    if "rating" not in events:
-        events = events.with_columns(rating=pl.lit(None, pl.Float32))
-    need(events, path, ["user", "item", "time"])
-    text.require(events, path, ["user", "item", "time"])
-    events = _seconds(_number(events, path, "rating", pl.Float32, "a finite number"), path)
-    return events.select("user", "item", "rating", "time")
+def read_events(file: EventsFile) -> pl.DataFrame:
+    """Columns user, item (external id), rating and time, in file order. What was guessed is said on the terminal."""
+    for note in file.notes:
+        console.print(f"{file.path.name}: {note}", style="yellow", markup=False, soft_wrap=True)
+    return file.read(tracked(file.path, file.rows, file.batches()))
 
 
-def read_items(path: Path) -> pl.DataFrame:
-    """Columns id and those of ITEMS that there are. Raises DataError naming the file and the line."""
-    items = _table(path)
-    if "id" not in items and "item" in items:
-        items = items.rename({"item": "id"})
-    need(items, path, ["id"])
-    items = distinct(items, path)
-    for column, dtype in {"year": pl.Int32, "number": pl.Int64}.items():
-        if column in items:
-            items = _number(items, path, column, dtype, "a whole number")
+def tracked(path: Path, rows: int, batches: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Shows how far a file of so many rows has been read, where it is more than one batch."""
+    if rows <= BATCH:
+        yield from batches
+        return
+    read = 0
+    note = [""]
+    for batch in track(f"reading {path.name}", batches, ceil(rows / BATCH), note):
+        read += len(batch)
+        note.append(f"{read:,} rows")
+        yield batch
+
+
+def read_items(path: Path, item: str = "") -> pl.DataFrame:
+    """Columns id and those of ITEMS that there are; `item` names the column of ids where it has no usual name.
+
+    Raises DataError naming the file and the line.
+    """
+    table = open_table(path)
+    column = {"id": choose("item", OF_ITEMS["item"], table.names, path, item)}
+    column |= {name: first_fitting(OF_ITEMS[name], table.names) for name in (*ITEMS, "released") if name != "id"}
+    if not column["id"]:
+        raise _missing("item", table)
+    items = _selected(table, column)
+    items = distinct(ids(items, path, "id"), path)
     if "number" in items:
-        number = items["number"]
-        text.complain(items, path, number < 1, "number {} is less than 1", number)
-        repeated = number.is_not_null() & ~number.is_first_distinct()
-        text.complain(items, path, repeated, "number {} appears twice", number)
-    for column in LISTS:
-        if items.schema.get(column) == pl.String:
-            items = items.with_columns(split_list(column).alias(column))
-    items = _as_in(ITEMS, items, path)
+        items = _numbered(items, path)
+    if "year" in items:
+        items = cast(items, path, "year", pl.Int32, "a whole number")
+    elif "released" in items:
+        text = items["released"].cast(pl.String)
+        items = items.with_columns(year=text.str.extract(A_YEAR).cast(pl.Int32))
+    for name in LISTS:
+        if items.schema.get(name) == pl.String:
+            blanks = column[name].endswith(":token_seq")
+            items = items.with_columns(as_lists(items[name], " " if blanks else "").alias(name))
+    items = _as_in(ITEMS, items.drop("released", strict=False), path)
     if "title" in items:
         items = titled(items)
     if "poster" in items:
@@ -78,27 +104,44 @@ def read_items(path: Path) -> pl.DataFrame:
     return items
 
 
-def _users(path: Path) -> pl.DataFrame:
-    users = _table(path)
-    if "user" not in users and "user_id" in users:
-        users = users.rename({"user_id": "user"})
-    need(users, path, ["user"])
-    text.require(users, path, ["user"])
+def read_users(path: Path, user: str = "") -> pl.DataFrame:
+    """Columns user and those of USERS that there are; `user` names the column of ids where it has no usual name.
+
+    Raises DataError naming the file and the line.
+    """
+    table = open_table(path)
+    column = {"user": choose("user", OF_USERS["user"], table.names, path, user)}
+    column |= {name: first_fitting(OF_USERS[name], table.names) for name in USERS if name != "user"}
+    if not column["user"]:
+        raise _missing("user", table)
+    users = ids(_selected(table, column), path, "user")
+    if "age" in users:
+        users = cast(users, path, "age", pl.Int32, "a whole number")
     users = _as_in(USERS, users, path)
-    return _number(users, path, "age", pl.Int32, "a whole number") if "age" in users else users
+    text = [name for name in ("gender", "occupation", "zip") if name in users]
+    return users.with_columns(known(users[name]).alias(name) for name in text)
 
 
-def _table(path: Path) -> pl.DataFrame:
-    """Ids as strings; all columns of a CSV file as strings, with the line numbers."""
-    if path.suffix == ".csv":
-        return text.read_csv(path)
-    try:
-        table = pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"{path}: not a readable Parquet file: {error}") from error
-    return table.with_columns(
-        pl.col(name).cast(pl.String) for name in (*ALIASES, "user", "item", "id") if name in table
-    )
+def _selected(table: Table, column: dict[str, str]) -> pl.DataFrame:
+    """The columns of a table that have been found, under our names, and the line numbers."""
+    rows = whole(table, tracked(table.path, table.rows, table.batches()))
+    lines = [LINE] if LINE in rows.columns else []
+    return rows.select(*(pl.col(theirs).alias(ours) for ours, theirs in column.items() if theirs), *lines)
+
+
+def _missing(role: str, table: Table) -> MissingColumn:
+    listed = ", ".join(table.names)
+    message = f"{table.path}: no column is known to be the {role} among {listed}: say --{role} NAME"
+    return MissingColumn(message, role, table.names)
+
+
+def _numbered(items: pl.DataFrame, path: Path) -> pl.DataFrame:
+    items = cast(items, path, "number", pl.Int64, "a whole number")
+    number = items["number"]
+    complain(items, path, number < 1, "number {} is less than 1", number)
+    repeated = number.is_not_null() & ~number.is_first_distinct()
+    complain(items, path, repeated, "number {} appears twice", number)
+    return items
 
 
 def _as_in(schema: pl.Schema, table: pl.DataFrame, path: Path) -> pl.DataFrame:
@@ -112,24 +155,9 @@ def _as_in(schema: pl.Schema, table: pl.DataFrame, path: Path) -> pl.DataFrame:
     return table
 
 
-def _number(table: pl.DataFrame, path: Path, column: str, dtype: type[pl.DataType], what: str) -> pl.DataFrame:
-    return text.cast(table.with_columns(pl.col(column).cast(pl.String)), path, column, dtype, what)
-
-
-def _seconds(events: pl.DataFrame, path: Path) -> pl.DataFrame:
-    time = events["time"]
-    if time.dtype.is_temporal():
-        return events.with_columns(pl.col("time").cast(pl.Datetime("us")).dt.epoch("s"))
-    if time.dtype == pl.String and len(time) and not time[0].lstrip("-").isdigit():
-        moments = time.str.to_datetime(strict=False, time_zone="UTC")
-        text.complain(events, path, moments.is_null(), "time {!r} is not a date and time", time)
-        return events.with_columns(moments.dt.epoch("s").alias("time"))
-    return _number(events, path, "time", pl.Int64, "a whole number of seconds")
-
-
 def _inside(folder: Path, name: str) -> str:
     """The absolute path of a poster named in a table; "" for one that leads out of the folder or is not there."""
-    if not name:
+    if not name or "\0" in name:
         return ""
     poster = (folder / name).resolve()
     return str(poster) if poster.is_relative_to(folder.resolve()) and poster.is_file() else ""

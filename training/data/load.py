@@ -5,52 +5,89 @@ from pathlib import Path
 
 import polars as pl
 
-from training.data import generic, movielens, text
+from fusion_gateway.ingest.checks import LINE
+from fusion_gateway.ingest.table import open_table, whole
+from training.data import generic, movielens
 from training.data.dataset import Dataset, assemble
 from training.data.tables import Tables, columns_of, split_list
 from training.errors import DataError
+from training.progress import console
 
 LAYOUTS: tuple[tuple[str, tuple[str, ...], Callable[[Path], Tables]], ...] = (
     ("MovieLens 100K", ("u.data", "u.item", "u.genre", "u.user"), movielens.read_100k),
     ("MovieLens 1M", ("ratings.dat", "movies.dat"), movielens.read_1m),
     ("MovieLens latest", ("ratings.csv", "movies.csv"), movielens.read_latest),
-    ("generic", ("events.parquet",), generic.read),
-    ("generic", ("events.csv",), generic.read),
 )
+IMPORT = "python -m training data import FILE... --out data/mine"
+"""The command that reads what is no data folder yet."""
 POSTER_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+FOUND_SHOWN = 8
+"""Names of files that an error lists."""
 FROM_TMDB = ("overview", "director", "cast", "keywords")
 
 
 def load_dataset(
     folder: Path, posters: Path | None = None, tmdb: Path | None = None, numbers: Mapping[str, int] | None = None
 ) -> Dataset:
-    """Reads a MovieLens folder as published, or a generic one (events.csv or .parquet, and perhaps items, users).
+    """Reads a MovieLens folder as published, or a generic one (see generic.py).
 
     Posters are `posters/<item id>.jpg` in the folder, or `../posters/<name>/`; the TMDB table is `../tmdb/<name>.csv`;
     `posters` and `tmdb` name other places. `numbers` are the item numbers of earlier runs by item id.
     Raises DataError naming the file and the line.
     """
     folder = folder.resolve()
-    tables = _layout(folder)(folder)
-    if tables.events.is_empty():
-        raise DataError(f"{folder}: no events")
-    items = _with_unlisted(tables.items, tables.events)
-    items = _with_tmdb(items, _beside(tmdb, folder.parent / "tmdb" / f"{folder.name}.csv"))
-    items = with_posters(items, _beside(posters, folder / "posters", folder.parent / "posters" / folder.name))
-    return assemble(folder.name, tables.events, items, tables.users, _known_numbers(tables.items, numbers or {}))
+    try:
+        tables = _layout(folder)(folder)
+        if tables.events.is_empty():
+            raise DataError(f"{folder}: no events")
+        items = with_unlisted(tables.items, tables.events)
+        items = _with_tmdb(items, _beside(tmdb, folder.parent / "tmdb" / f"{folder.name}.csv"))
+        items = with_posters(items, _beside(posters, folder / "posters", folder.parent / "posters" / folder.name))
+    except DataError as error:
+        raise DataError(f"{error}\nOther files, and columns under other names: {IMPORT}") from error
+    events = _without_repeated_lines(tables.events)
+    return assemble(folder.name, events, items, tables.users, _known_numbers(tables.items, numbers or {}))
+
+
+def is_data_folder(folder: Path) -> bool:
+    """Whether `load_dataset` knows how to read the folder."""
+    return folder.is_dir() and _recognised(folder) is not None
 
 
 def _layout(folder: Path) -> Callable[[Path], Tables]:
+    if folder.is_file():
+        raise DataError(f"{folder} is a file, not a data folder")
     if not folder.is_dir():
         raise DataError(f"no data folder at {folder}")
-    for name, files, read in LAYOUTS:
-        present = [(folder / file).is_file() for file in files]
-        if present[0] and not all(present):
-            raise DataError(f"{folder}: a {name} folder without {files[present.index(False)]}")
-        if all(present):
-            return read
+    read = _recognised(folder)
+    if read:
+        return read
+    for name, files, _ in LAYOUTS:
+        missing = [file for file in files if not (folder / file).is_file()]
+        if missing and (folder / files[0]).is_file():
+            raise DataError(f"{folder}: a {name} folder without {missing[0]}")
     known = "; ".join(f"{' + '.join(files)} ({name})" for name, files, _ in LAYOUTS)
-    raise DataError(f"{folder}: no data set recognised. A data folder holds one of: {known}")
+    found = ", ".join(sorted(path.name for path in folder.iterdir())[:FOUND_SHOWN]) or "nothing"
+    raise DataError(
+        f"{folder}: no data set recognised among {found}. A data folder holds one of: events.csv or events.parquet, "
+        f"with user and item in it; {known}"
+    )
+
+
+def _recognised(folder: Path) -> Callable[[Path], Tables] | None:
+    for _, files, read in LAYOUTS:
+        if all((folder / file).is_file() for file in files):
+            return read
+    return generic.read if generic.find(folder, "events") else None
+
+
+def _without_repeated_lines(events: pl.DataFrame) -> pl.DataFrame:
+    """A line that stands there twice is one event; so the event store has it, too."""
+    distinct = events.unique(maintain_order=True)
+    repeated = len(events) - len(distinct)
+    if repeated:
+        console.print(f"{repeated:,} events are in the data more than once, and count once", style="yellow")
+    return distinct
 
 
 def _known_numbers(items: pl.DataFrame, earlier: Mapping[str, int]) -> dict[str, int]:
@@ -68,7 +105,7 @@ def _beside(named: Path | None, *usual: Path) -> Path | None:
     return named or next((place for place in usual if place.exists()), None)
 
 
-def _with_unlisted(items: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
+def with_unlisted(items: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
     """The catalogue, and behind it the items known only from events."""
     unlisted = (
         events.select(id="item").unique(maintain_order=True).join(items, on="id", how="anti", maintain_order="left")
@@ -93,7 +130,7 @@ def _with_tmdb(items: pl.DataFrame, path: Path | None) -> pl.DataFrame:
     if path is None:
         return items
     columns = {"movieId": "id"} | {name: f"{name} of tmdb" for name in FROM_TMDB}
-    table = columns_of(text.read_csv(path), path, columns).drop(text.LINE).unique("id", keep="first")
+    table = columns_of(whole(open_table(path)), path, columns).drop(LINE).unique("id", keep="first")
     lists = [split_list(f"{name} of tmdb") for name in ("cast", "keywords")]
     items = items.join(table.with_columns(lists), on="id", how="left", maintain_order="left")
     own = [

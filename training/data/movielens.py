@@ -4,7 +4,12 @@ from pathlib import Path
 
 import polars as pl
 
-from training.data import text
+from fusion_gateway.ingest.checks import cast
+from fusion_gateway.ingest.dialect import Dialect
+from fusion_gateway.ingest.events import EventsFile, Given
+from fusion_gateway.ingest.source import open_source
+from fusion_gateway.ingest.table import TextTable, open_table, read_fields, whole
+from training.data.generic import read_events
 from training.data.tables import NO_GENRE, Tables, columns_of, distinct, split_list, titled
 
 OCCUPATIONS_1M = (
@@ -16,28 +21,28 @@ TAGS_KEPT = 30
 
 
 def read_100k(folder: Path) -> Tables:
-    genres = text.read_fields(folder / "u.genre", "|", ["genre", "position"])["genre"].to_list()
+    genres = read_fields(folder / "u.genre", "|", ["genre", "position"])["genre"].to_list()
     path = folder / "u.item"
-    items = text.read_fields(path, "|", ["id", "title", "released", "video", "url", *genres])
+    items = read_fields(path, "|", ["id", "title", "released", "video", "url", *genres])
     flagged = [pl.when(pl.col(genre) == "1").then(pl.lit(genre)) for genre in genres if genre not in NO_GENRE]
     released = pl.col("released").str.tail(4).cast(pl.Int32, strict=False)
     items = items.with_columns(genres=pl.concat_list(flagged).list.drop_nulls())
     items = titled(items.with_columns(year=released))
-    users = text.read_fields(folder / "u.user", "|", ["user", "age", "gender", "occupation", "zip"])
-    users = text.cast(users, folder / "u.user", "age", pl.Int32, "a whole number")
+    users = read_fields(folder / "u.user", "|", ["user", "age", "gender", "occupation", "zip"])
+    users = cast(users, folder / "u.user", "age", pl.Int32, "a whole number")
     return Tables(read_ratings(folder / "u.data", "\t"), distinct(items, path), users)
 
 
 def read_1m(folder: Path) -> Tables:
     """Ages are the lower ends of ranges, as published: 1 (under 18), 18, 25, 35, 45, 50, 56."""
     path = folder / "movies.dat"
-    items = text.read_fields(path, "::", ["id", "title", "genres"])
+    items = read_fields(path, "::", ["id", "title", "genres"])
     items = titled(items.with_columns(genres=split_list("genres")))
     users = None
     if (users_path := folder / "users.dat").exists():
-        users = text.read_fields(users_path, "::", ["user", "gender", "age", "occupation", "zip"])
+        users = read_fields(users_path, "::", ["user", "gender", "age", "occupation", "zip"])
         for column in ("age", "occupation"):
-            users = text.cast(users, users_path, column, pl.Int32, "a whole number")
+            users = cast(users, users_path, column, pl.Int32, "a whole number")
         named = dict(enumerate(OCCUPATIONS_1M))
         users = users.with_columns(pl.col("occupation").replace_strict(named, default="other", return_dtype=pl.String))
     return Tables(read_ratings(folder / "ratings.dat", "::"), distinct(items, path), users)
@@ -45,31 +50,26 @@ def read_1m(folder: Path) -> Tables:
 
 def read_latest(folder: Path) -> Tables:
     path = folder / "movies.csv"
-    items = columns_of(text.read_csv(path), path, {"movieId": "id", "title": "title", "genres": "genres"})
+    items = columns_of(whole(open_table(path)), path, {"movieId": "id", "title": "title", "genres": "genres"})
     items = titled(items.with_columns(genres=split_list("genres")))
     if (tags := folder / "tags.csv").exists():
         items = items.join(_keywords(tags), on="id", how="left", maintain_order="left")
-    ratings = folder / "ratings.csv"
-    names = {"userId": "user", "movieId": "item", "rating": "rating", "timestamp": "time"}
-    return Tables(_rated(columns_of(text.read_csv(ratings), ratings, names), ratings), distinct(items, path), None)
+    columns = {"user": "userId", "item": "movieId", "rating": "rating", "time": "timestamp"}
+    ratings = EventsFile.open(folder / "ratings.csv", Given(columns))
+    return Tables(read_events(ratings), distinct(items, path), None)
 
 
 def read_ratings(path: Path, separator: str) -> pl.DataFrame:
     """Columns user, item (external id), rating, time of a file without header."""
-    return _rated(text.read_fields(path, separator, ["user", "item", "rating", "time"]), path)
-
-
-def _rated(events: pl.DataFrame, path: Path) -> pl.DataFrame:
-    events = text.cast(events, path, "rating", pl.Float32, "a number")
-    events = text.cast(events, path, "time", pl.Int64, "a whole number of seconds")
-    text.require(events, path, ["user", "item", "rating", "time"])
-    return events.select("user", "item", "rating", "time")
+    names = ["user", "item", "rating", "time"]
+    table = TextTable(open_source(path), Dialect(separator, quoted=False), names, headed=False, declared=True)
+    return read_events(EventsFile(table))
 
 
 def _keywords(path: Path) -> pl.DataFrame:
     """The most frequent tags of a movie, lower-cased."""
     names = {"movieId": "id", "tag": "keywords"}
-    tags = columns_of(text.read_csv(path), path, names)
+    tags = columns_of(whole(open_table(path)), path, names)
     word = pl.col("keywords").str.to_lowercase().str.strip_chars()
     counted = tags.group_by("id", word).len().sort(["len", "keywords"], descending=[True, False])
     return counted.group_by("id", maintain_order=True).agg(pl.col("keywords").head(TAGS_KEPT))

@@ -15,6 +15,8 @@ from training.progress import track
 EXAMPLES = 3
 LATE = 86_400
 """Seconds into the future that a clock may be wrong by."""
+FIRST_DATE = 100_000_000
+"""Unix seconds, in 1973; smaller times count events and are no dates."""
 THUMBNAIL = (24, 16)
 
 
@@ -36,15 +38,15 @@ def validate(dataset: Dataset, lowest: float, highest: float) -> list[Problem]:
     """
     events, items = dataset.events, dataset.items
     found = [
-        _problem("user and item more than once", True, _repeated(events)),
+        _problem("user and item more than once", False, _repeated(events)),
         _problem(
-            f"rating outside {lowest:g} to {highest:g}",
+            f"rating outside {lowest:g} to {highest:g} (--lowest, --highest)",
             True,
             _where(events, ~pl.col("rating").is_between(lowest, highest), "rating"),
         ),
-        _problem("time of 0 or less", True, _where(events, pl.col("time") <= 0, "time")),
+        _problem("time of 0 among dates", True, _zeros_among_dates(events)),
         _problem(
-            "time in the future (seconds are expected)",
+            "time in the future",
             True,
             _where(events, pl.col("time") > time.time() + LATE, "time"),
         ),
@@ -68,6 +70,12 @@ def _repeated(events: pl.DataFrame) -> list[str]:
 def _where(events: pl.DataFrame, wrong: pl.Expr, column: str) -> list[str]:
     rows = events.filter(wrong).select("user", "item", column).iter_rows()
     return [f"user {user}, item {item}: {value:g}" for user, item, value in rows]
+
+
+def _zeros_among_dates(events: pl.DataFrame) -> list[str]:
+    """Times of 0 where others are dates: they stand for something unknown. Where none is, times are only an order."""
+    dated = (events["time"] >= FIRST_DATE).any()
+    return _where(events, pl.col("time") == 0, "time") if dated else []
 
 
 def _silent_users(dataset: Dataset) -> list[str]:

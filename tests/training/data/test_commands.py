@@ -28,9 +28,9 @@ def test_generate_then_describe_then_validate(tmp_path: Path) -> None:
 
 
 def test_validate_fails_on_what_would_corrupt_training_only(write: Write) -> None:
-    harmful = run("validate", write({"events.csv": EVENTS + "bob,x/1,4,99\n"}, "bad"))
+    harmful = run("validate", write({"events.csv": EVENTS + "bob,x/1,9,99\n"}, "bad"))
     assert harmful.exit_code == 1
-    assert "user and item more" in harmful.output
+    assert "rating outside" in harmful.output
     noted = run("validate", write({"events.csv": EVENTS}, "bare"))
     assert noted.exit_code == 0
     assert "item without title" in noted.output
@@ -75,6 +75,6 @@ def test_an_interrupted_conversion_leaves_nothing(
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("training.data.commands.shutil.copyfile", fail)
+    monkeypatch.setattr("training.data.writing.shutil.copyfile", fail)
     assert run("convert", folder, tmp_path / "out").exit_code == 1
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]

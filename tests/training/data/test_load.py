@@ -92,13 +92,12 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(write: Write) -> None:
     [
         ({"readme": ""}, "no data set recognised"),
         ({"u.data": "1\t1\t5\t1\n"}, "a MovieLens 100K folder without u.item"),
-        ({"ratings.csv": "x"}, "a MovieLens latest folder without movies.csv"),
         ({"events.csv": ""}, "events.csv: the file is empty"),
         ({"events.csv": "user,item,time\n"}, "no events"),
-        ({"events.csv": "user,time\na,1\n"}, "no column 'item' among user, time"),
+        ({"events.csv": "user,time\na,1\n"}, "no column is known to be the item among user, time: say --item NAME"),
         ({"events.csv": "user,item,time\na,,1\n"}, "line 2: item is empty"),
-        ({"events.csv": "user,item,time\na,1,2020-01-01\na,1,soon\n"}, "line 3: time 'soon' is not a date and time"),
-        ({"events.csv": "user,item,time,rating\na,1,1,nan\n"}, "line 2: rating 'nan' is not a finite number"),
+        ({"events.csv": "user,item,time\na,1,2020-01-01\na,1,soon\n"}, "line 3: time 'soon' is not read as ISO dates"),
+        ({"events.csv": "user,item,time,rating\na,1,1,inf\n"}, "line 2: rating 'inf' is not a finite number"),
         ({"events.parquet": "no"}, "not a readable Parquet file"),
         (
             {"events.csv": EVENTS, "items.csv": "id,year\n7,old\n"},
@@ -107,12 +106,13 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(write: Write) -> None:
         ({"events.csv": EVENTS, "items.csv": "id\n7\n7\n"}, "items.csv: line 3: id '7' appears twice"),
         ({"events.csv": EVENTS, "items.csv": "id,number\n7,0\n"}, "items.csv: line 2: number 0 is less than 1"),
         ({"events.csv": EVENTS, "items.csv": "id,number\n7,2\n8,2\n"}, "line 3: number 2 appears twice"),
-        ({"events.csv": EVENTS, "users.csv": "name\nann\n"}, "users.csv: no column 'user'"),
+        ({"events.csv": EVENTS, "users.csv": "name\nann\n"}, "users.csv: no column is known to be the user among name"),
     ],
 )
 def test_a_folder_that_cannot_be_used_is_explained(write: Write, files: dict[str, str | bytes], message: str) -> None:
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=message) as raised:
         load_dataset(write(files))
+    assert "python -m training data import FILE... --out data/mine" in str(raised.value)
 
 
 def test_a_place_that_is_not_there(write: Write, tmp_path: Path) -> None:

@@ -29,9 +29,9 @@ MOVIES = "1::Toy Story (1995)::Animation\n2::Lac, Le (1997)::Drama|Romance\n"
     ("files", "message"),
     [
         ({"ratings.dat": "1::1::5::7\n1::2::5\n"}, "ratings.dat: line 2: expected 4 fields, found 3"),
-        ({"ratings.dat": "1::1::five::7\n"}, "ratings.dat: line 1: rating 'five' is not a number"),
-        ({"ratings.dat": "1::1::5::noon\n"}, "ratings.dat: line 1: time 'noon' is not a whole number of seconds"),
-        ({"ratings.dat": "1::1::::7\n"}, "ratings.dat: line 1: rating is empty"),
+        ({"ratings.dat": "1::1::five::7\n"}, "ratings.dat: line 1: rating 'five' is not a finite number"),
+        ({"ratings.dat": "1::1::5::noon\n"}, "ratings.dat: line 1: time 'noon' is not read as"),
+        ({"ratings.dat": "1::1::5::7\n1::2::5::\n"}, "ratings.dat: line 2: time is empty"),
         ({"ratings.dat": "::1::5::7\n"}, "ratings.dat: line 1: user is empty"),
         ({"movies.dat": MOVIES + "1::Again (1999)::Drama\n"}, "movies.dat: line 3: id '1' appears twice"),
         ({"users.dat": "1::F::old::10::1\n"}, "users.dat: line 1: age 'old' is not a whole number"),

@@ -1,0 +1,59 @@
+"""Writes generic data folders: events, items and users as Parquet, and posters beside them."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+import polars as pl
+
+from training.data.dataset import Dataset
+from training.errors import DataError
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A folder to fill, which gets its name when it is whole; a failure leaves nothing behind.
+
+    Raises DataError where something has the name already.
+    """
+    if folder.exists():
+        raise DataError(f"{folder} exists already: remove it, or choose another folder")
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    (partial / "posters").mkdir(parents=True)
+    try:
+        yield partial
+        partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def write_generic(dataset: Dataset, folder: Path) -> None:
+    """Writes what loads as the same data set again. Raises DataError where the folder exists."""
+    with new_folder(folder) as partial:
+        ids = dataset.items.select("id", item="number")
+        events = dataset.events.join(ids, on="item", how="left", maintain_order="left").drop("item")
+        events.select("user", "rating", "time", item="id").write_parquet(partial / "events.parquet")
+        write_items(dataset.items, partial)
+        if dataset.users is not None:
+            dataset.users.write_parquet(partial / "users.parquet")
+
+
+def write_items(items: pl.DataFrame, folder: Path) -> None:
+    """Writes items.parquet, and copies the posters that the column `poster` names into the folder."""
+    if "poster" in items:
+        copies = [_copied(poster, item, folder) for item, poster in items.select("id", "poster").iter_rows()]
+        items = items.with_columns(pl.Series("poster", copies, pl.String))
+    items.write_parquet(folder / "items.parquet")
+
+
+def _copied(poster: str | None, item: str, folder: Path) -> str:
+    """The poster's path in the folder; "" for none."""
+    if not poster:
+        return ""
+    name = f"posters/{quote(item, safe='')}{Path(poster).suffix}"
+    shutil.copyfile(poster, folder / name)
+    return name
