@@ -3,11 +3,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-# Where the data is, and where a run on it lies. `make demo DATA=../shared/data/ml-100k` uses real data.
+# The data, a folder or a file, and where a run on it lies. `make demo DATA=../shared/data/ml-100k` uses real data.
 HOME_DIR := $(or $(MARQUEE_HOME),var)
 GENERATED := $(HOME_DIR)/data/generated
 DATA ?= $(GENERATED)
-RUN := $(if $(filter $(GENERATED),$(DATA)),$(HOME_DIR),$(HOME_DIR)/$(notdir $(patsubst %/,%,$(DATA))))
+NAME := $(firstword $(subst ., ,$(notdir $(patsubst %/,%,$(DATA)))))
+RUN := $(if $(filter $(GENERATED),$(DATA)),$(HOME_DIR),$(HOME_DIR)/$(NAME))
+# The data as Parquet, which both training and the gateway read.
+IMPORTED := $(RUN)/imported/$(NAME)
 REPOSITORY ?= $(RUN)/repository
 RECIPE ?= small
 # All but gpu, whose packages take the place of others.
@@ -24,17 +27,18 @@ publish: $(REPOSITORY)/fusion
 $(GENERATED): | $(STAMP)
 	$(BIN)/python -m training data generate $(GENERATE) $@
 
-$(RUN)/converted: $(DATA) | $(STAMP)
-	$(BIN)/python -m training data convert $(DATA) $@
+# IMPORT="--item sku" says what the files do not tell.
+$(IMPORTED): | $(DATA) $(STAMP)
+	$(BIN)/python -m training data import $(DATA) --out $@ $(IMPORT)
 
-$(REPOSITORY)/fusion: $(DATA) | $(STAMP)
-	$(BIN)/python -m training train all --recipe $(RECIPE) --data $(DATA) --repository $(REPOSITORY)
+$(REPOSITORY)/fusion: $(IMPORTED)
+	$(BIN)/python -m training train all --recipe $(RECIPE) --data $< --repository $(REPOSITORY)
 
-demo up: $(RUN)/converted $(REPOSITORY)/fusion
+demo up: $(IMPORTED) $(REPOSITORY)/fusion
 	MARQUEE_HOME=$(RUN) $(BIN)/python -m fusion_gateway.local $@ --repository $(REPOSITORY) --events $</events.parquet
 
-evaluate: $(REPOSITORY)/fusion
-	$(BIN)/python -m training evaluate --data $(DATA) --repository $(REPOSITORY)
+evaluate: $(IMPORTED) $(REPOSITORY)/fusion
+	$(BIN)/python -m training evaluate --data $< --repository $(REPOSITORY)
 
 clean:
 	rm -rf $(HOME_DIR)
@@ -53,7 +57,7 @@ check: $(STAMP)
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs
 
-load: $(RUN)/converted $(REPOSITORY)/fusion
+load: $(IMPORTED) $(REPOSITORY)/fusion
 	$(BIN)/python -m tests.load --data $< --repository $(REPOSITORY)
 
 protos: $(STAMP)
