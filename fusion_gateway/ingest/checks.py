@@ -77,7 +77,9 @@ def require(frame: pl.DataFrame, path: Path, columns: Iterable[str]) -> None:
         empty = values.is_null()
         if values.dtype == pl.String:
             empty |= (values == "").fill_null(False)
-        complain(frame, path, empty, f"{column} is empty: fill it in or remove the line", values)
+        complain(
+            frame, path, empty, f"{column} is empty: fill it in, or --skip-incomplete leaves such lines out", values
+        )
 
 
 def complain(frame: pl.DataFrame, path: Path, wrong: pl.Series, message: str, values: pl.Series) -> None:

@@ -30,6 +30,8 @@ class Given:
     """Column names by role: user, item, time, rating; "none" for a role that no column has."""
     month_first: bool | None = None
     """Whether dates such as 03/04/2020 begin with the month; None: as the other dates of the column show."""
+    skip_incomplete: bool = False
+    """Leave out rows without a user, an item or a time, where they would be refused."""
 
 
 class EventsFile:
@@ -43,6 +45,8 @@ class EventsFile:
         sample = _sample(self._first, table)
         self.columns: EventColumns = columns_of_events(table.path, table.names, table.headed, sample, given.columns)
         self._refuse_lists()
+        self.skipped = 0
+        """Incomplete rows left out so far."""
         self.notes: list[str] = []
         """What a reader may want to correct, a sentence each."""
         self._time = self._time_format()
@@ -105,6 +109,8 @@ class EventsFile:
         if self._time:
             names[self.columns.time] = "time"
         lines = [LINE] if LINE in batch.columns else []
+        if self._given.skip_incomplete:
+            batch = self._complete(batch)
         events = batch.select(*(pl.col(name).alias(role) for name, role in names.items()), *lines)
         for role in ("user", "item"):
             events = ids(events, self.path, role)
@@ -117,9 +123,16 @@ class EventsFile:
         absent = [pl.lit(None, dtype).alias(name) for name, dtype in EVENTS.items() if name not in events.columns]
         return events.with_columns(absent).select(EVENTS.names())
 
+    def _complete(self, batch: pl.DataFrame) -> pl.DataFrame:
+        required = [self.columns.user, self.columns.item, *[self.columns.time] * self.has_times]
+        missing = pl.DataFrame([_filled(batch[name]).is_null() for name in required])
+        complete = batch.filter(~missing.max_horizontal())
+        self.skipped += len(batch) - len(complete)
+        return complete
+
     def _with_seconds(self, events: pl.DataFrame, form: TimeFormat) -> pl.DataFrame:
         written = _filled(events["time"])
-        advice = "fill it in, remove the line, or leave times out with --time none"
+        advice = "fill it in, or --skip-incomplete leaves such lines out, and --time none all times"
         complain(events, self.path, written.is_null(), f"time is empty: {advice}", written)
         seconds = form.seconds(written)
         complain(events, self.path, seconds.is_null(), f"time {{!r}} is not read as {form}: {KNOWN_TIMES}", written)

@@ -88,6 +88,9 @@ def import_command(
     month_first: Annotated[
         bool | None, typer.Option("--month-first/--day-first", help="How to read dates such as 03/04/2020.")
     ] = None,
+    skip_incomplete: Annotated[
+        bool, typer.Option("--skip-incomplete", help="Leave out lines without a user, an item or a time.")
+    ] = False,
     posters: Posters = None,
     tmdb: Tmdb = None,
 ) -> None:
@@ -105,13 +108,15 @@ def import_command(
     if out.exists():
         raise DataError(f"{out} exists already: remove it, or choose another folder")
     named = {"user": user, "item": item, "time": time, "rating": rating}
-    given = Given({role: name for role, name in named.items() if name}, month_first)
+    given = Given({role: name for role, name in named.items() if name}, month_first, skip_incomplete)
     found, given = _recognised(files, given)
     console = Console()
     for file in found.events:
         _show(console, file)
     beside = files[0].parent / "posters"
     counts = import_files(found, out, given, posters or (beside if beside.is_dir() else None))
+    if skipped := sum(file.skipped for file in found.events):
+        console.print(f"{skipped:,} incomplete lines are left out", style="yellow")
     console.print(
         f"{counts.events:,} events of {counts.users:,} users and {counts.items:,} items are in {out}",
         f"next: python -m training train all --recipe small --data {out} --repository {HOME / out.name}",

@@ -108,7 +108,7 @@ def test_common_shapes_are_read(tmp_path: Path, variant: str) -> None:
         ("user,item,time\na,1,2020-01-01\na,1,1600000000\na,1,2020-01-02\n", "line 3: time '1600000000' is not"),
         ("user,item,time\na,1,25/12/2020\na,1,12/25/2020\n", "line 3: time '12/25/2020' is not read as dates with"),
         ("user,item,time\na,1,2020-02-30\n", "line 2: time '2020-02-30' is not read as ISO dates"),
-        ("user,item,time\na,1,1\na,1,\n", "line 3: time is empty: fill it in, remove the line, or .* --time none"),
+        ("user,item,time\na,1,1\na,1,\n", "line 3: time is empty: fill it in, or --skip-incomplete .* --time none"),
         ("user,item,time\na,1,1\na,1,-5\n", "line 3: time '-5' is before 1970"),
         ("user,item,time\na,,1\n", "line 2: item is empty"),
         ("user,item,rating,time\na,1,good,1\n", "line 2: rating 'good' is not a finite number"),
@@ -131,6 +131,14 @@ def test_a_column_of_any_name_can_be_given(tmp_path: Path) -> None:
     assert (raised.value.role, raised.value.names) == ("user", ["wer", "was", "wann", "Sterne", "time"])
     with pytest.raises(DataError, match="--user nobody: there is no such column"):
         read(tmp_path, "f.csv", content, Given({"user": "nobody"}))
+
+
+def test_incomplete_rows_are_left_out_and_counted_on_request(tmp_path: Path) -> None:
+    path = tmp_path / "f.csv"
+    path.write_text("user,item,time\nann,m1,5\n,m1,6\nann,,7\nann,m2,NULL\n")
+    file = EventsFile.open(path, Given(skip_incomplete=True))
+    assert file.read().rows() == [("ann", "m1", None, 5)]
+    assert file.skipped == 3
 
 
 def test_a_count_is_no_rating_unless_it_is_said_to_be(tmp_path: Path) -> None:
