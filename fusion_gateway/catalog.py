@@ -174,9 +174,11 @@ def open_catalog(version: Version) -> Catalog:
 def load_catalog(path: Path, version: int, tags: Path | None = None) -> Catalog:
     """Reads a version's items.parquet, and tags.parquet. Raises ArtifactError when they are not what a catalogue is."""
     try:
-        items = pl.read_parquet(path).select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
+        items = pl.read_parquet(path, glob=False).select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
         words = (
-            pl.read_parquet(tags).select(pl.col(name).cast(kind) for name, kind in TAG_SCHEMA.items()).sort("word")
+            pl.read_parquet(tags, glob=False)
+            .select(pl.col(name).cast(kind) for name, kind in TAG_SCHEMA.items())
+            .sort("word")
             if tags
             else None
         )

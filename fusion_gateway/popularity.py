@@ -16,7 +16,7 @@ def load_popularity(fusion: Version) -> Popularity:
         return Popularity(np.zeros(0, np.int64), np.zeros(0), {})
     path = fusion.file(FILE)
     try:
-        table = pl.read_parquet(path)
+        table = pl.read_parquet(path, glob=False)
         number = table["number"].cast(pl.Int64)
         columns = {name: table[name].cast(pl.Float64).to_numpy() for name in table.columns if name != "number"}
         log_share = columns.pop("log_share")

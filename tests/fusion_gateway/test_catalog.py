@@ -79,3 +79,11 @@ def test_a_truncated_catalogue_is_refused(tmp_path: Path) -> None:
     (tmp_path / "items.parquet").write_bytes(b"PAR1")
     with pytest.raises(ArtifactError, match="not a table of items"):
         load_catalog(tmp_path / "items.parquet", 1)
+
+
+def test_brackets_in_the_path_of_a_repository_are_no_pattern(tmp_path: Path) -> None:
+    for name, first in (("repo[1]", "Toy Story"), ("repo1", "Another")):
+        (tmp_path / name).mkdir()
+        table = items().with_columns(pl.col("title").replace("Toy Story", first))
+        table.write_parquet(tmp_path / name / "items.parquet")
+    assert load_catalog(tmp_path / "repo[1]" / "items.parquet", 1).title[0] == "Toy Story"
