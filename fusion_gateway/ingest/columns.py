@@ -93,18 +93,27 @@ def folded(name: str) -> str:
     return re.sub(r"[\W_]+", "", RECBOLE_TYPE.sub("", name.strip()).casefold())
 
 
+def _usual_names() -> set[str]:
+    names: set[str] = set()
+    for table in (OF_EVENTS, OF_ITEMS, OF_USERS):
+        for groups in table.values():
+            names.update(*groups)
+    return names
+
+
+USUAL_NAMES = _usual_names()
+
+
 def has_header(rows: Sequence[Sequence[str]]) -> bool:
     """Whether the first row names the columns: one of the usual names is in it, or words above a column of numbers."""
-    first = rows[0]
-    known = {
-        name for table in (OF_EVENTS, OF_ITEMS, OF_USERS) for groups in table.values() for g in groups for name in g
-    }
-    if known & {folded(name) for name in first}:
+    first, *rest = rows
+    if not USUAL_NAMES.isdisjoint(map(folded, first)):
         return True
-    rest = rows[1:]
-    if not rest or any(_is_number(field) for field in first):
+    if not rest or any(map(_is_number, first)):
         return False
-    return any(all(_is_number(row[column]) for row in rest if column < len(row)) for column in range(len(first)))
+    whole = [row for row in rest if len(row) == len(first)]
+    columns = zip(*whole, strict=True)
+    return any(all(map(_is_number, column)) for column in columns)
 
 
 def _is_number(text: str) -> bool:
