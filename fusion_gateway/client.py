@@ -1,5 +1,6 @@
 """python -m fusion_gateway.client {recommend,similar,search,record,history,status}: ask a gateway from a terminal."""
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import grpc
 import typer
 from google.protobuf import json_format
 from google.protobuf.message import Message
-from rich.table import Table
+from rich.console import RenderableType
 
 from fusion_gateway import tables
 from fusion_gateway.access import METADATA, SCHEME
@@ -22,10 +23,21 @@ from servers.runtime.errors import MarqueeError
 from servers.runtime.tls import client_credentials
 
 M = TypeVar("M", bound=Message)
+
+
+def _without_scheme(address: str) -> str:
+    scheme, separator, rest = address.partition("://")
+    if separator and scheme.lower() in ("http", "https"):
+        raise typer.BadParameter(f"a gateway's address is host:port: give {rest.rstrip('/')}, without {scheme}://")
+    return address
+
+
 Token = Annotated[str, typer.Option(envvar="MARQUEE_TOKEN", help="Bearer token; best given in the environment.")]
 Authority = Annotated[Path | None, typer.Option(envvar="MARQUEE_CA", help="PEM authorities of the gateway: use TLS.")]
 Certificate = Annotated[Path | None, typer.Option(help="PEM file to show to a gateway that asks for one.")]
-Address = Annotated[str, typer.Option(envvar="MARQUEE_ADDRESS", help="The gateway's host:port.")]
+Address = Annotated[
+    str, typer.Option(envvar="MARQUEE_ADDRESS", callback=_without_scheme, help="The gateway's host:port.")
+]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait for an answer.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the reply as JSON.")]
 Count = Annotated[int | None, typer.Option("-k", "--k", help="How many.")]
@@ -76,7 +88,13 @@ class _Authorization(grpc.UnaryUnaryClientInterceptor):
 def recommend(
     user: Annotated[str, typer.Option(help="User id; leave out for an anonymous user.")] = "",
     k: Count = None,
-    history: Annotated[str, typer.Option(help="Item ids, oldest first: 50,181,1 or with ratings 50:4,181:5.")] = "",
+    history: Annotated[
+        str,
+        typer.Option(
+            help="Item ids, oldest first: 50,181,1 or with ratings 50:4,181:5; "
+            """or JSON, for any id: '[{"item_id": "a,b:1", "rating": 4}]'."""
+        ),
+    ] = "",
     weights: Annotated[str, typer.Option(help="For example rating=0.7,sequential=0.3.")] = "",
     policy: Annotated[str, typer.Option(help="Name of a fusion policy.")] = "",
     genres: Annotated[str, typer.Option(help="At least one of these: Comedy,Drama.")] = "",
@@ -101,7 +119,7 @@ def recommend(
     request = pb.RecommendRequest(
         user_id=user,
         k=k,
-        history=[_event(text) for text in _split(history)],
+        history=_history(history),
         weights=_weights(weights),
         policy=policy,
         filters=pb.Filters(
@@ -117,7 +135,9 @@ def recommend(
     )
     with gateway(address) as stub:
         response = stub.Recommend(request, timeout=timeout)
-    _show(response, as_json, lambda: tables.recommendations(response, reasons=explain))
+    options = {"--genres": genres, "--not-genres": not_genres, "--year-min": year_min, "--year-max": year_max}
+    filters = " ".join(f"{option} {value}" for option, value in options.items() if value)
+    _show(response, as_json, lambda: tables.recommendations(response, user=user, filters=filters, reasons=explain))
 
 
 @app.command()
@@ -131,6 +151,8 @@ def similar(
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
     """Movies like a movie."""
+    if bool(title) == bool(item):
+        raise typer.BadParameter("give a title or --item, not both" if item else "give a title or --item")
     query = pb.SimilarItemsRequest(item_id=item) if item else pb.SimilarItemsRequest(title=title)
     query.MergeFrom(pb.SimilarItemsRequest(k=k, weights=_weights(weights)))
     with gateway(address) as stub:
@@ -181,7 +203,7 @@ def history(
     """What is stored about a user, newest first."""
     with gateway(address) as stub:
         response = stub.GetHistory(pb.GetHistoryRequest(user_id=user, limit=limit), timeout=timeout)
-    _show(response, as_json, lambda: tables.events(response))
+    _show(response, as_json, lambda: tables.events(response, user))
 
 
 @app.command()
@@ -211,7 +233,7 @@ def gateway(address: str) -> Iterator[RecommenderStub]:
         raise typer.Exit(1) from None
 
 
-def _show(response: Message, as_json: bool, readable: Callable[[], Table | str]) -> None:
+def _show(response: Message, as_json: bool, readable: Callable[[], RenderableType]) -> None:
     if as_json:
         print(json_format.MessageToJson(response, preserving_proto_field_name=True, ensure_ascii=False))
     else:
@@ -222,14 +244,33 @@ def _split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+def _history(text: str) -> list[pb.Event]:
+    if not text.startswith("["):
+        return [_event(part) for part in _split(text)]
+    try:
+        return list(json_format.Parse(f'{{"history": {text}}}', pb.RecommendRequest()).history)
+    except json_format.ParseError as error:
+        raise typer.BadParameter(f"not a JSON list of events: {error}", param_hint="--history") from None
+
+
 def _event(text: str) -> pb.Event:
-    item, colon, rating = text.partition(":")
-    return pb.Event(item_id=item, rating=_number("--history", rating) if colon else None)
+    """What follows the last colon is the rating where it is a number; otherwise the colon belongs to the id."""
+    item, _, rating = text.rpartition(":")
+    try:
+        value = float(rating)
+    except ValueError:
+        value = math.nan
+    return pb.Event(item_id=item, rating=value) if item and math.isfinite(value) else pb.Event(item_id=text)
 
 
 def _weights(text: str) -> dict[str, float]:
-    pairs = [part.partition("=") for part in _split(text)]
-    return {name.strip(): _number("--weights", value) for name, _, value in pairs}
+    weights = {}
+    for part in _split(text):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"{part!r} must be NAME=NUMBER, such as {part}=0.7", param_hint="--weights")
+        weights[name.strip()] = _number("--weights", value)
+    return weights
 
 
 def _number(option: str, text: str) -> float:
