@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.text import Text
 
 from training import recipes
 from training.benchmark.commands import app as benchmark_app
@@ -32,6 +32,7 @@ from training.rating import train_rating
 from training.repository import MODELS, read_manifest, verify, versions
 from training.sentences import checked
 from training.sequential import train_sequential
+from training.terminal import narrow_table, output
 from training.visual_temporal import train_visual_temporal
 
 app = typer.Typer(
@@ -119,7 +120,8 @@ def _train(job: Job, what: What, recipe: str, instead: Mapping[str, int | str | 
     folder = pipeline(job, chosen)
     figures = ", ".join(f"{metric.name} {metric.value:.4g}" for metric in read_manifest(folder).metrics)
     cost = f"{time.monotonic() - started:.0f} s and {peak_gib():.1f} GiB"
-    console.print(f"{what.value:<15} published as {folder} in {cost}  {figures}")
+    line = f"{what.value:<15} published as {folder} in {cost}  {figures}"
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command("onboard")
@@ -175,17 +177,19 @@ app.command("reproduce")(reproduce_command)
 @repository_app.command("list")
 def list_command(repository: Repository = HOME / "repository") -> None:
     """What is published: versions, recipes, data and figures."""
-    table = Table("model", "version", "made", "recipe", "data", "split", "figures", title=str(repository))
+    table = narrow_table(escape(str(repository)))
+    table.add_column("version", no_wrap=True)
+    table.add_column("recipe, data, metrics", overflow="fold")
     for model in MODELS:
         for version in versions(repository, model):
             manifest = read_manifest(repository / model / str(version))
             figures = ", ".join(f"{metric.name} {metric.value:.4g}" for metric in manifest.metrics)
-            data = manifest.data
             made = manifest.created_at.replace("T", " ")[:16]
-            table.add_row(model, str(version), made, manifest.recipe.name, data.dataset, data.split, figures)
+            source = f"{manifest.recipe.name} on {manifest.data.dataset}, {manifest.data.split}"
+            table.add_row(f"{model}/{version}\n{made}", Text(f"{source}\n{figures}"))
     if not table.row_count:
         raise TrainingError(f"nothing is published in {repository}: run 'python -m training train all'")
-    Console().print(table)
+    output().print(table)
 
 
 @repository_app.command("verify")
@@ -196,7 +200,7 @@ def verify_command(repository: Repository = HOME / "repository") -> None:
         raise TrainingError(f"nothing is published in {repository}: run 'python -m training train all'")
     for folder in folders:
         verify(folder)
-    Console().print(f"{len(folders)} versions are whole")
+    print(f"{len(folders)} versions are whole")
 
 
 def main() -> None:

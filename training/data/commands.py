@@ -7,7 +7,6 @@ from urllib.parse import quote
 
 import polars as pl
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from training.data.dataset import Dataset
@@ -17,6 +16,7 @@ from training.data.load import load_dataset
 from training.data.validate import Problem, validate
 from training.errors import DataError
 from training.options import HOME
+from training.terminal import output
 
 GENERATED = HOME / "data" / "generated"
 
@@ -36,7 +36,7 @@ def generate_command(
 ) -> None:
     """Write the invented data set: the same for the same settings; nothing is done where it lies there already."""
     generate(folder, Settings(users, items, events_per_user, seed))
-    Console().print(f"generated data in {folder}", markup=False, soft_wrap=True)
+    output().print(f"generated data in {folder}", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -48,7 +48,7 @@ def describe(
 ) -> None:
     """Print counts, ratings, quantiles, coverage and genres."""
     dataset = load_dataset(folder, posters, tmdb)
-    console = Console()
+    console = output()
     for table in tables(dataset):
         console.print(table)
     if report is not None:
@@ -68,7 +68,7 @@ def validate_command(
 ) -> None:
     """List problems of a data set; exit code 1 when one of them would corrupt training."""
     problems = validate(load_dataset(folder, posters, tmdb), lowest, highest)
-    console = Console()
+    console = output()
     console.print(_problem_table(problems) if problems else "no problems found")
     if any(problem.harmful for problem in problems):
         raise typer.Exit(1)
@@ -84,7 +84,7 @@ def convert(
     """Write any data set as a generic folder: events, items and users as Parquet, posters copied."""
     dataset = load_dataset(folder, posters, tmdb)
     write_generic(dataset, out)
-    Console().print(
+    output().print(
         f"{len(dataset.events):,} events and {len(dataset.items):,} items in {out}", markup=False, soft_wrap=True
     )
 
