@@ -1,8 +1,13 @@
+import html
+from pathlib import Path
+
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
 from tests.training.data.conftest import Write, load_real
 from training.data import describe
+from training.data.commands import app
 from training.data.dataset import Dataset
 from training.data.load import load_dataset
 
@@ -55,3 +60,18 @@ def test_known_figures_of_the_real_data() -> None:
     assert round(describe.ties(dataset.events)[1], 2) == 0.44
     assert describe.ratings(dataset)["events"].to_list() == [6_110, 11_370, 27_145, 34_174, 21_201]
     assert dataset.items.select(pl.col("genres").list.contains("unknown").any()).item() is False
+
+
+@pytest.mark.parametrize("time", [1600000000000, 2**63 - 1, 99999999999, -(2**62)])
+def test_times_that_are_no_seconds(write: Write, tmp_path: Path, time: int) -> None:
+    """Milliseconds, and others that are no date or far in the future."""
+    folder = write({"events.csv": f"user,item,rating,time\nu1,1,3,{time}\nu1,2,4,{time}\nu2,1,4,978307100\n"})
+    report = tmp_path / "report.html"
+    shown = CliRunner().invoke(app, ["describe", str(folder), "--report", str(report)], catch_exceptions=False)
+    assert shown.exit_code == 0, shown.output
+    for text in (" ".join(shown.stdout.split()), report.read_text()):
+        assert "unix seconds are expected: divide milliseconds by 1,000" in html.unescape(text)
+
+
+def test_times_that_are_seconds_need_no_note(dataset: Dataset) -> None:
+    assert "unix seconds" not in str(describe.facts(dataset))
