@@ -204,9 +204,12 @@ def verify_command(repository: Repository = HOME / "repository") -> None:
 
 
 def main() -> None:
-    """Errors that a person can put right are one line on standard error, and exit code 1."""
+    """Errors that a person can put right, the system's among them, are one line on standard error, and exit code 1."""
     try:
         app()
+    except OSError as error:
+        print(f"error: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}", file=sys.stderr)
+        sys.exit(1)
     except TrainingError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
