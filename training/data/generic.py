@@ -129,7 +129,7 @@ def _seconds(events: pl.DataFrame, path: Path) -> pl.DataFrame:
 
 def _inside(folder: Path, name: str) -> str:
     """The absolute path of a poster named in a table; "" for one that leads out of the folder or is not there."""
-    if not name:
+    if not name or "\0" in name:
         return ""
     poster = (folder / name).resolve()
     return str(poster) if poster.is_relative_to(folder.resolve()) and poster.is_file() else ""
