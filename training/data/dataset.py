@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from training.errors import DataError
+
 WORDS = pl.List(pl.String())
 EVENTS = pl.Schema({"user": pl.String(), "item": pl.Int64(), "rating": pl.Float32(), "time": pl.Int64()})
 ITEMS = pl.Schema(
@@ -26,6 +28,8 @@ ITEMS = pl.Schema(
 USERS = pl.Schema(
     {"user": pl.String(), "age": pl.Int32(), "gender": pl.String(), "occupation": pl.String(), "zip": pl.String()}
 )
+MAX_ID_BYTES = 256
+"""In UTF-8: what the gateway takes."""
 NUMERIC_ID = r"^[1-9][0-9]{0,17}$"
 
 
@@ -55,8 +59,9 @@ def assemble(
 
     `events` has the columns of EVENTS with the external id as `item`; `items` has `id` and any others of ITEMS, and a
     row for every item of the events.
-    `numbers` holds the numbers given in earlier runs by external id; they are kept.
+    `numbers` holds the numbers given in earlier runs by external id; they are kept. Raises DataError as check_ids.
     """
+    check_ids("user", events["user"])
     catalogue = completed(items, ITEMS)
     numbered = number_items(catalogue["id"], numbers or {})
     catalogue = catalogue.drop("number").join(numbered, on="id").select(ITEMS.names()).sort("number")
@@ -100,12 +105,24 @@ def fingerprint(events: pl.DataFrame, items: pl.DataFrame) -> str:
     return digest.hexdigest()
 
 
+def check_ids(kind: str, ids: pl.Series) -> None:
+    """Raises DataError where an id is longer than the gateway takes."""
+    for id in ids.filter(ids.str.len_bytes() > MAX_ID_BYTES):
+        size = len(id.encode())
+        raise DataError(f"{kind} id {id[:32]!r}... has {size} bytes, more than {MAX_ID_BYTES}: shorten it")
+
+
 def completed(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
-    """The columns of `schema`, ITEMS or USERS, those that lack filled in as unknown; users keep nulls."""
+    """The columns of `schema`, ITEMS or USERS, those that lack filled in as unknown; users keep nulls.
+
+    Raises DataError as check_ids.
+    """
     have = [pl.col(name) if name in frame.columns else pl.lit(None).alias(name) for name in schema]
     frame = frame.select(column.cast(schema[name]) for name, column in zip(schema, have, strict=True))
     if schema is USERS:
+        check_ids("user", frame["user"])
         return frame
+    check_ids("item", frame["id"])
     frame = frame.with_columns(
         pl.col("title").fill_null("").replace("", None).fill_null(pl.col("id")),
         pl.col("year").fill_null(0),

@@ -1,8 +1,10 @@
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from training.data.dataset import EVENTS, ITEMS, USERS, assemble, number_items
+from training.errors import DataError
 
 IDS = st.lists(
     st.sampled_from(["1", "2", "7", "07", "0", "-3", "b", "c", "tt9", "é", "99999999999999999999"]), unique=True
@@ -56,3 +58,10 @@ def test_fingerprint_follows_the_content_only() -> None:
         assemble("d", events, items.with_columns(poster=pl.lit("")), None),
     ]
     assert len({original, *(dataset.fingerprint for dataset in changed)}) == 6
+
+
+@pytest.mark.parametrize(("user", "item"), [("u" * 257, "1"), ("1", "ü" * 129)])
+def test_ids_that_the_gateway_refuses_are_named(user: str, item: str) -> None:
+    events = pl.DataFrame({"user": [user], "item": [item], "rating": [None], "time": [1]})
+    with pytest.raises(DataError, match=f"id '{max(user, item, key=len)[:32]}'... has 25[78] bytes, more than 256"):
+        assemble("long", events, pl.DataFrame({"id": [item]}), None)
