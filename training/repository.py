@@ -16,7 +16,10 @@ from safetensors import SafetensorError
 
 from protos.marquee.v1.artifact_pb2 import File, Manifest
 from training.errors import TrainingError
+from training.published import read_text
 
+MAX_MANIFEST_BYTES = 4 << 20
+"""As in the servers."""
 LIBRARIES = ("faiss-cpu", "numpy", "onnx", "onnxruntime", "polars", "scikit-learn", "torch")
 SCORERS = ("rating", "sequential", "visual_temporal", "linear")
 MODELS = (*SCORERS, "catalog", "fusion")
@@ -39,8 +42,8 @@ def latest(repository: Path, model: str) -> Path:
 def read_manifest(folder: Path) -> Manifest:
     """Raises TrainingError where the manifest is missing or is not a Manifest."""
     try:
-        return json_format.Parse((folder / "manifest.json").read_text(), Manifest())
-    except (OSError, json_format.ParseError) as error:
+        return json_format.Parse(read_text(folder / "manifest.json", MAX_MANIFEST_BYTES), Manifest())
+    except json_format.ParseError as error:
         raise TrainingError(f"{folder}: unreadable manifest.json: {error}") from error
 
 
