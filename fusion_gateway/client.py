@@ -43,7 +43,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the reply as JSON.")
 Count = Annotated[int | None, typer.Option("-k", "--k", help="How many.")]
 DEFAULT_ADDRESS, DEFAULT_TIMEOUT = "127.0.0.1:8001", 10.0
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog="Example: python -m fusion_gateway.client recommend --user 42 -k 5",
+)
 
 
 @app.callback()
@@ -84,7 +89,9 @@ class _Authorization(grpc.UnaryUnaryClientInterceptor):
         return continuation(client_call_details._replace(metadata=metadata), request)
 
 
-@app.command()
+@app.command(
+    epilog="Example: python -m fusion_gateway.client recommend --history 50,181:4.5 --genres Comedy,Drama -k 5"
+)
 def recommend(
     user: Annotated[str, typer.Option(help="User id; leave out for an anonymous user.")] = "",
     k: Count = None,
@@ -140,7 +147,7 @@ def recommend(
     _show(response, as_json, lambda: tables.recommendations(response, user=user, filters=filters, reasons=explain))
 
 
-@app.command()
+@app.command(epilog='Example: python -m fusion_gateway.client similar "the prestige" -k 5')
 def similar(
     title: Annotated[str, typer.Argument(help="A title, more or less; or use --item.")] = "",
     item: Annotated[str, typer.Option(help="An item id.")] = "",
@@ -160,7 +167,7 @@ def similar(
     _show(response, as_json, lambda: tables.neighbours(response))
 
 
-@app.command()
+@app.command(epilog='Example: python -m fusion_gateway.client search "the last"')
 def search(
     title: str,
     k: Count = None,
@@ -174,7 +181,7 @@ def search(
     _show(response, as_json, lambda: tables.matches(response))
 
 
-@app.command()
+@app.command(epilog="Example: python -m fusion_gateway.client record --user 42 --item 181 --rating 4.5")
 def record(
     user: Annotated[str, typer.Option()],
     item: Annotated[str, typer.Option()],
@@ -192,7 +199,7 @@ def record(
     _show(response, as_json, lambda: "recorded" if response.recorded else "known already")
 
 
-@app.command()
+@app.command(epilog="Example: python -m fusion_gateway.client history --user 42 --limit 20")
 def history(
     user: Annotated[str, typer.Option()],
     limit: int | None = None,

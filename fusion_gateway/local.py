@@ -30,7 +30,12 @@ from servers.runtime.repository import Repository
 if TYPE_CHECKING:
     from protos.marquee.v1.recommender_pb2_grpc import RecommenderAsyncStub
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog="Example: python -m fusion_gateway.local up --repository var/repository",
+)
 Folder = Annotated[Path, typer.Option(help="A model repository.")]
 CONVERTED = HOME / "converted" / "events.parquet"
 """Where `make` puts the events of the data set that it invents."""

@@ -22,7 +22,11 @@ class EventStoreSettings(ProgramSettings):
 
 
 class GatewaySettings(EventStoreSettings, ServingSettings):
-    """Serves marquee.v1.Recommender: asks the model servers, fuses what they say."""
+    """Serves marquee.v1.Recommender: asks the model servers, fuses what they say.
+
+    `python -m fusion_gateway import-events FILE` loads histories into the event store first, export-events writes them.
+    Example: python -m fusion_gateway --model-repository var/repository --scorer rating=127.0.0.1:8011
+    """
 
     model_config = SettingsConfigDict(cli_prog_name="python -m fusion_gateway")
 

@@ -36,7 +36,10 @@ from training.terminal import narrow_table, output
 from training.visual_temporal import train_visual_temporal
 
 app = typer.Typer(
-    help="Data, training, evaluation and the model repository of Marquee.", no_args_is_help=True, add_completion=False
+    help="Data, training, evaluation and the model repository of Marquee.",
+    no_args_is_help=True,
+    add_completion=False,
+    epilog="Example: python -m training train all --recipe small --data var/data/generated --repository var/repository",
 )
 repository_app = typer.Typer(help="List and check what is published.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
@@ -70,7 +73,7 @@ Posters = Annotated[Path | None, typer.Option(help="Folder of <item id>.jpg. Def
 Tmdb = Annotated[Path | None, typer.Option(help="TMDB table. Default: found beside the data.")]
 
 
-@app.command()
+@app.command(epilog="Example: python -m training train rating --recipe small --split none")
 def train(
     what: Annotated[What, typer.Argument(help="Which model to train.")],
     data: Data = HOME / "data" / "generated",
@@ -124,7 +127,7 @@ def _train(job: Job, what: What, recipe: str, instead: Mapping[str, int | str | 
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-@app.command("onboard")
+@app.command("onboard", epilog="Example: python -m training onboard --items new.csv --posters new-posters")
 def onboard_command(
     items: Annotated[
         Path,
@@ -156,7 +159,7 @@ def onboard_command(
     )
 
 
-@app.command("contact-sheet")
+@app.command("contact-sheet", epilog="Example: python -m training contact-sheet sheet.png")
 def contact_sheet_command(
     out: Annotated[Path, typer.Argument(help="The PNG to write.")],
     data: Data = HOME / "data" / "generated",
@@ -170,7 +173,7 @@ def contact_sheet_command(
     contact_sheet(dataset.items, repository, HOME / "cache", out, seed)
 
 
-app.command("evaluate")(evaluate_command)
+app.command("evaluate", epilog="Example: python -m training evaluate --report var/report")(evaluate_command)
 app.command("reproduce")(reproduce_command)
 
 

@@ -175,6 +175,12 @@ def test_up_prints_a_command_that_runs(up: dict[str, Any]) -> None:
     )
 
 
+@pytest.mark.parametrize("command", [[], ["recommend"], ["similar"], ["search"], ["record"], ["history"]])
+def test_help_has_an_example(command: list[str]) -> None:
+    shown = CliRunner().invoke(client_app, [*command, "--help"]).stdout
+    assert " ".join(["Example: python -m fusion_gateway.client", *command]) in " ".join(shown.split())
+
+
 def test_client_without_a_gateway(tmp_path: Path) -> None:
     failed = run("fusion_gateway.client", "status", "--address", "127.0.0.1:1", home=tmp_path)
     assert failed.returncode == 1

@@ -20,7 +20,11 @@ from training.terminal import output
 
 GENERATED = HOME / "data" / "generated"
 
-app = typer.Typer(help="Generate, look at, check and convert data sets.", no_args_is_help=True)
+app = typer.Typer(
+    help="Generate, look at, check and convert data sets.",
+    no_args_is_help=True,
+    epilog="Example: python -m training data describe var/data/generated --report report.html",
+)
 Folder = Annotated[Path, typer.Argument(help="Data folder: MovieLens as published, or events.csv / events.parquet.")]
 Posters = Annotated[Path | None, typer.Option(help="Folder of <item id>.jpg. Default: found beside the data.")]
 Tmdb = Annotated[Path | None, typer.Option(help="TMDB table. Default: found beside the data.")]
