@@ -68,6 +68,8 @@ class GatewaySettings(EventStoreSettings, ServingSettings):
             name, equals, address = scorer.partition("=")
             if not (name and equals and address) or names.count(name) > 1:
                 raise ValueError(f"{scorer!r} must be NAME=ADDRESS, and every name there once")
+            if address.startswith(("http://", "https://")):
+                raise ValueError(f"{scorer!r}: an address is host:port, without http://")
         return scorers
 
     @model_validator(mode="after")

@@ -277,6 +277,7 @@ def test_an_occupied_port(system: Path, tmp_path: Path) -> None:
         (["--event-store=mysql://host/db"], "mysql:// is not supported"),
         (["--scorer=rating"], "scorer: 'rating' must be NAME=ADDRESS"),
         (["--scorer=a=b:1", "--scorer=a=b:2"], "every name there once"),
+        (["--scorer=rating=http://b:1"], "an address is host:port, without http://"),
         (["--retrieve-k=0"], "retrieve_k: .*greater than or equal to 1"),
     ],
 )
