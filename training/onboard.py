@@ -75,4 +75,4 @@ def _numbers_in_catalog(folder: Path) -> list[int]:
 
 
 def _numbers_in_model(folder: Path) -> list[int]:
-    return read_tensors(folder / "items.safetensors")["item_number"].tolist()
+    return read_tensors(folder / "items.safetensors", ["item_number"])["item_number"].tolist()

@@ -10,8 +10,7 @@ from typing import IO, Any
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors import SafetensorError, safe_open
 
 from training.errors import TrainingError
 
@@ -53,10 +52,11 @@ def read_table(path: Path, columns: Sequence[str] | None = None, max_rows: int =
         raise _unreadable(path, error) from error
 
 
-def read_tensors(path: Path) -> Arrays:
-    """A .safetensors file, which cannot hold more than its size. Raises TrainingError."""
+def read_tensors(path: Path, names: Sequence[str] | None = None) -> Arrays:
+    """These tensors of a .safetensors file, or all; they cannot take more than its size. Raises TrainingError."""
     try:
-        return load_file(regular(path))
+        with safe_open(regular(path), "numpy") as tensors:
+            return {name: tensors.get_tensor(name) for name in names or tensors.keys()}
     except (OSError, SafetensorError) as error:
         raise _unreadable(path, error) from error
 

@@ -1,5 +1,6 @@
 """Items added to a published repository without training."""
 
+import io
 import os
 import shutil
 from pathlib import Path
@@ -141,11 +142,19 @@ def test_an_id_that_the_gateway_refuses_is_not_published(new: Path, repository: 
     assert versions(repository, "catalog") == [1, 2]
 
 
+def tags(word: int) -> bytes:
+    table = pl.DataFrame({"item": [0], "word": [word], "weight": [1.0]})
+    written = io.BytesIO()
+    table.write_parquet(written)
+    return written.getvalue()
+
+
 @pytest.mark.parametrize(
     ("broken", "content", "message"),
     [
         ("catalog/1/items.parquet", b"PAR1", r"items\.parquet cannot be read"),
         ("catalog/1/words.parquet", None, r"words\.parquet is not a regular file"),
+        ("catalog/1/tags.parquet", tags(word=1 << 28), r"tags\.parquet names an item or a word that there is not"),
         ("visual_temporal/1/content.json", b"{}", r"are of no encoder: 'words'"),
         ("visual_temporal/1/content.json", b"\xff", r"content\.json cannot be read"),
         ("visual_temporal/1/golden.npz", b"PK", r"golden\.npz cannot be read"),

@@ -107,9 +107,11 @@ def fingerprint(events: pl.DataFrame, items: pl.DataFrame) -> str:
 
 def check_ids(kind: str, ids: pl.Series) -> None:
     """Raises DataError where an id is longer than the gateway takes."""
-    for id in ids.filter(ids.str.len_bytes() > MAX_ID_BYTES):
-        size = len(id.encode())
-        raise DataError(f"{kind} id {id[:32]!r}... has {size} bytes, more than {MAX_ID_BYTES}: shorten it")
+    too_long = ids.filter(ids.str.len_bytes() > MAX_ID_BYTES)
+    if len(too_long):
+        first = str(too_long[0])
+        size = len(first.encode())
+        raise DataError(f"{kind} id {first[:32]!r}... has {size} bytes, more than {MAX_ID_BYTES}: shorten it")
 
 
 def completed(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
