@@ -28,7 +28,7 @@ class Checkpoint:
         try:
             saved = torch.load(self._path, map_location=device, weights_only=True)
         except (EOFError, OSError, RuntimeError, ValueError, UnpicklingError) as error:
-            reason = str(error).partition("\n")[0] or "the file is empty"
+            reason = str(error).partition(". ")[0].partition("\n")[0] or "the file is empty"
             warning = f"training starts anew: the checkpoint {self._path} cannot be read: {reason}"
             console.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
             return None
