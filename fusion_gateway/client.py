@@ -1,5 +1,6 @@
 """python -m fusion_gateway.client {recommend,similar,search,record,history,status}: ask a gateway from a terminal."""
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import grpc
 import typer
 from google.protobuf import json_format
 from google.protobuf.message import Message
-from rich.table import Table
+from rich.console import RenderableType
 
 from fusion_gateway import tables
 from fusion_gateway.access import METADATA, SCHEME
@@ -22,16 +23,32 @@ from servers.runtime.errors import MarqueeError
 from servers.runtime.tls import client_credentials
 
 M = TypeVar("M", bound=Message)
+
+
+def _without_scheme(address: str) -> str:
+    scheme, separator, rest = address.partition("://")
+    if separator and scheme.lower() in ("http", "https"):
+        raise typer.BadParameter(f"a gateway's address is host:port: give {rest.rstrip('/')}, without {scheme}://")
+    return address
+
+
 Token = Annotated[str, typer.Option(envvar="MARQUEE_TOKEN", help="Bearer token; best given in the environment.")]
 Authority = Annotated[Path | None, typer.Option(envvar="MARQUEE_CA", help="PEM authorities of the gateway: use TLS.")]
 Certificate = Annotated[Path | None, typer.Option(help="PEM file to show to a gateway that asks for one.")]
-Address = Annotated[str, typer.Option(envvar="MARQUEE_ADDRESS", help="The gateway's host:port.")]
+Address = Annotated[
+    str, typer.Option(envvar="MARQUEE_ADDRESS", callback=_without_scheme, help="The gateway's host:port.")
+]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait for an answer.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the reply as JSON.")]
 Count = Annotated[int | None, typer.Option("-k", "--k", help="How many.")]
 DEFAULT_ADDRESS, DEFAULT_TIMEOUT = "127.0.0.1:8001", 10.0
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog="Example: python -m fusion_gateway.client recommend --user 42 -k 5",
+)
 
 
 @app.callback()
@@ -72,11 +89,19 @@ class _Authorization(grpc.UnaryUnaryClientInterceptor):
         return continuation(client_call_details._replace(metadata=metadata), request)
 
 
-@app.command()
+@app.command(
+    epilog="Example: python -m fusion_gateway.client recommend --history 50,181:4.5 --genres Comedy,Drama -k 5"
+)
 def recommend(
     user: Annotated[str, typer.Option(help="User id; leave out for an anonymous user.")] = "",
     k: Count = None,
-    history: Annotated[str, typer.Option(help="Item ids, oldest first: 50,181,1 or with ratings 50:4,181:5.")] = "",
+    history: Annotated[
+        str,
+        typer.Option(
+            help="Item ids, oldest first: 50,181,1 or with ratings 50:4,181:5; "
+            """or JSON, for any id: '[{"item_id": "a,b:1", "rating": 4}]'."""
+        ),
+    ] = "",
     weights: Annotated[str, typer.Option(help="For example rating=0.7,sequential=0.3.")] = "",
     policy: Annotated[str, typer.Option(help="Name of a fusion policy.")] = "",
     genres: Annotated[str, typer.Option(help="At least one of these: Comedy,Drama.")] = "",
@@ -101,7 +126,7 @@ def recommend(
     request = pb.RecommendRequest(
         user_id=user,
         k=k,
-        history=[_event(text) for text in _split(history)],
+        history=_history(history),
         weights=_weights(weights),
         policy=policy,
         filters=pb.Filters(
@@ -117,10 +142,12 @@ def recommend(
     )
     with gateway(address) as stub:
         response = stub.Recommend(request, timeout=timeout)
-    _show(response, as_json, lambda: tables.recommendations(response, reasons=explain))
+    options = {"--genres": genres, "--not-genres": not_genres, "--year-min": year_min, "--year-max": year_max}
+    filters = " ".join(f"{option} {value}" for option, value in options.items() if value)
+    _show(response, as_json, lambda: tables.recommendations(response, user=user, filters=filters, reasons=explain))
 
 
-@app.command()
+@app.command(epilog='Example: python -m fusion_gateway.client similar "the prestige" -k 5')
 def similar(
     title: Annotated[str, typer.Argument(help="A title, more or less; or use --item.")] = "",
     item: Annotated[str, typer.Option(help="An item id.")] = "",
@@ -131,6 +158,8 @@ def similar(
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
     """Movies like a movie."""
+    if bool(title) == bool(item):
+        raise typer.BadParameter("give a title or --item, not both" if item else "give a title or --item")
     query = pb.SimilarItemsRequest(item_id=item) if item else pb.SimilarItemsRequest(title=title)
     query.MergeFrom(pb.SimilarItemsRequest(k=k, weights=_weights(weights)))
     with gateway(address) as stub:
@@ -138,7 +167,7 @@ def similar(
     _show(response, as_json, lambda: tables.neighbours(response))
 
 
-@app.command()
+@app.command(epilog='Example: python -m fusion_gateway.client search "the last"')
 def search(
     title: str,
     k: Count = None,
@@ -152,7 +181,7 @@ def search(
     _show(response, as_json, lambda: tables.matches(response))
 
 
-@app.command()
+@app.command(epilog="Example: python -m fusion_gateway.client record --user 42 --item 181 --rating 4.5")
 def record(
     user: Annotated[str, typer.Option()],
     item: Annotated[str, typer.Option()],
@@ -170,7 +199,7 @@ def record(
     _show(response, as_json, lambda: "recorded" if response.recorded else "known already")
 
 
-@app.command()
+@app.command(epilog="Example: python -m fusion_gateway.client history --user 42 --limit 20")
 def history(
     user: Annotated[str, typer.Option()],
     limit: int | None = None,
@@ -181,7 +210,7 @@ def history(
     """What is stored about a user, newest first."""
     with gateway(address) as stub:
         response = stub.GetHistory(pb.GetHistoryRequest(user_id=user, limit=limit), timeout=timeout)
-    _show(response, as_json, lambda: tables.events(response))
+    _show(response, as_json, lambda: tables.events(response, user))
 
 
 @app.command()
@@ -211,7 +240,7 @@ def gateway(address: str) -> Iterator[RecommenderStub]:
         raise typer.Exit(1) from None
 
 
-def _show(response: Message, as_json: bool, readable: Callable[[], Table | str]) -> None:
+def _show(response: Message, as_json: bool, readable: Callable[[], RenderableType]) -> None:
     if as_json:
         print(json_format.MessageToJson(response, preserving_proto_field_name=True, ensure_ascii=False))
     else:
@@ -222,14 +251,33 @@ def _split(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
+def _history(text: str) -> list[pb.Event]:
+    if not text.startswith("["):
+        return [_event(part) for part in _split(text)]
+    try:
+        return list(json_format.Parse(f'{{"history": {text}}}', pb.RecommendRequest()).history)
+    except json_format.ParseError as error:
+        raise typer.BadParameter(f"not a JSON list of events: {error}", param_hint="--history") from None
+
+
 def _event(text: str) -> pb.Event:
-    item, colon, rating = text.partition(":")
-    return pb.Event(item_id=item, rating=_number("--history", rating) if colon else None)
+    """What follows the last colon is the rating where it is a number; otherwise the colon belongs to the id."""
+    item, _, rating = text.rpartition(":")
+    try:
+        value = float(rating)
+    except ValueError:
+        value = math.nan
+    return pb.Event(item_id=item, rating=value) if item and math.isfinite(value) else pb.Event(item_id=text)
 
 
 def _weights(text: str) -> dict[str, float]:
-    pairs = [part.partition("=") for part in _split(text)]
-    return {name.strip(): _number("--weights", value) for name, _, value in pairs}
+    weights = {}
+    for part in _split(text):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"{part!r} must be NAME=NUMBER, such as {part}=0.7", param_hint="--weights")
+        weights[name.strip()] = _number("--weights", value)
+    return weights
 
 
 def _number(option: str, text: str) -> float:

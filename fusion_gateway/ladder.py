@@ -29,7 +29,7 @@ def rungs(
     yield "Nothing, and no model counts", pb.RecommendRequest(weights=dict.fromkeys(models, 0.0))
 
 
-@app.command()
+@app.command(epilog="Example: python -m fusion_gateway.ladder --user 42 --age 25 --liked Comedy,Drama")
 def main(
     user: Annotated[str, typer.Option(help="A user with a stored history.")],
     age: int = 25,

@@ -1,6 +1,8 @@
 """python -m fusion_gateway.local {up,demo}: the whole system on this machine, each server a process of its own."""
 
 import asyncio
+import os
+import shlex
 import signal
 import sys
 import tempfile
@@ -28,8 +30,15 @@ from servers.runtime.repository import Repository
 if TYPE_CHECKING:
     from protos.marquee.v1.recommender_pb2_grpc import RecommenderAsyncStub
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog="Example: python -m fusion_gateway.local up --repository var/repository",
+)
 Folder = Annotated[Path, typer.Option(help="A model repository.")]
+IMPORTED = HOME / "imported" / "generated" / "events.parquet"
+"""Where `make` puts the events of the data set that it invents."""
 Events = Annotated[Path, typer.Option(help="CSV or Parquet with user, item, rating, time.")]
 
 
@@ -45,13 +54,13 @@ class System:
 
 
 @app.command()
-def up(repository: Folder = HOME / "repository", events: Events = HOME / "data/events.parquet") -> None:
+def up(repository: Folder = HOME / "repository", events: Events = IMPORTED) -> None:
     """Runs until Ctrl-C, with an event store of its own."""
     sys.exit(asyncio.run(_guarded(repository, events, _wait)))
 
 
 @app.command()
-def demo(repository: Folder = HOME / "repository", events: Events = HOME / "data/events.parquet") -> None:
+def demo(repository: Folder = HOME / "repository", events: Events = IMPORTED) -> None:
     """Asks for a known, a new and an anonymous user, and stops again."""
     sys.exit(asyncio.run(_guarded(repository, events, _ask_three_times)))
 
@@ -86,8 +95,9 @@ async def _system(repository: Path, events: Path) -> AsyncIterator[System]:
     HOME.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="local-", dir=HOME) as folder:
         store = f"sqlite:///{folder}/events.db"
-        async with Processes(HOME / "logs") as processes:
-            _say(f"starting {', '.join(names)}; importing {events}; logs are in {HOME / 'logs'}")
+        logs = HOME / "logs" / f"{time.strftime('%Y-%m-%d-%H%M%S')}-{os.getpid()}"  # another run's are left alone
+        async with Processes(logs) as processes:
+            _say(f"starting {', '.join(names)}; importing {events}; logs are in {logs}")
             shared = (f"--model-repository={repository}", "--model-control-mode=poll")
             starting = [_start(processes, name, "servers", name, *shared) for name in names]
             users, addresses = await asyncio.gather(_import(store, events), asyncio.gather(*starting))
@@ -135,7 +145,8 @@ async def _import(url: str, path: Path) -> Counter[str]:
 
 
 async def _wait(system: System) -> None:
-    _say(f"python -m fusion_gateway.client recommend --address {system.gateway} --user {_typical(system.users)}")
+    arguments = ["recommend", "--address", system.gateway, "--user", _typical(system.users)]
+    _say(f"{_python()} -m fusion_gateway.client {shlex.join(arguments)}")
     _say("Ctrl-C stops everything")
     await asyncio.Event().wait()
 
@@ -166,6 +177,12 @@ def _typical(users: Counter[str]) -> str:
     """The user with the median number of events."""
     ranked = sorted(users, key=lambda user: (users[user], user))
     return ranked[len(ranked) // 2] if ranked else "nobody"
+
+
+def _python() -> str:
+    """How this very Python is called from here, such as .venv/bin/python."""
+    program, here = Path(sys.executable), Path.cwd()
+    return str(program.relative_to(here)) if program.is_relative_to(here) else "python"
 
 
 def _show(response: pb.RecommendResponse, title: str) -> None:

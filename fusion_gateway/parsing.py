@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 from fusion_gateway.catalog import Filters
 from fusion_gateway.events import StoredEvent
 from fusion_gateway.fusion.popularity import FACETS, group_of
+from fusion_gateway.ingest.checks import MAX_ID_BYTES
 from fusion_gateway.ordering import Rules
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.errors import InvalidArgument
 
-MAX_ID_BYTES = 256
 MAX_EVENT_ID_BYTES = 128
 MAX_EVENTS = 1000
 MAX_RESULTS = 500

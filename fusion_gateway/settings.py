@@ -22,7 +22,11 @@ class EventStoreSettings(ProgramSettings):
 
 
 class GatewaySettings(EventStoreSettings, ServingSettings):
-    """Serves marquee.v1.Recommender: asks the model servers, fuses what they say."""
+    """Serves marquee.v1.Recommender: asks the model servers, fuses what they say.
+
+    `python -m fusion_gateway import-events FILE` loads histories into the event store first, export-events writes them.
+    Example: python -m fusion_gateway --model-repository var/repository --scorer rating=127.0.0.1:8011
+    """
 
     model_config = SettingsConfigDict(cli_prog_name="python -m fusion_gateway")
 
@@ -64,6 +68,8 @@ class GatewaySettings(EventStoreSettings, ServingSettings):
             name, equals, address = scorer.partition("=")
             if not (name and equals and address) or names.count(name) > 1:
                 raise ValueError(f"{scorer!r} must be NAME=ADDRESS, and every name there once")
+            if address.startswith(("http://", "https://")):
+                raise ValueError(f"{scorer!r}: an address is host:port, without http://")
         return scorers
 
     @model_validator(mode="after")

@@ -1,15 +1,22 @@
-"""The gateway's answers as tables for a terminal."""
+"""The gateway's answers as tables for a terminal: they read at 80 columns, with every id, title and score whole."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from datetime import UTC, datetime
 
-from rich.console import Console
-from rich.markup import escape
+from rich.box import SIMPLE_HEAD
+from rich.cells import chop_cells
+from rich.console import Console, Group
 from rich.table import Table
+from rich.text import Text
 
 from protos.marquee.v1 import recommender_pb2 as pb
 
 WIDTH_OF_A_FILE = 160
+ID_WIDTH = 36
+"""Longer ids are folded; a UUID is not."""
+MIN_CONTRIBUTION = 0.005
+"""Contributions that would be shown as 0.00 are left out."""
 FALLBACKS = {
     pb.FALLBACK_NONE: "the models, from the user's history",
     pb.FALLBACK_FOLD_IN: "the models, from the history in the request",
@@ -24,87 +31,128 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE, highlight=False)
 
 
-def recommendations(response: pb.RecommendResponse, title: str = "", reasons: bool = False) -> Table:
-    """Needs an explained response. One column for each model that contributed."""
-    models = list(dict.fromkeys(part.model for item in response.items for part in item.explanation.contributions))
-    table = _table(title, "rank", "title", "year", "genres", "score", *models, "retrieved by", *["why"] * reasons)
+def recommendations(
+    response: pb.RecommendResponse, title: str = "", user: str = "", filters: str = "", reasons: bool = False
+) -> Group:
+    """Needs an explained response. `user` is the requested id, `filters` the options that an item had to pass;
+    `reasons` adds each item's own."""
+    table = _table("rank", "score", "id", "movie")
     for item in response.items:
         why = item.explanation
-        everyone = len(why.retrieved_by) > 1 and set(why.retrieved_by) == set(response.model_versions)
-        sources = "all" if everyone else ", ".join(why.retrieved_by)
-        row = [*_ranked(item), *_contributions(why, models), sources, *[why.reason] * reasons]
-        table.add_row(*map(escape, row))
-    table.caption = escape(_about(response))
-    return table
+        parts = [_contributions(why), _sources(why, response.model_versions)]
+        movie = _movie(item.item, "; ".join(filter(None, parts)), *[why.reason] * reasons)
+        table.add_row(str(item.rank), f"{item.score:.3f}", _id(item.item.id), movie)
+    return _group(title, table, *_about(response, user, filters))
 
 
-def neighbours(response: pb.SimilarItemsResponse) -> Table:
-    kinds = [part.model for part in response.items[0].explanation.contributions] if response.items else []
-    table = _table(f"Like {response.query.title}", "rank", "title", "year", "genres", "score", *kinds)
+def neighbours(response: pb.SimilarItemsResponse) -> Group:
+    table = _table("rank", "score", "id", "movie")
     for item in response.items:
-        table.add_row(*map(escape, [*_ranked(item), *_contributions(item.explanation, kinds)]))
-    table.caption = escape(_missing(response.degraded))
-    return table
+        movie = _movie(item.item, _contributions(item.explanation))
+        table.add_row(str(item.rank), f"{item.score:.3f}", _id(item.item.id), movie)
+    return _group(f"Like {_dated(response.query)}", table, _missing(response.degraded))
 
 
-def matches(response: pb.SearchItemsResponse) -> Table:
-    table = _table("", "id", "title", "year", "genres", "likeness")
+def matches(response: pb.SearchItemsResponse) -> Group:
+    table = _table("likeness", "id", "movie")
     for match in response.matches:
-        row = [match.item.id, match.item.title, _year(match.item), ", ".join(match.item.genres), f"{match.score:.0f}"]
-        table.add_row(*map(escape, row))
-    table.caption = None if response.matches else "no movie has a similar title"
-    return table
+        table.add_row(f"{match.score:.0f}", _id(match.item.id), _movie(match.item))
+    return _group("", table, "" if response.matches else "no movie has a similar title")
 
 
-def events(response: pb.GetHistoryResponse) -> Table:
-    table = _table("", "time", "item", "rating", "event id")
+def events(response: pb.GetHistoryResponse, user: str) -> Group:
+    table = _table("time (UTC)", "rating", "id", "event id")
     for event in response.events:
         rating = f"{event.rating:g}" if event.HasField("rating") else ""
-        table.add_row(str(event.time), escape(event.item_id), rating, escape(event.event_id))
-    return table
+        table.add_row(_moment(event.time), rating, _id(event.item_id), Text(event.event_id))
+    return _group("", table, "" if response.events else f"nothing is stored about user {user}")
 
 
-def status(response: pb.GetStatusResponse) -> Table:
-    table = _table("", "model", "address", "ready", "version")
+def status(response: pb.GetStatusResponse) -> Group:
+    table = _table("model", "address", "ready", "version")
     for model in response.models:
-        table.add_row(model.name, model.address, "yes" if model.ready else "no", str(model.version or "?"))
-    table.caption = (
+        ready = "yes" if model.ready else "no"
+        table.add_row(Text(model.name), Text(model.address), ready, str(model.version or "?"))
+    served = (
         f"catalogue {response.catalog_version} with {response.catalog_items} items; policies "
         f"{', '.join(response.policies)} (default {response.default_policy}) of fusion {response.fusion_version}"
     )
-    return table
+    return _group("", table, served)
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=escape(title) or None, title_justify="left", caption_justify="left", title_style="bold")
+def _table(*columns: str) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
-        text = column in ("title", "genres", "retrieved by", "why", "item", "event id", "model", "address")
-        table.add_column(column, justify="left" if text else "right", overflow="fold" if text else "ellipsis")
+        number = column in ("rank", "score", "likeness", "rating", "version")
+        table.add_column(
+            column,
+            justify="right" if number else "left",
+            overflow="fold",
+            no_wrap=number or column in ("id", "time (UTC)"),
+        )
     return table
 
 
-def _ranked(item: pb.RankedItem) -> list[str]:
-    return [str(item.rank), item.item.title, _year(item.item), ", ".join(item.item.genres), f"{item.score:.3f}"]
+def _group(title: str, table: Table, *lines: str) -> Group:
+    head = [Text(title, "bold")] if title else []
+    body = [table] if table.row_count else []
+    return Group(*head, *body, *[Text(line, "italic") for line in lines if line])
 
 
-def _year(item: pb.Item) -> str:
-    return str(item.year) if item.year else ""
+def _movie(item: pb.Item, *lines: str) -> Text:
+    """Title, year and genres, and below them further lines."""
+    text = Text(_dated(item), "bold")
+    if item.genres:
+        text.append(f"  {', '.join(item.genres)}", "not bold")
+    for line in lines:
+        if line:
+            text.append(f"\n{line}", "not bold dim")
+    return text
 
 
-def _contributions(explanation: pb.Explanation, models: Iterable[str]) -> list[str]:
-    parts = {part.model: f"{part.contribution:+.3f}" for part in explanation.contributions}
-    return [parts.get(model, "") for model in models]
+def _id(id: str) -> Text:
+    return Text("\n".join(chop_cells(id, ID_WIDTH)))
 
 
-def _about(response: pb.RecommendResponse) -> str:
-    versions = ", ".join(f"{model} {version}" for model, version in sorted(response.model_versions.items()))
-    lines = [
+def _dated(item: pb.Item) -> str:
+    return f"{item.title} ({item.year})" if item.year else item.title
+
+
+def _contributions(explanation: pb.Explanation) -> str:
+    """Largest first."""
+    parts = [part for part in explanation.contributions if abs(part.contribution) >= MIN_CONTRIBUTION]
+    parts.sort(key=lambda part: -abs(part.contribution))
+    return ", ".join(f"{part.model} {part.contribution:+.2f}" for part in parts)
+
+
+def _sources(explanation: pb.Explanation, models: Collection[str]) -> str:
+    """Which models retrieved the item; nothing where all of them did."""
+    everyone = set(explanation.retrieved_by) == set(models)
+    return "" if everyone else f"retrieved by {', '.join(explanation.retrieved_by)}"
+
+
+def _moment(seconds: int) -> str:
+    """Seconds again where the year has more than four digits."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError):
+        return str(seconds)
+
+
+def _about(response: pb.RecommendResponse, user: str, filters: str) -> Iterator[str]:
+    if not response.items:
+        yield f"no movie matches {filters}" if filters else "no movie is left to recommend"
+    used, skipped = response.history_used, response.history_skipped
+    store_failed = any(each.model == "history" for each in response.degraded)
+    if user and not used and not skipped and not store_failed:
+        yield f"no history of user {user}"
+    yield (
         f"from {FALLBACKS.get(response.fallback, '?')}; {response.candidates} candidates, "
-        f"{response.history_used} events used, {response.history_skipped} skipped",
-        f"policy {response.policy}; versions: {versions or 'none'}; {response.timings_ms['total']:.1f} ms",
-        _missing(response.degraded),
-    ]
-    return "\n".join(line for line in lines if line)
+        f"{used} event{'s' * (used != 1)} used, {skipped} skipped"
+    )
+    versions = ", ".join(f"{model} {version}" for model, version in sorted(response.model_versions.items()))
+    yield f"policy {response.policy}; versions: {versions or 'none'}; {response.timings_ms['total']:.1f} ms"
+    yield _missing(response.degraded)
 
 
 def _missing(degraded: Sequence[pb.Degraded]) -> str:

@@ -11,7 +11,7 @@ from fusion_gateway.access import hash_of, new_token
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-@app.command()
+@app.command(epilog="Example: python -m fusion_gateway.tokens the-shop --rate 100 >> tokens.yaml")
 def main(
     name: Annotated[str, typer.Argument(help="Who will use the token.")],
     role: Annotated[list[str] | None, typer.Option(help="A role, for example admin. Once for each.")] = None,

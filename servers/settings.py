@@ -24,6 +24,7 @@ class ServerSettings(ServingSettings, ModelSettings):
     """Serves one scorer of a model repository, with retrieval and similar items, over the Open Inference Protocol.
 
     `python -m servers export-triton` writes the scorers as models of NVIDIA Triton instead; it has a --help of its own.
+    Example: python -m servers rating --model-repository var/repository --grpc-port 8011 --metrics-port 8012
     """
 
     model_config = SettingsConfigDict(cli_prog_name="python -m servers")

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.text import Text
 
 from training import recipes
 from training.benchmark.commands import app as benchmark_app
@@ -32,10 +32,14 @@ from training.rating import train_rating
 from training.repository import MODELS, read_manifest, verify, versions
 from training.sentences import checked
 from training.sequential import train_sequential
+from training.terminal import narrow_table, output
 from training.visual_temporal import train_visual_temporal
 
 app = typer.Typer(
-    help="Data, training, evaluation and the model repository of Marquee.", no_args_is_help=True, add_completion=False
+    help="Data, training, evaluation and the model repository of Marquee.",
+    no_args_is_help=True,
+    add_completion=False,
+    epilog="Example: python -m training train all --recipe small --data var/data/generated --repository var/repository",
 )
 repository_app = typer.Typer(help="List and check what is published.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
@@ -69,7 +73,7 @@ Posters = Annotated[Path | None, typer.Option(help="Folder of <item id>.jpg. Def
 Tmdb = Annotated[Path | None, typer.Option(help="TMDB table. Default: found beside the data.")]
 
 
-@app.command()
+@app.command(epilog="Example: python -m training train rating --recipe small --split none")
 def train(
     what: Annotated[What, typer.Argument(help="Which model to train.")],
     data: Data = HOME / "data" / "generated",
@@ -119,10 +123,11 @@ def _train(job: Job, what: What, recipe: str, instead: Mapping[str, int | str | 
     folder = pipeline(job, chosen)
     figures = ", ".join(f"{metric.name} {metric.value:.4g}" for metric in read_manifest(folder).metrics)
     cost = f"{time.monotonic() - started:.0f} s and {peak_gib():.1f} GiB"
-    console.print(f"{what.value:<15} published as {folder} in {cost}  {figures}")
+    line = f"{what.value:<15} published as {folder} in {cost}  {figures}"
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-@app.command("onboard")
+@app.command("onboard", epilog="Example: python -m training onboard --items new.csv --posters new-posters")
 def onboard_command(
     items: Annotated[
         Path,
@@ -154,7 +159,7 @@ def onboard_command(
     )
 
 
-@app.command("contact-sheet")
+@app.command("contact-sheet", epilog="Example: python -m training contact-sheet sheet.png")
 def contact_sheet_command(
     out: Annotated[Path, typer.Argument(help="The PNG to write.")],
     data: Data = HOME / "data" / "generated",
@@ -168,24 +173,26 @@ def contact_sheet_command(
     contact_sheet(dataset.items, repository, HOME / "cache", out, seed)
 
 
-app.command("evaluate")(evaluate_command)
+app.command("evaluate", epilog="Example: python -m training evaluate --report var/report")(evaluate_command)
 app.command("reproduce")(reproduce_command)
 
 
 @repository_app.command("list")
 def list_command(repository: Repository = HOME / "repository") -> None:
     """What is published: versions, recipes, data and figures."""
-    table = Table("model", "version", "made", "recipe", "data", "split", "figures", title=str(repository))
+    table = narrow_table(escape(str(repository)))
+    table.add_column("version", no_wrap=True)
+    table.add_column("recipe, data, metrics", overflow="fold")
     for model in MODELS:
         for version in versions(repository, model):
             manifest = read_manifest(repository / model / str(version))
             figures = ", ".join(f"{metric.name} {metric.value:.4g}" for metric in manifest.metrics)
-            data = manifest.data
             made = manifest.created_at.replace("T", " ")[:16]
-            table.add_row(model, str(version), made, manifest.recipe.name, data.dataset, data.split, figures)
+            source = f"{manifest.recipe.name} on {manifest.data.dataset}, {manifest.data.split}"
+            table.add_row(f"{model}/{version}\n{made}", Text(f"{source}\n{figures}"))
     if not table.row_count:
         raise TrainingError(f"nothing is published in {repository}: run 'python -m training train all'")
-    Console().print(table)
+    output().print(table)
 
 
 @repository_app.command("verify")
@@ -196,13 +203,16 @@ def verify_command(repository: Repository = HOME / "repository") -> None:
         raise TrainingError(f"nothing is published in {repository}: run 'python -m training train all'")
     for folder in folders:
         verify(folder)
-    Console().print(f"{len(folders)} versions are whole")
+    print(f"{len(folders)} versions are whole")
 
 
 def main() -> None:
-    """Errors that a person can put right are one line on standard error, and exit code 1."""
+    """Errors that a person can put right, the system's among them, are one line on standard error, and exit code 1."""
     try:
         app()
+    except OSError as error:
+        print(f"error: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}", file=sys.stderr)
+        sys.exit(1)
     except (TrainingError, DataError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

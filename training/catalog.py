@@ -9,12 +9,15 @@ from scipy.sparse import csr_matrix, vstack
 from protos.marquee.v1.artifact_pb2 import Manifest
 from training.errors import TrainingError
 from training.job import Job
+from training.published import read_table
 from training.recipes.catalog import CatalogRecipe
 from training.repository import latest, publish, read_manifest, versions
 from training.words import Words
 
 RECENT = 0.1
 """Share of the time range that counts as recent."""
+MAX_TAGS = 100_000_000
+"""Rows of tags.parquet: one for each word of each item."""
 COLUMNS = ["number", "id", "title", "year", "genres", "director", "poster", "votes", "mean_rating", "recent_votes"]
 POSTER_NAME = pl.col("poster").map_elements(lambda path: Path(path).name, return_dtype=pl.String)
 
@@ -22,7 +25,7 @@ POSTER_NAME = pl.col("poster").map_elements(lambda path: Path(path).name, return
 def known_numbers(repository: Path) -> dict[str, int]:
     """Item number by item id, of every version published before; empty for a new repository."""
     folders = [repository / "catalog" / str(version) for version in versions(repository, "catalog")]
-    tables = (pl.read_parquet(folder / "items.parquet", columns=["id", "number"]) for folder in folders)
+    tables = (read_table(folder / "items.parquet", ["id", "number"]) for folder in folders)
     return {id: number for table in tables for id, number in table.iter_rows()}
 
 
@@ -50,8 +53,9 @@ def publish_extended_catalog(before: Path, items: pl.DataFrame) -> Path:
         raise TrainingError(f"{before} has no words to compare items by: train the catalog again")
     manifest = read_manifest(before)
     made = Manifest(model=manifest.model, recipe=manifest.recipe, data=manifest.data, made_from=manifest.version)
-    table, tags = pl.read_parquet(before / "items.parquet"), pl.read_parquet(before / "tags.parquet")
-    stored = pl.read_parquet(before / "words.parquet")
+    table = read_table(before / "items.parquet", COLUMNS)
+    tags = read_table(before / "tags.parquet", ["item", "word", "weight"], MAX_TAGS)
+    stored = read_table(before / "words.parquet", ["word", "idf"])
     words = Words(tuple(stored["word"]), stored["idf"].to_numpy())
     mean = float(np.average(table["mean_rating"].to_numpy(), weights=table["votes"].to_numpy() + 1e-9))
     added = items.with_columns(
@@ -60,9 +64,12 @@ def publish_extended_catalog(before: Path, items: pl.DataFrame) -> Path:
         mean_rating=pl.lit(mean, pl.Float64),
         recent_votes=pl.lit(0, pl.Int64),
     )
-    weights = csr_matrix((tags["weight"], (tags["item"], tags["word"])), (len(table), len(words.words)))
+    try:
+        weights = csr_matrix((tags["weight"], (tags["item"], tags["word"])), (len(table), len(words.words)))
+    except ValueError as error:
+        raise TrainingError(f"{before / 'tags.parquet'} names an item or a word that there is not: {error}") from error
     weights = vstack([weights, words.weights(_tag_documents(items))], "csr")
-    table = _with_weighted_rating(pl.concat([table.select(COLUMNS), added.select(COLUMNS)]))
+    table = _with_weighted_rating(pl.concat([table, added.select(COLUMNS)]))
     made.data.items = len(table)
     return publish(before.parents[1], made, lambda folder: _write(table, words, weights, folder))
 

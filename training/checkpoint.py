@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -21,10 +22,16 @@ class Checkpoint:
         self._path, self._seconds, self._written = path, seconds, time.monotonic()
 
     def restore(self, device: torch.device) -> State | None:
-        """The state last saved, its random numbers set; None for a fresh run."""
+        """The state last saved, its random numbers set; None for a fresh run. A file that is not whole is left out."""
         if not self._path.is_file():
             return None
-        saved = torch.load(self._path, map_location=device, weights_only=True)
+        try:
+            saved = torch.load(self._path, map_location=device, weights_only=True)
+        except (EOFError, OSError, RuntimeError, ValueError, UnpicklingError) as error:
+            reason = str(error).partition(". ")[0].partition("\n")[0] or "the file is empty"
+            warning = f"training starts anew: the checkpoint {self._path} cannot be read: {reason}"
+            console.print(warning, style="yellow", markup=False, highlight=False, soft_wrap=True)
+            return None
         torch.set_rng_state(saved["random"].cpu())
         if device.type == "cuda":
             torch.cuda.set_rng_state(saved["random_cuda"].cpu(), device)
@@ -45,6 +52,8 @@ class Checkpoint:
         saved = {"state": state(), "random": torch.get_rng_state()}
         if torch.cuda.is_available():
             saved["random_cuda"] = torch.cuda.get_rng_state()
-        torch.save(saved, partial)
+        with partial.open("wb") as file:
+            torch.save(saved, file)
+            os.fsync(file.fileno())  # a rename may reach the disk before what was written
         os.replace(partial, self._path)
         self._written = time.monotonic()

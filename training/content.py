@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from training.errors import TrainingError
 from training.interactions import Floats, Ints
+from training.published import read_tensors, read_text
 from training.sentences import sentence_vectors
 from training.words import Words
 
@@ -105,10 +106,14 @@ class ContentEncoder:
 
     @classmethod
     def read(cls, folder: Path) -> "ContentEncoder":
-        names = json.loads((folder / "content.json").read_text())
-        arrays = load_file(folder / "content.safetensors")
-        words = Words(tuple(names["words"]), arrays["idf"])
-        return cls(tuple(names["genres"]), words, arrays["components"], names.get("text_model", ""))
+        """Raises TrainingError."""
+        arrays = read_tensors(folder / "content.safetensors")
+        try:
+            names = json.loads(read_text(folder / "content.json"))
+            words = Words(tuple(names["words"]), arrays["idf"])
+            return cls(tuple(names["genres"]), words, arrays["components"], names.get("text_model", ""))
+        except (ValueError, TypeError, KeyError) as error:
+            raise TrainingError(f"{folder}: content.json and content.safetensors are of no encoder: {error}") from error
 
 
 def genres_of(items: pl.DataFrame) -> tuple[str, ...]:

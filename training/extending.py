@@ -4,13 +4,13 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from protos.marquee.v1.artifact_pb2 import Manifest
 from training.errors import TrainingError
 from training.index import write_index
 from training.interactions import Floats, Ints
 from training.item_encoder import FILES
+from training.published import read_arrays, read_tensors
 from training.repository import publish, read_manifest
 from training.requests import Requests
 from training.scorer import RECALL_FLOOR, OfflineScorer, unit, write_golden, write_items
@@ -31,7 +31,7 @@ def publish_extended(before: Path, number: Ints, feature: Floats, vector: Floats
     added = {"item_number": number, "item_vector": vector, "similar_vector": unit(feature), "item_feature": feature}
 
     def write(folder: Path) -> None:
-        arrays = load_file(before / "items.safetensors")
+        arrays = read_tensors(before / "items.safetensors")
         if number[0] <= (last := arrays["item_number"][-1]):
             raise TrainingError(f"item number {number[0]} is not beyond {last}: train {manifest.model} again")
         write_items({name: np.concatenate([array, added[name]]) for name, array in arrays.items()}, folder)
@@ -52,12 +52,10 @@ def publish_extended(before: Path, number: Ints, feature: Floats, vector: Floats
 
 def _golden(before: Path, added: Ints) -> Requests:
     """First the added items as a history, then the golden requests of the version `before`."""
-    with np.load(before / "golden.npz", allow_pickle=False) as kept:
-        real = kept["history_item"] > 0
-        histories = {
-            name: [row[r] for row, r in zip(kept[name], real, strict=True)] for name in kept if "history" in name
-        }
-        user_id, query_time = kept["user_id"].tolist(), kept["query_time"][:, 0]
+    kept = read_arrays(before / "golden.npz")
+    real = kept["history_item"] > 0
+    histories = {name: [row[r] for row, r in zip(kept[name], real, strict=True)] for name in kept if "history" in name}
+    user_id, query_time = kept["user_id"].tolist(), kept["query_time"][:, 0]
     added = added[:GOLDEN_EVENTS]
     return Requests(
         ["", *user_id],

@@ -18,6 +18,7 @@ from training.progress import console
 from training.ranking import NextItemTask, Pool
 from training.recipes.fusion import FusionRecipe
 from training.repository import publish
+from training.terminal import narrow_table
 
 COHORTS = {"0 events": (0, 0), "1 to 5": (1, 5), "6 to 20": (6, 20)}
 WHOLE = "whole history"
@@ -132,13 +133,16 @@ def _choose(figures: Mapping[str, Mapping[str, Doubles]], models: Sequence[str],
 
 def _table(figures: Mapping[str, Mapping[str, Doubles]], models: Sequence[str], default: str) -> Table:
     best = _best_alone(figures, models, WHOLE)
-    table = Table(title="NDCG@10 on validation users that the policy was not fitted on", title_justify="left")
-    for column in ("model or policy", *figures[best], f"better than {best} by, 95 %"):
-        table.add_column(column, justify="left" if column == "model or policy" else "right")
+    title = "NDCG@10 on validation users that the policy was not fitted on; * is the default"
+    table = narrow_table(title)
+    table.add_column("model or policy", overflow="fold")
+    for cohort in figures[best]:
+        table.add_column(cohort, justify="right", no_wrap=True)
+    table.add_column(f"better than {best} by, 95 %", justify="right", min_width=len("+0.0000 to +0.0000"))
     for name, by in figures.items():
         low, high = bootstrap(by[WHOLE] - figures[best][WHOLE])
         means = [f"{rows.mean():.4f}" if rows.size else "" for rows in by.values()]
-        table.add_row(name + " (default)" * (name == default), *means, f"{low:+.4f} to {high:+.4f}")
+        table.add_row(name + " *" * (name == default), *means, f"{low:+.4f} to {high:+.4f}")
     return table
 
 

@@ -9,9 +9,7 @@ from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import polars as pl
-from safetensors import safe_open
 
 from training.catalog import known_numbers, publish_extended_catalog
 from training.data.dataset import ITEMS, completed
@@ -21,6 +19,7 @@ from training.data.posters import poster_tensor
 from training.errors import DataError
 from training.extending import publish_extended
 from training.item_encoder import PublishedItemEncoder
+from training.published import read_table, read_tensors
 from training.repository import latest
 
 MODEL = "visual_temporal"
@@ -73,9 +72,8 @@ def _numbered(items: pl.DataFrame, known: dict[str, int]) -> pl.DataFrame:
 
 
 def _numbers_in_catalog(folder: Path) -> list[int]:
-    return pl.read_parquet(folder / "items.parquet", columns=["number"])["number"].to_list()
+    return read_table(folder / "items.parquet", ["number"])["number"].to_list()
 
 
 def _numbers_in_model(folder: Path) -> list[int]:
-    with safe_open(folder / "items.safetensors", "numpy") as items:
-        return np.asarray(items.get_tensor("item_number")).tolist()
+    return read_tensors(folder / "items.safetensors", ["item_number"])["item_number"].tolist()

@@ -7,6 +7,7 @@ import polars as pl
 
 from fusion_gateway.fusion.popularity import FACETS, Popularity, group_of
 from training.interactions import Ints
+from training.published import read_table
 
 FILE = "popularity.parquet"
 HALF_LIVES = 4
@@ -55,6 +56,6 @@ def read_popularity(folder: Path) -> Popularity:
     """Of a published version of fusion; one that knows no item where it has none."""
     if not (folder / FILE).exists():
         return Popularity(np.zeros(0, np.int64), np.zeros(0), {})
-    table = pl.read_parquet(folder / FILE)
+    table = read_table(folder / FILE)
     columns = {name: table[name].to_numpy() for name in table.columns}
     return Popularity(columns.pop("number"), columns.pop("log_share"), columns)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fusion_gateway.fusion import POPULARITY, Fused, Policy, Popularity, fuse
 from training.interactions import Floats, Ints
 from training.popularity import read_popularity
+from training.published import read_table
 from training.repository import SCORERS, latest, versions
 from training.requests import Requests, requests_for
 from training.scorer import OfflineScorer
@@ -86,7 +87,7 @@ class NextItemTask:
         retrieve_k: int = RETRIEVE_K,
     ) -> None:
         """`popularity`: default the one published with the fusion policies."""
-        catalog = pl.read_parquet(latest(repository, "catalog") / "items.parquet")
+        catalog = read_table(latest(repository, "catalog") / "items.parquet", ["number", "weighted_rating"])
         self.items: Ints = catalog["number"].to_numpy()
         self.scorers = {name: OfflineScorer(latest(repository, name)) for name in SCORERS if versions(repository, name)}
         self._weighted_rating = catalog["weighted_rating"].to_numpy()

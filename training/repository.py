@@ -10,11 +10,16 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+import polars as pl
 from google.protobuf import json_format
+from safetensors import SafetensorError
 
 from protos.marquee.v1.artifact_pb2 import File, Manifest
 from training.errors import TrainingError
+from training.published import read_text
 
+MAX_MANIFEST_BYTES = 4 << 20
+"""As in the servers."""
 LIBRARIES = ("faiss-cpu", "numpy", "onnx", "onnxruntime", "polars", "scikit-learn", "torch")
 SCORERS = ("rating", "sequential", "visual_temporal", "linear")
 MODELS = (*SCORERS, "catalog", "fusion")
@@ -37,8 +42,8 @@ def latest(repository: Path, model: str) -> Path:
 def read_manifest(folder: Path) -> Manifest:
     """Raises TrainingError where the manifest is missing or is not a Manifest."""
     try:
-        return json_format.Parse((folder / "manifest.json").read_text(), Manifest())
-    except (OSError, json_format.ParseError) as error:
+        return json_format.Parse(read_text(folder / "manifest.json", MAX_MANIFEST_BYTES), Manifest())
+    except json_format.ParseError as error:
         raise TrainingError(f"{folder}: unreadable manifest.json: {error}") from error
 
 
@@ -54,7 +59,7 @@ def publish(repository: Path, manifest: Manifest, write: Callable[[Path], None])
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
-        write(partial)
+        _written(write, partial)
         _complete(manifest, partial)
         (partial / "manifest.json").write_text(_as_json(manifest))
         for path in [*partial.iterdir(), partial]:
@@ -66,6 +71,15 @@ def publish(repository: Path, manifest: Manifest, write: Callable[[Path], None])
         shutil.rmtree(partial, ignore_errors=True)
         raise
     return final
+
+
+def _written(write: Callable[[Path], None], folder: Path) -> None:
+    """Raises TrainingError, also for what the libraries raise where the disk is full."""
+    try:
+        write(folder)
+    except (OSError, pl.exceptions.PolarsError, SafetensorError) as error:
+        free = shutil.disk_usage(folder).free / 2**20
+        raise TrainingError(f"{folder} cannot be written, {free:,.0f} MiB are free: {error}") from error
 
 
 def _complete(manifest: Manifest, folder: Path) -> None:

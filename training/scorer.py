@@ -10,20 +10,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 from torch import from_numpy, nn
 
+from fusion_gateway.ingest.checks import MAX_ID_BYTES
 from protos.marquee.v1.artifact_pb2 import Scorer
 from training.errors import TrainingError
 from training.export import export_tower, session
 from training.index import write_index
 from training.interactions import Floats, Ints
 from training.item_encoder import ItemEncoderParts
+from training.published import read_tensors, regular
 from training.repository import read_manifest
 from training.requests import Requests, pad_front
 
 GOLDEN_TOLERANCE = 1e-3
-MAX_ID_BYTES = 256
 RECALL_FLOOR = 0.98
 Arrays = dict[str, NDArray[Any]]
 
@@ -177,12 +178,12 @@ class OfflineScorer:
 
     def __init__(self, folder: Path, scorer: Scorer | None = None) -> None:
         scorer = scorer or read_manifest(folder).scorer
-        arrays = load_file(folder / "items.safetensors")
+        arrays = read_tensors(folder / "items.safetensors")
         self.item_number: Ints = arrays["item_number"]
         self.item_vector: Floats = arrays["item_vector"]
-        user_ids = _user_ids(load_file(folder / "users.safetensors"))
+        user_ids = _user_ids(read_tensors(folder / "users.safetensors"))
         self._inputs = _Inputs(user_ids, arrays, scorer.inputs, scorer.max_history)
-        self._session = session(folder / "query_tower.onnx")
+        self._session = session(regular(folder / "query_tower.onnx"))
 
     def queries(self, requests: Requests, batch: int = 64) -> Floats:
         """[B, D]; a NaN row abstains."""

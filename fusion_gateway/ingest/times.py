@@ -107,7 +107,9 @@ def _numbers(column: pl.Series, per_second: int) -> pl.Series:
             column = column.fill_null(_floats(stripped).floor().cast(pl.Int64, strict=False))
     elif not column.dtype.is_integer():
         column = column.cast(pl.Float64, strict=False).floor().cast(pl.Int64, strict=False)
-    return column.cast(pl.Int64, strict=False) // per_second
+    seconds = column.cast(pl.Int64, strict=False) // per_second
+    # Among milliseconds, what would be a date before 1973 is a number of seconds.
+    return seconds.set(seconds < EARLIEST, None) if per_second > 1 else seconds
 
 
 def _dates(column: pl.Series, kind: Kind) -> pl.Series:

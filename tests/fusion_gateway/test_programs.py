@@ -1,5 +1,6 @@
 """The programs as people start them: real processes, their output and their exit codes."""
 
+import io
 import json
 import os
 import re
@@ -12,12 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf import json_format
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from fusion_gateway.client import app as client_app
 from fusion_gateway.gateway import gateway
 from fusion_gateway.local import app as local_app
 from fusion_gateway.settings import GatewaySettings
+from fusion_gateway.tables import recommendations
+from protos.marquee.v1.recommender_pb2 import RecommendResponse
 from servers.runtime.errors import StartError
 from servers.runtime.settings import read
 from tests.fusion_gateway.world import MOVIES, publish_world
@@ -78,19 +83,24 @@ def test_up_says_where_everything_is(up: dict[str, Any]) -> None:
 def test_client_shows_ranked_movies(up: dict[str, Any]) -> None:
     shown = client(up, "recommend", "--user", "4", "-k", "3", "--explain")
     assert shown.exit_code == 0, shown.stderr
-    for text in (
-        "rank",
-        "title",
-        "year",
-        "genres",
-        "score",
-        "retrieved by",
-        *MODELS,
-        "because you watched",
-        "policy fitted",
-    ):
+    for text in ("rank", "score", "id", "movie", *MODELS, "because you watched", "policy fitted"):
         assert text in shown.stdout
     assert "The Prestige" in client(up, "recommend", "--genres", "drama", "--year-min", "2006").stdout
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_a_real_answer_fits_the_terminal(up: dict[str, Any], width: int) -> None:
+    answered = client(up, "recommend", "--user", "4", "--explain", "--json").stdout
+    response = json_format.Parse(answered, RecommendResponse())
+    table = recommendations(response, "For user 4", reasons=True)
+    shown = io.StringIO()
+    Console(file=shown, width=width).print(table)
+    lines = shown.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    for ranked in response.items:
+        [line] = [line for line in lines if ranked.item.title in line]
+        assert f"{ranked.score:.3f}" in line
+        assert ranked.item.id in line.split()
 
 
 def test_client_prints_json(up: dict[str, Any]) -> None:
@@ -117,10 +127,58 @@ def test_client_says_what_went_wrong(up: dict[str, Any]) -> None:
         (["recommend", "--policy", "best"], "error: policy: there is no 'best'"),
         (["similar", "the godfather"], "error: no movie found with a title similar to 'the godfather'"),
         (["recommend", "--weights", "rating=much"], "'much' is not a number"),
+        (["recommend", "--weights", "rating"], "'rating' must be NAME=NUMBER"),
+        (["recommend", "--history", "[1"], "not a JSON list of events"),
+        (["similar"], "give a title or --item"),
+        (["similar", "fargo", "--item", "3"], "give a title or --item, not both"),
     ]:
         failed = client(up, *arguments)
         assert failed.exit_code != 0
         assert message in failed.stderr
+
+
+def test_client_says_that_nothing_is_known_or_found(up: dict[str, Any]) -> None:
+    assert "no history of user stranger" in client(up, "recommend", "--user", "stranger").stdout
+    assert "no history" not in client(up, "recommend", "--user", "4").stdout
+    assert "no history" not in client(up, "recommend", "--user", "stranger", "--history", "3").stdout
+    assert "nothing is stored about user stranger" in client(up, "history", "--user", "stranger").stdout
+    nothing = client(up, "recommend", "--genres", "comdy", "--year-min", "1990").stdout
+    assert "no movie matches --genres comdy --year-min 1990" in nothing
+
+
+@pytest.mark.parametrize(
+    ("history", "used", "skipped"),
+    [
+        ("3:4.5,1:2", 2, 0),
+        ("a:b,3", 1, 1),
+        ("3:nan", 0, 1),
+        ('[{"item_id": "3", "rating": 4}, {"item_id": "a,b"}]', 1, 1),
+    ],
+)
+def test_a_history_of_any_ids(up: dict[str, Any], history: str, used: int, skipped: int) -> None:
+    reply = json.loads(client(up, "recommend", "--history", history, "--json").stdout)
+    assert (reply.get("history_used", 0), reply.get("history_skipped", 0)) == (used, skipped)
+
+
+def test_an_address_with_a_scheme(up: dict[str, Any]) -> None:
+    failed = CliRunner().invoke(client_app, ["status", "--address", f"http://{up['address']}/"])
+    assert failed.exit_code == 2
+    assert f"give {up['address']}, without http://" in " ".join(failed.stderr.replace("│", " ").split())
+
+
+def test_up_prints_a_command_that_runs(up: dict[str, Any]) -> None:
+    [command] = [line for line in up["said"] if "fusion_gateway.client" in line]
+    python, module = command.split()[:3:2]
+    assert (python, module) == (
+        ".venv/bin/python" if Path(sys.executable).is_relative_to(ROOT) else "python",
+        "fusion_gateway.client",
+    )
+
+
+@pytest.mark.parametrize("command", [[], ["recommend"], ["similar"], ["search"], ["record"], ["history"]])
+def test_help_has_an_example(command: list[str]) -> None:
+    shown = CliRunner().invoke(client_app, [*command, "--help"]).stdout
+    assert " ".join(["Example: python -m fusion_gateway.client", *command]) in " ".join(shown.split())
 
 
 def test_client_without_a_gateway(tmp_path: Path) -> None:
@@ -135,11 +193,19 @@ def test_demo_asks_three_times_and_leaves_nothing_running(system: Path) -> None:
     assert demo.returncode == 0, demo.stderr
     for text in ("For user 2", "For a new user who has watched Fargo", "For an anonymous user", "the popularity list"):
         assert text in demo.stdout
-    logs = system / "var" / "logs"
+    [logs] = (system / "var" / "logs").iterdir()
     assert {log.stem for log in logs.iterdir()} == {*MODELS, "fusion_gateway"}
     for log in logs.iterdir():
         assert json.loads(log.read_text().splitlines()[-1])["event"] == "stopped"
     assert [path.name for path in (system / "var").iterdir()] == ["logs"]
+
+
+def test_each_run_has_logs_of_its_own(system: Path, tmp_path: Path) -> None:
+    flags = ["--repository", system / "repository", "--events", system / "events.csv"]
+    for _ in range(2):
+        assert run("fusion_gateway.local", "demo", *flags, home=tmp_path).returncode == 0
+    logs = list((tmp_path / "var" / "logs").glob("*/rating.log"))
+    assert [log.read_text().count('"stopped"') for log in logs] == [1, 1]
 
 
 def test_up_stops_everything_when_one_process_dies(system: Path, tmp_path: Path) -> None:
@@ -211,6 +277,7 @@ def test_an_occupied_port(system: Path, tmp_path: Path) -> None:
         (["--event-store=mysql://host/db"], "mysql:// is not supported"),
         (["--scorer=rating"], "scorer: 'rating' must be NAME=ADDRESS"),
         (["--scorer=a=b:1", "--scorer=a=b:2"], "every name there once"),
+        (["--scorer=rating=http://b:1"], "an address is host:port, without http://"),
         (["--retrieve-k=0"], "retrieve_k: .*greater than or equal to 1"),
     ],
 )

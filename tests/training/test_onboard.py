@@ -1,5 +1,7 @@
 """Items added to a published repository without training."""
 
+import io
+import os
 import shutil
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from safetensors.numpy import load_file
 
 from tests.conftest import Published
 from training.data.load import load_dataset
-from training.errors import TrainingError
+from training.errors import DataError, TrainingError
 from training.onboard import Onboarded, onboard
 from training.repository import latest, read_manifest, verify, versions
 from training.scorer import OfflineScorer
@@ -121,7 +123,56 @@ def test_a_repository_that_cannot_be_added_to(new: Path, repository: Path, missi
     assert versions(repository, "visual_temporal") == versions(repository, "catalog") == [1]
 
 
+def test_what_is_no_file_is_not_opened(new: Path, repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(new / "posters" / "bare.png")
+    os.mkfifo(new / "pipe.png")
+    (new / "new.csv").write_text("id,title,poster\nbare,Bare,\nnamed,Named,pipe.png\n")
+    assert add(new, repository).items["poster"].to_list() == ["", ""]
+    os.mkfifo(new / "pipe.csv")
+    with pytest.raises(DataError, match=r"pipe\.csv is not a regular file"):
+        onboard(new / "pipe.csv", None, repository)
+
+
+def test_an_id_that_the_gateway_refuses_is_not_published(new: Path, repository: Path) -> None:
+    (new / "new.csv").write_text(f"id,title\n{'x' * 256},Fits\n")
+    assert len(add(new, repository).items) == 1
+    (new / "new.csv").write_text(f"id,title\n{'ä' * 129},Too long\n")
+    with pytest.raises(DataError, match="line 2: id ä+… has more than 256 bytes"):
+        add(new, repository)
+    assert versions(repository, "catalog") == [1, 2]
+
+
+def tags(word: int) -> bytes:
+    table = pl.DataFrame({"item": [0], "word": [word], "weight": [1.0]})
+    written = io.BytesIO()
+    table.write_parquet(written)
+    return written.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("broken", "content", "message"),
+    [
+        ("catalog/1/items.parquet", b"PAR1", r"items\.parquet cannot be read"),
+        ("catalog/1/words.parquet", None, r"words\.parquet is not a regular file"),
+        ("catalog/1/tags.parquet", tags(word=1 << 28), r"tags\.parquet names an item or a word that there is not"),
+        ("visual_temporal/1/content.json", b"{}", r"are of no encoder: 'words'"),
+        ("visual_temporal/1/content.json", b"\xff", r"content\.json cannot be read"),
+        ("visual_temporal/1/golden.npz", b"PK", r"golden\.npz cannot be read"),
+        ("visual_temporal/1/items.safetensors", b"cut", r"items\.safetensors cannot be read"),
+        ("visual_temporal/1/manifest.json", b"[]" * (3 << 20), r"manifest\.json has 6291456 bytes, more than 4194304"),
+    ],
+)
+def test_a_repository_with_a_broken_file_is_left_as_it_is(
+    new: Path, repository: Path, broken: str, content: bytes | None, message: str
+) -> None:
+    (repository / broken).unlink()
+    os.mkfifo(repository / broken) if content is None else (repository / broken).write_bytes(content)
+    with pytest.raises(TrainingError, match=message):
+        add(new, repository)
+    assert versions(repository, "visual_temporal") == [1]
+
+
 def test_a_table_without_titles_is_refused(new: Path, repository: Path) -> None:
-    (new / "new.csv").write_text("id,name\n1,x\n")
-    with pytest.raises(TrainingError, match=r"new\.csv: no column 'title' among id, name"):
+    (new / "new.csv").write_text("id,color\n1,x\n")
+    with pytest.raises(DataError, match=r"new\.csv: no column is known to be the title"):
         add(new, repository)

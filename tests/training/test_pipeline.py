@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.conftest import Published
-from training.__main__ import app
+from training.__main__ import app, main
 from training.data.load import load_dataset
 from training.data.splits import leave_last_out
 from training.errors import TrainingError
@@ -34,6 +34,29 @@ def test_everything_is_published_whole_and_says_what_made_it(published: Publishe
         assert manifest.git_commit
     assert "small" in run("repository", "list", "--repository", str(published.repository))
     assert "6 versions are whole" in run("repository", "verify", "--repository", str(published.repository))
+
+
+def test_an_error_of_the_system_is_one_line(
+    published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    report = tmp_path / "file" / "reports" / "report.html"
+    monkeypatch.setattr("sys.argv", ["training", "data", "describe", str(published.data), "--report", str(report)])
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().err.endswith(f"error: {report.parent}: Not a directory\n")
+
+
+def test_tables_fit_80_columns(published: Published, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.terminal.WIDTH_OF_A_FILE", 80)
+    folders = ("--data", str(published.data), "--repository", str(published.repository))
+    listed, measured = run("repository", "list", *folders[2:]), run("evaluate", *folders)
+    for line in [*listed.splitlines(), *measured.splitlines()]:
+        assert len(line) <= 80 or line == f"{published.repository}"
+        assert "…" not in line
+    for model in SCORERS:
+        assert f"{model}/1" in listed
+        assert model in measured.split()
 
 
 def test_evaluate_prints_every_model_and_writes_json(published: Published, tmp_path: Path) -> None:

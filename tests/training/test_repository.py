@@ -1,8 +1,13 @@
 """Publishing: whole versions or none."""
 
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
+from safetensors.numpy import save_file
 
 from protos.marquee.v1.artifact_pb2 import Manifest
 from training.errors import TrainingError
@@ -47,3 +52,29 @@ def test_a_missing_model_or_manifest_is_named(tmp_path: Path) -> None:
         latest(tmp_path, "rating")
     with pytest.raises(TrainingError, match=r"manifest\.json"):
         read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("write", ["parquet", "safetensors", "bytes"])
+def test_a_full_disk_is_one_line_that_names_the_folder(tmp_path: Path, write: str, file_limit: None) -> None:
+    """A limit on the size of files stands for the disk: writing fails in the same libraries, with another errno."""
+    values = np.random.default_rng(0).random(10_000)
+
+    def big(folder: Path) -> None:
+        if write == "parquet":
+            pl.DataFrame({"value": values}).write_parquet(folder / "items.parquet")
+        elif write == "safetensors":
+            save_file({"value": values}, folder / "items.safetensors")
+        else:
+            (folder / "items").write_bytes(values.tobytes())
+
+    with pytest.raises(TrainingError, match=r"rating/1\.partial cannot be written, [0-9,]+ MiB are free: .+"):
+        publish(tmp_path, Manifest(model="rating"), big)
+    assert list((tmp_path / "rating").iterdir()) == []
+
+
+@pytest.fixture
+def file_limit() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -1,5 +1,6 @@
 """Training the sequence models: progress, resuming, odd data."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,6 +98,20 @@ def test_a_stopped_run_goes_on_to_the_same_result(tmp_path: Path) -> None:
     assert figures == other_figures
     for ours, theirs in zip(whole.parameters(), resumed.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("size", [0, 1000, 20_000])
+def test_a_checkpoint_that_is_not_whole_is_named_and_left_out(
+    tmp_path: Path, size: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, figures = learned(QUICK)
+    with pytest.raises(KeyboardInterrupt):
+        learned(QUICK, Checkpoint(tmp_path / "run.pt", 0), stop=2)
+    os.truncate(tmp_path / "run.pt", size)
+    _, again = learned(QUICK, Checkpoint(tmp_path / "run.pt", 0))
+    assert again == figures
+    [warning] = [line for line in capsys.readouterr().err.splitlines() if "anew" in line]
+    assert warning.startswith(f"training starts anew: the checkpoint {tmp_path / 'run.pt'} cannot be read: ")
 
 
 def test_a_seed_makes_a_run() -> None:

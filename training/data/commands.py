@@ -20,10 +20,15 @@ from training.data.validate import Problem, validate
 from training.data.writing import write_generic
 from training.errors import DataError, MissingColumn
 from training.options import HOME
+from training.terminal import output
 
 GENERATED = HOME / "data" / "generated"
 
-app = typer.Typer(help="Generate, look at, check and convert data sets.", no_args_is_help=True)
+app = typer.Typer(
+    help="Generate, look at, check and convert data sets.",
+    no_args_is_help=True,
+    epilog="Example: python -m training data describe var/data/generated --report report.html",
+)
 Folder = Annotated[Path, typer.Argument(help="Data folder: MovieLens as published, or events.csv / events.parquet.")]
 Posters = Annotated[Path | None, typer.Option(help="Folder of <item id>.jpg. Default: found beside the data.")]
 Tmdb = Annotated[Path | None, typer.Option(help="TMDB table. Default: found beside the data.")]
@@ -39,7 +44,7 @@ def generate_command(
 ) -> None:
     """Write the invented data set: the same for the same settings; nothing is done where it lies there already."""
     generate(folder, Settings(users, items, events_per_user, seed))
-    Console().print(f"generated data in {folder}", markup=False, soft_wrap=True)
+    output().print(f"generated data in {folder}", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -51,7 +56,7 @@ def describe(
 ) -> None:
     """Print counts, ratings, quantiles, coverage and genres."""
     dataset = load_dataset(folder, posters, tmdb)
-    console = Console()
+    console = output()
     for table in tables(dataset):
         console.print(table)
     if report is not None:
@@ -71,7 +76,7 @@ def validate_command(
 ) -> None:
     """List problems of a data set; exit code 1 when one of them would corrupt training."""
     problems = validate(load_dataset(folder, posters, tmdb), lowest, highest)
-    console = Console()
+    console = output()
     console.print(_problem_table(problems) if problems else "no problems found")
     if any(problem.harmful for problem in problems):
         raise typer.Exit(1)
@@ -110,7 +115,7 @@ def import_command(
     named = {"user": user, "item": item, "time": time, "rating": rating}
     given = Given({role: name for role, name in named.items() if name}, month_first, skip_incomplete)
     found, given = _recognised(files, given)
-    console = Console()
+    console = output()
     for file in found.events:
         _show(console, file)
     beside = files[0].parent / "posters"
@@ -163,7 +168,7 @@ def convert(
     """Write any data set as a generic folder: events, items and users as Parquet, posters copied."""
     dataset = load_dataset(folder, posters, tmdb)
     write_generic(dataset, out)
-    Console().print(
+    output().print(
         f"{len(dataset.events):,} events and {len(dataset.items):,} items in {out}", markup=False, soft_wrap=True
     )
 

@@ -1,12 +1,17 @@
 """What a data set looks like in numbers: small tables, for the terminal and as the ground of the report's plots."""
 
+import time
 from datetime import UTC, datetime
 
 import polars as pl
 from rich.table import Table
 
 from training.data.dataset import Dataset
+from training.data.validate import LATE
 
+LAST_DATE = 253_402_300_799
+"""Unix seconds of the end of the year 9999; later times are no dates."""
+NOT_DATES = "times after today count as they are: mend them, or leave all out with 'data import --time none'"
 QUANTILES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
 
@@ -28,7 +33,8 @@ def facts(dataset: Dataset) -> dict[str, str]:
     """Counts and shares, ready to print."""
     events = dataset.events
     users, items = events["user"].n_unique(), events["item"].n_unique()
-    first, last = (datetime.fromtimestamp(moment, UTC).date() for moment in _span(events))
+    first, last = _span(events)
+    odd = last > time.time() + LATE
     rated = events["rating"].drop_nulls().to_numpy()
     same_second, last_two = ties(events)
     return {
@@ -39,7 +45,8 @@ def facts(dataset: Dataset) -> dict[str, str]:
         "items with events": f"{items:,}",
         "sparsity (users x items with events)": f"{sparsity(events):.4f}",
         "mean rating": f"{rated.mean():.3f}" if len(rated) else "none",
-        "first and last event (UTC)": f"{first} to {last}",
+        "first and last event (UTC)": f"{_date(first)} to {_date(last)}",
+        **({"times in the future": NOT_DATES} if odd else {}),
         "events in one second with another of the user": f"{same_second:.1%}",
         "users whose last two events are in one second": f"{last_two:.1%}",
         "fingerprint": dataset.fingerprint[:16],
@@ -113,7 +120,8 @@ def genres(dataset: Dataset) -> pl.DataFrame:
 
 
 def by_period(events: pl.DataFrame, period: str) -> pl.DataFrame:
-    """Columns start, events, mean rating by calendar period of the event, such as "1y" or "1mo"."""
+    """Columns start, events, mean rating by calendar period of the event, such as "1y" or "1mo"; only of dates."""
+    events = events.filter(pl.col("time") <= LAST_DATE)
     moment = pl.from_epoch("time", time_unit="s").dt.truncate(period).alias("start")
     return events.group_by(moment).agg(events=pl.len(), mean=pl.col("rating").mean()).sort("start")
 
@@ -121,6 +129,10 @@ def by_period(events: pl.DataFrame, period: str) -> pl.DataFrame:
 def _span(events: pl.DataFrame) -> tuple[int, int]:
     first, last = events.select(pl.col("time").min(), pl.col("time").max().alias("last")).row(0)
     return first, last
+
+
+def _date(seconds: int) -> str:
+    return str(datetime.fromtimestamp(seconds, UTC).date()) if seconds <= LAST_DATE else str(seconds)
 
 
 def _table(frame: pl.DataFrame, title: str) -> Table:

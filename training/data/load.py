@@ -117,7 +117,9 @@ def with_posters(items: pl.DataFrame, folder: Path | None) -> pl.DataFrame:
     """Fills `poster` for items that name none."""
     if folder is None:
         return items
-    found = sorted(path for path in folder.resolve().iterdir() if path.suffix.lower() in POSTER_SUFFIXES)
+    found = sorted(
+        path for path in folder.resolve().iterdir() if path.suffix.lower() in POSTER_SUFFIXES and path.is_file()
+    )
     columns = {"id": [path.stem for path in found], "found": [str(path) for path in found]}
     table = pl.DataFrame(columns, schema={"id": pl.String, "found": pl.String}).unique("id", keep="first")
     own = pl.col("poster").replace("", None) if "poster" in items.columns else pl.lit(None, pl.String)

@@ -27,6 +27,8 @@ Pixels = NDArray[np.uint8]
 def read_poster(path: Path, size: tuple[int, int]) -> Pixels:
     """uint8 [3, H, W] of an image file, stretched to `size` (H, W). Raises DataError saying what is wrong with it."""
     try:
+        if path.exists() and not path.is_file():  # opening a pipe may never end
+            raise DataError(f"{path}: not a regular file")
         if (found := path.stat().st_size) > MAX_BYTES:
             raise DataError(f"{path}: {found} bytes are more than {MAX_BYTES}")
         with warnings.catch_warnings():

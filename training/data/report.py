@@ -141,6 +141,9 @@ def _long_tail(axes: Axes, dataset: Dataset) -> None:
 
 def _timeline(axes: Axes, dataset: Dataset) -> None:
     months = describe.by_period(dataset.events, "1mo")
+    if months.is_empty():
+        _nothing(axes)
+        return
     axes.fill_between(months["start"].to_numpy(), months["events"].to_numpy(), step="mid", color=BLUE, alpha=0.85)
     axes.set(xlabel="month (UTC)", ylabel="events", ylim=(0, None))
     axes.yaxis.set_major_formatter(THOUSANDS)

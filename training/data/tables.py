@@ -96,7 +96,7 @@ def titled(items: pl.DataFrame) -> pl.DataFrame:
 def display_title(title: str) -> tuple[str, int]:
     """Title to show and year: "Prestige, The (2006)" is ("The Prestige", 2006); year 0 where there is none."""
     year = YEAR.search(title)
-    name = title[: year.start()] if year else title.strip()
+    name = (title[: year.start()] if year else title).strip()
     name = re.sub(r"\(([^()]*)\)", lambda inner: f"({_article_first(inner[1])})", _article_first(name))
     return name, int(year[1]) if year else 0
 

@@ -19,6 +19,7 @@ from training.reproduce import SYSTEMS, Reproduction
 from training.reproduce import as_table as reproduction_table
 from training.reproduce import rows as reproduction_rows
 from training.results import run_as_json
+from training.terminal import output
 
 
 def evaluate_command(
@@ -44,7 +45,7 @@ def evaluate_command(
     evaluation = evaluate(dataset, split.of(dataset.events), repositories)
     seeds = f"{len(repositories)} seed{'s' * (len(repositories) > 1)}"
     title = f"{dataset.name}, {split.value}, full ranking, seen items left out, {seeds}"
-    shown = Console(width=160)
+    shown = output()
     shown.print(as_table(evaluation, title))
     comparison = through_gateway(through, dataset, evaluation.split, repositories[0]) if through else None
     if comparison:

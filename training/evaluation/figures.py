@@ -10,42 +10,48 @@ from training.evaluation.measure import METRICS, RANKING, Evaluation, Row
 from training.evaluation.wire import Comparison, K
 from training.metrics import Doubles, bootstrap, holm, paired_p
 from training.rating_metrics import Predicted, rating_metrics
+from training.terminal import narrow_table
 
 MOST_DIFFERENCES = 20
 SHUFFLED = "-ties-shuffled-when-asked"
 NOTE = (
     "p: paired bootstrap over users, of no difference in NDCG@10 to the fused list, adjusted by Holm for the {count} "
-    "comparisons; ties shuffled: mean over both orders where a user's last two events are in one second"
+    "comparisons; ties shuffled: NDCG@10, mean over both orders where a user's last two events are in one second"
 )
 
 
 def as_table(evaluation: Evaluation, title: str) -> Table:
-    """Best NDCG@10 first, with 95 % bootstrap intervals over users; the last two columns are paired by user."""
+    """Best NDCG@10 first, with 95 % bootstrap intervals over users; the last column is paired by user."""
     note = NOTE.format(count=len(evaluation.rows) - 1)
-    table = Table(title=title, title_justify="left", caption=note, caption_justify="left")
-    for column in ("model", "recipe"):
-        table.add_column(column)
-    for column in ("HR@10", "NDCG@10", "95 %", "ties shuffled", "MRR", "RMSE", "answered", "fused is better by", "p"):
-        table.add_column(column, justify="right")
+    table = narrow_table(title)
+    table.caption, table.caption_justify = note, "left"
+    table.add_column("model", overflow="fold")
+    for column in ("HR@10", "NDCG@10, 95 %", "MRR", "RMSE", "fused is better by"):
+        table.add_column(column, justify="right", no_wrap=True)
     fused, p = evaluation.row("fused").of("ndcg@10"), against_fused(evaluation)
     for row in sorted(evaluation.rows, key=lambda row: -row.of("ndcg@10").mean()):
         gain = row.of("ndcg@10")
-        shuffled = "" if row.shuffled is None else f"{row.shuffled[RANKING.index('ndcg@10')].mean():.4f}"
         ratings = rating_figures(evaluation, row)
+        compared = row.model in p
         table.add_row(
-            row.model,
-            row.recipe,
+            "\n".join([row.model, *_details(row)]),
             f"{row.of('hr@10').mean():.4f}",
-            f"{gain.mean():.4f}",
-            interval(gain),
-            shuffled,
+            f"{gain.mean():.4f}\n{interval(gain)}",
             f"{row.of('mrr').mean():.4f}",
             f"{ratings['rmse']:.4f}" if ratings else "",
-            f"{row.of('answered').mean():.0%}",
-            interval(fused - gain) if row.model in p else "",
-            f"{p[row.model]:.3f}" if row.model in p else "",
+            f"{interval(fused - gain)}\np {p[row.model]:.3f}" if compared else "",
         )
     return table
+
+
+def _details(row: Row) -> Iterator[str]:
+    """What is not the same for every model: the recipe, users without an answer, another NDCG@10 with shuffled ties."""
+    if row.recipe:
+        yield row.recipe
+    if (answered := row.of("answered").mean()) < 1:
+        yield f"answered {answered:.1%}"
+    if row.shuffled is not None:
+        yield f"ties shuffled {row.shuffled[RANKING.index('ndcg@10')].mean():.4f}"
 
 
 def against_fused(evaluation: Evaluation) -> dict[str, float]:

@@ -20,6 +20,7 @@ from training.errors import TrainingError
 from training.interactions import Floats, Interactions, Ints
 from training.metrics import Doubles, better_and_tied, hit_rate, ndcg, reciprocal_rank
 from training.progress import track
+from training.published import read_text
 from training.ranking import NextItemTask, Ranked
 from training.repository import latest, read_manifest
 
@@ -143,10 +144,14 @@ def _check_made_from(folder: Path, data: Data, dataset: Dataset, split: Split) -
 
 
 def default_policy(repository: Path) -> tuple[str, Policy]:
-    """The published default policy and its name."""
-    published = yaml.safe_load((latest(repository, "fusion") / "policies.yaml").read_text())
-    name = published["default"]
-    return name, TypeAdapter(Policy).validate_python(published["policies"][name])
+    """The published default policy and its name. Raises TrainingError."""
+    path = latest(repository, "fusion") / "policies.yaml"
+    try:
+        published = yaml.safe_load(read_text(path))
+        name = published["default"]
+        return name, TypeAdapter(Policy).validate_python(published["policies"][name])
+    except (yaml.YAMLError, ValueError, TypeError, KeyError) as error:
+        raise TrainingError(f"{path} holds no policies: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,10 @@ def fit(
         model.train()
         for loss in losses():
             if not torch.isfinite(loss):
-                raise TrainingError(f"{name}: the loss is not finite in epoch {len(figures) + 1}: lower learning_rate")
+                raise TrainingError(
+                    f"{name}: the loss is not finite in epoch {len(figures) + 1}: "
+                    "leave out what is no rating by --lowest and --highest, or lower learning_rate"
+                )
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(model.parameters(), 5.0)

@@ -16,6 +16,14 @@ from training.recipes.visual_temporal import VISUAL_TEMPORAL
 
 __all__ = ["CATALOG", "FUSION", "LINEAR", "RATING", "SEQUENTIAL", "VISUAL_TEMPORAL", "choose"]
 
+RECIPES = {
+    "catalog": CATALOG,
+    "rating": RATING,
+    "sequential": SEQUENTIAL,
+    "visual_temporal": VISUAL_TEMPORAL,
+    "linear": LINEAR,
+    "fusion": FUSION,
+}
 R = TypeVar("R")
 
 
@@ -24,5 +32,11 @@ def choose(choices: Mapping[str, Callable[[], R]], name: str) -> R:
     if name == "small" and name not in choices:
         name = "default"
     if name not in choices:
-        raise TrainingError(f"no recipe '{name}' here; there are {', '.join(choices)}")
+        [model] = [model for model, own in RECIPES.items() if own is choices]
+        raise TrainingError(f"{model} has no recipe '{name}'; there are {_listed()}")
     return choices[name]()
+
+
+def _listed() -> str:
+    """Every model's; `small` is a name that each of them takes."""
+    return "; ".join(f"{model}: {', '.join({**choices, 'small': None})}" for model, choices in RECIPES.items())

@@ -110,6 +110,7 @@ def test_common_shapes_are_read(tmp_path: Path, variant: str) -> None:
         ("user,item,time\na,1,2020-02-30\n", "line 2: time '2020-02-30' is not read as ISO dates"),
         ("user,item,time\na,1,1\na,1,\n", "line 3: time is empty: fill it in, or --skip-incomplete .* --time none"),
         ("user,item,time\na,1,1\na,1,-5\n", "line 3: time '-5' is before 1970"),
+        ("user,item,time\na,1,1600000000000\na,1,978307100\na,1,1600000000000\n", "line 3: time '978307100' is not"),
         ("user,item,time\na,,1\n", "line 2: item is empty"),
         ("user,item,rating,time\na,1,good,1\n", "line 2: rating 'good' is not a finite number"),
         ("user,movieId,isbn\na,1,1\n", "'movieId' and 'isbn' may each be the item: say --item NAME"),

@@ -85,7 +85,10 @@ def test_other_splits(folder: Path) -> None:
 
 
 def test_an_unknown_split_and_recipe_are_named(folder: Path) -> None:
-    for arguments, problem in ((["--split", "u1"], "no split 'u1'"), (["--recipe", "x"], "no recipe 'x'")):
+    for arguments, problem in (
+        (["--split", "u1"], "no split 'u1'"),
+        (["--recipe", "x"], "sequential has no recipe 'x'"),
+    ):
         with pytest.raises(TrainingError, match=problem):
             run(folder, *arguments)
 

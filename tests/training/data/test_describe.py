@@ -1,8 +1,13 @@
+import html
+from pathlib import Path
+
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
 from tests.training.data.conftest import Write, load_real
 from training.data import describe
+from training.data.commands import app
 from training.data.dataset import Dataset
 from training.data.load import load_dataset
 
@@ -55,3 +60,22 @@ def test_known_figures_of_the_real_data() -> None:
     assert round(describe.ties(dataset.events)[1], 2) == 0.44
     assert describe.ratings(dataset)["events"].to_list() == [6_110, 11_370, 27_145, 34_174, 21_201]
     assert dataset.items.select(pl.col("genres").list.contains("unknown").any()).item() is False
+
+
+@pytest.mark.parametrize("time", [4_000_000_000, 99_999_999_999])
+def test_times_in_the_future_are_pointed_out(write: Write, tmp_path: Path, time: int) -> None:
+    folder = write({"events.csv": f"user,item,rating,time\nu1,1,3,{time}\nu1,2,4,{time}\nu2,1,4,978307100\n"})
+    report = tmp_path / "report.html"
+    shown = CliRunner().invoke(app, ["describe", str(folder), "--report", str(report)], catch_exceptions=False)
+    assert shown.exit_code == 0, shown.output
+    for text in (" ".join(shown.stdout.split()), report.read_text()):
+        assert "times in the future" in html.unescape(text)
+
+
+def test_milliseconds_are_described_as_the_dates_that_they_are(write: Write) -> None:
+    folder = write({"events.csv": "user,item,time\nu1,1,1600000000000\nu1,2,1600000000001\n"})
+    assert describe.facts(load_dataset(folder))["first and last event (UTC)"] == "2020-09-13 to 2020-09-13"
+
+
+def test_times_that_are_dates_need_no_note(dataset: Dataset) -> None:
+    assert "times in the future" not in describe.facts(dataset)

@@ -1,3 +1,4 @@
+import os
 import tracemalloc
 from io import BytesIO
 from pathlib import Path
@@ -40,7 +41,9 @@ def test_what_is_no_poster_is_named_and_counts_as_absent(tmp_path: Path, capsys:
         (tmp_path / name).write_bytes(content)
         assert list(decode_posters([tmp_path / name], (4, 4))) == [None]
         assert name in capsys.readouterr().err
-    assert list(decode_posters([tmp_path / "nowhere.jpg", tmp_path], (4, 4))) == [None, None]
+    os.mkfifo(tmp_path / "pipe.jpg")
+    nothing: list[Path | None] = [tmp_path / "nowhere.jpg", tmp_path / "pipe.jpg", tmp_path / "a\0b.jpg", tmp_path]
+    assert list(decode_posters(nothing, (4, 4))) == [None] * 4
 
 
 def gif() -> bytes:

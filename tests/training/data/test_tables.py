@@ -17,6 +17,7 @@ from training.data.tables import display_title
         ("Land Before Time III (1995) (V)", "Land Before Time III", 1995),
         ("Two Friends (1986) ", "Two Friends", 1986),
         ("Doctor Who (2005– )", "Doctor Who", 2005),
+        ("  Padded, The  (1995)", "The Padded", 1995),
         ("2001: A Space Odyssey", "2001: A Space Odyssey", 0),
         ("unknown", "unknown", 0),
         ("", "", 0),

@@ -1,0 +1,21 @@
+"""Results on standard output, and tables that read at 80 columns."""
+
+import sys
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+WIDTH_OF_A_FILE = 160
+
+
+def output() -> Console:
+    """Standard output: of the terminal's width; wide when it goes elsewhere."""
+    return Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE)
+
+
+def narrow_table(title: str) -> Table:
+    """A table without borders. Lines inside a cell hold what would take columns of their own."""
+    return Table(
+        title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0)
+    )
