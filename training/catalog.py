@@ -103,7 +103,10 @@ def _with_popularity(items: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
 
 
 def _with_weighted_rating(table: pl.DataFrame) -> pl.DataFrame:
-    weighted = weighted_rating(table["votes"].to_numpy(), table["mean_rating"].to_numpy())
+    votes, mean_rating = table["votes"].to_numpy(), table["mean_rating"].to_numpy()
+    if not mean_rating.any():
+        mean_rating = (votes > 0).astype(np.float64)  # nobody rated anything: votes alone give the order
+    weighted = weighted_rating(votes, mean_rating)
     return table.with_columns(pl.Series("weighted_rating", weighted))
 
 
