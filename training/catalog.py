@@ -103,15 +103,17 @@ def _with_popularity(items: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
 
 
 def _with_weighted_rating(table: pl.DataFrame) -> pl.DataFrame:
-    votes, mean_rating = table["votes"].to_numpy(), table["mean_rating"].to_numpy()
-    if not mean_rating.any():
-        mean_rating = (votes > 0).astype(np.float64)  # nobody rated anything: votes alone give the order
-    weighted = weighted_rating(votes, mean_rating)
+    weighted = weighted_rating(table["votes"].to_numpy(), table["mean_rating"].to_numpy())
     return table.with_columns(pl.Series("weighted_rating", weighted))
 
 
 def weighted_rating(votes: np.ndarray, mean_rating: np.ndarray) -> np.ndarray:
-    """WR = v/(v+m)·R + m/(v+m)·C with m the 95th percentile of votes and C the mean over all movies (systems.md S1)."""
+    """WR = v/(v+m)·R + m/(v+m)·C with m the 95th percentile of votes and C the mean over all movies (systems.md S1).
+
+    Where all ratings are 0, or there are none, v/(v+m).
+    """
     least = max(np.quantile(votes, 0.95), 1)
     share = votes / (votes + least)
+    if not mean_rating.any():
+        return share
     return share * mean_rating + (1 - share) * mean_rating.mean()

@@ -15,8 +15,8 @@ R = TypeVar("R", Floats, Tensor)
 class RatingScale:
     """Ratings lie from `lowest` to `highest`; what lies beyond counts as the nearer of the two.
 
-    Scales within 0 to 5, such as MovieLens', are stars already; of any other, such as 0 to 1 or 0 to 100, the lowest
-    rating is 1 star and the highest 5.
+    Scales within 0 to 5 that go beyond 2, such as MovieLens', are stars already; of any other, such as 0 to 1 or 0 to
+    100, the lowest rating is 1 star and the highest 5.
     """
 
     lowest: float = 0.5
