@@ -157,6 +157,7 @@ def test_a_dozen_users_are_enough_and_with_few_all_models_count_the_same(publish
         for job in (Job(dataset, part, tmp_path / "repository", tmp_path) for part in (dozen, few))
     )
     assert "learned" in fitted.policies
+    assert "learned" not in unfitted.policies
     assert unfitted.choose("", {}) == ("equal", Policy(dict.fromkeys([*SCORERS, "popularity"], 1.0)))
 
 
