@@ -8,7 +8,6 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fusion_gateway.words import words_of
 from protos.marquee.v1.recommender_pb2 import Item
 from servers.runtime.errors import ArtifactError
 from servers.runtime.repository import Version
@@ -69,6 +68,18 @@ class Tags:
         )
 
 
+def _works(ids: Sequence[str], titles: Sequence[str], years: Sequence[int]) -> Rows:
+    """[items]: the first row of the same title and year, but for case and blanks. An item whose title is its id, or
+    whose year is unknown, is a work of its own.
+    """
+    first: dict[tuple[str, int], int] = {}
+    works = list(range(len(ids)))
+    for row, (item_id, title, year) in enumerate(zip(ids, titles, years, strict=True)):
+        if year and title != item_id:
+            works[row] = first.setdefault((" ".join(title.casefold().split()), year), row)
+    return np.array(works, np.int64)
+
+
 class Catalog:
     """One published version of the catalogue, in memory; nothing changes after construction."""
 
@@ -89,10 +100,8 @@ class Catalog:
         self.popular: Rows = np.lexsort((self.number, -self.votes, -self.weighted_rating))
         """All rows, by weighted rating, best first."""
         self._row = {item_id: row for row, item_id in enumerate(self.id)}
-        titles: dict[tuple[str, int], int] = {}
-        keys = (("".join(words_of(title)), year) for title, year in zip(self.title, self.year.tolist(), strict=True))
-        self.work: Rows = np.array([titles.setdefault(key, row) for row, key in enumerate(keys)], np.int64)
-        """[items]: the first row of the same title, as words, and year: one work under several ids."""
+        self.work: Rows = _works(self.id, self.title, self.year.tolist())
+        """[items]: the first row of the same work, which may be listed under several ids."""
         names = sorted({genre.casefold() for genres in self.genres for genre in genres})
         self._genre = {name: column for column, name in enumerate(names)}
         self.has_genre = np.zeros((len(self), len(names)), np.bool_)

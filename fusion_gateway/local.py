@@ -97,24 +97,24 @@ async def _system(repository: Path, events: Path) -> AsyncIterator[System]:
         store = f"sqlite:///{folder}/events.db"
         logs = HOME / "logs" / f"{time.strftime('%Y-%m-%d-%H%M%S')}-{os.getpid()}"  # another run's are left alone
         async with Processes(logs) as processes:
-            _say(f"starting {', '.join(names)}; importing {events}; logs are in {logs}")
+            _say(f"starting {', '.join(names) or 'no model'}; importing {events}; logs are in {logs}")
             shared = (f"--model-repository={repository}", "--model-control-mode=poll")
             starting = [_start(processes, name, "servers", name, *shared) for name in names]
             users, addresses = await asyncio.gather(_import(store, events), asyncio.gather(*starting))
             scorers = [f"--scorer={name}={address}" for name, address in zip(names, addresses, strict=True)]
+            scorers = scorers or ["--scorer="]  # not the default ones
             shared = (f"--model-repository={repository}", f"--event-store={store}")
             gateway = await _start(processes, "fusion_gateway", "fusion_gateway", *shared, *scorers)
             yield System(gateway, processes, users)
 
 
 def _scorers(repository: Path) -> list[str]:
-    """Names of the scorers in the repository. Raises RepositoryError when there is none."""
+    """Names of the scorers in the repository. Raises RepositoryError when nothing at all is published there."""
     opened = Repository(repository)
-    names = sorted(folder.name for folder in repository.iterdir() if folder.is_dir() and opened.versions(folder.name))
-    scorers = [name for name in names if opened.latest(name).manifest.HasField("scorer")]
-    if not scorers:
-        raise RepositoryError(f"{repository} holds no scorer; python -m training train all makes them")
-    return scorers
+    names = opened.models()
+    if not names:
+        raise RepositoryError(f"{repository} holds nothing; python -m training train all publishes models")
+    return [name for name in names if opened.latest(name).manifest.HasField("scorer")]
 
 
 async def _start(processes: Processes, name: str, *arguments: str) -> str:

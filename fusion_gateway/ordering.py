@@ -25,8 +25,9 @@ class Rules:
 
 
 def fill_unscored(scores: Scores) -> Scores:
-    """NaN, where no model said anything, becomes the lowest score that there is; there must be one."""
-    return np.where(np.isnan(scores), np.nanmin(scores), scores)
+    """NaN, where no model said anything, becomes the lowest score of what is not ruled out (-inf)."""
+    scored = scores[np.isfinite(scores)]
+    return np.where(np.isnan(scores), scored.min() if len(scored) else 0.0, scores)
 
 
 def order(scores: Scores, rows: Rows, catalog: Catalog) -> Places:

@@ -39,7 +39,8 @@ class GatewaySettings(EventStoreSettings, ServingSettings):
             "visual_temporal=127.0.0.1:8031",
             "linear=127.0.0.1:8041",
         ],
-        description="NAME=ADDRESS of a model server, for example rating=dns:///rating:8001. Once for each.",
+        description="NAME=ADDRESS of a model server, for example rating=dns:///rating:8001. Once for each; "
+        "empty for none.",
     )
     policies: Path | None = Field(None, description="Fusion policies from this YAML file, not the published ones.")
     tokens: Path | None = Field(
@@ -58,7 +59,7 @@ class GatewaySettings(EventStoreSettings, ServingSettings):
     @field_validator("scorer", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        return value.split(",") if isinstance(value, str) else value
+        return (value.split(",") if value else []) if isinstance(value, str) else value
 
     @field_validator("scorer")
     @classmethod

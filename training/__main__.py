@@ -19,7 +19,7 @@ from training.catalog import known_numbers, train_catalog
 from training.data.commands import app as data_app
 from training.data.load import load_dataset
 from training.distributed import world
-from training.errors import DataError, TrainingError
+from training.errors import DataError, NotLearnable, TrainingError
 from training.evaluation.commands import evaluate_command, reproduce_command
 from training.fusion import train_fusion
 from training.index import check_index
@@ -96,7 +96,10 @@ def train(
     device: Annotated[str, typer.Option(help="Where rating and sequential train: 'cpu' or 'cuda'.")] = "cpu",
     checkpoint_seconds: Annotated[float, typer.Option(min=0, help="How often their state is saved.")] = 60,
 ) -> None:
-    """Train a model and publish it as the next version. Needs the catalog first, fusion last: 'all' does that."""
+    """Train a model and publish it as the next version. Needs the catalog first, fusion last: 'all' does that.
+
+    'all' leaves out a model that the data cannot feed, and says why.
+    """
     if index:
         check_index(index)
     if text_model:
@@ -109,11 +112,26 @@ def train(
     rows = split.of(dataset.events)
     place = torch_device(device)
     job = Job(dataset, rows, repository, HOME / "cache", (lowest, highest), place, checkpoint_seconds)
-    for name in PIPELINES if what is What.all else (what,):
-        _train(job, name, recipe, {"seed": seed, "index_factory": index, "text_model": text_model})
+    instead = {"seed": seed, "index_factory": index, "text_model": text_model}
+    if what is What.all:
+        _train_all(job, recipe, instead)
+    else:
+        _train(job, what, recipe, instead)
 
 
-def _train(job: Job, what: What, recipe: str, instead: Mapping[str, int | str | None]) -> None:
+Instead = Mapping[str, int | str | None]
+
+
+def _train_all(job: Job, recipe: str, instead: Instead) -> None:
+    """What the data cannot feed is left out."""
+    for what in PIPELINES:
+        try:
+            _train(job, what, recipe, instead)
+        except NotLearnable as error:
+            console.print(f"{what.value:<15} left out: {error}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _train(job: Job, what: What, recipe: str, instead: Instead) -> None:
     """`instead` takes the place of those fields that the recipe has, where it is not None."""
     pipeline, choices = PIPELINES[what]
     chosen = recipes.choose(choices, recipe)
@@ -157,6 +175,8 @@ def onboard_command(
         f"in {time.monotonic() - started:.1f} s",
         soft_wrap=True,
     )
+    if not versions(repository, "visual_temporal"):
+        console.print("no visual_temporal is published: the items can be found, and no model recommends them")
 
 
 @app.command("contact-sheet", epilog="Example: python -m training contact-sheet sheet.png")

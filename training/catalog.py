@@ -115,7 +115,12 @@ def _with_weighted_rating(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def weighted_rating(votes: np.ndarray, mean_rating: np.ndarray) -> np.ndarray:
-    """WR = v/(v+m)·R + m/(v+m)·C with m the 95th percentile of votes and C the mean over all movies (systems.md S1)."""
+    """WR = v/(v+m)·R + m/(v+m)·C with m the 95th percentile of votes and C the mean over all movies (systems.md S1).
+
+    Where all ratings are 0, or there are none, v/(v+m).
+    """
     least = max(np.quantile(votes, 0.95), 1)
     share = votes / (votes + least)
+    if not mean_rating.any():
+        return share
     return share * mean_rating + (1 - share) * mean_rating.mean()

@@ -1,6 +1,7 @@
 """Errors of the training programs, shown to a person as one line, with exit code 1.
 
 TrainingError       something a person can put right
+└── NotLearnable    the data lacks what a model learns from
 DataError           the data folder or a file in it; of fusion_gateway.ingest, which the gateway reads with, too
 """
 
@@ -10,3 +11,7 @@ from fusion_gateway.ingest.errors import MissingColumn as MissingColumn
 
 class TrainingError(Exception):
     """Shown to the user as one line, without a traceback."""
+
+
+class NotLearnable(TrainingError):
+    """The data lacks what this model learns from; `train all` leaves the model out and goes on."""

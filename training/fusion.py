@@ -1,7 +1,7 @@
 """Fits fusion policies on validation events, compares them with each model alone, and publishes them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,6 @@ import yaml
 from rich.table import Table
 
 from fusion_gateway.fusion import POPULARITY, Policy, Switch
-from training.errors import TrainingError
 from training.fusion_fit import fit_adaptive, fit_bias, fit_calibrators, fit_forms, fit_layer, fit_weights
 from training.job import Job
 from training.metrics import Doubles, better_and_tied, bootstrap, ndcg
@@ -30,33 +29,56 @@ def train_fusion(job: Job, recipe: FusionRecipe) -> Path:
     """Publishes every policy, and how popular the items are. The default is the best on validation users that it was
     not fitted on, of those whose contributions add up to the score, and in no cohort worse than the best model alone.
 
-    Raises TrainingError where no scorer is published, or where there are too few validation users.
+    Where there are too few validation users to fit on, what needs no fitting is published; without a scorer, popularity
+    alone.
     """
     popularity = fit_popularity(job.split.train, job.dataset.users, job.dataset.items["number"].to_numpy())
     history = job.split.train.join(job.validation, on=["user", "item", "time"], how="anti", maintain_order="left")
     task = NextItemTask(job.repository, job.validation, history, popularity)
-    if not task.scorers:
-        raise TrainingError(f"no scorer in {job.repository} to fuse: run 'python -m training train all'")
-    if len(task) < recipe.folds:
-        raise TrainingError(f"{len(task)} validation users are too few to fit fusion on: {recipe.folds} are needed")
-    cohorts = {**COHORTS, WHOLE: None}
-    pools = {name: [c.pool for c in task.chunks(recipe.users, cut, recipe.seed)] for name, cut in cohorts.items()}
-    pools = {name: chunks for name, chunks in pools.items() if chunks}
-    models = [*task.scorers, POPULARITY]
-    figures = _figures(pools, models, recipe)
-    policies = fit_policies(pools, models, recipe)
-    default = _choose(figures, models, [name for name, policy in policies.items() if policy.strategy != "learned"])
-    console.print(_table(figures, models, default))
-    console.print(_effect_of_scoring_by_all(policies[default], pools[WHOLE]))
-    text = yaml.safe_dump({"default": default, "policies": {name: as_yaml(each) for name, each in policies.items()}})
-    best = _best_alone(figures, models, WHOLE)
-    metrics = {f"ndcg@10-{name}": float(figures[name][WHOLE].mean()) for name in (default, best)}
+    chosen = _choose_policies(task, recipe)
+    text = yaml.safe_dump(
+        {"default": chosen.default, "policies": {name: as_yaml(each) for name, each in chosen.policies.items()}}
+    )
 
     def write(folder: Path) -> None:
         (folder / "policies.yaml").write_text(text)
         write_popularity(popularity, folder / FILE)
 
-    return publish(job.repository, job.manifest("fusion", recipe, metrics), write)
+    return publish(job.repository, job.manifest("fusion", recipe, chosen.metrics), write)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What is published."""
+
+    default: str
+    policies: Mapping[str, Policy]
+    metrics: dict[str, float]
+
+
+def _choose_policies(task: NextItemTask, recipe: FusionRecipe) -> Chosen:
+    """Fitted ones where that is possible; says so where it is not."""
+    if not task.scorers:
+        console.print("  no model is published: everybody gets what is popular")
+        return Chosen(POPULARITY, {POPULARITY: _alone(POPULARITY)}, {})
+    models = [*task.scorers, POPULARITY]
+    cohorts = {**COHORTS, WHOLE: None}
+    pools = {name: [c.pool for c in task.chunks(recipe.users, cut, recipe.seed)] for name, cut in cohorts.items()}
+    pools = {name: chunks for name, chunks in pools.items() if chunks}
+    usable = sum(int((pool.target >= 0).sum()) for pool in pools[WHOLE])
+    if usable < recipe.least_users:
+        few = f"{usable} validation users whose next item is a candidate are too few to fit on"
+        console.print(f"  {few} ({recipe.least_users} are needed): all models count the same", soft_wrap=True)
+        ones = dict.fromkeys(models, 1.0)
+        return Chosen("equal", {"equal": Policy(ones), "rrf": Policy(ones, "rrf")}, {})
+    figures = _figures(pools, models, recipe)
+    policies = fit_policies(pools, models, recipe)
+    default = _choose(figures, models, [name for name, policy in policies.items() if policy.strategy != "learned"])
+    console.print(_table(figures, models, default))
+    console.print(_effect_of_scoring_by_all(policies[default], pools[WHOLE]))
+    best = _best_alone(figures, models, WHOLE)
+    metrics = {f"ndcg@10-{name}": float(figures[name][WHOLE].mean()) for name in (default, best)}
+    return Chosen(default, policies, metrics)
 
 
 def fit_policies(pools: Pools, models: Sequence[str], recipe: FusionRecipe) -> dict[str, Policy]:

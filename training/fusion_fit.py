@@ -94,8 +94,10 @@ def fit_forms(pools: Sequence[Pool], models: Sequence[str]) -> Policy:
     plain = {}
     for model in models:
         score, _ = _finite(pools, model)
-        deviation = max(float(score.std(correction=0)), 1e-9)
-        plain[model] = Calibrator(1 / deviation, -float(score.mean()) / deviation)
+        plain[model] = Calibrator(1.0, 0.0)
+        if len(score):
+            deviation = max(float(score.std(correction=0)), 1e-9)
+            plain[model] = Calibrator(1 / deviation, -float(score.mean()) / deviation)
     best = _fit_weights(pools, Policy(dict.fromkeys(models, 1.0), normaliser="calibrated", calibrators=plain))
     for model in models:
         drawn_in = {**best[1].calibrators, model: replace(plain[model], form="arcsinh")}
@@ -141,7 +143,8 @@ def fit_bias(pools: Sequence[Pool], policy: Policy) -> Policy:
     scores = [pool.fuse(policy).score for pool in pools]
     found = sum(int((pool.target >= 0).sum()) for pool in pools)
     scored = np.concatenate([score[np.isfinite(score)] for score in scores])
-    return replace(policy, strategy="weighted_sum_bias", bias=found / len(scored) - float(scored.mean()))
+    bias = found / len(scored) - float(scored.mean()) if len(scored) else 0.0
+    return replace(policy, strategy="weighted_sum_bias", bias=bias)
 
 
 def _parts(pools: Iterable[Pool], policy: Policy) -> tuple[tuple[str, ...], list[_Part]]:

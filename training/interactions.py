@@ -41,7 +41,9 @@ class Interactions:
         numbers = np.unique(events["item"].to_numpy()) if item_number is None else np.sort(item_number)
         user_ids = events["user"].unique(maintain_order=True).to_list()
         dense_user = {user: index for index, user in enumerate(user_ids, start=1)}
-        user = events["user"].replace_strict(dense_user, return_dtype=pl.Int64).to_numpy()
+        user = (
+            events["user"].replace_strict(dense_user, return_dtype=pl.Int64).to_numpy().astype(np.int64)
+        )  # of no events: objects
         time = events["time"].to_numpy()
         order = np.lexsort((time, user))  # stable: events of one second keep their file order
         rating = events["rating"].fill_null(float("nan")).to_numpy().astype(np.float32)

@@ -15,9 +15,10 @@ from protos.marquee.v1.artifact_pb2 import Data, Manifest, Metric, Recipe
 from training.checkpoint import Checkpoint
 from training.data.dataset import Dataset, fingerprint
 from training.data.splits import Split
-from training.errors import TrainingError
+from training.errors import NotLearnable, TrainingError
 from training.interactions import Interactions
-from training.ratings import ANY_SCALE, Scale
+from training.rating_scale import RatingScale
+from training.ratings import ANY_SCALE, Scale, inside
 from training.repository import publish
 from training.requests import Requests, requests_for
 from training.scorer import ScorerParts, write_scorer
@@ -61,15 +62,20 @@ class Job:
 
     @cached_property
     def train(self) -> Interactions:
-        """Training rows over the items that occur in them. Raises TrainingError where there are too few."""
+        """Training rows over the items that occur in them. Raises NotLearnable where there are too few."""
         if self.split.train.height < 2:
-            raise TrainingError(f"{self.dataset.name}: {self.split.train.height} training events are too few")
+            raise NotLearnable(f"{self.split.train.height} training events are too few")
         return Interactions.of(self.split.train)
 
     @cached_property
     def train_all_items(self) -> Interactions:
         """Training rows over every item of the catalogue."""
         return Interactions.of(self.split.train, self.dataset.items["number"].to_numpy())
+
+    @cached_property
+    def rating_scale(self) -> RatingScale:
+        """Of the training ratings inside the scale."""
+        return RatingScale.of(inside(self.split.train, self.scale)["rating"].to_numpy())
 
     @cached_property
     def validation(self) -> pl.DataFrame:

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from training.errors import TrainingError
+from training.errors import NotLearnable
 from training.interactions import Floats, Interactions
 from training.job import Job
 from training.models.linear import Linear, LinearTower, fit_linear
@@ -16,7 +16,7 @@ from training.validation import NextItem
 
 
 def train_linear(job: Job, recipe: LinearRecipe) -> Path:
-    """Returns the folder of the published version. Raises TrainingError where no user has two events."""
+    """Returns the folder of the published version. Raises NotLearnable where no user has two events."""
     train, model = fit_most_watched(job.split.train, recipe)
     tower = LinearTower(model, recipe)
     held_out = NextItem.of(train, job.validation, recipe.length)
@@ -29,15 +29,15 @@ def train_linear(job: Job, recipe: LinearRecipe) -> Path:
         max_history=recipe.length,
         index_factory=recipe.index_factory,
     )
-    figures = {"ndcg@10": held_out.ndcg(_queries(tower, held_out), model.vector)}
+    figures = {"ndcg@10": held_out.ndcg(_queries(tower, held_out), model.vector)} if len(held_out.target) else {}
     return job.publish_scorer("linear", recipe, parts, figures | train.special())
 
 
 def fit_most_watched(events: pl.DataFrame, recipe: LinearRecipe) -> tuple[Interactions, Linear]:
-    """The model of the most watched items, and the events of these. Raises TrainingError where no user has two."""
+    """The model of the most watched items, and the events of these. Raises NotLearnable where no user has two."""
     train = Interactions.of(_most_watched(events, recipe.most_items))
     if len(train.item) == train.users:
-        raise TrainingError("no user has two training events: there is no order to learn from")
+        raise NotLearnable("no user has two training events: there is no order to learn from")
     return train, fit_linear(train, recipe)
 
 

@@ -44,7 +44,7 @@ def reciprocal_rank(better: Ints, tied: Ints) -> Doubles:
 
 
 def rmse(predicted: Floats, actual: Floats) -> float:
-    return float(np.sqrt(np.mean((predicted - actual) ** 2)))
+    return float(np.sqrt(np.mean((predicted.astype(np.float64) - actual) ** 2)))
 
 
 def bootstrap(values: Doubles, seed: int = 0, samples: int = 1000) -> tuple[float, float]:

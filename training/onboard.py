@@ -18,9 +18,10 @@ from training.data.load import with_posters
 from training.data.posters import poster_tensor
 from training.errors import DataError
 from training.extending import publish_extended
+from training.interactions import Floats
 from training.item_encoder import PublishedItemEncoder
 from training.published import read_table, read_tensors
-from training.repository import latest
+from training.repository import latest, versions
 
 MODEL = "visual_temporal"
 
@@ -42,26 +43,32 @@ def onboard(table: Path, posters: Path | None, repository: Path) -> Onboarded:
 
     The table has the columns id and title, and any of year, genres, director, cast, keywords, overview, poster; lists
     are separated by |. `posters` is a folder of <item id>.jpg, .png or .webp; one that cannot be read is named on the
-    terminal, and the item goes without. Raises DataError for the table, TrainingError for the repository.
+    terminal, and the item goes without. Where no `visual_temporal` is published, which the data may not allow, only the
+    catalogue has the items. Raises DataError for the table, TrainingError for the repository.
     """
-    catalog, model = latest(repository, "catalog"), latest(repository, MODEL)
-    encoder = PublishedItemEncoder(model)
+    catalog = latest(repository, "catalog")
+    model = latest(repository, MODEL) if versions(repository, MODEL) else None
+    encoder = PublishedItemEncoder(model) if model else None
     read = read_items(table)
     if "title" not in read:
         raise DataError(f"{table}: no column is known to be the title")
     items = _numbered(with_posters(read, posters), known_numbers(repository))
     for_catalog = items.filter(~pl.col("number").is_in(_numbers_in_catalog(catalog)))
-    for_model = items.filter(~pl.col("number").is_in(_numbers_in_model(model)))
-    with TemporaryDirectory() as folder:
-        posters_of = poster_tensor(for_model, encoder.poster_size, Path(folder))
-        encoded = encoder(for_model, *posters_of) if len(for_model) else None
+    for_model = items.filter(~pl.col("number").is_in(_numbers_in_model(model))) if model else items.clear()
+    encoded = _encoded(encoder, for_model) if encoder and len(for_model) else None
     published = []
     if len(for_catalog):
         published.append(publish_extended_catalog(catalog, for_catalog))
-    if encoded:
+    if model and encoded:
         published.append(publish_extended(model, for_model["number"].to_numpy(), *encoded))
     added = pl.concat([for_catalog, for_model]).unique("number").sort("number")
     return Onboarded(added, len(items) - len(added), published)
+
+
+def _encoded(encoder: PublishedItemEncoder, items: pl.DataFrame) -> tuple[Floats, Floats]:
+    """Feature and vector of each item."""
+    with TemporaryDirectory() as folder:
+        return encoder(items, *poster_tensor(items, encoder.poster_size, Path(folder)))
 
 
 def _numbered(items: pl.DataFrame, known: dict[str, int]) -> pl.DataFrame:

@@ -9,7 +9,7 @@ import torch
 
 from training.content import ItemContent
 from training.data.splits import random_split
-from training.errors import TrainingError
+from training.errors import NotLearnable
 from training.interactions import Floats, Interactions, Ints
 from training.job import Job
 from training.metrics import rmse
@@ -23,12 +23,14 @@ from training.recipes.rating import AnyRating, BayesianRecipe, RatingRecipe, Svd
 from training.side_information import item_blocks, user_blocks
 
 STOPPING = 0.1
-"""Share of the training ratings that chooses the epoch where the split has no validation part."""
+"""Share of the training ratings that chooses the epoch where the validation part has too few."""
+LEAST_NOISE = 1e-3
+"""In square stars: what is predicted without an error, as where all ratings are equal, is still believed like this."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a recipe predicts."""
+    """What a recipe predicts, in stars."""
 
     table: Table
     """[U, N] ratings of the users and items of `train`."""
@@ -37,11 +39,12 @@ class Predictions:
     noise: float
     """Variance of a rating around its prediction."""
     figures: dict[str, float]
+    """In points of the data's scale."""
 
 
 def predict(job: Job, recipe: AnyRating) -> Predictions:
-    """Learns from the training ratings."""
-    ratings, counts = usable_ratings(job.split.train, job.scale)
+    """Learns from the training ratings. Raises NotLearnable where there are too few."""
+    ratings, counts = _usable_stars(job, job.split.train)
     unrated = job.dataset.items.height - ratings["item"].n_unique()
     if isinstance(recipe, BayesianRecipe):
         predicted = _sampled(job, recipe, ratings)
@@ -49,7 +52,15 @@ def predict(job: Job, recipe: AnyRating) -> Predictions:
         predicted = _factorised(job, recipe, ratings)
     else:
         predicted = _network(job, recipe, ratings)
-    return replace(predicted, figures=predicted.figures | counts | {"items-without-rating": float(unrated)})
+    figures = predicted.figures | counts | {"items-without-rating": float(unrated)}
+    return replace(predicted, noise=max(predicted.noise, LEAST_NOISE), figures=figures)
+
+
+def _usable_stars(job: Job, events: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, float]]:
+    """As usable_ratings, with stars for ratings."""
+    ratings, counts = usable_ratings(events, job.scale)
+    stars = job.rating_scale.stars(ratings["rating"].to_numpy())
+    return ratings.with_columns(rating=stars), counts
 
 
 def _network(job: Job, recipe: RatingRecipe, ratings: pl.DataFrame) -> Predictions:
@@ -65,14 +76,20 @@ def _network(job: Job, recipe: RatingRecipe, ratings: pl.DataFrame) -> Predictio
     )
     cold = np.setdiff1d(np.arange(1, train.items + 1), train.item)
     table = network.table(torch.from_numpy(cold).to(job.device))
-    return Predictions(table, train, figure**2, {"rmse": figure})
+    return Predictions(table, train, figure**2, {"rmse": figure * job.rating_scale.points})
 
 
 def _stopping_parts(job: Job, ratings: pl.DataFrame, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Ratings to learn from, and others to choose by: the validation part, else a random share of the training part."""
-    if job.split.validation.height:
-        return ratings, usable_ratings(job.split.validation, job.scale)[0]
-    parts = random_split(ratings, STOPPING, seed)
+    """Ratings to learn from, and others to choose by: of the validation part, else a random share of the first.
+
+    Raises NotLearnable where there are too few for that.
+    """
+    try:
+        return ratings, _usable_stars(job, job.split.validation)[0]
+    except NotLearnable:
+        parts = random_split(ratings, STOPPING, seed)
+    if not parts.test.height:
+        raise NotLearnable(f"{ratings.height} ratings are too few to learn from some and choose by others")
     return parts.train, parts.test
 
 
@@ -83,13 +100,13 @@ def _factorised(job: Job, recipe: SvdRecipe, ratings: pl.DataFrame) -> Predictio
         count("item") > recipe.most_ignored_item_ratings, count("user") >= recipe.least_user_ratings
     )
     if not ratings.height:
-        raise TrainingError(f"no ratings are left by recipe '{recipe.name}', which leaves out users and items with few")
+        raise NotLearnable(f"no ratings are left by recipe '{recipe.name}', which leaves out users and items with few")
     train = Interactions.of(ratings)
     held_out = np.random.default_rng(recipe.seed).random(len(train.user)) < STOPPING
     tried = {size: _svd_rmse(train, held_out, recipe, *size) for size in product(recipe.factors, recipe.epochs)}
     best = min(tried, key=lambda size: tried[size])
     model = train_svd(*_shuffled(train, recipe.seed), *best, recipe.learning_rate, recipe.regularisation, recipe.seed)
-    figures = {"rmse": tried[best], "factors": float(best[0]), "epochs": float(best[1])}
+    figures = {"rmse": tried[best] * job.rating_scale.points, "factors": float(best[0]), "epochs": float(best[1])}
     return Predictions(model.table(), train, tried[best] ** 2, figures)
 
 

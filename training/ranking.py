@@ -90,9 +90,17 @@ class NextItemTask:
         catalog = read_table(latest(repository, "catalog") / "items.parquet", ["number", "weighted_rating"])
         self.items: Ints = catalog["number"].to_numpy()
         self.scorers = {name: OfflineScorer(latest(repository, name)) for name in SCORERS if versions(repository, name)}
-        self._weighted_rating = catalog["weighted_rating"].to_numpy()
         popularity = popularity or read_popularity(latest(repository, "fusion"))
         self._popularity = popularity.scores(self.items).astype(np.float32)
+        by_rating = np.lexsort((self.items, -catalog["votes"].to_numpy(), -catalog["weighted_rating"].to_numpy()))
+        self._by_rating: Ints = by_rating
+        """[I] columns, best weighted rating first; equals in the order of the gateway."""
+        by_popularity = np.argsort(np.argsort(-self._popularity, kind="stable")).astype(np.float32)
+        self._ranks = (
+            np.argsort(by_rating).astype(np.float32),
+            np.where(np.isnan(self._popularity), np.nan, by_popularity),
+        )
+        """[I] each: of what is popular by weighted rating and by popularity, no two equal."""
         self._retrieve_k = min(retrieve_k, len(self.items))
         self._targets = targets
         self._requests = requests_for(targets, history)
@@ -147,11 +155,11 @@ class NextItemTask:
         """The gateway's candidates: what each scorer retrieves; popular items instead where there is no history."""
         retrieved = {name: self._best(table) & (events > 0)[:, None] for name, table in scores.items()}
         chosen = np.any([*retrieved.values(), np.zeros_like(seen)], axis=0)
-        for popular in (self._weighted_rating, self._popularity):
-            left = np.where(seen, np.nan, popular).astype(np.float32)
+        for rank in self._ranks:
+            left = np.where(seen, np.nan, -rank)
             chosen |= self._best(left) & (events == 0)[:, None]
         chosen |= self._topped_up(chosen, seen)
-        column = np.argsort(~chosen, axis=1, kind="stable")[:, : chosen.sum(axis=1).max()]
+        column = np.argsort(~chosen, axis=1, kind="stable")[:, : max(chosen.sum(axis=1).max(), 1)]
         candidate = np.take_along_axis(chosen, column, axis=1)
         popularity = np.broadcast_to(self._popularity, seen.shape)
         tables = {**scores, POPULARITY: popularity}
@@ -171,8 +179,7 @@ class NextItemTask:
     def _topped_up(self, chosen: Mask, seen: Mask) -> Mask:
         """[B, I]: what is missing from retrieve_k, by weighted rating."""
         more = np.zeros_like(chosen)
-        popular = np.argsort(-self._weighted_rating, kind="stable")
         for row in np.flatnonzero(chosen.sum(axis=1) < self._retrieve_k):
-            left = popular[~(chosen | seen)[row, popular]]
+            left = self._by_rating[~(chosen | seen)[row, self._by_rating]]
             more[row, left[: self._retrieve_k - chosen[row].sum()]] = True
         return more

@@ -28,10 +28,10 @@ def publish_rating(job: Job, recipe: AnyRating, predicted: Predictions) -> Path:
     """Cuts the predictions to factors and publishes them; returns the folder."""
     factors = fit_fold_in(predicted, recipe)
     parts = ScorerParts(
-        tower=FoldInTower(factors, last_time(predicted.train)),
+        tower=FoldInTower(factors, last_time(predicted.train), job.rating_scale),
         inputs=("user_index", "history_index", "history_rating", "history_time"),
         item_number=predicted.train.item_number,
-        item_vector=item_vectors(factors),
+        item_vector=item_vectors(factors, job.rating_scale),
         similar_vector=factors.item[1:, 1:],
         user_ids=predicted.train.user_ids,
         index_factory=recipe.index_factory,
@@ -69,7 +69,7 @@ def _validated(job: Job, train: Interactions, factors: Factors) -> dict[str, flo
         return {}
     user = [train.user_index[name] for name in known["user"]]
     item = np.searchsorted(train.item_number, known["item"].to_numpy()) + 1
-    served = (factors.user[user] * factors.item[item]).sum(1) + factors.offset[item]
+    served = job.rating_scale.rating((factors.user[user] * factors.item[item]).sum(1) + factors.offset[item])
     return {"rmse-as-served": rmse(served, known["rating"].to_numpy())}
 
 

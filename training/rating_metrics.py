@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
 from training.interactions import Floats, Ints
+from training.rating_scale import STARS, RatingScale
 
 LIKED, RELEVANT, GOOD = 2.5, 3.0, 4.0
-"""A rating above 2.5 is a liking (systems.md S4), from 3 relevant (S1), from 4 good."""
+"""Stars: a rating above 2.5 is a liking (systems.md S4), from 3 relevant (S1), from 4 good."""
 TOP = 50
 DECILES = 10
 
@@ -21,18 +22,20 @@ class Predicted:
     user: Ints
     actual: Floats
     predicted: Floats
+    scale: RatingScale = STARS
 
 
 def rating_metrics(rows: Predicted) -> dict[str, float]:
     """Errors, accuracy at 2.5, AUC at ≥ 4, precision and recall@50 at ≥ 3 among a user's test items, calibration."""
     actual, predicted = rows.actual.astype(np.float64), rows.predicted.astype(np.float64)
     error = predicted - actual
-    good = actual >= GOOD
+    stars, predicted_stars = rows.scale.stars(rows.actual), rows.scale.stars(rows.predicted)
+    good = stars >= GOOD
     return {
         "rmse": float(np.sqrt(np.square(error).mean())),
         "mse": float(np.square(error).mean()),
         "mae": float(np.abs(error).mean()),
-        "accuracy@2.5": float(((predicted > LIKED) == (actual > LIKED)).mean()),
+        "accuracy@2.5": float(((predicted_stars > LIKED) == (stars > LIKED)).mean()),
         "auc@4": float(roc_auc_score(good, predicted)) if 0 < good.sum() < len(good) else float("nan"),
         **dict(zip(("precision@50", "recall@50"), precision_and_recall(rows), strict=True)),
         "calibration": calibration_error(actual, predicted),
@@ -45,9 +48,10 @@ def precision_and_recall(rows: Predicted, k: int = TOP) -> tuple[float, float]:
     Users without a relevant test item do not count for recall.
     """
     precision, recall = [], []
+    stars = rows.scale.stars(rows.actual)
     by_user = np.argsort(rows.user, kind="stable")
     for own in np.split(by_user, np.flatnonzero(np.diff(rows.user[by_user])) + 1):
-        relevant = rows.actual[own] >= RELEVANT
+        relevant = stars[own] >= RELEVANT
         hits = relevant[np.argsort(-rows.predicted[own], kind="stable")[:k]]
         precision.append(hits.mean())
         if relevant.any():

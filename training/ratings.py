@@ -4,7 +4,7 @@ import math
 
 import polars as pl
 
-from training.errors import TrainingError
+from training.errors import NotLearnable
 
 Scale = tuple[float, float]
 ANY_SCALE = (-math.inf, math.inf)
@@ -13,16 +13,23 @@ ANY_SCALE = (-math.inf, math.inf)
 def usable_ratings(events: pl.DataFrame, scale: Scale) -> tuple[pl.DataFrame, dict[str, float]]:
     """Ratings inside the scale, one for each user and item (the last), oldest first; and counts of what is special.
 
-    Raises TrainingError where fewer than two are left.
+    Raises NotLearnable where fewer than two are left.
     """
     rated = events.filter(pl.col("rating").is_not_null())
-    inside = rated.filter(pl.col("rating").is_finite(), pl.col("rating").is_between(*scale))
-    kept = inside.sort("time", maintain_order=True).unique(["user", "item"], keep="last", maintain_order=True)
+    usable = inside(rated, scale)
+    kept = usable.sort("time", maintain_order=True).unique(["user", "item"], keep="last", maintain_order=True)
     if kept.height < 2:
-        raise TrainingError(f"the rating model needs events with a rating, and this data has {kept.height} of them")
+        few = "only one event has" if kept.height else "no event has"
+        where = "" if scale == ANY_SCALE else f" between {scale[0]:g} and {scale[1]:g}"
+        raise NotLearnable(f"{few} a rating{where}")
     counts = {
-        "ratings-outside-the-scale": len(rated) - len(inside),
-        "repeated-ratings": len(inside) - len(kept),
+        "ratings-outside-the-scale": len(rated) - len(usable),
+        "repeated-ratings": len(usable) - len(kept),
         "users-with-one-rating": kept.group_by("user").len().filter(pl.col("len") == 1).height,
     }
     return kept, {name: float(count) for name, count in counts.items()}
+
+
+def inside(events: pl.DataFrame, scale: Scale) -> pl.DataFrame:
+    """The events with a rating inside the scale."""
+    return events.filter(pl.col("rating").is_finite(), pl.col("rating").is_between(*scale))

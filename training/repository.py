@@ -4,6 +4,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -23,12 +24,20 @@ MAX_MANIFEST_BYTES = 4 << 20
 LIBRARIES = ("faiss-cpu", "numpy", "onnx", "onnxruntime", "polars", "scikit-learn", "torch")
 SCORERS = ("rating", "sequential", "visual_temporal", "linear")
 MODELS = (*SCORERS, "catalog", "fusion")
+MANIFEST = "manifest.json"
+NUMBER = re.compile(r"[1-9][0-9]{0,17}")
+"""Of a version: what the servers take for one, see servers/runtime/repository.py."""
 
 
 def versions(repository: Path, model: str) -> list[int]:
-    """Published versions, oldest first."""
+    """Published versions, oldest first: folders with a manifest, named by a number."""
     folder = repository / model
-    return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit() and path.is_dir())
+    return [number for number in _numbers(folder) if (folder / str(number) / MANIFEST).is_file()]
+
+
+def _numbers(folder: Path) -> list[int]:
+    """Ascending, also of folders that hold no version."""
+    return sorted(int(path.name) for path in folder.glob("*") if NUMBER.fullmatch(path.name))
 
 
 def latest(repository: Path, model: str) -> Path:
@@ -42,7 +51,7 @@ def latest(repository: Path, model: str) -> Path:
 def read_manifest(folder: Path) -> Manifest:
     """Raises TrainingError where the manifest is missing or is not a Manifest."""
     try:
-        return json_format.Parse(read_text(folder / "manifest.json", MAX_MANIFEST_BYTES), Manifest())
+        return json_format.Parse(read_text(folder / MANIFEST, MAX_MANIFEST_BYTES), Manifest())
     except json_format.ParseError as error:
         raise TrainingError(f"{folder}: unreadable manifest.json: {error}") from error
 
@@ -54,14 +63,15 @@ def publish(repository: Path, manifest: Manifest, write: Callable[[Path], None])
     """
     home = repository / manifest.model
     home.mkdir(parents=True, exist_ok=True)
-    manifest.version = max(versions(repository, manifest.model), default=0) + 1
+    manifest.version = max(_numbers(home), default=0) + 1
     partial = home / f"{manifest.version}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
         _written(write, partial)
         _complete(manifest, partial)
-        (partial / "manifest.json").write_text(_as_json(manifest))
+        (partial / MANIFEST).write_text(_as_json(manifest))
+        _make_readable(partial)
         for path in [*partial.iterdir(), partial]:
             _fsync(path)
         final = home / str(manifest.version)
@@ -89,6 +99,13 @@ def _complete(manifest: Manifest, folder: Path) -> None:
         manifest.libraries[library] = importlib.metadata.version(library)
     for path in sorted(folder.iterdir()):
         manifest.files.append(File(path=path.name, size_bytes=path.stat().st_size, sha256=_sha256(path)))
+
+
+def _make_readable(folder: Path) -> None:
+    """As the umask says, for whoever serves: safetensors writes files that only their owner can read."""
+    mode = (folder / MANIFEST).stat().st_mode
+    for path in folder.iterdir():
+        path.chmod(mode)
 
 
 def _as_json(manifest: Manifest) -> str:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
-from torch import from_numpy, nn
+from torch import Tensor, from_numpy, nn
 
 from fusion_gateway.ingest.checks import MAX_ID_BYTES
 from protos.marquee.v1.artifact_pb2 import Scorer
@@ -25,6 +26,8 @@ from training.repository import read_manifest
 from training.requests import Requests, pad_front
 
 GOLDEN_TOLERANCE = 1e-3
+"""Of scores up to USUAL_SCORE, and in proportion of larger ones, such as ratings from 0 to 10,000."""
+USUAL_SCORE = 100.0
 RECALL_FLOOR = 0.98
 Arrays = dict[str, NDArray[Any]]
 
@@ -68,7 +71,7 @@ def write_scorer(parts: ScorerParts, golden: Requests, folder: Path) -> Scorer:
     write_items(arrays, folder)
     save_file(_users(parts.user_ids), folder / "users.safetensors")
     tower = _Inputs(list(parts.user_ids), arrays, parts.inputs, parts.max_history)
-    example = {name: from_numpy(value) for name, value in tower(golden).items()}
+    example = {name: _two_events(name, from_numpy(value)) for name, value in tower(golden).items()}
     export_tower(parts.tower, example, folder / "query_tower.onnx")
     if parts.item_encoder:
         parts.item_encoder.write(folder)
@@ -77,13 +80,18 @@ def write_scorer(parts: ScorerParts, golden: Requests, folder: Path) -> Scorer:
         inputs=parts.inputs,
         dimension=arrays["item_vector"].shape[1],
         max_history=parts.max_history,
-        golden_tolerance=GOLDEN_TOLERANCE,
     )
     offline = OfflineScorer(folder, scorer)
     queries = offline.queries(golden)
     scorer.index.CopyFrom(write_index(parts.index_factory, arrays["item_vector"], queries, folder, parts.recall_floor))
-    write_golden(offline, golden, folder)
+    largest = write_golden(offline, golden, folder)
+    scorer.golden_tolerance = max(GOLDEN_TOLERANCE, GOLDEN_TOLERANCE * largest / USUAL_SCORE)
     return scorer
+
+
+def _two_events(name: str, value: Tensor) -> Tensor:
+    """Histories of at least two events, the first one twice: in the graph an axis of length 1 would not be free."""
+    return torch.cat([value[:, :1], value], 1) if name.startswith("history") and value.shape[1] == 1 else value
 
 
 def write_items(arrays: Arrays, folder: Path) -> None:
@@ -118,8 +126,11 @@ def unit(vectors: Floats) -> Floats:
     return np.ascontiguousarray(vectors / np.maximum(length, 1e-12), np.float32)
 
 
-def write_golden(offline: "OfflineScorer", golden: Requests, folder: Path) -> None:
-    """64 candidates a request, one of them unknown, and the scores the offline scorer gives them."""
+def write_golden(offline: "OfflineScorer", golden: Requests, folder: Path) -> float:
+    """64 candidates a request, one of them unknown, and the scores the offline scorer gives them.
+
+    Returns the largest score without its sign.
+    """
     rows = np.arange(min(len(golden), 16))
     golden = golden.take(rows)
     random = np.random.default_rng(0)
@@ -136,6 +147,7 @@ def write_golden(offline: "OfflineScorer", golden: Requests, folder: Path) -> No
         candidate=np.hstack([offline.item_number[columns], unknown]),
         score=np.hstack([score, np.full((len(golden), 1), np.nan, np.float32)]),
     )
+    return float(np.abs(score[np.isfinite(score)]).max(initial=0))
 
 
 class _Inputs:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from training.checkpoint import Checkpoint
 from training.distributed import agreed, averaging, is_first, process_group, world
-from training.errors import TrainingError
+from training.errors import NotLearnable
 from training.interactions import Floats
 from training.job import Job
 from training.linear import fit_most_watched
@@ -23,6 +23,7 @@ from training.models.sequence import SequenceTransformer
 from training.models.softmax import sampled_softmax_loss, softmax_loss
 from training.models.towers import Encoder, HistoryTower, RatedTower, TimeTower, UserTower
 from training.progress import console
+from training.rating_scale import STARS, RatingScale
 from training.recipes.linear import LinearRecipe
 from training.recipes.sequential import SequentialRecipe
 from training.scorer import ScorerParts
@@ -62,14 +63,14 @@ def learn(job: Job, recipe: SequentialRecipe) -> Learned:
     train = job.train
     held_out = NextItem.of(train, job.validation, recipe.length)
     if not len(held_out.target):
-        raise TrainingError(f"{job.dataset.name}: no validation event is of a known user and a known item")
+        raise NotLearnable("no validation event is of a known user and a known item")
     windows = Windows(train, cut(train, recipe.length, recipe.step), job.device)
 
     def quality(model: Model) -> float:
         return held_out.ndcg(queries(model, held_out, job.device), item_vectors(model))
 
     checkpoint = (job if is_first() else replace(job, checkpoint_seconds=math.inf)).checkpoint(network_of(recipe))
-    learned = learn_windows(windows, (train.users, train.items), recipe, quality, checkpoint)
+    learned = learn_windows(windows, (train.users, train.items), recipe, quality, checkpoint, job.rating_scale)
     return learned if recipe.linear is None else join(job, recipe.linear, learned, held_out)
 
 
@@ -108,16 +109,17 @@ def learn_windows(
     recipe: SequentialRecipe,
     quality: Callable[[Model], float],
     checkpoint: Checkpoint | None = None,
+    scale: RatingScale = STARS,
 ) -> Learned:
     """Learns to tell what comes next in the windows, of so many users and items in `size`.
 
-    Raises TrainingError where nothing comes after anything.
+    Raises NotLearnable where nothing comes after anything.
     """
     if not windows.targets:
-        raise TrainingError("no user has two training events: there is no order to learn from")
+        raise NotLearnable("no user has two training events: there is no order to learn from")
     recipe = recipe.for_size(windows.targets)
     torch.manual_seed(recipe.seed)
-    model = make_model(recipe, *size).to(windows.device)
+    model = make_model(recipe, *size, scale).to(windows.device)
     optimizer = _optimizer(model, recipe)
     steps = len(windows.batches(recipe.tokens))
     loss = averaging(_Loss(model, recipe))
@@ -138,8 +140,8 @@ def learn_windows(
     return Learned(model.cpu(), figures, max(figures))
 
 
-def make_model(recipe: SequentialRecipe, users: int, items: int) -> Model:
-    return GatedTransformer(items, recipe) if recipe.gated else SequenceTransformer(users, items, recipe)
+def make_model(recipe: SequentialRecipe, users: int, items: int, scale: RatingScale = STARS) -> Model:
+    return GatedTransformer(items, recipe, scale) if recipe.gated else SequenceTransformer(users, items, recipe)
 
 
 class _Loss(nn.Module):

@@ -13,7 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss, pad
 from training.checkpoint import Checkpoint
 from training.content import ContentEncoder
 from training.data.posters import StoredPixels, poster_tensor
-from training.errors import TrainingError
+from training.errors import NotLearnable
 from training.interactions import Floats, Interactions
 from training.item_encoder import ItemEncoderParts
 from training.job import Job
@@ -74,6 +74,7 @@ class Training:
     def __init__(
         self, train: Interactions, model: VisualTemporalModel, posters: Posters, content: ContentEncoder
     ) -> None:
+        """Raises NotLearnable where no user has two events."""
         self.train, self.model, self.posters, self._content = train, model, posters, content
         self.recipe = model.recipe
         self._unwatched = torch.from_numpy(np.bincount(train.item - 1, minlength=train.items) == 0)
@@ -82,6 +83,8 @@ class Training:
         self._tower = VisualTemporalTower(model)
         self.steps = min(self.recipe.steps, math.ceil(len(_ends(train, 1)) / self.recipe.users))
         """Of an epoch."""
+        if not self.steps:
+            raise NotLearnable("no user has two training events: there is no order to learn from")
 
     def losses(self) -> Iterable[Tensor]:
         """One a step of an epoch."""
@@ -89,19 +92,22 @@ class Training:
             yield self._loss(ends)
 
     def _loss(self, ends: Tensor) -> Tensor:
-        history, rating, target, liked = _crops(self.train, ends, self.recipe.length, self.recipe.targets)
+        history, rating, target, target_rating = _crops(self.train, ends, self.recipe.length, self.recipe.targets)
         feature = self.model.item_feature(self.posters.step())
         hidden = (torch.rand(self.train.items) < self.recipe.item_dropout) | self._unwatched
         parts = self.model.user(history, pad(feature, (0, 0, 1, 0))[history], rating, target.shape[1], hidden)
         F, joined, F_AE = (part[target > 0] for part in parts)
         query, vector = self.model.query(F), self.model.item_vector(feature, hidden)
-        liked, target = liked[target > 0], target[target > 0]
+        target_rating, target = target_rating[target > 0], target[target > 0]
         if self.recipe.task == "like":
+            liked = (self.model.scale.stars(target_rating) >= GOOD).float()
             loss = binary_cross_entropy_with_logits((query * vector[target - 1]).sum(1), liked)
         else:
             loss = softmax_loss(query, vector[self._watched], self._place[target - 1]) / len(target)
         if self.model.has["autoencoder"]:
             loss = loss + self.recipe.reconstruction_weight * mse_loss(F_AE, joined.detach())
+        if self.model.genres is None:
+            return loss
         genres = binary_cross_entropy_with_logits(self.model.genres(F), self.model.genre_flags[target - 1])
         return loss + self.recipe.genre_weight * genres
 
@@ -169,16 +175,14 @@ def train_visual_temporal(job: Job, recipe: VisualTemporalRecipe) -> Path:
 
 
 def prepare(job: Job, recipe: VisualTemporalRecipe) -> Training:
-    """Before the first step. Raises TrainingError where the data lacks what the recipe learns from."""
+    """Before the first step. Raises NotLearnable where the data lacks what the recipe learns from."""
     train, items = job.train_all_items, job.dataset.items
     if recipe.task == "like" and np.isnan(train.rating).any():
-        raise TrainingError(
-            f"{job.dataset.name}: recipe '{recipe.name}' learns from ratings, and some events have none"
-        )
+        raise NotLearnable(f"recipe '{recipe.name}' learns from ratings, and some events have none")
     torch.manual_seed(recipe.seed)
     content = ContentEncoder.fit(items, recipe.text_dimension, recipe.seed, recipe.text_model)
     pixels, has_poster = poster_tensor(items, (recipe.poster_height, recipe.poster_width), job.cache)
-    model = VisualTemporalModel(content(items), torch.from_numpy(has_poster), recipe)
+    model = VisualTemporalModel(content(items), torch.from_numpy(has_poster), recipe, job.rating_scale)
     return Training(train, model, Posters(pixels, model, recipe.posters_per_step), content)
 
 
@@ -207,6 +211,8 @@ def _schedule(optimizer: torch.optim.Optimizer, recipe: VisualTemporalRecipe, to
 
 def next_item_validation(job: Job, training: Training) -> Callable[[], float]:
     held_out = NextItem.of(training.train, job.validation, training.recipe.length)
+    if not len(held_out.target):
+        raise NotLearnable("no validation event is of a known user")
 
     def validate() -> float:
         feature, vectors = training.tables()
@@ -217,15 +223,20 @@ def next_item_validation(job: Job, training: Training) -> Callable[[], float]:
 
 
 def likes_validation(job: Job, training: Training) -> Callable[[], float]:
-    """Negated cross entropy of all held-out ratings, each asked from the user's training events."""
+    """Negated cross entropy of all held-out ratings, each asked from the user's training events.
+
+    Raises NotLearnable where there are none.
+    """
     train = training.train
     first = job.validation.unique("user", keep="first", maintain_order=True)
     held_out = NextItem.of(train, first, training.recipe.length)
     row = {train.user_ids[user - 1]: place for place, user in enumerate(held_out.user_index[:, 0].tolist())}
     rated = job.validation.filter(pl.col("user").is_in(list(row)) & pl.col("rating").is_not_null())
+    if rated.is_empty():
+        raise NotLearnable("no validation event of a known user has a rating")
     asker = torch.tensor([row[user] for user in rated["user"]])
     item = torch.from_numpy(np.searchsorted(train.item_number, rated["item"].to_numpy()))
-    liked = torch.from_numpy((rated["rating"].to_numpy() >= GOOD).astype(np.float32))
+    liked = torch.from_numpy((job.rating_scale.stars(rated["rating"].to_numpy()) >= GOOD).astype(np.float32))
 
     def validate() -> float:
         feature, vectors = training.tables()
@@ -250,7 +261,7 @@ def _ends(train: Interactions, targets: int) -> Tensor:
 
 def _crops(train: Interactions, ends: Tensor, length: int, targets: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Events before each end, as dense items and ratings [B, L], padded in front; what came after each of the newest
-    `targets` of them, as dense items (0 for none) and whether they were liked [B, Q].
+    `targets` of them, as dense items (0 for none) and ratings [B, Q].
     """
     end = ends.numpy()
     first = train.start[train.user[end]]
@@ -261,5 +272,5 @@ def _crops(train: Interactions, ends: Tensor, length: int, targets: int) -> tupl
     history = np.where(real, train.item[row], 0)
     rating = np.where(real, train.rating[row], np.nan).astype(np.float32)
     target = np.where(real, train.item[row + 1], 0)[:, -targets:]
-    liked = (train.rating[row + 1][:, -targets:] >= GOOD).astype(np.float32)
-    return torch.from_numpy(history), torch.from_numpy(rating), torch.from_numpy(target), torch.from_numpy(liked)
+    after = train.rating[row + 1][:, -targets:]
+    return torch.from_numpy(history), torch.from_numpy(rating), torch.from_numpy(target), torch.from_numpy(after)

@@ -90,7 +90,9 @@ def _ruled_out(policy: Policy, models: tuple[str, ...], normalised: Scores) -> N
         if model in policy.thresholds:
             out |= row < policy.thresholds[model]
         if model == policy.gate:
-            out |= ~(competition_rank(row) <= policy.keep)
+            rank = competition_rank(row)
+            silent = np.isnan(rank).all(axis=-1, keepdims=True)
+            out |= ~(rank <= policy.keep) & ~silent
     return out
 
 

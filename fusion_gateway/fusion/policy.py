@@ -94,7 +94,7 @@ class Policy:
     - adaptive: weighted_sum with w * exp(slope . [log(1 + events), log(1 + ratings)]) in place of w.
     - switching: weighted_sum with weights chosen by the user's number of events.
     - threshold: weighted_sum of what no model finds too low.
-    - cascade: weighted_sum of what one model puts first.
+    - cascade: weighted_sum of what one model puts first; of everything where it says nothing.
     - rrf: weighted_sum of 1 / (60 + rank), in place of a normaliser (Cormack, Clarke, Buettcher 2009).
 
     Fields that a strategy does not use must be left out.

@@ -22,6 +22,29 @@ def test_numbers_ids_and_popularity() -> None:
     np.testing.assert_allclose(lengths, [1] * 9 + [0], rtol=1e-6)
 
 
+WORKS: list[tuple[list[tuple[str, str, int]], list[int]]] = [
+    # id, title, year; and the first row of each one's work
+    ([("246", "Chasing Amy", 1997), ("268", "Chasing  amy ", 1997), ("9", "Chasing Amy", 1998)], [0, 0, 2]),
+    ([("1", "That Darn Cat!", 1997), ("2", "That Darn Cat", 1997), ("3", "The Darn", 1997)], [0, 1, 2]),
+    ([("1", "Untitled", 0), ("2", "Untitled", 0)], [0, 1]),
+    ([("1-11", "1-11", 0), ("111", "111", 0), ("a-100", "a-100", 0), ("100", "100", 0)], [0, 1, 2, 3]),
+    ([("dQw", "dQw", 2001), ("DQW", "DQW", 2001), ("🎬", "🎬", 0), ("***", "***", 0)], [0, 1, 2, 3]),
+]
+
+
+@pytest.mark.parametrize(("rows", "works"), WORKS)
+def test_one_work_has_one_title_and_one_year(rows: list[tuple[str, str, int]], works: list[int]) -> None:
+    names = pl.DataFrame(rows, schema=["id", "title", "year"], orient="row").cast({"year": pl.Int32})
+    table = items().head(len(rows)).with_columns(names)
+    assert Catalog(table, 1).work.tolist() == works
+
+
+def test_titles_without_a_letter_are_found() -> None:
+    table = items().with_columns(title=pl.Series(["🎬", "***", *"abcdefgh"]))
+    titles = TitleIndex(Catalog(table, 1))
+    assert [titles.search(query, 1)[0][0] for query in ("🎬", "***", "a")] == [0, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("query", "title"),
     [

@@ -156,6 +156,13 @@ def test_cascade_sorts_what_its_gate_keeps() -> None:
     np.testing.assert_allclose(fuse(policy, {"b": [9.0, 1.0]}).score, [9, 1])  # a missing gate lets all pass
 
 
+def test_a_gate_that_says_nothing_of_a_user_rules_nothing_out() -> None:
+    policy = Policy({"b": 1}, strategy="cascade", normaliser="none", gate="a", keep=1)
+    gate = np.array([[np.nan, np.nan], [1.0, np.nan]])
+    fused = fuse(policy, {"a": gate, "b": np.array([[9.0, 1.0], [9.0, 1.0]])})
+    np.testing.assert_allclose(fused.score, np.array([[9, 1], [9, -np.inf]]))
+
+
 def test_switching_chooses_weights_by_the_users_events() -> None:
     policy = Policy(
         {"a": 1, "b": 1}, strategy="switching", normaliser="none", switches=(Switch(0, {"b": 1}), Switch(5, {"a": 1}))

@@ -231,7 +231,7 @@ def test_up_stops_everything_when_one_process_dies(system: Path, tmp_path: Path)
     ("repository", "message"),
     [
         ("nowhere", "nowhere is not a directory"),
-        ("empty", "empty holds no scorer"),
+        ("empty", "empty holds nothing"),
         ("truncated", "rating/1: items.safetensors has 3 bytes"),
     ],
 )

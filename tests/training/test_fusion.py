@@ -23,7 +23,6 @@ from tests.conftest import Published
 from tests.servers.running import in_process, settings
 from training.data.load import load_dataset
 from training.data.splits import Split, leave_last_out
-from training.errors import TrainingError
 from training.evaluation.measure import default_policy
 from training.fusion import as_yaml, policy_ndcg, train_fusion
 from training.fusion_fit import fit_adaptive, fit_bias, fit_calibrators, fit_forms, fit_layer, fit_weights
@@ -145,18 +144,41 @@ def test_every_policy_is_published_and_can_be_served(published: Published) -> No
     assert {name: as_yaml(policy) for name, policy in served.policies.items()} == written
 
 
-def test_a_handful_of_users_is_enough_and_one_is_too_few(published: Published, tmp_path: Path) -> None:
+def test_a_dozen_users_are_enough_and_with_few_all_models_count_the_same(published: Published, tmp_path: Path) -> None:
     dataset = load_dataset(published.data)
     split = leave_last_out(
-        dataset.events.filter(pl.col("user").is_in(dataset.events["user"].unique(maintain_order=True)[:3]))
+        dataset.events.filter(pl.col("user").is_in(dataset.events["user"].unique(maintain_order=True)[:12]))
     )
     shutil.copytree(published.repository, tmp_path / "repository")
-    few = Split(split.name, split.train.group_by("user", maintain_order=True).head(4), split.validation, split.test)
-    folder = train_fusion(Job(dataset, few, tmp_path / "repository", tmp_path), FusionRecipe())
-    assert load_policies(folder / "policies.yaml").default
-    one = Split(split.name, few.train, split.validation.head(1), split.test)
-    with pytest.raises(TrainingError, match="1 validation users are too few to fit fusion on: 2 are needed"):
-        train_fusion(Job(dataset, one, tmp_path / "repository", tmp_path), FusionRecipe())
+    dozen = Split(split.name, split.train.group_by("user", maintain_order=True).head(4), split.validation, split.test)
+    few = Split(split.name, dozen.train, split.validation.head(9), split.test)
+    fitted, unfitted = (
+        load_policies(train_fusion(job, FusionRecipe()) / "policies.yaml")
+        for job in (Job(dataset, part, tmp_path / "repository", tmp_path) for part in (dozen, few))
+    )
+    assert "learned" in fitted.policies
+    assert "learned" not in unfitted.policies
+    assert unfitted.choose("", {}) == ("equal", Policy(dict.fromkeys([*SCORERS, "popularity"], 1.0)))
+
+
+def test_without_a_scorer_there_is_popularity_alone(published: Published, tmp_path: Path) -> None:
+    dataset = load_dataset(published.data)
+    shutil.copytree(published.repository / "catalog", tmp_path / "repository" / "catalog")
+    job = Job(dataset, leave_last_out(dataset.events), tmp_path / "repository", tmp_path)
+    policies = load_policies(train_fusion(job, FusionRecipe()) / "policies.yaml")
+    assert {name: policy.models for name, policy in policies.policies.items()} == {"popularity": ("popularity",)}
+
+
+def test_of_equally_popular_items_no_more_are_candidates_than_the_gateway_takes(
+    published: Published, tmp_path: Path
+) -> None:
+    shutil.copytree(published.repository, tmp_path / "repository")
+    path = latest(tmp_path / "repository", "catalog") / "items.parquet"
+    pl.read_parquet(path).with_columns(weighted_rating=pl.lit(3.0)).write_parquet(path)
+    events = load_dataset(published.data).events
+    popularity = fit_popularity(events.head(1), None, np.sort(load_dataset(published.data).items["number"].to_numpy()))
+    task = NextItemTask(tmp_path / "repository", leave_last_out(events).test, events.clear(), popularity, retrieve_k=5)
+    assert next(task.chunks()).pool.column.shape[1] <= 10
 
 
 def test_histories_can_be_cut_to_their_last_events(published: Published) -> None:

@@ -9,10 +9,14 @@ import numpy as np
 import polars as pl
 import pytest
 from safetensors.numpy import load_file
+from typer.testing import CliRunner
 
 from tests.conftest import Published
+from training.__main__ import app
 from training.data.load import load_dataset
+from training.data.splits import leave_last_out
 from training.errors import DataError, TrainingError
+from training.evaluation.measure import evaluate
 from training.onboard import Onboarded, onboard
 from training.repository import latest, read_manifest, verify, versions
 from training.scorer import OfflineScorer
@@ -170,6 +174,27 @@ def test_a_repository_with_a_broken_file_is_left_as_it_is(
     with pytest.raises(TrainingError, match=message):
         add(new, repository)
     assert versions(repository, "visual_temporal") == [1]
+
+
+def test_without_a_model_that_embeds_items_the_catalogue_has_them(new: Path, repository: Path) -> None:
+    shutil.rmtree(repository / "visual_temporal")
+    done = add(new, repository)
+    assert done.published == [repository / "catalog" / "2"]
+    assert done.items["id"].to_list() == ["fresh", "broken", "bare"]
+
+
+def test_added_items_are_evaluated_with_the_others(published: Published, new: Path, repository: Path) -> None:
+    last = add(new, repository).items["number"][-1]
+    report = new / "report"
+    arguments = ["evaluate", "--data", str(published.data), "--repository", str(repository), "--report", str(report)]
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert "<td>fused</td>" in (report / "report.html").read_text()
+    dataset = load_dataset(published.data)
+    evaluation = evaluate(dataset, leave_last_out(dataset.events), [repository])
+    assert evaluation.dataset.items["number"][-1] == last
+    assert evaluation.dataset.fingerprint == dataset.fingerprint
+    assert (evaluation.row("visual_temporal").top > last - 3).any()
 
 
 def test_a_table_without_titles_is_refused(new: Path, repository: Path) -> None:

@@ -1,5 +1,6 @@
 """Publishing: whole versions or none."""
 
+import os
 import resource
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from protos.marquee.v1.artifact_pb2 import Manifest
+from servers.runtime.repository import Repository
 from training.errors import TrainingError
 from training.repository import latest, publish, read_manifest, verify, versions
 
@@ -25,6 +27,30 @@ def test_versions_count_up_and_the_manifest_says_what_they_are(tmp_path: Path) -
     manifest = verify(latest(tmp_path, "rating"))
     assert (manifest.version, manifest.files[0].path, manifest.files[0].size_bytes) == (2, "weights", 8)
     assert manifest.libraries["torch"]
+
+
+def test_only_numbered_folders_with_a_manifest_are_versions_as_for_the_servers(tmp_path: Path) -> None:
+    publish(tmp_path, Manifest(model="rating"), one_file)
+    for name in ("01", "²", "1.partial", "x"):
+        (tmp_path / "rating" / name).mkdir()
+        (tmp_path / "rating" / name / "manifest.json").write_text("{}")
+    (tmp_path / "rating" / "5").mkdir()
+    (tmp_path / "rating" / "5" / "half copied").touch()
+    assert versions(tmp_path, "rating") == Repository(tmp_path).versions("rating") == [1]
+    assert publish(tmp_path, Manifest(model="rating"), one_file).name == "6"
+    assert versions(tmp_path, "rating") == [1, 6]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_files_are_readable_as_the_umask_says(umask: int, mode: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        folder = publish(
+            tmp_path, Manifest(model="rating"), lambda at: save_file({"a": np.zeros(1)}, at / "a.safetensors")
+        )
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {mode}
 
 
 def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -107,14 +107,14 @@ def test_targets_come_after_their_histories_and_users_do_not_mix() -> None:
     ]
     train = Interactions.of(pl.DataFrame(rows, schema=["user", "item", "rating", "time"], orient="row"))
     assert all(set(_ends(train, 2).tolist()) <= {2, 3, 4, 6} for _ in range(20))
-    history, rating, target, liked = (
+    history, rating, target, after = (
         part.tolist() for part in _crops(train, torch.tensor([4, 6]), length=2, targets=2)
     )
     assert history == [[2, 3, 4], [0, 0, 6]]
     assert rating[0] == [2, 3, 4]
     assert target == [[4, 5], [0, 7]]
-    assert liked[0] == [1, 1]
-    assert liked[1][1] == 0
+    assert after[0] == [4, 5]
+    assert after[1][1] == 3
 
 
 def test_posters_are_read_from_their_file(dataset: Dataset, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from training.predictions import Predictions, predict
 from training.progress import console, peak_gib
 from training.rating import publish_rating
 from training.rating_metrics import Predicted, rating_metrics
+from training.rating_scale import RatingScale
 from training.ratings import usable_ratings
 from training.recipes.rating import AnyRating
 from training.requests import requests_for
@@ -121,7 +122,7 @@ class Benchmark:
             scorer = OfflineScorer(publish_rating(job, recipe, predicted))
         return {
             SERVED: _figures(split, served(scorer, split.train, split.test)),
-            WHOLE: _figures(split, _whole(predicted, split.test)),
+            WHOLE: _figures(split, job.rating_scale.rating(_whole(predicted, split.test))),
         }
 
     def _measure_baseline(self, model: str, seed: int, split: Split) -> dict[str, Figures]:
@@ -160,7 +161,7 @@ def _figures(split: Split, predicted: Floats) -> Figures:
     inside = np.clip(np.where(answered, predicted, known.mean()), known.min(), known.max()).astype(np.float32)
     user = split.test["user"].cast(pl.Categorical).to_physical().to_numpy().astype(np.int64)
     error = (inside - actual)[answered]
-    return rating_metrics(Predicted(user, actual, inside)) | {
+    return rating_metrics(Predicted(user, actual, inside, RatingScale.of(known))) | {
         "answered": float(answered.mean()),
         "rmse-answered": float(np.sqrt(np.square(error).mean())) if len(error) else float("nan"),
     }

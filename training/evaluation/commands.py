@@ -42,24 +42,37 @@ def evaluate_command(
         raise TrainingError("split 'none' holds nothing out, so there is nothing to evaluate on")
     repositories = repository or [HOME / "repository"]
     dataset = load_dataset(data, numbers=known_numbers(repositories[0]))
-    evaluation = evaluate(dataset, split.of(dataset.events), repositories)
+    parts = split.of(dataset.events)
+    shown = output()
+    if parts.test.is_empty():
+        shown.print(
+            f"{dataset.name}: split {split.value} holds no event out for test: nothing to evaluate", soft_wrap=True
+        )
+        _write_figures(json, report, run_as_json([]))
+        return
+    evaluation = evaluate(dataset, parts, repositories)
     seeds = f"{len(repositories)} seed{'s' * (len(repositories) > 1)}"
     title = f"{dataset.name}, {split.value}, full ranking, seen items left out, {seeds}"
-    shown = output()
     shown.print(as_table(evaluation, title))
-    comparison = through_gateway(through, dataset, evaluation.split, repositories[0]) if through else None
+    comparison = through_gateway(through, evaluation.dataset, evaluation.split, repositories[0]) if through else None
     if comparison:
         for table in comparison_tables(comparison):
             shown.print(table)
     figures = run_as_json([*rows(evaluation), *(comparison_rows(comparison, evaluation) if comparison else ())])
-    if json:
-        json.write_text(figures)
+    _write_figures(json, report, figures)
     if report:
         from training.evaluation.report import write_report  # matplotlib takes a second to import
 
         write_report(evaluation, comparison, report / "report.html")
-        (report / "report.json").write_text(figures)
         shown.print(f"report in {report / 'report.html'}", markup=False, soft_wrap=True)
+
+
+def _write_figures(json: Path | None, report: Path | None, figures: str) -> None:
+    if json:
+        json.write_text(figures)
+    if report:
+        report.mkdir(parents=True, exist_ok=True)
+        (report / "report.json").write_text(figures)
 
 
 def reproduce_command(

@@ -1,6 +1,8 @@
 """The figures of an evaluation: as a table for people, and as rows in the format of results."""
 
+import math
 from collections.abc import Iterator
+from typing import cast
 
 import numpy as np
 from rich.table import Table
@@ -10,6 +12,7 @@ from training.evaluation.measure import METRICS, RANKING, Evaluation, Row
 from training.evaluation.wire import Comparison, K
 from training.metrics import Doubles, bootstrap, holm, paired_p
 from training.rating_metrics import Predicted, rating_metrics
+from training.rating_scale import RatingScale
 from training.terminal import narrow_table
 
 MOST_DIFFERENCES = 20
@@ -71,7 +74,10 @@ def predicted_ratings(evaluation: Evaluation, row: Row) -> Predicted | None:
     """The test events with a rating, and what the model predicts of them; None where it predicts none."""
     actual = evaluation.targets["rating"].fill_null(float("nan")).to_numpy()
     both = np.isfinite(actual) & np.isfinite(row.predicted)
-    return Predicted(np.flatnonzero(both), actual[both], row.predicted[both]) if both.any() else None
+    if not both.any():
+        return None
+    scale = RatingScale.of(evaluation.split.train["rating"].fill_null(float("nan")).to_numpy())
+    return Predicted(np.flatnonzero(both), actual[both], row.predicted[both], scale)
 
 
 def rating_figures(evaluation: Evaluation, row: Row) -> dict[str, float]:
@@ -82,7 +88,11 @@ def rating_figures(evaluation: Evaluation, row: Row) -> dict[str, float]:
 
 
 def rows(evaluation: Evaluation) -> Iterator[dict[str, object]]:
-    """Every figure; those that are means over users with a 95 % interval."""
+    """Every figure that there is; those that are means over users with a 95 % interval."""
+    return (row for row in _rows(evaluation) if not math.isnan(cast(float, row["value"])))
+
+
+def _rows(evaluation: Evaluation) -> Iterator[dict[str, object]]:
     shelf, protocol = Shelf.of(evaluation.dataset, evaluation.split), evaluation.split.name
     for row in evaluation.rows:
         for name, figures in zip(METRICS, row.values, strict=True):

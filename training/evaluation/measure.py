@@ -14,7 +14,7 @@ from fusion_gateway.fusion import Policy
 from protos.marquee.v1.artifact_pb2 import Data, Recipe
 from training.benchmark.neighbours import MOST_EASE_ITEMS, Ease
 from training.benchmark.next_item import Rank, over
-from training.data.dataset import EVENTS, Dataset
+from training.data.dataset import EVENTS, ITEMS, Dataset, completed
 from training.data.splits import Split
 from training.errors import TrainingError
 from training.interactions import Floats, Interactions, Ints
@@ -77,12 +77,21 @@ class Evaluation:
 def evaluate(dataset: Dataset, split: Split, repositories: Sequence[Path]) -> Evaluation:
     """Next-item ranking of the test events by each published scorer, fused, and by popularity; one repository a seed.
 
+    Items that were added to the catalogue without training are ranked with the others.
     Raises TrainingError where an artifact was trained on other data or another split: it might know the answers.
     """
     _check_held_out(dataset, split)
+    dataset = _with_added_items(dataset, repositories[0])
     runs = [_evaluate(dataset, split, repository) for repository in repositories]
     rows = [_mean([run.rows[place] for run in runs]) for place in range(len(runs[0].rows))]
     return replace(runs[0], rows=rows)
+
+
+def _with_added_items(dataset: Dataset, repository: Path) -> Dataset:
+    """The data set with the items that only the catalogue has."""
+    catalog = pl.read_parquet(latest(repository, "catalog") / "items.parquet")
+    added = completed(catalog.join(dataset.items, on="number", how="anti"), ITEMS)
+    return replace(dataset, items=pl.concat([dataset.items, added]).sort("number"))
 
 
 def _check_held_out(dataset: Dataset, split: Split) -> None:

@@ -6,15 +6,9 @@ Legend: B users, L events, Q of them asked after, H weighted sums, D dimension.
 import torch
 from torch import Tensor, nn
 
+from training.models.rating_place import RATINGS, rating_place
+from training.rating_scale import RatingScale
 from training.recipes.visual_temporal import VisualTemporalRecipe
-
-RATINGS = 22
-"""Half points from 0 to 10, after a place for events without a rating."""
-
-
-def rating_place(rating: Tensor) -> Tensor:
-    """Ratings, NaN without one, to 0 .. RATINGS - 1."""
-    return torch.where(rating.isnan(), 0, torch.nan_to_num(rating).mul(2).round().clamp(0, 20).long() + 1)
 
 
 class TemporalEncoder(nn.Module):
@@ -58,8 +52,9 @@ def _weights(logit: Tensor, seen: Tensor) -> Tensor:
 class Recall(nn.Module):
     """Weighted sums of the history, of which each weight is learned by place, counted from the newest, and rating."""
 
-    def __init__(self, recipe: VisualTemporalRecipe) -> None:
+    def __init__(self, recipe: VisualTemporalRecipe, scale: RatingScale) -> None:
         super().__init__()
+        self.scale = scale
         H, D = recipe.behaviour, recipe.dimension
         place = torch.arange(recipe.length).float()
         self.by_place = nn.Parameter(-place * torch.logspace(-2.5, 0, H).unsqueeze(1))
@@ -69,7 +64,7 @@ class Recall(nn.Module):
     def forward(self, x_BLD: Tensor, rating_BL: Tensor, seen_BQL: Tensor, age_QL: Tensor) -> Tensor:
         """[B, Q, D]."""
         by_place_HQL = self.by_place[:, age_QL.clamp(0, self.by_place.shape[1] - 1)]
-        by_rating_BHL = self.by_rating[:, rating_place(rating_BL)].transpose(0, 1)
+        by_rating_BHL = self.by_rating[:, rating_place(rating_BL, self.scale)].transpose(0, 1)
         weight_BHQL = _weights(by_place_HQL + by_rating_BHL.unsqueeze(2), seen_BQL.unsqueeze(1))
         return self.join((weight_BHQL @ x_BLD.unsqueeze(1)).transpose(1, 2).flatten(2))
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from training.interactions import Floats, Ints
 from training.models.tables import LowRank, Table
+from training.rating_scale import STARS, RatingScale
 
 OVERSAMPLED = 16
 """Dimensions beyond those kept, which make the randomised SVD exact enough."""
@@ -62,7 +63,7 @@ def factorise(table: Table, weights: tuple[Floats, Floats], rank: int, noise: fl
     user = np.hstack([user_mean, left.numpy() * scale / user_weight[:, None]])
     item = np.hstack([np.ones((len(offset), 1), np.float32), right.numpy() * scale / item_weight[:, None]])
     centre = user.mean(axis=0)
-    covariance = np.cov(user, rowvar=False) + 1e-6 * np.eye(user.shape[1])
+    covariance = np.cov(user, rowvar=False, ddof=min(1, len(user) - 1)) + 1e-6 * np.eye(user.shape[1])
     root = np.linalg.cholesky(covariance)
     whitened = np.linalg.solve(root, (user - centre).T).T
     return Factors(
@@ -118,9 +119,13 @@ class FoldInTower(nn.Module):
     trained_until: Tensor
     eye: Tensor
 
-    def __init__(self, factors: Factors, trained_until: Ints) -> None:
-        """`trained_until` [U + 1]: time of each known user's last training event, unix seconds."""
+    def __init__(self, factors: Factors, trained_until: Ints, rating_scale: RatingScale = STARS) -> None:
+        """`trained_until` [U + 1]: time of each known user's last training event, unix seconds.
+
+        The factors are in stars, histories in ratings of the data's scale.
+        """
         super().__init__()
+        self.rating_scale = rating_scale
         # What can be done here is not done for each request: divisions by s, and offsets as one more dimension.
         self.scale = factors.noise**-0.5
         item = np.hstack([factors.item, factors.offset[:, None]]) * self.scale
@@ -137,7 +142,8 @@ class FoldInTower(nn.Module):
         new = rated & (history_time > nn.functional.embedding(user_index[:, 0], self.trained_until))
         item = nn.functional.embedding(history_index, self.item) * rated.unsqueeze(-1)
         query = nn.functional.embedding(user_index, self.user).transpose(1, 2)
-        surprise = torch.where(new.unsqueeze(-1), history_rating.unsqueeze(-1) * self.scale - item @ query, 0.0)
+        stars = self.rating_scale.stars(history_rating.nan_to_num())
+        surprise = torch.where(new.unsqueeze(-1), stars.unsqueeze(-1) * self.scale - item @ query, 0.0)
         factor = item[:, :, :-1].transpose(1, 2)
         precision = self.eye + factor @ item[:, :, :-1]
         step = torch.linalg.inv(precision) @ (factor @ surprise)
@@ -153,6 +159,7 @@ def fold_in(factors: Factors, item: Ints, rating: Floats) -> Floats:
     return np.asarray(np.linalg.solve(precision, gradient), np.float32)
 
 
-def item_vectors(factors: Factors) -> Floats:
-    """[N, d + 1]: the item side of the tower's inner product."""
-    return np.hstack([factors.item[1:], factors.offset[1:, None]])
+def item_vectors(factors: Factors, rating_scale: RatingScale = STARS) -> Floats:
+    """[N, d + 1]: the item side of the tower's inner product, which is a rating of the data's scale."""
+    offset = rating_scale.rating(factors.offset[1:, None])
+    return np.hstack([rating_scale.points * factors.item[1:], offset]).astype(np.float32)

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.models.rating_place import RATINGS, rating_place
+from training.rating_scale import STARS, RatingScale
 from training.recipes.sequential import SequentialRecipe
 from training.windows import Events
 
 BUCKETS = 128
 """Of the logarithm of a time span in seconds, about a third apart; 72 are enough for 32 bits."""
 BUCKET_WIDTH = 0.301
-RATINGS = 22
-"""Half points from 0 to 10, after a place for events without a rating."""
 HIDDEN = -1e4
 """Added to the scores of events that may not be seen: SiLU makes 0 of it."""
 
@@ -55,9 +55,10 @@ class GatedBlock(nn.Module):
 class GatedTransformer(nn.Module):
     """Encodes a history with its ratings and times; its logits are cosines over a temperature."""
 
-    def __init__(self, items: int, recipe: SequentialRecipe) -> None:
+    def __init__(self, items: int, recipe: SequentialRecipe, scale: RatingScale = STARS) -> None:
         super().__init__()
         D = recipe.dimension
+        self.scale = scale
         self.temperature, self.least_gap = recipe.temperature, recipe.least_gap
         self.item = nn.Embedding(items + 1, D, padding_idx=0)
         self.rating = nn.Embedding(RATINGS, D)
@@ -79,7 +80,8 @@ class GatedTransformer(nn.Module):
         time_BL, asked_BL = ((times - events.query_time).int() for times in (events.time, events.asked()))
         asked_BL = torch.maximum(asked_BL, time_BL + self.least_gap)
         age_BLL = _bucket(asked_BL.unsqueeze(2) - time_BL.unsqueeze(1)) if self.gap is not None else hidden_BLL
-        x_BLD = self.item(events.item) * math.sqrt(self.item.embedding_dim) + self.rating(_rating_place(events.rating))
+        rating_BLD = self.rating(rating_place(events.rating, self.scale))
+        x_BLD = self.item(events.item) * math.sqrt(self.item.embedding_dim) + rating_BLD
         if self.gap is not None:
             x_BLD = x_BLD + self.gap(_bucket(asked_BL - time_BL))
         x_BLD = self.drop(x_BLD)
@@ -96,7 +98,3 @@ class GatedTransformer(nn.Module):
 
 def _bucket(seconds: Tensor) -> Tensor:
     return (seconds.float().clamp(min=1).log() / BUCKET_WIDTH).int()
-
-
-def _rating_place(rating: Tensor) -> Tensor:
-    return torch.where(rating.isnan(), 0, (2 * rating.nan_to_num() + 1).round().long().clamp(1, RATINGS - 1))

@@ -13,7 +13,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
 from training.checkpoint import Checkpoint
 from training.content import ItemContent
-from training.errors import TrainingError
+from training.errors import NotLearnable
 from training.interactions import Floats, Interactions
 from training.models.fit import fit
 from training.recipes.rating import RatingRecipe
@@ -158,6 +158,6 @@ def train_rating_network(
 def _rated(data: Interactions, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     rows = np.flatnonzero(np.isfinite(data.rating))
     if not len(rows):
-        raise TrainingError("the rating model needs events with a rating, and this data has none")
+        raise NotLearnable("no validation rating is of a user and an item with a training rating")
     user, item, rating = (torch.from_numpy(column[rows]).to(device) for column in (data.user, data.item, data.rating))
     return user, item, rating

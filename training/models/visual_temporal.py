@@ -8,15 +8,10 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 
 from training.content import Content
-from training.models.behaviour import (
-    RATINGS,
-    EnhancedAutoencoder,
-    Recall,
-    TemporalEncoder,
-    attended,
-    rating_place,
-)
+from training.models.behaviour import EnhancedAutoencoder, Recall, TemporalEncoder, attended
 from training.models.item_encoder import ItemEncoder
+from training.models.rating_place import RATINGS, rating_place
+from training.rating_scale import STARS, RatingScale
 from training.recipes.visual_temporal import VisualTemporalRecipe
 
 PARTS = ("cnn", "rnn", "autoencoder", "attention", "metadata", "text", "posters")
@@ -31,10 +26,16 @@ class VisualTemporalModel(nn.Module):
     metadata: Tensor
     has_poster: Tensor
 
-    def __init__(self, content: Content, has_poster: Tensor, recipe: VisualTemporalRecipe) -> None:
+    def __init__(
+        self,
+        content: Content,
+        has_poster: Tensor,
+        recipe: VisualTemporalRecipe,
+        scale: RatingScale = STARS,
+    ) -> None:
         super().__init__()
         D, N = recipe.dimension, len(has_poster)
-        self.recipe = recipe
+        self.recipe, self.scale = recipe, scale
         self.has = {part: part not in recipe.without for part in PARTS}
         kept = [self.has["metadata"], self.has["metadata"] and self.has["text"], self.has["metadata"]]
         widths = [table.shape[1] for table in (content.genres, content.text, content.year)]
@@ -48,7 +49,7 @@ class VisualTemporalModel(nn.Module):
         self.rating = nn.Embedding(RATINGS, D)
         self.temporal = TemporalEncoder(D, recipe)
         self.pool = nn.Linear(D, 1)
-        self.recall = Recall(recipe) if recipe.behaviour else None
+        self.recall = Recall(recipe, scale) if recipe.behaviour else None
         width = 3 * D if recipe.behaviour else 2 * D
         self.autoencoder = EnhancedAutoencoder(width, recipe)
         self.drop = nn.Dropout(recipe.dropout)
@@ -56,7 +57,7 @@ class VisualTemporalModel(nn.Module):
         self.output = nn.Linear(D, D + 1)
         self.learned = nn.Embedding(N, D)
         self.bias = nn.Parameter(torch.zeros(N))
-        self.genres = nn.Linear(D, content.genres.shape[1])
+        self.genres = nn.Linear(D, content.genres.shape[1]) if content.genres.shape[1] else None
         self.apply(_xavier)
         for embedding in (self.watched, self.rating, self.learned):
             nn.init.normal_(embedding.weight, std=D**-0.5)
@@ -99,7 +100,7 @@ class VisualTemporalModel(nn.Module):
         age_QL = place_Q.unsqueeze(1) - torch.arange(history_BL.shape[1])
         seen_BQL = (history_BL > 0).unsqueeze(1) & (age_QL >= 0) & (age_QL < self.recipe.length)
         F_CNN = attended(self.pool if self.has["attention"] else None, feature_BLD, seen_BQL)
-        F_RNN = self._temporal(x_BLD + self.rating(rating_place(rating_BL)), history_BL > 0, place_Q)
+        F_RNN = self._temporal(x_BLD + self.rating(rating_place(rating_BL, self.scale)), history_BL > 0, place_Q)
         parts = [F_CNN, F_RNN] + ([self.recall(x_BLD, rating_BL, seen_BQL, age_QL)] if self.recall else [])
         joined = torch.cat(parts, -1)
         F_AE = self.autoencoder(self.drop(joined)) * self.has["autoencoder"]

@@ -14,6 +14,8 @@ class FusionRecipe:
     """Of the hidden layer."""
     users: int = 2000
     """Most validation users to fit on."""
+    least_users: int = 10
+    """Whose next item is a candidate; with fewer, nothing is fitted and all models count the same."""
     folds: int = 2
     """Figures are of users that the policy was not fitted on; the published one is fitted on all."""
     seed: int = 0

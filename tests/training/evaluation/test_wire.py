@@ -1,31 +1,40 @@
 """The same questions offline and to a gateway that is running."""
 
+import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from tests.conftest import Published
 from tests.servers.running import process, started
+from training.__main__ import app
 from training.data.load import load_dataset
 from training.data.splits import Split, leave_last_out
 from training.errors import TrainingError
 from training.evaluation.wire import Comparison, K, through_gateway
+from training.onboard import onboard
 from training.repository import SCORERS
 
 
 @pytest.fixture(scope="module")
 def gateway(published: Published, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Its address; the gateway and the model servers are processes."""
-    store = tmp_path_factory.mktemp("gateway") / "events.db"
-    command = [sys.executable, "-m", "fusion_gateway", f"--model-repository={published.repository}", "--grpc-port=0"]
-    command += ["--metrics-port=0", f"--event-store=sqlite:///{store}", "--exit-timeout-secs=0"]
+    with served(published.repository, tmp_path_factory.mktemp("gateway")) as address:
+        yield address
+
+
+@contextmanager
+def served(repository: Path, home: Path) -> Iterator[str]:
+    """A gateway's address; it and the model servers are processes."""
+    command = [sys.executable, "-m", "fusion_gateway", f"--model-repository={repository}", "--grpc-port=0"]
+    command += ["--metrics-port=0", f"--event-store=sqlite:///{home}/events.db", "--exit-timeout-secs=0"]
     with ExitStack() as stack:
         for name in SCORERS:
-            server = stack.enter_context(process(name, published.repository, "--exit-timeout-secs=0"))
+            server = stack.enter_context(process(name, repository, "--exit-timeout-secs=0"))
             command.append(f"--scorer={name}={server.grpc_address}")
         yield stack.enter_context(started(command)).grpc_address
 
@@ -44,6 +53,18 @@ def test_the_gateway_gives_what_is_evaluated(published: Published, gateway: str)
     np.testing.assert_allclose(figures["offline"], figures["gateway"], atol=1e-6)
     assert figures["gateway"].to_numpy().max() > 0
     assert comparison.differences().is_empty()
+
+
+def test_added_items_are_compared_too(published: Published, tmp_path: Path) -> None:
+    repository = Path(shutil.copytree(published.repository, tmp_path / "repository"))
+    (tmp_path / "new.csv").write_text("id,title,genres\nfresh,Fresh,Comedy\n")
+    onboard(tmp_path / "new.csv", None, repository)
+    arguments = ["evaluate", "--data", str(published.data), "--repository", str(repository)]
+    with served(repository, tmp_path) as address:
+        result = CliRunner().invoke(app, [*arguments, "--through", address], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert " 0 degraded answers" in result.output
+    assert "0 users with another rank or another list of ten" in result.output
 
 
 def test_another_repository_is_no_comparison(published: Published, gateway: str, tmp_path: Path) -> None:

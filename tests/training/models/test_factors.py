@@ -7,6 +7,7 @@ import torch
 from training.interactions import Floats, Ints
 from training.models.factors import Factors, FoldInTower, factorise, fold_in, item_vectors
 from training.models.tables import LowRank
+from training.rating_scale import RatingScale
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,21 @@ def test_a_known_user_starts_from_what_is_stored_and_newer_ratings_move_it(facto
     moved = vectors @ query(tower, 7, item, rating, np.array([101]))
     stored = vectors @ query(tower, 7, item, rating, np.array([100]))
     assert abs(5 - moved[2]) < abs(5 - stored[2])
+
+
+@pytest.mark.parametrize(("rating", "end"), [(1e9, 100), (-1e9, 0)])
+def test_a_rating_beyond_the_scale_counts_as_its_end(factors: Factors, rating: float, end: float) -> None:
+    tower = FoldInTower(factors, np.zeros(61, np.int64), RatingScale(0, 100))
+    far, near = (query(tower, 0, np.array([3]), np.array([each], np.float32), np.array([1])) for each in (rating, end))
+    np.testing.assert_array_equal(far, near)
+    stars = fold_in(factors, np.array([3]), np.array([5 if end else 1], np.float32))
+    np.testing.assert_allclose(near[:-1], stars, atol=1e-4)
+
+
+def test_scores_are_ratings_of_the_scale(factors: Factors) -> None:
+    scale, query = RatingScale(0, 100), np.array([*factors.user[7], 1])
+    stars = item_vectors(factors) @ query
+    np.testing.assert_allclose(item_vectors(factors, scale) @ query, 25 * (stars - 1), atol=1e-2)
 
 
 def test_without_a_history_the_item_part_answers(factors: Factors) -> None:

@@ -166,6 +166,7 @@ def test_the_loss_reaches_every_parameter(model: VisualTemporalModel) -> None:
     history, rating = torch.tensor([[1, 6, 2, 5]]), torch.tensor([[5.0, torch.nan, 1.0, 3.0]])
     F, _, F_AE = model.user(history, pad(feature, (0, 0, 1, 0))[history], rating, asked=2)
     logits = model.query(F) @ model.item_vector(feature).T
+    assert model.genres is not None
     (logits.exp().sum() + F_AE.square().sum() + model.genres(F).square().sum()).backward()
     without = {name for name, parameter in model.named_parameters() if parameter.grad is None}
     assert without == set()
