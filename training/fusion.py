@@ -14,7 +14,7 @@ from training.fusion_fit import fit_adaptive, fit_bias, fit_calibrators, fit_for
 from training.job import Job
 from training.metrics import Doubles, better_and_tied, bootstrap, ndcg
 from training.popularity import FILE, fit_popularity, write_popularity
-from training.progress import console
+from training.progress import console, stage, track
 from training.ranking import NextItemTask, Pool
 from training.recipes.fusion import FusionRecipe
 from training.repository import publish
@@ -39,11 +39,17 @@ def train_fusion(job: Job, recipe: FusionRecipe) -> Path:
     if len(task) < recipe.folds:
         raise TrainingError(f"{len(task)} validation users are too few to fit fusion on: {recipe.folds} are needed")
     cohorts = {**COHORTS, WHOLE: None}
-    pools = {name: [c.pool for c in task.chunks(recipe.users, cut, recipe.seed)] for name, cut in cohorts.items()}
+    pools: dict[str, list[Pool]] = {}
+    for name, cut in cohorts.items():
+        chunks = track(
+            f"ranking, {name}", task.chunks(recipe.users, cut, recipe.seed), task.chunk_count(recipe.users), []
+        )
+        pools[name] = [chunk.pool for chunk in chunks]
     pools = {name: chunks for name, chunks in pools.items() if chunks}
     models = [*task.scorers, POPULARITY]
-    figures = _figures(pools, models, recipe)
-    policies = fit_policies(pools, models, recipe)
+    with stage("fitting the policies"):
+        figures = _figures(pools, models, recipe)
+        policies = fit_policies(pools, models, recipe)
     default = _choose(figures, models, [name for name, policy in policies.items() if policy.strategy != "learned"])
     console.print(_table(figures, models, default))
     console.print(_effect_of_scoring_by_all(policies[default], pools[WHOLE]))
