@@ -8,9 +8,12 @@ import numpy as np
 
 from protos.marquee.v1.artifact_pb2 import Index
 from training.errors import TrainingError
-from training.interactions import Floats
+from training.interactions import Floats, Ints
 
 GOOD_INDEXES = ("Flat", "SQ8", "HNSW32 efSearch=128", "IVF64,Flat nprobe=16")
+
+TIED = 1e-5
+"""Scores that differ by less, relative to the largest, are equal: FAISS adds up in another order."""
 
 
 def write_index(factory: str, vectors: Floats, queries: Floats, folder: Path, recall_floor: float) -> Index:
@@ -19,15 +22,25 @@ def write_index(factory: str, vectors: Floats, queries: Floats, folder: Path, re
     faiss.write_index(index, str(folder / "index.faiss"))
     queries = queries[np.isfinite(queries).all(axis=1)]
     k = min(100, len(vectors))
-    exact = np.argpartition(-(queries @ vectors.T), k - 1, axis=1)[:, :k]
-    found = index.search(queries, k)[1]
-    recall = float(np.mean([len(np.intersect1d(a, b)) / k for a, b in zip(exact, found, strict=True)]))
+    recall = _recall(queries @ vectors.T, index.search(queries, k)[1])
     if recall < recall_floor:
         raise TrainingError(
             f"index '{factory}' finds {recall:.3f} of the exact top {k}; the recipe asks for "
             f"{recall_floor}: use a finer index"
         )
     return Index(factory=factory, recall_at_100=recall, recall_queries=len(queries))
+
+
+def _recall(scores: Floats, found: Ints) -> float:
+    """Share of the rows `found` [Q, k] (-1: none) that score as high as the exact top k of `scores` [Q, N].
+
+    Which of several rows with equal scores are found does not matter.
+    """
+    k = found.shape[1]
+    lowest = np.partition(scores, -k, axis=1)[:, -k, None]
+    rounding = TIED * np.abs(scores).max(axis=1, keepdims=True)
+    score = np.take_along_axis(scores, found.clip(min=0), axis=1)
+    return float(np.mean((found >= 0) & (score >= lowest - rounding)))
 
 
 def check_index(factory: str) -> None:

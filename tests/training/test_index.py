@@ -48,6 +48,13 @@ def test_what_it_finds_is_told(factory: str, vectors: np.ndarray, queries: np.nd
     assert 0.95 <= told.recall_at_100 <= 1
 
 
+def test_of_equal_scores_any_may_be_found(queries: np.ndarray, tmp_path: Path) -> None:
+    alike = np.ones((500, D), np.float32)
+    assert write_index("Flat", alike, queries, tmp_path, 1.0).recall_at_100 == 1
+    few = write_index("IVF16,Flat nprobe=1", np.repeat(np.eye(D, dtype=np.float32), 20, axis=0), queries, tmp_path, 0.0)
+    assert few.recall_at_100 < 0.9  # less than 100 are found at all
+
+
 def test_the_file_holds_the_parameters_that_were_measured(
     vectors: np.ndarray, queries: np.ndarray, tmp_path: Path
 ) -> None:
