@@ -27,7 +27,7 @@ from training.job import Job, torch_device
 from training.linear import train_linear
 from training.onboard import onboard
 from training.options import HOME, Data, Repository, SplitName, SplitOption
-from training.progress import console, peak_gib
+from training.progress import console, peak_gib, stage
 from training.rating import train_rating
 from training.repository import MODELS, read_manifest, verify, versions
 from training.sentences import checked
@@ -108,8 +108,9 @@ def train(
         text_model = checked(text_model)
     if world() > 1 and what is not What.sequential:
         raise TrainingError(f"several processes train the sequential model only, not '{what.value}'")
-    dataset = load_dataset(data, posters, tmdb, known_numbers(repository))
-    rows = split.of(dataset.events)
+    with stage(f"reading {data}"):
+        dataset = load_dataset(data, posters, tmdb, known_numbers(repository))
+        rows = split.of(dataset.events)
     place = torch_device(device)
     job = Job(dataset, rows, repository, HOME / "cache", (lowest, highest), place, checkpoint_seconds)
     instead = {"seed": seed, "index_factory": index, "text_model": text_model}

@@ -9,6 +9,7 @@ from scipy.sparse import csr_matrix, vstack
 from protos.marquee.v1.artifact_pb2 import Manifest
 from training.errors import TrainingError
 from training.job import Job
+from training.progress import stage
 from training.published import read_table
 from training.recipes.catalog import CatalogRecipe
 from training.repository import latest, publish, read_manifest, versions
@@ -40,11 +41,12 @@ def train_catalog(job: Job, recipe: CatalogRecipe) -> Path:
             raise TrainingError(
                 f"{job.repository} belongs to '{before}', not '{job.dataset.name}': use another --repository"
             )
-    table = _with_popularity(job.dataset.items, job.split.train)
-    documents = _tag_documents(job.dataset.items)
-    words = Words.fit(documents)
-    manifest: Manifest = job.manifest("catalog", recipe, {})
-    return publish(job.repository, manifest, lambda folder: _write(table, words, words.weights(documents), folder))
+    with stage("words of the catalogue"):
+        table = _with_popularity(job.dataset.items, job.split.train)
+        documents = _tag_documents(job.dataset.items)
+        words = Words.fit(documents)
+        manifest: Manifest = job.manifest("catalog", recipe, {})
+        return publish(job.repository, manifest, lambda folder: _write(table, words, words.weights(documents), folder))
 
 
 def publish_extended_catalog(before: Path, items: pl.DataFrame) -> Path:

@@ -13,7 +13,7 @@ from training.fusion_fit import fit_adaptive, fit_bias, fit_calibrators, fit_for
 from training.job import Job
 from training.metrics import Doubles, better_and_tied, bootstrap, ndcg
 from training.popularity import FILE, fit_popularity, write_popularity
-from training.progress import console
+from training.progress import console, stage, track
 from training.ranking import NextItemTask, Pool
 from training.recipes.fusion import FusionRecipe
 from training.repository import publish
@@ -63,7 +63,11 @@ def _choose_policies(task: NextItemTask, recipe: FusionRecipe) -> Chosen:
         return Chosen(POPULARITY, {POPULARITY: _alone(POPULARITY)}, {})
     models = [*task.scorers, POPULARITY]
     cohorts = {**COHORTS, WHOLE: None}
-    pools = {name: [c.pool for c in task.chunks(recipe.users, cut, recipe.seed)] for name, cut in cohorts.items()}
+    pools: dict[str, list[Pool]] = {}
+    for name, cut in cohorts.items():
+        chunks = task.chunks(recipe.users, cut, recipe.seed)
+        shown = track(f"ranking, {name}", chunks, task.chunk_count(recipe.users), [])
+        pools[name] = [chunk.pool for chunk in shown]
     pools = {name: chunks for name, chunks in pools.items() if chunks}
     usable = sum(int((pool.target >= 0).sum()) for pool in pools[WHOLE])
     if usable < recipe.least_users:
@@ -71,8 +75,9 @@ def _choose_policies(task: NextItemTask, recipe: FusionRecipe) -> Chosen:
         console.print(f"  {few} ({recipe.least_users} are needed): all models count the same", soft_wrap=True)
         ones = dict.fromkeys(models, 1.0)
         return Chosen("equal", {"equal": Policy(ones), "rrf": Policy(ones, "rrf")}, {})
-    figures = _figures(pools, models, recipe)
-    policies = fit_policies(pools, models, recipe)
+    with stage("fitting the policies"):
+        figures = _figures(pools, models, recipe)
+        policies = fit_policies(pools, models, recipe)
     default = _choose(figures, models, [name for name, policy in policies.items() if policy.strategy != "learned"])
     console.print(_table(figures, models, default))
     console.print(_effect_of_scoring_by_all(policies[default], pools[WHOLE]))

@@ -159,7 +159,22 @@ def _parts(pools: Iterable[Pool], policy: Policy) -> tuple[tuple[str, ...], list
         facts = np.log1p(np.stack([pool.events, pool.ratings]), dtype=np.float32)
         scored = torch.isfinite(table)
         parts.append(_Part(table.where(scored, 0.0), scored.float(), torch.from_numpy(facts)))
-    return models, parts
+    return models, _joined(parts)
+
+
+def _joined(parts: Sequence[_Part]) -> list[_Part]:
+    """The same users in as few parts as there are numbers of candidates: every step of a search goes through all."""
+    by_width: dict[int, list[_Part]] = {}
+    for part in parts:
+        by_width.setdefault(part.score.shape[2], []).append(part)
+    return [
+        _Part(
+            torch.cat([part.score for part in alike], 1),
+            torch.cat([part.scored for part in alike], 1),
+            torch.cat([part.facts for part in alike], 1),
+        )
+        for alike in by_width.values()
+    ]
 
 
 def _to_unit(parts: Sequence[_Part]) -> Tensor:

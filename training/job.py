@@ -17,6 +17,7 @@ from training.data.dataset import Dataset, fingerprint
 from training.data.splits import Split
 from training.errors import NotLearnable, TrainingError
 from training.interactions import Interactions
+from training.progress import stage
 from training.rating_scale import RatingScale
 from training.ratings import ANY_SCALE, Scale, inside
 from training.repository import publish
@@ -91,7 +92,8 @@ class Job:
         def write(folder: Path) -> None:
             manifest.scorer.CopyFrom(write_scorer(parts, self._golden(), folder))
 
-        return publish(self.repository, manifest, write)
+        with stage(f"publishing {model}"):
+            return publish(self.repository, manifest, write)
 
     def manifest(self, model: str, recipe: AnyRecipe, metrics: dict[str, float]) -> Manifest:
         protocol = f"{self.split.name}, validation"

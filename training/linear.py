@@ -10,13 +10,16 @@ from training.errors import NotLearnable
 from training.interactions import Floats, Interactions
 from training.job import Job
 from training.models.linear import Linear, LinearTower, fit_linear
+from training.progress import stage
 from training.recipes.linear import LinearRecipe
+from training.sampling import within_bounds
 from training.scorer import ScorerParts
 from training.validation import NextItem
 
 
 def train_linear(job: Job, recipe: LinearRecipe) -> Path:
     """Returns the folder of the published version. Raises NotLearnable where no user has two events."""
+    job = within_bounds(job, "linear", recipe)
     train, model = fit_most_watched(job.split.train, recipe)
     tower = LinearTower(model, recipe)
     held_out = NextItem.of(train, job.validation, recipe.length)
@@ -38,7 +41,8 @@ def fit_most_watched(events: pl.DataFrame, recipe: LinearRecipe) -> tuple[Intera
     train = Interactions.of(_most_watched(events, recipe.most_items))
     if len(train.item) == train.users:
         raise NotLearnable("no user has two training events: there is no order to learn from")
-    return train, fit_linear(train, recipe)
+    with stage(f"linear model of {train.items:,} items"):
+        return train, fit_linear(train, recipe)
 
 
 def _most_watched(events: pl.DataFrame, most: int) -> pl.DataFrame:

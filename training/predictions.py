@@ -16,10 +16,12 @@ from training.metrics import rmse
 from training.models.bayesian import Ratings, Sampler
 from training.models.rating import train_rating_network
 from training.models.svd import train_svd
-from training.models.tables import Table
+from training.models.tables import LARGEST, Table
 from training.progress import track
 from training.ratings import usable_ratings
+from training.recipes.bounds import Bounds
 from training.recipes.rating import AnyRating, BayesianRecipe, RatingRecipe, SvdRecipe
+from training.sampling import whole_users
 from training.side_information import item_blocks, user_blocks
 
 STOPPING = 0.1
@@ -75,8 +77,17 @@ def _network(job: Job, recipe: RatingRecipe, ratings: pl.DataFrame) -> Predictio
         train, validation, ItemContent.of(items, recipe.content), recipe, job.checkpoint(recipe), job.device
     )
     cold = np.setdiff1d(np.arange(1, train.items + 1), train.item)
-    table = network.table(torch.from_numpy(cold).to(job.device))
-    return Predictions(table, train, figure**2, {"rmse": figure * job.rating_scale.points})
+    some = _of_some_users(learned, train, recipe.seed)
+    users = [train.user_index[user] for user in some.user_ids]
+    table = network.table(torch.tensor(cold, device=job.device), torch.tensor(users, device=job.device))
+    return Predictions(table, some, figure**2, {"rmse": figure * job.rating_scale.points})
+
+
+def _of_some_users(ratings: pl.DataFrame, train: Interactions, seed: int) -> Interactions:
+    """Of so many users that their table of all items can be written out; the others are folded in when they ask."""
+    bounds = Bounds(max_users=max(LARGEST // train.items, 1))
+    some = whole_users(ratings, bounds, seed)
+    return train if some is ratings else Interactions.of(some, train.item_number)
 
 
 def _stopping_parts(job: Job, ratings: pl.DataFrame, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:

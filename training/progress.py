@@ -3,15 +3,27 @@
 import resource
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from threading import Event, Thread
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 console = Console(stderr=True)
 LINE_SECONDS = 30.0
 """Between two lines where there is no terminal to draw a bar on."""
+SILENT_SECONDS = 5.0
+"""After which a stage without a count is named in a log."""
 T = TypeVar("T")
 
 
@@ -46,6 +58,32 @@ def _logged(name: str, steps: Iterable[T], total: int, note: list[str], done: in
         if now - said >= LINE_SECONDS or place == total:
             said, left = now, timedelta(seconds=round((now - started) / (place - done) * (total - place)))
             console.print(f"{name} {place}/{total}, {left} left", *note[-1:], highlight=False)
+
+
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Shows that something without a count is being done, and since when; in a log, lines once it takes long."""
+    if console.is_terminal:
+        columns = TextColumn("{task.description:<20}"), SpinnerColumn(), TimeElapsedColumn()
+        with Progress(*columns, console=console, transient=True) as progress:
+            progress.add_task(name, total=None)
+            yield
+        return
+    done = Event()
+    watch = Thread(target=_log_while, args=(name, done), daemon=True)
+    watch.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watch.join()
+
+
+def _log_while(name: str, done: Event) -> None:
+    started, seconds = time.monotonic(), SILENT_SECONDS
+    while not done.wait(seconds):
+        console.print(f"{name}, {time.monotonic() - started:.0f} s so far", highlight=False)
+        seconds = LINE_SECONDS
 
 
 def peak_gib() -> float:

@@ -1,11 +1,13 @@
 """The next-item task: what each published scorer says of every item, and which of them the gateway would fuse."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import torch
 from numpy.typing import NDArray
 
 from fusion_gateway.fusion import POPULARITY, Fused, Policy, Popularity, fuse
@@ -87,7 +89,7 @@ class NextItemTask:
         retrieve_k: int = RETRIEVE_K,
     ) -> None:
         """`popularity`: default the one published with the fusion policies."""
-        catalog = read_table(latest(repository, "catalog") / "items.parquet", ["number", "weighted_rating"])
+        catalog = read_table(latest(repository, "catalog") / "items.parquet", ["number", "votes", "weighted_rating"])
         self.items: Ints = catalog["number"].to_numpy()
         self.scorers = {name: OfflineScorer(latest(repository, name)) for name in SCORERS if versions(repository, name)}
         popularity = popularity or read_popularity(latest(repository, "fusion"))
@@ -119,10 +121,17 @@ class NextItemTask:
         if events:
             keep = np.random.default_rng(seed).integers(events[0], events[1] + 1, len(self))
             rows = rows[[len(self._requests.history_item[row]) >= events[0] for row in rows]]
-        size = max(CELLS // len(self.items), 1)
+        size = self._chunk_size()
         for first in range(0, len(rows), size):
             some = rows[first : first + size]
             yield self._rank(some, keep[some] if events else None)
+
+    def chunk_count(self, most: int) -> int:
+        """Maximum number of chunks of the first `most` users."""
+        return math.ceil(min(len(self), most) / self._chunk_size())
+
+    def _chunk_size(self) -> int:
+        return max(CELLS // len(self.items), 1)
 
     def _rank(self, rows: Ints, keep: Ints | None) -> Ranked:
         requests = self._requests.take(rows)
@@ -153,13 +162,14 @@ class NextItemTask:
         self, users: Ints, scores: Mapping[str, Floats], seen: Mask, target: Ints, events: Ints, ratings: Ints
     ) -> Pool:
         """The gateway's candidates: what each scorer retrieves; popular items instead where there is no history."""
-        retrieved = {name: self._best(table) & (events > 0)[:, None] for name, table in scores.items()}
+        retrieved = {name: self._best(table, events > 0) for name, table in scores.items()}
         chosen = np.any([*retrieved.values(), np.zeros_like(seen)], axis=0)
         for rank in self._ranks:
             left = np.where(seen, np.nan, -rank)
-            chosen |= self._best(left) & (events == 0)[:, None]
+            chosen |= self._best(left, events == 0)
         chosen |= self._topped_up(chosen, seen)
         column = np.argsort(~chosen, axis=1, kind="stable")[:, : max(chosen.sum(axis=1).max(), 1)]
+        column = column.copy()  # pools are kept, and a part of an array keeps the whole of it
         candidate = np.take_along_axis(chosen, column, axis=1)
         popularity = np.broadcast_to(self._popularity, seen.shape)
         tables = {**scores, POPULARITY: popularity}
@@ -171,10 +181,13 @@ class NextItemTask:
         place = np.where(found.any(axis=1), found.argmax(axis=1), -1)
         return Pool(users, column, pool, own, place, events, ratings)
 
-    def _best(self, table: Floats) -> Mask:
-        """[B, I]: the retrieve_k highest of each row that are not NaN."""
-        lowest = np.partition(np.where(np.isnan(table), -np.inf, table), -self._retrieve_k, axis=1)
-        return np.asarray(table >= lowest[:, -self._retrieve_k, None])
+    def _best(self, table: Floats, rows: Mask) -> Mask:
+        """[B, I]: the retrieve_k highest that are not NaN, of each of the `rows` [B]; nothing of the others."""
+        best = np.zeros(table.shape, np.bool_)
+        comparable = torch.from_numpy(table[rows]).nan_to_num(-torch.inf, torch.inf, -torch.inf)
+        lowest = comparable.topk(self._retrieve_k, sorted=False).values.amin(1, keepdim=True)
+        best[rows] = table[rows] >= lowest.numpy()
+        return best
 
     def _topped_up(self, chosen: Mask, seen: Mask) -> Mask:
         """[B, I]: what is missing from retrieve_k, by weighted rating."""

@@ -10,7 +10,9 @@ from training.job import Job
 from training.metrics import rmse
 from training.models.factors import Factors, FoldInTower, factorise, fold_in, item_vectors
 from training.predictions import Predictions, predict
+from training.progress import stage
 from training.recipes.rating import AnyRating
+from training.sampling import within_bounds
 from training.scorer import ScorerParts
 
 FOLD_IN_USERS = 500
@@ -21,12 +23,14 @@ SPREADS = (0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8)
 
 def train_rating(job: Job, recipe: AnyRating) -> Path:
     """Returns the folder of the published version."""
+    job = within_bounds(job, "rating", recipe, job.split.train.filter(pl.col("rating").is_not_null()))
     return publish_rating(job, recipe, predict(job, recipe))
 
 
 def publish_rating(job: Job, recipe: AnyRating, predicted: Predictions) -> Path:
     """Cuts the predictions to factors and publishes them; returns the folder."""
-    factors = fit_fold_in(predicted, recipe)
+    with stage("factors of the rating table"):
+        factors = fit_fold_in(predicted, recipe)
     parts = ScorerParts(
         tower=FoldInTower(factors, last_time(predicted.train), job.rating_scale),
         inputs=("user_index", "history_index", "history_rating", "history_time"),

@@ -26,6 +26,7 @@ from training.progress import console
 from training.rating_scale import STARS, RatingScale
 from training.recipes.linear import LinearRecipe
 from training.recipes.sequential import SequentialRecipe
+from training.sampling import within_bounds
 from training.scorer import ScorerParts
 from training.validation import NextItem
 from training.windows import Events, Windows, cut
@@ -34,8 +35,6 @@ Model = SequenceTransformer | GatedTransformer | Joined
 VALIDATED_AT_ONCE = 64
 LINEAR_WEIGHTS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8)
 UNVALIDATED_WEIGHT = 0.2
-MANY_ITEMS, NEGATIVES_OF_MANY = 50_000, 4096
-"""Beyond so many items the softmax is over a sample."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,7 @@ class Learned:
 def train_sequential(job: Job, recipe: SequentialRecipe) -> Path:
     """Returns the folder of the published version. Of several processes (see distributed.py) the first publishes."""
     with process_group(job.device):
+        job = within_bounds(job, "sequential", recipe)
         learned = learn(job, recipe)
         folder = agreed(publish_sequential(job, recipe, learned) if is_first() else Path())
         job.checkpoint(network_of(recipe)).forget()
@@ -156,7 +156,10 @@ class _Loss(nn.Module):
             query = self.model.encode(events)[target > 0]
         query, wanted = query.bfloat16() if self.bf16 else query, target[target > 0] - 1
         item = self.model.item_table()
-        if negatives := self.recipe.negatives or (NEGATIVES_OF_MANY if len(item) > MANY_ITEMS else 0):
+        negatives = self.recipe.negatives
+        if len(item) > self.recipe.many_items:
+            negatives = negatives or self.recipe.negatives_of_many
+        if negatives:
             return sampled_softmax_loss(query, item, wanted, negatives)
         return softmax_loss(query, item, wanted)
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,11 @@ from training.job import Job
 from training.models.fit import fit
 from training.models.softmax import softmax_loss
 from training.models.visual_temporal import NewItems, VisualTemporalModel, VisualTemporalTower
+from training.progress import stage
 from training.rating_metrics import GOOD
 from training.recipes.visual_temporal import VisualTemporalRecipe
 from training.requests import Requests, pad_front
+from training.sampling import most_watched, within_bounds
 from training.scorer import ScorerParts
 from training.validation import NextItem
 
@@ -33,8 +36,12 @@ ASKED_AT_ONCE = 64
 class Posters:
     """Poster features of all items. A step encodes some posters with gradient; the others keep what they had."""
 
-    def __init__(self, pixels: StoredPixels, model: VisualTemporalModel, per_step: int) -> None:
-        self._pixels, self.rows = pixels, torch.nonzero(model.has_poster & model.has["cnn"]).squeeze(1)
+    def __init__(
+        self, pixels: StoredPixels, model: VisualTemporalModel, per_step: int, stored: Tensor | None = None
+    ) -> None:
+        """`stored` [N]: where each item's poster is in `pixels`; by default in the items' order."""
+        self._pixels, self._stored = pixels, torch.arange(len(pixels)) if stored is None else stored
+        self.rows = torch.nonzero(model.has_poster & model.has["cnn"]).squeeze(1)
         self._network, self._per_step = model.item.poster, per_step
         self._feature: Tensor | None = None
 
@@ -53,7 +60,7 @@ class Posters:
         """[N, C], all encoded anew by the network in evaluation mode."""
         training = self._network.training
         self._network.eval()
-        feature = torch.zeros(len(self._pixels), self._network.attention.in_channels)
+        feature = torch.zeros(len(self._stored), self._network.attention.in_channels)
         for rows in self.rows.split(ENCODED_AT_ONCE):
             feature[rows] = self._encoded(rows)
         self._network.train(training)
@@ -62,7 +69,13 @@ class Posters:
 
     def pixels(self, rows: Tensor) -> Tensor:
         """uint8 [P, 3, H, W]."""
-        return torch.from_numpy(self._pixels[rows.numpy()])
+        return torch.from_numpy(self._pixels[self._stored[rows].numpy()])
+
+    def among(self, model: VisualTemporalModel, row: Tensor) -> "Posters":
+        """The same posters for a model of more items, to whose items at each `row` they belong."""
+        stored = torch.zeros(len(model.has_poster), dtype=torch.int64)
+        stored[row] = self._stored
+        return Posters(self._pixels, model, self._per_step, stored)
 
     def _encoded(self, rows: Tensor) -> Tensor:
         return self._network(self.pixels(rows))
@@ -110,6 +123,16 @@ class Training:
             return loss
         genres = binary_cross_entropy_with_logits(self.model.genres(F), self.model.genre_flags[target - 1])
         return loss + self.recipe.genre_weight * genres
+
+    def among(self, items: pl.DataFrame) -> "Training":
+        """The same over more items, as in Dataset.items; those beyond the trained ones have their content alone."""
+        numbers = items["number"].to_numpy()
+        row = torch.from_numpy(np.searchsorted(numbers, self.train.item_number))
+        has_poster = torch.zeros(len(items), dtype=torch.bool)
+        has_poster[row] = self.model.has_poster
+        model = self.model.among(self._content(items), has_poster, row)
+        train = replace(self.train, item_number=numbers, item=row.numpy()[self.train.item - 1] + 1)
+        return Training(train, model, self.posters.among(model, row), self._content)
 
     @torch.no_grad()
     def tables(self) -> tuple[Tensor, Tensor]:
@@ -167,9 +190,13 @@ class Training:
 
 def train_visual_temporal(job: Job, recipe: VisualTemporalRecipe) -> Path:
     """Returns the folder of the published version, which knows every item of the catalogue, watched or not."""
-    training = prepare(job, recipe)
-    checkpoint = job.checkpoint(recipe)
-    folder = training.publish(job, learn(job, training, checkpoint))
+    part = within_bounds(job, "visual_temporal", recipe)
+    training = prepare(part, recipe)
+    checkpoint = part.checkpoint(recipe)
+    figures = learn(part, training, checkpoint)
+    if len(part.dataset.items) < len(job.dataset.items):
+        training = training.among(job.dataset.items)
+    folder = training.publish(replace(part, dataset=job.dataset), figures)
     checkpoint.forget()
     return folder
 
@@ -180,7 +207,11 @@ def prepare(job: Job, recipe: VisualTemporalRecipe) -> Training:
     if recipe.task == "like" and np.isnan(train.rating).any():
         raise NotLearnable(f"recipe '{recipe.name}' learns from ratings, and some events have none")
     torch.manual_seed(recipe.seed)
-    content = ContentEncoder.fit(items, recipe.text_dimension, recipe.seed, recipe.text_model)
+    with stage("words of the items"):
+        content = ContentEncoder.fit(items, recipe.text_dimension, recipe.seed, recipe.text_model)
+    shown = most_watched(items.filter(pl.col("poster") != ""), job.split.train, recipe.max_posters)
+    items = items.with_columns(poster=pl.when(pl.col("number").is_in(shown["number"].implode())).then("poster"))
+    items = items.with_columns(pl.col("poster").fill_null(""))
     pixels, has_poster = poster_tensor(items, (recipe.poster_height, recipe.poster_width), job.cache)
     model = VisualTemporalModel(content(items), torch.from_numpy(has_poster), recipe, job.rating_scale)
     return Training(train, model, Posters(pixels, model, recipe.posters_per_step), content)

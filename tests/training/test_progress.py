@@ -1,8 +1,10 @@
 """How a long run is shown where there is no terminal."""
 
+import time
+
 import pytest
 
-from training.progress import track
+from training.progress import stage, track
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -23,3 +25,18 @@ def test_a_log_has_a_line_now_and_then_and_one_at_the_end(
 def test_nothing_left_to_do_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(track("walk", [], 8, [""], done=8)) == []
     assert lines(capsys) == []
+
+
+def test_a_long_stage_names_itself_and_a_short_one_does_not(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with stage("short"):
+        pass
+    assert lines(capsys) == []
+    monkeypatch.setattr("training.progress.SILENT_SECONDS", 0.001)
+    said: list[str] = []
+    with stage("long"):
+        while not said:
+            time.sleep(0.01)
+            said = lines(capsys)
+    assert said == ["long, 0 s so far"]

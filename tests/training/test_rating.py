@@ -85,6 +85,18 @@ def test_an_item_without_ratings_is_scored_where_its_content_is_known(
     assert np.isfinite(whole(predicted.table)).all()
 
 
+def test_of_a_table_with_too_many_cells_some_users_are_written_out(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Job(dataset, leave_last_out(dataset.events), tmp_path, tmp_path / "cache")
+    every = predict(job, quick("hybrid_genres"))
+    monkeypatch.setattr("training.predictions.LARGEST", 10 * dataset.items.height)
+    some = predict(job, quick("hybrid_genres"))
+    assert some.train.users == 10
+    rows = [every.train.user_index[user] - 1 for user in some.train.user_ids]
+    np.testing.assert_allclose(whole(some.table), whole(every.table)[rows], atol=1e-5)
+
+
 def test_odd_ratings_are_left_out_and_counted() -> None:
     events = pl.DataFrame(
         {

@@ -18,6 +18,7 @@ from training.errors import TrainingError
 from training.interactions import Interactions
 from training.job import Job
 from training.models.visual_temporal import VisualTemporalModel
+from training.recipes.bounds import Bounds
 from training.recipes.visual_temporal import VisualTemporalRecipe, best_visual_temporal, seed_cnn_birnn_ae
 from training.requests import requests_for
 from training.scorer import OfflineScorer
@@ -131,3 +132,32 @@ def test_without_ratings_there_are_no_likes_to_learn(dataset: Dataset, tmp_path:
     unrated = replace(dataset, events=dataset.events.with_columns(rating=pl.lit(None, pl.Float32)))
     with pytest.raises(TrainingError, match="'seed_cnn_birnn_ae' learns from ratings, and some events have none"):
         prepare(job(unrated, tmp_path), SEED)
+
+
+def test_trained_on_some_items_it_knows_all_of_them(dataset: Dataset, tmp_path: Path) -> None:
+    work = job(dataset, tmp_path)
+    recipe = replace(BEST, epochs=1, bounds=Bounds(max_items=8))
+    scorer = OfflineScorer(train_visual_temporal(work, recipe))
+    assert scorer.item_number.tolist() == list(range(1, ITEMS + 3))
+    assert np.isfinite(scorer.scores(requests_for(work.split.test.head(20), work.split.train))).all()
+
+
+def test_among_more_items_those_learned_keep_what_was_learned(dataset: Dataset, tmp_path: Path) -> None:
+    work = job(dataset, tmp_path)
+    some = dataset.items.filter(pl.col("number").is_in([3, 4, 7, 9]))
+    events = work.split.train.filter(pl.col("item").is_in(some["number"].implode()))
+    part = replace(work, dataset=replace(dataset, items=some), split=replace(work.split, train=events))
+    training = prepare(part, BEST)
+    wider = training.among(dataset.items)
+    rows = np.searchsorted(wider.train.item_number, training.train.item_number)
+    np.testing.assert_array_equal(wider.train.item_number[wider.train.item - 1], events["item"].to_numpy())
+    for own, among in zip(training.tables(), wider.tables(), strict=True):
+        np.testing.assert_allclose(among[rows], own, atol=1e-6)
+    history = torch.tensor([[0, 2, 4, 1]])
+    among = torch.where(history > 0, torch.from_numpy(rows + 1)[history - 1], 0)
+    rating = torch.full(history.shape, 5.0)
+    np.testing.assert_allclose(
+        wider.queries(among, rating, wider.tables()[0]),
+        training.queries(history, rating, training.tables()[0]),
+        atol=1e-5,
+    )

@@ -16,7 +16,11 @@ from training.content import ItemContent
 from training.errors import NotLearnable
 from training.interactions import Floats, Interactions
 from training.models.fit import fit
+from training.progress import track
 from training.recipes.rating import RatingRecipe
+
+ITEMS_AT_ONCE = 8_192
+"""Rated together for one user: few enough for a processor's cache."""
 
 
 class Factors(nn.Module):
@@ -95,8 +99,8 @@ class RatingNetwork(nn.Module):
         return self.item_half(torch.cat(known, -1))
 
     @torch.no_grad()
-    def table(self, cold: Tensor) -> Floats:
-        """[U, N]: the rating of every known user for every item; the `cold` ones [C] get the others' mean embedding."""
+    def table(self, cold: Tensor, users: Tensor | None = None) -> Floats:
+        """[U, N]: ratings of `users`, by default all, of every item; `cold` ones [C] get the others' mean embedding."""
         self.eval()
         warm = torch.ones(self.item.num_embeddings, dtype=torch.bool, device=cold.device)
         warm[0] = warm[cold] = False
@@ -104,11 +108,15 @@ class RatingNetwork(nn.Module):
             embedding.weight[cold] = embedding.weight[warm].mean(0)
         item = torch.arange(1, self.item.num_embeddings, device=cold.device)
         of_item = self._of_item(item)
-        rows = []
-        for user in torch.arange(1, self.user.num_embeddings, device=cold.device):
-            rating, _ = self._answer(self._of_user(user) + of_item, user, item)
-            rows.append(rating.cpu().numpy())
-        return np.stack(rows)
+        if users is None:
+            users = torch.arange(1, self.user.num_embeddings, device=cold.device)
+        table = np.empty((len(users), len(item)), np.float32)
+        for row, user in enumerate(track("rating table", users, len(users), [])):
+            for first in range(0, len(item), ITEMS_AT_ONCE):
+                some = slice(first, first + ITEMS_AT_ONCE)
+                rating, _ = self._answer(self._of_user(user) + of_item[some], user, item[some])
+                table[row, some] = rating.cpu().numpy()
+        return table
 
 
 def _embedding(rows: int, width: int) -> nn.Embedding:

@@ -10,6 +10,7 @@ from numba import njit
 
 from training.errors import TrainingError
 from training.interactions import Floats, Ints
+from training.models.tables import LARGEST, LowRank, Table
 
 
 @dataclass(frozen=True)
@@ -22,9 +23,13 @@ class Svd:
     user: Floats
     item: Floats
 
-    def table(self) -> Floats:
-        """[U, N] ratings."""
-        return self.mean + self.user_bias[:, None] + self.item_bias + self.user @ self.item.T
+    def table(self, largest: int = LARGEST) -> Table:
+        """[U, N] ratings; with more cells than `largest` they are not written out."""
+        if len(self.user_bias) * len(self.item_bias) <= largest:
+            return self.mean + self.user_bias[:, None] + self.item_bias + self.user @ self.item.T
+        left = np.column_stack([self.user, self.user_bias, np.ones_like(self.user_bias)])
+        right = np.column_stack([self.item, np.ones_like(self.item_bias), self.mean + self.item_bias])
+        return LowRank(left, right)
 
     def predict(self, user: Ints, item: Ints) -> Floats:
         """[E] ratings of 0-based users and items."""

@@ -14,6 +14,8 @@ from training.models.rating_place import RATINGS, rating_place
 from training.rating_scale import STARS, RatingScale
 from training.recipes.visual_temporal import VisualTemporalRecipe
 
+OF_ITEM = ("watched.weight", "learned.weight", "bias")
+"""What is learned of each item, in its last rows one an item; in the first of `watched` is padding."""
 PARTS = ("cnn", "rnn", "autoencoder", "attention", "metadata", "text", "posters")
 """What a recipe may leave out. `cnn` is F_CNN, so all content of items; `metadata` is genres, year and text."""
 
@@ -62,6 +64,20 @@ class VisualTemporalModel(nn.Module):
         for embedding in (self.watched, self.rating, self.learned):
             nn.init.normal_(embedding.weight, std=D**-0.5)
         nn.init.zeros_(self.watched.weight.data[0])
+
+    def among(self, content: Content, has_poster: Tensor, row: Tensor) -> "VisualTemporalModel":
+        """The same model over the items of `content`; those at each `row` [N] it was trained on, of the others it knows
+        the content alone.
+        """
+        wider = VisualTemporalModel(content, has_poster, self.recipe)
+        of_content = {name: wider.get_buffer(name) for name in ("metadata", "genre_flags", "has_poster")}
+        state = self.state_dict() | of_content
+        for name in OF_ITEM:
+            learned = torch.zeros_like(wider.get_parameter(name))
+            learned[row + len(learned) - len(has_poster)] = state[name][-len(row) :]
+            state[name] = learned
+        wider.load_state_dict(state)
+        return wider.eval()
 
     def item_feature(self, poster_feature: Tensor) -> Tensor:
         """[N, C] -> F_CNN [N, D]."""

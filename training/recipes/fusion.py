@@ -25,4 +25,8 @@ def conditional_likelihood() -> FusionRecipe:
     return FusionRecipe()
 
 
-FUSION = {"default": conditional_likelihood}
+def small_fusion() -> FusionRecipe:
+    return FusionRecipe("small", users=1_000)
+
+
+FUSION = {"default": conditional_likelihood, "small": small_fusion}

@@ -1,6 +1,8 @@
-"""The recipe of the linear model."""
+"""Recipes of the linear model."""
 
 from dataclasses import dataclass
+
+from training.recipes.bounds import UNBOUNDED, Bounds
 
 
 @dataclass(frozen=True)
@@ -22,8 +24,13 @@ class LinearRecipe:
     """Errors on an item count by its number of events to the power of twice minus this."""
     most_items: int = 10_000
     """The most watched ones are known; matrices of items by items are inverted."""
+    bounds: Bounds = UNBOUNDED
     index_factory: str = "Flat"
     seed: int = 0
 
 
-LINEAR = {"default": LinearRecipe}
+def small_linear() -> LinearRecipe:
+    return LinearRecipe("small", bounds=Bounds(max_items=3_000, max_events=100_000))
+
+
+LINEAR = {"default": LinearRecipe, "small": small_linear}

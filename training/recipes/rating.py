@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from training.recipes.bounds import UNBOUNDED, Bounds
+
 
 @dataclass(frozen=True)
 class RatingRecipe:
@@ -25,6 +27,7 @@ class RatingRecipe:
     patience: int = 15
     served_rank: int = 32
     """Dimensions kept of the table of predictions."""
+    bounds: Bounds = UNBOUNDED
     index_factory: str = "Flat"
     seed: int = 0
 
@@ -42,6 +45,7 @@ class SvdRecipe:
     """Users with fewer, and items with at most `most_ignored_item_ratings`, are left out."""
     most_ignored_item_ratings: int = 50
     served_rank: int = 32
+    bounds: Bounds = UNBOUNDED
     index_factory: str = "Flat"
     seed: int = 0
 
@@ -64,6 +68,7 @@ class BayesianRecipe:
     """Whether items' directors, cast and keywords are side information."""
     served_rank: int = 32
     """Dimensions kept of the posterior mean."""
+    bounds: Bounds = UNBOUNDED
     index_factory: str = "Flat"
     seed: int = 0
 
@@ -122,7 +127,8 @@ def best() -> BayesianRecipe:
 
 
 def small_rating() -> RatingRecipe:
-    return replace(hybrid_genres(), name="small", batch=512, learning_rate=2e-3, epochs=12)
+    bounds = Bounds(max_items=10_000, max_users=2_000, max_events=100_000)
+    return replace(hybrid_genres(), name="small", batch=512, learning_rate=2e-3, epochs=12, bounds=bounds)
 
 
 RATING: Mapping[str, Callable[[], AnyRating]] = {

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from training.recipes.bounds import UNBOUNDED, Bounds
 from training.recipes.linear import LinearRecipe
 
 
@@ -36,6 +37,10 @@ class SequentialRecipe:
     will carry the same second."""
     negatives: int = 0
     """Sampled instead of all items in the softmax; 0: all, unless they are very many."""
+    many_items: int = 50_000
+    """Beyond so many items, ..."""
+    negatives_of_many: int = 4096
+    """... so many are sampled."""
     optimizer: str = "adam"
     learning_rate: float = 2e-3
     warm_up: int = 0
@@ -58,6 +63,7 @@ class SequentialRecipe:
     epochs_of_many: int = 0
     linear: LinearRecipe | None = None
     """Fitted after the network and joined to it: scores are their weighted sum."""
+    bounds: Bounds = UNBOUNDED
     index_factory: str = "Flat"
     seed: int = 0
 
@@ -162,7 +168,18 @@ def best_time_free_with_linear() -> SequentialRecipe:
 
 
 def small_sequential() -> SequentialRecipe:
-    return replace(transformer(), name="small", length=50, step=50, tokens=2_400, learning_rate=3e-3, epochs=40)
+    return replace(
+        transformer(),
+        name="small",
+        length=50,
+        step=50,
+        tokens=2_400,
+        learning_rate=3e-3,
+        epochs=40,
+        many_items=4_000,
+        negatives_of_many=1_024,
+        bounds=Bounds(max_items=10_000, max_events=100_000),
+    )
 
 
 SEQUENTIAL = {

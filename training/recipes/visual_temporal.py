@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from training.recipes.bounds import UNBOUNDED, Bounds
+
 
 @dataclass(frozen=True)
 class VisualTemporalRecipe:
@@ -50,6 +52,9 @@ class VisualTemporalRecipe:
     weight_decay: float = 0.0
     epochs: int = 16
     patience: int = 4
+    max_posters: int = 0
+    """Maximum number of posters: those of the most watched items that have one; 0 for all."""
+    bounds: Bounds = UNBOUNDED
     index_factory: str = "Flat"
     seed: int = 0
 
@@ -61,7 +66,8 @@ def best_visual_temporal() -> VisualTemporalRecipe:
 
 def small_visual_temporal() -> VisualTemporalRecipe:
     """For the demo: seconds to a minute."""
-    return VisualTemporalRecipe("small", length=50, epochs=10)
+    bounds = Bounds(max_items=3_000, max_events=100_000)
+    return VisualTemporalRecipe("small", length=50, steps=60, epochs=10, max_posters=2_000, bounds=bounds)
 
 
 def seed_cnn_birnn_ae() -> VisualTemporalRecipe:

@@ -7,6 +7,7 @@ from training.errors import TrainingError
 from training.interactions import Floats, Ints
 from training.metrics import rmse
 from training.models.svd import Svd, train_svd
+from training.models.tables import LowRank, whole
 
 USERS, ITEMS = 40, 30
 
@@ -36,7 +37,14 @@ def test_what_was_left_out_is_predicted(ratings: tuple[Ints, Ints, Floats]) -> N
 
 def test_the_table_is_the_predictions(ratings: tuple[Ints, Ints, Floats]) -> None:
     model = trained(ratings, epochs=3)
-    np.testing.assert_allclose(model.table()[ratings[0], ratings[1]], model.predict(*ratings[:2]), atol=1e-5)
+    np.testing.assert_allclose(whole(model.table())[ratings[:2]], model.predict(*ratings[:2]), atol=1e-5)
+
+
+def test_a_table_with_too_many_cells_is_not_written_out(ratings: tuple[Ints, Ints, Floats]) -> None:
+    model = trained(ratings, epochs=3)
+    table = model.table(largest=USERS * ITEMS - 1)
+    assert isinstance(table, LowRank)
+    np.testing.assert_allclose(whole(table), whole(model.table()), atol=1e-5)
 
 
 def test_one_rating_moves_its_own_parameters_as_the_equation_says() -> None:
