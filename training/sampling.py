@@ -7,7 +7,6 @@ import numpy as np
 import polars as pl
 
 from training.data.splits import Split
-from training.errors import TrainingError
 from training.job import AnyRecipe, Job
 from training.progress import console
 from training.recipes.bounds import Bounds
@@ -22,10 +21,12 @@ def within_bounds(job: Job, model: str, recipe: BoundedRecipe, events: pl.DataFr
     """The job with no more training events, users and items than the recipe learns from; says what they are.
 
     `events` are the training events that the model can learn from, by default all.
-    The very same job where no bound applies. Raises TrainingError where no user fits.
+    The very same job where no bound applies.
     """
     bounds, train = recipe.bounds, job.split.train
     events = train if events is None else events
+    if events.is_empty():
+        return job
     items = most_watched(job.dataset.items, events, bounds.max_items)
     kept = events
     if items.height < job.dataset.items.height:
@@ -33,8 +34,6 @@ def within_bounds(job: Job, model: str, recipe: BoundedRecipe, events: pl.DataFr
     kept = whole_users(kept, bounds, recipe.seed)
     if kept is events:
         return job
-    if kept.is_empty():
-        raise TrainingError(f"every user has more than {bounds.max_events} events, the most of recipe '{recipe.name}'")
     users, of_users = kept["user"].n_unique(), events["user"].n_unique()
     console.print(
         f"{model:<15} learns from {kept.height:,} of {events.height:,} events ({users:,} of {of_users:,} users)"
@@ -64,7 +63,7 @@ def most_watched(items: pl.DataFrame, events: pl.DataFrame, most: int) -> pl.Dat
 def whole_users(events: pl.DataFrame, bounds: Bounds, seed: int) -> pl.DataFrame:
     """All events of users drawn at random until a bound is reached, in their order; the same frame within the bounds.
 
-    A user with more events than there may be is never drawn.
+    A user with more events than there may be is not drawn; where all are so, the newest events are kept, of whomever.
     """
     counts = events.group_by("user", maintain_order=True).len("events")
     max_users = bounds.max_users or counts.height
@@ -72,6 +71,8 @@ def whole_users(events: pl.DataFrame, bounds: Bounds, seed: int) -> pl.DataFrame
     if counts.height <= max_users and events.height <= max_events:
         return events
     counts = counts.filter(pl.col("events") <= max_events)
+    if counts.is_empty():
+        return events.sort("time", maintain_order=True).tail(max_events)
     drawn = counts[np.random.default_rng(seed).permutation(counts.height)].head(max_users)
     drawn = drawn.filter(pl.col("events").cum_sum() <= max_events)
     return events.join(drawn, on="user", how="semi", maintain_order="left")

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from training.data.dataset import assemble
 from training.data.splits import leave_last_out
-from training.errors import TrainingError
 from training.job import Job
 from training.recipes.bounds import UNBOUNDED, Bounds
 from training.sampling import most_watched, whole_users, within_bounds
@@ -90,6 +89,10 @@ def test_a_run_within_its_bounds_says_nothing(job: Job, capsys: pytest.CaptureFi
     assert capsys.readouterr().err == ""
 
 
-def test_users_with_more_events_than_there_may_be_are_too_many(job: Job) -> None:
-    with pytest.raises(TrainingError, match="every user has more than 2 events"):
-        within_bounds(job, "linear", Recipe(Bounds(max_events=2)))
+def test_where_every_user_has_more_events_than_there_may_be_the_newest_are_kept(job: Job) -> None:
+    kept = within_bounds(job, "linear", Recipe(Bounds(max_events=2))).split.train
+    assert kept["time"].to_list() == sorted(job.split.train["time"])[-2:]
+
+
+def test_without_events_that_a_model_can_learn_from_nothing_is_sampled(job: Job) -> None:
+    assert within_bounds(job, "rating", Recipe(Bounds(max_items=2)), job.split.train.clear()) is job

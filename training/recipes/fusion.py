@@ -26,7 +26,7 @@ def conditional_likelihood() -> FusionRecipe:
 
 
 def small_fusion() -> FusionRecipe:
-    return FusionRecipe("small", users=1_000)
+    return FusionRecipe("small", users=500)
 
 
 FUSION = {"default": conditional_likelihood, "small": small_fusion}

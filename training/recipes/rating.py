@@ -127,7 +127,7 @@ def best() -> BayesianRecipe:
 
 
 def small_rating() -> RatingRecipe:
-    bounds = Bounds(max_items=10_000, max_users=2_000, max_events=100_000)
+    bounds = Bounds(max_items=6_000, max_users=2_000, max_events=60_000)
     return replace(hybrid_genres(), name="small", batch=512, learning_rate=2e-3, epochs=12, bounds=bounds)
 
 

@@ -176,9 +176,10 @@ def small_sequential() -> SequentialRecipe:
         tokens=2_400,
         learning_rate=3e-3,
         epochs=40,
+        patience=6,
         many_items=4_000,
         negatives_of_many=1_024,
-        bounds=Bounds(max_items=10_000, max_events=100_000),
+        bounds=Bounds(max_items=6_000, max_events=40_000),
     )
 
 

@@ -66,8 +66,8 @@ def best_visual_temporal() -> VisualTemporalRecipe:
 
 def small_visual_temporal() -> VisualTemporalRecipe:
     """For the demo: seconds to a minute."""
-    bounds = Bounds(max_items=3_000, max_events=100_000)
-    return VisualTemporalRecipe("small", length=50, steps=60, epochs=10, max_posters=2_000, bounds=bounds)
+    bounds = Bounds(max_items=2_000, max_events=40_000)
+    return VisualTemporalRecipe("small", length=50, steps=50, epochs=8, max_posters=2_000, bounds=bounds)
 
 
 def seed_cnn_birnn_ae() -> VisualTemporalRecipe:
