@@ -83,7 +83,8 @@ class ContentEncoder:
         dimension = min(text_dimension, weights.shape[1] - 1, len(items) - 1) if abs(weights).sum() else 0
         components = np.zeros((0, weights.shape[1]), np.float32)
         if dimension > 0:
-            components = TruncatedSVD(dimension, random_state=seed).fit(weights).components_
+            with np.errstate(invalid="ignore"):  # of texts that are all the same no variance is explained
+                components = TruncatedSVD(dimension, random_state=seed).fit(weights).components_
         return cls(genres_of(items), words, np.ascontiguousarray(components, np.float32), text_model)
 
     def __call__(self, items: pl.DataFrame) -> Content:

@@ -1,6 +1,6 @@
 """How events are held out: pure functions of an events table (see `dataset.EVENTS`)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +79,15 @@ def held_out_users(events: pl.DataFrame, fraction: float, seed: int) -> Split:
     test, validation = shuffled[:count], shuffled[count : 2 * count]
     parts = [events.filter(pl.col("user").is_in(part.implode())) for part in (shuffled[2 * count :], validation, test)]
     return Split("held-out-users", *parts)
+
+
+def with_test_users(split: Split, count: int, seed: int = 0) -> Split:
+    """The split with the test events of at most `count` users, drawn at random; the very same for 0."""
+    users = split.test["user"].unique(maintain_order=True)
+    if not count or len(users) <= count:
+        return split
+    drawn = users.gather(np.random.default_rng(seed).permutation(len(users))[:count])
+    return replace(split, test=split.test.filter(pl.col("user").is_in(drawn.implode())))
 
 
 def canonical_fold(folder: Path, fold: int | str) -> Split:

@@ -9,6 +9,7 @@ from rich.console import Console
 from training.benchmark.commands import numbers
 from training.catalog import known_numbers
 from training.data.load import load_dataset
+from training.data.splits import with_test_users
 from training.errors import TrainingError
 from training.evaluation.figures import as_table, comparison_rows, comparison_tables, rows
 from training.evaluation.measure import evaluate
@@ -33,6 +34,7 @@ def evaluate_command(
         Path | None, typer.Option(help="Also write report.html and report.json into this folder.")
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Also write the figures to this file.")] = None,
+    users: Annotated[int, typer.Option(min=0, help="Maximum number of test users, drawn at random; 0: all.")] = 0,
     through: Annotated[
         str | None, typer.Option(help="Address of a running gateway: also ask it, and compare.", metavar="HOST:PORT")
     ] = None,
@@ -50,9 +52,12 @@ def evaluate_command(
         )
         _write_figures(json, report, run_as_json([]))
         return
-    evaluation = evaluate(dataset, parts, repositories)
+    sampled = with_test_users(parts, users)
+    evaluation = evaluate(dataset, sampled, repositories)
     seeds = f"{len(repositories)} seed{'s' * (len(repositories) > 1)}"
     title = f"{dataset.name}, {split.value}, full ranking, seen items left out, {seeds}"
+    if sampled is not parts:
+        title += f", {users:,} of {parts.test['user'].n_unique():,} users"
     shown.print(as_table(evaluation, title))
     comparison = through_gateway(through, evaluation.dataset, evaluation.split, repositories[0]) if through else None
     if comparison:

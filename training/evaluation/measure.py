@@ -19,7 +19,7 @@ from training.data.splits import Split
 from training.errors import TrainingError
 from training.interactions import Floats, Interactions, Ints
 from training.metrics import Doubles, better_and_tied, hit_rate, ndcg, reciprocal_rank
-from training.progress import track
+from training.progress import stage, track
 from training.published import read_text
 from training.ranking import NextItemTask, Ranked
 from training.repository import latest, read_manifest
@@ -185,7 +185,8 @@ class Rankers:
         }
         train, ease = Interactions.of(split.train), None
         if train.items <= MOST_EASE_ITEMS:
-            ease = over(items, train.item_number, Ease.of(train, EASE_PENALTY))
+            with stage("fitting EASE"):
+                ease = over(items, train.item_number, Ease.of(train, EASE_PENALTY))
         return cls(default_policy(repository)[1], popularity, ease)
 
     def tables(self, chunk: Ranked) -> Tables:

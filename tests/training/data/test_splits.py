@@ -17,6 +17,7 @@ from training.data.splits import (
     leave_last_out,
     no_split,
     random_split,
+    with_test_users,
 )
 from training.errors import DataError
 
@@ -133,3 +134,15 @@ def test_the_last_share_is_each_users_newest_events(rows: list[tuple[str, int]])
         earlier, later = (part.filter(pl.col("user") == user) for part in (split.train, split.test))
         assert len(later) == count // 4
         assert not len(later) or (earlier["time"].max() or 0) <= later["time"].min()  # type: ignore[operator]
+
+
+def test_test_users_can_be_drawn() -> None:
+    events = pl.DataFrame(
+        {"user": list("aaabbbccc"), "item": [1, 2, 3] * 3, "rating": [None] * 9, "time": [1, 2, 3] * 3}
+    )
+    split = leave_last_out(events)
+    assert with_test_users(split, 0) is with_test_users(split, 3) is split
+    drawn = with_test_users(split, 2)
+    assert drawn.test["user"].n_unique() == 2
+    assert drawn.train.equals(split.train)
+    assert with_test_users(split, 2).test.equals(drawn.test)
