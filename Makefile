@@ -7,8 +7,9 @@ STAMP := $(VENV)/.installed
 HOME_DIR := $(or $(MARQUEE_HOME),var)
 GENERATED := $(HOME_DIR)/data/generated
 DATA ?= $(GENERATED)
-NAME := $(firstword $(subst ., ,$(notdir $(patsubst %/,%,$(DATA)))))
-RUN := $(if $(filter $(GENERATED),$(DATA)),$(HOME_DIR),$(HOME_DIR)/$(NAME))
+NAME := $(notdir $(abspath $(DATA)))
+# By the whole path: two files of one name are two runs.
+RUN := $(if $(filter $(GENERATED),$(DATA)),$(HOME_DIR),$(HOME_DIR)/$(NAME)-$(firstword $(shell echo $(abspath $(DATA)) | cksum)))
 # The data as Parquet, which both training and the gateway read.
 IMPORTED := $(RUN)/imported/$(NAME)
 REPOSITORY ?= $(RUN)/repository
@@ -28,7 +29,8 @@ $(GENERATED): | $(STAMP)
 	$(BIN)/python -m training data generate $(GENERATE) $@
 
 # IMPORT="--item sku" says what the files do not tell.
-$(IMPORTED): | $(DATA) $(STAMP)
+$(IMPORTED): $(DATA) | $(STAMP)
+	rm -rf $@
 	$(BIN)/python -m training data import $(DATA) --out $@ $(IMPORT)
 
 $(REPOSITORY)/fusion: $(IMPORTED)

@@ -83,6 +83,16 @@ def test_make_commands_are_real_targets(tree: Path) -> None:
         run(tree, "make", "-n", *command.split()[1:], SMALL)
 
 
+def test_two_files_of_one_name_are_two_runs(tree: Path) -> None:
+    for folder in "ab":
+        (tree / folder).mkdir()
+        (tree / folder / "orders.csv").write_text("user,item\nann,tea\n")
+    runs = {
+        run(tree, "make", "-n", "publish", f"DATA={folder}/orders.csv").split("--out ")[1].split()[0] for folder in "ab"
+    }
+    assert len(runs) == 2
+
+
 @pytest.mark.parametrize("command", CLIENT)
 def test_client_commands_answer(command: str, tree: Path, address: str) -> None:
     assert run(tree, "bash", "-c", command, MARQUEE_ADDRESS=address)

@@ -15,28 +15,41 @@ MAX_WHOLE_FLOAT = 2.0**53
 """From here on a float may stand for several whole numbers."""
 NULLS = ("", "null", "none", "nan", "na", "n/a", "nat", "\\n", "-", "?")
 """Spellings of a missing value, in lower case."""
+NULL_IDS = ("null", "nan", "none", "n/a", "#n/a", "<na>", "\\n")
+"""Those that are taken for missing ids as well."""
+TRUTH = {"true": "1", "false": "0"}
+THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})+(\.\d+)?$"
 WHOLE_FLOAT = r"^-?\d+\.0+$"
 
 
 def cast(frame: pl.DataFrame, path: Path, column: str, dtype: type[pl.DataType], what: str) -> pl.DataFrame:
     """Turns a column into numbers, null where it is empty or says that nothing is known. A comma may stand for the
-    decimal point.
+    decimal point, or part thousands where all commas of the column could; "true" is 1 and "false" 0.
 
     Raises DataError naming the first value that is not `what`.
     """
     values = frame[column]
     if values.dtype == pl.Boolean:
         values = values.cast(pl.Int8)
-    text = known(values.cast(pl.String))
+    text = _with_points(known(values.cast(pl.String)))
     numbers = text.cast(dtype, strict=False)
-    if dtype.is_integer() or text.str.contains(",", literal=True).any():
+    if dtype.is_integer():
         # "1999.0" is how pandas writes a whole number in a column with gaps.
-        floats = text.str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
-        exact = floats == floats.floor() if dtype.is_integer() else floats.is_finite()
-        numbers = numbers.fill_null(floats.set(~exact.fill_null(True), None).cast(dtype, strict=False))
+        floats = text.cast(pl.Float64, strict=False)
+        exact = (floats == floats.floor()).fill_null(True)
+        numbers = numbers.fill_null(floats.set(~exact, None).cast(dtype, strict=False))
     wrong = numbers.is_null() & text.is_not_null() | ~numbers.cast(pl.Float64).is_finite()
     complain(frame, path, wrong, f"{column} {{!r}} is not {what}", values)
     return frame.with_columns(numbers.alias(column))
+
+
+def _with_points(text: pl.Series) -> pl.Series:
+    """Numbers with a decimal point and nothing between thousands."""
+    with_comma = text.filter(text.str.contains(",", literal=True))
+    if len(with_comma):
+        parts_thousands = with_comma.str.contains(THOUSANDS).all()
+        text = text.str.replace_all(",", "" if parts_thousands else ".", literal=True)
+    return text.str.to_lowercase().replace(TRUTH)
 
 
 def known(text: pl.Series) -> pl.Series:
@@ -56,6 +69,7 @@ def ids(frame: pl.DataFrame, path: Path, column: str) -> pl.DataFrame:
         complain(frame, path, ~whole, f"{column} {{}} is not a whole number, so it is no id", values)
         values = values.cast(pl.Int64, strict=False)
     text = values.cast(pl.String).str.strip_chars()
+    text = text.set(text.str.to_lowercase().is_in(NULL_IDS), None)
     frame = frame.with_columns(text.alias(column))
     require(frame, path, [column])
     too_long = text.str.len_bytes() > MAX_ID_BYTES

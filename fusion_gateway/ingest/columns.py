@@ -1,11 +1,11 @@
 """Which column is what: the usual names, and a guess from the values where there is no header."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from fusion_gateway.ingest.errors import DataError, MissingColumn
-from fusion_gateway.ingest.times import looks_like_time
+from fusion_gateway.ingest.times import are_dates, looks_like_time
 
 Synonyms = Sequence[Sequence[str]]
 """Names as `folded` leaves them, in groups: a name of an earlier group counts before those of later ones."""
@@ -17,6 +17,7 @@ ITEM: Synonyms = (
         "trackid", "song", "songid", "book", "bookid", "game", "gameid", "sku", "article", "articleid", "video",
         "videoid", "show", "showid", "anime", "animeid", "business", "businessid", "place", "placeid", "poi",
         "recipe", "recipeid", "content", "contentid", "offer", "offerid", "tmdbid", "imdbid", "stockcode",
+        "lineitemsku",
     ),
     ("parentasin", "gmapid", "listing", "listingid", "course", "courseid", "joke", "jokeid", "news", "newsid"),
 )  # fmt: skip
@@ -25,9 +26,9 @@ USER: Synonyms = (
     (
         "reviewer", "reviewerid", "customer", "customerid", "member", "memberid", "visitor", "visitorid", "account",
         "accountid", "client", "clientid", "person", "personid", "listener", "listenerid", "reader", "readerid",
-        "buyer", "buyerid", "profile", "profileid", "username",
+        "buyer", "buyerid", "profile", "profileid", "username", "email", "useremail", "customeremail",
     ),
-    ("session", "sessionid", "author", "authorid"),
+    ("session", "sessionid"),
 )  # fmt: skip
 TIME: Synonyms = (
     ("time", "timestamp", "ts"),
@@ -41,6 +42,7 @@ TIME: Synonyms = (
 RATING: Synonyms = (
     ("rating", "ratings"),
     ("score", "stars", "overall", "grade", "bookrating", "movierating", "userrating", "myrating", "value"),
+    ("liked", "islike"),
 )  # fmt: skip
 COUNT: Synonyms = (
     ("weight", "count", "plays", "playcount", "listencount", "quantity", "hours", "playtime", "clicks", "views"),
@@ -104,16 +106,25 @@ def _usual_names() -> set[str]:
 USUAL_NAMES = _usual_names()
 
 
-def has_header(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether the first row names the columns: one of the usual names is in it, or words above a column of numbers."""
+def has_header(rows: Sequence[Sequence[str]], given: Collection[str] = ()) -> bool:
+    """Whether the first row names the columns.
+
+    So it is where one of the names that the caller has `given` is in it, or a usual one, or where it has no digit above
+    a column of which every value has one.
+    """
     first, *rest = rows
-    if not USUAL_NAMES.isdisjoint(map(folded, first)):
+    names = [folded(name) for name in first]
+    if not USUAL_NAMES.isdisjoint(names) or any(folded(name) in names for name in given):
         return True
-    if not rest or any(map(_is_number, first)):
+    if not rest or any(map(_has_digit, first)):
         return False
     whole = [row for row in rest if len(row) == len(first)]
     columns = zip(*whole, strict=True)
-    return any(all(map(_is_number, column)) for column in columns)
+    return any(all(map(_has_digit, column)) for column in columns)
+
+
+def _has_digit(text: str) -> bool:
+    return any(letter.isdigit() for letter in text)
 
 
 def _is_number(text: str) -> bool:
@@ -161,7 +172,7 @@ def columns_of_events(
 ) -> EventColumns:
     """User, item, time and rating of a file; `sample` are its first rows, as text.
 
-    Raises MissingColumn where there is no user or no item.
+    Raises MissingColumn where there is no user or no item, and DataError where a column is given for two.
     """
     found = {role: choose(role, groups, names, path, given.get(role, "")) for role, groups in OF_EVENTS.items()}
     if not headed:
@@ -172,6 +183,10 @@ def columns_of_events(
             raise MissingColumn(
                 f"{path}: no column is known to be the {role} among {listed}: say --{role} NAME", role, list(names)
             )
+    chosen = [name for name in found.values() if name]
+    repeated = [name for name in chosen if chosen.count(name) > 1]
+    if repeated:
+        raise DataError(f"{path}: column {repeated[0]!r} cannot be two things: choose a column for each")
     return EventColumns(**found)
 
 
@@ -182,6 +197,10 @@ def _by_values(
     columns = dict(zip(names, zip(*sample, strict=True), strict=True))
     free = [name for name in names if name not in found.values()]
     chosen = dict(found)
+    dates = [name for name in free if are_dates(columns[name])]
+    if not chosen["time"] and given.get("time") != NONE and dates:
+        chosen["time"] = dates[0]
+    free = [name for name in free if name not in dates]
     for role in ("user", "item"):
         if not chosen[role] and free:
             chosen[role] = free.pop(0)

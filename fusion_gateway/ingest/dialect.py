@@ -8,6 +8,8 @@ from dataclasses import dataclass
 SEPARATORS = ("\t", "::", ";", "|", ",", " ")
 """In the order in which equally good ones are preferred."""
 NAMES = {"\t": "tabs", "::": "::", ";": "semicolons", "|": "|", ",": "commas", " ": "blanks"}
+MAX_BEFORE = 10
+"""Maximum number of lines before a table."""
 MIN_AGREEING = 0.9
 """Share of the lines that must have the same number of fields; the others are complained about when they are read."""
 
@@ -25,36 +27,46 @@ class Dialect:
         if self.separator == " ":
             return [line.split() for line in lines]
         if self.quoted:
-            return list(csv.reader(lines, delimiter=self.separator))
+            return list(csv.reader(lines, delimiter=self.separator, skipinitialspace=True))
         return list(csv.reader(lines, delimiter=self.separator, quoting=csv.QUOTE_NONE))
 
 
-def guess_dialect(lines: Sequence[str]) -> Dialect | None:
-    """The separator that cuts most lines, the first among them, into the same number of fields, and into the most.
+def guess_dialect(lines: Sequence[str]) -> tuple[Dialect, int] | None:
+    """The separator that cuts most lines into the same number of fields, and into the most; and how many lines stand
+    before the first such line, titles and comments for example.
 
     None where no separator does: a single column, or lines of different lengths.
     """
-    best, best_fields = None, 1
+    best, best_start, best_fields = None, 0, 1
     for separator in SEPARATORS:
         if separator == " " and best:
             break  # blanks separate only where nothing else does: they are in titles and dates
         dialect = Dialect(separator, _is_quoted(separator, lines))
-        fields = _fields(dialect, lines)
-        if fields > best_fields:
-            best, best_fields = dialect, fields
-    return best
+        start, fields = _fields(dialect, lines)
+        better = fields > best_fields and (start == 0 or best_start > 0 or best is None)
+        if better or (fields > 1 and start == 0 and best_start > 0):
+            best, best_start, best_fields = dialect, start, fields
+    return (best, best_start) if best else None
 
 
-def _fields(dialect: Dialect, lines: Sequence[str]) -> int:
-    """How many fields most lines have; 0 where they do not agree with the first."""
+def _fields(dialect: Dialect, lines: Sequence[str]) -> tuple[int, int]:
+    """The first line of the table, and how many fields it and most lines below have; 0 where they do not agree."""
     try:
-        widths = [len(row) for row in dialect.rows(lines) if row]
+        rows = [row for row in dialect.rows(lines) if row]
     except csv.Error:
-        return 0
+        return 0, 0
+    widths = [len(row) for row in rows]
     if not widths:
-        return 0
-    width, agreeing = Counter(widths).most_common(1)[0]
-    return width if width == widths[0] and agreeing >= MIN_AGREEING * len(widths) else 0
+        return 0, 0
+    width = Counter(widths).most_common(1)[0][0]
+    start = widths.index(width)
+    if start == 1 and widths[0] == width - 1 and not any(row[-1].strip() for row in rows[1:]):
+        start = 0  # lines end with a separator, and the header does not
+    others = len(widths[start:]) - widths[start:].count(width)
+    tolerated = 0 if dialect.separator == " " else max(1, (1 - MIN_AGREEING) * len(widths))
+    if start > MAX_BEFORE or others > tolerated:
+        return 0, 0
+    return start, width
 
 
 def _is_quoted(separator: str, lines: Sequence[str]) -> bool:
@@ -70,5 +82,7 @@ def _is_quoted(separator: str, lines: Sequence[str]) -> bool:
 
 def differing_lengths(lines: Sequence[str]) -> bool:
     """Whether the lines look like "user item item …": words separated by blanks or tabs, at least two on each."""
-    words = [len(line.split()) for line in lines if line.strip()]
-    return len(set(words)) > 1 and min(words) >= 2
+    words = [line.split() for line in lines if line.strip()]
+    lengths = {len(each) for each in words}
+    punctuated = any(word[-1] in ",;" for each in words for word in each)
+    return len(lengths) > 1 and min(lengths) >= 2 and not punctuated

@@ -41,21 +41,25 @@ class EventsFile:
         """Reads the first rows. Raises DataError for an empty file, MissingColumn without a user or an item."""
         self._table = table
         self._given = given
-        self._first = next(iter(table.batches()), None)
-        sample = _sample(self._first, table)
-        self.columns: EventColumns = columns_of_events(table.path, table.names, table.headed, sample, given.columns)
-        self._refuse_lists()
         self.skipped = 0
         """Incomplete rows left out so far."""
         self.notes: list[str] = []
         """What a reader may want to correct, a sentence each."""
+        self._first = next(iter(table.batches()), None)
+        sample = _sample(self._first, table)
+        self.columns: EventColumns = columns_of_events(table.path, table.names, table.headed, sample, given.columns)
+        self._refuse_lists()
+        if not table.headed and self._first is not None and not given.columns:
+            self.notes.append(
+                "without a header the columns are guessed: --user, --item, --time, --rating NUMBER correct it"
+            )
         self._time = self._time_format()
         self._float_ids = self._ids_with_point_zero()
         self._rating = self._rating_column()
 
     @classmethod
     def open(cls, path: Path, given: Given = Given()) -> "EventsFile":
-        return cls(open_table(path), given)
+        return cls(open_table(path, list(given.columns.values())), given)
 
     @property
     def path(self) -> Path:
@@ -112,16 +116,25 @@ class EventsFile:
         if self._given.skip_incomplete:
             batch = self._complete(batch)
         events = batch.select(*(pl.col(name).alias(role) for name, role in names.items()), *lines)
+        if self._table.headed:
+            self._refuse_second_header(events)
         for role in ("user", "item"):
             events = ids(events, self.path, role)
             if role in self._float_ids:
                 events = events.with_columns(without_point_zero(events[role]).alias(role))
         if self._rating:
-            events = cast(events, self.path, "rating", pl.Float64, "a finite number")
+            what = f"a finite number (column {self._rating!r}); --rating none leaves ratings out"
+            events = cast(events, self.path, "rating", pl.Float64, what)
         if self._time:
             events = self._with_seconds(events, self._time)
         absent = [pl.lit(None, dtype).alias(name) for name, dtype in EVENTS.items() if name not in events.columns]
         return events.with_columns(absent).select(EVENTS.names())
+
+    def _refuse_second_header(self, events: pl.DataFrame) -> None:
+        user, item = events["user"], events["item"]
+        if user.dtype == item.dtype == pl.String:
+            again = (user == self.columns.user) & (item == self.columns.item)
+            complain(events, self.path, again, "the header stands here once more, at {!r}: remove the line", user)
 
     def _complete(self, batch: pl.DataFrame) -> pl.DataFrame:
         required = [self.columns.user, self.columns.item, *[self.columns.time] * self.has_times]
@@ -157,6 +170,10 @@ class EventsFile:
             self.notes.append(f"column {self.columns.time!r} is empty: the file's order counts instead")
             return None
         form = guess_format(written, self._given.month_first)
+        if form.an_order:
+            self.notes.append(
+                "times this small are an order, not dates; Excel's day numbers: format them as dates first"
+            )
         if form.ambiguous:
             example = written[0]
             self.notes.append(f"{example!r} is read with the day first; --month-first reads it the other way round")

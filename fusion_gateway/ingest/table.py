@@ -2,11 +2,11 @@
 
 import csv
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 import polars as pl
 
@@ -18,6 +18,7 @@ from fusion_gateway.ingest.source import PARQUET, Source, magic, open_source
 
 BATCH = 200_000
 """Rows in memory at once."""
+csv.field_size_limit(1 << 24)  # reviews may be longer than the 128 KiB that csv takes by default
 SAMPLE = 1_000
 """Lines that the form of a file is guessed from."""
 SEQUENCE = ("user", "item")
@@ -56,26 +57,31 @@ class Table(Protocol):
         ...
 
 
-def open_table(path: Path) -> Table:
-    """Recognises Parquet, JSON lines, sequences, and separated text. Raises DataError for what is none of these."""
+def open_table(path: Path, given: Collection[str] = ()) -> Table:
+    """Recognises Parquet, JSON lines, sequences, and separated text; `given` are names of columns that it has.
+
+    Raises DataError for what is none of these.
+    """
     if magic(path).startswith(PARQUET):
         return ParquetTable.open(path)
     if path.suffix == ".parquet":
         raise DataError(f"{path}: not a readable Parquet file")
     source = open_source(path)
-    lines = _first_lines(source)
+    numbers, lines = _first_lines(source)
     if not lines:
         raise DataError(f"{path}: the file is empty")
     if lines[0].lstrip().startswith("{"):
         return JsonLines.open(source)
     if lines[0].lstrip().startswith("["):
         raise DataError(f"{path} looks like a JSON array: write one object on each line instead (JSON lines)")
-    dialect = guess_dialect(lines)
-    if dialect:
-        return TextTable.guessed(source, dialect, lines)
-    if differing_lengths(lines):
+    guessed = guess_dialect(lines)
+    if guessed is None and differing_lengths(lines):
         return Sequences(source)
-    return TextTable.guessed(source, Dialect(",", quoted=True), lines)
+    dialect, start = guessed or (Dialect(",", quoted=True), 0)
+    try:
+        return TextTable.guessed(source, dialect, numbers[start:], lines[start:], given)
+    except csv.Error as error:
+        raise DataError(f"{path}: quotes that do not match, or a field that is too long: {error}") from error
 
 
 def read_fields(path: Path, separator: str, names: Sequence[str]) -> pl.DataFrame:
@@ -92,11 +98,12 @@ def whole(table: Table, batches: Iterable[pl.DataFrame] | None = None) -> pl.Dat
     return pl.DataFrame(schema=dict.fromkeys([*table.names, LINE], pl.String))
 
 
-def _first_lines(source: Source) -> list[str]:
+def _first_lines(source: Source) -> tuple[list[int], list[str]]:
+    """Those that are not blank, and their numbers."""
     try:
         with source.text() as stream:
-            filled = (line for line in stream if line.strip())
-            return list(islice(filled, SAMPLE))
+            filled = [(number, line) for number, line in enumerate(islice(stream, SAMPLE), start=1) if line.strip()]
+            return [number for number, _ in filled], [line for _, line in filled]
     except (OSError, EOFError, UnicodeError) as error:
         raise DataError(f"{source.path} cannot be read: {error}") from error
 
@@ -112,20 +119,28 @@ class TextTable:
     declared: bool = False
     """Whether the caller knew the form."""
 
+    skip: int = 0
+    """Lines before the first row: the header, and what stands above it."""
+
     @classmethod
-    def guessed(cls, source: Source, dialect: Dialect, lines: Sequence[str]) -> "TextTable":
+    def guessed(
+        cls, source: Source, dialect: Dialect, numbers: Sequence[int], lines: Sequence[str], given: Collection[str]
+    ) -> "TextTable":
+        """Of the first lines of the table, with their numbers in the file."""
         rows = [row for row in dialect.rows(lines) if row]
         first = [field.strip() for field in rows[0]]
-        headed = has_header(rows)
+        headed = has_header(rows, given)
         names = first if headed else [str(number) for number in range(1, len(first) + 1)]
+        if len(rows) > 1 and len(rows[1]) == len(names) + 1 and not rows[1][-1].strip():
+            names.append("")  # every line ends with a separator
         # A pandas index has no name; two columns without one need different names.
         names = [name or f"column {number}" for number, name in enumerate(names, start=1)]
         repeated = [name for name in names if names.count(name) > 1]
         if repeated:
-            raise DataError(
-                f"{source.path}: line 1: column {repeated[0]!r} appears twice: rename or remove one of them"
-            )
-        return cls(source, dialect, names, headed)
+            problem = f"line {numbers[0]}: column {repeated[0]!r} appears twice: rename or remove one of them"
+            raise DataError(f"{source.path}: {problem}")
+        skip = numbers[0] if headed else numbers[0] - 1
+        return cls(source, dialect, names, headed, skip=skip)
 
     @property
     def path(self) -> Path:
@@ -137,23 +152,21 @@ class TextTable:
 
     def __str__(self) -> str:
         header = "with a header" if self.headed else "without a header"
-        return f"{NAMES[self.dialect.separator]}, {header}, {self.source}"
+        above = self.skip - self.headed
+        rest = f", from line {above + 1} on" if above else ""
+        return f"{NAMES[self.dialect.separator]}, {header}{rest}, {self.source}"
 
     def batches(self) -> Iterator[pl.DataFrame]:
-        header = int(self.headed)
         try:
             with self.source.text() as stream:
-                for batch in self._read(stream):
-                    rows = batch[header:]
-                    header = max(0, header - len(batch))
-                    if len(rows):
-                        yield rows
+                batches = self._read(islice(stream, self.skip, None))
+                yield from (batch for batch in batches if len(batch))
         except (OSError, EOFError, UnicodeError) as error:
             raise DataError(f"{self.path} cannot be read: {error}") from error
 
-    def _read(self, stream: IO[str]) -> Iterator[pl.DataFrame]:
-        """Rows, the header among them. Polars splits lines ten times as fast as csv, which knows quotes."""
-        first = 1
+    def _read(self, stream: Iterator[str]) -> Iterator[pl.DataFrame]:
+        """The rows. Polars splits lines ten times as fast as csv, which knows quotes."""
+        first = self.skip + 1
         while lines := list(islice(stream, BATCH)):
             quoted = self.dialect.quoted and any('"' in line for line in lines)
             if quoted or self.dialect.separator == " ":
@@ -199,7 +212,7 @@ class TextTable:
             for number, line in enumerate(stream, start=1):
                 yield line.split(), number
             return
-        reader = csv.reader(stream, delimiter=self.dialect.separator, strict=True)
+        reader = csv.reader(stream, delimiter=self.dialect.separator, skipinitialspace=True, strict=True)
         for row in reader:
             yield row, reader.line_num
 

@@ -20,12 +20,12 @@ CLOCK = r"(?:[T ,]+(\d{1,2}):(\d{1,2})(?::(\d{1,2})(?:[.,]\d+)?)?\s*([AaPp][Mm])
 ZONE = r"\s*(Z|UTC|GMT|[+-]\d{2}:?\d{2})?"
 ISO = rf"^(\d{{4}})[-/.](\d{{1,2}})[-/.](\d{{1,2}}){CLOCK}{ZONE}$"
 OTHER = rf"^(\d{{1,2}})[-/. ](\d{{1,2}})(?:[-/.]|,? )(\d{{4}}){CLOCK}{ZONE}$"
-NUMBER = r"^[+-]?\d+([.,]\d*)?([eE][+-]?\d+)?$"
+COMPACT = r"^(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])$"
 
 PARTS = {"iso": ("1", "2", "3"), "day first": ("3", "2", "1"), "month first": ("3", "1", "2")}
 """Which group of the pattern is the year, the month and the day."""
 
-Kind = Literal["number", "iso", "day first", "month first", "temporal"]
+Kind = Literal["number", "iso", "compact", "day first", "month first", "temporal"]
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,17 @@ class TimeFormat:
     kind: Kind
     per_second: int = 1
     unit: str = "seconds"
+    an_order: bool = False
+    """Whether the numbers are too small for dates."""
     ambiguous: bool = False
     """Whether no date in what was seen has a part above 12 that tells the day from the month."""
 
     def __str__(self) -> str:
         if self.kind == "number":
             return f"unix {self.unit}"
-        return {"iso": "ISO dates", "temporal": "dates"}.get(self.kind, f"dates with the {self.kind}")
+        return {"iso": "ISO dates", "compact": "dates such as 20201231", "temporal": "dates"}.get(
+            self.kind, f"dates with the {self.kind}"
+        )
 
     def seconds(self, column: pl.Series) -> pl.Series:
         """Unix seconds, fractions cut off; null where a value is not written so."""
@@ -49,6 +53,9 @@ class TimeFormat:
             return column.cast(pl.Datetime("us")).dt.epoch("s")
         if self.kind == "number":
             return _numbers(column, self.per_second)
+        if self.kind == "compact":
+            days = column.cast(pl.String).str.strip_chars().str.to_date("%Y%m%d", strict=False)
+            return days.dt.epoch("d").cast(pl.Int64) * 86_400
         return _dates(column, self.kind)
 
 
@@ -57,12 +64,15 @@ def guess_format(column: pl.Series, month_first: bool | None = None) -> TimeForm
     if column.dtype.is_temporal():
         return TimeFormat("temporal")
     column = column.drop_nulls()
+    if not column.dtype.is_float() and column.cast(pl.String).str.strip_chars().str.contains(COMPACT).all():
+        return TimeFormat("compact")
     numbers = _floats(column).drop_nulls()
     if column.dtype.is_numeric() or len(numbers) > _are_dates(column).sum():
         median = numbers.abs().median() or 0
         fitting = [(name, many) for name, many, limit in UNITS if float(median) < limit]  # type: ignore[arg-type]
         unit, per_second = fitting[0] if fitting else ("nanoseconds", 1_000_000_000)
-        return TimeFormat("number", per_second, unit)
+        highest = numbers.max()
+        return TimeFormat("number", per_second, unit, isinstance(highest, float) and highest < EARLIEST)
     parts = column.str.strip_chars().str.extract_groups(OTHER).struct.unnest()
     first, second = (parts[name].drop_nulls().cast(pl.Int32) for name in ("1", "2"))
     if not len(first):
@@ -76,14 +86,21 @@ def guess_format(column: pl.Series, month_first: bool | None = None) -> TimeForm
     )
 
 
+def are_dates(values: Iterable[str]) -> bool:
+    """Whether most of a column without a name are dates that are no mere numbers."""
+    filled = _filled(values)
+    return int(_are_dates(filled).sum()) > len(filled) / 2
+
+
 def looks_like_time(values: Iterable[str]) -> bool:
     """Whether most of a column without a name are dates, or numbers that are moments since 1973."""
-    column = pl.Series(values, dtype=pl.String)
-    filled = column.str.strip_chars().replace("", None).drop_nulls()
-    if not len(filled):
-        return False
+    filled = _filled(values)
     moments = (_floats(filled) >= EARLIEST).fill_null(False)
     return int((_are_dates(filled) | moments).sum()) > len(filled) / 2
+
+
+def _filled(values: Iterable[str]) -> pl.Series:
+    return pl.Series(values, dtype=pl.String).str.strip_chars().replace("", None).drop_nulls()
 
 
 def _are_dates(text: pl.Series) -> pl.Series:

@@ -120,6 +120,9 @@ def import_command(
         _show(console, file)
     beside = files[0].parent / "posters"
     counts = import_files(found, out, given, posters or (beside if beside.is_dir() else None))
+    if counts.described is not None:
+        color = "yellow" if not counts.described else ""
+        console.print(f"{counts.described:,} of the {counts.items:,} items of the events are described", style=color)
     if skipped := sum(file.skipped for file in found.events):
         console.print(f"{skipped:,} incomplete lines are left out", style="yellow")
     console.print(
@@ -140,7 +143,9 @@ def _recognised(files: list[Path], given: Given) -> tuple[Files, Given]:
             if not sys.stdin.isatty():
                 raise
             typer.echo(str(error))
-            answer = typer.prompt(f"Which column is the {error.role}? ({', '.join(error.names)})")
+            answer = ""
+            while answer not in error.names:
+                answer = typer.prompt(f"Which column is the {error.role}? ({', '.join(error.names)})")
             given = replace(given, columns={**given.columns, error.role: answer})
 
 

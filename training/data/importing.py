@@ -13,7 +13,7 @@ import polars as pl
 from fusion_gateway.ingest.columns import ITEM, OF_ITEMS, OF_USERS, USER, first_fitting, folded
 from fusion_gateway.ingest.events import EventsFile, Given, in_file_order
 from fusion_gateway.ingest.table import Table, open_table
-from training.data.generic import RECBOLE, STEMS, read_items, read_users, tracked
+from training.data.generic import RECBOLE, STEMS, SUFFIXES, read_items, read_users, tracked
 from training.data.load import with_posters, with_unlisted
 from training.data.writing import new_folder, write_items
 from training.errors import DataError
@@ -38,16 +38,18 @@ class Counts:
     events: int
     users: int
     items: int
+    described: int | None
+    """How many of the items the items table describes; None where there is no such table."""
 
 
 def recognise(paths: Sequence[Path], given: Given) -> Files:
     """Reads the beginnings of the files. Raises DataError where one cannot be read or there are no events, and
     MissingColumn where the caller has to say which column is the user or the item.
     """
-    tables = [open_table(path) for path in paths]
+    tables = [open_table(path, list(given.columns.values())) for path in paths]
     of_kind: dict[str, list[Table]] = {"events": [], "items": [], "users": []}
     for table in tables:
-        of_kind[_kind(table)].append(table)
+        of_kind[_kind(table, given)].append(table)
     for kind in ("items", "users"):
         if len(of_kind[kind]) > 1:
             first, second = (table.path.name for table in of_kind[kind][:2])
@@ -63,8 +65,10 @@ def recognise(paths: Sequence[Path], given: Given) -> Files:
     return Files(events, items, users)
 
 
-def _kind(table: Table) -> str:
-    """events, items or users: by the file's name, then by its columns."""
+def _kind(table: Table, given: Given) -> str:
+    """events, items or users: by the columns that the caller names, the file's name, its columns."""
+    if {given.columns.get("user"), given.columns.get("item")} <= set(table.names):
+        return "events"
     name = table.path.name.removesuffix(".gz")
     for kind, suffix in RECBOLE.items():
         if name.endswith(suffix):
@@ -85,10 +89,11 @@ def _describes(columns: Mapping[str, Sequence[Sequence[str]]], names: Sequence[s
 
 
 def files_of(folder: Path) -> list[Path]:
-    """The files of a folder, without hidden ones. Raises DataError where there is none."""
-    found = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    """The tables of a folder, by their names. Raises DataError where there is none."""
+    suffixes = (*SUFFIXES, *RECBOLE.values())
+    found = sorted(path for path in folder.iterdir() if path.name.removesuffix(".gz").endswith(suffixes))
     if not found:
-        raise DataError(f"{folder}: there is no file in it")
+        raise DataError(f"{folder}: there is no table in it; tables are named {', '.join(suffixes)}, perhaps with .gz")
     return found
 
 
@@ -98,12 +103,26 @@ def import_files(files: Files, out: Path, given: Given, posters: Path | None) ->
     Raises DataError naming the file and the line that is wrong; then nothing is left behind.
     """
     with new_folder(out) as folder:
-        counts = _write_events(files.events, folder)
+        _write_events(files.events, folder)
+        described = None
         if files.items or posters:
-            write_items(_items(files.items, folder, given, posters), folder)
+            items = _items(files.items, folder, given, posters)
+            write_items(items, folder)
+            described = _events(folder).filter(pl.col("item").is_in(items["id"].implode())) if files.items else None
         if files.users:
             read_users(files.users, given.columns.get("user", "")).write_parquet(folder / "users.parquet")
-    return counts
+        written = _events(folder)
+        events, users, known_items = (
+            written.select(pl.len(), pl.n_unique("user", "item")).collect(engine="streaming").row(0)
+        )
+        matched = (
+            None if described is None else described.select(pl.n_unique("item")).collect(engine="streaming").item()
+        )
+    return Counts(events, users, known_items, matched)
+
+
+def _events(folder: Path) -> pl.LazyFrame:
+    return pl.scan_parquet(folder / "events.parquet", glob=False)
 
 
 def _items(path: Path | None, folder: Path, given: Given, posters: Path | None) -> pl.DataFrame:
@@ -111,12 +130,12 @@ def _items(path: Path | None, folder: Path, given: Given, posters: Path | None) 
     if path:
         items = read_items(path, given.columns.get("item", ""))
     if posters:
-        events = pl.scan_parquet(folder / "events.parquet", glob=False).select("item").unique().collect()
+        events = _events(folder).select("item").unique().collect()
         items = with_posters(with_unlisted(items, events), posters)
     return items
 
 
-def _write_events(files: Sequence[EventsFile], folder: Path) -> Counts:
+def _write_events(files: Sequence[EventsFile], folder: Path) -> None:
     parts = folder / "parts"
     parts.mkdir()
     for number, batch in enumerate(_batches(files)):
@@ -130,8 +149,6 @@ def _write_events(files: Sequence[EventsFile], folder: Path) -> Counts:
     else:
         in_file_order(events.collect()).write_parquet(target)
     shutil.rmtree(parts)
-    written = pl.scan_parquet(target, glob=False)
-    return Counts(*written.select(pl.len(), pl.n_unique("user", "item")).collect(engine="streaming").row(0))
 
 
 def _batches(files: Sequence[EventsFile]) -> Iterator[pl.DataFrame]:

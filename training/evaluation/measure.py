@@ -205,7 +205,9 @@ def measure_all(task: NextItemTask, rankers: Rankers) -> tuple[dict[str, Row], I
     events = []
     for chunk in _chunks(task):
         events.append(chunk.events)
-        for name, table in rankers.tables(chunk):
+        for name, scores in rankers.tables(chunk):
+            # Seen items are left out of every list, so a target among them is found by none.
+            table = np.where(chunk.seen, np.float32(np.nan), scores)
             parts.setdefault(name, []).append(_measured(name, table, chunk, task.items))
     rows = {
         name: Row(

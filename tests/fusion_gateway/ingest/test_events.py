@@ -49,6 +49,11 @@ SEQUENCES = [
     ("bob", "m2", None, DAY),
 ]
 
+DAYS = [("ann", "m1", 3.5, 964915200), ("bob", "m2", None, 1577836800), ("ann", "m2", 4.0, 1577923200)]
+CLICKS = [("8", "214536518", 0.0, 1500000000), ("9", "7", 3.0, 1500076800)]
+LIKED = [("ann", "m1", 1.0, DAY), ("bob", "m2", 0.0, DAY)]
+LONG = 'user,item,review\nann,m1,"' + "so good, " * 40_000 + '"\n'
+
 READ: dict[str, tuple[str, str | bytes, list[tuple[Any, ...]]]] = {
     "canonical": ("f.csv", text(), RATED),
     "MovieLens names": ("f.csv", text(header="userId,movieId,rating,timestamp"), RATED),
@@ -85,6 +90,15 @@ READ: dict[str, tuple[str, str | bytes, list[tuple[Any, ...]]]] = {
     "pandas index": ("f.csv", ",user,item,rating\n0,ann,m1,3.5\n1,bob,m2,nan\n2,ann,m2,4.0\n", IN_ORDER),
     "JSON lines": ("f.jsonl", OBJECTS, RATED),
     "blanks between": ("f.txt", text(" ", None, ratings=("3.5", "0", "4")), WITH_ZERO),
+    "20200102": ("f.csv", text(times=("20000730", "20200101", "20200102")), DAYS),
+    "blanks behind commas": ("f.csv", 'user, item, rating\nann, "m1", 3.5\nbob, "m2", \nann, "m2", 4\n', IN_ORDER),
+    "comments above": ("f.csv", "# exported today\n\n# by hand\n" + text(), RATED),
+    "a title above": ("f.csv", "Report of orders\n" + text(";"), RATED),
+    "sep=; of Excel": ("f.csv", "sep=;\n" + text(";"), RATED),
+    "separators at the ends": ("f.csv", text(";").replace("\n", ";\n").replace("time;\n", "time\n"), RATED),
+    "date before item": ("f.csv", "8,2017-07-14T02:40:00Z,214536518,0\n9,2017-07-15,7,3\n", CLICKS),
+    "true and false": ("f.csv", "user,item,liked\nann,m1,True\nbob,m2,false\n", LIKED),
+    "very long text": ("f.csv", LONG, [("ann", "m1", None, DAY)]),
     "a line a user": ("f.txt", "ann m1 m2 m1\nbob m2\n", SEQUENCES),
 }  # fmt: skip
 
@@ -112,8 +126,12 @@ def test_common_shapes_are_read(tmp_path: Path, variant: str) -> None:
         ("user,item,time\na,1,1\na,1,-5\n", "line 3: time '-5' is before 1970"),
         ("user,item,time\na,1,1600000000000\na,1,978307100\na,1,1600000000000\n", "line 3: time '978307100' is not"),
         ("user,item,time\na,,1\n", "line 2: item is empty"),
+        ("user,item\na,1\nNULL,2\n", "line 3: user is empty"),
+        ("user,item\na,1\nuser,item\na,2\n", "line 3: the header stands here once more"),
+        ("user,item,rating\na,1,dislike\n", r"'dislike' is not a finite number \(column 'rating'\); --rating none"),
         ("user,item,rating,time\na,1,good,1\n", "line 2: rating 'good' is not a finite number"),
         ("user,movieId,isbn\na,1,1\n", "'movieId' and 'isbn' may each be the item: say --item NAME"),
+        ("kunde;artikel\nann1;m1\n", "no column is known to be the user among kunde, artikel: say --user NAME"),
         ("a,b,c\nx,y,1\n", "no column is known to be the user among a, b, c: say --user NAME"),
         (f"user,item\n{'x' * 257},1\n", "line 2: user xxx.* has more than 256 bytes"),
     ],
@@ -147,6 +165,29 @@ def test_a_count_is_no_rating_unless_it_is_said_to_be(tmp_path: Path) -> None:
     assert [row[2] for row in read(tmp_path, "f.dat", content)] == [None, None]
     assert [row[2] for row in read(tmp_path, "f.dat", content, Given({"rating": "weight"}))] == [13883, 4]
     assert [row[2] for row in read(tmp_path, "f.dat", content.replace("13883", "5"))] == [5, 4]
+
+
+def test_commas_between_thousands_are_no_decimal_commas(tmp_path: Path) -> None:
+    content = 'user,item,plays\na,x,"1,851"\nb,y,"4,131"\nb,z,12\n'
+    assert [row[2] for row in read(tmp_path, "f.csv", content, Given({"rating": "plays"}))] == [1851, 4131, 12]
+
+
+def test_a_guess_and_times_that_are_no_dates_are_pointed_out(tmp_path: Path) -> None:
+    path = tmp_path / "f.csv"
+    path.write_text("a1,b2,3\na1,b3,4\n")
+    assert "--user" in EventsFile.open(path).notes[0]
+    path.write_text("user,item,date\na,1,42930.11\n")
+    assert "Excel" in EventsFile.open(path).notes[0]
+
+
+def test_one_column_cannot_be_two_things(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="'user' cannot be two things"):
+        read(tmp_path, "f.csv", "user,item\na,1\n", Given({"item": "user"}))
+
+
+def test_names_that_are_given_make_a_header(tmp_path: Path) -> None:
+    given = Given({"user": "wer", "item": "was"})
+    assert read(tmp_path, "f.csv", "wer,was\nann,tea\n", given) == [("ann", "tea", None, DAY)]
 
 
 def test_dates_that_may_be_read_either_way_are_pointed_out(tmp_path: Path) -> None:

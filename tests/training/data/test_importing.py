@@ -65,6 +65,23 @@ def test_recbole_files(write: Write, tmp_path: Path) -> None:
     assert dataset.users is not None
 
 
+def test_an_export_of_a_shop_with_emails_and_skus(write: Write, tmp_path: Path) -> None:
+    orders = "Name,Email,Created at,Lineitem sku\n#1,u1@x.de,2024-01-05 10:00:00 +0100,S1\n#2,u2@x.de,2024-01-06,S2\n"
+    assert run(write({"orders.csv": orders}) / "orders.csv", "--out", tmp_path / "out").exit_code == 0
+    assert load_dataset(tmp_path / "out").events["user"].to_list() == ["u1@x.de", "u2@x.de"]
+
+
+def test_columns_that_are_given_make_a_file_one_of_events(write: Write, tmp_path: Path) -> None:
+    path = write({"what.csv": "Name,Wer,Ware\nx,u1,S1\n"}) / "what.csv"
+    assert run(path, "--user", "Wer", "--item", "Ware", "--out", tmp_path / "out").exit_code == 0
+
+
+def test_items_that_match_nothing_are_pointed_out(write: Write, tmp_path: Path) -> None:
+    folder = write({"log.csv": "user,item\nann,1\n", "items.csv": "id,title\nX1,One\n"})
+    result = run(folder / "log.csv", folder / "items.csv", "--out", tmp_path / "out")
+    assert "0 of the 1 items of the events are described" in result.output
+
+
 def test_several_files_of_events_follow_each_other(write: Write, tmp_path: Path) -> None:
     folder = write({"a.csv": "user,item\nx,1\ny,2\nx,2\n", "b.csv": "user,item\ny,3\n"})
     assert run(folder / "a.csv", folder / "b.csv", "--out", tmp_path / "out").exit_code == 0

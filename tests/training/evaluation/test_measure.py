@@ -113,3 +113,13 @@ def test_users_whose_last_two_events_tie_count_in_both_orders(published: Publish
     swapped, _ = measure_all(task, Rankers.of(published.repository, split, task.items))
     assert row.shuffled is not None
     np.testing.assert_allclose(row.shuffled, (row.values[:3] + swapped["popularity"].values[:3]) / 2)
+
+
+def test_an_item_of_the_history_is_found_by_no_ranker(published: Published) -> None:
+    """People who watch again: lists leave out what is seen, so nobody can be credited with it."""
+    split = leave_last_out(load_dataset(published.data).events)
+    again = split.train.group_by("user", maintain_order=True).first().join(split.test.select("user"), on="user")
+    targets = again.with_columns(time=pl.lit(split.test["time"].max())).select(split.test.columns)
+    task = NextItemTask(published.repository, targets, pl.concat([split.train, split.validation]))
+    rows, _ = measure_all(task, Rankers.of(published.repository, split, task.items))
+    assert {name: row.of("hr@10").sum() for name, row in rows.items()} == dict.fromkeys(rows, 0.0)
