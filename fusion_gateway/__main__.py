@@ -18,7 +18,7 @@ from servers.runtime.errors import MarqueeError
 
 
 class ImportSettings(EventStoreSettings):
-    """Loads a CSV or Parquet file with the columns user, item, rating and time into the event store."""
+    """Loads a file of events, of any form that training reads, into the event store."""
 
     model_config = SettingsConfigDict(cli_prog_name="python -m fusion_gateway import-events")
 

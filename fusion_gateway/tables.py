@@ -50,7 +50,8 @@ def neighbours(response: pb.SimilarItemsResponse) -> Group:
     for item in response.items:
         movie = _movie(item.item, _contributions(item.explanation))
         table.add_row(str(item.rank), f"{item.score:.3f}", _id(item.item.id), movie)
-    return _group(f"Like {_dated(response.query)}", table, _missing(response.degraded))
+    nothing = "" if response.items else "nothing is known to be like it"
+    return _group(f"Like {_dated(response.query)}", table, nothing, _missing(response.degraded))
 
 
 def matches(response: pb.SearchItemsResponse) -> Group:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console, RenderableType
 
-from fusion_gateway.tables import events, recommendations
+from fusion_gateway.tables import events, neighbours, recommendations
 from protos.marquee.v1 import recommender_pb2 as pb
 
 MODELS = ("rating", "sequential", "visual_temporal", "linear", "popularity")
@@ -52,3 +52,8 @@ def test_times_of_events_are_readable_as_far_as_they_are_dates() -> None:
     text = shown(events(pb.GetHistoryResponse(events=[pb.Event(item_id="7", time=time) for time in moments]), "1"))
     assert "2001-02-03 04:05:06" in text
     assert str(1 << 40) in text
+
+
+def test_an_item_that_nothing_is_like_says_so() -> None:
+    query = pb.Item(id="7", title="Alone")
+    assert "nothing is known to be like it" in shown(neighbours(pb.SimilarItemsResponse(query=query)))
