@@ -15,6 +15,8 @@ from fusion_gateway.ingest.times import MAX_TIME, TimeFormat, guess_format
 
 EVENTS = pl.Schema({"user": pl.String(), "item": pl.String(), "rating": pl.Float64(), "time": pl.Int64()})
 SHOWN = 5
+UNNAMED = ("1", "2", "3")
+"""Names of columns that a file does not name."""
 SAMPLE_ROWS = 100
 COUNT_ABOVE = 10.0
 """Numbers under an ambiguous name such as "weight" that go higher are counts, not ratings."""
@@ -49,7 +51,7 @@ class EventsFile:
         sample = _sample(self._first, table)
         self.columns: EventColumns = columns_of_events(table.path, table.names, table.headed, sample, given.columns)
         self._refuse_lists()
-        if not table.headed and self._first is not None and not given.columns:
+        if self._first is not None and self.columns.user in UNNAMED and not given.columns:
             self.notes.append(
                 "without a header the columns are guessed: --user, --item, --time, --rating NUMBER correct it"
             )

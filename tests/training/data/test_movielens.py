@@ -65,3 +65,8 @@ def test_real_rows_are_read_as_published() -> None:
     assert "Les Misérables" in small.items["title"]
     assert large.users is not None
     assert large.users.row(0) == ("1", 1, "F", "K-12 student", "48067")
+
+
+def test_of_published_files_nothing_is_guessed(write: Write, capfd: pytest.CaptureFixture[str]) -> None:
+    load_dataset(write({"ratings.dat": "1::1::5::978300760\n", "movies.dat": "1::Heat (1995)::Drama\n"}))
+    assert "guessed" not in capfd.readouterr().err
