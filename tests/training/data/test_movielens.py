@@ -4,6 +4,7 @@ import pytest
 from tests.training.data.conftest import Write, load_real
 from training.data import movielens
 from training.data.dataset import Dataset
+from training.data.load import load_dataset
 from training.errors import DataError
 
 
