@@ -100,7 +100,9 @@ class EventsFile:
         Raises DataError naming the line that cannot be read.
         """
         for batch in self._table.batches():
-            yield self._parsed(batch)
+            events = self._parsed(batch)
+            self.skipped += len(batch) - len(events)
+            yield events
 
     def read(self, batches: Iterable[pl.DataFrame] | None = None) -> pl.DataFrame:
         """All events as EVENTS; `batches` are its own, perhaps shown on the way."""
@@ -125,7 +127,8 @@ class EventsFile:
             if role in self._float_ids:
                 events = events.with_columns(without_point_zero(events[role]).alias(role))
         if self._rating:
-            what = f"a finite number (column {self._rating!r}); --rating none leaves ratings out"
+            name = self._rating.replace("{", "{{").replace("}", "}}")  # the message is a template
+            what = f"a finite number (column {name!r}); --rating none leaves ratings out"
             events = cast(events, self.path, "rating", pl.Float64, what)
         if self._time:
             events = self._with_seconds(events, self._time)
@@ -141,9 +144,7 @@ class EventsFile:
     def _complete(self, batch: pl.DataFrame) -> pl.DataFrame:
         required = [self.columns.user, self.columns.item, *[self.columns.time] * self.has_times]
         missing = pl.DataFrame([_filled(batch[name]).is_null() for name in required])
-        complete = batch.filter(~missing.max_horizontal())
-        self.skipped += len(batch) - len(complete)
-        return complete
+        return batch.filter(~missing.max_horizontal())
 
     def _with_seconds(self, events: pl.DataFrame, form: TimeFormat) -> pl.DataFrame:
         written = _filled(events["time"])

@@ -128,6 +128,7 @@ def test_common_shapes_are_read(tmp_path: Path, variant: str) -> None:
         ("user,item,time\na,,1\n", "line 2: item is empty"),
         ("user,item\na,1\nNULL,2\n", "line 3: user is empty"),
         ("user,item\na,1\nuser,item\na,2\n", "line 3: the header stands here once more"),
+        ("user,item,Stars{}\na,1,dislike\n", r"'dislike' is not a finite number \(column 'Stars{}'\)"),
         ("user,item,rating\na,1,dislike\n", r"'dislike' is not a finite number \(column 'rating'\); --rating none"),
         ("user,item,rating,time\na,1,good,1\n", "line 2: rating 'good' is not a finite number"),
         ("user,movieId,isbn\na,1,1\n", "'movieId' and 'isbn' may each be the item: say --item NAME"),
@@ -156,6 +157,7 @@ def test_incomplete_rows_are_left_out_and_counted_on_request(tmp_path: Path) -> 
     path = tmp_path / "f.csv"
     path.write_text("user,item,time\nann,m1,5\n,m1,6\nann,,7\nann,m2,NULL\n")
     file = EventsFile.open(path, Given(skip_incomplete=True))
+    assert len(file.sample) == 1
     assert file.read().rows() == [("ann", "m1", None, 5)]
     assert file.skipped == 3
 
