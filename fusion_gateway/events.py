@@ -3,12 +3,12 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 import structlog
@@ -22,6 +22,9 @@ from servers.runtime.errors import ConfigurationError, Unavailable
 ROWS_PER_STATEMENT = 1000
 CONNECTIONS = 8
 """Kept open. More callers wait for one, which is cheaper than opening and closing one for each."""
+CLOSE_SECONDS = 10.0
+"""How long a store that is closed waits for what has been begun."""
+T = TypeVar("T")
 log = structlog.get_logger()
 
 NEWEST_FIRST = (EVENTS.c.time.desc(), EVENTS.c.sequence.desc())
@@ -64,6 +67,7 @@ class EventStore:
         self._insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
         self._whole = HistoryReads(self._histories)
         self._limit, self._retention = history_limit, retention_days * 86400
+        self._running: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
         """Creates the tables, or brings them up to date. Raises ConfigurationError when the database cannot be used."""
@@ -75,10 +79,15 @@ class EventStore:
             raise ConfigurationError(str(error)) from None
 
     async def close(self) -> None:
+        if self._running:
+            await asyncio.wait(self._running, timeout=CLOSE_SECONDS)
         await self._engine.dispose()
 
     async def record(self, events: Sequence[StoredEvent]) -> int:
         """Stores them all or none; how many were new. An event_id that is stored already is left alone."""
+        return await self._to_the_end(self._record(events))
+
+    async def _record(self, events: Sequence[StoredEvent]) -> int:
         async with self._transaction() as connection:
             recorded = await self._add(connection, events)
             await self._trim(connection, {event.user_id for event in events})
@@ -97,6 +106,9 @@ class EventStore:
         """The newest events of a user, newest first; of one second, the last stored first."""
         if limit >= self._limit:
             return (await self._whole(user_id))[:limit]
+        return await self._to_the_end(self._newest(user_id, limit))
+
+    async def _newest(self, user_id: str, limit: int) -> list[StoredEvent]:
         async with self._transaction() as connection:
             rows = (await connection.execute(HISTORY, {"user": user_id, "most": limit})).all()
         return [StoredEvent(*row) for row in rows]
@@ -133,9 +145,27 @@ class EventStore:
 
     async def delete_user(self, user_id: str) -> int:
         """Erases all events of a user; how many there were."""
+        return await self._to_the_end(self._delete_user(user_id))
+
+    async def _delete_user(self, user_id: str) -> int:
         async with self._transaction() as connection:
             deleted = await connection.execute(EVENTS.delete().where(EVENTS.c.user_id == user_id))
         return int(deleted.rowcount)
+
+    async def _to_the_end(self, work: Coroutine[Any, Any, T]) -> T:
+        """Waits for `work`, which goes on to its end where the caller leaves before.
+
+        A transaction that is cancelled half way may keep its connection for good, and with it SQLite's lock on writing.
+        """
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at, for where the caller has left nobody else does
 
     @asynccontextmanager
     async def _transaction(self) -> AsyncIterator[AsyncConnection]:

@@ -208,3 +208,14 @@ async def test_a_database_that_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(Unavailable):
         await store.history("anna", 1)
     await store.close()
+
+
+async def test_callers_that_leave_half_way_leave_no_lock_behind(store: EventStore) -> None:
+    for _ in range(5):
+        leaving = [asyncio.create_task(store.record([event(f"{n}", n, user="bert")])) for n in range(40)]
+        for task in leaving:
+            await asyncio.sleep(0.001)
+            task.cancel()
+    async with asyncio.timeout(10):
+        assert await store.record([event("stays", 1)]) == 1
+        assert await store.delete_user("bert") <= 200
