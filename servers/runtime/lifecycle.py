@@ -124,6 +124,8 @@ def _options(settings: ServingSettings) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),  # a second process on the same port is a mistake, not a second worker
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
+        # No compression: a message's size is limited only once it is unpacked, and a small one may hold gigabytes.
+        ("grpc.compression_enabled_algorithms_bitset", 1),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ]

@@ -78,6 +78,15 @@ async def test_an_unknown_method_is_unimplemented() -> None:
         assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
+async def test_what_is_packed_is_not_unpacked() -> None:
+    """A megabyte may hold a gigabyte."""
+    packed = grpc.aio.insecure_channel
+    async with program() as running, packed(running.grpc_address, compression=grpc.Compression.Gzip) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await channel.unary_unary("/test.Test/Fail")(b"0" * 10_000)  # type: ignore[arg-type]
+    assert raised.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
 @pytest.mark.parametrize(
     ("host", "flag", "offered"),
     [
