@@ -212,7 +212,8 @@ def _engine(url: str) -> Any:
         raise ConfigurationError(f"event store: {backend}:// is not supported; use sqlite:// or postgresql://")
     in_file = backend != "sqlite" or parsed.database
     pool = {"pool_size": CONNECTIONS, "max_overflow": 0} if in_file else {}
-    engine = create_async_engine(parsed.set(drivername=drivers[backend]), **pool)
+    # The text of an error, which is logged, would have users and what they did in it.
+    engine = create_async_engine(parsed.set(drivername=drivers[backend]), hide_parameters=True, **pool)
     if backend == "sqlite":
         if parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 import asyncio
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -219,3 +220,16 @@ async def test_callers_that_leave_half_way_leave_no_lock_behind(store: EventStor
     async with asyncio.timeout(10):
         assert await store.record([event("stays", 1)]) == 1
         assert await store.delete_user("bert") <= 200
+
+
+async def test_a_store_that_fails_logs_nobodys_events(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    store = EventStore(f"sqlite:///{tmp_path}/events.db", LIMIT)
+    await store.open()
+    with sqlite3.connect(tmp_path / "events.db") as database:
+        database.execute("DROP TABLE events")
+    with pytest.raises(Unavailable):
+        await store.record([event("secret-item", 1, user="secret-user")])
+    await store.close()
+    logged = "".join(capfd.readouterr())
+    assert "event store failed" in logged
+    assert "secret" not in logged
