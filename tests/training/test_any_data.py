@@ -22,7 +22,7 @@ from training.__main__ import app
 from training.repository import SCORERS, verify
 
 EVERY_MODEL = set(SCORERS)
-IDS = ("***", " a b", "007", "7", "A1", "a1", "🎬", "x-1", "x1", "-", "_", "…")
+IDS = ("***", "a b", "007", "7", "A1", "a1", "🎬", "x-1", "x1", "-", "_", "…")
 ITEMS = "id,title,genres,year\n" + "".join(f"{item},Film {item},Drama,{1990 + item}\n" for item in range(20))
 Rating = Callable[[int, int], object]
 

@@ -1,17 +1,18 @@
 """Publishing: whole versions or none."""
 
 import os
-import resource
-from collections.abc import Iterator
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 from safetensors.numpy import save_file
 
 from protos.marquee.v1.artifact_pb2 import Manifest
 from servers.runtime.repository import Repository
+from tests.servers.running import ROOT
 from training.errors import TrainingError
 from training.repository import latest, publish, read_manifest, verify, versions
 
@@ -80,27 +81,37 @@ def test_a_missing_model_or_manifest_is_named(tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
-@pytest.mark.parametrize("write", ["parquet", "safetensors", "bytes"])
-def test_a_full_disk_is_one_line_that_names_the_folder(tmp_path: Path, write: str, file_limit: None) -> None:
-    """A limit on the size of files stands for the disk: writing fails in the same libraries, with another errno."""
+WRITES = {
+    "parquet": "pl.DataFrame({'value': values}).write_parquet(folder / 'items.parquet')",
+    "safetensors": "save_file({'value': values}, folder / 'items.safetensors')",
+    "bytes": "(folder / 'items').write_bytes(values.tobytes())",
+}
+PUBLISH = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+import polars as pl
+from safetensors.numpy import save_file
+from protos.marquee.v1.artifact_pb2 import Manifest
+from training.repository import publish
+
+def write(folder):
     values = np.random.default_rng(0).random(10_000)
+    {write}
 
-    def big(folder: Path) -> None:
-        if write == "parquet":
-            pl.DataFrame({"value": values}).write_parquet(folder / "items.parquet")
-        elif write == "safetensors":
-            save_file({"value": values}, folder / "items.safetensors")
-        else:
-            (folder / "items").write_bytes(values.tobytes())
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+publish(Path(sys.argv[1]), Manifest(model="rating"), write)
+"""
 
-    with pytest.raises(TrainingError, match=r"rating/1\.partial cannot be written, [0-9,]+ MiB are free: .+"):
-        publish(tmp_path, Manifest(model="rating"), big)
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_full_disk_is_one_line_that_names_the_folder(tmp_path: Path, write: str) -> None:
+    """A limit on the size of files stands for the disk: writing fails in the same libraries, with another errno.
+
+    In a process of its own, for the limit holds for whatever the process writes.
+    """
+    command = [sys.executable, "-c", PUBLISH.replace("{write}", WRITES[write]), str(tmp_path)]
+    failed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    last = failed.stderr.splitlines()[-1]
+    assert re.search(r"TrainingError: .*rating/1\.partial cannot be written, [0-9,]+ MiB are free: .+", last)
     assert list((tmp_path / "rating").iterdir()) == []
-
-
-@pytest.fixture
-def file_limit() -> Iterator[None]:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
