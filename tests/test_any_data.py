@@ -40,7 +40,7 @@ from training.repository import SCORERS, versions
 if TYPE_CHECKING:
     from protos.marquee.v1.recommender_pb2_grpc import RecommenderAsyncStub
 
-EXAMPLES = int(os.environ.get("MARQUEE_EXAMPLES", "3"))
+EXAMPLES = int(os.environ.get("MARQUEE_EXAMPLES", "2"))
 MAX_USERS, MAX_ITEMS = 12, 16
 
 IDS: dict[str, Callable[[int], str]] = {
