@@ -10,6 +10,7 @@ from fusion_gateway.catalog import Filters
 from fusion_gateway.events import StoredEvent
 from fusion_gateway.fusion.popularity import FACETS, group_of
 from fusion_gateway.ingest.checks import MAX_ID_BYTES
+from fusion_gateway.ingest.times import MAX_TIME
 from fusion_gateway.ordering import Rules
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.errors import InvalidArgument
@@ -21,7 +22,6 @@ MAX_MATCHES = 100
 MAX_GENRES = 100
 MAX_FILTER_IDS = 10_000
 MAX_WEIGHT = 1000.0
-MAX_TIME = 1 << 40
 MAX_AGE = 130
 
 N = TypeVar("N", int, float)

@@ -179,10 +179,7 @@ def columns_of_events(
         found = _by_values(names, sample, found, given)
     for role in ("user", "item"):
         if not found[role]:
-            listed = ", ".join(names)
-            raise MissingColumn(
-                f"{path}: no column is known to be the {role} among {listed}: say --{role} NAME", role, list(names)
-            )
+            raise MissingColumn.of(path, role, list(names))
     chosen = [name for name in found.values() if name]
     repeated = [name for name in chosen if chosen.count(name) > 1]
     if repeated:

@@ -13,3 +13,9 @@ class MissingColumn(DataError):
         self.role = role
         self.names = names
         """All columns of the file."""
+
+    @classmethod
+    def of(cls, path: object, role: str, names: list[str]) -> "MissingColumn":
+        """No column is known to be the role."""
+        listed = ", ".join(names)
+        return cls(f"{path}: no column is known to be the {role} among {listed}: say --{role} NAME", role, names)

@@ -109,10 +109,24 @@ def _first_lines(source: Source) -> tuple[list[int], list[str]]:
 
 
 @dataclass(frozen=True)
-class TextTable:
-    """Fields between separators."""
+class OfText:
+    """What all tables of text share."""
 
     source: Source
+
+    @property
+    def path(self) -> Path:
+        return self.source.path
+
+    @property
+    def rows(self) -> int:
+        return self.source.lines
+
+
+@dataclass(frozen=True)
+class TextTable(OfText):
+    """Fields between separators."""
+
     dialect: Dialect
     names: list[str]
     headed: bool
@@ -141,14 +155,6 @@ class TextTable:
             raise DataError(f"{source.path}: {problem}")
         skip = numbers[0] if headed else numbers[0] - 1
         return cls(source, dialect, names, headed, skip=skip)
-
-    @property
-    def path(self) -> Path:
-        return self.source.path
-
-    @property
-    def rows(self) -> int:
-        return self.source.lines
 
     def __str__(self) -> str:
         header = "with a header" if self.headed else "without a header"
@@ -222,23 +228,14 @@ class TextTable:
 
 
 @dataclass(frozen=True)
-class Sequences:
+class Sequences(OfText):
     """A line per user: the user, then the items in their order."""
 
-    source: Source
     headed: bool = True
 
     @property
     def names(self) -> list[str]:
         return list(SEQUENCE)
-
-    @property
-    def path(self) -> Path:
-        return self.source.path
-
-    @property
-    def rows(self) -> int:
-        return self.source.lines
 
     def __str__(self) -> str:
         return f'a line for each user, "user item item …", {self.source}'
@@ -254,10 +251,9 @@ class Sequences:
 
 
 @dataclass(frozen=True)
-class JsonLines:
+class JsonLines(OfText):
     """An object on each line. Of its values, those that are no text are kept as JSON."""
 
-    source: Source
     names: list[str]
     headed: bool = True
 
@@ -268,14 +264,6 @@ class JsonLines:
             for number, line in enumerate(islice(stream, SAMPLE), start=1):
                 names.update(dict.fromkeys(_object(source.path, number, line)))
         return cls(source, list(names))
-
-    @property
-    def path(self) -> Path:
-        return self.source.path
-
-    @property
-    def rows(self) -> int:
-        return self.source.lines
 
     def __str__(self) -> str:
         return f"JSON lines, {self.source}"

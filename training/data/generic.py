@@ -82,7 +82,7 @@ def read_items(path: Path, item: str = "") -> pl.DataFrame:
     column = {"id": choose("item", OF_ITEMS["item"], table.names, path, item)}
     column |= {name: first_fitting(OF_ITEMS[name], table.names) for name in (*ITEMS, "released") if name != "id"}
     if not column["id"]:
-        raise _missing("item", table)
+        raise MissingColumn.of(path, "item", table.names)
     items = _selected(table, column)
     items = distinct(ids(items, path, "id"), path)
     if "number" in items:
@@ -113,7 +113,7 @@ def read_users(path: Path, user: str = "") -> pl.DataFrame:
     column = {"user": choose("user", OF_USERS["user"], table.names, path, user)}
     column |= {name: first_fitting(OF_USERS[name], table.names) for name in USERS if name != "user"}
     if not column["user"]:
-        raise _missing("user", table)
+        raise MissingColumn.of(path, "user", table.names)
     users = ids(_selected(table, column), path, "user")
     if "age" in users:
         users = cast(users, path, "age", pl.Int32, "a whole number")
@@ -127,12 +127,6 @@ def _selected(table: Table, column: dict[str, str]) -> pl.DataFrame:
     rows = whole(table, tracked(table.path, table.rows, table.batches()))
     lines = [LINE] if LINE in rows.columns else []
     return rows.select(*(pl.col(theirs).alias(ours) for ours, theirs in column.items() if theirs), *lines)
-
-
-def _missing(role: str, table: Table) -> MissingColumn:
-    listed = ", ".join(table.names)
-    message = f"{table.path}: no column is known to be the {role} among {listed}: say --{role} NAME"
-    return MissingColumn(message, role, table.names)
 
 
 def _numbered(items: pl.DataFrame, path: Path) -> pl.DataFrame:
