@@ -13,7 +13,7 @@ from fusion_gateway.event_files import read_events, write_events
 from fusion_gateway.events import EventStore
 from fusion_gateway.gateway import gateway
 from fusion_gateway.settings import EventStoreSettings, GatewaySettings
-from servers.runtime import logs, settings
+from servers.runtime import lifecycle, logs, settings
 from servers.runtime.errors import MarqueeError
 
 
@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
         elif arguments[:1] == ["export-events"]:
             asyncio.run(_export(settings.read(ExportSettings, arguments[1:])))
         else:
-            asyncio.run(_serve(settings.read(GatewaySettings, arguments)))
+            lifecycle.run(_serve(settings.read(GatewaySettings, arguments)))
     except MarqueeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -49,6 +49,7 @@ def main(arguments: list[str]) -> int:
 
 
 async def _serve(chosen: GatewaySettings) -> None:
+    logs.separate_native_stderr()
     logs.configure("fusion_gateway", chosen.log_level)
     async with gateway(chosen) as program:
         await program.serve()

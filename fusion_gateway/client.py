@@ -19,6 +19,7 @@ from fusion_gateway import tables
 from fusion_gateway.access import METADATA, SCHEME
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
+from servers.runtime import channels
 from servers.runtime.errors import MarqueeError
 from servers.runtime.tls import client_credentials
 
@@ -70,7 +71,10 @@ class Connection:
 
     def channel(self, address: str) -> grpc.Channel:
         credentials = client_credentials(self.ca, self.certificate, self.key)
-        opened = grpc.secure_channel(address, credentials) if credentials else grpc.insecure_channel(address)
+        if credentials:
+            opened = grpc.secure_channel(address, credentials, channels.OPTIONS)
+        else:
+            opened = grpc.insecure_channel(address, channels.OPTIONS)
         return grpc.intercept_channel(opened, _Authorization(self.token)) if self.token else opened
 
 

@@ -24,6 +24,7 @@ from fusion_gateway.processes import Processes
 from fusion_gateway.settings import HOME, EventStoreSettings
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
+from servers.runtime import channels
 from servers.runtime.errors import MarqueeError, RepositoryError, Unavailable
 from servers.runtime.repository import Repository
 
@@ -153,7 +154,7 @@ async def _wait(system: System) -> None:
 
 async def _ask_three_times(system: System) -> None:
     try:
-        async with grpc.aio.insecure_channel(system.gateway) as channel:
+        async with grpc.aio.insecure_channel(system.gateway, channels.OPTIONS) as channel:
             await _demo(RecommenderStub(channel), _typical(system.users))
     except grpc.aio.AioRpcError as error:
         raise Unavailable(f"the gateway answers {error.code().name}: {error.details()}") from None

@@ -1,10 +1,9 @@
 """python -m servers NAME --model-repository DIR; or export-triton instead of NAME, with --out DIR"""
 
-import asyncio
 import os
 import sys
 
-from servers.runtime import logs, settings
+from servers.runtime import lifecycle, logs, settings
 from servers.runtime.errors import MarqueeError
 from servers.settings import ExportSettings, ServerSettings
 
@@ -24,10 +23,11 @@ def main() -> int:
 
 
 def _serve(chosen: ServerSettings) -> None:
+    logs.separate_native_stderr()
     logs.configure(f"servers {chosen.name}", chosen.log_level)
     # BLAS and OpenMP read these once, when numpy and FAISS are imported.
     os.environ.update(OMP_NUM_THREADS=str(chosen.threads), OPENBLAS_NUM_THREADS=str(chosen.threads))
-    asyncio.run(_run(chosen))
+    lifecycle.run(_run(chosen))
 
 
 async def _run(chosen: ServerSettings) -> None:

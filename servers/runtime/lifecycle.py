@@ -3,10 +3,12 @@
 import asyncio
 import gc
 import json
+import os
 import signal
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Coroutine, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 import structlog
@@ -16,13 +18,19 @@ from grpc_reflection.v1alpha import reflection
 from servers.runtime import tls
 from servers.runtime.errors import ConfigurationError
 from servers.runtime.health import Health
-from servers.runtime.metrics import MetricsServer
+from servers.runtime.intake import MAX_STREAMS, Check, Intake, anybody
+from servers.runtime.metrics import MetricsServer, address_of
 from servers.runtime.settings import ServingSettings
 from servers.runtime.status import StatusInterceptor
 
 if TYPE_CHECKING:
     from servers.runtime.tracing import Tracing
 
+HANDSHAKE_MILLISECONDS = 10_000
+STOP_SECONDS = 8.0
+"""After SIGTERM, besides draining and waiting for calls in flight."""
+THREAD_SECONDS = 3.0
+"""How long threads may go on once everything else has ended."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 log = structlog.get_logger()
 
@@ -34,16 +42,20 @@ class Program:
     `on_stop` is called after draining, before calls in flight are waited for: end streams there.
     """
 
-    def __init__(self, name: str, settings: ServingSettings, services: Sequence[str]) -> None:
-        """`services`: full names of the gRPC services, for reflection. Raises ConfigurationError."""
+    def __init__(self, name: str, settings: ServingSettings, services: Sequence[str], check: Check = anybody) -> None:
+        """`services`: full names of the gRPC services, for reflection. `check` decides who may call which method.
+
+        Raises ConfigurationError.
+        """
         self.name = name
         self.health = Health()
         self.on_stop: list[Callable[[], None]] = [self.health.close]
         self.grpc_address = self.http_address = ""
         self._settings = settings
         self.tracing = _tracing(name, settings)
-        interceptors = [self.tracing.server] if self.tracing else []
-        self.server = grpc.aio.server(interceptors=[*interceptors, StatusInterceptor()], options=_options(settings))
+        intake = Intake(settings.max_calls, settings.max_bytes_in_flight, check)
+        interceptors = [StatusInterceptor(intake), *([self.tracing.server] if self.tracing else [])]
+        self.server = grpc.aio.server(interceptors=interceptors, options=_options(settings))
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
         if settings.host in LOOPBACK if settings.reflection is None else settings.reflection:
             health_name = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
@@ -52,16 +64,16 @@ class Program:
     def bind(self) -> None:
         """Takes both ports, answering only /health yet. Raises ConfigurationError where one is taken."""
         host, port = self._settings.host, self._settings.grpc_port
+        credentials = tls.server_credentials(self._settings)
+        address = address_of(host, port)
         try:
-            credentials = tls.server_credentials(self._settings)
-            address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             if credentials:
                 bound = self.server.add_secure_port(address, credentials)
             else:
                 bound = self.server.add_insecure_port(address)
         except RuntimeError:
-            raise ConfigurationError(f"cannot listen on {host}:{port}; is the port taken?") from None
-        self.grpc_address = f"{host}:{bound}"
+            raise ConfigurationError(f"cannot listen on {address}; is the port taken?") from None
+        self.grpc_address = address_of(host, bound)
         self._metrics = MetricsServer(host, self._settings.metrics_port, self.health)
         self.http_address = self._metrics.address
 
@@ -75,8 +87,13 @@ class Program:
     async def serve(self) -> None:
         """Starts, says on stdout that it is ready, serves until SIGTERM or SIGINT, then stops in order."""
         stopping = asyncio.Event()
+
+        def stop() -> None:
+            _leave_after(self._settings.drain_secs + self._settings.exit_timeout_secs + STOP_SECONDS, code=1)
+            stopping.set()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+            asyncio.get_running_loop().add_signal_handler(number, stop)
         gc.collect()
         gc.freeze()  # else a full collection looks at all that was imported, and stops every call for 100 ms
         await self.start()
@@ -109,6 +126,29 @@ class Program:
         await self.stop()
 
 
+def run(serving: Coroutine[Any, Any, None]) -> None:
+    """Runs a program to its end, which no thread that hangs can put off. Raises what it raises."""
+    code = 1
+    with asyncio.Runner() as runner:
+        try:
+            runner.run(serving)
+            code = 0
+        finally:
+            _leave_after(THREAD_SECONDS, code)
+
+
+def _leave_after(seconds: float, code: int) -> None:
+    """Ends the process then, if it has not ended by itself."""
+
+    def leave() -> None:
+        log.error("the process does not end by itself; leaving it", seconds=seconds)
+        os._exit(code)
+
+    timer = threading.Timer(seconds, leave)
+    timer.daemon = True
+    timer.start()
+
+
 def _tracing(name: str, settings: ServingSettings) -> "Tracing | None":
     if not settings.trace_endpoint:
         return None
@@ -126,6 +166,13 @@ def _options(settings: ServingSettings) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", settings.max_message_bytes),
         # No compression: a message's size is limited only once it is unpacked, and a small one may hold gigabytes.
         ("grpc.compression_enabled_algorithms_bitset", 1),
+        ("grpc.max_allowed_incoming_connections", settings.max_connections),
+        ("grpc.max_connection_idle_ms", int(settings.max_connection_idle_secs * 1000)),
+        ("grpc.max_concurrent_streams", MAX_STREAMS),
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_MILLISECONDS),
+        # A client that is gone without a word is found out, and what it had open is closed.
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ]

@@ -1,46 +1,100 @@
-"""Logs: one JSON object a line on stderr, from structlog and from libraries that use `logging` alike."""
+"""Logs: one JSON object a line on stderr, from structlog, from libraries that use `logging`, and from native code."""
 
 import logging
+import os
 import sys
+import threading
+import time
+from types import TracebackType
 
 import structlog
-from structlog.typing import EventDict, WrappedLogger
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 from servers.runtime.request_ids import REQUEST_ID
 
-
-def _add_request_id(logger: WrappedLogger, method: str, line: EventDict) -> EventDict:
-    if request_id := REQUEST_ID.get():
-        line.setdefault("request_id", request_id)
-    return line
-
-
-_SHARED: list[structlog.typing.Processor] = [
-    structlog.contextvars.merge_contextvars,
-    _add_request_id,
-    structlog.processors.add_log_level,
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
-    structlog.processors.format_exc_info,
-]
+OURS = ("servers", "fusion_gateway", "training", "__main__")
+"""Packages that log at the level chosen; libraries log warnings, for at debug they show what people do."""
+MAX_TEXT = 2_000
+"""Characters of one value on a line; of a traceback, its end, four times as many."""
+NATIVE_LINES_PER_SECOND = 20
 
 
 def configure(program: str, level: str) -> None:
     """Call once, before anything logs. `program` is on every line."""
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        _Identity(program),
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        _shorten,
+    ]
     structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=_SHARED,
+            foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.JSONRenderer(),
             ],
         )
     )
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    logging.getLogger("faiss").setLevel(logging.WARNING)  # it tells of every CPU feature that it looks for
-    structlog.contextvars.bind_contextvars(program=program)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    for package in OURS:
+        logging.getLogger(package).setLevel(level.upper())
+    logging.captureWarnings(True)
+    sys.excepthook = _log_uncaught
+
+
+class _Identity:
+    """Says whose line it is."""
+
+    def __init__(self, program: str) -> None:
+        self._program = program
+
+    def __call__(self, logger: WrappedLogger, method: str, line: EventDict) -> EventDict:
+        line.setdefault("program", self._program)
+        line.setdefault("request_id", REQUEST_ID.get())
+        return line
+
+
+def _shorten(logger: WrappedLogger, method: str, line: EventDict) -> EventDict:
+    for name, value in line.items():
+        if isinstance(value, str) and len(value) > MAX_TEXT:
+            line[name] = value[-4 * MAX_TEXT :] if name == "exception" else f"{value[:MAX_TEXT]}…"
+    return line
+
+
+def _log_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    logging.getLogger("__main__").critical("uncaught error", exc_info=(kind, error, trace))
+
+
+def separate_native_stderr() -> None:
+    """Keeps stderr for the log alone: what native code writes to descriptor 2 becomes lines of the log.
+
+    gRPC's core writes there what a peer sends, which could pass for a line of ours. Call once, before `configure`.
+    """
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, errors="backslashreplace")
+    reading, writing = os.pipe()
+    os.dup2(writing, 2)
+    os.close(writing)
+    threading.Thread(target=_log_native, args=(reading,), name="native stderr", daemon=True).start()
+
+
+def _log_native(descriptor: int) -> None:
+    logger = logging.getLogger("native")
+    second, lines = 0, 0
+    with os.fdopen(descriptor, errors="backslashreplace") as output:
+        while line := output.readline(MAX_TEXT):
+            if (now := int(time.monotonic())) != second:
+                if lines > NATIVE_LINES_PER_SECOND:
+                    logger.warning("%d lines of native code left out", lines - NATIVE_LINES_PER_SECOND)
+                second, lines = now, 0
+            lines += 1
+            if lines <= NATIVE_LINES_PER_SECOND and line.strip():
+                logger.warning(line.rstrip("\n"))

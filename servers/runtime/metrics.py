@@ -4,9 +4,15 @@ Names are `marquee_<what>_<unit>`; durations are in seconds.
 """
 
 import http.server
+import socket
+import sys
 import threading
+import time
+from contextlib import suppress
 from functools import cache
+from typing import Any
 
+import structlog
 from prometheus_client import Counter, Histogram, MetricsHandler, disable_created_metrics
 
 from servers.runtime.errors import ConfigurationError
@@ -18,6 +24,10 @@ CALLS = Counter("marquee_calls", "gRPC calls answered, by method and status code
 CALL_SECONDS = Histogram(
     "marquee_call_seconds", "From a call's arrival to its answer.", ["method"], buckets=LATENCY_BUCKETS
 )
+
+MAX_CONNECTIONS, CONNECTION_SECONDS = 32, 5.0
+"""Of the metrics server: a scraper needs one, for milliseconds."""
+log = structlog.get_logger()
 
 
 class CallTimer:
@@ -37,20 +47,63 @@ class CallTimer:
 
 
 class MetricsServer:
-    """Answers /metrics, /health/live and /health/ready in a thread of its own."""
+    """Answers /metrics, /health/live and /health/ready in threads of its own."""
 
     def __init__(self, host: str, port: int, health: Health) -> None:
+        """Raises ConfigurationError where it cannot listen."""
         handler = type("Handler", (_Handler,), {"health": health})
         try:
-            self._server = http.server.ThreadingHTTPServer((host, port), handler)
+            self._server = _server_of(host)((host, port), handler)
         except OSError as error:
             raise ConfigurationError(f"cannot listen on {host}:{port} for metrics: {error.strerror}") from None
-        self.address = f"{host}:{self._server.server_address[1]}"
+        self.address = address_of(host, self._server.server_address[1])
         threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
 
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+def address_of(host: str, port: int | str) -> str:
+    """As clients write it: IPv6 in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _server_of(host: str) -> type["_Server"]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return type("Server", (_Server,), {"address_family": family})
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    """Serves so many connections at once, each for so long; closes the others unread."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, *arguments: Any) -> None:
+        self._ends: dict[socket.socket, float] = {}
+        super().__init__(*arguments)
+
+    def verify_request(self, request: Any, client_address: Any) -> bool:
+        if len(self._ends) >= MAX_CONNECTIONS:
+            return False
+        self._ends[request] = time.monotonic() + CONNECTION_SECONDS
+        return True
+
+    def service_actions(self) -> None:
+        """Called twice a second: ends the connections whose time is over."""
+        for request, end in list(self._ends.items()):
+            if time.monotonic() > end:
+                with suppress(OSError):  # its client has left
+                    request.shutdown(socket.SHUT_RDWR)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._ends.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that leaves before its answer is no error of ours."""
+        log.debug("metrics connection failed", error=str(sys.exception()))
 
 
 class _Handler(MetricsHandler):

@@ -54,7 +54,11 @@ class ServingSettings(ProgramSettings):
     exit_timeout_secs: float = Field(30, ge=0, description="At SIGTERM, wait at most this long for calls in flight.")
     drain_secs: float = Field(0, ge=0, description="At SIGTERM, go on serving this long, so that clients notice first.")
     max_connection_age_secs: float = Field(0, ge=0, description="Ask clients to reconnect after this; 0: never.")
-    max_message_bytes: int = Field(16 << 20, ge=1 << 10, description="Largest message taken or sent.")
+    max_message_bytes: int = Field(8 << 20, ge=1 << 10, description="Largest message taken or sent.")
+    max_calls: int = Field(128, ge=1, description="Calls answered at once; more are refused before they are read.")
+    max_bytes_in_flight: int = Field(64 << 20, ge=1 << 10, description="Bytes of the messages that are being answered.")
+    max_connections: int = Field(4096, ge=1, description="Connections at once.")
+    max_connection_idle_secs: float = Field(300, gt=0, description="Close a connection without a call for this long.")
     reflection: bool | None = Field(None, description="Offer gRPC reflection. Default: on loopback only.")
     trace_endpoint: str | None = Field(
         None, pattern=r"^https?://", description="Send OpenTelemetry spans there by OTLP/gRPC: http://collector:4317."

@@ -12,6 +12,7 @@ import grpc
 import structlog
 
 from servers.runtime import errors, metrics
+from servers.runtime.intake import Context, Intake, Parse, parsed
 from servers.runtime.request_ids import identify
 
 STATUS_CODES: dict[type[BaseException], grpc.StatusCode] = {
@@ -28,50 +29,119 @@ STATUS_CODES: dict[type[BaseException], grpc.StatusCode] = {
 log = structlog.get_logger()
 
 
+MAX_MESSAGE = 1000
+"""Characters of a status message. Callers may choose the names in it, and gRPC sends at most 8 KB of metadata."""
+
+
+def code_of(error: BaseException) -> grpc.StatusCode:
+    """INTERNAL for an error that nobody planned for."""
+    return next((STATUS_CODES[kind] for kind in type(error).__mro__ if kind in STATUS_CODES), grpc.StatusCode.INTERNAL)
+
+
 def status_of(error: Exception, request: object) -> tuple[grpc.StatusCode, str]:
     """Status and message for the caller; an error that nobody planned for is logged here and told without internals."""
-    for kind in type(error).__mro__:
-        if kind in STATUS_CODES:
-            return STATUS_CODES[kind], str(error)
+    if (code := code_of(error)) != grpc.StatusCode.INTERNAL:
+        return code, _shortened(str(error))
     log.error("unexpected error", request=type(request).__name__, exc_info=error)
-    return grpc.StatusCode.INTERNAL, "internal error; the server's log has the details"
+    return code, "internal error; the server's log has the details"
+
+
+def _shortened(message: str) -> str:
+    return message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}…"
 
 
 class StatusInterceptor(grpc.aio.ServerInterceptor):
-    """Turns whatever a servicer raises into a status, and counts and times every call."""
+    """Turns whatever a servicer raises into a status, and counts and times every call.
 
-    def __init__(self) -> None:
-        self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any] | None] = {}
+    Unary requests are read here, so that a call can be refused before its message is received.
+    """
+
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._handlers: dict[str, Any] = {}
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+    ) -> Any:
         method: str = handler_call_details.method
         if method in self._handlers:
             return self._handlers[method]
         handler = await continuation(handler_call_details)
         if handler is None:  # an unknown method: gRPC answers UNIMPLEMENTED; not kept, for callers choose the name
             return None
-        self._handlers[method] = wrapped = _wrap(handler, method)
+        self._handlers[method] = wrapped = _Guard(handler, method, self._intake).handler()
         return wrapped
 
 
-def _wrap(handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcMethodHandler[Any, Any]:
-    if handler.unary_unary:
-        make, behaviour, guard = grpc.unary_unary_rpc_method_handler, handler.unary_unary, _guard_unary
-    elif handler.stream_stream and inspect.isasyncgenfunction(handler.stream_stream):
-        make, behaviour, guard = grpc.stream_stream_rpc_method_handler, handler.stream_stream, _guard_stream
-    elif handler.unary_stream and inspect.isasyncgenfunction(handler.unary_stream):
-        make, behaviour, guard = grpc.unary_stream_rpc_method_handler, handler.unary_stream, _guard_stream
-    else:
-        return handler
-    return make(
-        guard(behaviour, _Record(method)),
-        request_deserializer=handler.request_deserializer,
-        response_serializer=handler.response_serializer,
-    )
+class _Guard:
+    """One method: its calls are let in, their requests parsed, their errors mapped, their outcomes recorded."""
+
+    def __init__(self, handler: Any, method: str, intake: Intake) -> None:
+        """`handler` is the grpc.RpcMethodHandler of a servicer that uses asyncio."""
+        self._handler, self._method, self._intake = handler, method, intake
+        self._parse: Parse = handler.request_deserializer or bytes
+        self._record = _Record(method)
+
+    def handler(self) -> Any:
+        """The method as gRPC is to serve it."""
+        serialize = self._handler.response_serializer
+        if self._handler.unary_unary:
+            return grpc.stream_unary_rpc_method_handler(self._unary, response_serializer=serialize)
+        if self._handler.unary_stream:
+            return grpc.stream_stream_rpc_method_handler(self._unary_stream, response_serializer=serialize)
+        if self._handler.stream_stream and inspect.isasyncgenfunction(self._handler.stream_stream):
+            return grpc.stream_stream_rpc_method_handler(self._stream, response_serializer=serialize)
+        return self._handler
+
+    async def _unary(self, _: AsyncIterator[bytes], context: Context) -> Any:
+        request, started, code = None, time.perf_counter(), grpc.StatusCode.CANCELLED
+        try:
+            with self._intake.call(context, self._method):
+                async with self._intake.message(context, self._parse) as request:
+                    identify(request, context)
+                    response = await self._handler.unary_unary(request, context)
+            code = grpc.StatusCode.OK
+            return response
+        except Exception as error:
+            code, message = status_of(error, request)
+            if request is None:  # it was refused unread
+                identify(None, context)
+            await context.abort(code, message)
+        finally:
+            self._record.unary(code.name, started)
+
+    async def _unary_stream(self, _: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
+        async def responses() -> AsyncIterator[Any]:
+            async with self._intake.message(context, self._parse) as request:
+                async for response in self._handler.unary_stream(request, context):
+                    yield response
+
+        async for response in self._guarded(context, responses):
+            yield response
+
+    async def _stream(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
+        async def messages() -> AsyncIterator[Any]:
+            async for content in requests:
+                yield parsed(content, self._parse)
+
+        async for response in self._guarded(context, lambda: self._handler.stream_stream(messages(), context)):
+            yield response
+
+    async def _guarded(self, context: Context, responses: Callable[[], AsyncIterator[Any]]) -> AsyncIterator[Any]:
+        started, code = time.perf_counter(), grpc.StatusCode.CANCELLED
+        identify(None, context)
+        try:
+            with self._intake.stream(context, self._method):
+                async for response in responses():
+                    yield response
+            code = grpc.StatusCode.OK
+        except Exception as error:
+            code, message = status_of(error, None)
+            await context.abort(code, message)
+        finally:
+            self._record.stream(code.name, started)
 
 
 class _Record:
@@ -79,7 +149,7 @@ class _Record:
 
     def __init__(self, method: str) -> None:
         self._method, self._timer = method, metrics.CallTimer(method.rpartition("/")[2])
-        self._is_logged = logging.getLogger().isEnabledFor(logging.DEBUG)
+        self._is_logged = logging.getLogger(__name__).isEnabledFor(logging.DEBUG)
 
     def unary(self, code: str, started: float) -> None:
         seconds = time.perf_counter() - started
@@ -94,41 +164,3 @@ class _Record:
 
     def _log(self, code: str, seconds: float) -> None:
         log.debug("call", method=self._method, code=code, milliseconds=round(1000 * seconds, 3))
-
-
-def _guard_unary(behaviour: Callable[..., Any], record: _Record) -> Callable[..., Any]:
-    async def guarded(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-        identify(request, context)
-        started, code = time.perf_counter(), grpc.StatusCode.CANCELLED
-        try:
-            response = await behaviour(request, context)
-            code = grpc.StatusCode.OK
-            return response
-        except grpc.aio.AbortError:
-            raise
-        except Exception as error:
-            code, message = status_of(error, request)
-            await context.abort(code, message)
-        finally:
-            record.unary(code.name, started)
-
-    return guarded
-
-
-def _guard_stream(behaviour: Callable[..., Any], record: _Record) -> Callable[..., Any]:
-    async def guarded(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-        identify(request, context)
-        started, code = time.perf_counter(), grpc.StatusCode.CANCELLED
-        try:
-            async for response in behaviour(request, context):
-                yield response
-            code = grpc.StatusCode.OK
-        except grpc.aio.AbortError:
-            raise
-        except Exception as error:
-            code, message = status_of(error, request)
-            await context.abort(code, message)
-        finally:
-            record.stream(code.name, started)
-
-    return guarded

@@ -1,5 +1,6 @@
 """TLS and mutual TLS, with certificates that are read again when their files change."""
 
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,10 @@ def server_credentials(settings: ServingSettings) -> grpc.ServerCredentials | No
     if not (settings.tls_certificate and settings.tls_key):
         return None
     files = _Files(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
-    try:
-        first = files.read()
-    except OSError as error:
-        raise ConfigurationError(f"cannot read {error.filename}: {error.strerror}") from None
-    return grpc.dynamic_ssl_server_credentials(first, files.changed, require_client_authentication=files.ca is not None)
+    _check(files.ca, files.certificate, files.key)
+    return grpc.dynamic_ssl_server_credentials(
+        files.read(), files.changed, require_client_authentication=files.ca is not None
+    )
 
 
 def client_credentials(
@@ -29,11 +29,33 @@ def client_credentials(
         raise ConfigurationError("a certificate and its key go together; give both")
     if not ca:
         return None
+    _check(ca, certificate, key)
+    pair = key.read_bytes() if key else None, certificate.read_bytes() if certificate else None
+    return grpc.ssl_channel_credentials(ca.read_bytes(), *pair)
+
+
+def _check(ca: Path | None, certificate: Path | None, key: Path | None) -> None:
+    """gRPC says of wrong files only that it cannot listen or connect. Raises ConfigurationError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    for path in filter(None, (ca, certificate, key)):
+        try:
+            path.read_bytes()
+        except OSError as error:
+            raise ConfigurationError(f"cannot read {path}: {error.strerror}") from None
     try:
-        pair = key.read_bytes() if key else None, certificate.read_bytes() if certificate else None
-        return grpc.ssl_channel_credentials(ca.read_bytes(), *pair)
-    except OSError as error:
-        raise ConfigurationError(f"cannot read {error.filename}: {error.strerror}") from None
+        if certificate:
+            context.load_cert_chain(certificate, key, password="")  # else it would ask for one on the terminal
+    except ssl.SSLError as error:
+        raise ConfigurationError(f"{certificate} and {key} are no PEM certificate and its key: {_why(error)}") from None
+    try:
+        if ca:
+            context.load_verify_locations(ca)
+    except ssl.SSLError as error:
+        raise ConfigurationError(f"{ca} holds no PEM certificates: {_why(error)}") from None
+
+
+def _why(error: ssl.SSLError) -> str:
+    return (error.reason or "not in PEM form").lower().replace("_", " ")
 
 
 class _Files:

@@ -5,7 +5,7 @@ Needs the extra `tracing`. Where tracing is off, this module is not imported and
 
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -19,6 +19,10 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, format_trace_id, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from servers.runtime import channels
+from servers.runtime.errors import MarqueeError
+from servers.runtime.status import code_of
 
 W3C = TraceContextTextMapPropagator()
 OK, CANCELLED = 0, 1
@@ -35,7 +39,8 @@ class Tracing:
         sampler = ParentBased(TraceIdRatioBased(sample_ratio))
         resource = Resource.create({"service.name": program})
         self._provider = TracerProvider(sampler, resource, shutdown_on_exit=False)
-        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint, timeout=SEND_SECONDS)))
+        exporter = OTLPSpanExporter(endpoint, timeout=SEND_SECONDS, channel_options=channels.OPTIONS)
+        self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("marquee")
         self.server = _ServerSpans(self._tracer)
         self.client = _ClientSpans(self._tracer)
@@ -65,37 +70,39 @@ class _ServerSpans(grpc.aio.ServerInterceptor):
         method = handler_call_details.method
         if handler is None or method.startswith("/grpc."):  # health probes and reflection would drown the others
             return handler
-        metadata = dict(handler_call_details.invocation_metadata or ())
         coders = handler.request_deserializer, handler.response_serializer
         if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(self._unary(handler.unary_unary, method, metadata), *coders)
+            return grpc.unary_unary_rpc_method_handler(self._unary(handler.unary_unary, method), *coders)
         if handler.stream_stream:
-            return grpc.stream_stream_rpc_method_handler(self._stream(handler.stream_stream, method, metadata), *coders)
+            return grpc.stream_stream_rpc_method_handler(self._stream(handler.stream_stream, method), *coders)
         return handler
 
-    def _unary(self, behaviour: Callable[..., Any], method: str, metadata: Mapping[str, Any]) -> Callable[..., Any]:
+    def _unary(self, behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
         async def traced(request: Any, context: Any) -> Any:
-            span, code = self._start(method, metadata, request), CANCELLED
+            span, code, problem = self._start(method, context, request), CANCELLED, ""
             try:
                 response = await behaviour(request, context)
                 _tell_version(span, response)
                 code = OK
                 return response
-            except grpc.aio.AbortError:
-                code = context.code().value[0]
+            except Exception as error:
+                code, problem = (
+                    code_of(error).value[0],
+                    str(error) if isinstance(error, MarqueeError) else "internal error",
+                )
                 raise
             finally:
-                _end(span, code, context.details())
+                _end(span, code, problem)
 
         return traced
 
-    def _stream(self, behaviour: Callable[..., Any], method: str, metadata: Mapping[str, Any]) -> Callable[..., Any]:
+    def _stream(self, behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
         async def traced(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
             spans: deque[Span] = deque()
 
             async def started() -> AsyncIterator[Any]:
                 async for request in requests:
-                    spans.append(self._start(method, metadata, request))
+                    spans.append(self._start(method, context, request))
                     yield request  # its reader serves it in this context, or in a task that copies it
 
             try:
@@ -110,12 +117,12 @@ class _ServerSpans(grpc.aio.ServerInterceptor):
 
         return traced
 
-    def _start(self, method: str, metadata: Mapping[str, Any], request: Any) -> Span:
+    def _start(self, method: str, context: Any, request: Any) -> Span:
         """A span that is the current one from here on, in this context."""
         attributes = {"rpc.system": "grpc"}
         if model := getattr(request, "model_name", ""):
             attributes["marquee.model"] = model
-        parent = W3C.extract(_own_parent(request) or metadata, Context())
+        parent = W3C.extract(_own_parent(request) or dict(context.invocation_metadata() or ()), Context())
         span = self._tracer.start_span(method[1:], parent, SpanKind.SERVER, attributes)
         current.attach(set_span_in_context(span))
         structlog.contextvars.bind_contextvars(trace_id=format_trace_id(span.get_span_context().trace_id))

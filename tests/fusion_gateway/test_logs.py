@@ -3,6 +3,8 @@
 import asyncio
 import json
 import signal
+import socket
+import struct
 import sys
 from pathlib import Path
 from typing import Any
@@ -97,4 +99,46 @@ async def test_a_change_of_versions_is_logged_with_the_id_of_the_call_that_asked
     ):
         client.load_model("rating", headers={"x-request-id": "roll-out-7"})
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
-    assert [line.get("request_id") for line in lines if line["event"] == "version loaded"] == [None, "roll-out-7"]
+    assert [line["request_id"] for line in lines if line["event"] == "version loaded"] == ["", "roll-out-7"]
+
+
+async def test_no_line_shows_what_people_do_and_every_line_says_whose_it_is(tmp_path: Path) -> None:
+    with real_system(tmp_path, "--log-level=debug") as system:
+        async with grpc.aio.insecure_channel(system.gateway.grpc_address) as channel:
+            stub: Any = RecommenderStub(channel)
+            await stub.RecordEvents(
+                pb.RecordEventsRequest(events=[pb.Event(user_id="secret-user", item_id="secret-item")])
+            )
+            await stub.GetHistory(pb.GetHistoryRequest(user_id="secret-user"))
+            await stub.Recommend(pb.RecommendRequest(user_id="secret-user"))
+            await stub.DeleteUser(pb.DeleteUserRequest(user_id="secret-user"))
+        await stop(system)
+        for program, name in (("gateway", "fusion_gateway"), ("rating", "servers rating")):
+            lines = system.lines(program)
+            assert {line["program"] for line in lines} == {name}
+            assert all("request_id" in line for line in lines)
+            assert "secret" not in (system.logs / f"{program}.log").read_text()
+        assert len(calls(system, "gateway", "/RecordEvents")) == 1
+
+
+GOAWAY = 7
+
+
+def test_a_peer_cannot_write_lines_into_the_log(tmp_path: Path) -> None:
+    """What gRPC's core says of a connection has in it what the peer has sent."""
+    tiny_artifact.publish(tmp_path)
+    forged = b'\n{"event": "user deleted by admin", "program": "servers rating"}\n' + b"x" * 10_000
+    payload = struct.pack(">II", 0, 2) + forged
+    goaway = struct.pack(">I", len(payload))[1:] + bytes([GOAWAY, 0]) + struct.pack(">I", 0) + payload
+    with (tmp_path / "log").open("w") as log, started(command("rating", tmp_path), log) as running:
+        host, _, port = running.grpc_address.rpartition(":")
+        for _ in range(50):
+            with socket.create_connection((host, int(port))) as peer:
+                peer.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + bytes([4, 0]) + bytes(4) + goaway)
+                peer.recv(1)
+    written = (tmp_path / "log").read_text()
+    lines = [json.loads(line) for line in written.splitlines()]
+    assert {line["program"] for line in lines} == {"servers rating"}
+    assert "user deleted by admin" not in {line["event"] for line in lines}
+    assert any("user deleted by admin" in line["event"] for line in lines)  # gRPC did write it
+    assert len(written) < 200_000

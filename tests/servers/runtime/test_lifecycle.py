@@ -1,11 +1,14 @@
 """A program with a small service of its own: statuses, metrics, TLS, ports."""
 
 import asyncio
+import socket
+import struct
 import subprocess
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import REGISTRY
 
-from servers.runtime import errors
+from servers.runtime import errors, metrics
+from servers.runtime.health import Health
 from servers.runtime.lifecycle import Program
 from servers.runtime.settings import ServingSettings
 
@@ -178,3 +182,60 @@ async def test_tls_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(errors.ConfigurationError, match="No such file"):
         async with program(tls_certificate=tmp_path / "a", tls_key=tmp_path / "b"):
             pass
+
+
+def test_tls_files_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    certificate, key = make_certificate(tmp_path, "server")
+    other, other_key = make_certificate(tmp_path, "other")
+    (tmp_path / "text").write_text("no certificate")
+    for changes, message in [
+        (
+            {"tls_certificate": certificate, "tls_key": other_key},
+            "are no PEM certificate and its key: key values mismatch",
+        ),
+        ({"tls_certificate": tmp_path / "text", "tls_key": key}, "text and .* are no PEM certificate"),
+        ({"tls_certificate": other, "tls_key": other_key, "tls_client_ca": tmp_path / "text"}, "text holds no PEM"),
+    ]:
+        with pytest.raises(errors.ConfigurationError, match=message):
+            asyncio.run(bound(changes))
+
+
+async def bound(changes: dict[str, Any]) -> None:
+    program(**changes).bind()
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+@pytest.mark.parametrize("host", ["::1", "::"])
+async def test_an_ipv6_address_serves_calls_and_metrics(host: str) -> None:
+    async with program(host=host) as running:
+        address = running.grpc_address.replace("[::]", "[::1]")
+        async with grpc.aio.insecure_channel(address) as channel:
+            health: Any = health_pb2_grpc.HealthStub(channel)
+            assert await health.Check(health_pb2.HealthCheckRequest())
+        with await asyncio.to_thread(
+            urllib.request.urlopen, f"http://{running.http_address.replace('[::]', '[::1]')}/metrics"
+        ):
+            pass
+
+
+def test_connections_to_the_metrics_server_have_an_end(monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
+    """Those that say nothing, those that are too many, and those that leave before their answer."""
+    monkeypatch.setattr(metrics, "CONNECTION_SECONDS", 0.5)
+    before = threading.active_count()
+    server = metrics.MetricsServer("127.0.0.1", 0, Health())
+    address = ("127.0.0.1", int(server.address.rpartition(":")[2]))
+    silent = [socket.create_connection(address, timeout=10) for _ in range(metrics.MAX_CONNECTIONS + 20)]
+    for each in silent:
+        each.sendall(b"GET /metrics HTTP/1.1\r\n")
+    assert threading.active_count() <= before + 1 + metrics.MAX_CONNECTIONS
+    for each in silent:
+        with suppress(ConnectionResetError):
+            assert each.recv(1) == b""  # closed by the server
+        each.close()
+    with socket.create_connection(address) as leaving:
+        leaving.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closes with a reset
+        leaving.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+    with urllib.request.urlopen(f"http://{server.address}/health/live") as answer:
+        assert answer.read() == b"live\n"
+    server.close()
+    assert "Traceback" not in capfd.readouterr().err

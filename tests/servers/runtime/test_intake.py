@@ -1,0 +1,143 @@
+"""What a server takes in: nothing without leave, no more than its limits, and nothing that it cannot read."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2
+
+from servers.runtime import intake
+from servers.runtime.errors import Unauthenticated
+from servers.runtime.intake import Check, anybody
+from servers.runtime.lifecycle import Program
+from servers.runtime.settings import ServingSettings
+
+CHECK = "/grpc.health.v1.Health/Check"
+WAIT = "/test.Test/Wait"
+
+
+class Waiting:
+    """Answers, with the length of the request, once it is allowed to."""
+
+    def __init__(self) -> None:
+        self.received = asyncio.Semaphore(0)
+        self.answering = asyncio.Event()
+
+    async def __call__(self, request: bytes, context: Any) -> bytes:
+        self.received.release()
+        await self.answering.wait()
+        return b"%d" % len(request)
+
+
+def program(check: Check = anybody, **changes: Any) -> tuple[Program, Waiting]:
+    settings = ServingSettings(**{"grpc_port": 0, "metrics_port": 0, "exit_timeout_secs": 0, **changes})
+    made, method = Program("test", settings, [], check), Waiting()
+    handlers: dict[str, Any] = {"Wait": grpc.unary_unary_rpc_method_handler(method.__call__)}
+    made.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Test", handlers),))
+    return made, method
+
+
+async def status(call: Any) -> tuple[grpc.StatusCode, str]:
+    return await call.code(), await call.details()
+
+
+@pytest.mark.parametrize("content", [b"\xff\xff\xff", b"\x0a\x02\xc3\x28"])
+async def test_a_message_that_cannot_be_read_is_an_invalid_argument(content: bytes) -> None:
+    made, _ = program()
+    async with made as running, grpc.aio.insecure_channel(running.grpc_address) as channel:
+        call: Any = channel.unary_unary(CHECK)
+        code, details = await status(call(content))
+        assert (code, details) == (
+            grpc.StatusCode.INVALID_ARGUMENT,
+            "the message is not of the type that this method takes",
+        )
+        watch: Any = channel.unary_stream("/grpc.health.v1.Health/Watch")
+        assert await watch(content).code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_call_without_a_message_is_an_invalid_argument() -> None:
+    async def nothing() -> AsyncIterator[bytes]:
+        return
+        yield b""
+
+    made, _ = program()
+    async with made as running, grpc.aio.insecure_channel(running.grpc_address) as channel:
+        stream: Any = channel.stream_unary(WAIT)
+        code, details = await status(stream(nothing()))
+        assert (code, details) == (grpc.StatusCode.INVALID_ARGUMENT, "the call has no message")
+
+
+async def test_a_caller_who_may_not_call_is_refused_before_its_message_arrives() -> None:
+    def nobody(context: Any, method: str) -> None:
+        if method == WAIT:
+            raise Unauthenticated(f"not {method}")
+
+    async def stalled() -> AsyncIterator[bytes]:
+        await asyncio.sleep(60)
+        yield b""
+
+    made, _ = program(nobody)
+    async with made as running, grpc.aio.insecure_channel(running.grpc_address) as channel:
+        stream: Any = channel.stream_unary(WAIT)
+        assert await status(stream(stalled(), timeout=5)) == (grpc.StatusCode.UNAUTHENTICATED, f"not {WAIT}")
+        probe: Any = channel.unary_unary(CHECK)
+        assert await probe(b"")
+
+
+async def test_a_message_that_does_not_arrive_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def stalled() -> AsyncIterator[bytes]:
+        await asyncio.sleep(60)
+        yield b""
+
+    monkeypatch.setattr(intake, "RECEIVE_SECONDS", 0.2)
+    made, _ = program()
+    async with made as running, grpc.aio.insecure_channel(running.grpc_address) as channel:
+        stream: Any = channel.stream_unary(WAIT)
+        code, details = await status(stream(stalled(), timeout=5))
+        assert (code, details) == (
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+            "the message did not arrive within 0.2 seconds",
+        )
+
+
+async def test_calls_beyond_the_limit_are_refused_and_probes_are_not() -> None:
+    made, method = program(max_calls=2)
+    async with made as running, grpc.aio.insecure_channel(running.grpc_address) as channel:
+        call: Any = channel.unary_unary(WAIT)
+        waiting = [call(b"1") for _ in range(2)]
+        for _ in waiting:
+            await method.received.acquire()
+        refusal = "2 calls of /test.Test are being answered already; try again later"
+        assert await status(call(b"1")) == (grpc.StatusCode.RESOURCE_EXHAUSTED, refusal)
+        check: Any = channel.unary_unary(CHECK)
+        assert (
+            health_pb2.HealthCheckResponse.FromString(await check(b"")).status == health_pb2.HealthCheckResponse.SERVING
+        )
+        method.answering.set()
+        assert await asyncio.gather(*waiting) == [b"1", b"1"]
+        assert await call(b"1") == b"1"
+
+
+async def test_bytes_beyond_the_limit_are_refused_but_one_message_is_always_taken() -> None:
+    made, method = program(max_bytes_in_flight=1024)
+    async with made as running, grpc.aio.insecure_channel(running.grpc_address) as channel:
+        call: Any = channel.unary_unary(WAIT)
+        first = call(b"0" * 2000)
+        await method.received.acquire()
+        refusal = "the messages being answered have 2000 bytes already; try again later"
+        assert await status(call(b"0")) == (grpc.StatusCode.RESOURCE_EXHAUSTED, refusal)
+        method.answering.set()
+        assert await first == b"2000"
+        assert await call(b"0" * 1000) == b"1000"
+
+
+async def test_a_long_message_about_an_error_is_cut() -> None:
+    made, _ = program()
+    async with made as running, grpc.aio.insecure_channel(running.grpc_address) as channel:
+        request = health_pb2.HealthCheckRequest(service="x" * 100_000)
+        call: Any = channel.unary_unary(CHECK)
+        code, details = await status(call(request.SerializeToString()))
+        assert code == grpc.StatusCode.NOT_FOUND
+        assert len(details) < 1100
