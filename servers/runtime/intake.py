@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
 from typing import Any
 
 import grpc
@@ -11,9 +12,9 @@ from google.protobuf.message import DecodeError
 
 from servers.runtime.errors import DeadlineExceeded, InvalidArgument, Overloaded
 
+MAX_STREAMS = 1_000
 RECEIVE_SECONDS = 10.0
 """A caller that has not sent its whole message after this long is refused."""
-MAX_STREAMS = 1_000
 Context = grpc.aio.ServicerContext[Any, Any]
 Check = Callable[[Context, str], None]
 """Raises for a caller that may not call this method, such as /package.Service/Method."""
@@ -32,44 +33,70 @@ class Intake:
         self._open = Counter[str]()
         self._bytes = 0
 
-    @contextmanager
-    def call(self, context: Context, method: str) -> Iterator[None]:
-        """Counts a unary call until the block is left. Raises Overloaded, and what the check raises."""
-        service = method.rpartition("/")[0]
-        with self._counted(context, method, f"calls of {service}", self._max_calls):
-            yield
+    def request(self, context: Context, method: str, parse: Parse, streams: bool = False) -> "_Request":
+        """`async with` it, which gives the one request of a call, whose answers may be a stream.
+
+        Raises what the check raises, Overloaded, InvalidArgument, and DeadlineExceeded for one that does not arrive.
+        """
+        kind = f"streams of {method}" if streams else f"calls of {method.rpartition('/')[0]}"
+        return _Request(self, context, method, parse, kind, MAX_STREAMS if streams else self._max_calls)
 
     @contextmanager
     def stream(self, context: Context, method: str) -> Iterator[None]:
-        """The same for a stream; they are counted apart, so that those that only watch keep no call away."""
-        with self._counted(context, method, f"streams of {method}", MAX_STREAMS):
+        """Counts a stream, apart from calls: those that only watch keep none away. Raises as `request` does."""
+        self.enter(context, method, f"streams of {method}", MAX_STREAMS)
+        try:
             yield
+        finally:
+            self.leave(f"streams of {method}")
 
-    @contextmanager
-    def _counted(self, context: Context, method: str, kind: str, most: int) -> Iterator[None]:
+    def enter(self, context: Context, method: str, kind: str, most: int) -> None:
+        """Raises what the check raises, and Overloaded where too many of this kind are open."""
         self._check(context, method)
         if self._open[kind] >= most:
             raise Overloaded(f"{most} {kind} are being answered already; try again later")
         self._open[kind] += 1
-        try:
-            yield
-        finally:
-            self._open[kind] -= 1
 
-    @asynccontextmanager
-    async def message(self, context: Context, parse: Parse) -> AsyncIterator[Any]:
-        """The message of a unary call, counted until the block is left.
+    def leave(self, kind: str) -> None:
+        self._open[kind] -= 1
 
-        Raises InvalidArgument, Overloaded, and DeadlineExceeded for one that does not arrive.
-        """
-        content = await _received(context)
-        if self._bytes and self._bytes + len(content) > self._max_bytes:
+    def hold(self, size: int) -> None:
+        """Raises Overloaded where messages hold too many bytes; one message is always taken."""
+        if self._bytes and self._bytes + size > self._max_bytes:
             raise Overloaded(f"the messages being answered have {self._bytes} bytes already; try again later")
-        self._bytes += len(content)
+        self._bytes += size
+
+    def release(self, size: int) -> None:
+        self._bytes -= size
+
+
+class _Request:
+    """Written out, for it is on the way of every call: generators would cost more than what they guard."""
+
+    def __init__(self, intake: Intake, context: Context, method: str, parse: Parse, kind: str, most: int) -> None:
+        self._intake, self._context, self._method, self._parse = intake, context, method, parse
+        self._kind, self._most = kind, most
+        self._held = 0
+
+    async def __aenter__(self) -> Any:
+        self._intake.enter(self._context, self._method, self._kind, self._most)
         try:
-            yield parsed(content, parse)
-        finally:
-            self._bytes -= len(content)
+            content = await _received(self._context)
+            self._intake.hold(len(content))
+            self._held = len(content)
+            return parsed(content, self._parse)
+        except BaseException:
+            self._leave()
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        self._intake.release(self._held)
+        self._intake.leave(self._kind)
 
 
 async def _received(context: Context) -> bytes:

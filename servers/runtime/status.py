@@ -98,10 +98,9 @@ class _Guard:
     async def _unary(self, _: AsyncIterator[bytes], context: Context) -> Any:
         request, started, code = None, time.perf_counter(), grpc.StatusCode.CANCELLED
         try:
-            with self._intake.call(context, self._method):
-                async with self._intake.message(context, self._parse) as request:
-                    identify(request, context)
-                    response = await self._handler.unary_unary(request, context)
+            async with self._intake.request(context, self._method, self._parse) as request:
+                identify(request, context)
+                response = await self._handler.unary_unary(request, context)
             code = grpc.StatusCode.OK
             return response
         except Exception as error:
@@ -114,7 +113,7 @@ class _Guard:
 
     async def _unary_stream(self, _: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
         async def responses() -> AsyncIterator[Any]:
-            async with self._intake.message(context, self._parse) as request:
+            async with self._intake.request(context, self._method, self._parse, streams=True) as request:
                 async for response in self._handler.unary_stream(request, context):
                     yield response
 
@@ -126,16 +125,20 @@ class _Guard:
             async for content in requests:
                 yield parsed(content, self._parse)
 
-        async for response in self._guarded(context, lambda: self._handler.stream_stream(messages(), context)):
+        async def responses() -> AsyncIterator[Any]:
+            with self._intake.stream(context, self._method):
+                async for response in self._handler.stream_stream(messages(), context):
+                    yield response
+
+        async for response in self._guarded(context, responses):
             yield response
 
     async def _guarded(self, context: Context, responses: Callable[[], AsyncIterator[Any]]) -> AsyncIterator[Any]:
         started, code = time.perf_counter(), grpc.StatusCode.CANCELLED
         identify(None, context)
         try:
-            with self._intake.stream(context, self._method):
-                async for response in responses():
-                    yield response
+            async for response in responses():
+                yield response
             code = grpc.StatusCode.OK
         except Exception as error:
             code, message = status_of(error, None)
