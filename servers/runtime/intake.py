@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 from google.protobuf.message import DecodeError
 
-from servers.runtime.errors import DeadlineExceeded, InvalidArgument, Overloaded
+from servers.runtime.errors import DeadlineExceeded, InvalidArgument, Overloaded, Unavailable
 
 MAX_STREAMS = 1_000
 RECEIVE_SECONDS = 10.0
@@ -32,6 +32,11 @@ class Intake:
         self._max_calls, self._max_bytes, self._check = max_calls, max_bytes, check
         self._open = Counter[str]()
         self._bytes = 0
+        self._closed = False
+
+    def close(self) -> None:
+        """Lets nothing in any more."""
+        self._closed = True
 
     def request(self, context: Context, method: str, parse: Parse, streams: bool = False) -> "_Request":
         """`async with` it, which gives the one request of a call, whose answers may be a stream.
@@ -51,7 +56,9 @@ class Intake:
             self.leave(f"streams of {method}")
 
     def enter(self, context: Context, method: str, kind: str, most: int) -> None:
-        """Raises what the check raises, and Overloaded where too many of this kind are open."""
+        """Raises what the check raises, Overloaded where too many of this kind are open, and Unavailable."""
+        if self._closed:
+            raise Unavailable("this server is stopping; call another one")
         self._check(context, method)
         if self._open[kind] >= most:
             raise Overloaded(f"{most} {kind} are being answered already; try again later")

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from servers.runtime.tracing import Tracing
 
 HANDSHAKE_MILLISECONDS = 10_000
+REFUSING_SECONDS = 0.2
+"""How long a stopping server still answers, with UNAVAILABLE; calls that come later end CANCELLED, which few retry."""
 STOP_SECONDS = 8.0
 """After SIGTERM, besides draining and waiting for calls in flight."""
 THREAD_SECONDS = 3.0
@@ -53,8 +55,8 @@ class Program:
         self.grpc_address = self.http_address = ""
         self._settings = settings
         self.tracing = _tracing(name, settings)
-        intake = Intake(settings.max_calls, settings.max_bytes_in_flight, check)
-        interceptors = [StatusInterceptor(intake), *([self.tracing.server] if self.tracing else [])]
+        self._intake = Intake(settings.max_calls, settings.max_bytes_in_flight, check)
+        interceptors = [StatusInterceptor(self._intake), *([self.tracing.server] if self.tracing else [])]
         self.server = grpc.aio.server(interceptors=interceptors, options=_options(settings))
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
         if settings.host in LOOPBACK if settings.reflection is None else settings.reflection:
@@ -109,6 +111,8 @@ class Program:
         """NOT_SERVING, then draining, then an end to new calls and a wait for those in flight."""
         self.health.drain()
         await asyncio.sleep(self._settings.drain_secs)
+        self._intake.close()
+        await asyncio.sleep(min(REFUSING_SECONDS, self._settings.exit_timeout_secs))
         for end in self.on_stop:
             end()
         await self.server.stop(self._settings.exit_timeout_secs)

@@ -1,7 +1,11 @@
 """What a server takes in: nothing without leave, no more than its limits, and nothing that it cannot read."""
 
 import asyncio
+import signal
+import sys
+from collections import Counter
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -13,9 +17,12 @@ from servers.runtime.errors import Unauthenticated
 from servers.runtime.intake import Check, anybody
 from servers.runtime.lifecycle import Program
 from servers.runtime.settings import ServingSettings
+from tests.servers import tiny_artifact
+from tests.servers.running import command, started
 
 CHECK = "/grpc.health.v1.Health/Check"
 WAIT = "/test.Test/Wait"
+WITHOUT_RETRIES = [("grpc.enable_retries", 0)]
 
 
 class Waiting:
@@ -141,3 +148,62 @@ async def test_a_long_message_about_an_error_is_cut() -> None:
         code, details = await status(call(request.SerializeToString()))
         assert code == grpc.StatusCode.NOT_FOUND
         assert len(details) < 1100
+
+
+async def test_a_stopping_server_says_so_instead_of_breaking_calls_off() -> None:
+    made, method = program(exit_timeout_secs=5)
+    method.answering.set()
+    answers = Counter[grpc.StatusCode]()
+
+    async def keep_calling(call: Any) -> None:
+        while not answers[grpc.StatusCode.UNAVAILABLE]:
+            answers[await call(b"1").code()] += 1
+
+    async with made as running, grpc.aio.insecure_channel(running.grpc_address, WITHOUT_RETRIES) as channel:
+        calling = [asyncio.create_task(keep_calling(channel.unary_unary(WAIT))) for _ in range(8)]
+        for _ in range(100):
+            await method.received.acquire()
+        await running.stop()
+        await asyncio.gather(*calling)
+    assert answers.keys() == {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
+
+
+HANGING = """
+import runpy, sys, threading, time
+from concurrent.futures import ThreadPoolExecutor
+from servers.runtime import lifecycle
+lifecycle.THREAD_SECONDS = 1
+hanging = ThreadPoolExecutor(1)
+start = lifecycle.Program.start
+async def start_hanging(self):
+    hanging.submit(time.sleep, 600)
+    await start(self)
+lifecycle.Program.start = start_hanging
+runpy.run_module("servers", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_a_thread_that_hangs_does_not_keep_the_process(tmp_path: Path) -> None:
+    tiny_artifact.publish(tmp_path)
+    arguments = [sys.executable, "-c", HANGING, *command("rating", tmp_path)[3:]]
+    with (tmp_path / "log").open("w") as log, started(arguments, log) as running:
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(20) == 0
+    assert "the process does not end by itself" in (tmp_path / "log").read_text()
+
+
+BLOCKED = """
+import runpy, sys, time
+from servers.runtime import health, lifecycle
+health.Health.close = lambda self: time.sleep(600)
+lifecycle.STOP_SECONDS = 1
+runpy.run_module("servers", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_a_stop_that_hangs_is_broken_off(tmp_path: Path) -> None:
+    tiny_artifact.publish(tmp_path)
+    arguments = [sys.executable, "-c", BLOCKED, *command("rating", tmp_path, "--exit-timeout-secs=0")[3:]]
+    with started(arguments) as running:
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(20) == 1
