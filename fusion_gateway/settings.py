@@ -54,6 +54,8 @@ class GatewaySettings(EventStoreSettings, ServingSettings):
     one_round_items: int = Field(
         5000, ge=0, description="Up to so many items in the catalogue, models score all instead of retrieving first."
     )
+    max_message_bytes: int = Field(4 << 20, ge=1 << 10, description="Largest message taken or sent.")
+    max_bytes_in_flight: int = Field(8 << 20, ge=1 << 10, description="Bytes of the messages that are being answered.")
     max_in_flight: int = Field(64, ge=1, description="Ranking calls beyond this are refused at once.")
 
     @field_validator("scorer", mode="before")

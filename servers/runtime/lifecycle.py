@@ -4,6 +4,7 @@ import asyncio
 import gc
 import json
 import os
+import resource
 import signal
 import threading
 from collections.abc import Callable, Coroutine, Sequence
@@ -83,6 +84,7 @@ class Program:
         """Answers calls from here on. Binds the ports where that has not been done."""
         if not self.grpc_address:
             self.bind()
+        _allow_descriptors(2 * self._settings.max_connections)
         await self.server.start()
         self.health.set("", True)
 
@@ -151,6 +153,12 @@ def _leave_after(seconds: float, code: int) -> None:
     timer = threading.Timer(seconds, leave)
     timer.daemon = True
     timer.start()
+
+
+def _allow_descriptors(count: int) -> None:
+    """As many as connections need, if the system lets the process have them."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(count, hard)), hard))
 
 
 def _tracing(name: str, settings: ServingSettings) -> "Tracing | None":
