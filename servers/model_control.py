@@ -14,6 +14,7 @@ from prometheus_client import Counter, Gauge
 from servers.models import LoadedVersion, Model, names
 from servers.runtime.errors import ArtifactError, FailedPrecondition, NotFound, RepositoryError, Unavailable
 from servers.runtime.health import Health
+from servers.runtime.quoting import quoted
 from servers.runtime.repository import Repository, Version
 from servers.scorer import Scorer
 
@@ -50,7 +51,7 @@ class ModelControl:
             self.check_name(name)
             raise Unavailable(f"model {name!r} is not loaded")
         if version and version != model.version:
-            raise NotFound(f"model {name!r} has version {model.version} loaded, not {version}")
+            raise NotFound(f"model {name!r} has version {model.version} loaded, not {quoted(version)}")
         return model
 
     def models(self) -> list[Model]:
@@ -119,7 +120,7 @@ class ModelControl:
     def check_name(self, name: str) -> None:
         """Raises NotFound for a name that is none of the scorer's."""
         if name not in self._names:
-            raise NotFound(f"no model {name!r} here; there are {', '.join(self._names)}")
+            raise NotFound(f"no model {quoted(name)} here; there are {', '.join(self._names)}")
 
     async def _try(self, number: int) -> bool:
         started = time.monotonic()

@@ -13,11 +13,13 @@ from servers.runtime import tensors
 from servers.runtime.deadline import Deadline
 from servers.runtime.errors import FailedPrecondition, InvalidArgument, Unavailable
 from servers.runtime.health import Health
-from servers.runtime.request_ids import REQUEST_ID
+from servers.runtime.quoting import quoted
+from servers.runtime.request_ids import MOST_CHARACTERS, REQUEST_ID
 from servers.runtime.status import status_of
 
 SERVICE = "inference.GRPCInferenceService"
 EXTENSIONS = ["model_configuration", "model_repository", "schedule_policy", "statistics"]
+MAX_CONFIG_CHARACTERS = 10_000
 STREAM_CALLS_IN_FLIGHT = 256
 
 
@@ -74,6 +76,7 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
         return await self._infer(request, Deadline.of(context))
 
     async def _infer(self, request: Any, deadline: Deadline) -> Any:
+        _check_size(request)
         model = self._control.model(request.model_name, request.model_version)
         given = tensors.decode(request.inputs, request.raw_input_contents)
         wanted = (output.name for output in request.outputs)
@@ -109,12 +112,13 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
             stream.calls.put_nowait(None)
 
     async def _infer_in_stream(self, request: Any, deadline: Deadline) -> Any:
-        if request.id:
-            REQUEST_ID.set(request.id)
+        request_id = request.id[:MOST_CHARACTERS]
+        if request_id:
+            REQUEST_ID.set(request_id)
         try:
             return service_pb2.ModelStreamInferResponse(infer_response=await self._infer(request, deadline))
         except Exception as error:
-            response = service_pb2.ModelInferResponse(id=request.id)
+            response = service_pb2.ModelInferResponse(id=request_id)
             return service_pb2.ModelStreamInferResponse(
                 error_message=status_of(error, request)[1], infer_response=response
             )
@@ -148,20 +152,30 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
         self._control.check_name(name)
 
 
+def _check_size(request: Any) -> None:
+    """Raises InvalidArgument for what only costs time."""
+    if (length := len(request.id)) > MOST_CHARACTERS:
+        raise InvalidArgument(f"id has {length} characters; the limit is {MOST_CHARACTERS}")
+    if (count := len(request.outputs)) > tensors.MAX_TENSORS:
+        raise InvalidArgument(f"outputs names {count} tensors; the limit is {tensors.MAX_TENSORS}")
+
+
 def _version_in(parameters: Any) -> int | None:
     """The version that a load names in Triton's way, or None.
 
     The parameter `config` is JSON such as {"version_policy": {"specific": {"versions": [3]}}}.
     """
-    if unknown := set(parameters) - {"config"}:
-        raise InvalidArgument(f"unknown parameter {min(unknown)!r}; only 'config' can be given")
+    if unknown := next((name for name in parameters if name != "config"), None):
+        raise InvalidArgument(f"unknown parameter {quoted(unknown)}; only 'config' can be given")
     if "config" not in parameters:
         return None
+    config = parameters["config"].string_param
+    if len(config) > MAX_CONFIG_CHARACTERS:
+        raise InvalidArgument(f"parameter 'config' has {len(config)} characters; the limit is {MAX_CONFIG_CHARACTERS}")
     try:
-        policy = json.loads(parameters["config"].string_param)["version_policy"]
-        (number,) = policy["specific"]["versions"]
-        return int(number)
-    except (ValueError, KeyError, TypeError):
-        raise InvalidArgument(
-            "parameter 'config' must be JSON whose version_policy names one specific version"
-        ) from None
+        (number,) = json.loads(config)["version_policy"]["specific"]["versions"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        number = None
+    if type(number) is not int or not 0 < number < 10**18:
+        raise InvalidArgument("parameter 'config' must be JSON whose version_policy names one specific version")
+    return number

@@ -23,7 +23,7 @@ def identify(request: object, context: grpc.aio.ServicerContext[Any, Any]) -> No
     """
     given: str | None = getattr(request, "id", None)
     if given is not None:
-        REQUEST_ID.set(given or _made_up())
+        REQUEST_ID.set(given[:MOST_CHARACTERS] or _made_up())
         return
     told = [value for name, value in context.invocation_metadata() or () if name == METADATA]
     request_id = str(told[0])[:MOST_CHARACTERS] if told else _made_up()

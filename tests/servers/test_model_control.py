@@ -235,12 +235,23 @@ async def test_clients_load_point_back_and_unload(tmp_path: Path) -> None:
         assert await client.is_server_ready()
 
 
+def policy(version: str) -> str:
+    return f'{{"version_policy": {{"specific": {{"versions": [{version}]}}}}}}'
+
+
 async def test_bad_load_requests_are_told_what_is_wrong(tmp_path: Path) -> None:
     tiny_artifact.publish(tmp_path)
     async with in_process(settings(tmp_path, model_control_mode="explicit")) as (_, client):
         for model, config, message in (
             ("other", None, "no model 'other' here"),
+            ("x" * 20_000, None, "no model 'x{100}'... here"),
             ("rating", "{", "'config' must be JSON"),
+            ("rating", "[" * 5_000, "'config' must be JSON"),
+            ("rating", " " * 20_000, "'config' has 20000 characters; the limit is 10000"),
+            *(
+                ("rating", policy(number), "one specific version")
+                for number in ("1e400", "1.9", "true", "0", "9" * 400)
+            ),
             ("rating", json.dumps({"version_policy": {"specific": {"versions": [1, 2]}}}), "one specific version"),
             ("rating", json.dumps({"version_policy": {"specific": {"versions": [9]}}}), "rating/9 is not in the model"),
         ):
