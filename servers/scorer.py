@@ -21,6 +21,10 @@ from servers.users import Users
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
 LARGEST_TABLE = 1 << 22
+MOST_GATHERED = 1 << 21
+"""Values of item vectors copied out at a time, 8 MiB."""
+MOST_READ = 1 << 22
+"""Events a tower is fed at a time, times their width: 16 MiB, of which it makes a few copies."""
 
 
 class Scorer:
@@ -41,6 +45,7 @@ class Scorer:
         self._similar = _with_row_0(items["similar_vector"], 0)
         self._features = _with_row_0(items["item_feature"], 0) if "item_feature" in items else None
         self._users = Users(version.file("users.safetensors"))
+        self._widest = max(1, what.dimension, 0 if self._features is None else self._features.shape[1])
         self._inputs = list(what.inputs)
         self._max_history = what.max_history
         self._tower = load_tower(version.file("query_tower.onnx"), threads, device)
@@ -80,8 +85,7 @@ class Scorer:
 
     def score(self, inputs: Arrays) -> Arrays:
         """`score` [B, C] of `candidate` [B, C]; NaN for unknown items and for users on whom the tower abstains."""
-        vectors_BCD = self._vectors[self._rows(inputs["candidate"])]
-        return {"score": np.matmul(vectors_BCD, self._queries(inputs)[:, :, None])[:, :, 0]}
+        return {"score": self._products(self._rows(inputs["candidate"]), self._queries(inputs))}
 
     def retrieve(self, inputs: Arrays) -> Arrays:
         """The `k` best items per user that are not in the history: `item` and `score` [B, K], best first."""
@@ -96,7 +100,7 @@ class Scorer:
         for b in np.flatnonzero(found_B < inputs["k"][:, 0]):  # an approximate index may miss some
             rows_BF[b] = self._search_all(query_BD[b], seen_BL[b], most)
             unwanted_BF[b] = self._unwanted(rows_BF[b : b + 1], seen_BL[b : b + 1])
-        score_BF = np.matmul(self._vectors[rows_BF], query_BD[:, :, None])[:, :, 0]
+        score_BF = self._products(rows_BF, query_BD)
         return self._rank(rows_BF, score_BF, unwanted_BF | abstains_B1, inputs["k"])
 
     def similar(self, inputs: Arrays) -> Arrays:
@@ -116,14 +120,34 @@ class Scorer:
         return np.where(self._numbers[rows] == numbers, rows, 0)
 
     def _queries(self, inputs: Arrays) -> Floats:
-        """The tower's answer, [B, D]; a row of NaN where it abstains."""
+        """The tower's answer, [B, D]; a row of NaN where it abstains. So many rows at a time as memory allows."""
         feeds = self._history(inputs)
         feeds["user_index"] = self._users.index(inputs["user_id"])
         feeds["query_time"] = inputs["query_time"]
+        count, width = feeds["history_index"].shape
+        rows = max(1, MOST_READ // (width * self._widest))
+        if count <= rows:
+            return self._query(feeds)
+        parts = [slice(b, b + rows) for b in range(0, count, rows)]
+        return np.concatenate([self._query({name: feed[part] for name, feed in feeds.items()}) for part in parts])
+
+    def _query(self, feeds: Arrays) -> Floats:
         if self._features is not None:
             feeds["history_feature"] = self._features[feeds["history_index"]]
         query: Floats = self._tower.run(["query"], {name: feeds[name] for name in self._inputs})[0]
         return query
+
+    def _products(self, rows_BC: Rows, query_BD: Floats) -> Floats:
+        """Inner products [B, C] of each query with the vectors of its rows, of which MOST_GATHERED are in memory."""
+        score_BC = np.empty(rows_BC.shape, np.float32)
+        columns = max(1, MOST_GATHERED // query_BD.shape[1])
+        rows = max(1, columns // max(1, rows_BC.shape[1]))
+        for b in range(0, rows_BC.shape[0], rows):
+            query_BD1 = query_BD[b : b + rows, :, None]
+            for c in range(0, rows_BC.shape[1], columns):
+                vectors_BCD = self._vectors[rows_BC[b : b + rows, c : c + columns]]
+                score_BC[b : b + rows, c : c + columns] = np.matmul(vectors_BCD, query_BD1)[:, :, 0]
+        return score_BC
 
     def _history(self, inputs: Arrays) -> Arrays:
         """The last known items of each history, `max_history` at most, padded in front."""
