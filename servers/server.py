@@ -43,6 +43,7 @@ async def model_server(settings: ServerSettings) -> AsyncIterator[Program]:
             program.health,
             partial(load, threads=settings.threads, device=settings.device),
             wire,
+            settings.load_timeout_secs,
         )
         await control.use_newest()
         servicer = InferenceServicer(control, program.health, explicit=settings.model_control_mode == "explicit")

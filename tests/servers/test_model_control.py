@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shutil
 import threading
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import numpy as np
 import onnx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from prometheus_client import REGISTRY
 from safetensors.numpy import load_file, save_file
 from tritonclient.grpc import service_pb2_grpc
@@ -25,7 +26,7 @@ from servers.runtime.tensors import infer_request
 from servers.scorer import Scorer
 from servers.signature import Arrays
 from tests.servers import tiny_artifact
-from tests.servers.running import in_process, settings, tensors
+from tests.servers.running import in_process, process, settings, tensors
 from tests.servers.tiny_artifact import seal
 
 HISTORY, CANDIDATES = [3, 5], [3, 7, 9]
@@ -100,6 +101,38 @@ def with_a_path_out_of_its_folder(folder: Path) -> None:
     change_manifest(folder, lambda manifest: manifest["files"][0].update(path="../1/index.faiss"))
 
 
+def with_a_pipe_for_a_file(folder: Path) -> None:
+    (folder / "index.faiss").unlink()
+    os.mkfifo(folder / "index.faiss")
+    change_manifest(folder, lambda manifest: manifest["files"][1].update(size_bytes=0))
+
+
+def with_a_pipe_for_a_manifest(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+    os.mkfifo(folder / "manifest.json")
+
+
+def with_links_in_a_circle(folder: Path) -> None:
+    (folder / "index.faiss").unlink()
+    (folder / "index.faiss").symlink_to("index.faiss")
+
+
+def with_a_nul_in_a_path(folder: Path) -> None:
+    change_manifest(folder, lambda manifest: manifest["files"][0].update(path="a\0b" + "c" * 20_000))
+
+
+def with_a_file_twice(folder: Path) -> None:
+    change_manifest(folder, lambda manifest: manifest["files"].append({**manifest["files"][0], "path": "./golden.npz"}))
+
+
+def with_many_files(folder: Path) -> None:
+    change_manifest(folder, lambda manifest: manifest["files"].extend(manifest["files"][:1] * 20_000))
+
+
+def with_a_deep_manifest(folder: Path) -> None:
+    (folder / "manifest.json").write_text("[" * 100_000)
+
+
 def of_another_model(folder: Path) -> None:
     change_manifest(folder, lambda manifest: manifest.update(model="sequential"))
 
@@ -120,6 +153,30 @@ def with_nan_in_its_tower(folder: Path) -> None:
     tower = onnx.load(str(folder / "query_tower.onnx"))
     table = numpy_helper.to_array(tower.graph.initializer[0]) * np.float32(np.nan)
     tower.graph.initializer[0].CopyFrom(numpy_helper.from_array(table, "table"))
+    onnx.save(tower, str(folder / "query_tower.onnx"))
+    seal(folder)
+
+
+def with_an_endless_tower(folder: Path) -> None:
+    """Counts to 2^62 before it answers."""
+    tower = onnx.load(str(folder / "query_tower.onnx"))
+    body = helper.make_graph(
+        [helper.make_node("Identity", [name], [f"{name}_out"]) for name in ("go_on", "value")],
+        "body",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("value", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("go_on_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("value_out", TensorProto.FLOAT, None),
+        ],
+    )
+    for name, value in (("turns", np.array(2**62)), ("always", np.array(True))):
+        tower.graph.initializer.append(numpy_helper.from_array(value, name))
+    tower.graph.node[-1].output[0] = "counted"
+    tower.graph.node.append(helper.make_node("Loop", ["turns", "always", "counted"], ["query"], body=body))
     onnx.save(tower, str(folder / "query_tower.onnx"))
     seal(folder)
 
@@ -165,6 +222,13 @@ BROKEN = [
     (without_a_file, "missing_file", "rating/2: cannot read index.faiss"),
     (with_a_file_that_no_manifest_names, "missing_file", "rating/2: the manifest names no golden.npz"),
     (with_a_path_out_of_its_folder, "manifest", "lies outside the version's folder"),
+    (with_a_pipe_for_a_file, "missing_file", "rating/2: cannot read index.faiss: not a regular file"),
+    (with_a_pipe_for_a_manifest, "missing_file", "rating/2: cannot read manifest.json: not a regular file"),
+    (with_links_in_a_circle, "manifest", "rating/2: 'index.faiss' is no path"),
+    (with_a_nul_in_a_path, "manifest", r"rating/2: 'a\\x00bc{97}'... is no path"),
+    (with_a_file_twice, "manifest", "rating/2: its manifest names './golden.npz' twice"),
+    (with_many_files, "manifest", "rating/2: its manifest names 20005 files; 1 to 100 are taken"),
+    (with_a_deep_manifest, "manifest", "rating/2: manifest.json is malformed"),
     (of_another_model, "manifest", "rating/2: its manifest is of sequential/2"),
     (of_another_engine, "manifest", "engine 'torchscript' is not known"),
     (with_half_a_manifest, "manifest", "rating/2: manifest.json is malformed"),
@@ -213,6 +277,40 @@ async def test_polling_passes_over_a_broken_version_and_takes_the_next(tmp_path:
         assert (await ask(client))[0] == 1
         tiny_artifact.publish(tmp_path, version=4)
         await until_version(client, 4)
+
+
+async def test_a_version_that_arrives_while_it_is_looked_at_is_used_once_it_is_whole(tmp_path: Path) -> None:
+    tiny_artifact.publish(tmp_path)
+    async with in_process(settings(tmp_path, model_control_mode="poll", repository_poll_secs=0.02)) as (_, client):
+        whole, arriving = tiny_artifact.publish(tmp_path / "staging", version=2).folder, tmp_path / "rating" / "2"
+        arriving.mkdir()
+        before = refusals("missing_file")
+        for file in sorted(whole.iterdir()):  # as cp does: index.faiss, items.safetensors, manifest.json ...
+            shutil.copyfile(file, arriving / file.name)
+            if file.name == "manifest.json":
+                while "cannot read" not in (await index(client)).get("2", ""):
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(0.2)
+                assert refusals("missing_file") == before + 1  # not once a poll: nothing has changed
+        await until_version(client, 2)
+
+
+async def test_a_version_that_never_finishes_loading_stops_nothing(tmp_path: Path) -> None:
+    """Neither calls, nor polling, nor the end of the process."""
+    tiny_artifact.publish(tmp_path)
+    flags = ["--model-control-mode", "poll", "--repository-poll-secs", "0.05", "--load-timeout-secs", "2"]
+    with process("rating", tmp_path, *flags) as server:
+        async with Client(server.grpc_address) as client:
+            staged = tiny_artifact.publish(tmp_path / "staging", version=2).folder
+            with_an_endless_tower(staged)
+            staged.rename(tmp_path / "rating" / "2")
+            while "not loaded within 2 seconds" not in (await index(client)).get("2", ""):
+                assert (await ask(client))[0] == 1
+                await asyncio.sleep(0.05)
+            tiny_artifact.publish(tmp_path, version=3)
+            await until_version(client, 3)
+        server.process.terminate()
+        assert await asyncio.to_thread(server.process.wait, 20) == 0
 
 
 async def test_clients_load_point_back_and_unload(tmp_path: Path) -> None:
