@@ -1,22 +1,22 @@
 """Embeds items from a poster and what is written about them, as training does: artifact.proto says how."""
 
-import json
 import math
 import re
 from collections import Counter
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 
 from servers.device import Device, load_tower
 from servers.images import decode_image
+from servers.published import read_json, read_tensors
 from servers.runtime.errors import ArtifactError, InvalidArgument
 from servers.runtime.repository import Version
 from servers.signature import Arrays
 
 GRAPH = "item_encoder.onnx"
 TEXTS = ("overview", "keywords", "director", "cast")
+MAX_POSTER_PIXELS = 1 << 20
 WORD = re.compile(r"\w\w+")
 YEAR_IN_TITLE = re.compile(r"\((\d{4})\)\s*$")
 Floats = NDArray[np.float32]
@@ -31,10 +31,10 @@ class ItemEncoder:
 
     def __init__(self, version: Version, threads: int, device: Device) -> None:
         """Raises ArtifactError where the files do not fit together."""
-        names = json.loads(version.file("content.json").read_text())
+        names = read_json(version, "content.json")
         self._genres: list[str] = [name.casefold() for name in names["genres"]]
         self._word: dict[str, int] = {word: column for column, word in enumerate(names["words"])}
-        arrays = load_file(version.file("content.safetensors"))
+        arrays = read_tensors(version, "content.safetensors")
         self._idf, self._components = arrays["idf"], np.ascontiguousarray(arrays["components"].T)
         self._graph = load_tower(version.file(GRAPH), threads, device)
         poster, _, metadata = self._graph.get_inputs()
@@ -42,6 +42,8 @@ class ItemEncoder:
         self._text_model: str = names.get("text_model", "")
         words = len(self._components) if self._text_model else len(self._word)
         columns = len(self._genres) + self._components.shape[1] + 2
+        if not 0 < self._height * self._width <= MAX_POSTER_PIXELS:
+            raise ArtifactError(f"{version.model}/{version.number}: {GRAPH} takes posters of another size", "malformed")
         if (len(self._word), words, columns) != (len(self._idf), len(self._components), metadata.shape[1]):
             raise ArtifactError(f"{version.model}/{version.number}: content.* does not fit {GRAPH}", "malformed")
 

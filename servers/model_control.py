@@ -16,7 +16,7 @@ from prometheus_client import Counter, Gauge
 from servers.models import LoadedVersion, Model, names
 from servers.runtime.errors import ArtifactError, FailedPrecondition, NotFound, RepositoryError, Unavailable
 from servers.runtime.health import Health
-from servers.runtime.quoting import quoted
+from servers.runtime.quoting import quoted, shortened
 from servers.runtime.repository import Repository, Stamp, Version
 from servers.runtime.threads import in_thread_of_its_own
 from servers.scorer import Scorer
@@ -162,7 +162,7 @@ class ModelControl:
                 version=number,
                 reason=error.reason,
                 error=str(error),
-                cause=str(error.__cause__ or ""),
+                cause=shortened(error.__cause__ or ""),
             )
             raise
         self._refused.pop(number, None)

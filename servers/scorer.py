@@ -8,10 +8,10 @@ come of it.
 import faiss
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 
 from servers.device import Device, load_tower, most_found, place_index
 from servers.embedding import ItemEncoder, has_encoder
+from servers.published import read_index, read_tensors
 from servers.runtime.datatypes import Array
 from servers.runtime.errors import ArtifactError
 from servers.runtime.repository import Version
@@ -20,6 +20,8 @@ from servers.users import Users
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
+TIED = 1e-5
+"""Scores that differ by less, relative to the largest, are equal: FAISS adds up in another order."""
 LARGEST_TABLE = 1 << 22
 MOST_GATHERED = 1 << 21
 """Values of item vectors copied out at a time, 8 MiB."""
@@ -38,18 +40,18 @@ class Scorer:
         what = version.manifest.scorer
         if what.engine != "onnxruntime":
             raise ArtifactError(f"{version.model}/{version.number}: engine {what.engine!r} is not known", "manifest")
-        items = load_file(version.file("items.safetensors"))
+        items = read_tensors(version, "items.safetensors")
         self._numbers: Rows = np.concatenate([[0], items["item_number"]])
         self._row_of = _table(self._numbers)
         self._vectors = _with_row_0(items["item_vector"], np.nan)
         self._similar = _with_row_0(items["similar_vector"], 0)
         self._features = _with_row_0(items["item_feature"], 0) if "item_feature" in items else None
-        self._users = Users(version.file("users.safetensors"))
+        self._users = Users(read_tensors(version, "users.safetensors"))
         self._widest = max(1, what.dimension, 0 if self._features is None else self._features.shape[1])
         self._inputs = list(what.inputs)
         self._max_history = what.max_history
         self._tower = load_tower(version.file("query_tower.onnx"), threads, device)
-        self._index = place_index(faiss.read_index(str(version.file("index.faiss"))), device)
+        self._index = place_index(read_index(version, "index.faiss"), device)
         self._similar_index = place_index(faiss.IndexFlatIP(self._similar.shape[1]), device)
         self._similar_index.add(self._similar[1:])
         self._most_found = most_found(device, len(self))
@@ -61,19 +63,28 @@ class Scorer:
         """The items it knows, ascending."""
         return self._numbers[1:]
 
+    @property
+    def last_user(self) -> Array:
+        """Id [1, 1] of the user with the largest index; empty where it knows none."""
+        return np.array([[self._users.last]], object)
+
     def __len__(self) -> int:
         return len(self._numbers) - 1
 
     def _check(self, version: Version, dimension: int) -> None:
         count = len(self)
         features = count + 1 if self._features is None else len(self._features)
+        length = np.linalg.norm(self._similar, axis=1)
         wrong = {
+            f"max_history is {self._max_history}": self._max_history < 0,
             "item_number is not ascending from 1": (np.diff(self._numbers) <= 0).any(),
             f"item_vector is not [{count}, {dimension}]": self._vectors.shape != (count + 1, dimension),
             "item_vector has values that are not finite": not np.isfinite(self._vectors[1:]).all(),
             "similar_vector does not fit item_number": len(self._similar) != count + 1,
+            "similar_vector is not of unit length": not (np.isclose(length, 1, atol=1e-3) | (length < 1e-3)).all(),
             "similar_vector has values that are not finite": not np.isfinite(self._similar).all(),
             "item_feature does not fit item_number": features != count + 1,
+            "index.faiss is not by inner product": self._index.metric_type != faiss.METRIC_INNER_PRODUCT,
             "index.faiss does not fit item_vector": (self._index.ntotal, self._index.d) != (count, dimension),
             "query_tower.onnx has other inputs than the manifest": {i.name for i in self._tower.get_inputs()}
             != set(self._inputs),
@@ -102,6 +113,26 @@ class Scorer:
             unwanted_BF[b] = self._unwanted(rows_BF[b : b + 1], seen_BL[b : b + 1])
         score_BF = self._products(rows_BF, query_BD)
         return self._rank(rows_BF, score_BF, unwanted_BF | abstains_B1, inputs["k"])
+
+    def recall(self, inputs: Arrays, items: int) -> float:
+        """Share of the exact best that the index finds, over these users' queries and the vectors of so many items.
+
+        The best are a quarter of all items, at most 100; which of several with equal scores does not matter.
+        """
+        some = np.linspace(1, len(self), min(items, len(self)), dtype=np.int64)
+        query_QD = np.concatenate([self._queries(inputs), self._vectors[some]])
+        query_QD = query_QD[np.isfinite(query_QD).all(axis=1)]
+        k = max(1, min(100, len(self) // 4))
+        _, found_QK = self._index.search(query_QD, k)
+        good_QK = [self._are_best(query_D, found_K, k) for query_D, found_K in zip(query_QD, found_QK, strict=True)]
+        return float(np.mean(good_QK))
+
+    def _are_best(self, query_D: Floats, found_K: Rows, k: int) -> NDArray[np.bool_]:
+        """Which of the places found (-1: none) score as high as the exact `k` best."""
+        score_N = self._vectors[1:] @ query_D
+        lowest = np.partition(score_N, -k)[-k] - TIED * np.abs(score_N).max()
+        are_best: NDArray[np.bool_] = (found_K >= 0) & (score_N[found_K] >= lowest)
+        return are_best
 
     def similar(self, inputs: Arrays) -> Arrays:
         """The `k` items whose `similar_vector` is nearest by cosine, never the item itself; none for unknown items."""

@@ -11,4 +11,4 @@ def quoted(text: str) -> str:
 def shortened(message: object) -> str:
     """As it is, but cut where it is long; for what libraries say of files."""
     text = str(message)
-    return text if len(text) <= 2 * MOST_CHARACTERS else f"{text[: 2 * MOST_CHARACTERS]}..."
+    return text if len(text) <= 3 * MOST_CHARACTERS else f"{text[: 3 * MOST_CHARACTERS]}..."

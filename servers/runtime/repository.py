@@ -157,7 +157,7 @@ def _read_manifest(path: Path, name: str) -> Manifest:
         return json_format.Parse(content, Manifest())
     except OSError as error:
         raise ArtifactError(f"{name}: cannot read {MANIFEST}: {error.strerror}", "missing_file") from None
-    except (json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
+    except (json_format.ParseError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{name}: {MANIFEST} is malformed: {shortened(error)}", "manifest") from None
 
 

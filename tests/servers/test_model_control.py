@@ -4,11 +4,13 @@ import asyncio
 import json
 import os
 import shutil
+import struct
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import faiss
 import grpc
 import numpy as np
 import onnx
@@ -203,6 +205,122 @@ def with_pickled_golden_samples(folder: Path) -> None:
     seal(folder)
 
 
+def with_an_index(folder: Path, index: Any) -> None:
+    index.add(load_file(folder / "items.safetensors")["item_vector"])
+    faiss.write_index(index, str(folder / "index.faiss"))
+    seal(folder)
+
+
+def with_an_index_by_distance(folder: Path) -> None:
+    with_an_index(folder, faiss.IndexFlatL2(tiny_artifact.DIMENSION))
+
+
+def with_an_index_of_other_vectors(folder: Path) -> None:
+    vectors = load_file(folder / "items.safetensors")["item_vector"]
+    index: Any = faiss.IndexFlatIP(tiny_artifact.DIMENSION)
+    index.add(np.random.default_rng(1).permutation(vectors))
+    faiss.write_index(index, str(folder / "index.faiss"))
+    seal(folder)
+
+
+def with_an_index_that_needs_another_file(folder: Path) -> None:
+    vectors = load_file(folder / "items.safetensors")["item_vector"]
+    index: Any = faiss.index_factory(tiny_artifact.DIMENSION, "IVF4,Flat", faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    index.add(vectors)
+    module: Any = faiss
+    inside = module.InvertedListsPtrVector()
+    inside.push_back(index.invlists)
+    lists: Any = faiss.OnDiskInvertedLists(4, index.code_size, str(folder / "lists.bin"))
+    lists.merge_from_multiple(inside.data(), inside.size())
+    index.replace_invlists(lists)
+    faiss.write_index(index, str(folder / "index.faiss"))
+    seal(folder)
+    change_manifest(folder, lambda manifest: manifest["files"].pop(3))
+
+
+def with_an_index_that_declares_gigabytes(folder: Path) -> None:
+    path, floats, many = folder / "index.faiss", 30 * tiny_artifact.DIMENSION, 1 << 32
+    content = path.read_bytes().replace(struct.pack("<q", 30), struct.pack("<q", many))
+    path.write_bytes(content.replace(struct.pack("<q", floats), struct.pack("<q", many * tiny_artifact.DIMENSION)))
+    seal(folder)
+
+
+def with_golden_samples(folder: Path, **changes: Any) -> None:
+    with np.load(folder / "golden.npz") as golden:
+        np.savez_compressed(folder / "golden.npz", **{**golden, **changes})
+    seal(folder)
+
+
+def with_golden_samples_of_gigabytes(folder: Path) -> None:
+    with_golden_samples(folder, padding=np.zeros(100 << 20, np.uint8))
+
+
+def without_golden_requests(folder: Path) -> None:
+    with np.load(folder / "golden.npz") as golden:
+        none = {name: array[:0] for name, array in golden.items()}
+    with_golden_samples(folder, **none)
+
+
+def without_golden_candidates(folder: Path) -> None:
+    with np.load(folder / "golden.npz") as golden:
+        with_golden_samples(folder, candidate=golden["candidate"][:, :0], score=golden["score"][:, :0])
+
+
+def without_golden_scores(folder: Path) -> None:
+    with np.load(folder / "golden.npz") as golden:
+        with_golden_samples(folder, history_item=golden["history_item"] * 0, score=golden["score"] * np.float32("nan"))
+
+
+def with_one_golden_score(folder: Path) -> None:
+    with np.load(folder / "golden.npz") as golden:
+        with_golden_samples(folder, score=golden["score"][:, :1])
+
+
+def with_any_golden_score(folder: Path) -> None:
+    change_manifest(folder, lambda manifest: manifest["scorer"].update(golden_tolerance=1e30))
+
+
+def with_an_infinite_tolerance(folder: Path) -> None:
+    change_manifest(folder, lambda manifest: manifest["scorer"].update(golden_tolerance="Infinity"))
+
+
+def with_less_than_no_history(folder: Path) -> None:
+    change_manifest(folder, lambda manifest: manifest["scorer"].update(max_history=-5))
+
+
+def with_a_user_beyond_the_last(folder: Path) -> None:
+    users = load_file(folder / "users.safetensors")
+    save_file({**users, "user_index": np.array([1, 2, 99])}, folder / "users.safetensors")
+    seal(folder)
+
+
+def with_a_tower_that_does_not_know_the_last_item(folder: Path) -> None:
+    change_items(folder, lambda items: items.update({name: np.concatenate([items[name]] * 20) for name in items}))
+    change_items(folder, lambda items: items["item_number"][30:].__imul__(0).__iadd__(range(70, 640)))
+    with_an_index(folder, faiss.IndexFlatIP(tiny_artifact.DIMENSION))
+
+
+def with_long_similar_vectors(folder: Path) -> None:
+    change_items(folder, lambda items: items["similar_vector"].__imul__(2))
+
+
+def with_a_long_header(folder: Path) -> None:
+    path = folder / "items.safetensors"
+    content = path.read_bytes()
+    length, blanks = int.from_bytes(content[:8], "little"), 2 << 20
+    path.write_bytes(
+        (length + blanks).to_bytes(8, "little") + content[8 : 8 + length] + b" " * blanks + content[8 + length :]
+    )
+    seal(folder)
+
+
+def with_weights_in_another_file(folder: Path) -> None:
+    path = folder / "query_tower.onnx"
+    onnx.save(onnx.load(str(path)), str(path), save_as_external_data=True, location="weights.bin", size_threshold=100)
+    seal(folder)
+
+
 def change_items(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     items = {name: array.copy() for name, array in load_file(folder / "items.safetensors").items()}
     change(items)
@@ -239,6 +357,23 @@ BROKEN = [
     (with_vectors_of_another_width, "malformed", r"item_vector is not \[30, 4\]"),
     (with_items_out_of_order, "malformed", "item_number is not ascending from 1"),
     (with_pickled_golden_samples, "malformed", "its files cannot be loaded"),
+    (with_an_index_by_distance, "malformed", "index.faiss is not by inner product"),
+    (with_an_index_of_other_vectors, "golden", r"the index finds 0\.\d\d of the items with the best scores"),
+    (with_an_index_that_needs_another_file, "manifest", "index.faiss needs a file that no manifest names"),
+    (with_an_index_that_declares_gigabytes, "malformed", "its files cannot be loaded"),
+    (with_golden_samples_of_gigabytes, "size", r"golden.npz has \d+ bytes of arrays; the limit is 67108864"),
+    (without_golden_requests, "malformed", "its files cannot be loaded"),
+    (without_golden_candidates, "golden", "there is no golden score"),
+    (without_golden_scores, "golden", "there is no golden score"),
+    (with_one_golden_score, "golden", r"golden scores are \[3, 1\]; their requests make \[3, 7\]"),
+    (with_any_golden_score, "golden", r"golden scores may be off by 1e\+30; the limit is 0.01"),
+    (with_an_infinite_tolerance, "golden", "golden scores may be off by inf; the limit is 0.01"),
+    (with_less_than_no_history, "malformed", "max_history is -5"),
+    (with_a_user_beyond_the_last, "malformed", "its files cannot be loaded"),
+    (with_a_tower_that_does_not_know_the_last_item, "malformed", "its files cannot be loaded"),
+    (with_long_similar_vectors, "malformed", "similar_vector is not of unit length"),
+    (with_a_long_header, "size", r"items.safetensors has \d+ bytes of names and shapes; the limit is 1048576"),
+    (with_weights_in_another_file, "malformed", "its files cannot be loaded"),
 ]
 
 
