@@ -132,7 +132,11 @@ class Batcher:
 
     def _run(self, batch: list[Call]) -> None:
         times = Times(started=time.perf_counter_ns())
-        outcomes = compute(self._signature, self._model, [call.inputs for call in batch], times)
+
+        def is_late(place: int) -> bool:
+            return batch[place].answer.done() or batch[place].deadline.passed()
+
+        outcomes = compute(self._signature, self._model, [call.inputs for call in batch], times, is_late)
         times.finished = time.perf_counter_ns()
         self._loop.call_soon_threadsafe(self._finish, batch, outcomes, times)
 
@@ -151,9 +155,16 @@ class Batcher:
 
 
 def compute(
-    signature: Signature, model: Callable[[Arrays], Arrays], calls: Sequence[Arrays], times: Times
+    signature: Signature,
+    model: Callable[[Arrays], Arrays],
+    calls: Sequence[Arrays],
+    times: Times,
+    is_late: Callable[[int], bool] = lambda place: False,
 ) -> Sequence[Arrays | Exception]:
-    """What `model` makes of each call's complete inputs, computed together; where that fails, one call at a time."""
+    """What `model` makes of each call's complete inputs, computed together; where that fails, one call at a time.
+
+    Then a call that `is_late` by now, by its place among `calls`, is left out.
+    """
     try:
         inputs = merge(signature.inputs, calls)
         merged = time.perf_counter_ns()
@@ -163,7 +174,12 @@ def compute(
     except Exception as error:
         if len(calls) == 1:
             return [error]
-        return [compute(signature, model, [call], times)[0] for call in calls]  # one is to blame; the others go on
+        return [  # one is to blame, or all together are too much; the others go on
+            DeadlineExceeded("the deadline passed within the batch")
+            if is_late(place)
+            else compute(signature, model, [call], times)[0]
+            for place, call in enumerate(calls)
+        ]
 
 
 def rows_in(inputs: Arrays) -> int:

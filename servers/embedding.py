@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from servers.device import Device, load_tower
-from servers.images import decode_image
+from servers.images import decode_images
 from servers.published import read_json, read_tensors
 from servers.runtime.errors import ArtifactError, InvalidArgument
 from servers.runtime.repository import Version
@@ -17,6 +17,7 @@ from servers.signature import Arrays
 GRAPH = "item_encoder.onnx"
 TEXTS = ("overview", "keywords", "director", "cast")
 MAX_POSTER_PIXELS = 1 << 20
+MAX_TEXT_BYTES = 16 << 10
 WORD = re.compile(r"\w\w+")
 YEAR_IN_TITLE = re.compile(r"\((\d{4})\)\s*$")
 Floats = NDArray[np.float32]
@@ -50,15 +51,15 @@ class ItemEncoder:
     def embed(self, inputs: Arrays) -> Arrays:
         """`embedding` [B, S] of unit length.
 
-        Raises InvalidArgument naming the row of a broken image, or of a text that a text model would have to read.
+        Raises InvalidArgument naming the row of a broken image, of a text that is too long, or of one that a text model
+        would have to read.
         """
+        for name, texts in inputs.items():
+            if texts.dtype == np.object_ and name != "image":
+                _check_lengths(name, texts[:, 0].tolist())
         images = inputs["image"][:, 0].tolist()
-        poster = np.zeros((len(images), 3, self._height, self._width), np.uint8)
-        for row, image in enumerate(images):
-            if image:
-                poster[row] = decode_image(image, self._height, self._width, f"tensor 'image', row {row}")
         feeds = {
-            "poster": poster,
+            "poster": decode_images(images, self._height, self._width, "tensor 'image'"),
             "has_poster": np.array([bool(image) for image in images]),
             "metadata": self.metadata(inputs),
         }
@@ -99,6 +100,12 @@ class ItemEncoder:
         rows = np.fromiter(counts, np.int64, len(counts))
         weight = np.array([1 + math.log(count) for count in counts.values()], np.float32) * self._idf[rows]
         return _unit(_unit(weight, 1e-12) @ self._components[rows], 1e-6)
+
+
+def _check_lengths(name: str, texts: list[bytes]) -> None:
+    row, length = max(enumerate(map(len, texts)), key=lambda pair: pair[1])
+    if length > MAX_TEXT_BYTES:
+        raise InvalidArgument(f"tensor {name!r}, row {row} has {length} bytes; the limit is {MAX_TEXT_BYTES}")
 
 
 def _unit(vector: Floats, least: float) -> Floats:

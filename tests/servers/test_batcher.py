@@ -258,6 +258,23 @@ async def test_failures_leave_the_statistics_of_others_alone() -> None:
     assert told.compute_infer.ns >= 0
 
 
+async def test_a_call_whose_deadline_passes_within_the_batch_is_not_computed_alone() -> None:
+    model = SumModel()
+    async with batcher(model) as infer:
+        deadlines = [FOREVER, Deadline.after(0.2), FOREVER]
+        numbers = [POISON, 1, 2]
+        calls = [
+            asyncio.create_task(infer(inputs([[number]], [[1]]), deadline))
+            for number, deadline in zip(numbers, deadlines, strict=True)
+        ]
+        await settle()
+        await asyncio.sleep(0.3)
+        model.go.set()
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [ValueError, DeadlineExceeded, dict]
+    assert model.batches == [3, 1, 1]
+
+
 async def test_calls_that_arrive_turn_after_turn_leave_together() -> None:
     """As gRPC hands them over: one in each turn of the event loop."""
     model = SumModel()
