@@ -22,7 +22,7 @@ from servers.runtime.threads import in_thread_of_its_own
 from servers.scorer import Scorer
 
 VERSION = Gauge("marquee_model_version", "Version in use; 0 when none is.", ["model"])
-LOADED = Gauge("marquee_model_loaded_timestamp_seconds", "When the version in use was loaded.", ["model"])
+LOADED = Gauge("marquee_model_loaded_timestamp_seconds", "When the version in use was loaded; 0: none.", ["model"])
 ITEMS = Gauge("marquee_index_items", "Items that can be retrieved.", ["model"])
 REFUSED_VERSIONS = Counter("marquee_refused_versions", "Versions that could not be used.", ["model", "reason"])
 log = structlog.get_logger()
@@ -131,7 +131,8 @@ class ModelControl:
             self._health.set("", False)
             for name in self._names:
                 self._health.set(name, False)
-            VERSION.labels(self._name).set(0)
+            for gauge in (VERSION, LOADED, ITEMS):
+                gauge.labels(self._name).set(0)
             log.info("version unloaded", model=self._name)
 
     async def poll(self, seconds: float) -> None:

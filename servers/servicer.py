@@ -20,15 +20,32 @@ from servers.runtime.status import status_of
 SERVICE = "inference.GRPCInferenceService"
 EXTENSIONS = ["model_configuration", "model_repository", "schedule_policy", "statistics"]
 MAX_CONFIG_CHARACTERS = 10_000
-STREAM_CALLS_IN_FLIGHT = 256
+STREAM_CALLS = 256
+STREAM_BYTES = 4 << 20
+"""Of the requests and answers that one stream holds; a single one may be larger."""
 
 
 class _Stream:
-    """Calls of one stream, in the order of their requests; None after the last."""
+    """Calls of one stream, in the order of their requests; None after the last.
+
+    Once they hold too much, requests are left unread until answers have been sent.
+    """
 
     def __init__(self) -> None:
         self.calls: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue()
-        self.room = asyncio.Semaphore(STREAM_CALLS_IN_FLIGHT)
+        self._held_calls = self._held_bytes = 0
+        self._sent = asyncio.Event()
+
+    def holds(self, calls: int, messages_bytes: int) -> None:
+        """So many calls and bytes more than before."""
+        self._held_calls += calls
+        self._held_bytes += messages_bytes
+        self._sent.set()
+
+    async def room(self) -> None:
+        while self._held_calls >= STREAM_CALLS or self._held_bytes >= STREAM_BYTES:
+            self._sent.clear()
+            await self._sent.wait()
 
     def unanswered(self) -> Iterator[asyncio.Task[Any]]:
         while not self.calls.empty():
@@ -93,8 +110,9 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
         self._readers.add(reader)
         try:
             while call := await stream.calls.get():
-                yield await call
-                stream.room.release()
+                response = await call
+                yield response
+                stream.holds(-1, -response.ByteSize())
         finally:
             self._readers.discard(reader)
             reader.cancel()
@@ -106,12 +124,19 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
     async def _read(self, requests: AsyncIterator[Any], stream: "_Stream", deadline: Deadline) -> None:
         try:
             async for request in requests:
-                stream.calls.put_nowait(asyncio.create_task(self._infer_in_stream(request, deadline)))
-                await stream.room.acquire()
+                stream.holds(1, size := request.ByteSize())
+                stream.calls.put_nowait(asyncio.create_task(self._infer_in_stream(request, size, stream, deadline)))
+                del request  # else it is kept until the next one is read
+                await stream.room()
         finally:
             stream.calls.put_nowait(None)
 
-    async def _infer_in_stream(self, request: Any, deadline: Deadline) -> Any:
+    async def _infer_in_stream(self, request: Any, size: int, stream: "_Stream", deadline: Deadline) -> Any:
+        response = await self._response_in_stream(request, deadline)
+        stream.holds(0, response.ByteSize() - size)
+        return response
+
+    async def _response_in_stream(self, request: Any, deadline: Deadline) -> Any:
         request_id = request.id[:MOST_CHARACTERS]
         if request_id:
             REQUEST_ID.set(request_id)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from servers.batcher import Batcher, BatchLimits
+from servers.batcher import Batcher, BatchLimits, size_of
 from servers.runtime.datatypes import Array
 from servers.runtime.deadline import Deadline
 from servers.runtime.errors import DeadlineExceeded, MarqueeError, Overloaded
@@ -219,6 +219,25 @@ async def test_retrieved_items_are_cut_to_each_callers_k() -> None:
         calls = [RETRIEVE.complete({"k": np.array([[k]], np.int32)}, LIMITS) for k in (3, 10, 1)]
         answers = await asyncio.gather(*(infer(call, FOREVER) for call in calls))
     assert [answer["item"].shape for answer in answers] == [(1, 3), (1, 10), (1, 1)]
+
+
+async def test_what_waits_has_a_limit_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = SumModel()
+    call = inputs([[1] * 50], [[1]])
+    monkeypatch.setattr("servers.batcher.MAX_WAITING_BYTES", 2 * size_of(call))
+    async with batcher(model) as infer:
+        running = asyncio.create_task(infer(call, FOREVER))
+        await settle()
+        waiting = [asyncio.create_task(infer(call, FOREVER)) for _ in range(2)]
+        await settle()
+        with pytest.raises(Overloaded, match=rf"{2 * size_of(call)} bytes wait; the limit is {2 * size_of(call)}"):
+            await infer(call, FOREVER)
+        waiting[0].cancel()  # makes room
+        await settle()
+        waiting.append(asyncio.create_task(infer(call, FOREVER)))
+        await settle()
+        model.go.set()
+        await asyncio.gather(running, *waiting[1:])
 
 
 async def test_statistics_add_up() -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import struct
 import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from tritonclient.grpc import service_pb2_grpc
 from tritonclient.grpc.aio import InferenceServerClient as Client
 from tritonclient.utils import InferenceServerException
 
+from servers.loading import load
 from servers.runtime.errors import RepositoryError
 from servers.runtime.tensors import infer_request
 from servers.scorer import Scorer
@@ -472,6 +474,25 @@ def policy(version: str) -> str:
     return f'{{"version_policy": {{"specific": {{"versions": [{version}]}}}}}}'
 
 
+async def test_what_is_unloaded_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_artifact.publish(tmp_path)
+    scorers: list[weakref.ref[Scorer]] = []
+
+    def loaded(*arguments: Any, **options: Any) -> Scorer:
+        scorer = load(*arguments, **options)
+        scorers.append(weakref.ref(scorer))
+        return scorer
+
+    monkeypatch.setattr("servers.server.load", loaded)
+    async with in_process(settings(tmp_path, model_control_mode="explicit")) as (_, client):
+        assert (await ask(client))[0] == 1
+        await client.unload_model("rating")
+        for metric in ("marquee_model_version", "marquee_model_loaded_timestamp_seconds", "marquee_index_items"):
+            assert REGISTRY.get_sample_value(metric, {"model": "rating"}) == 0
+        assert REGISTRY.get_sample_value("marquee_waiting_rows", {"model": "rating"}) == 0
+        assert [scorer() for scorer in scorers] == [None]
+
+
 async def test_bad_load_requests_are_told_what_is_wrong(tmp_path: Path) -> None:
     tiny_artifact.publish(tmp_path)
     async with in_process(settings(tmp_path, model_control_mode="explicit")) as (_, client):
@@ -530,6 +551,33 @@ async def test_calls_of_a_stream_that_is_left_are_not_computed(tmp_path: Path) -
         while told("marquee_waiting_rows"):
             await asyncio.sleep(0.01)
     assert told("marquee_refused_calls_total", reason="CancelledError") == before + 3
+
+
+async def test_a_stream_whose_answers_nobody_reads_is_left_unread(tmp_path: Path) -> None:
+    tiny_artifact.publish(tmp_path)
+    sent, request = 60, infer_request("rating", {"candidate": np.full((10, 20_000), 3)})  # 1.6 MB, answered with half
+    async with (
+        in_process(settings(tmp_path)) as (program, client),
+        grpc.aio.insecure_channel(program.grpc_address) as channel,
+    ):
+        stream = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelStreamInfer()
+
+        async def answered() -> int:
+            return int((await client.get_inference_statistics("rating")).model_stats[0].inference_stats.success.count)
+
+        async def send() -> None:
+            for _ in range(sent):
+                await stream.write(request)
+            await stream.done_writing()
+
+        sending = asyncio.create_task(send())
+        while await answered() < 2:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(1)
+        assert await answered() < 15
+        answers = [answer async for answer in stream]
+        await sending
+    assert [answer.error_message for answer in answers] == [""] * sent
 
 
 async def test_a_slow_model_holds_up_nothing_but_the_compute_thread(
