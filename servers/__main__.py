@@ -5,7 +5,11 @@ import sys
 
 from servers.runtime import lifecycle, logs, settings
 from servers.runtime.errors import MarqueeError
+from servers.runtime.threads import end_within, leave
 from servers.settings import ExportSettings, ServerSettings
+
+LEAVING_SECS = 5
+"""Given to threads once the last call has been answered."""
 
 
 def main() -> int:
@@ -35,6 +39,7 @@ async def _run(chosen: ServerSettings) -> None:
 
     async with model_server(chosen) as program:
         await program.serve()
+        end_within(LEAVING_SECS)
 
 
 def _export(chosen: ExportSettings) -> None:
@@ -46,4 +51,4 @@ def _export(chosen: ExportSettings) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

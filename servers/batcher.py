@@ -7,6 +7,7 @@ loop; only the model runs in the compute thread.
 
 import asyncio
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -20,6 +21,8 @@ from servers.runtime.errors import DeadlineExceeded, Overloaded
 from servers.signature import Arrays, Signature, Tensor
 from servers.statistics import Statistics, Times
 
+MAX_WAITING_BYTES = 64 << 20
+"""Of the calls that wait for one model."""
 QUIET_TURNS = 2
 """Turns of the event loop without a further call after which a batch starts; gRPC needs more than one for a call."""
 
@@ -40,6 +43,8 @@ class Call:
 
     inputs: Arrays
     rows: int
+    size: int
+    """Bytes."""
     deadline: Deadline
     answer: asyncio.Future[Arrays]
     arrived: int = field(default_factory=time.perf_counter_ns)
@@ -61,14 +66,15 @@ class Batcher:
         self._statistics = statistics
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Call] = deque()
-        self._waiting_rows = 0
+        self._waiting_rows = self._waiting_bytes = 0
         self._busy = False
         self._starting: asyncio.Handle | None = None
-        statistics.watch_queue(lambda: self._waiting_rows)
+        batcher = weakref.ref(self)  # for the metric stays when the model goes
+        statistics.watch_queue(lambda: living._waiting_rows if (living := batcher()) else 0)
 
     async def __call__(self, inputs: Arrays, deadline: Deadline) -> Arrays:
         """Raises Overloaded at once when too many rows wait, DeadlineExceeded, or whatever the model raised."""
-        call = Call(inputs, rows_in(inputs), deadline, self._loop.create_future())
+        call = Call(inputs, rows_in(inputs), size_of(inputs), deadline, self._loop.create_future())
         try:
             self._enqueue(call)
             return await call.answer
@@ -76,15 +82,22 @@ class Batcher:
             self._statistics.refused(error, call.arrived)
             if call in self._waiting:
                 self._waiting.remove(call)
-                self._waiting_rows -= call.rows
+                self._leaves(call)
             raise
 
     def _enqueue(self, call: Call) -> None:
         if self._waiting_rows + call.rows > self._limits.max_queue_size:
             raise Overloaded(f"{self._waiting_rows} rows wait; the limit is {self._limits.max_queue_size}")
+        if self._waiting and self._waiting_bytes + call.size > MAX_WAITING_BYTES:
+            raise Overloaded(f"{self._waiting_bytes} bytes wait; the limit is {MAX_WAITING_BYTES}")
         self._waiting.append(call)
         self._waiting_rows += call.rows
+        self._waiting_bytes += call.size
         self._wake()
+
+    def _leaves(self, call: Call) -> None:
+        self._waiting_rows -= call.rows
+        self._waiting_bytes -= call.size
 
     def _wake(self) -> None:
         """Starts a full batch at once and another one soon, so that calls which arrived together leave together."""
@@ -120,7 +133,7 @@ class Batcher:
         room = self._limits.max_batch_size
         while self._waiting and self._waiting[0].rows <= room:
             call = self._waiting.popleft()
-            self._waiting_rows -= call.rows
+            self._leaves(call)
             if call.answer.done():
                 continue
             if call.deadline.passed():
@@ -132,7 +145,11 @@ class Batcher:
 
     def _run(self, batch: list[Call]) -> None:
         times = Times(started=time.perf_counter_ns())
-        outcomes = compute(self._signature, self._model, [call.inputs for call in batch], times)
+
+        def is_late(place: int) -> bool:
+            return batch[place].answer.done() or batch[place].deadline.passed()
+
+        outcomes = compute(self._signature, self._model, [call.inputs for call in batch], times, is_late)
         times.finished = time.perf_counter_ns()
         self._loop.call_soon_threadsafe(self._finish, batch, outcomes, times)
 
@@ -151,9 +168,16 @@ class Batcher:
 
 
 def compute(
-    signature: Signature, model: Callable[[Arrays], Arrays], calls: Sequence[Arrays], times: Times
+    signature: Signature,
+    model: Callable[[Arrays], Arrays],
+    calls: Sequence[Arrays],
+    times: Times,
+    is_late: Callable[[int], bool] = lambda place: False,
 ) -> Sequence[Arrays | Exception]:
-    """What `model` makes of each call's complete inputs, computed together; where that fails, one call at a time."""
+    """What `model` makes of each call's complete inputs, computed together; where that fails, one call at a time.
+
+    Then a call that `is_late` by now, by its place among `calls`, is left out.
+    """
     try:
         inputs = merge(signature.inputs, calls)
         merged = time.perf_counter_ns()
@@ -163,11 +187,23 @@ def compute(
     except Exception as error:
         if len(calls) == 1:
             return [error]
-        return [compute(signature, model, [call], times)[0] for call in calls]  # one is to blame; the others go on
+        return [  # one is to blame, or all together are too much; the others go on
+            DeadlineExceeded("the deadline passed within the batch")
+            if is_late(place)
+            else compute(signature, model, [call], times)[0]
+            for place, call in enumerate(calls)
+        ]
 
 
 def rows_in(inputs: Arrays) -> int:
     return len(next(iter(inputs.values())))
+
+
+def size_of(inputs: Arrays) -> int:
+    """In bytes."""
+    return sum(
+        sum(map(len, array[:, 0].tolist())) if array.dtype == np.object_ else array.nbytes for array in inputs.values()
+    )
 
 
 def merge(tensors: Sequence[Tensor], calls: Sequence[Arrays]) -> Arrays:

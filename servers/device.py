@@ -1,5 +1,6 @@
 """Where towers and indexes run: on the CPU, or on one NVIDIA GPU. What was asked for is used, or nothing starts."""
 
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,7 +39,9 @@ def load_tower(path: Path, threads: int, device: Device) -> Any:
     providers: list[Any] = ["CPUExecutionProvider"]
     if device == "cuda":
         providers.insert(0, (CUDA, {"use_tf32": 0}))  # whose 10 bits would miss the golden scores
-    session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+    # Weights must be in the file itself, whose sha256 has been checked: in this folder there can be no others.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+    session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=providers)
     if device == "cuda" and CUDA not in session.get_providers():
         raise ConfigurationError("--device cuda: ONNX Runtime cannot load CUDA or cuDNN; its log says which library")
     return session

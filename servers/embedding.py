@@ -1,22 +1,23 @@
 """Embeds items from a poster and what is written about them, as training does: artifact.proto says how."""
 
-import json
 import math
 import re
 from collections import Counter
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 
 from servers.device import Device, load_tower
-from servers.images import decode_image
+from servers.images import decode_images
+from servers.published import read_json, read_tensors
 from servers.runtime.errors import ArtifactError, InvalidArgument
 from servers.runtime.repository import Version
 from servers.signature import Arrays
 
 GRAPH = "item_encoder.onnx"
 TEXTS = ("overview", "keywords", "director", "cast")
+MAX_POSTER_PIXELS = 1 << 20
+MAX_TEXT_BYTES = 16 << 10
 WORD = re.compile(r"\w\w+")
 YEAR_IN_TITLE = re.compile(r"\((\d{4})\)\s*$")
 Floats = NDArray[np.float32]
@@ -31,10 +32,10 @@ class ItemEncoder:
 
     def __init__(self, version: Version, threads: int, device: Device) -> None:
         """Raises ArtifactError where the files do not fit together."""
-        names = json.loads(version.file("content.json").read_text())
+        names = read_json(version, "content.json")
         self._genres: list[str] = [name.casefold() for name in names["genres"]]
         self._word: dict[str, int] = {word: column for column, word in enumerate(names["words"])}
-        arrays = load_file(version.file("content.safetensors"))
+        arrays = read_tensors(version, "content.safetensors")
         self._idf, self._components = arrays["idf"], np.ascontiguousarray(arrays["components"].T)
         self._graph = load_tower(version.file(GRAPH), threads, device)
         poster, _, metadata = self._graph.get_inputs()
@@ -42,21 +43,23 @@ class ItemEncoder:
         self._text_model: str = names.get("text_model", "")
         words = len(self._components) if self._text_model else len(self._word)
         columns = len(self._genres) + self._components.shape[1] + 2
+        if not 0 < self._height * self._width <= MAX_POSTER_PIXELS:
+            raise ArtifactError(f"{version.model}/{version.number}: {GRAPH} takes posters of another size", "malformed")
         if (len(self._word), words, columns) != (len(self._idf), len(self._components), metadata.shape[1]):
             raise ArtifactError(f"{version.model}/{version.number}: content.* does not fit {GRAPH}", "malformed")
 
     def embed(self, inputs: Arrays) -> Arrays:
         """`embedding` [B, S] of unit length.
 
-        Raises InvalidArgument naming the row of a broken image, or of a text that a text model would have to read.
+        Raises InvalidArgument naming the row of a broken image, of a text that is too long, or of one that a text model
+        would have to read.
         """
+        for name, texts in inputs.items():
+            if texts.dtype == np.object_ and name != "image":
+                _check_lengths(name, texts[:, 0].tolist())
         images = inputs["image"][:, 0].tolist()
-        poster = np.zeros((len(images), 3, self._height, self._width), np.uint8)
-        for row, image in enumerate(images):
-            if image:
-                poster[row] = decode_image(image, self._height, self._width, f"tensor 'image', row {row}")
         feeds = {
-            "poster": poster,
+            "poster": decode_images(images, self._height, self._width, "tensor 'image'"),
             "has_poster": np.array([bool(image) for image in images]),
             "metadata": self.metadata(inputs),
         }
@@ -97,6 +100,12 @@ class ItemEncoder:
         rows = np.fromiter(counts, np.int64, len(counts))
         weight = np.array([1 + math.log(count) for count in counts.values()], np.float32) * self._idf[rows]
         return _unit(_unit(weight, 1e-12) @ self._components[rows], 1e-6)
+
+
+def _check_lengths(name: str, texts: list[bytes]) -> None:
+    row, length = max(enumerate(map(len, texts)), key=lambda pair: pair[1])
+    if length > MAX_TEXT_BYTES:
+        raise InvalidArgument(f"tensor {name!r}, row {row} has {length} bytes; the limit is {MAX_TEXT_BYTES}")
 
 
 def _unit(vector: Floats, least: float) -> Floats:

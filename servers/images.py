@@ -1,5 +1,6 @@
 """Image files to pixels. They come from strangers: bytes and pixels are bounded, and only three formats are decoded."""
 
+from collections.abc import Sequence
 from io import BytesIO
 
 import numpy as np
@@ -7,24 +8,53 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from servers.runtime.errors import InvalidArgument
+from servers.runtime.quoting import shortened
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 MAX_BYTES = 8 * 2**20
 MAX_PIXELS = 16 * 2**20
+MAX_PIXELS_TOGETHER = 64 * 2**20
+Pixels = NDArray[np.uint8]
 
 
-def decode_image(content: bytes, height: int, width: int, name: str) -> NDArray[np.uint8]:
-    """[3, height, width], stretched as posters are for training. Raises InvalidArgument about `name`."""
+def decode_images(contents: Sequence[bytes], height: int, width: int, name: str) -> Pixels:
+    """[P, 3, height, width], stretched as posters are for training; zeros where there is no image.
+
+    Raises InvalidArgument about a row of `name`, or about all of them; before any is decoded where they are too large.
+    """
+    named = {row: f"{name}, row {row}" for row, content in enumerate(contents) if content}
+    opened = {row: _open(contents[row], name_of_row) for row, name_of_row in named.items()}
+    if (pixels := sum(image.width * image.height for image in opened.values())) > MAX_PIXELS_TOGETHER:
+        raise InvalidArgument(f"{name} has {pixels} pixels together; the limit is {MAX_PIXELS_TOGETHER}")
+    decoded = np.zeros((len(contents), 3, height, width), np.uint8)
+    for row, name_of_row in named.items():
+        decoded[row] = _decode(opened.pop(row), height, width, name_of_row)  # which keeps its pixels as long as it is
+    return decoded
+
+
+def _open(content: bytes, name: str) -> Image.Image:
+    """Its header only."""
     if len(content) > MAX_BYTES:
         raise InvalidArgument(f"{name} has {len(content)} bytes; the limit is {MAX_BYTES}")
     try:
-        with Image.open(BytesIO(content), formats=FORMATS) as image:
-            pixels = image.width * image.height  # before any is decoded
-            if pixels <= MAX_PIXELS:
-                image.draft("RGB", (width, height))
-                small = image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
-                return np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1))
+        image = Image.open(BytesIO(content), formats=FORMATS)
     except Exception as error:  # each format raises kinds of its own
-        problem = "it is of none of them" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise InvalidArgument(f"{name} cannot be decoded as {', '.join(FORMATS)}: {problem}") from None
-    raise InvalidArgument(f"{name} has {pixels} pixels; the limit is {MAX_PIXELS}")
+        raise _undecodable(name, error) from None
+    if (pixels := image.width * image.height) > MAX_PIXELS:
+        raise InvalidArgument(f"{name} has {pixels} pixels; the limit is {MAX_PIXELS}")
+    return image
+
+
+def _decode(image: Image.Image, height: int, width: int, name: str) -> Pixels:
+    try:
+        with image:
+            image.draft("RGB", (width, height))
+            small = image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
+            return np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1))
+    except Exception as error:
+        raise _undecodable(name, error) from None
+
+
+def _undecodable(name: str, error: Exception) -> InvalidArgument:
+    problem = "it is of none of them" if isinstance(error, UnidentifiedImageError) else shortened(error)
+    return InvalidArgument(f"{name} cannot be decoded as {', '.join(FORMATS)}: {problem}")

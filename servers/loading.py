@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from servers import golden
 from servers.device import Device
-from servers.runtime.datatypes import Array
 from servers.runtime.errors import ArtifactError, ConfigurationError
 from servers.runtime.repository import Version
 from servers.scorer import Scorer
@@ -21,27 +21,13 @@ def load(version: Version, threads: int, device: Device = "cpu") -> Scorer:
         raise ArtifactError(f"{name}: the manifest describes no scorer", "manifest")
     try:
         scorer = Scorer(version, threads, device)
-        _check_golden(scorer, version, name)
+        golden.check(scorer, version)
         _warm(scorer)
     except (ArtifactError, ConfigurationError):
         raise
     except Exception as error:  # ONNX Runtime, FAISS, safetensors and numpy each raise their own
         raise ArtifactError(f"{name}: its files cannot be loaded", "malformed") from error
     return scorer
-
-
-def _check_golden(scorer: Scorer, version: Version, name: str) -> None:
-    with np.load(version.file("golden.npz"), allow_pickle=False) as golden:
-        samples: dict[str, Array] = dict(golden)
-    expected = samples.pop("score")
-    samples["user_id"] = np.array([[user.encode()] for user in samples["user_id"]], object)
-    score = scorer.score(samples)["score"]
-    tolerance = version.manifest.scorer.golden_tolerance
-    wrong = ~np.isclose(score, expected, rtol=0, atol=tolerance, equal_nan=True)
-    if wrong.any():
-        raise ArtifactError(
-            f"{name}: {wrong.sum()} of {wrong.size} golden scores are off by more than {tolerance:g}", "golden"
-        )
 
 
 def _warm(scorer: Scorer) -> None:

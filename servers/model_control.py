@@ -7,6 +7,8 @@ the old one until they are answered.
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple
 
 import structlog
 from prometheus_client import Counter, Gauge
@@ -14,14 +16,23 @@ from prometheus_client import Counter, Gauge
 from servers.models import LoadedVersion, Model, names
 from servers.runtime.errors import ArtifactError, FailedPrecondition, NotFound, RepositoryError, Unavailable
 from servers.runtime.health import Health
-from servers.runtime.repository import Repository, Version
+from servers.runtime.quoting import quoted, shortened
+from servers.runtime.repository import Repository, Stamp, Version
+from servers.runtime.threads import in_thread_of_its_own
 from servers.scorer import Scorer
 
 VERSION = Gauge("marquee_model_version", "Version in use; 0 when none is.", ["model"])
-LOADED = Gauge("marquee_model_loaded_timestamp_seconds", "When the version in use was loaded.", ["model"])
+LOADED = Gauge("marquee_model_loaded_timestamp_seconds", "When the version in use was loaded; 0: none.", ["model"])
 ITEMS = Gauge("marquee_index_items", "Items that can be retrieved.", ["model"])
 REFUSED_VERSIONS = Counter("marquee_refused_versions", "Versions that could not be used.", ["model", "reason"])
 log = structlog.get_logger()
+
+
+class Refused(NamedTuple):
+    """Why a version cannot be used, and what its files were like then."""
+
+    reason: str
+    stamp: Stamp
 
 
 class ModelControl:
@@ -34,13 +45,15 @@ class ModelControl:
         health: Health,
         load: Callable[[Version], Scorer],
         wire: Callable[[int, Scorer], LoadedVersion],
+        load_timeout: float,
     ) -> None:
-        """`load` blocks and is called in a thread; `wire` is called in the event loop."""
+        """`load` blocks and is called in a thread, for `load_timeout` seconds; `wire` is called in the event loop."""
         self._name, self._repository, self._health, self._load, self._wire = name, repository, health, load, wire
+        self._load_timeout = load_timeout
         self._names = names(name)
         """Of the version in use, or of the last one."""
         self._current: LoadedVersion | None = None
-        self._refused: dict[int, str] = {}
+        self._refused: dict[int, Refused] = {}
         self._changing = asyncio.Lock()
 
     def model(self, name: str, version: str = "") -> Model:
@@ -50,7 +63,7 @@ class ModelControl:
             self.check_name(name)
             raise Unavailable(f"model {name!r} is not loaded")
         if version and version != model.version:
-            raise NotFound(f"model {name!r} has version {model.version} loaded, not {version}")
+            raise NotFound(f"model {name!r} has version {model.version} loaded, not {quoted(version)}")
         return model
 
     def models(self) -> list[Model]:
@@ -64,39 +77,53 @@ class ModelControl:
 
     def index(self) -> list[tuple[str, int, str, str]]:
         """Name, version, READY or UNAVAILABLE, and why, of everything in the repository. Blocking."""
-        published = {
-            number: self._refused.get(number, "not loaded") for number in self._repository.versions(self._name)
-        }
-        states = {number: ("UNAVAILABLE", reason) for number, reason in published.items()}
+        unknown = Refused("not loaded", ())
+        published = self._repository.versions(self._name)
+        states = {number: ("UNAVAILABLE", self._refused.get(number, unknown).reason) for number in published}
         if self._current:
             states[self._current.number] = ("READY", "")
         return [(name, number, *state) for name in self._names for number, state in sorted(states.items())]
 
     async def use_newest(self) -> None:
-        """Changes to the newest version that was not refused before, where that is another than the one in use.
+        """Changes to the newest version, where that is another than the one in use and can be used.
 
-        Raises RepositoryError where no version is in use in the end.
+        One that was refused is looked at again once its files have changed. Raises RepositoryError where no version is
+        in use in the end.
         """
         async with self._changing:
-            for number in reversed(await asyncio.to_thread(self._repository.versions, self._name)):
+            stamps = await self._stamps()
+            for number in reversed(stamps):
                 if self._current and number == self._current.number:
                     return
-                if number not in self._refused and await self._try(number):
-                    return
+                known = self._refused.get(number)
+                if known is None or known.stamp != stamps[number]:
+                    with suppress(ArtifactError):
+                        await self._change(number, stamps[number])
+                        return
         if self._current is None:
-            reason = next(reversed(self._refused.values())) if self._refused else "there is none"
+            reason = next(reversed(self._refused.values())).reason if self._refused else "there is none"
             raise RepositoryError(f"no version of {self._name!r} can be used: {reason}")
 
     async def use(self, number: int | None) -> None:
         """Changes to one version, or to the newest, even if it was refused before. Raises FailedPrecondition."""
         async with self._changing:
+            stamps = await self._stamps()
             if number is None:
-                numbers = await asyncio.to_thread(self._repository.versions, self._name)
-                if not numbers:
+                if not stamps:
                     raise NotFound(f"the model repository has no version of {self._name!r}")
-                number = numbers[-1]
-            if not await self._try(number):
-                raise FailedPrecondition(self._refused[number])
+                number = max(stamps)
+            if number not in stamps:
+                raise FailedPrecondition(f"{self._name}/{number} is not in the model repository")
+            try:
+                await self._change(number, stamps[number])
+            except ArtifactError as error:
+                raise FailedPrecondition(str(error)) from None
+
+    async def _stamps(self) -> dict[int, Stamp]:
+        """Of all versions; what is known of those that are gone is forgotten."""
+        stamps = await asyncio.to_thread(self._repository.stamps, self._name)
+        self._refused = {number: known for number, known in self._refused.items() if number in stamps}
+        return stamps
 
     async def unload(self) -> None:
         async with self._changing:
@@ -104,7 +131,8 @@ class ModelControl:
             self._health.set("", False)
             for name in self._names:
                 self._health.set(name, False)
-            VERSION.labels(self._name).set(0)
+            for gauge in (VERSION, LOADED, ITEMS):
+                gauge.labels(self._name).set(0)
             log.info("version unloaded", model=self._name)
 
     async def poll(self, seconds: float) -> None:
@@ -119,14 +147,15 @@ class ModelControl:
     def check_name(self, name: str) -> None:
         """Raises NotFound for a name that is none of the scorer's."""
         if name not in self._names:
-            raise NotFound(f"no model {name!r} here; there are {', '.join(self._names)}")
+            raise NotFound(f"no model {quoted(name)} here; there are {', '.join(self._names)}")
 
-    async def _try(self, number: int) -> bool:
+    async def _change(self, number: int, stamp: Stamp) -> None:
+        """Loads a version and puts it in use. Raises ArtifactError, once it is noted that the version was refused."""
         started = time.monotonic()
         try:
-            scorer = await asyncio.to_thread(self._open, number)
+            scorer = await self._open(number)
         except ArtifactError as error:
-            self._refused[number] = str(error)
+            self._refused[number] = Refused(str(error), stamp)
             REFUSED_VERSIONS.labels(self._name, error.reason).inc()
             log.error(
                 "version refused",
@@ -134,9 +163,9 @@ class ModelControl:
                 version=number,
                 reason=error.reason,
                 error=str(error),
-                cause=str(error.__cause__ or ""),
+                cause=shortened(error.__cause__ or ""),
             )
-            return False
+            raise
         self._refused.pop(number, None)
         self._current = self._wire(number, scorer)
         for name in set(self._names) - self._current.models.keys():
@@ -144,10 +173,15 @@ class ModelControl:
         self._names = list(self._current.models)
         self._tell(number, len(scorer))
         log.info("version loaded", model=self._name, version=number, seconds=round(time.monotonic() - started, 3))
-        return True
 
-    def _open(self, number: int) -> Scorer:
-        return self._load(self._repository.open(self._name, number))
+    async def _open(self, number: int) -> Scorer:
+        try:
+            return await in_thread_of_its_own(
+                lambda: self._load(self._repository.open(self._name, number)), self._load_timeout
+            )
+        except TimeoutError:
+            message = f"{self._name}/{number}: it was not loaded within {self._load_timeout:g} seconds"
+            raise ArtifactError(message, "timeout") from None
 
     def _tell(self, number: int, items: int) -> None:
         for name in self._names:

@@ -39,6 +39,8 @@ class Execution:
     """What all models of a process share."""
 
     executor: Executor
+    encoder: Executor
+    """Of the item encoder, whose images take much longer than all else."""
     limits: Limits
     batching: BatchLimits
 
@@ -55,9 +57,10 @@ class Model:
         execution: Execution,
     ) -> None:
         self.name, self.version = name, version
+        executor = execution.encoder if signature is EMBED else execution.executor
         self._signature, self._execution = signature, execution
         self._statistics = Statistics(name)
-        self._batcher = Batcher(signature, compute, execution.executor, execution.batching, self._statistics)
+        self._batcher = Batcher(signature, compute, executor, execution.batching, self._statistics)
 
     async def infer(self, given: Arrays, outputs: Iterable[str], deadline: Deadline) -> Arrays:
         """The outputs asked for, or all. Raises InvalidArgument, and what the batcher raises."""

@@ -8,10 +8,10 @@ come of it.
 import faiss
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 
 from servers.device import Device, load_tower, most_found, place_index
 from servers.embedding import ItemEncoder, has_encoder
+from servers.published import read_index, read_tensors
 from servers.runtime.datatypes import Array
 from servers.runtime.errors import ArtifactError
 from servers.runtime.repository import Version
@@ -20,7 +20,13 @@ from servers.users import Users
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
+TIED = 1e-5
+"""Scores that differ by less, relative to the largest, are equal: FAISS adds up in another order."""
 LARGEST_TABLE = 1 << 22
+MOST_GATHERED = 1 << 21
+"""Values of item vectors copied out at a time, 8 MiB."""
+MOST_READ = 1 << 22
+"""Events a tower is fed at a time, times their width: 16 MiB, of which it makes a few copies."""
 
 
 class Scorer:
@@ -34,17 +40,18 @@ class Scorer:
         what = version.manifest.scorer
         if what.engine != "onnxruntime":
             raise ArtifactError(f"{version.model}/{version.number}: engine {what.engine!r} is not known", "manifest")
-        items = load_file(version.file("items.safetensors"))
+        items = read_tensors(version, "items.safetensors")
         self._numbers: Rows = np.concatenate([[0], items["item_number"]])
         self._row_of = _table(self._numbers)
         self._vectors = _with_row_0(items["item_vector"], np.nan)
         self._similar = _with_row_0(items["similar_vector"], 0)
         self._features = _with_row_0(items["item_feature"], 0) if "item_feature" in items else None
-        self._users = Users(version.file("users.safetensors"))
+        self._users = Users(read_tensors(version, "users.safetensors"))
+        self._widest = max(1, what.dimension, 0 if self._features is None else self._features.shape[1])
         self._inputs = list(what.inputs)
         self._max_history = what.max_history
         self._tower = load_tower(version.file("query_tower.onnx"), threads, device)
-        self._index = place_index(faiss.read_index(str(version.file("index.faiss"))), device)
+        self._index = place_index(read_index(version, "index.faiss"), device)
         self._similar_index = place_index(faiss.IndexFlatIP(self._similar.shape[1]), device)
         self._similar_index.add(self._similar[1:])
         self._most_found = most_found(device, len(self))
@@ -56,19 +63,28 @@ class Scorer:
         """The items it knows, ascending."""
         return self._numbers[1:]
 
+    @property
+    def last_user(self) -> Array:
+        """Id [1, 1] of the user with the largest index; empty where it knows none."""
+        return np.array([[self._users.last]], object)
+
     def __len__(self) -> int:
         return len(self._numbers) - 1
 
     def _check(self, version: Version, dimension: int) -> None:
         count = len(self)
         features = count + 1 if self._features is None else len(self._features)
+        length = np.linalg.norm(self._similar, axis=1)
         wrong = {
+            f"max_history is {self._max_history}": self._max_history < 0,
             "item_number is not ascending from 1": (np.diff(self._numbers) <= 0).any(),
             f"item_vector is not [{count}, {dimension}]": self._vectors.shape != (count + 1, dimension),
             "item_vector has values that are not finite": not np.isfinite(self._vectors[1:]).all(),
             "similar_vector does not fit item_number": len(self._similar) != count + 1,
+            "similar_vector is not of unit length": not (np.isclose(length, 1, atol=1e-3) | (length < 1e-3)).all(),
             "similar_vector has values that are not finite": not np.isfinite(self._similar).all(),
             "item_feature does not fit item_number": features != count + 1,
+            "index.faiss is not by inner product": self._index.metric_type != faiss.METRIC_INNER_PRODUCT,
             "index.faiss does not fit item_vector": (self._index.ntotal, self._index.d) != (count, dimension),
             "query_tower.onnx has other inputs than the manifest": {i.name for i in self._tower.get_inputs()}
             != set(self._inputs),
@@ -80,8 +96,7 @@ class Scorer:
 
     def score(self, inputs: Arrays) -> Arrays:
         """`score` [B, C] of `candidate` [B, C]; NaN for unknown items and for users on whom the tower abstains."""
-        vectors_BCD = self._vectors[self._rows(inputs["candidate"])]
-        return {"score": np.matmul(vectors_BCD, self._queries(inputs)[:, :, None])[:, :, 0]}
+        return {"score": self._products(self._rows(inputs["candidate"]), self._queries(inputs))}
 
     def retrieve(self, inputs: Arrays) -> Arrays:
         """The `k` best items per user that are not in the history: `item` and `score` [B, K], best first."""
@@ -96,8 +111,28 @@ class Scorer:
         for b in np.flatnonzero(found_B < inputs["k"][:, 0]):  # an approximate index may miss some
             rows_BF[b] = self._search_all(query_BD[b], seen_BL[b], most)
             unwanted_BF[b] = self._unwanted(rows_BF[b : b + 1], seen_BL[b : b + 1])
-        score_BF = np.matmul(self._vectors[rows_BF], query_BD[:, :, None])[:, :, 0]
+        score_BF = self._products(rows_BF, query_BD)
         return self._rank(rows_BF, score_BF, unwanted_BF | abstains_B1, inputs["k"])
+
+    def recall(self, inputs: Arrays, items: int) -> float:
+        """Share of the exact best that the index finds, over these users' queries and the vectors of so many items.
+
+        The best are a quarter of all items, at most 100; which of several with equal scores does not matter.
+        """
+        some = np.linspace(1, len(self), min(items, len(self)), dtype=np.int64)
+        query_QD = np.concatenate([self._queries(inputs), self._vectors[some]])
+        query_QD = query_QD[np.isfinite(query_QD).all(axis=1)]
+        k = max(1, min(100, len(self) // 4))
+        _, found_QK = self._index.search(query_QD, k)
+        good_QK = [self._are_best(query_D, found_K, k) for query_D, found_K in zip(query_QD, found_QK, strict=True)]
+        return float(np.mean(good_QK))
+
+    def _are_best(self, query_D: Floats, found_K: Rows, k: int) -> NDArray[np.bool_]:
+        """Which of the places found (-1: none) score as high as the exact `k` best."""
+        score_N = self._vectors[1:] @ query_D
+        lowest = np.partition(score_N, -k)[-k] - TIED * np.abs(score_N).max()
+        are_best: NDArray[np.bool_] = (found_K >= 0) & (score_N[found_K] >= lowest)
+        return are_best
 
     def similar(self, inputs: Arrays) -> Arrays:
         """The `k` items whose `similar_vector` is nearest by cosine, never the item itself; none for unknown items."""
@@ -116,14 +151,34 @@ class Scorer:
         return np.where(self._numbers[rows] == numbers, rows, 0)
 
     def _queries(self, inputs: Arrays) -> Floats:
-        """The tower's answer, [B, D]; a row of NaN where it abstains."""
+        """The tower's answer, [B, D]; a row of NaN where it abstains. So many rows at a time as memory allows."""
         feeds = self._history(inputs)
         feeds["user_index"] = self._users.index(inputs["user_id"])
         feeds["query_time"] = inputs["query_time"]
+        count, width = feeds["history_index"].shape
+        rows = max(1, MOST_READ // (width * self._widest))
+        if count <= rows:
+            return self._query(feeds)
+        parts = [slice(b, b + rows) for b in range(0, count, rows)]
+        return np.concatenate([self._query({name: feed[part] for name, feed in feeds.items()}) for part in parts])
+
+    def _query(self, feeds: Arrays) -> Floats:
         if self._features is not None:
             feeds["history_feature"] = self._features[feeds["history_index"]]
         query: Floats = self._tower.run(["query"], {name: feeds[name] for name in self._inputs})[0]
         return query
+
+    def _products(self, rows_BC: Rows, query_BD: Floats) -> Floats:
+        """Inner products [B, C] of each query with the vectors of its rows, of which MOST_GATHERED are in memory."""
+        score_BC = np.empty(rows_BC.shape, np.float32)
+        columns = max(1, MOST_GATHERED // query_BD.shape[1])
+        rows = max(1, columns // max(1, rows_BC.shape[1]))
+        for b in range(0, rows_BC.shape[0], rows):
+            query_BD1 = query_BD[b : b + rows, :, None]
+            for c in range(0, rows_BC.shape[1], columns):
+                vectors_BCD = self._vectors[rows_BC[b : b + rows, c : c + columns]]
+                score_BC[b : b + rows, c : c + columns] = np.matmul(vectors_BCD, query_BD1)[:, :, 0]
+        return score_BC
 
     def _history(self, inputs: Arrays) -> Arrays:
         """The last known items of each history, `max_history` at most, padded in front."""

@@ -31,10 +31,13 @@ async def model_server(settings: ServerSettings) -> AsyncIterator[Program]:
     limits = Limits(B=settings.max_batch_size, L=settings.max_history, C=settings.max_candidates, K=settings.max_k)
     batching = BatchLimits(settings.max_batch_size, settings.max_queue_size, settings.max_queue_delay_us / 1e6)
     program = Program(f"servers {settings.name}", settings, [SERVICE])
-    with ThreadPoolExecutor(1, thread_name_prefix="compute") as compute:
+    with (
+        ThreadPoolExecutor(1, thread_name_prefix="compute") as compute,
+        ThreadPoolExecutor(1, thread_name_prefix="encode") as encode,
+    ):
 
         def wire(number: int, scorer: Scorer) -> LoadedVersion:
-            return models_of(settings.name, number, scorer, Execution(compute, limits, batching))
+            return models_of(settings.name, number, scorer, Execution(compute, encode, limits, batching))
 
         repository = Repository(settings.model_repository)
         control = ModelControl(
@@ -43,6 +46,7 @@ async def model_server(settings: ServerSettings) -> AsyncIterator[Program]:
             program.health,
             partial(load, threads=settings.threads, device=settings.device),
             wire,
+            settings.load_timeout_secs,
         )
         await control.use_newest()
         servicer = InferenceServicer(control, program.health, explicit=settings.model_control_mode == "explicit")

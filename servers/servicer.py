@@ -13,20 +13,39 @@ from servers.runtime import tensors
 from servers.runtime.deadline import Deadline
 from servers.runtime.errors import FailedPrecondition, InvalidArgument, Unavailable
 from servers.runtime.health import Health
-from servers.runtime.request_ids import REQUEST_ID
+from servers.runtime.quoting import quoted
+from servers.runtime.request_ids import MOST_CHARACTERS, REQUEST_ID
 from servers.runtime.status import status_of
 
 SERVICE = "inference.GRPCInferenceService"
 EXTENSIONS = ["model_configuration", "model_repository", "schedule_policy", "statistics"]
-STREAM_CALLS_IN_FLIGHT = 256
+MAX_CONFIG_CHARACTERS = 10_000
+STREAM_CALLS = 256
+STREAM_BYTES = 4 << 20
+"""Of the requests and answers that one stream holds; a single one may be larger."""
 
 
 class _Stream:
-    """Calls of one stream, in the order of their requests; None after the last."""
+    """Calls of one stream, in the order of their requests; None after the last.
+
+    Once they hold too much, requests are left unread until answers have been sent.
+    """
 
     def __init__(self) -> None:
         self.calls: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue()
-        self.room = asyncio.Semaphore(STREAM_CALLS_IN_FLIGHT)
+        self._held_calls = self._held_bytes = 0
+        self._sent = asyncio.Event()
+
+    def holds(self, calls: int, messages_bytes: int) -> None:
+        """So many calls and bytes more than before."""
+        self._held_calls += calls
+        self._held_bytes += messages_bytes
+        self._sent.set()
+
+    async def room(self) -> None:
+        while self._held_calls >= STREAM_CALLS or self._held_bytes >= STREAM_BYTES:
+            self._sent.clear()
+            await self._sent.wait()
 
     def unanswered(self) -> Iterator[asyncio.Task[Any]]:
         while not self.calls.empty():
@@ -74,6 +93,7 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
         return await self._infer(request, Deadline.of(context))
 
     async def _infer(self, request: Any, deadline: Deadline) -> Any:
+        _check_size(request)
         model = self._control.model(request.model_name, request.model_version)
         given = tensors.decode(request.inputs, request.raw_input_contents)
         wanted = (output.name for output in request.outputs)
@@ -90,8 +110,9 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
         self._readers.add(reader)
         try:
             while call := await stream.calls.get():
-                yield await call
-                stream.room.release()
+                response = await call
+                yield response
+                stream.holds(-1, -response.ByteSize())
         finally:
             self._readers.discard(reader)
             reader.cancel()
@@ -103,18 +124,26 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
     async def _read(self, requests: AsyncIterator[Any], stream: "_Stream", deadline: Deadline) -> None:
         try:
             async for request in requests:
-                stream.calls.put_nowait(asyncio.create_task(self._infer_in_stream(request, deadline)))
-                await stream.room.acquire()
+                stream.holds(1, size := request.ByteSize())
+                stream.calls.put_nowait(asyncio.create_task(self._infer_in_stream(request, size, stream, deadline)))
+                del request  # else it is kept until the next one is read
+                await stream.room()
         finally:
             stream.calls.put_nowait(None)
 
-    async def _infer_in_stream(self, request: Any, deadline: Deadline) -> Any:
-        if request.id:
-            REQUEST_ID.set(request.id)
+    async def _infer_in_stream(self, request: Any, size: int, stream: "_Stream", deadline: Deadline) -> Any:
+        response = await self._response_in_stream(request, deadline)
+        stream.holds(0, response.ByteSize() - size)
+        return response
+
+    async def _response_in_stream(self, request: Any, deadline: Deadline) -> Any:
+        request_id = request.id[:MOST_CHARACTERS]
+        if request_id:
+            REQUEST_ID.set(request_id)
         try:
             return service_pb2.ModelStreamInferResponse(infer_response=await self._infer(request, deadline))
         except Exception as error:
-            response = service_pb2.ModelInferResponse(id=request.id)
+            response = service_pb2.ModelInferResponse(id=request_id)
             return service_pb2.ModelStreamInferResponse(
                 error_message=status_of(error, request)[1], infer_response=response
             )
@@ -148,20 +177,30 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
         self._control.check_name(name)
 
 
+def _check_size(request: Any) -> None:
+    """Raises InvalidArgument for what only costs time."""
+    if (length := len(request.id)) > MOST_CHARACTERS:
+        raise InvalidArgument(f"id has {length} characters; the limit is {MOST_CHARACTERS}")
+    if (count := len(request.outputs)) > tensors.MAX_TENSORS:
+        raise InvalidArgument(f"outputs names {count} tensors; the limit is {tensors.MAX_TENSORS}")
+
+
 def _version_in(parameters: Any) -> int | None:
     """The version that a load names in Triton's way, or None.
 
     The parameter `config` is JSON such as {"version_policy": {"specific": {"versions": [3]}}}.
     """
-    if unknown := set(parameters) - {"config"}:
-        raise InvalidArgument(f"unknown parameter {min(unknown)!r}; only 'config' can be given")
+    if unknown := next((name for name in parameters if name != "config"), None):
+        raise InvalidArgument(f"unknown parameter {quoted(unknown)}; only 'config' can be given")
     if "config" not in parameters:
         return None
+    config = parameters["config"].string_param
+    if len(config) > MAX_CONFIG_CHARACTERS:
+        raise InvalidArgument(f"parameter 'config' has {len(config)} characters; the limit is {MAX_CONFIG_CHARACTERS}")
     try:
-        policy = json.loads(parameters["config"].string_param)["version_policy"]
-        (number,) = policy["specific"]["versions"]
-        return int(number)
-    except (ValueError, KeyError, TypeError):
-        raise InvalidArgument(
-            "parameter 'config' must be JSON whose version_policy names one specific version"
-        ) from None
+        (number,) = json.loads(config)["version_policy"]["specific"]["versions"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        number = None
+    if type(number) is not int or not 0 < number < 10**18:
+        raise InvalidArgument("parameter 'config' must be JSON whose version_policy names one specific version")
+    return number

@@ -36,6 +36,9 @@ class ServerSettings(ServingSettings, ModelSettings):
         "none", description="When versions change: never, when a newer one is published, or when a client asks."
     )
     repository_poll_secs: float = Field(15, gt=0, description="How often poll looks for versions.")
+    load_timeout_secs: float = Field(
+        90, gt=0, description="A version that is not checked and loaded within this is refused."
+    )
     threads: int = Field(
         default_factory=default_threads,
         ge=1,

@@ -11,6 +11,7 @@ import numpy as np
 
 from servers.runtime.datatypes import DATATYPES, DTYPES, Array
 from servers.runtime.errors import InvalidArgument
+from servers.runtime.quoting import quoted
 
 Arrays = dict[str, Array]
 
@@ -70,10 +71,12 @@ class Signature:
     def _check_names(self, given: Arrays) -> None:
         known = {tensor.name for tensor in self.inputs}
         if unknown := given.keys() - known:
-            raise InvalidArgument(f"unknown tensor {min(unknown)!r}; this model takes {', '.join(sorted(known))}")
+            raise InvalidArgument(f"unknown tensor {quoted(min(unknown))}; this model takes {', '.join(sorted(known))}")
         for tensor in self.inputs:
             if tensor.default is None and tensor.name not in given:
                 raise InvalidArgument(f"tensor {tensor.name!r} is missing")
+        if not given:
+            raise InvalidArgument("there is no tensor; one must be given, to say for how many rows")
         if "history_item" not in given and any(name.startswith("history_") for name in given):
             raise InvalidArgument("tensor 'history_item' is missing; history_rating and history_time go with it")
 
@@ -83,7 +86,7 @@ class Signature:
         wanted = list(names)
         for name in wanted:
             if name not in known:
-                raise InvalidArgument(f"unknown output {name!r}; this model gives {', '.join(known)}")
+                raise InvalidArgument(f"unknown output {quoted(name)}; this model gives {', '.join(known)}")
         return wanted or known
 
     def width(self, inputs: Arrays) -> int | None:

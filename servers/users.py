@@ -4,11 +4,8 @@ Ids are rows of one sorted array, not keys of a dictionary: so a version with mi
 without a moment in which Python can do nothing else.
 """
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 
 from servers.runtime.datatypes import Array
 
@@ -16,13 +13,24 @@ from servers.runtime.datatypes import Array
 class Users:
     """Finds users by binary search. Immutable."""
 
-    def __init__(self, path: Path) -> None:
-        """Reads `user_id` UINT8 [U, W] and `user_index` INT64 [U]; raises ValueError where they do not fit together."""
-        tensors = load_file(path)
+    def __init__(self, tensors: dict[str, Array]) -> None:
+        """Takes `user_id` UINT8 [U, W] and `user_index` INT64 [U]; raises ValueError where they do not fit together."""
         ids_UW, self._index = tensors["user_id"], tensors["user_index"]
         self._ids: NDArray[np.bytes_] = np.ascontiguousarray(ids_UW).view(f"S{ids_UW.shape[1]}")[:, 0]
         if self._ids.shape != self._index.shape:
             raise ValueError("user_index does not fit user_id")
+        if (self._ids[1:] <= self._ids[:-1]).any():
+            raise ValueError("user_id is not ascending")
+        if len(self) and not 1 <= self._index.min() <= self._index.max() <= len(self):
+            raise ValueError("user_index is not from 1 to the number of users")
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @property
+    def last(self) -> bytes:
+        """The user with the largest index; empty where there are none."""
+        return bytes(self._ids[self._index.argmax()]) if len(self) else b""
 
     def index(self, user_B1: Array) -> NDArray[np.int64]:
         """Indexes [B, 1] of ids given as `bytes` [B, 1]; 0 for those that are unknown."""

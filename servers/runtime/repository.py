@@ -4,11 +4,16 @@ It is a directory, or any fsspec URL (s3://, gs:// ...), whose versions are copi
 """
 
 import atexit
+import errno
 import hashlib
+import os
 import re
 import shutil
+import stat
 import tempfile
+import threading
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 
 import fsspec
@@ -17,11 +22,16 @@ from google.protobuf import json_format
 
 from protos.marquee.v1.artifact_pb2 import File, Manifest
 from servers.runtime.errors import ArtifactError, RepositoryError
+from servers.runtime.quoting import quoted, shortened
 
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 4 << 20
+MAX_FILES = 100
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
+_CHANGING = ("size", "mtime", "created", "LastModified", "last_modified", "updated", "ETag", "etag", "modificationTime")
+"""What file systems of fsspec tell of a file that is another once its content is."""
+Stamp = tuple[object, ...]
 log = structlog.get_logger()
 
 
@@ -54,6 +64,8 @@ class Repository:
         except (ImportError, OSError, ValueError) as error:
             raise RepositoryError(f"model repository {self._location} cannot be reached: {error}") from None
         self._mirror = None if "file" in self._remote.protocol else _temporary_folder()
+        self._mirrored: dict[Path, Stamp] = {}
+        self._mirroring = threading.Lock()
 
     def models(self) -> list[str]:
         """Names of all models that have a published version, in alphabetical order."""
@@ -69,6 +81,17 @@ class Repository:
         published = (folder for folder in folders if self._remote.exists(f"{folder}/{MANIFEST}"))
         names = (folder.rsplit("/", 1)[-1] for folder in published)
         return sorted(int(name) for name in names if _NUMBER.fullmatch(name))
+
+    def stamps(self, model: str) -> dict[int, Stamp]:
+        """All published versions, ascending, each with a stamp that is equal as long as its files are the same.
+
+        Nothing is read: names, sizes and times of the files tell.
+        """
+        return {number: self._stamp(model, number) for number in self.versions(model)}
+
+    def _stamp(self, model: str, number: int) -> Stamp:
+        files = self._remote.find(f"{self._root}/{model}/{number}", detail=True)
+        return tuple((name, *map(file.get, _CHANGING)) for name, file in sorted(files.items()))
 
     def open(self, model: str, number: int) -> Version:
         """One version, after checking every byte of it. Raises ArtifactError."""
@@ -94,11 +117,15 @@ class Repository:
         if self._mirror is None:
             return Path(remote)
         folder = self._mirror / model / str(number)
-        if not folder.exists():
-            partial = folder.with_suffix(".partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            self._remote.get(f"{remote}/", f"{partial}/", recursive=True)
-            partial.rename(folder)
+        with self._mirroring:
+            stamp = self._stamp(model, number)  # before the copy: what changes meanwhile makes it old
+            if self._mirrored.get(folder) != stamp:
+                partial = folder.with_suffix(".partial")
+                shutil.rmtree(partial, ignore_errors=True)
+                self._remote.get(f"{remote}/", f"{partial}/", recursive=True)
+                shutil.rmtree(folder, ignore_errors=True)
+                partial.rename(folder)
+                self._mirrored[folder] = stamp
         return folder
 
 
@@ -114,17 +141,16 @@ def verify(folder: Path, model: str, number: int) -> Version:
     name = f"{model}/{number}"
     manifest = _read_manifest(folder / MANIFEST, name)
     if (manifest.model, manifest.version) != (model, number):
-        raise ArtifactError(f"{name}: its manifest is of {manifest.model}/{manifest.version}", "manifest")
-    if not manifest.files:
-        raise ArtifactError(f"{name}: its manifest names no files", "manifest")
+        raise ArtifactError(f"{name}: its manifest is of {shortened(manifest.model)}/{manifest.version}", "manifest")
+    _check_paths(folder, manifest, name)
     for file in manifest.files:
-        _verify_file(folder, file, name)
+        _verify_file(folder / file.path, file, name)
     return Version(model, number, folder, manifest)
 
 
 def _read_manifest(path: Path, name: str) -> Manifest:
     try:
-        with path.open("rb") as stream:
+        with _open_regular(path) as stream:
             content = stream.read(MAX_MANIFEST_BYTES + 1)
         if len(content) > MAX_MANIFEST_BYTES:
             raise ArtifactError(f"{name}: {MANIFEST} is larger than {MAX_MANIFEST_BYTES} bytes", "manifest")
@@ -132,19 +158,43 @@ def _read_manifest(path: Path, name: str) -> Manifest:
     except OSError as error:
         raise ArtifactError(f"{name}: cannot read {MANIFEST}: {error.strerror}", "missing_file") from None
     except (json_format.ParseError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{name}: {MANIFEST} is malformed: {error}", "manifest") from None
+        raise ArtifactError(f"{name}: {MANIFEST} is malformed: {shortened(error)}", "manifest") from None
 
 
-def _verify_file(folder: Path, file: File, name: str) -> None:
-    path = folder / file.path
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise ArtifactError(f"{name}: {file.path!r} lies outside the version's folder", "manifest")
+def _check_paths(folder: Path, manifest: Manifest, name: str) -> None:
+    """Each a file of its own inside the folder, and not too many. Raises ArtifactError."""
+    if not 0 < (count := len(manifest.files)) <= MAX_FILES:
+        raise ArtifactError(f"{name}: its manifest names {count} files; 1 to {MAX_FILES} are taken", "manifest")
+    found: set[Path] = set()
+    for file in manifest.files:
+        try:
+            path = (folder / file.path).resolve()
+        except (OSError, ValueError, RuntimeError):  # a NUL, a name that is too long, links in a circle
+            raise ArtifactError(f"{name}: {quoted(file.path)} is no path", "manifest") from None
+        if not path.is_relative_to(folder.resolve()):
+            raise ArtifactError(f"{name}: {quoted(file.path)} lies outside the version's folder", "manifest")
+        if path in found:
+            raise ArtifactError(f"{name}: its manifest names {quoted(file.path)} twice", "manifest")
+        found.add(path)
+
+
+def _verify_file(path: Path, file: File, name: str) -> None:
+    shown = shortened(file.path)
     try:
-        if (size := path.stat().st_size) != file.size_bytes:
-            raise ArtifactError(f"{name}: {file.path} has {size} bytes instead of {file.size_bytes}", "truncated")
-        with path.open("rb") as stream:
+        with _open_regular(path) as stream:
+            if (size := os.fstat(stream.fileno()).st_size) != file.size_bytes:
+                raise ArtifactError(f"{name}: {shown} has {size} bytes instead of {file.size_bytes}", "truncated")
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise ArtifactError(f"{name}: cannot read {file.path}: {error.strerror}", "missing_file") from None
+        raise ArtifactError(f"{name}: cannot read {shown}: {error.strerror}", "missing_file") from None
     if digest != file.sha256:
-        raise ArtifactError(f"{name}: {file.path} does not match its sha256", "checksum")
+        raise ArtifactError(f"{name}: {shown} does not match its sha256", "checksum")
+
+
+def _open_regular(path: Path) -> BufferedReader:
+    """Raises OSError, also for what is there but no regular file: a pipe may never give anything."""
+    stream = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise OSError(errno.EINVAL, "not a regular file")
+    return stream

@@ -6,7 +6,7 @@ a copy; BYTES become object arrays of `bytes`. What is written is always raw.
 
 import math
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,17 @@ from tritonclient.grpc import service_pb2
 from servers.runtime.datatypes import DATATYPES, DTYPES
 from servers.runtime.datatypes import Array as Array
 from servers.runtime.errors import InvalidArgument
+from servers.runtime.quoting import quoted
 
+MAX_TENSORS = 32
+MAX_RANK = 8
+MAX_ELEMENTS = 2**31 - 1
+"""Of a tensor, with axes of size 0 taken for 1: numpy makes no others."""
+MAX_STRINGS = 1 << 16
+"""Elements of all BYTES tensors of a message."""
+MAX_TYPED_ELEMENTS = 1 << 20
+"""Of a message."""
+Shape = tuple[int, ...]
 TYPED_FIELDS = {
     "BOOL": "bool_contents",
     "INT32": "int_contents",
@@ -26,60 +36,78 @@ TYPED_FIELDS = {
 }
 
 
-def decode(tensors: Iterable[Any], raw_contents: Any) -> dict[str, Array]:
+def decode(tensors: Sequence[Any], raw_contents: Sequence[bytes]) -> dict[str, Array]:
     """Arrays by name, from `inputs` and `raw_input_contents` of a request or the same two of a response.
 
-    Raises InvalidArgument, naming the tensor, for unknown datatypes and for contents that do not fit the shape.
+    Raises InvalidArgument, naming the tensor, for unknown datatypes, for contents that do not fit the shape, and for
+    more of anything than the limits above. What is refused costs no more than a look at it.
     """
+    if len(tensors) > MAX_TENSORS:
+        raise InvalidArgument(f"the message has {len(tensors)} tensors; the limit is {MAX_TENSORS}")
+    if (left := len(raw_contents) - len(tensors)) > 0:
+        raise InvalidArgument(f"raw contents hold {left} tensors more than the message names")
+    shapes = [_shape(tensor) for tensor in tensors]
+    _check_elements(tensors, shapes, is_typed=not raw_contents)
     arrays: dict[str, Array] = {}
     raws = iter(raw_contents)
-    for tensor in tensors:
+    for tensor, shape in zip(tensors, shapes, strict=True):
         if tensor.name in arrays:
-            raise InvalidArgument(f"tensor {tensor.name!r} is given twice")
-        arrays[tensor.name] = _decode_one(tensor, next(raws, None) if raw_contents else None, bool(raw_contents))
-    if (left := sum(1 for _ in raws)) > 0:
-        raise InvalidArgument(f"raw contents hold {left} tensors more than the message names")
+            raise InvalidArgument(f"tensor {quoted(tensor.name)} is given twice")
+        arrays[tensor.name] = _decode_one(tensor, shape, next(raws, None), bool(raw_contents))
     return arrays
 
 
-def _decode_one(tensor: Any, raw: bytes | None, is_raw: bool) -> Array:
+def _decode_one(tensor: Any, shape: Shape, raw: bytes | None, is_raw: bool) -> Array:
+    name, size = quoted(tensor.name), math.prod(shape)
     if tensor.datatype not in DTYPES:
-        raise InvalidArgument(f"tensor {tensor.name!r} has datatype {tensor.datatype!r}; known: {', '.join(DTYPES)}")
-    shape = tuple(tensor.shape)
-    if shape and min(shape) < 0:
-        raise InvalidArgument(f"tensor {tensor.name!r} has shape {list(shape)}; no size may be negative")
+        raise InvalidArgument(f"tensor {name} has datatype {quoted(tensor.datatype)}; known: {', '.join(DTYPES)}")
     if is_raw and raw is None:
-        raise InvalidArgument(f"tensor {tensor.name!r} has no raw contents; a message is all raw or all typed")
-    if raw is None:
-        flat = np.array(getattr(tensor.contents, TYPED_FIELDS[tensor.datatype]), DTYPES[tensor.datatype])
-    elif tensor.datatype == "BYTES":
-        flat = _split_bytes(raw, tensor.name)
-    else:
-        dtype = DTYPES[tensor.datatype]
-        try:
-            return np.frombuffer(raw, dtype).reshape(shape)
-        except ValueError:
-            expected = math.prod(shape) * dtype.itemsize
-            message = f"tensor {tensor.name!r} of shape {list(shape)} needs {expected} raw bytes, not {len(raw)}"
-            raise InvalidArgument(message) from None
-    if len(flat) != math.prod(shape):
-        raise InvalidArgument(f"tensor {tensor.name!r} of shape {list(shape)} cannot hold {len(flat)} elements")
-    return flat.reshape(shape)
+        raise InvalidArgument(f"tensor {name} has no raw contents; a message is all raw or all typed")
+    dtype = DTYPES[tensor.datatype]
+    if raw is not None and tensor.datatype != "BYTES":
+        if len(raw) != (expected := size * dtype.itemsize):
+            raise InvalidArgument(f"tensor {name} of shape {list(shape)} needs {expected} raw bytes, not {len(raw)}")
+        return np.frombuffer(raw, dtype).reshape(shape)
+    elements = getattr(tensor.contents, TYPED_FIELDS[tensor.datatype]) if raw is None else _split_bytes(raw, size, name)
+    if len(elements) != size:
+        raise InvalidArgument(f"tensor {name} of shape {list(shape)} cannot hold {len(elements)} elements")
+    return np.array(elements, dtype).reshape(shape)
 
 
-def _split_bytes(raw: bytes, name: str) -> Array:
-    """Each element is its length as four little-endian bytes, then itself."""
+def _check_elements(tensors: Sequence[Any], shapes: Sequence[Shape], is_typed: bool) -> None:
+    """Raises InvalidArgument for more elements than can be read one by one while everyone waits."""
+    sizes = [(math.prod(shape), tensor.datatype) for shape, tensor in zip(shapes, tensors, strict=True)]
+    if (strings := sum(size for size, datatype in sizes if datatype == "BYTES")) > MAX_STRINGS:
+        raise InvalidArgument(f"the message has {strings} elements of BYTES; the limit is {MAX_STRINGS}")
+    if is_typed and (numbers := sum(size for size, _ in sizes)) > MAX_TYPED_ELEMENTS:
+        raise InvalidArgument(
+            f"typed contents have {numbers} elements; the limit is {MAX_TYPED_ELEMENTS}: send raw ones"
+        )
+
+
+def _shape(tensor: Any) -> Shape:
+    name, rank = quoted(tensor.name), len(tensor.shape)
+    if rank > MAX_RANK:
+        raise InvalidArgument(f"tensor {name} has {rank} axes; the limit is {MAX_RANK}")
+    shape = tuple(tensor.shape)
+    if min(shape, default=0) < 0:
+        raise InvalidArgument(f"tensor {name} has shape {list(shape)}; no size may be negative")
+    if math.prod(max(size, 1) for size in shape) > MAX_ELEMENTS:
+        raise InvalidArgument(f"tensor {name} has shape {list(shape)}; the limit is {MAX_ELEMENTS} elements")
+    return shape
+
+
+def _split_bytes(raw: bytes, size: int, name: str) -> list[bytes]:
+    """The first `size` elements and at most one more; each is its length as four little-endian bytes, then itself."""
     elements: list[bytes] = []
     start = 0
-    while start < len(raw):
+    while start < len(raw) and len(elements) <= size:
         end = start + 4 + int.from_bytes(raw[start : start + 4], "little")
         if end > len(raw) or start + 4 > len(raw):
-            raise InvalidArgument(f"tensor {name!r}: raw BYTES end inside element {len(elements)}")
+            raise InvalidArgument(f"tensor {name}: raw BYTES end inside element {len(elements)}")
         elements.append(raw[start + 4 : end])
         start = end
-    flat = np.empty(len(elements), object)
-    flat[:] = elements
-    return flat
+    return elements
 
 
 def encode(arrays: Mapping[str, Array], kind: type[Any]) -> tuple[list[Any], list[bytes]]:

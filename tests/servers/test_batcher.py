@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from servers.batcher import Batcher, BatchLimits
+from servers.batcher import Batcher, BatchLimits, size_of
 from servers.runtime.datatypes import Array
 from servers.runtime.deadline import Deadline
 from servers.runtime.errors import DeadlineExceeded, MarqueeError, Overloaded
@@ -221,6 +221,25 @@ async def test_retrieved_items_are_cut_to_each_callers_k() -> None:
     assert [answer["item"].shape for answer in answers] == [(1, 3), (1, 10), (1, 1)]
 
 
+async def test_what_waits_has_a_limit_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = SumModel()
+    call = inputs([[1] * 50], [[1]])
+    monkeypatch.setattr("servers.batcher.MAX_WAITING_BYTES", 2 * size_of(call))
+    async with batcher(model) as infer:
+        running = asyncio.create_task(infer(call, FOREVER))
+        await settle()
+        waiting = [asyncio.create_task(infer(call, FOREVER)) for _ in range(2)]
+        await settle()
+        with pytest.raises(Overloaded, match=rf"{2 * size_of(call)} bytes wait; the limit is {2 * size_of(call)}"):
+            await infer(call, FOREVER)
+        waiting[0].cancel()  # makes room
+        await settle()
+        waiting.append(asyncio.create_task(infer(call, FOREVER)))
+        await settle()
+        model.go.set()
+        await asyncio.gather(running, *waiting[1:])
+
+
 async def test_statistics_add_up() -> None:
     model = SumModel()
     statistics = Statistics("test")
@@ -256,6 +275,23 @@ async def test_failures_leave_the_statistics_of_others_alone() -> None:
     told = statistics.message("test", "1").inference_stats
     assert (told.success.count, told.fail.count) == (1, 2)
     assert told.compute_infer.ns >= 0
+
+
+async def test_a_call_whose_deadline_passes_within_the_batch_is_not_computed_alone() -> None:
+    model = SumModel()
+    async with batcher(model) as infer:
+        deadlines = [FOREVER, Deadline.after(0.2), FOREVER]
+        numbers = [POISON, 1, 2]
+        calls = [
+            asyncio.create_task(infer(inputs([[number]], [[1]]), deadline))
+            for number, deadline in zip(numbers, deadlines, strict=True)
+        ]
+        await settle()
+        await asyncio.sleep(0.3)
+        model.go.set()
+        outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [ValueError, DeadlineExceeded, dict]
+    assert model.batches == [3, 1, 1]
 
 
 async def test_calls_that_arrive_turn_after_turn_leave_together() -> None:

@@ -17,6 +17,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
+from servers.runtime.tensors import infer_request
 from tests.servers import tiny_artifact
 from tests.servers.running import Running, k, process, tensors
 from tests.servers.tiny_artifact import Tiny
@@ -150,6 +151,8 @@ BAD_REQUESTS: list[tuple[str, dict[str, Any], str]] = [
     ("_retrieve", {"history_item": [[3]], "k": k(51)}, "'k': K = 51 is more than the limit of 50"),
     ("_retrieve", {"history_item": [[3]], "k": k(0)}, "'k' is 0; it must be 1 at least"),
     ("_similar", {"k": k(3)}, "'item' is missing"),
+    ("_retrieve", {}, "there is no tensor; one must be given"),
+    ("", {"candidate": [[1]], "x" * 20_000: [[1]]}, r"unknown tensor 'x{100}'\.\.\.; this model takes candidate"),
 ]
 
 
@@ -165,10 +168,34 @@ def test_bad_input_is_named_with_its_limit(
 def test_unknown_names_are_told_with_every_client(server: Running, name: str, ask: Ask) -> None:
     with pytest.raises(InferenceServerException, match=f"no model 'other' here; there are {name}, {name}_retrieve"):
         ask(server.grpc_address, "other", {"candidate": [[3]]})
-    with pytest.raises(InferenceServerException, match="has version 1 loaded, not 7"):
+    with pytest.raises(InferenceServerException, match="has version 1 loaded, not '7'"):
         ask(server.grpc_address, name, {"candidate": [[3]]}, model_version="7")
     with pytest.raises(InferenceServerException, match="unknown output 'item'; this model gives score"):
         ask(server.grpc_address, name, {"candidate": [[3]]}, outputs=[triton.InferRequestedOutput("item")])
+
+
+@pytest.mark.parametrize(
+    ("long", "code"),
+    [
+        ({"model_name": "x" * 20_000}, "NOT_FOUND"),
+        ({"model_version": "9" * 20_000}, "NOT_FOUND"),
+        ({"id": "x" * 129}, "INVALID_ARGUMENT"),
+        ({"id": "x" * 3_000_000}, "INVALID_ARGUMENT"),
+        ({"outputs": [{"name": "x" * 20_000}]}, "INVALID_ARGUMENT"),
+        ({"outputs": [{"name": "score"}] * 33}, "INVALID_ARGUMENT"),
+        ({"inputs": [{"name": "x" * 20_000, "datatype": "y" * 20_000}]}, "INVALID_ARGUMENT"),
+        ({"inputs": [{"name": "x", "datatype": "INT64", "shape": [1] * 500_000}]}, "INVALID_ARGUMENT"),
+    ],
+)
+def test_what_is_too_long_is_refused_in_a_short_message(stub: Any, name: str, long: dict[str, Any], code: str) -> None:
+    """A long one would not fit into the headers that a status comes in."""
+    request = infer_request(name, {"candidate": np.array([[3]])})
+    request.MergeFrom(service_pb2.ModelInferRequest(**long))
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.ModelInfer(request)
+    refusal: Any = caught.value
+    assert refusal.code().name == code, refusal.details()
+    assert len(refusal.details()) < 500
 
 
 def test_a_history_may_be_empty(server: Running, name: str, ask: Ask) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import shutil
+import threading
+import time
 from collections.abc import AsyncIterator
 from io import BytesIO
 from pathlib import Path
@@ -18,7 +20,7 @@ from safetensors.numpy import load_file
 from tritonclient.utils import InferenceServerException
 
 from servers.embedding import ItemEncoder
-from servers.images import MAX_PIXELS, decode_image
+from servers.images import MAX_PIXELS, decode_images
 from servers.runtime.errors import InvalidArgument
 from servers.runtime.repository import Repository
 from servers.signature import EMBED, Limits
@@ -136,17 +138,51 @@ async def test_it_comes_and_goes_with_the_version(published: Published, tmp_path
 @pytest.mark.filterwarnings("default::PIL.Image.DecompressionBombWarning")
 def test_what_is_no_image_is_refused(content: bytes, message: str) -> None:
     with pytest.raises(InvalidArgument, match=message):
-        decode_image(content, 8, 6, "row 0")
+        decode_images([content], 8, 6, "it")
+
+
+def test_images_have_a_limit_on_their_pixels_together() -> None:
+    large = image((4096, 4096))
+    assert decode_images([large, b"", large], 8, 6, "it").shape == (3, 3, 8, 6)
+    started = time.perf_counter()
+    with pytest.raises(InvalidArgument, match="it has 536870912 pixels together; the limit is 67108864"):
+        decode_images([large] * 32, 8, 6, "it")
+    assert time.perf_counter() - started < 5  # none was decoded
+
+
+async def test_posters_do_not_hold_up_scores(
+    client: triton_aio.InferenceServerClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy, go = threading.Event(), threading.Event()
+
+    def slow(*arguments: Any) -> Any:
+        busy.set()
+        assert go.wait(20)
+        return decode_images(*arguments)
+
+    monkeypatch.setattr("servers.embedding.decode_images", slow)
+    held = asyncio.create_task(embed(client, {"image": column(b"")}))
+    assert await asyncio.to_thread(busy.wait, 20)
+    answer = await client.infer(NAME, tensors({"candidate": [[1]]}), client_timeout=10)
+    assert answer.as_numpy("score").shape == (1, 1)
+    assert not held.done()
+    go.set()
+    await held
+
+
+async def test_what_is_too_long_to_read_is_refused(client: triton_aio.InferenceServerClient) -> None:
+    with pytest.raises(InferenceServerException, match="tensor 'overview', row 1 has 16385 bytes; the limit is 16384"):
+        await embed(client, {"image": column(b"", b""), "overview": column("", "x" * 16385)})
 
 
 @given(st.binary(max_size=64), st.integers(0, 200), st.sampled_from(["JPEG", "PNG", "WEBP"]))
 def test_garbage_in_an_image_never_raises_anything_else(garbage: bytes, place: int, kind: str) -> None:
     content = image(kind=kind)
     try:
-        pixels = decode_image(content[:place] + garbage + content[place + len(garbage) :], 8, 6, "row 0")
+        pixels = decode_images([content[:place] + garbage + content[place + len(garbage) :]], 8, 6, "it")
     except InvalidArgument:
         return
-    assert pixels.shape == (3, 8, 6)
+    assert pixels.shape == (1, 3, 8, 6)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
@@ -154,7 +190,7 @@ def test_pixels_are_those_of_training(tmp_path: Path, kind: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (400, 300, 3), np.uint8)
     path = tmp_path / "poster"
     Image.fromarray(noise).save(path, kind)
-    np.testing.assert_array_equal(decode_image(path.read_bytes(), 48, 32, "row 0"), read_poster(path, (48, 32)))
+    np.testing.assert_array_equal(decode_images([path.read_bytes()], 48, 32, "it")[0], read_poster(path, (48, 32)))
 
 
 @pytest.fixture(scope="module")

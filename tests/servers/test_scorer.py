@@ -1,5 +1,6 @@
 """The arithmetic of a scorer, on artifacts whose right answers are known."""
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -96,11 +97,42 @@ def test_a_history_of_1000_items_leaves_the_best_k_with_any_index(tmp_path: Path
         np.testing.assert_array_equal(found["item"][0], best)
 
 
-def test_an_index_that_finds_too_little_is_made_up_for_by_exact_search(tmp_path: Path) -> None:
+def test_an_index_that_finds_too_little_is_made_up_for_by_exact_search(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("servers.golden.LEAST_RECALL", 0)
     artifact = tiny_artifact.publish(tmp_path, item_numbers=range(1, 1201), index="IVF64,Flat nprobe=1")
     history = list(range(1, 1001))
     found = retrieve(opened(tmp_path), [history], [150])
     np.testing.assert_array_equal(found["item"][0], artifact.best(history, 150))
+
+
+@pytest.mark.parametrize("most", [1, 50, 1_000])
+def test_what_is_computed_in_parts_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """One candidate at a time, several, and several users."""
+    tiny_artifact.publish(tmp_path)
+    scorer = opened(tmp_path)
+    random = np.random.default_rng(0)
+    histories, candidates = random.integers(0, 70, (9, 7)).tolist(), random.integers(0, 70, (9, 40)).tolist()
+    scores, found = score(scorer, histories, candidates), retrieve(scorer, histories, [20] * 9)
+    monkeypatch.setattr("servers.scorer.MOST_GATHERED", most)
+    monkeypatch.setattr("servers.scorer.MOST_READ", most)
+    np.testing.assert_allclose(score(scorer, histories, candidates), scores, atol=1e-5)
+    again = retrieve(scorer, histories, [20] * 9)
+    np.testing.assert_array_equal(again["item"], found["item"])
+    np.testing.assert_allclose(again["score"], found["score"], atol=1e-5)
+
+
+def test_a_large_request_takes_little_memory(tmp_path: Path) -> None:
+    """What it would gather at once is 32 rows of 20,000 candidates of 512 values, 1.3 GB."""
+    tiny_artifact.publish(tmp_path, dimension=512)
+    scorer = opened(tmp_path)
+    request = SCORE.complete(user([[3]] * 32, candidate=np.full((32, 20_000), 5)), Limits(B=32, L=1, C=20_000, K=1))
+    tracemalloc.start()
+    scorer.score(request)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100 << 20
 
 
 def test_similar_items_are_the_nearest_by_cosine_without_the_item_itself(tiny: tuple[Tiny, Scorer]) -> None:

@@ -1,3 +1,4 @@
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -64,12 +65,26 @@ def test_typed_contents_say_the_same_as_raw_ones(arrays: dict[str, Array]) -> No
     assert same(tensors.decode(inputs, []), arrays)
 
 
-@given(raw=st.binary(max_size=60), shape=st.lists(st.integers(0, 4), max_size=3))
-def test_any_raw_bytes_are_an_array_or_refused(raw: bytes, shape: list[int]) -> None:
+SIZES = st.integers(0, 4) | st.integers(-(2**63), 2**63 - 1)
+
+
+@given(raw=st.binary(max_size=60), shape=st.lists(SIZES, max_size=3) | st.lists(SIZES, min_size=60, max_size=80))
+def test_any_contents_and_shape_are_an_array_or_refused(raw: bytes, shape: list[int]) -> None:
     for datatype in DTYPES:
-        with suppress(InvalidArgument):
-            array = tensors.decode([Input(name="x", datatype=datatype, shape=shape)], [raw])["x"]
-            assert list(array.shape) == shape
+        for raws in ([raw], []):
+            with suppress(InvalidArgument):
+                array = tensors.decode([Input(name="x", datatype=datatype, shape=shape)], raws)["x"]
+                assert list(array.shape) == shape
+
+
+@pytest.mark.parametrize("tensor", [{"shape": [1] * 1_500_000}, {"shape": [2**62] * 100_000}, {"name": "x" * 2**23}])
+def test_what_is_refused_costs_nothing(tensor: Any) -> None:
+    inputs = [Input(datatype="INT64", **tensor)]
+    started = time.perf_counter()
+    with pytest.raises(InvalidArgument) as caught:
+        tensors.decode(inputs, [b"1234"])
+    assert len(str(caught.value)) < 500
+    assert time.perf_counter() - started < 1
 
 
 def test_raw_numbers_are_not_copied() -> None:
@@ -99,6 +114,17 @@ def typed(name: str, datatype: str, shape: list[int], **contents: Any) -> Any:
         ([typed("x", "INT64", [3], int64_contents=[1, 2])], [], r"'x' of shape \[3\] cannot hold 2 elements"),
         ([typed("x", "INT64", [1], fp32_contents=[1.5])], [], r"'x' of shape \[1\] cannot hold 0 elements"),
         ([Input(name="x", datatype="INT64", shape=[2**40, 2**40])], [b"12345678"], "'x'"),
+        (
+            [typed("x", "INT64", [0, 2**62])],
+            [],
+            r"'x' has shape \[0, 4611686018427387904\]; the limit is 2147483647 el",
+        ),
+        ([typed("x", "INT64", [1] * 70, int64_contents=[5])], [], "'x' has 70 axes; the limit is 8"),
+        ([Input(name="x", datatype="INT64", shape=[2**62] * 300)], [b"12345678"], "'x' has 300 axes; the limit is 8"),
+        ([Input(name="x" * 200, datatype="I" * 200)], [b""], r"'x{100}'\.\.\. has datatype 'I{100}'\.\.\.; known"),
+        ([Input(name=str(number)) for number in range(33)], [], "the message has 33 tensors; the limit is 32"),
+        ([typed("x", "BYTES", [2**16 + 1])], [], "has 65537 elements of BYTES; the limit is 65536"),
+        ([typed("x", "INT64", [2**20 + 1])], [], "typed contents have 1048577 elements; the limit is 1048576"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(inputs: list[Any], raw: list[bytes], message: str) -> None:
