@@ -13,8 +13,9 @@ from fusion_gateway.event_files import read_events, write_events
 from fusion_gateway.events import EventStore
 from fusion_gateway.gateway import gateway
 from fusion_gateway.settings import EventStoreSettings, GatewaySettings
-from servers.runtime import lifecycle, logs, settings
+from servers.runtime import logs, settings
 from servers.runtime.errors import MarqueeError
+from servers.runtime.threads import leave
 
 
 class ImportSettings(EventStoreSettings):
@@ -41,7 +42,7 @@ def main(arguments: list[str]) -> int:
         elif arguments[:1] == ["export-events"]:
             asyncio.run(_export(settings.read(ExportSettings, arguments[1:])))
         else:
-            lifecycle.run(_serve(settings.read(GatewaySettings, arguments)))
+            asyncio.run(_serve(settings.read(GatewaySettings, arguments)))
     except MarqueeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -79,4 +80,4 @@ async def _store(command: str, chosen: EventStoreSettings) -> AsyncIterator[Even
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    leave(main(sys.argv[1:]))

@@ -1,15 +1,13 @@
 """python -m servers NAME --model-repository DIR; or export-triton instead of NAME, with --out DIR"""
 
+import asyncio
 import os
 import sys
 
-from servers.runtime import lifecycle, logs, settings
+from servers.runtime import logs, settings
 from servers.runtime.errors import MarqueeError
-from servers.runtime.threads import end_within, leave
+from servers.runtime.threads import leave
 from servers.settings import ExportSettings, ServerSettings
-
-LEAVING_SECS = 5
-"""Given to threads once the last call has been answered."""
 
 
 def main() -> int:
@@ -31,7 +29,7 @@ def _serve(chosen: ServerSettings) -> None:
     logs.configure(f"servers {chosen.name}", chosen.log_level)
     # BLAS and OpenMP read these once, when numpy and FAISS are imported.
     os.environ.update(OMP_NUM_THREADS=str(chosen.threads), OPENBLAS_NUM_THREADS=str(chosen.threads))
-    lifecycle.run(_run(chosen))
+    asyncio.run(_run(chosen))
 
 
 async def _run(chosen: ServerSettings) -> None:
@@ -39,7 +37,6 @@ async def _run(chosen: ServerSettings) -> None:
 
     async with model_server(chosen) as program:
         await program.serve()
-        end_within(LEAVING_SECS)
 
 
 def _export(chosen: ExportSettings) -> None:

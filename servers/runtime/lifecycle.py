@@ -3,13 +3,11 @@
 import asyncio
 import gc
 import json
-import os
 import resource
 import signal
-import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import grpc
 import structlog
@@ -23,6 +21,7 @@ from servers.runtime.intake import MAX_STREAMS, Check, Intake, anybody
 from servers.runtime.metrics import MetricsServer, address_of
 from servers.runtime.settings import ServingSettings
 from servers.runtime.status import StatusInterceptor
+from servers.runtime.threads import end_within
 
 if TYPE_CHECKING:
     from servers.runtime.tracing import Tracing
@@ -32,8 +31,8 @@ REFUSING_SECONDS = 0.2
 """How long a stopping server still answers, with UNAVAILABLE; calls that come later end CANCELLED, which few retry."""
 STOP_SECONDS = 8.0
 """After SIGTERM, besides draining and waiting for calls in flight."""
-THREAD_SECONDS = 3.0
-"""How long threads may go on once everything else has ended."""
+CLOSING_SECONDS = 5.0
+"""Once the last call has been answered, for what is closed and for threads that are still at work."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 log = structlog.get_logger()
 
@@ -93,7 +92,7 @@ class Program:
         stopping = asyncio.Event()
 
         def stop() -> None:
-            _leave_after(self._settings.drain_secs + self._settings.exit_timeout_secs + STOP_SECONDS, code=1)
+            end_within(self._settings.drain_secs + self._settings.exit_timeout_secs + STOP_SECONDS, code=1)
             stopping.set()
 
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -108,6 +107,7 @@ class Program:
         log.info("stopping")
         await self.stop()
         log.info("stopped")
+        end_within(CLOSING_SECONDS, code=0)
 
     async def stop(self) -> None:
         """NOT_SERVING, then draining, then an end to new calls and a wait for those in flight."""
@@ -130,29 +130,6 @@ class Program:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
-
-
-def run(serving: Coroutine[Any, Any, None]) -> None:
-    """Runs a program to its end, which no thread that hangs can put off. Raises what it raises."""
-    code = 1
-    with asyncio.Runner() as runner:
-        try:
-            runner.run(serving)
-            code = 0
-        finally:
-            _leave_after(THREAD_SECONDS, code)
-
-
-def _leave_after(seconds: float, code: int) -> None:
-    """Ends the process then, if it has not ended by itself."""
-
-    def leave() -> None:
-        log.error("the process does not end by itself; leaving it", seconds=seconds)
-        os._exit(code)
-
-    timer = threading.Timer(seconds, leave)
-    timer.daemon = True
-    timer.start()
 
 
 def _allow_descriptors(count: int) -> None:

@@ -78,6 +78,7 @@ class _Server(http.server.ThreadingHTTPServer):
     """Serves so many connections at once, each for so long; closes the others unread."""
 
     daemon_threads = True
+    request_queue_size = 128
     block_on_close = False
 
     def __init__(self, *arguments: Any) -> None:

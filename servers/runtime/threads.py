@@ -33,9 +33,9 @@ async def in_thread_of_its_own(work: Callable[[], T], seconds: float) -> T:
         return await asyncio.wrap_future(outcome)
 
 
-def end_within(seconds: float) -> None:
-    """Ends the process with 0 when it has not ended by itself. Call it after an orderly stop."""
-    timer = threading.Timer(seconds, _end, [0])
+def end_within(seconds: float, code: int) -> None:
+    """Ends the process with this exit code when it has not ended by itself."""
+    timer = threading.Timer(seconds, _end, [code])
     timer.daemon = True
     timer.start()
 
