@@ -1,7 +1,7 @@
 """Puts the gateway together; the only place that does."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from fusion_gateway.similar import Neighbours
 from fusion_gateway.titles import TitleIndex
 from protos.marquee.v1.recommender_pb2 import DESCRIPTOR
 from protos.marquee.v1.recommender_pb2_grpc import add_RecommenderServicer_to_server
+from servers.runtime.background import supervised
 from servers.runtime.lifecycle import Program
 from servers.runtime.repository import Repository, Version
 from servers.runtime.tls import client_credentials
@@ -67,12 +68,14 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         )
         add_RecommenderServicer_to_server(servicer, program.server)
         program.health.set(SERVICE, True)
-        background = [
-            asyncio.create_task(titles.follow(settings.repository_poll_secs, servicer.use_catalog)),
-            asyncio.create_task(policies.follow(settings.repository_poll_secs)),
-            asyncio.create_task(popularity.follow(settings.repository_poll_secs)),
-            asyncio.create_task(events.keep_swept()),
-        ]
+        seconds = settings.repository_poll_secs
+        work: dict[str, Callable[[], Awaitable[None]]] = {
+            "catalog": partial(titles.follow, seconds, servicer.use_catalog),
+            "policies": partial(policies.follow, seconds),
+            "popularity": partial(popularity.follow, seconds),
+            "sweep": events.keep_swept,
+        }
+        background = [asyncio.create_task(supervised(name, each)) for name, each in work.items()]
         try:
             yield program
         finally:
