@@ -55,6 +55,7 @@ class GatewaySettings(EventStoreSettings, ServingSettings):
         5000, ge=0, description="Up to so many items in the catalogue, models score all instead of retrieving first."
     )
     max_in_flight: int = Field(64, ge=1, description="Ranking calls beyond this are refused at once.")
+    max_writes_in_flight: int = Field(64, ge=1, description="Calls that write events beyond this are refused at once.")
 
     @field_validator("scorer", mode="before")
     @classmethod

@@ -28,8 +28,7 @@ async def test_who_asks_during_a_read_is_in_the_next_and_sees_what_was_written_b
     store = Store()
     history = HistoryReads(store.read)
     early = asyncio.create_task(history("anna"))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
     store.written["anna"] = 1
     late = [asyncio.create_task(history(user)) for user in ("anna", "bert", "anna")]
     await asyncio.sleep(0)
