@@ -140,7 +140,7 @@ def _ping(connection: Any, record: Any, proxy: Any) -> None:
     try:
         connection.run_async(_answers)
     except Exception:
-        raise sa.exc.InvalidatePoolError from None  # others of the pool are likely to be as old
+        raise sa.exc.DisconnectionError from None  # so that the pool opens another one in its place
 
 
 async def _answers(driver: Any) -> None:
