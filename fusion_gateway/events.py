@@ -26,7 +26,7 @@ READ_SECONDS, WRITE_SECONDS = 1.0, 3.0
 """What a call's transaction may take once it has a connection."""
 MOST_READS = MOST_WRITES = 64
 """Calls that wait for a connection or have one. Histories to recommend from are not counted: few reads serve many."""
-CLOSE_SECONDS = 5.0
+CLOSE_SECONDS = WRITE_SECONDS
 """How long a store that is closed waits for what has been begun."""
 T = TypeVar("T")
 log = structlog.get_logger()

@@ -12,15 +12,22 @@ import urllib.parse
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import grpc
 import pytest
 import sqlalchemy as sa
 from prometheus_client import REGISTRY
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from fusion_gateway.events import EventStore, StoredEvent
+from protos.marquee.v1 import recommender_pb2 as pb
+from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from servers.runtime.errors import ConfigurationError, DeadlineExceeded, InvalidArgument, Overloaded, Unavailable
-from tests.servers.running import ROOT
+from tests.servers.running import ROOT, started
+
+if TYPE_CHECKING:
+    from protos.marquee.v1.recommender_pb2_grpc import RecommenderAsyncStub
 
 LIMIT = 100
 
@@ -316,3 +323,32 @@ async def test_a_store_that_is_away_is_logged_at_the_change_and_counted_always(
         assert failures() == before + 3
     logged = "".join(capfd.readouterr())
     assert (logged.count("event store failed"), logged.count("no such table: events")) == (1, 1)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_a_store_that_hangs_keeps_no_call_waiting_and_no_gateway_from_ending(
+    repository: Path, url: str, tmp_path: Path, request: pytest.FixtureRequest, kind: str
+) -> None:
+    store = url if kind == "sqlite" else request.getfixturevalue("postgresql")
+    command = [sys.executable, "-m", "fusion_gateway", f"--model-repository={repository}", "--scorer="]
+    command += [f"--event-store={store}", "--grpc-port=0", "--metrics-port=0", "--exit-timeout-secs=1"]
+    one = pb.RecordEventsRequest(events=[pb.Event(user_id="anna", item_id="1")])
+    with started(command) as running:
+        async with grpc.aio.insecure_channel(running.grpc_address) as channel:
+            stub: RecommenderAsyncStub = RecommenderStub(channel)
+            await stub.RecordEvents(one)
+            await stub.GetHistory(pb.GetHistoryRequest(user_id="anna"))
+            with frozen(store) if kind == "postgresql" else locked(tmp_path / "events.db"):
+                calls: list[grpc.aio.Call] = [stub.RecordEvents(one)]
+                calls.append(stub.DeleteUser(pb.DeleteUserRequest(user_id="anna")))
+                if kind == "postgresql":
+                    calls.append(stub.GetHistory(pb.GetHistoryRequest(user_id="anna")))
+                async with asyncio.timeout(8):  # they have no deadline of their own
+                    codes = await asyncio.gather(*(call.code() for call in calls))
+                assert set(codes) <= {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE}
+                left = [stub.RecordEvents(one) for _ in range(10)]
+                await asyncio.sleep(0.2)
+                running.process.send_signal(signal.SIGTERM)
+                assert await asyncio.to_thread(running.process.wait, 20) == 0
+                for call in left:
+                    call.cancel()
