@@ -30,7 +30,10 @@ class Connections:
     """
 
     def __init__(self, work: str, engine: AsyncEngine, number: int, seconds: float, most: int) -> None:
-        """`work` is read or write. A transaction has `seconds` with its connection; `most` may wait or run at once."""
+        """`work` is read or write. A transaction may wait `seconds` for a connection, and then have it as long.
+
+        At most `most` wait or run at once.
+        """
         self._work, self._engine, self._seconds, self._most = work, engine, seconds, most
         self._number, self._free = number, asyncio.Semaphore(number)
         self._attempts: Tasks = set()
@@ -50,14 +53,19 @@ class Connections:
         Raises DeadlineExceeded after `timeout` seconds, Overloaded where too much waits already and this is `limited`,
         InvalidArgument for what the database does not take, and Unavailable.
         """
-        if limited and len(self._attempts) >= self._most:
-            raise Overloaded(f"{self._most} calls {self._work} events already; try again later")
+        if limited:
+            self.check_room()
         self._check()
         try:
             async with asyncio.timeout(timeout):
                 return await asyncio.shield(_begin(self._attempt(work), self._attempts))
         except TimeoutError:
             raise DeadlineExceeded("the event store has not answered in time") from None
+
+    def check_room(self) -> None:
+        """Raises Overloaded where as many as may wait or run do so already."""
+        if len(self._attempts) >= self._most:
+            raise Overloaded(f"{self._most} calls {self._work} events already; try again later")
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -110,7 +118,12 @@ class Connections:
     async def _attempt(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         begun = asyncio.Event()
         transaction = _begin(self._transaction(work, begun), self._transactions)
-        await begun.wait()
+        try:
+            async with asyncio.timeout(self._seconds):
+                await begun.wait()
+        except TimeoutError as error:
+            transaction.cancel()  # it has no connection yet
+            raise self.judged(error) from None
         done, _ = await asyncio.wait([transaction], timeout=self._seconds)
         if not done:
             if self._engine.dialect.name != "sqlite":  # which ends by itself, as nothing of it goes through a network

@@ -97,6 +97,10 @@ class EventStore:
         await asyncio.gather(self._reads.finish(CLOSE_SECONDS), self._writes.finish(CLOSE_SECONDS))
         await self._database.close()
 
+    def check_room(self) -> None:
+        """Raises Overloaded where `record` would, before a caller prepares many events for it."""
+        self._writes.check_room()
+
     async def record(self, events: Sequence[StoredEvent], timeout: float | None = None) -> int:
         """Stores them all or none; how many were new. An event_id that is stored already is left alone."""
         return await self._write(partial(self._record, events), timeout)

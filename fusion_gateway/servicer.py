@@ -69,6 +69,7 @@ class Servicer(pb_grpc.RecommenderServicer):
 
     async def RecordEvents(self, request: pb.RecordEventsRequest, context: Context) -> pb.RecordEventsResponse:
         self._access.check(context, "RecordEvents")
+        self._recommender.events.check_room()
         events = parsing.parse_events(request)
         recorded = await self._recommender.events.record(events, self._timeout(context))
         return pb.RecordEventsResponse(recorded=recorded, duplicates=len(events) - recorded)
