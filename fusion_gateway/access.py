@@ -19,7 +19,7 @@ from servers.runtime.errors import ConfigurationError, Overloaded, PermissionDen
 
 ADMIN = "admin"
 NEEDS_ADMIN = {"DeleteUser"}
-METADATA, SCHEME = "authorization", "bearer"
+METADATA, SCHEME = "authorization", "Bearer "
 MAX_FILE_BYTES = 16 << 20
 OTHERS = stat.S_IROTH | stat.S_IWOTH
 log = structlog.get_logger()
@@ -137,8 +137,6 @@ def load_clients(path: Path) -> Clients:
 
 def _token(metadata: Iterable[tuple[str, str | bytes]]) -> str:
     for name, value in metadata:
-        if name == METADATA and isinstance(value, str):
-            scheme, _, token = value.partition(" ")
-            if scheme.lower() == SCHEME:
-                return token
+        if name == METADATA and isinstance(value, str) and value[: len(SCHEME)].lower() == SCHEME.lower():
+            return value[len(SCHEME) :]
     raise Unauthenticated("authorization: metadata 'authorization: Bearer TOKEN' is needed here")
