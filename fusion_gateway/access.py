@@ -62,14 +62,11 @@ class Access:
             self.use(clients)
 
     def use(self, clients: Clients) -> None:
-        """From now on. Who has the same name and rate as before has not got new calls by it."""
-        old, self._clients = self._buckets, clients
-        self._buckets = {
-            name: old[name]
-            if name in old and old[name].rate == client.rate_per_second
-            else Bucket(client.rate_per_second)
-            for name, client in clients.root.items()
-        }
+        """From now on. Buckets of clients whose rate is the same stay as full as they are."""
+        old, self._clients, self._buckets = self._buckets, clients, {}
+        for name, client in clients.root.items():
+            bucket, rate = old.get(name), client.rate_per_second
+            self._buckets[name] = bucket if bucket and bucket.rate == rate else Bucket(rate)
 
     def check(self, context: grpc.aio.ServicerContext[Any, Any], method: str) -> None:
         """Raises Unauthenticated, PermissionDenied, and Overloaded for a client above its rate."""

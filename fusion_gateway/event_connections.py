@@ -16,6 +16,8 @@ from servers.runtime.errors import DeadlineExceeded, InvalidArgument, MarqueeErr
 
 CALM_SECONDS = 5.0
 """A store works again once nothing has failed for this long; until then its failures are counted, not logged."""
+DATA_EXCEPTION = "22"
+"""How SQLSTATE begins for a value that PostgreSQL does not take."""
 FAILURES = Counter("marquee_event_store_failures", "Times that the event store failed or was too slow.", ["work"])
 T = TypeVar("T")
 Tasks = set[asyncio.Task[Any]]
@@ -101,8 +103,8 @@ class Connections:
 
         Neither holds anybody's events.
         """
-        cause = getattr(error, "orig", None) or error
-        if str(getattr(cause, "sqlstate", None) or "").startswith("22") or isinstance(error, sa.exc.DataError):
+        driver_error = getattr(error, "orig", None)
+        if str(getattr(driver_error, "sqlstate", None)).startswith(DATA_EXCEPTION):
             self._circuit.answered()
             return InvalidArgument("the event store does not take one of these texts or numbers")
         self._circuit.failed()
@@ -111,9 +113,10 @@ class Connections:
         if not self._is_failing:
             self._is_failing = True
             # The first line only: PostgreSQL's next ones may quote a row.
-            reason = str(cause).partition("\n")[0] or "it takes too long"
+            reason = str(driver_error or error).partition("\n")[0] or "it takes too long"
             log.error("event store failed", work=self._work, store=self._engine.dialect.name, reason=reason)
-        return Unavailable(f"the event store cannot be used: {type(cause.__cause__ or cause).__name__}")
+        cause = driver_error.__cause__ or driver_error if driver_error else error
+        return Unavailable(f"the event store cannot be used: {type(cause).__name__}")
 
     async def _attempt(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         begun = asyncio.Event()

@@ -47,7 +47,7 @@ OLD = sa.select(EVENTS.c.sequence).where(EVENTS.c.time < sa.bindparam("before"))
 SWEEP_SECONDS = 3600.0
 """Events past their time are deleted at the start, and as often as this."""
 ERASE_SECONDS = 1.0
-"""How often deleted events are taken out of SQLite's log again where somebody was reading it."""
+"""To take deleted events out of SQLite's log, and until that is tried again where somebody is reading it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ class EventStore:
     async def delete_user(self, user_id: str, timeout: float | None = None) -> int:
         """Erases all events of a user; how many there were."""
         deleted = await self._write(partial(self._delete, EVENTS.c.user_id == user_id), timeout)
-        await self._erase_traces(timeout)
+        await self._erase_traces()
         return deleted
 
     async def _delete(self, which: Any, connection: AsyncConnection, **parameters: int) -> int:
@@ -188,16 +188,17 @@ class EventStore:
             await asyncio.sleep(ERASE_SECONDS)
             await self._erase_traces()
 
-    async def _erase_traces(self, timeout: float | None = None) -> None:
+    async def _erase_traces(self) -> None:
         if not self._database.file:
             return
         self._has_traces.clear()
+        erased = False
         try:
-            erased = await self._write(empty_log, timeout, limited=False)
-        except (DeadlineExceeded, Unavailable):
-            erased = False
-        if not erased:
-            self._has_traces.set()
+            with suppress(DeadlineExceeded, Unavailable):
+                erased = await self._write(empty_log, ERASE_SECONDS, limited=False)
+        finally:  # also where the caller leaves
+            if not erased:
+                self._has_traces.set()
 
     async def _read(
         self, work: Callable[[AsyncConnection], Awaitable[T]], timeout: float | None = None, limited: bool = True
