@@ -8,7 +8,7 @@ from servers.runtime.errors import InvalidArgument
 
 H = TypeVar("H")
 MOST_USERS = 64
-PATIENCE_SECONDS = 0.05
+PATIENCE_SECONDS = 0.02
 """A read that takes longer no longer keeps others waiting,"""
 MOST_READS = 4
 """until so many are under way."""
