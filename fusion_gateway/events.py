@@ -3,26 +3,30 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fusion_gateway.event_schema import EVENTS, migrate
+from fusion_gateway.event_connections import Connections
+from fusion_gateway.event_database import READ_CONNECTIONS, Database, empty_log
+from fusion_gateway.event_schema import EVENTS
 from fusion_gateway.history_reads import HistoryReads
-from servers.runtime.errors import ConfigurationError, Unavailable
+from servers.runtime.errors import ConfigurationError, DeadlineExceeded, MarqueeError, Unavailable
 
 ROWS_PER_STATEMENT = 1000
-CONNECTIONS = 8
-"""Kept open. More callers wait for one, which is cheaper than opening and closing one for each."""
-CLOSE_SECONDS = 10.0
+READ_SECONDS, WRITE_SECONDS = 1.0, 3.0
+"""What a call's transaction may take once it has a connection."""
+MOST_READS = MOST_WRITES = 64
+"""Calls that wait for a connection or have one. Histories to recommend from are not counted: few reads serve many."""
+CLOSE_SECONDS = WRITE_SECONDS
 """How long a store that is closed waits for what has been begun."""
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -39,8 +43,11 @@ HISTORY = (
 HISTORIES = (
     sa.select(*FIELDS).where(EVENTS.c.user_id.in_(sa.bindparam("users", expanding=True))).order_by(*NEWEST_FIRST)
 )
+OLD = sa.select(EVENTS.c.sequence).where(EVENTS.c.time < sa.bindparam("before")).limit(ROWS_PER_STATEMENT)
 SWEEP_SECONDS = 3600.0
 """Events past their time are deleted at the start, and as often as this."""
+ERASE_SECONDS = 1.0
+"""To take deleted events out of SQLite's log, and until that is tried again where somebody is reading it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,85 +63,104 @@ class StoredEvent:
 
 
 class EventStore:
-    """Events by user. Whatever a method says it has stored or erased is committed."""
+    """Events by user. Whatever a method says it has stored or erased is committed.
 
-    def __init__(self, url: str, history_limit: int, retention_days: float = 0) -> None:
+    Methods with a `timeout` raise DeadlineExceeded once it has passed, and what they have begun goes on behind them.
+    They raise InvalidArgument, Overloaded and Unavailable, too.
+    """
+
+    def __init__(self, url: str, history_limit: int, retention_days: float = 0, most_writes: int = MOST_WRITES) -> None:
         """Keeps at most `history_limit` events per user, the newest, and none older than `retention_days` (0: any).
 
-        Raises ConfigurationError for a bad URL.
+        At most `most_writes` calls write or wait for it at once. Raises ConfigurationError for a bad URL.
         """
-        self._engine = _engine(url)
-        self._insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
+        self._database = database = Database(url)
+        self._reads = Connections("read", database.reads, READ_CONNECTIONS, READ_SECONDS, MOST_READS)
+        self._writes = Connections("write", database.writes, database.write_connections, WRITE_SECONDS, most_writes)
+        self._insert = sqlite.insert if database.is_sqlite else postgresql.insert
         self._whole = HistoryReads(self._histories)
         self._limit, self._retention = history_limit, retention_days * 86400
-        self._running: set[asyncio.Task[Any]] = set()
+        self._reopening: asyncio.Task[None] | None = None
+        self._has_traces = asyncio.Event()
 
     async def open(self) -> None:
         """Creates the tables, or brings them up to date. Raises ConfigurationError when the database cannot be used."""
         try:
-            async with self._transaction() as connection:
-                await connection.run_sync(migrate)
+            async with self._writes.transaction() as connection:
+                await self._database.prepare(connection)
             await self.sweep()
-        except Unavailable as error:
+            await self._erase_traces()
+        except MarqueeError as error:
             raise ConfigurationError(str(error)) from None
 
     async def close(self) -> None:
-        if self._running:
-            await asyncio.wait(self._running, timeout=CLOSE_SECONDS)
-        await self._engine.dispose()
+        await asyncio.gather(self._reads.finish(CLOSE_SECONDS), self._writes.finish(CLOSE_SECONDS))
+        await self._database.close()
 
-    async def record(self, events: Sequence[StoredEvent]) -> int:
+    def check_room(self) -> None:
+        """Raises Overloaded where `record` would, before a caller prepares many events for it."""
+        self._writes.check_room()
+
+    async def record(self, events: Sequence[StoredEvent], timeout: float | None = None) -> int:
         """Stores them all or none; how many were new. An event_id that is stored already is left alone."""
-        return await self._to_the_end(self._record(events))
+        return await self._write(partial(self._record, events), timeout)
 
-    async def _record(self, events: Sequence[StoredEvent]) -> int:
-        async with self._transaction() as connection:
-            recorded = await self._add(connection, events)
-            await self._trim(connection, {event.user_id for event in events})
+    async def _record(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> int:
+        recorded = await self._add(connection, events)
+        await self._trim(connection, {event.user_id for event in events})
         return recorded
 
     async def import_all(self, events: Iterable[StoredEvent]) -> int:
         """Stores any number of events, in one transaction; how many were new."""
         events, recorded = iter(events), 0
-        async with self._transaction() as connection:
+        async with self._writes.transaction() as connection:
             while chunk := list(islice(events, ROWS_PER_STATEMENT)):
                 recorded += await self._add(connection, chunk)
             await self._trim(connection, None)
         return recorded
 
-    async def history(self, user_id: str, limit: int) -> list[StoredEvent]:
+    async def history(self, user_id: str, limit: int, timeout: float | None = None) -> list[StoredEvent]:
         """The newest events of a user, newest first; of one second, the last stored first."""
-        if limit >= self._limit:
-            return (await self._whole(user_id))[:limit]
-        return await self._to_the_end(self._newest(user_id, limit))
-
-    async def _newest(self, user_id: str, limit: int) -> list[StoredEvent]:
-        async with self._transaction() as connection:
-            rows = (await connection.execute(HISTORY, {"user": user_id, "most": limit})).all()
-        return [StoredEvent(*row) for row in rows]
+        if limit < self._limit:
+            return await self._read(partial(_newest, user_id, limit), timeout)
+        try:
+            async with asyncio.timeout(timeout):
+                return (await self._whole(user_id))[:limit]
+        except TimeoutError:
+            raise DeadlineExceeded("the event store has not answered in time") from None
 
     async def _histories(self, users: Sequence[str]) -> dict[str, list[StoredEvent]]:
-        histories: dict[str, list[StoredEvent]] = {user: [] for user in users}
-        async with self._transaction() as connection:
-            rows = (await connection.execute(HISTORIES, {"users": users})).all()
-        for row in rows:
-            histories[row[0]].append(StoredEvent(*row))
-        return histories
+        return await self._read(partial(_histories, users), limited=False)
 
     async def all_events(self) -> AsyncIterator[StoredEvent]:
         """Every event, oldest first; of one second, in the order they were stored."""
         query = sa.select(*FIELDS).order_by(EVENTS.c.time, EVENTS.c.sequence)
-        async with self._transaction() as connection, connection.stream(query) as rows:
+        async with self._reads.transaction() as connection, connection.stream(query) as rows:
             async for row in rows:
                 yield StoredEvent(*row)
 
     async def sweep(self) -> int:
-        """Deletes events past their time; how many there were."""
+        """Deletes events past their time; how many there were. Deletes nothing where that would be all.
+
+        A store whose newest event is past its time is more likely one whose clock is wrong than one that nobody uses,
+        and what is kept can be deleted later.
+        """
         if not self._retention:
             return 0
-        old = EVENTS.delete().where(EVENTS.c.time < time.time() - self._retention)
-        async with self._transaction() as connection:
-            return int((await connection.execute(old)).rowcount)
+        before = int(time.time() - self._retention)
+        newest = await self._read(_newest_time, limited=False)
+        if newest is not None and newest < before:
+            log.error("no event deleted, for all are past their time: is the clock right?", newest=newest)
+            return 0
+        swept = 0
+        while chunk := await self._write(
+            partial(self._delete, EVENTS.c.sequence.in_(OLD), before=before), limited=False
+        ):
+            swept += chunk
+        if swept:
+            log.info("events past their time deleted", events=swept)
+            await self._erase_traces()
+        return swept
 
     async def keep_swept(self) -> None:
         """Sweeps now and then. Never returns."""
@@ -143,38 +169,72 @@ class EventStore:
             with suppress(Unavailable):  # it has been logged
                 await self.sweep()
 
-    async def delete_user(self, user_id: str) -> int:
+    async def delete_user(self, user_id: str, timeout: float | None = None) -> int:
         """Erases all events of a user; how many there were."""
-        return await self._to_the_end(self._delete_user(user_id))
+        deleted = await self._write(partial(self._delete, EVENTS.c.user_id == user_id), timeout)
+        await self._erase_traces()
+        return deleted
 
-    async def _delete_user(self, user_id: str) -> int:
-        async with self._transaction() as connection:
-            deleted = await connection.execute(EVENTS.delete().where(EVENTS.c.user_id == user_id))
-        return int(deleted.rowcount)
+    async def _delete(self, which: Any, connection: AsyncConnection, **parameters: int) -> int:
+        deleted = (await connection.execute(EVENTS.delete().where(which), parameters)).rowcount
+        if deleted:
+            self._has_traces.set()
+        return int(deleted)
 
-    async def _to_the_end(self, work: Coroutine[Any, Any, T]) -> T:
-        """Waits for `work`, which goes on to its end where the caller leaves before.
+    async def keep_erased(self) -> None:
+        """Takes what has been deleted out of SQLite's log, where that could not be done at once. Never returns."""
+        while True:
+            await self._has_traces.wait()
+            await asyncio.sleep(ERASE_SECONDS)
+            await self._erase_traces()
 
-        A transaction that is cancelled half way may keep its connection for good, and with it SQLite's lock on writing.
-        """
-        task = asyncio.create_task(work)
-        self._running.add(task)
-        task.add_done_callback(self._ended)
-        return await asyncio.shield(task)
-
-    def _ended(self, task: "asyncio.Task[Any]") -> None:
-        self._running.discard(task)
-        if not task.cancelled():
-            task.exception()  # looked at, for where the caller has left nobody else does
-
-    @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
+    async def _erase_traces(self) -> None:
+        if not self._database.file:
+            return
+        self._has_traces.clear()
+        erased = False
         try:
-            async with self._engine.begin() as connection:
-                yield connection
+            with suppress(DeadlineExceeded, Unavailable):
+                erased = await self._write(empty_log, ERASE_SECONDS, limited=False)
+        finally:  # also where the caller leaves
+            if not erased:
+                self._has_traces.set()
+
+    async def _read(
+        self, work: Callable[[AsyncConnection], Awaitable[T]], timeout: float | None = None, limited: bool = True
+    ) -> T:
+        await self._follow_file(timeout)
+        return await self._reads.run(work, timeout, limited)
+
+    async def _write(
+        self, work: Callable[[AsyncConnection], Awaitable[T]], timeout: float | None = None, limited: bool = True
+    ) -> T:
+        await self._follow_file(timeout)
+        file = self._database.file_now()
+        result = await self._writes.run(work, timeout, limited)
+        if self._database.file_now() != file:
+            raise Unavailable("the event store cannot be used: its file was taken away, try again")
+        return result
+
+    async def _follow_file(self, timeout: float | None) -> None:
+        """Opens the file at SQLite's path where the one that is open has been deleted or replaced."""
+        if not self._database.has_moved():
+            return
+        if self._reopening is None or self._reopening.done():
+            self._reopening = asyncio.create_task(self._reopen())
+        try:
+            async with asyncio.timeout(timeout):
+                await asyncio.shield(self._reopening)
+        except TimeoutError:
+            raise DeadlineExceeded("the event store has not been opened in time") from None
+
+    async def _reopen(self) -> None:
+        try:
+            async with self._reads.stopped(), self._writes.stopped():
+                await self._database.reopen()
         except (sa.exc.SQLAlchemyError, OSError) as error:
-            log.error("event store failed", store=str(self._engine.url), error=str(error))
-            raise Unavailable(f"the event store cannot be used: {type(error.__cause__ or error).__name__}") from None
+            raise self._writes.judged(error) from None
+        log.error("the event store's file was deleted or replaced; the one at its path is used now")
 
     async def _add(self, connection: AsyncConnection, events: Sequence[StoredEvent]) -> int:
         rows = [
@@ -201,26 +261,18 @@ class EventStore:
         await connection.execute(EVENTS.delete().where(EVENTS.c.sequence.in_(old)))
 
 
-def _engine(url: str) -> Any:
-    try:
-        parsed = sa.make_url(url)
-    except sa.exc.ArgumentError:
-        raise ConfigurationError(f"event store: {url!r} is not a URL such as sqlite:///var/events.db") from None
-    drivers = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
-    backend = parsed.get_backend_name()
-    if backend not in drivers:
-        raise ConfigurationError(f"event store: {backend}:// is not supported; use sqlite:// or postgresql://")
-    in_file = backend != "sqlite" or parsed.database
-    pool = {"pool_size": CONNECTIONS, "max_overflow": 0} if in_file else {}
-    # The text of an error, which is logged, would have users and what they did in it.
-    engine = create_async_engine(parsed.set(drivername=drivers[backend]), hide_parameters=True, **pool)
-    if backend == "sqlite":
-        if parsed.database:
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        sa.event.listen(engine.sync_engine, "connect", _prepare_sqlite)
-    return engine
+async def _newest(user_id: str, limit: int, connection: AsyncConnection) -> list[StoredEvent]:
+    rows = (await connection.execute(HISTORY, {"user": user_id, "most": limit})).all()
+    return [StoredEvent(*row) for row in rows]
 
 
-def _prepare_sqlite(connection: Any, record: Any) -> None:
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "busy_timeout=5000"):
-        connection.execute(f"PRAGMA {pragma}").close()
+async def _histories(users: Sequence[str], connection: AsyncConnection) -> dict[str, list[StoredEvent]]:
+    histories: dict[str, list[StoredEvent]] = {user: [] for user in users}
+    for row in (await connection.execute(HISTORIES, {"users": users})).all():
+        histories[row[0]].append(StoredEvent(*row))
+    return histories
+
+
+async def _newest_time(connection: AsyncConnection) -> int | None:
+    newest: int | None = await connection.scalar(sa.select(sa.func.max(EVENTS.c.time)))
+    return newest

@@ -1,12 +1,12 @@
 """Puts the gateway together; the only place that does."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
-from fusion_gateway.access import Access, load_clients
+from fusion_gateway.access import Access, Clients, load_clients
 from fusion_gateway.catalog import open_catalog
 from fusion_gateway.events import EventStore
 from fusion_gateway.fusion import Popularity
@@ -21,10 +21,13 @@ from fusion_gateway.similar import Neighbours
 from fusion_gateway.titles import TitleIndex
 from protos.marquee.v1.recommender_pb2 import DESCRIPTOR
 from protos.marquee.v1.recommender_pb2_grpc import add_RecommenderServicer_to_server
+from servers.runtime.background import supervised
 from servers.runtime.lifecycle import Program
 from servers.runtime.repository import Repository, Version
 from servers.runtime.tls import client_credentials
 
+TOKENS_POLL_SECONDS = 1.0
+"""A client that is taken out of the tokens file can call for so long."""
 SERVICE = DESCRIPTOR.services_by_name["Recommender"].full_name
 
 
@@ -35,13 +38,16 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
     Raises StartError for a repository or an event store that cannot be used.
     """
     program = Program("fusion_gateway", settings, [SERVICE])
-    access = Access(load_clients(settings.tokens) if settings.tokens else None)
+    clients = _clients(settings.tokens) if settings.tokens else None
+    access = Access(clients.value if clients else None)
     credentials = client_credentials(settings.scorer_ca, settings.scorer_certificate, settings.scorer_key)
     repository = await asyncio.to_thread(Repository, settings.model_repository)
     titles = await asyncio.to_thread(_titles, repository)
     policies = await asyncio.to_thread(_policies, repository, settings.policies)
     popularity = await asyncio.to_thread(_popularity, repository)
-    events = EventStore(settings.event_store, settings.history_limit, settings.retention_days)
+    events = EventStore(
+        settings.event_store, settings.history_limit, settings.retention_days, settings.max_writes_in_flight
+    )
     spans = [program.tracing.client] if program.tracing else []
     scorers = {
         name: Scorer(name, address, spans, settings.one_round_items, credentials)
@@ -67,12 +73,17 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         )
         add_RecommenderServicer_to_server(servicer, program.server)
         program.health.set(SERVICE, True)
-        background = [
-            asyncio.create_task(titles.follow(settings.repository_poll_secs, servicer.use_catalog)),
-            asyncio.create_task(policies.follow(settings.repository_poll_secs)),
-            asyncio.create_task(popularity.follow(settings.repository_poll_secs)),
-            asyncio.create_task(events.keep_swept()),
-        ]
+        seconds = settings.repository_poll_secs
+        work: dict[str, Callable[[], Awaitable[None]]] = {
+            "catalog": partial(titles.follow, seconds, servicer.use_catalog),
+            "policies": partial(policies.follow, seconds),
+            "popularity": partial(popularity.follow, seconds),
+            "sweep": events.keep_swept,
+            "erase": events.keep_erased,
+        }
+        if clients:
+            work["tokens"] = partial(clients.follow, TOKENS_POLL_SECONDS, access.use)
+        background = [asyncio.create_task(supervised(name, each)) for name, each in work.items()]
         try:
             yield program
         finally:
@@ -82,6 +93,10 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
     finally:
         await asyncio.gather(*(scorer.close() for scorer in scorers.values()))
         await events.close()
+
+
+def _clients(path: Path) -> Reloaded[Clients]:
+    return Reloaded("tokens", partial(changed_at, path), partial(load_clients, path))
 
 
 def _titles(repository: Repository) -> Reloaded[TitleIndex]:

@@ -115,6 +115,7 @@ def parse_title(title: str) -> str:
     """Raises InvalidArgument when it is empty or too long."""
     if not 1 <= len(title) <= MAX_ID_BYTES:
         raise InvalidArgument(f"title: must have 1 to {MAX_ID_BYTES} characters, not {len(title)}")
+    _check_text("title", title)
     return title
 
 
@@ -180,3 +181,9 @@ def _check_texts(name: str, texts: Sequence[str], most: int) -> None:
 def _check_length(name: str, text: str, least: int = 1, most: int = MAX_ID_BYTES) -> None:
     if not least <= (size := len(text.encode())) <= most:
         raise InvalidArgument(f"{name}: must have {least} to {most} bytes, not {size}")
+    _check_text(name, text)
+
+
+def _check_text(name: str, text: str) -> None:
+    if "\0" in text:  # which PostgreSQL does not store
+        raise InvalidArgument(f"{name}: must not hold NUL, the character 0")

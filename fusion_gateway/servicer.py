@@ -69,19 +69,22 @@ class Servicer(pb_grpc.RecommenderServicer):
 
     async def RecordEvents(self, request: pb.RecordEventsRequest, context: Context) -> pb.RecordEventsResponse:
         self._access.check(context, "RecordEvents")
+        self._recommender.events.check_room()
         events = parsing.parse_events(request)
-        recorded = await self._recommender.events.record(events)
+        recorded = await self._recommender.events.record(events, self._timeout(context))
         return pb.RecordEventsResponse(recorded=recorded, duplicates=len(events) - recorded)
 
     async def GetHistory(self, request: pb.GetHistoryRequest, context: Context) -> pb.GetHistoryResponse:
         self._access.check(context, "GetHistory")
         limit = parsing.parse_results(request, "limit", 100, parsing.MAX_EVENTS)
-        events = await self._recommender.events.history(parsing.parse_user_id(request.user_id), limit)
+        user = parsing.parse_user_id(request.user_id)
+        events = await self._recommender.events.history(user, limit, self._timeout(context))
         return pb.GetHistoryResponse(events=[_event(event) for event in events])
 
     async def DeleteUser(self, request: pb.DeleteUserRequest, context: Context) -> pb.DeleteUserResponse:
         self._access.check(context, "DeleteUser")
-        deleted = await self._recommender.events.delete_user(parsing.parse_user_id(request.user_id))
+        user = parsing.parse_user_id(request.user_id)
+        deleted = await self._recommender.events.delete_user(user, self._timeout(context))
         return pb.DeleteUserResponse(events_deleted=deleted)
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
@@ -105,6 +108,9 @@ class Servicer(pb_grpc.RecommenderServicer):
     async def close(self) -> None:
         """Waits for what goes on behind answers that have been sent."""
         await self._shadow.close()
+
+    def _timeout(self, context: Context) -> float:
+        return Deadline.of(context, self._default_timeout).remaining()
 
     @asynccontextmanager
     async def _admitted(self, context: Context, method: str) -> AsyncIterator[Deadline]:

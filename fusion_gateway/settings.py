@@ -57,6 +57,7 @@ class GatewaySettings(EventStoreSettings, ServingSettings):
     max_message_bytes: int = Field(4 << 20, ge=1 << 10, description="Largest message taken or sent.")
     max_bytes_in_flight: int = Field(8 << 20, ge=1 << 10, description="Bytes of the messages that are being answered.")
     max_in_flight: int = Field(64, ge=1, description="Ranking calls beyond this are refused at once.")
+    max_writes_in_flight: int = Field(64, ge=1, description="Calls that write events beyond this are refused at once.")
 
     @field_validator("scorer", mode="before")
     @classmethod

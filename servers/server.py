@@ -13,6 +13,7 @@ from servers.device import check_device
 from servers.loading import load
 from servers.model_control import ModelControl
 from servers.models import Execution, LoadedVersion, models_of
+from servers.runtime.background import supervised
 from servers.runtime.lifecycle import Program
 from servers.runtime.repository import Repository
 from servers.scorer import Scorer
@@ -54,7 +55,8 @@ async def model_server(settings: ServerSettings) -> AsyncIterator[Program]:
         program.on_stop.append(servicer.close)
         polling = None
         if settings.model_control_mode == "poll":
-            polling = asyncio.create_task(control.poll(settings.repository_poll_secs))
+            poll = partial(control.poll, settings.repository_poll_secs)
+            polling = asyncio.create_task(supervised("polling", poll))
         try:
             yield program
         finally:

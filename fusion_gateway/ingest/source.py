@@ -88,8 +88,11 @@ def _looked_through(path: Path, gzipped: bool) -> Source:
         while block := stream.read(BLOCK):
             if lines == 0 and block.startswith(UTF_16):
                 return Source(path, gzipped, "utf-16", 0)
-            if b"\0" in block:
-                raise DataError(f"{path} holds NUL bytes: it is not a text table in UTF-8; save it as CSV in UTF-8")
+            before, nul, _ = block.partition(b"\0")
+            if nul:
+                line = lines + before.count(b"\n") + 1
+                problem = f"line {line} holds NUL bytes: it is not a text table in UTF-8; save it as CSV in UTF-8"
+                raise DataError(f"{path}: {problem}")
             lines += block.count(b"\n")
             utf_8 = utf_8 and _decodes(decoder, block)
     if utf_8:

@@ -1,5 +1,6 @@
 """Tokens, roles and rates, through a real channel where it matters."""
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,43 @@ async def test_a_client_above_its_rate_is_told_when_to_come_back(channel: grpc.a
     assert (await code(channel, "GetStatus", SHOP))[0] == "OK"
 
 
+async def test_the_file_is_followed(channel: grpc.aio.Channel, tmp_path: Path) -> None:
+    async def becomes(token: str, status: str) -> None:
+        async with asyncio.timeout(10):
+            while (await code(channel, "GetStatus", token))[0] != status:
+                await asyncio.sleep(0.1)
+
+    late = new_token()
+    write(tmp_path, {"late": {"sha256": hash_of(late)}, "slow": CLIENTS["slow"]})
+    await becomes(late, "OK")
+    await becomes(SHOP, "UNAUTHENTICATED")
+    assert (await code(channel, "GetStatus", SLOW))[0] == "OK"
+    write(tmp_path, {"late": {"sha256": hash_of(late)}, "slow": CLIENTS["slow"], "shop": "broken"})
+    await asyncio.sleep(1.5)
+    assert (await code(channel, "GetStatus", late))[0] == "OK"
+    assert (await code(channel, "GetStatus", SHOP))[0] == "UNAUTHENTICATED"
+    write(tmp_path, {"shop": CLIENTS["shop"], "slow": CLIENTS["slow"]})
+    await becomes(SHOP, "OK")
+    await becomes(late, "UNAUTHENTICATED")
+    assert (await code(channel, "GetStatus", SLOW))[0] == "RESOURCE_EXHAUSTED"  # as it was before
+
+
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER"])
+async def test_the_scheme_is_in_any_case(channel: grpc.aio.Channel, scheme: str) -> None:
+    metadata = (("authorization", f"{scheme} {SHOP}"),)
+    assert await RecommenderStub(channel).GetStatus(pb.GetStatusRequest(), metadata=metadata)
+
+
+def test_a_file_that_others_can_change_is_remarked_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path, CLIENTS)
+    for mode, remarks in ((0o600, 0), (0o640, 0), (0o644, 1), (0o666, 2)):
+        path.chmod(mode)
+        load_clients(path)
+        assert sum("others can read or change" in line for line in capfd.readouterr().out.splitlines()) == min(
+            remarks, 1
+        )
+
+
 def test_a_bucket_fills_at_its_rate() -> None:
     now = 0.0
     bucket = Bucket(4, lambda: now)
@@ -105,6 +143,8 @@ def test_a_bucket_fills_at_its_rate() -> None:
         ({"shop": {"token": SHOP}}, "shop.sha256: Field required"),
         (f"shop: {SHOP}", "shop: Input should be"),
         (f"shop: [{SHOP}", "is not YAML in line 1"),
+        (f"shop: !!int {SHOP}", "is not YAML of clients"),
+        ("[" * 2000, "is not YAML"),
     ],
 )
 def test_a_broken_file_is_named_without_what_it_holds(tmp_path: Path, clients: object, message: str) -> None:

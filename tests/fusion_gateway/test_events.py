@@ -166,6 +166,7 @@ async def test_import_is_repeatable(store: EventStore, tmp_path: Path) -> None:
         ("anna,a,4.5,5,6", "line 3: expected 4 fields, found 5"),
         (",a,4.5,5", "line 3: user is empty"),
         ("anna,a,4.5,-5", "line 3: time"),
+        ("an\0na,a,4.5,5", "line 3 holds NUL"),
     ],
 )
 async def test_a_broken_line_is_named_and_nothing_is_stored(

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from fusion_gateway.history_reads import MOST_USERS, HistoryReads
-from servers.runtime.errors import Unavailable
+from fusion_gateway.history_reads import MOST_READS, MOST_USERS, HistoryReads
+from servers.runtime.errors import InvalidArgument, Unavailable
 
 
 class Store:
@@ -28,8 +28,7 @@ async def test_who_asks_during_a_read_is_in_the_next_and_sees_what_was_written_b
     store = Store()
     history = HistoryReads(store.read)
     early = asyncio.create_task(history("anna"))
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
     store.written["anna"] = 1
     late = [asyncio.create_task(history(user)) for user in ("anna", "bert", "anna")]
     await asyncio.sleep(0)
@@ -59,3 +58,34 @@ async def test_a_read_has_a_most_number_of_users() -> None:
     history = HistoryReads(store.read)
     assert await asyncio.gather(*(history(str(user)) for user in range(100))) == [0] * 100
     assert [len(read) for read in store.reads] == [MOST_USERS, 100 - MOST_USERS]
+
+
+async def test_reads_that_hang_keep_nobody_else_waiting_and_one_bad_user_fails_alone() -> None:
+    hanging = asyncio.Event()
+    reads = 0
+
+    async def read(users: Sequence[str]) -> dict[str, int]:
+        nonlocal reads
+        reads += 1
+        if "hangs" in users:
+            await hanging.wait()
+        if "bad" in users:
+            raise InvalidArgument("no such text")
+        return dict.fromkeys(users, 1)
+
+    history = HistoryReads(read)
+    stuck = [asyncio.create_task(history("hangs"))]
+    await asyncio.sleep(0.01)
+    async with asyncio.timeout(10):
+        calls = [history(user) for user in ("anna", "bad", "bert")]
+        assert [type(each) for each in await asyncio.gather(*calls, return_exceptions=True)] == [
+            int,
+            InvalidArgument,
+            int,
+        ]
+    for _ in range(20):
+        stuck.append(asyncio.create_task(history("hangs")))
+        await asyncio.sleep(0.03)
+    assert reads == 1 + 1 + 3 + MOST_READS - 1
+    hanging.set()
+    assert await asyncio.gather(*stuck) == [1] * 21

@@ -112,6 +112,9 @@ async def test_what_the_event_rpcs_refuse(world: World) -> None:
         (pb.Event(item_id="1"), r"events\[1\].user_id: must have 1 to 256 bytes, not 0"),
         (pb.Event(user_id="anna"), r"events\[1\].item_id: must have 1 to 256"),
         (pb.Event(user_id="anna", item_id="1", event_id="x" * 129), r"events\[1\].event_id: must have 0 to 128"),
+        (pb.Event(user_id="a\0b", item_id="1"), r"events\[1\].user_id: must not hold NUL"),
+        (pb.Event(user_id="anna", item_id="1\0"), r"events\[1\].item_id: must not hold NUL"),
+        (pb.Event(user_id="anna", item_id="1", event_id="\0"), r"events\[1\].event_id: must not hold NUL"),
         (pb.Event(user_id="anna", item_id="1", rating=float("inf")), r"events\[1\].rating: must be a finite"),
     ]:
         with pytest.raises(grpc.aio.AioRpcError, match=message):
@@ -122,6 +125,10 @@ async def test_what_the_event_rpcs_refuse(world: World) -> None:
         (world.stub.GetHistory, pb.GetHistoryRequest()),
         (world.stub.GetHistory, pb.GetHistoryRequest(user_id="anna", limit=1001)),
         (world.stub.DeleteUser, pb.DeleteUserRequest()),
+        (world.stub.DeleteUser, pb.DeleteUserRequest(user_id="a\0b")),
+        (world.stub.GetHistory, pb.GetHistoryRequest(user_id="a\0b")),
+        (world.stub.Recommend, pb.RecommendRequest(user_id="a\0b")),
+        (world.stub.SearchItems, pb.SearchItemsRequest(title="a\0b")),
     ]:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call(request)  # type: ignore[operator]
