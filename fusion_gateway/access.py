@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 from servers.runtime.errors import ConfigurationError, Overloaded, PermissionDenied, Unauthenticated
 
 ADMIN = "admin"
-NEEDS_ADMIN = {"DeleteUser"}
+NEEDS_ADMIN = {"/marquee.v1.Recommender/DeleteUser"}
 METADATA, SCHEME = "authorization", "Bearer "
 MAX_FILE_BYTES = 16 << 20
 OTHERS = stat.S_IROTH | stat.S_IWOTH
@@ -69,12 +69,15 @@ class Access:
             self._buckets[name] = bucket if bucket and bucket.rate == rate else Bucket(rate)
 
     def check(self, context: grpc.aio.ServicerContext[Any, Any], method: str) -> None:
-        """Raises Unauthenticated, PermissionDenied, and Overloaded for a client above its rate."""
-        if self._clients is None:
+        """Raises Unauthenticated, PermissionDenied, and Overloaded for a client above its rate.
+
+        Health and reflection are for everybody.
+        """
+        if self._clients is None or method.startswith("/grpc."):
             return
         name = self._clients.named(_token(context.invocation_metadata() or ()))
         if method in NEEDS_ADMIN and ADMIN not in self._clients.root[name].roles:
-            raise PermissionDenied(f"{method} needs the role {ADMIN}, which {name} does not have")
+            raise PermissionDenied(f"{method.rpartition('/')[2]} needs the role {ADMIN}, which {name} does not have")
         if (seconds := self._buckets[name].take()) > 0:
             rate = self._clients.root[name].rate_per_second
             raise Overloaded(f"{name} may make {rate:g} calls a second; try again in {seconds:.2f} s")

@@ -37,9 +37,9 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
 
     Raises StartError for a repository or an event store that cannot be used.
     """
-    program = Program("fusion_gateway", settings, [SERVICE])
     clients = _clients(settings.tokens) if settings.tokens else None
     access = Access(clients.value if clients else None)
+    program = Program("fusion_gateway", settings, [SERVICE], access.check)
     credentials = client_credentials(settings.scorer_ca, settings.scorer_certificate, settings.scorer_key)
     repository = await asyncio.to_thread(Repository, settings.model_repository)
     titles = await asyncio.to_thread(_titles, repository)
@@ -67,7 +67,6 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
                 program.tracing,
             ),
             Neighbours(titles.value.catalog, titles.value, scorers),
-            access,
             settings.default_timeout_secs,
             settings.max_in_flight,
         )

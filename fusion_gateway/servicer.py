@@ -9,7 +9,6 @@ from typing import Any
 import grpc
 
 from fusion_gateway import parsing
-from fusion_gateway.access import Access
 from fusion_gateway.events import StoredEvent
 from fusion_gateway.recommend import Recommender
 from fusion_gateway.shadow import ShadowPolicy
@@ -31,13 +30,11 @@ class Servicer(pb_grpc.RecommenderServicer):
         self,
         recommender: Recommender,
         neighbours: Neighbours,
-        access: Access,
         default_timeout: float,
         max_in_flight: int,
     ) -> None:
         self._recommender = recommender
         self._neighbours = neighbours
-        self._access = access
         self._shadow = ShadowPolicy()
         self._default_timeout = default_timeout
         self._max_in_flight = max_in_flight
@@ -49,17 +46,17 @@ class Servicer(pb_grpc.RecommenderServicer):
         self._neighbours = replace(self._neighbours, catalog=titles.catalog, titles=titles)
 
     async def Recommend(self, request: pb.RecommendRequest, context: Context) -> pb.RecommendResponse:
-        async with self._admitted(context, "Recommend") as deadline:
+        async with self._admitted(context) as deadline:
             answer = await self._recommender.recommend(request, deadline)
         self._shadow.compare(self._recommender, request, answer)
         return answer
 
     async def SimilarItems(self, request: pb.SimilarItemsRequest, context: Context) -> pb.SimilarItemsResponse:
-        async with self._admitted(context, "SimilarItems") as deadline:
+        async with self._admitted(context) as deadline:
             return await self._neighbours.similar(request, deadline)
 
     async def SearchItems(self, request: pb.SearchItemsRequest, context: Context) -> pb.SearchItemsResponse:
-        async with self._admitted(context, "SearchItems"):
+        async with self._admitted(context):
             k = parsing.parse_results(request, most=parsing.MAX_MATCHES)
             title = parsing.parse_title(request.title)
             titles = self._neighbours.titles
@@ -68,27 +65,23 @@ class Servicer(pb_grpc.RecommenderServicer):
         return pb.SearchItemsResponse(matches=[pb.Match(item=catalog.item(row), score=like) for row, like in found])
 
     async def RecordEvents(self, request: pb.RecordEventsRequest, context: Context) -> pb.RecordEventsResponse:
-        self._access.check(context, "RecordEvents")
         self._recommender.events.check_room()
         events = parsing.parse_events(request)
         recorded = await self._recommender.events.record(events, self._timeout(context))
         return pb.RecordEventsResponse(recorded=recorded, duplicates=len(events) - recorded)
 
     async def GetHistory(self, request: pb.GetHistoryRequest, context: Context) -> pb.GetHistoryResponse:
-        self._access.check(context, "GetHistory")
         limit = parsing.parse_results(request, "limit", 100, parsing.MAX_EVENTS)
         user = parsing.parse_user_id(request.user_id)
         events = await self._recommender.events.history(user, limit, self._timeout(context))
         return pb.GetHistoryResponse(events=[_event(event) for event in events])
 
     async def DeleteUser(self, request: pb.DeleteUserRequest, context: Context) -> pb.DeleteUserResponse:
-        self._access.check(context, "DeleteUser")
         user = parsing.parse_user_id(request.user_id)
         deleted = await self._recommender.events.delete_user(user, self._timeout(context))
         return pb.DeleteUserResponse(events_deleted=deleted)
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
-        self._access.check(context, "GetStatus")
         scorers = self._recommender.scorers.values()
         policies = self._recommender.policies.value
         timeout = Deadline.of(context, self._default_timeout).sooner(READY_TIMEOUT_SECONDS).remaining()
@@ -113,8 +106,7 @@ class Servicer(pb_grpc.RecommenderServicer):
         return Deadline.of(context, self._default_timeout).remaining()
 
     @asynccontextmanager
-    async def _admitted(self, context: Context, method: str) -> AsyncIterator[Deadline]:
-        self._access.check(context, method)
+    async def _admitted(self, context: Context) -> AsyncIterator[Deadline]:
         if self._in_flight >= self._max_in_flight:
             raise Overloaded(f"{self._max_in_flight} calls are in flight already; try again later")
         self._in_flight += 1

@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -162,3 +163,12 @@ def test_a_made_token_is_that_of_its_entry(tmp_path: Path) -> None:
     assert clients.root["till"].roles == {"admin"}
     assert clients.root["till"].rate_per_second == 5
     assert token not in made.stdout
+
+
+async def test_a_call_without_a_token_is_refused_before_its_message_is_sent(channel: grpc.aio.Channel) -> None:
+    async def stalled() -> AsyncIterator[bytes]:
+        await asyncio.sleep(60)
+        yield b""
+
+    call: Any = channel.stream_unary("/marquee.v1.Recommender/RecordEvents")
+    assert await call(stalled(), timeout=5).code() == grpc.StatusCode.UNAUTHENTICATED
