@@ -1,7 +1,9 @@
 """One program of the system: confined as its container is, watched, and treated badly."""
 
+import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -13,7 +15,7 @@ from pathlib import Path
 from tests.chaos import memory
 from tests.load.processes import Started, started
 
-MIB = 1 << 20
+PORTS = list(range(15_000, 32_000))
 NEVER_SECONDS = 30.0
 """What has not ended then does not end."""
 
@@ -126,6 +128,10 @@ def _port(address: str) -> str:
 
 
 def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+    """Never the same twice, and none that the system gives to clients."""
+    while True:
+        port = random.choice(PORTS)
+        PORTS.remove(port)
+        with socket.socket() as taken, contextlib.suppress(OSError):
+            taken.bind(("127.0.0.1", port))
+            return port

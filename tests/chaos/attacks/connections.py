@@ -8,6 +8,7 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -100,7 +101,7 @@ def hold_briefly(address: str, count: int, first: bytes) -> Answers:
 def watchers(target: Target) -> Answers:
     """10,000 streams of Health.Watch over four connections."""
 
-    async def watch(stub: health_pb2_grpc.HealthStub) -> str:
+    async def watch(stub: Any) -> str:
         call = stub.Watch(health_pb2.HealthCheckRequest())
         try:
             async with asyncio.timeout(HOLD_SECONDS):
