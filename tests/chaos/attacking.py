@@ -212,6 +212,5 @@ def skipped() -> list[str]:
 
 
 def chosen(names: Sequence[str]) -> list[Attack]:
-    """The attacks whose name or victim holds one of these; all without any."""
-    found = [a for a in ATTACKS if not names or any(name in f"{a.victim}: {a.name}" for name in names)]
-    return [attack for attack in found if attack.victim != "encoder"]
+    """The attacks whose title holds one of these; all without any."""
+    return [attack for attack in ATTACKS if not names or any(name in attack.title for name in names)]

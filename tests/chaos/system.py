@@ -12,6 +12,7 @@ import yaml
 from fusion_gateway.access import ADMIN, hash_of
 from protos.marquee.v1.recommender_pb2 import RecommendRequest
 from tests.chaos.process import Process
+from tests.chaos.tiny_encoder import add_encoder
 from tests.load import gateway, tiny_system
 from tests.load.traffic import Traffic
 from training.repository import SCORERS
@@ -44,6 +45,7 @@ def world(folder: Path, data: Path | None, repository: Path | None, k: int = 3) 
         shutil.copytree(repository, own)
     else:
         tiny_system.publish(own)
+        add_encoder(own / "visual_temporal" / "1")
     data = data or tiny_system.write_events(folder / "data")
     made = World(folder, own, gateway.prepare(Traffic(data, own, seed=0), k, stored_history=False)[:200])
     try:
@@ -52,13 +54,14 @@ def world(folder: Path, data: Path | None, repository: Path | None, k: int = 3) 
         made.close()
 
 
-def add_model_servers(world: World, models: Sequence[str] = SCORERS) -> None:
-    """All follow the repository, but `sequential` is told by clients."""
+def add_model_servers(world: World, models: Sequence[str] = SCORERS, name: str = "") -> None:
+    """All follow the repository, but `sequential` is told by clients. `name`: default the model's."""
     for model in models:
         mode = "explicit" if model == "sequential" else "poll"
         flags = [f"--model-repository={world.repository}", f"--model-control-mode={mode}", POLL]
         arguments = ["-m", "servers", model, *flags, f"--exit-timeout-secs={EXIT_SECONDS}"]
-        world.processes[model] = Process(model, model.replace("_", "-"), arguments, world.folder)
+        called = name or model
+        world.processes[called] = Process(called, model.replace("_", "-"), arguments, world.folder)
 
 
 def add_gateway(world: World, name: str, flags: Sequence[str]) -> Process:

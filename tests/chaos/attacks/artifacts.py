@@ -40,9 +40,9 @@ def nothing(folder: Path) -> None:
 def broken_then_good(model: str, before: Change, after: Change, target: Target) -> Answers:
     """Whether the version after the broken one is used. `before` and `after`: the manifest is made."""
     newest = versions(target.repository, model)[-1]
-    _publish(target.repository, model, newest, newest + 1, before, after)
+    publish(target.repository, model, newest, newest + 1, before, after)
     time.sleep(LOOK_SECONDS)
-    _publish(target.repository, model, newest, newest + 2, nothing, nothing)
+    publish(target.repository, model, newest, newest + 2, nothing, nothing)
     until = time.monotonic() + USED_SECONDS
     while time.monotonic() < until:
         if asyncio.run(_served(model, target)) == newest + 2:
@@ -51,7 +51,7 @@ def broken_then_good(model: str, before: Change, after: Change, target: Target) 
     return Counter({"not used": 1})
 
 
-def _publish(repository: Path, model: str, good: int, number: int, before: Change, after: Change) -> None:
+def publish(repository: Path, model: str, good: int, number: int, before: Change, after: Change) -> None:
     """A copy of version `good`, spoilt, renamed to where servers see it."""
     hidden = repository / model / f"{number}.partial"
     copytree(repository / model / str(good), hidden)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from io import BytesIO
 from typing import Any
 
+import grpc
 import numpy as np
 from PIL import Image
 from tritonclient.grpc import service_pb2_grpc
@@ -95,23 +96,28 @@ def many_events(target: Target) -> Answers:
     return asyncio.run(calls())
 
 
-def leavers(target: Target) -> Answers:
-    """RecordEvents cancelled after some milliseconds, and with deadlines that pass on the way."""
+async def leave_half_way(channel: grpc.aio.Channel, attempts: int, token: str = "") -> Answers:
+    """RecordEvents cancelled after some milliseconds, and with deadlines that pass on the way; four an attempt."""
     request = pb.RecordEventsRequest(events=[pb.Event(user_id="leaver", item_id="1")] * 20)
+    answers: Answers = Counter()
+    stub = RecommenderStub(channel)
+    for attempt in range(attempts):
+        seconds = 0.001 + 0.0005 * (attempt % 20)
+        calls = [stub.RecordEvents(request, metadata=bearer(token)) for _ in range(3)]
+        late = stub.RecordEvents(request, timeout=seconds, metadata=bearer(token))
+        await asyncio.sleep(seconds)
+        for call in calls:
+            call.cancel()
+        answers += await codes_of([*calls, late])
+    return answers
+
+
+def leavers(target: Target) -> Answers:
+    """240 callers who leave."""
 
     async def calls() -> Answers:
-        answers: Answers = Counter()
         async with channel_to(target) as channel:
-            stub = RecommenderStub(channel)
-            for attempt in range(60):
-                seconds = 0.001 + 0.0005 * (attempt % 20)
-                calls = [stub.RecordEvents(request, metadata=bearer(target.token)) for _ in range(3)]
-                late = stub.RecordEvents(request, timeout=seconds, metadata=bearer(target.token))
-                await asyncio.sleep(seconds)
-                for call in calls:
-                    call.cancel()
-                answers += await codes_of([*calls, late])
-        return answers
+            return await leave_half_way(channel, 60, target.token)
 
     return asyncio.run(calls())
 
@@ -177,5 +183,5 @@ ATTACKS = [
     Attack("leave RecordEvents half way", "gateway", leavers, LEFT),
     Attack("NUL in ids", "gateway", nul_in_ids),
     Attack("8 × 32 × 20,000 candidates", "rating", most_candidates, BUSY),
-    Attack("posters in bulk", "encoder", posters, BUSY),
+    Attack("posters in bulk", "visual_temporal", posters, BUSY),
 ]

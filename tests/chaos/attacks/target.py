@@ -51,6 +51,10 @@ class Attack:
     newcomers: bool = False
     """Whether the well-behaved client opens a connection for each call."""
 
+    @property
+    def title(self) -> str:
+        return f"{self.victim}: {self.name}"
+
 
 def identity(content: bytes) -> bytes:
     return content

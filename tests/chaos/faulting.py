@@ -1,0 +1,236 @@
+"""One fault after the other in what the gateway depends on, while clients read and write."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+
+from protos.marquee.v1 import recommender_pb2 as pb
+from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
+from tests.chaos import calls, system
+from tests.chaos.disk import small_disk
+from tests.chaos.process import Process
+from tests.chaos.proxy import Proxy
+from tests.chaos.steady import Answer, Steady, quantile_ms
+from tests.chaos.system import EXIT_SECONDS, World
+from tests.chaos.writer import Writer
+from tests.fusion_gateway.postgresql import PostgreSQL
+from training.repository import SCORERS
+
+READS_PER_SECOND, WRITES_PER_SECOND = 40.0, 10.0
+RECOVERY_SECONDS = 20.0
+SPARE_SECONDS = 5.0
+"""SIGTERM may take so much longer than its time for calls in flight."""
+WARM_SECONDS = 20.0
+TWIN = "a second sequential"
+
+
+@dataclass
+class Stage:
+    """Where faults are played; `gateway` is a new one for each."""
+
+    world: World
+    proxies: dict[str, Proxy]
+    """`rating` and, where PostgreSQL can be started, `database`: what the gateway reaches through a proxy."""
+    database: PostgreSQL | None
+    gateway: Process
+    number: int = 0
+
+    @property
+    def servers(self) -> dict[str, Process]:
+        return self.world.processes
+
+    @property
+    def sqlite(self) -> str:
+        """The file of this fault's event store, where it is SQLite's."""
+        return str(self.world.folder / f"store {self.number}" / "events.db")
+
+
+Hold = Callable[[Stage], AbstractAsyncContextManager[object]]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`hold` begins it, and ends it when left."""
+
+    name: str
+    hold: Hold
+    on_postgresql: bool = False
+    on_small_disk: bool = False
+    kills_the_gateway: bool = False
+    """Then calls may fail, and there is nothing to send SIGTERM to."""
+    takes_the_store: bool = False
+    """Then only events acknowledged later can be expected."""
+    ends: str = "gateway"
+    """Which process gets SIGTERM while it lasts."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one fault did to readers and to writers."""
+
+    fault: str
+    calls: int
+    failed: dict[str, int]
+    degraded: int
+    p50_ms: float
+    recovered_seconds: float | None
+    written: int
+    refused: dict[str, int]
+    lost: int
+    exit_seconds: float | None
+    exit_code: int | None
+    faults: list[str] = field(default_factory=list)
+    """Criteria that were not met."""
+
+
+@asynccontextmanager
+async def stage(world: World, database: PostgreSQL | None) -> AsyncIterator[Stage]:
+    """Model servers, one of them twice, and proxies; a gateway that is not started."""
+    system.add_model_servers(world)
+    system.add_model_servers(world, ["sequential"], TWIN)
+    servers = dict(world.processes)
+    gateway = system.add_gateway(world, "gateway", [])
+    await asyncio.to_thread(system.start, list(servers.values()))
+    async with AsyncExitStack() as stack:
+        upstream = {"rating": Proxy(servers["rating"].grpc_address)}
+        if database:
+            upstream["database"] = Proxy(database.socket)
+        proxies = {name: await stack.enter_async_context(proxy.listening()) for name, proxy in upstream.items()}
+        yield Stage(world, proxies, database, gateway)
+
+
+async def play(stage: Stage, fault: Fault, seconds: float) -> Row:
+    """Holds it for so many seconds under load, waits for the recovery, holds it again for SIGTERM."""
+    stage.number += 1
+    store = Path(stage.sqlite).parent
+    store.mkdir()
+    with small_disk(store) if fault.on_small_disk else nullcontext():
+        stage.gateway.close()
+        stage.gateway = _gateway(stage, fault)
+        await asyncio.to_thread(stage.gateway.start)
+        try:
+            return await _played(stage, fault, seconds)
+        finally:
+            stage.gateway.kill()
+
+
+async def _played(stage: Stage, fault: Fault, seconds: float) -> Row:
+    async with _channel(stage) as channel:
+        await _store_histories(channel, stage.world)
+        reader = Steady(calls.recommend(channel, _without_history(stage.world)), READS_PER_SECOND)
+        writer = Writer(channel, f"writer {stage.number}", stage.world.requests[-1].history[0].item_id)
+        async with reader.calling(), Steady(writer.call, WRITES_PER_SECOND).calling():
+            await reader.until_whole(WARM_SECONDS)
+            began = time.monotonic()
+            async with fault.hold(stage):
+                await asyncio.sleep(seconds)
+                ended = time.monotonic()
+            recovered = await reader.until_whole(RECOVERY_SECONDS)
+            exited = None if fault.kills_the_gateway else await _terminated(stage, fault)
+    stage.gateway.kill()
+    await asyncio.to_thread(stage.gateway.start)
+    async with _channel(stage) as channel:
+        lost = await writer.lost(channel, since=ended if fault.takes_the_store else 0)
+    return _row(fault, reader.between(began, ended), recovered, writer, lost, exited)
+
+
+def _gateway(stage: Stage, fault: Fault) -> Process:
+    servers = stage.servers
+    addresses = {model: servers[model].grpc_address for model in SCORERS}
+    addresses["rating"] = stage.proxies["rating"].address
+    addresses["sequential"] = f"ipv4:{servers['sequential'].grpc_address},{servers[TWIN].grpc_address}"
+    store = f"sqlite:///{stage.sqlite}"
+    if fault.on_postgresql:
+        store = f"postgresql://marquee@{stage.proxies['database'].address}/postgres"
+    flags = [*system.scorer_flags(addresses), f"--event-store={store}"]
+    return system.add_gateway(stage.world, "gateway", flags)
+
+
+def _channel(stage: Stage) -> grpc.aio.Channel:
+    return grpc.aio.insecure_channel(
+        stage.gateway.grpc_address,
+        options=[("grpc.max_reconnect_backoff_ms", 500), ("grpc.initial_reconnect_backoff_ms", 100)],
+    )
+
+
+async def _store_histories(channel: grpc.aio.Channel, world: World) -> None:
+    stub = RecommenderStub(channel)
+    for request in world.requests:
+        events = [
+            pb.Event(event_id=f"{request.user_id} {number}", user_id=request.user_id, item_id=event.item_id)
+            for number, event in enumerate(request.history)
+        ]
+        await stub.RecordEvents(pb.RecordEventsRequest(events=events), timeout=10, wait_for_ready=True)
+
+
+def _without_history(world: World) -> list[pb.RecommendRequest]:
+    return [pb.RecommendRequest(user_id=request.user_id, k=request.k) for request in world.requests]
+
+
+async def _terminated(stage: Stage, fault: Fault) -> tuple[float, int | None]:
+    """Clients go on calling."""
+    process = stage.gateway if fault.ends == "gateway" else stage.servers[fault.ends]
+    async with fault.hold(stage):
+        await asyncio.sleep(1)
+        exited = await asyncio.to_thread(process.terminate)
+    if process is not stage.gateway:
+        await asyncio.to_thread(process.start)
+    return exited
+
+
+def _row(
+    fault: Fault,
+    answers: Sequence[Answer],
+    recovered: float | None,
+    writer: Writer,
+    lost: int,
+    exited: tuple[float, int | None] | None,
+) -> Row:
+    codes = [answer.code for answer in answers if answer.code != "OK"]
+    row = Row(
+        fault=fault.name,
+        calls=len(answers),
+        failed={code: codes.count(code) for code in sorted(set(codes))},
+        degraded=sum(bool(answer.missing) for answer in answers),
+        p50_ms=quantile_ms(answers, 0.5),
+        recovered_seconds=recovered,
+        written=len(writer.acknowledged),
+        refused=dict(writer.refused),
+        lost=lost,
+        exit_seconds=exited[0] if exited else None,
+        exit_code=exited[1] if exited else None,
+    )
+    row.faults.extend(_faults(row, fault))
+    return row
+
+
+def _faults(row: Row, fault: Fault) -> Iterator[str]:
+    if row.failed and not fault.kills_the_gateway:
+        yield "failed calls"
+    if row.lost:
+        yield "lost events"
+    if row.recovered_seconds is None:
+        yield "no recovery"
+    if row.exit_seconds is None:
+        return
+    if row.exit_seconds > EXIT_SECONDS + SPARE_SECONDS:
+        yield "slow exit"
+    if row.exit_code != 0:
+        yield f"exit code {row.exit_code}"
+
+
+async def run(
+    world: World, faults: Sequence[Fault], seconds: float, database: PostgreSQL | None, tell: Callable[[Row], None]
+) -> list[Row]:
+    """One after the other, each with a gateway of its own."""
+    rows = []
+    async with stage(world, database) as playing:
+        for fault in faults:
+            rows.append(await play(playing, fault, seconds))
+            tell(rows[-1])
+    return rows
