@@ -30,19 +30,13 @@ class Liar:
         return service_pb2.ModelReadyResponse(ready=True)
 
 
-def _handlers(liar: Liar) -> Iterator[tuple[str, Any]]:
-    yield (
-        "ModelInfer",
-        grpc.unary_unary_rpc_method_handler(
-            liar.infer, service_pb2.ModelInferRequest.FromString, lambda answer: answer
-        ),
-    )
-    yield (
-        "ModelReady",
-        grpc.unary_unary_rpc_method_handler(
-            liar.ready, service_pb2.ModelReadyRequest.FromString, service_pb2.ModelReadyResponse.SerializeToString
-        ),
-    )
+def _handlers(liar: Liar) -> dict[str, Any]:
+    infer, ready = service_pb2.ModelInferRequest.FromString, service_pb2.ModelReadyRequest.FromString
+    is_ready = service_pb2.ModelReadyResponse.SerializeToString
+    return {
+        "ModelInfer": grpc.unary_unary_rpc_method_handler(liar.infer, infer, lambda answer: answer),
+        "ModelReady": grpc.unary_unary_rpc_method_handler(liar.ready, ready, is_ready),
+    }
 
 
 @asynccontextmanager
