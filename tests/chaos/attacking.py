@@ -16,7 +16,7 @@ from tests.chaos import calls, memory, system
 from tests.chaos.attacks.all import ATTACKS
 from tests.chaos.attacks.target import Answers, Attack, Target
 from tests.chaos.process import Process
-from tests.chaos.steady import Answer, Call, Steady, quantile_ms
+from tests.chaos.steady import Answer, Call, Steady, failures, quantile_ms
 from tests.chaos.system import TOKEN, World
 from training.repository import SCORERS
 
@@ -166,12 +166,11 @@ class Watch:
 
 def _row(attack: Attack, watch: Watch, answers: Answers, quiet: list[Answer], attacked: list[Answer]) -> Row:
     fullest = watch.fullest()
-    codes = [answer.code for answer in attacked if answer.code != "OK"]
     row = Row(
         attack=attack.name,
         victim=attack.victim,
         calls=len(attacked),
-        failed={code: codes.count(code) for code in sorted(set(codes))},
+        failed=failures(attacked),
         degraded=sum(bool(answer.missing) for answer in attacked),
         p99_quiet_ms=quantile_ms(quiet, 0.99),
         p99_ms=quantile_ms(attacked, 0.99),

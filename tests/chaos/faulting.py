@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
+import yaml
 
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
@@ -15,7 +16,7 @@ from tests.chaos import calls, system
 from tests.chaos.disk import small_disk
 from tests.chaos.process import Process
 from tests.chaos.proxy import Proxy
-from tests.chaos.steady import Answer, Steady, quantile_ms
+from tests.chaos.steady import Steady, failures, quantile_ms
 from tests.chaos.system import EXIT_SECONDS, World
 from tests.chaos.writer import Writer
 from tests.fusion_gateway.postgresql import PostgreSQL
@@ -39,6 +40,8 @@ class Stage:
     database: PostgreSQL | None
     gateway: Process
     number: int = 0
+    store_taken: float = 0.0
+    """When a fault took the event store away: only events acknowledged later can be expected."""
 
     @property
     def servers(self) -> dict[str, Process]:
@@ -63,8 +66,6 @@ class Fault:
     on_small_disk: bool = False
     kills_the_gateway: bool = False
     """Then calls may fail, and there is nothing to send SIGTERM to."""
-    takes_the_store: bool = False
-    """Then only events acknowledged later can be expected."""
     ends: str = "gateway"
     """Which process gets SIGTERM while it lasts."""
 
@@ -106,7 +107,7 @@ async def stage(world: World, database: PostgreSQL | None) -> AsyncIterator[Stag
 
 async def play(stage: Stage, fault: Fault, seconds: float) -> Row:
     """Holds it for so many seconds under load, waits for the recovery, holds it again for SIGTERM."""
-    stage.number += 1
+    stage.number, stage.store_taken = stage.number + 1, 0.0
     store = Path(stage.sqlite).parent
     store.mkdir()
     with small_disk(store) if fault.on_small_disk else nullcontext():
@@ -123,20 +124,44 @@ async def _played(stage: Stage, fault: Fault, seconds: float) -> Row:
     async with _channel(stage) as channel:
         await _store_histories(channel, stage.world)
         reader = Steady(calls.recommend(channel, _without_history(stage.world)), READS_PER_SECOND)
-        writer = Writer(channel, f"writer {stage.number}", stage.world.requests[-1].history[0].item_id)
-        async with reader.calling(), Steady(writer.call, WRITES_PER_SECOND).calling():
+        events = Writer(channel, f"writer {stage.number}", stage.world.requests[-1].history[0].item_id)
+        writer = Steady(events.call, WRITES_PER_SECOND)
+        async with reader.calling(), writer.calling():
             await reader.until_whole(WARM_SECONDS)
             began = time.monotonic()
             async with fault.hold(stage):
                 await asyncio.sleep(seconds)
                 ended = time.monotonic()
-            recovered = await reader.until_whole(RECOVERY_SECONDS)
+            recovered = await _recovered(reader, writer)
             exited = None if fault.kills_the_gateway else await _terminated(stage, fault)
     stage.gateway.kill()
     await asyncio.to_thread(stage.gateway.start)
     async with _channel(stage) as channel:
-        lost = await writer.lost(channel, since=ended if fault.takes_the_store else 0)
-    return _row(fault, reader.between(began, ended), recovered, writer, lost, exited)
+        lost = await events.lost(channel, stage.store_taken)
+    read = reader.between(began, ended)
+    row = Row(
+        fault=fault.name,
+        calls=len(read),
+        failed=failures(read),
+        degraded=sum(bool(answer.missing) for answer in read),
+        p50_ms=quantile_ms(read, 0.5),
+        refused=failures(writer.between(began, ended)),
+        written=len(events.acknowledged),
+        lost=lost,
+        recovered_seconds=recovered,
+        exit_seconds=exited[0] if exited else None,
+        exit_code=exited[1] if exited else None,
+    )
+    row.faults.extend(_faults(row, fault))
+    return row
+
+
+async def _recovered(*clients: Steady) -> float | None:
+    """Seconds until all are answered as if nothing had been."""
+    since = time.monotonic()
+    seconds = [await client.until_whole(RECOVERY_SECONDS, since) for client in clients]
+    found = [each for each in seconds if each is not None]
+    return max(found) if len(found) == len(seconds) else None
 
 
 def _gateway(stage: Stage, fault: Fault) -> Process:
@@ -147,8 +172,10 @@ def _gateway(stage: Stage, fault: Fault) -> Process:
     store = f"sqlite:///{stage.sqlite}"
     if fault.on_postgresql:
         store = f"postgresql://marquee@{stage.proxies['database'].address}/postgres"
-    flags = [*system.scorer_flags(addresses), f"--event-store={store}"]
-    return system.add_gateway(stage.world, "gateway", flags)
+    # In a file, because a flag would be split at the comma between two addresses.
+    settings = stage.world.folder / f"gateway {stage.number}.yaml"
+    settings.write_text(yaml.safe_dump({"scorer": [f"{name}={address}" for name, address in addresses.items()]}))
+    return system.add_gateway(stage.world, "gateway", [f"--settings-file={settings}", f"--event-store={store}"])
 
 
 def _channel(stage: Stage) -> grpc.aio.Channel:
@@ -181,32 +208,6 @@ async def _terminated(stage: Stage, fault: Fault) -> tuple[float, int | None]:
     if process is not stage.gateway:
         await asyncio.to_thread(process.start)
     return exited
-
-
-def _row(
-    fault: Fault,
-    answers: Sequence[Answer],
-    recovered: float | None,
-    writer: Writer,
-    lost: int,
-    exited: tuple[float, int | None] | None,
-) -> Row:
-    codes = [answer.code for answer in answers if answer.code != "OK"]
-    row = Row(
-        fault=fault.name,
-        calls=len(answers),
-        failed={code: codes.count(code) for code in sorted(set(codes))},
-        degraded=sum(bool(answer.missing) for answer in answers),
-        p50_ms=quantile_ms(answers, 0.5),
-        recovered_seconds=recovered,
-        written=len(writer.acknowledged),
-        refused=dict(writer.refused),
-        lost=lost,
-        exit_seconds=exited[0] if exited else None,
-        exit_code=exited[1] if exited else None,
-    )
-    row.faults.extend(_faults(row, fault))
-    return row
 
 
 def _faults(row: Row, fault: Fault) -> Iterator[str]:

@@ -159,6 +159,7 @@ async def sqlite_locked(stage: Stage) -> AsyncIterator[None]:
 async def sqlite_deleted(stage: Stage) -> AsyncIterator[None]:
     for path in Path(stage.sqlite).parent.glob("events.db*"):
         path.unlink()
+    stage.store_taken = time.monotonic()
     yield
 
 
@@ -207,7 +208,7 @@ FAULTS = [
     Fault("a version never loads", endless_version, ends="rating"),
     Fault("callers leave RecordEvents", callers_that_leave),
     Fault("SQLite is locked", sqlite_locked),
-    Fault("SQLite's file is deleted", sqlite_deleted, takes_the_store=True),
+    Fault("SQLite's file is deleted", sqlite_deleted),
     Fault("SQLite's disk is full", disk_full, on_small_disk=True),
     Fault("PostgreSQL is frozen", postgresql_frozen, on_postgresql=True),
     Fault("PostgreSQL is away", postgresql_away, on_postgresql=True),

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -87,3 +88,8 @@ def quantile_ms(answers: Sequence[Answer], share: float) -> float:
     if not answers:
         return 0.0
     return 1000 * float(np.quantile([answer.seconds for answer in answers], share, method="inverted_cdf"))
+
+
+def failures(answers: Sequence[Answer]) -> dict[str, int]:
+    """How often each status was answered that is not OK."""
+    return dict(Counter(answer.code for answer in answers if answer.code != "OK"))

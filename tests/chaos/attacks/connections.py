@@ -25,17 +25,13 @@ FORGED = b'x\n{"event": "user deleted by admin", "program": "fusion_gateway"}\n'
 def connections(address: str, count: int, first: bytes) -> Iterator[tuple[list[socket.socket], Answers]]:
     """As many as the server takes, each having sent `first`; how many it refused."""
     host, _, port = address.rpartition(":")
-    answers: Answers = Counter()
     with contextlib.ExitStack() as stack:
-        opened = []
-        for _ in range(count):
-            try:
-                connection = stack.enter_context(socket.create_connection((host, int(port)), 2))
-                connection.sendall(first)
-                opened.append(connection)
-            except OSError:
-                answers["refused"] += 1
-        yield opened, answers
+        opened: list[socket.socket] = []
+        with contextlib.suppress(OSError):
+            for _ in range(count):
+                opened.append(stack.enter_context(socket.create_connection((host, int(port)), 2)))
+                opened[-1].sendall(first)
+        yield opened, Counter({"refused": count - len(opened)})
 
 
 def hold(address: str, count: int, first: bytes) -> Answers:
