@@ -13,11 +13,15 @@ from fusion_gateway.access import ADMIN, hash_of
 from protos.marquee.v1.recommender_pb2 import RecommendRequest
 from tests.chaos.process import Process
 from tests.chaos.tiny_encoder import add_encoder
+from tests.fusion_gateway.world import MOVIES
 from tests.load import gateway, tiny_system
 from tests.load.traffic import Traffic
+from tests.servers import tiny_artifact
 from training.repository import SCORERS
 
 TOKEN = "a token of the well-behaved client"
+LARGE_DIMENSION = 400
+"""Of `linear`, as on real data, whose vectors are the longest."""
 POLL = "--repository-poll-secs=0.5"
 EXIT_SECONDS = 5.0
 """What each program is given to end calls in flight; the default of 30 would make tests long."""
@@ -46,6 +50,7 @@ def world(folder: Path, data: Path | None, repository: Path | None, k: int = 3) 
     else:
         tiny_system.publish(own)
         add_encoder(own / "visual_temporal" / "1")
+        tiny_artifact.publish(own, "linear", 2, item_numbers=range(1, 1 + len(MOVIES)), dimension=LARGE_DIMENSION)
     data = data or tiny_system.write_events(folder / "data")
     made = World(folder, own, gateway.prepare(Traffic(data, own, seed=0), k, stored_history=False)[:200])
     try:

@@ -73,11 +73,12 @@ def publish(
     scale: float = 1.0,
     index: str = "Flat",
     max_history: int = 0,
+    dimension: int = DIMENSION,
 ) -> Tiny:
     """A scorer over `item_numbers` (ascending); the same numbers always get the same vectors."""
     numbers = np.array(item_numbers, np.int64)
     random = np.random.default_rng(7)
-    vectors = random.normal(size=(len(numbers), DIMENSION)).astype(np.float32)
+    vectors = random.normal(size=(len(numbers), dimension)).astype(np.float32)
     tiny = Tiny(repository / model / str(version), numbers, vectors, scale)
     histories = np.array([[0, 0, numbers[0], numbers[1]], [0, numbers[-1], 2**40, numbers[2]], [0, 0, 0, 0]])
     candidates = np.array([[*numbers[:5], 0, 2**40]] * len(histories))

@@ -182,6 +182,6 @@ ATTACKS = [
     Attack("300 × 1,000 events", "gateway", many_events, BUSY),
     Attack("leave RecordEvents half way", "gateway", leavers, LEFT),
     Attack("NUL in ids", "gateway", nul_in_ids),
-    Attack("8 × 32 × 20,000 candidates", "rating", most_candidates, BUSY),
+    Attack("8 × 32 × 20,000 candidates", "linear", most_candidates, BUSY),
     Attack("posters in bulk", "visual_temporal", posters, BUSY),
 ]
