@@ -27,6 +27,11 @@ RECOVERY_SECONDS = 20.0
 SPARE_SECONDS = 5.0
 """SIGTERM may take so much longer than its time for calls in flight."""
 WARM_SECONDS = 20.0
+SETTLED_MS = 100.0
+"""Once the gateway knows of a fault, most calls take no longer."""
+MOST_LOG_BYTES = 256 << 10
+WRITER = "secret-writer"
+"""Begins the name of every user whose events are written."""
 TWIN = "a second sequential"
 
 
@@ -64,6 +69,8 @@ class Fault:
     hold: Hold
     on_postgresql: bool = False
     on_small_disk: bool = False
+    slows: bool = False
+    """Then calls may take longer for as long as it lasts."""
     kills_the_gateway: bool = False
     """Then calls may fail, and there is nothing to send SIGTERM to."""
     ends: str = "gateway"
@@ -79,12 +86,17 @@ class Row:
     failed: dict[str, int]
     degraded: int
     p50_ms: float
+    """In its second half: once the gateway could know."""
     recovered_seconds: float | None
     written: int
     refused: dict[str, int]
     lost: int
     exit_seconds: float | None
     exit_code: int | None
+    log_bytes: int
+    odd_lines: list[str]
+    names_in_log: int
+    """Lines that name a user."""
     faults: list[str] = field(default_factory=list)
     """Criteria that were not met."""
 
@@ -121,10 +133,11 @@ async def play(stage: Stage, fault: Fault, seconds: float) -> Row:
 
 
 async def _played(stage: Stage, fault: Fault, seconds: float) -> Row:
+    logged = stage.gateway.log_bytes()
     async with _channel(stage) as channel:
         await _store_histories(channel, stage.world)
         reader = Steady(calls.recommend(channel, _without_history(stage.world)), READS_PER_SECOND)
-        events = Writer(channel, f"writer {stage.number}", stage.world.requests[-1].history[0].item_id)
+        events = Writer(channel, f"{WRITER} {stage.number}", stage.world.requests[-1].history[0].item_id)
         writer = Steady(events.call, WRITES_PER_SECOND)
         async with reader.calling(), writer.calling():
             await reader.until_whole(WARM_SECONDS)
@@ -144,13 +157,16 @@ async def _played(stage: Stage, fault: Fault, seconds: float) -> Row:
         calls=len(read),
         failed=failures(read),
         degraded=sum(bool(answer.missing) for answer in read),
-        p50_ms=quantile_ms(read, 0.5),
+        p50_ms=quantile_ms(reader.between((began + ended) / 2, ended), 0.5),
         refused=failures(writer.between(began, ended)),
         written=len(events.acknowledged),
         lost=lost,
         recovered_seconds=recovered,
         exit_seconds=exited[0] if exited else None,
         exit_code=exited[1] if exited else None,
+        log_bytes=stage.gateway.log_bytes() - logged,
+        odd_lines=list(stage.gateway.odd_lines(logged))[:20],
+        names_in_log=sum(WRITER in line for line in stage.gateway.lines(logged)),
     )
     row.faults.extend(_faults(row, fault))
     return row
@@ -217,6 +233,14 @@ def _faults(row: Row, fault: Fault) -> Iterator[str]:
         yield "lost events"
     if row.recovered_seconds is None:
         yield "no recovery"
+    if row.p50_ms > SETTLED_MS and not fault.slows:
+        yield "slow calls"
+    if row.log_bytes > MOST_LOG_BYTES:
+        yield f"{row.log_bytes >> 10} KiB of log"
+    if row.odd_lines:
+        yield "log lines that are no JSON"
+    if row.names_in_log:
+        yield f"{row.names_in_log} log lines with a user's name"
     if row.exit_seconds is None:
         return
     if row.exit_seconds > EXIT_SECONDS + SPARE_SECONDS:

@@ -200,7 +200,7 @@ FAULTS = [
     Fault("a model server is stopped", stopped("rating")),
     Fault("one of two servers is stopped", stopped(TWIN)),
     Fault("a model server is half open", half_open("rating")),
-    Fault("a model server is slow", slow("rating")),
+    Fault("a model server is slow", slow("rating"), slows=True),
     Fault("a model server resets", resets("rating")),
     Fault(f"a model server tells {len(lies.LIES)} lies", hostile),
     Fault("a model server is killed", killed(["rating"])),

@@ -107,16 +107,19 @@ class Process:
     def log_bytes(self) -> int:
         return self.log.stat().st_size if self.log.exists() else 0
 
-    def odd_lines(self, start: int) -> Iterator[str]:
-        """Lines of its log, from byte `start`, that are not a JSON object with `program`."""
+    def lines(self, start: int) -> Iterator[str]:
+        """Of its log, from byte `start`."""
         with self.log.open("rb") as log:
             log.seek(start)
             for line in log:
-                if not _is_ours(line):
-                    yield line.decode(errors="replace").rstrip()
+                yield line.decode(errors="replace").rstrip()
+
+    def odd_lines(self, start: int) -> Iterator[str]:
+        """Those that are not a JSON object with `program`."""
+        return (line for line in self.lines(start) if not _is_ours(line))
 
 
-def _is_ours(line: bytes) -> bool:
+def _is_ours(line: str) -> bool:
     try:
         return "program" in json.loads(line)
     except (ValueError, TypeError):

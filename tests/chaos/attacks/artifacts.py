@@ -110,11 +110,12 @@ def endless_tower(folder: Path) -> None:
             helper.make_tensor_value_info("out", TensorProto.FLOAT, None),
         ],
     )
-    last = tower.graph.node[-1]
-    last.output[0] = "before"
+    query = tower.graph.output[0].name
+    [last] = [node for node in tower.graph.node if query in node.output]
+    last.output[list(last.output).index(query)] = "before"
     tower.graph.initializer.append(constant("rounds", vals=[2**62]))
     tower.graph.initializer.append(helper.make_tensor("true", TensorProto.BOOL, [], [True]))
-    tower.graph.node.append(helper.make_node("Loop", ["rounds", "true", "before"], ["query"], body=body))
+    tower.graph.node.append(helper.make_node("Loop", ["rounds", "true", "before"], [query], body=body))
     onnx.save(tower, str(folder / "query_tower.onnx"))
 
 
