@@ -25,7 +25,7 @@ Repository = Annotated[Path | None, typer.Option(help="The model repository; it 
 Json = Annotated[Path | None, typer.Option(help="Also write the rows to this file.")]
 Only = Annotated[list[str] | None, typer.Argument(help="Only those whose name holds one of these.")]
 app = typer.Typer(no_args_is_help=True, help=__doc__)
-progress = Console(stderr=True)
+progress = Console(stderr=True, soft_wrap=True)
 
 
 @app.command(epilog="Example: python -m tests.chaos attack 'gzip bombs' tensors --json attacks.json")

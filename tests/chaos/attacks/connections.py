@@ -18,20 +18,30 @@ from tests.chaos.http2 import GOAWAY, PREFACE, SETTINGS, frame
 
 KEPT = frozenset({"open", "closed", "refused"})
 HOLD_SECONDS = 3.0
+PAUSE_SECONDS = 0.002
+"""Between connections, or the queue of those not yet accepted would be all that is attacked."""
 FORGED = b'x\n{"event": "user deleted by admin", "program": "fusion_gateway"}\n'
 
 
 @contextlib.contextmanager
 def connections(address: str, count: int, first: bytes) -> Iterator[tuple[list[socket.socket], Answers]]:
-    """As many as the server takes, each having sent `first`; how many it refused."""
+    """Those that the server takes, each having sent `first`, and how many it refused."""
     host, _, port = address.rpartition(":")
     with contextlib.ExitStack() as stack:
-        opened: list[socket.socket] = []
-        with contextlib.suppress(OSError):
-            for _ in range(count):
-                opened.append(stack.enter_context(socket.create_connection((host, int(port)), 2)))
-                opened[-1].sendall(first)
-        yield opened, Counter({"refused": count - len(opened)})
+        begun = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for connection in begun:
+            connection.setblocking(False)
+            connection.connect_ex((host, int(port)))
+            time.sleep(PAUSE_SECONDS)
+        opened = [connection for connection in begun if _sent(connection, first)]
+        yield opened, +Counter({"refused": count - len(opened)})
+
+
+def _sent(connection: socket.socket, content: bytes) -> bool:
+    try:
+        return connection.send(content) == len(content)
+    except OSError:
+        return False
 
 
 def hold(address: str, count: int, first: bytes) -> Answers:
@@ -73,22 +83,17 @@ def half_requests(target: Target) -> Answers:
 
 def resets(target: Target) -> Answers:
     """300 scrapers that hang up before they are answered."""
-    host, _, port = target.http_address.rpartition(":")
-    for _ in range(300):
-        with socket.create_connection((host, int(port)), 2) as connection:
+    with connections(target.http_address, 300, b"GET /metrics HTTP/1.1\r\n\r\n") as (opened, answers):
+        for connection in opened:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            connection.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
-    return Counter({"closed": 300})
+        answers["closed"] += len(opened)
+        return answers
 
 
 def forged_log_lines(target: Target) -> Answers:
     """200 GOAWAY frames whose debug data is a log line of the gateway's, and 16 KB more."""
     goaway = frame(GOAWAY, 0, 0, struct.pack(">II", 0, 11) + FORGED + b"z" * 16_000)
-    return hold_briefly(target.grpc_address, 200, PREFACE + frame(SETTINGS, 0, 0, b"") + goaway)
-
-
-def hold_briefly(address: str, count: int, first: bytes) -> Answers:
-    with connections(address, count, first) as (opened, answers):
+    with connections(target.grpc_address, 200, PREFACE + frame(SETTINGS, 0, 0, b"") + goaway) as (opened, answers):
         time.sleep(0.5)
         answers["closed"] += len(opened)
         return answers
