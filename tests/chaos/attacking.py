@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import grpc
 
 from tests.chaos import calls, memory, system
+from tests.chaos.attacks import artifacts
 from tests.chaos.attacks.all import ATTACKS
 from tests.chaos.attacks.target import Answers, Attack, Target
 from tests.chaos.process import Process
@@ -52,6 +53,11 @@ class Row:
     faults: list[str] = field(default_factory=list)
     """Criteria that were not met."""
 
+    @property
+    def stuck(self) -> bool:
+        """Whether the victim would not show what the next attack does."""
+        return artifacts.NOT_USED in self.answers
+
 
 @contextmanager
 def attacked_system(world: World) -> Iterator[None]:
@@ -74,7 +80,10 @@ def run(world: World, attacks: Sequence[Attack], quiet_seconds: float, tell: Cal
         for attack in attacks:
             rows.append(asyncio.run(_measure(world, attack, quiet_seconds, attacker)))
             tell(rows[-1])
-            _restart_the_dead(world)
+            for process in world.processes.values():
+                if not _is_well(process) or (process.name == attack.victim and rows[-1].stuck):
+                    process.kill()
+                    process.start()
     return rows
 
 
@@ -89,14 +98,9 @@ def _attack(number: int, target: Target) -> Answers:
     return ATTACKS[number].run(target)
 
 
-def _restart_the_dead(world: World) -> None:
-    for process in world.processes.values():
-        if not process.alive or not _answers(process):
-            process.kill()
-            process.start()
-
-
-def _answers(process: Process) -> bool:
+def _is_well(process: Process) -> bool:
+    if not process.alive:
+        return False
     with grpc.insecure_channel(process.grpc_address) as channel:
         try:
             grpc.channel_ready_future(channel).result(timeout=10)

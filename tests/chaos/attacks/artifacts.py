@@ -23,9 +23,9 @@ from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from tests.chaos.attacks.target import Answers, Attack, Target, channel_to
 from tests.servers import tiny_artifact
-from training.repository import versions
+from training.repository import SCORERS, versions
 
-USED = frozenset({"used"})
+USED, NOT_USED, WRONG = "used", "not used", "the broken one is used"
 LOOK_SECONDS = 1.5
 """Time for the server to see the broken version, at a poll every half second."""
 USED_SECONDS = 20.0
@@ -42,13 +42,14 @@ def broken_then_good(model: str, before: Change, after: Change, target: Target) 
     newest = versions(target.repository, model)[-1]
     publish(target.repository, model, newest, newest + 1, before, after)
     time.sleep(LOOK_SECONDS)
+    is_wrong = model in SCORERS and asyncio.run(_served(model, target)) == newest + 1
     publish(target.repository, model, newest, newest + 2, nothing, nothing)
     until = time.monotonic() + USED_SECONDS
-    while time.monotonic() < until:
-        if asyncio.run(_served(model, target)) == newest + 2:
-            return Counter({"used": 1})
+    while asyncio.run(_served(model, target)) != newest + 2:
+        if time.monotonic() > until:
+            return Counter({NOT_USED: 1})
         time.sleep(0.2)
-    return Counter({"not used": 1})
+    return Counter({WRONG if is_wrong else USED: 1})
 
 
 def publish(repository: Path, model: str, good: int, number: int, before: Change, after: Change) -> None:
@@ -196,7 +197,7 @@ SPOILT: dict[str, dict[str, tuple[Change, Change]]] = {
     "fusion": {name: (policies(text), nothing) for name, text in POLICIES.items()},
 }
 ATTACKS = [
-    Attack(f"{model}: {name}", _victim(model), partial(broken_then_good, model, *changes), USED)
+    Attack(f"{model}: {name}", _victim(model), partial(broken_then_good, model, *changes), frozenset({USED}))
     for model, broken in SPOILT.items()
     for name, changes in broken.items()
 ]
