@@ -55,10 +55,10 @@ class Proxy:
         try:
             far_reader, far_writer = await self._connect()
             link.writers.append(far_writer)
-            await asyncio.gather(
-                self._pump(link, reader, far_writer, answers=False), self._pump(link, far_reader, writer, answers=True)
-            )
-        except OSError:
+            async with asyncio.TaskGroup() as pumps:
+                pumps.create_task(self._pump(link, reader, far_writer, answers=False))
+                pumps.create_task(self._pump(link, far_reader, writer, answers=True))
+        except* OSError:
             pass  # one side has gone
         finally:
             self._links.discard(link)
@@ -93,4 +93,5 @@ class Proxy:
             self.reset()
             for link in self._links:
                 link.flows.set()
-            await asyncio.sleep(0)
+            while self._links:
+                await asyncio.sleep(0.01)
