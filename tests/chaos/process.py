@@ -40,7 +40,11 @@ class Process:
         """Returns when it is ready. Raises RuntimeError where it ends instead."""
         log = self._running.enter_context(self.log.open("a"))
         command = ["-m", "tests.chaos.confined", str(self._cgroup), *self._arguments]
-        self._started = self._running.enter_context(started(command, stderr=log))
+        try:
+            self._started = self._running.enter_context(started(command, stderr=log))
+        except RuntimeError as error:
+            last = self.log.read_text(errors="replace")[-2000:]
+            raise RuntimeError(f"{error}; its log ends with:\n{last}") from None
 
     @property
     def _process(self) -> "subprocess.Popen[str]":
