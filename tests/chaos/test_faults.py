@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.chaos import faulting, faults, system
 from tests.fusion_gateway.postgresql import postgresql
 
-SHORT = ["a model server is stopped", "SQLite is locked", "PostgreSQL is frozen"]
+SHORT = ["a model server is stopped", "PostgreSQL is frozen"]
 
 
 async def test_clients_notice_no_fault_and_lose_no_event(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def long_names(target: Target) -> Answers:
 
 
 def long_model_names(target: Target) -> Answers:
-    """Models, tensors and outputs with names of 1 MB, and an id of 8 MB."""
+    """Models, tensors and outputs with names of 1 MB, and an id of 4 MB."""
     name = "x" * (1 << 20)
     tensor = service_pb2.ModelInferRequest.InferInputTensor(name=name, datatype="INT64", shape=[1, 1])
     output = service_pb2.ModelInferRequest.InferRequestedOutputTensor(name=name)
@@ -111,7 +111,7 @@ def long_model_names(target: Target) -> Answers:
                 infer(model_name=target.name, model_version=name),
                 infer(model_name=target.name, inputs=[tensor], raw_input_contents=[bytes(8)]),
                 infer(model_name=target.name, outputs=[output]),
-                infer(model_name=target.name, id=name * 8),
+                infer(model_name=target.name, id=name * 4),
             ]
             return await codes_of(
                 [
