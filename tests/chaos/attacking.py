@@ -7,12 +7,11 @@ import resource
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import grpc
 
-from tests.chaos import calls, memory, system
+from tests.chaos import calls, system
 from tests.chaos.attacks import artifacts
 from tests.chaos.attacks.all import ATTACKS
 from tests.chaos.attacks.target import Answers, Attack, Target
@@ -59,8 +58,7 @@ class Row:
         return artifacts.NOT_USED in self.answers
 
 
-@contextmanager
-def attacked_system(world: World) -> Iterator[None]:
+def _start(world: World) -> None:
     """Model servers, a gateway and one with tokens, each with a store of its own."""
     system.add_model_servers(world)
     scorers = system.scorer_flags({model: world.processes[model].grpc_address for model in SCORERS})
@@ -69,14 +67,14 @@ def attacked_system(world: World) -> Iterator[None]:
     tokens = system.write_tokens(world.folder / "tokens.yaml")
     system.add_gateway(world, "tokens", [*scorers, f"{store}/protected.db", f"--tokens={tokens}"])
     system.start(list(world.processes.values()))
-    yield
 
 
 def run(world: World, attacks: Sequence[Attack], quiet_seconds: float, tell: Callable[[Row], None]) -> list[Row]:
     """Runs the attacks in the order of the list; a process that does not survive one is started again."""
     rows = []
     context = multiprocessing.get_context("spawn")
-    with attacked_system(world), ProcessPoolExecutor(1, context, _prepare_attacker) as attacker:
+    _start(world)
+    with ProcessPoolExecutor(1, context, _prepare_attacker) as attacker:
         for attack in attacks:
             rows.append(asyncio.run(_measure(world, attack, quiet_seconds, attacker)))
             tell(rows[-1])
@@ -207,11 +205,6 @@ def _faults(row: Row, attack: Attack) -> Iterator[str]:
         yield "log lines that are no JSON"
     if unclear := sorted(row.answers.keys() - attack.clear):
         yield f"answered {', '.join(unclear)}"
-
-
-def skipped() -> list[str]:
-    """What cannot be tried here, and why."""
-    return [f"memory is measured, not limited: {reason}"] if (reason := memory.missing()) else []
 
 
 def chosen(names: Sequence[str]) -> list[Attack]:
