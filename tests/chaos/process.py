@@ -16,6 +16,8 @@ from tests.chaos import memory
 from tests.load.processes import Started, started
 
 PORTS = list(range(15_000, 32_000))
+ENVIRONMENT = {"MARQUEE_LOAD_TIMEOUT_SECS": "5"}
+"""A version that never loads is given up sooner than by default."""
 NEVER_SECONDS = 30.0
 """What has not ended then does not end."""
 
@@ -41,7 +43,7 @@ class Process:
         log = self._running.enter_context(self.log.open("a"))
         command = ["-m", "tests.chaos.confined", str(self._cgroup), *self._arguments]
         try:
-            self._started = self._running.enter_context(started(command, stderr=log))
+            self._started = self._running.enter_context(started(command, ENVIRONMENT, stderr=log))
         except RuntimeError as error:
             last = self.log.read_text(errors="replace")[-2000:]
             raise RuntimeError(f"{error}; its log ends with:\n{last}") from None
