@@ -20,7 +20,7 @@ from tests.chaos.steady import Answer, Call, Steady, failures, quantile_ms
 from tests.chaos.system import TOKEN, World
 from training.repository import SCORERS
 
-RATE = 25.0
+RATE = 50.0
 WARM_SECONDS = 20.0
 P99_RATIO = 3.0
 FLOOR_MS = 50.0
@@ -70,7 +70,10 @@ def _start(world: World) -> None:
 
 
 def run(world: World, attacks: Sequence[Attack], quiet_seconds: float, tell: Callable[[Row], None]) -> list[Row]:
-    """Runs the attacks in the order of the list; a process that does not survive one is started again."""
+    """Runs the attacks in the order of the list; a process that does not survive one is started again.
+
+    Calls are counted for `quiet_seconds` before each attack, and for as long as it lasts, but not for less.
+    """
     rows = []
     context = multiprocessing.get_context("spawn")
     _start(world)
@@ -122,7 +125,7 @@ async def _measure(world: World, attack: Attack, quiet_seconds: float, attacker:
             attacked = time.monotonic()
             loop = asyncio.get_running_loop()
             answers = await loop.run_in_executor(attacker, _attack, ATTACKS.index(attack), target)
-            await asyncio.sleep(max(attacked + 1 - time.monotonic(), 0))
+            await asyncio.sleep(max(attacked + quiet_seconds - time.monotonic(), 0))
             ended = time.monotonic()
             sampling.cancel()
     return _row(attack, watch, answers, steady.between(began, attacked), steady.between(attacked, ended))
