@@ -64,10 +64,6 @@ def publish(repository: Path, model: str, good: int, number: int, before: Change
     hidden.rename(repository / model / str(number))
 
 
-def _victim(model: str) -> str:
-    return "gateway" if model in ("catalog", "fusion") else model
-
-
 async def _served(model: str, target: Target) -> int:
     """The version in use; 0 without an answer."""
     async with channel_to(target) as channel:
@@ -169,35 +165,37 @@ def policies(text: str) -> Change:
 
 
 POLICIES = {
-    "impossible date": "default: 2024-13-45",
-    "int x": "default: !!int x",
-    "float x": "default: !!float x",
-    "bool maybe": "default: !!bool maybe",
-    "timestamp x": "default: !!timestamp x",
+    "an impossible date": "default: 2024-13-45",
+    "!!int x": "default: !!int x",
+    "!!float x": "default: !!float x",
+    "!!bool maybe": "default: !!bool maybe",
+    "!!timestamp x": "default: !!timestamp x",
     "5,000 digits": f"default: {'9' * 5000}",
-    "deep list": "[" * 20_000,
-    "deep mapping": "\n".join(" " * depth + "a:" for depth in range(2000)),
+    "a deep list": "[" * 20_000,
+    "a deep mapping": "\n".join(" " * depth + "a:" for depth in range(2000)),
     "100,000 policies": "default: a\npolicies:\n"
     + "".join(f" p{n}: {{weights: {{rating: 1}}}}\n" for n in range(100_000)),
 }
 SPOILT: dict[str, dict[str, tuple[Change, Change]]] = {
     "rating": {
-        "index of other vectors": (other_index, nothing),
+        "an index of other vectors": (other_index, nothing),
         "half an index": (half_an_index, nothing),
-        "endless tower": (endless_tower, nothing),
-        "FIFO": (empty_index, fifo),
-        "NUL in the manifest": (nothing, nul_in_the_manifest),
+        "an endless tower": (endless_tower, nothing),
+        "a FIFO": (empty_index, fifo),
+        "NUL in its manifest": (nothing, nul_in_the_manifest),
     },
     "catalog": {
         "20 M rows": (many_rows, nothing),
-        "null genre": (null_genre, nothing),
-        "null tag word": (null_tag_word, nothing),
-        "NUL in the manifest": (nothing, nul_in_the_manifest),
+        "a null genre": (null_genre, nothing),
+        "a null tag word": (null_tag_word, nothing),
+        "NUL in its manifest": (nothing, nul_in_the_manifest),
     },
     "fusion": {name: (policies(text), nothing) for name, text in POLICIES.items()},
 }
 ATTACKS = [
-    Attack(f"{model}: {name}", _victim(model), partial(broken_then_good, model, *changes), frozenset({USED}))
+    Attack(f"version with {name}", model, partial(broken_then_good, model, *changes), frozenset({USED}))
+    if model in SCORERS
+    else Attack(f"{model} with {name}", "gateway", partial(broken_then_good, model, *changes), frozenset({USED}))
     for model, broken in SPOILT.items()
     for name, changes in broken.items()
 ]
