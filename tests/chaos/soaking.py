@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -24,8 +25,9 @@ WARM_SHARE = 0.4
 """Of the time, before growth counts."""
 MOST_MIB, MOST_DESCRIPTORS, MOST_THREADS = 24.0, 16.0, 8.0
 """How much the last samples may need more than the first that count."""
-RELOADS = 20
-"""In all the time; each publishes a new version of one model."""
+RELOADS, LEAST_RELOAD_SECONDS = 100, 0.5
+"""In all the time, and between two; each publishes a new version of one model."""
+KEPT_VERSIONS = 3
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ async def soak(world: World, seconds: float, samples: int, tell: Callable[[Seque
         writer = Writer(channel, "soaker", world.requests[-1].history[0].item_id)
         client = Steady(_mixed(channel, world, writer), CALLS_PER_SECOND)
         async with client.calling():
-            reloading = asyncio.create_task(_reload(world, seconds / RELOADS))
+            reloading = asyncio.create_task(_reload(world, max(seconds / RELOADS, LEAST_RELOAD_SECONDS)))
             began = time.monotonic()
             for number in range(1, samples + 1):
                 await asyncio.sleep(began + number * seconds / samples - time.monotonic())
@@ -139,12 +141,14 @@ ROUND = ("rating", "catalog", "fusion", "visual_temporal")
 
 
 async def _reload(world: World, seconds: float) -> None:
-    """Publishes what is there once more, for ever."""
+    """Publishes what is there once more, for ever, and keeps the newest versions only."""
     while True:
         for model in ROUND:
             await asyncio.sleep(seconds)
-            newest = versions(world.repository, model)[-1]
+            *old, newest = versions(world.repository, model)
             await asyncio.to_thread(publish, world.repository, model, newest, newest + 1, nothing, nothing)
+            for number in old[: -KEPT_VERSIONS + 1]:
+                await asyncio.to_thread(shutil.rmtree, world.repository / model / str(number))
 
 
 def _sample(process: Process, second: float) -> Sample:
