@@ -1,53 +1,127 @@
-"""Kills model servers under load, one, two and all of them, and counts what clients of the gateway noticed.
+"""Attacks the system, breaks what it depends on, kills it and wears it out, and says what clients noticed.
 
-python -m tests.chaos --data var/data/generated --repository var/repository
+Each command starts a system of its own, tiny or of a repository, and ends with 1 where a criterion is not met.
 """
 
 import asyncio
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from tests.chaos.killing import Count, kill_and_restart
-from tests.load import gateway, options, report
-from tests.load.traffic import Traffic
+from tests.chaos import attacking, faulting, faults, memory, soaking, system, tables
+from tests.chaos.killing import kill_and_restart
+from tests.fusion_gateway import postgresql
+from tests.load import options, report
 from training.repository import SCORERS
 
-app = typer.Typer()
+Data = Annotated[Path | None, typer.Option(help="Events: a file or a folder with events.*. Default: tiny ones.")]
+Repository = Annotated[Path | None, typer.Option(help="The model repository; it is copied. Default: a tiny one.")]
+Json = Annotated[Path | None, typer.Option(help="Also write the rows to this file.")]
+Only = Annotated[list[str] | None, typer.Argument(help="Only those whose name holds one of these.")]
+app = typer.Typer(no_args_is_help=True, help=__doc__)
+progress = Console(stderr=True, soft_wrap=True)
 
 
-@app.command()
-def main(
-    data: options.Data = Path("var/data/generated"),
-    repository: options.Repository = Path("var/repository"),
+@app.command(epilog="Example: python -m tests.chaos attack 'gzip bombs' tensors --json attacks.json")
+def attack(
+    only: Only = None,
+    data: Data = None,
+    repository: Repository = None,
+    quiet: Annotated[float, typer.Option(help="Seconds of calls before each attack.")] = 2,
+    json: Json = None,
+) -> None:
+    """Attack a running system, each process in a memory cgroup of its limit in k8s/."""
+    chosen = attacking.chosen(only or [])
+    if reason := memory.missing():
+        progress.print(f"skipped: memory is measured and not limited: {reason}", style="bold red")
+    with _world(data, repository) as world:
+        rows = attacking.run(world, chosen, quiet, _tell_attack)
+    tables.show_attacks(rows)
+    _end(json, rows, [row.faults for row in rows])
+
+
+@app.command("faults", epilog="Example: python -m tests.chaos faults PostgreSQL 'half open' --seconds 10")
+def play_faults(
+    only: Only = None,
+    data: Data = None,
+    repository: Repository = None,
+    seconds: Annotated[float, typer.Option(help="How long each fault lasts.")] = 5,
+    json: Json = None,
+) -> None:
+    """Break what the gateway depends on, and end it by SIGTERM in each of these states."""
+    chosen, skipped = faults.chosen(only or [])
+    for reason in skipped:
+        progress.print(f"skipped: {reason}", style="bold red")
+    with _world(data, repository) as world, nullcontext() if postgresql.missing() else postgresql.postgresql() as base:
+        rows = asyncio.run(faulting.run(world, chosen, seconds, base, _tell_fault))
+    tables.show_faults(rows)
+    _end(json, rows, [row.faults for row in rows])
+
+
+@app.command(epilog="Example: python -m tests.chaos kill --data var/data/generated --repository var/repository")
+def kill(
+    data: Data = None,
+    repository: Repository = None,
     callers: Annotated[int, typer.Option(help="Clients that call without a pause.")] = 8,
     seconds: Annotated[float, typer.Option(help="How long servers stay away.")] = 5,
-    seed: options.Seed = 0,
-    json: Annotated[Path | None, typer.Option(help="Also write the counts to this file.")] = None,
+    json: Json = None,
 ) -> None:
-    """kill -9 of every one, every two and all three model servers, each under load, each started again."""
-    requests = gateway.prepare(Traffic(data, repository, seed), k=10, stored_history=False)
+    """kill -9 of every one, every two and all model servers, each under load, each started again."""
     groups = [group for size in (1, 2, len(SCORERS)) for group in combinations(SCORERS, size)]
-    counts = asyncio.run(kill_and_restart(repository, requests, groups, SCORERS, callers, seconds))
-    show(counts)
+    with _world(data, repository) as world:
+        killed = kill_and_restart(world.repository, world.requests, groups, SCORERS, callers, seconds)
+        counts = asyncio.run(killed)
+    tables.show_kills(counts)
+    _end(json, counts, [["failed"] if count.failed or count.back_seconds is None else [] for count in counts])
+
+
+@app.command(epilog="Example: python -m tests.chaos soak --minutes 15 --json soak.json")
+def soak(
+    data: Data = None,
+    repository: Repository = None,
+    minutes: Annotated[float, typer.Option(help="How long.")] = 15,
+    json: Json = None,
+) -> None:
+    """A mixed load with reloads, and what every process needs minute by minute."""
+    with _world(data, repository) as world:
+        samples = max(round(minutes), 6)
+        soaked = asyncio.run(soaking.soak(world, 60 * minutes, samples, _tell_samples))
+    tables.show_soak(soaked)
+    _end(json, [soaked], [soaked.faults])
+
+
+@contextmanager
+def _world(data: Path | None, repository: Path | None) -> Iterator[system.World]:
+    if (data is None) != (repository is None):
+        raise typer.BadParameter("--data and --repository go together")
+    with tempfile.TemporaryDirectory() as folder, system.world(Path(folder), data, repository) as world:
+        yield world
+
+
+def _tell_attack(row: attacking.Row) -> None:
+    progress.print(f"{row.victim}: {row.attack}: {'; '.join(row.faults) or 'held'}")
+
+
+def _tell_fault(row: faulting.Row) -> None:
+    progress.print(f"{row.fault}: {'; '.join(row.faults) or 'held'}")
+
+
+def _tell_samples(samples: Sequence[soaking.Sample]) -> None:
+    memory_of = ", ".join(f"{sample.process} {sample.rss_mib:.0f} MiB" for sample in samples)
+    progress.print(f"{samples[0].second:.0f} s: {memory_of}")
+
+
+def _end(json: Path | None, rows: Sequence[Any], faults: Sequence[Sequence[str]]) -> None:
     if json:
-        json.write_text(report.document(counts, callers=callers, seconds_away=seconds) + "\n")
-
-
-def show(counts: list[Count]) -> None:
-    table = Table(title=f"Recommend while servers are killed; {report.machine()}", title_style="")
-    for name in ("killed", "calls", "failed", "degraded", "popularity", "whole again after", "reasons"):
-        table.add_column(name, justify="left" if name in ("killed", "reasons") else "right")
-    for count in counts:
-        back = "never" if count.back_seconds is None else f"{count.back_seconds:.2f} s"
-        figures = map(str, (count.calls, count.failed, count.degraded, count.popularity))
-        reasons = ", ".join(f"{number} × {reason}" for reason, number in count.reasons.items())
-        table.add_row(count.killed, *figures, back, reasons)
-    Console(width=180).print(table)
+        json.write_text(report.document(rows) + "\n")
+    if any(faults):
+        raise typer.Exit(1)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Model servers are killed under load and started again, while every answer of the gateway is looked at."""
 
 import asyncio
-import socket
 import tempfile
 import time
 from collections import Counter
@@ -14,6 +13,7 @@ import grpc
 
 from protos.marquee.v1.recommender_pb2 import Fallback, RecommendRequest
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
+from tests.chaos.process import free_port
 from tests.load.processes import FREE_PORTS, Started, started
 
 DEADLINE_SECONDS = 5.0
@@ -51,7 +51,7 @@ class Servers:
 
     def __init__(self, repository: Path, models: Sequence[str]) -> None:
         self._repository = repository
-        self.ports = {model: _free_port() for model in models}
+        self.ports = {model: free_port() for model in models}
         self._running: dict[str, tuple[ExitStack, Started]] = {}
 
     async def start(self, models: Collection[str]) -> None:
@@ -162,9 +162,3 @@ async def _round(servers: Servers, calling: Callers, group: Sequence[str], secon
         reasons=dict(Counter(reason for answer in answers for reason in sorted(answer.reasons))),
         back_seconds=back,
     )
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])

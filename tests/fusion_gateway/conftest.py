@@ -1,8 +1,3 @@
-import glob
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -17,6 +12,7 @@ from fusion_gateway.settings import GatewaySettings
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from servers.runtime.lifecycle import Program
 from servers.runtime.settings import read
+from tests.fusion_gateway import postgresql as postgresql_server
 from tests.fusion_gateway.world import TinyModel, publish_world, serving
 
 if TYPE_CHECKING:
@@ -65,26 +61,7 @@ async def world(repository: Path, tmp_path: Path) -> AsyncIterator[World]:
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
     """The URL of a PostgreSQL server that runs for this test session only; skips where there is none to start."""
-    path = os.pathsep.join([os.environ["PATH"], *glob.glob("/usr/lib/postgresql/*/bin")])  # where Debian keeps them
-    initdb, postgres = shutil.which("initdb", path=path), shutil.which("postgres", path=path)
-    if not (initdb and postgres):
-        pytest.skip("initdb and postgres are not installed: the event store is not tested on PostgreSQL")
-    account = "nobody" if os.geteuid() == 0 else None  # PostgreSQL refuses to run as root
-    with tempfile.TemporaryDirectory(prefix="pg", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        if account:
-            shutil.chown(folder, account)
-        run = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "user": account}
-        subprocess.run([initdb, "-D", "data", "-U", "marquee", "-A", "trust", "--no-sync"], check=True, **run)  # type: ignore[call-overload]
-        server = subprocess.Popen(  # type: ignore[call-overload]
-            [postgres, "-D", "data", "-k", folder, "-c", "listen_addresses=", "-c", "fsync=off"], **run
-        )
-        try:
-            for line in server.stderr:
-                if b"ready to accept connections" in line:
-                    break
-            else:
-                pytest.fail("PostgreSQL did not start")
-            yield f"postgresql://marquee@/postgres?host={folder}"
-        finally:
-            server.terminate()
-            server.communicate()
+    if reason := postgresql_server.missing():
+        pytest.skip(f"{reason}: the event store is not tested on PostgreSQL")
+    with postgresql_server.postgresql() as server:
+        yield server.url

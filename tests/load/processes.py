@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).parents[2]
 STOP_SECONDS = 30
@@ -25,12 +26,17 @@ class Started:
 
 @contextmanager
 def started(
-    arguments: Sequence[str], environment: Mapping[str, str] | None = None, cwd: Path = ROOT
+    arguments: Sequence[str],
+    environment: Mapping[str, str] | None = None,
+    cwd: Path = ROOT,
+    stderr: IO[str] | None = None,
 ) -> Iterator[Started]:
-    """Runs `python arguments` from its ready line to SIGTERM; its log goes to stderr."""
+    """Runs `python arguments` from its ready line to SIGTERM; its log goes to `stderr`, or to this process's."""
     command = [sys.executable, *arguments]
     environment = {**os.environ, **(environment or {}), "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=cwd) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=stderr, text=True, env=environment, cwd=cwd
+    ) as process:
         assert process.stdout
         try:
             if not (line := process.stdout.readline()):

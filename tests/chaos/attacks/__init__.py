@@ -1,0 +1,1 @@
+"""What a caller, or who publishes, can do to the system."""

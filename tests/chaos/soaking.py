@@ -1,0 +1,183 @@
+"""Hours in minutes: a mixed load, versions that change, and what the processes need as time goes by."""
+
+import asyncio
+import contextlib
+import shutil
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+import grpc
+import numpy as np
+
+from protos.marquee.v1 import recommender_pb2 as pb
+from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
+from tests.chaos import calls, system
+from tests.chaos.attacks.artifacts import nothing, publish
+from tests.chaos.process import Process
+from tests.chaos.steady import DEADLINE_SECONDS, Call, Steady, failures
+from tests.chaos.system import World
+from tests.chaos.writer import Writer
+from training.repository import SCORERS, versions
+
+CALLS_PER_SECOND = 20.0
+WARM_SHARE = 0.4
+"""Of the time, before growth counts."""
+MOST_MIB, MOST_DESCRIPTORS, MOST_THREADS = 24.0, 16.0, 8.0
+"""How much the last samples may need more than the first that count."""
+RELOADS, LEAST_RELOAD_SECONDS = 100, 0.5
+"""In all the time, and between two; each publishes a new version of one model."""
+KEPT_VERSIONS = 3
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a process needed at one moment, in seconds from the start."""
+
+    process: str
+    second: float
+    rss_mib: float
+    descriptors: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class Growth:
+    """What a process needed: first and last are medians of the samples that count, at both ends."""
+
+    process: str
+    first_mib: float
+    last_mib: float
+    mib_an_hour: float
+    descriptors: float
+    """More at the end."""
+    threads: float
+    faults: list[str] = field(default_factory=list)
+    """Criteria that were not met."""
+
+
+@dataclass(frozen=True)
+class Soak:
+    """`failed` and `degraded` are of all calls."""
+
+    calls: int
+    failed: dict[str, int]
+    degraded: int
+    lost: int
+    reloads: int
+    samples: list[Sample]
+    growth: list[Growth]
+
+    @property
+    def faults(self) -> list[str]:
+        found = [fault for growth in self.growth for fault in growth.faults]
+        if self.failed:
+            found.append("failed calls")
+        if self.lost:
+            found.append("lost events")
+        return found
+
+
+async def soak(world: World, seconds: float, samples: int, tell: Callable[[Sequence[Sample]], None]) -> Soak:
+    """Takes so many samples of each process."""
+    system.add_model_servers(world)
+    scorers = system.scorer_flags({model: world.processes[model].grpc_address for model in SCORERS})
+    gateway = system.add_gateway(world, "gateway", [*scorers, f"--event-store=sqlite:///{world.folder}/events.db"])
+    await asyncio.to_thread(system.start, list(world.processes.values()))
+    taken: list[Sample] = []
+    async with grpc.aio.insecure_channel(gateway.grpc_address) as channel:
+        writer = Writer(channel, "soaker", world.requests[-1].history[0].item_id)
+        client = Steady(_mixed(channel, world, writer), CALLS_PER_SECOND)
+        async with client.calling():
+            reloading = asyncio.create_task(_reload(world, max(seconds / RELOADS, LEAST_RELOAD_SECONDS)))
+            began = time.monotonic()
+            for number in range(1, samples + 1):
+                await asyncio.sleep(began + number * seconds / samples - time.monotonic())
+                now = [_sample(process, time.monotonic() - began) for process in world.processes.values()]
+                taken.extend(now)
+                tell(now)
+            reloading.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reloading
+        lost = await writer.lost(channel)
+    return Soak(
+        calls=len(client.answers),
+        failed=failures(client.answers),
+        degraded=sum(bool(answer.missing) for answer in client.answers),
+        lost=lost,
+        reloads=sum(max(versions(world.repository, model)) for model in ROUND) - len(ROUND),
+        samples=taken,
+        growth=[_growth([each for each in taken if each.process == name]) for name in world.processes],
+    )
+
+
+def _mixed(channel: grpc.aio.Channel, world: World, writer: Writer) -> Call:
+    """Every kind of call in turn."""
+    stub, recommend = RecommenderStub(channel), calls.recommend(channel, world.requests)
+
+    async def similar(number: int) -> Collection[str]:
+        item = world.requests[number % len(world.requests)].history[0].item_id
+        answer = await stub.SimilarItems(pb.SimilarItemsRequest(item_id=item), timeout=DEADLINE_SECONDS)
+        return [each.model for each in answer.degraded]
+
+    async def search(number: int) -> Collection[str]:
+        await stub.SearchItems(pb.SearchItemsRequest(title=f"the {number % 50}"), timeout=DEADLINE_SECONDS)
+        return []
+
+    async def history(number: int) -> Collection[str]:
+        await stub.GetHistory(pb.GetHistoryRequest(user_id=f"soaker {number % 9}"), timeout=DEADLINE_SECONDS)
+        return []
+
+    kinds = [recommend, recommend, writer.call, similar, search, history]
+
+    async def call(number: int) -> Collection[str]:
+        return await kinds[number % len(kinds)](number)
+
+    return call
+
+
+ROUND = ("rating", "catalog", "fusion", "visual_temporal")
+"""What gets a new version in turn."""
+
+
+async def _reload(world: World, seconds: float) -> None:
+    """Publishes what is there once more, for ever, and keeps the newest versions only."""
+    while True:
+        for model in ROUND:
+            await asyncio.sleep(seconds)
+            *old, newest = versions(world.repository, model)
+            await asyncio.to_thread(publish, world.repository, model, newest, newest + 1, nothing, nothing)
+            for number in old[: -KEPT_VERSIONS + 1]:
+                await asyncio.to_thread(shutil.rmtree, world.repository / model / str(number))
+
+
+def _sample(process: Process, second: float) -> Sample:
+    return Sample(process.name, second, process.rss_mib(), process.descriptors(), process.threads())
+
+
+def _growth(samples: Sequence[Sample]) -> Growth:
+    """`samples` are of one process."""
+    counted = [each for each in samples if each.second > WARM_SHARE * samples[-1].second]
+    third = max(len(counted) // 3, 1)
+    first, last = counted[:third], counted[-third:]
+    mib, seconds = [each.rss_mib for each in counted], [each.second for each in counted]
+    slope = np.polyfit(seconds, mib, 1)[0] if len(counted) > 1 else 0.0
+
+    def median(part: Sequence[Sample], name: str) -> float:
+        return float(np.median([getattr(each, name) for each in part]))
+
+    growth = Growth(
+        process=samples[0].process,
+        first_mib=median(first, "rss_mib"),
+        last_mib=median(last, "rss_mib"),
+        mib_an_hour=float(slope) * 3600,
+        descriptors=median(last, "descriptors") - median(first, "descriptors"),
+        threads=median(last, "threads") - median(first, "threads"),
+    )
+    if growth.last_mib - growth.first_mib > MOST_MIB:
+        growth.faults.append(f"{growth.process}: memory")
+    if growth.descriptors > MOST_DESCRIPTORS:
+        growth.faults.append(f"{growth.process}: descriptors")
+    if growth.threads > MOST_THREADS:
+        growth.faults.append(f"{growth.process}: threads")
+    return growth
