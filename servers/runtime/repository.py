@@ -8,6 +8,7 @@ import hashlib
 import re
 import shutil
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,9 @@ MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 4 << 20
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
+_CHANGING = ("size", "mtime", "created", "LastModified", "last_modified", "updated", "ETag", "etag", "modificationTime")
+"""What file systems of fsspec tell of a file that is another once its content is."""
+Stamp = tuple[object, ...]
 log = structlog.get_logger()
 
 
@@ -54,6 +58,8 @@ class Repository:
         except (ImportError, OSError, ValueError) as error:
             raise RepositoryError(f"model repository {self._location} cannot be reached: {error}") from None
         self._mirror = None if "file" in self._remote.protocol else _temporary_folder()
+        self._mirrored: dict[Path, Stamp] = {}
+        self._mirroring = threading.Lock()
 
     def models(self) -> list[str]:
         """Names of all models that have a published version, in alphabetical order."""
@@ -69,6 +75,17 @@ class Repository:
         published = (folder for folder in folders if self._remote.exists(f"{folder}/{MANIFEST}"))
         names = (folder.rsplit("/", 1)[-1] for folder in published)
         return sorted(int(name) for name in names if _NUMBER.fullmatch(name))
+
+    def stamps(self, model: str) -> dict[int, Stamp]:
+        """All published versions, ascending, each with a stamp that is equal as long as its files are the same.
+
+        Nothing is read: names, sizes and times of the files tell.
+        """
+        return {number: self._stamp(model, number) for number in self.versions(model)}
+
+    def _stamp(self, model: str, number: int) -> Stamp:
+        files = self._remote.find(f"{self._root}/{model}/{number}", detail=True)
+        return tuple((name, *map(file.get, _CHANGING)) for name, file in sorted(files.items()))
 
     def open(self, model: str, number: int) -> Version:
         """One version, after checking every byte of it. Raises ArtifactError."""
@@ -94,11 +111,15 @@ class Repository:
         if self._mirror is None:
             return Path(remote)
         folder = self._mirror / model / str(number)
-        if not folder.exists():
-            partial = folder.with_suffix(".partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            self._remote.get(f"{remote}/", f"{partial}/", recursive=True)
-            partial.rename(folder)
+        with self._mirroring:
+            stamp = self._stamp(model, number)  # before the copy: what changes meanwhile makes it old
+            if self._mirrored.get(folder) != stamp:
+                partial = folder.with_suffix(".partial")
+                shutil.rmtree(partial, ignore_errors=True)
+                self._remote.get(f"{remote}/", f"{partial}/", recursive=True)
+                shutil.rmtree(folder, ignore_errors=True)
+                partial.rename(folder)
+                self._mirrored[folder] = stamp
         return folder
 
 

@@ -41,6 +41,24 @@ def test_the_latest_is_checked_and_at_hand(location: str) -> None:
         version.file("secrets.json")
 
 
+def test_a_version_that_was_refused_is_whole_once_the_rest_of_it_has_come(location: str) -> None:
+    files, root = fsspec.url_to_fs(location)
+    repository = Repository(location)
+    path = f"{root}/rating/10/items.safetensors"
+    content = files.cat_file(path)
+    files.pipe_file(path, content[:-10])
+    with pytest.raises(ArtifactError, match="items.safetensors has"):
+        repository.open("rating", 10)
+    before = repository.stamps("rating")
+    assert list(before) == [2, 10]
+    assert repository.stamps("rating") == before
+    files.pipe_file(path, content)
+    after = repository.stamps("rating")
+    assert after[2] == before[2]
+    assert after[10] != before[10]
+    assert repository.open("rating", 10).number == 10
+
+
 def test_a_broken_latest_gives_the_one_before(tmp_path: Path) -> None:
     for number in (1, 2):
         tiny_artifact.publish(tmp_path, version=number)
