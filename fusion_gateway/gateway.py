@@ -1,7 +1,7 @@
 """Puts the gateway together; the only place that does."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -10,6 +10,8 @@ from fusion_gateway.access import Access, load_clients
 from fusion_gateway.catalog import open_catalog
 from fusion_gateway.events import EventStore
 from fusion_gateway.fusion import Popularity
+from fusion_gateway.missing import Absences
+from fusion_gateway.model_server import Connection
 from fusion_gateway.policies import Policies, load_policies
 from fusion_gateway.popularity import load_popularity
 from fusion_gateway.recommend import Recommender
@@ -21,6 +23,7 @@ from fusion_gateway.similar import Neighbours
 from fusion_gateway.titles import TitleIndex
 from protos.marquee.v1.recommender_pb2 import DESCRIPTOR
 from protos.marquee.v1.recommender_pb2_grpc import add_RecommenderServicer_to_server
+from servers.runtime.background import supervised
 from servers.runtime.lifecycle import Program
 from servers.runtime.repository import Repository, Version
 from servers.runtime.tls import client_credentials
@@ -42,12 +45,19 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
     policies = await asyncio.to_thread(_policies, repository, settings.policies)
     popularity = await asyncio.to_thread(_popularity, repository)
     events = EventStore(settings.event_store, settings.history_limit, settings.retention_days)
-    spans = [program.tracing.client] if program.tracing else []
+    connection = Connection(
+        [program.tracing.client] if program.tracing else [],
+        credentials,
+        settings.scorer_timeout_secs,
+        settings.max_in_flight // 2,
+    )
     scorers = {
-        name: Scorer(name, address, spans, settings.one_round_items, credentials)
+        name: Scorer(name, address, settings.one_round_items, connection)
         for name, address in settings.addresses().items()
     }
+    absences = Absences()
     try:
+        await asyncio.gather(*(scorer.server.learn_limits() for scorer in scorers.values()))
         await events.open()
         servicer = Servicer(
             Recommender(
@@ -59,20 +69,24 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
                 settings.history_limit,
                 settings.retrieve_k,
                 program.tracing,
+                absences,
             ),
-            Neighbours(titles.value.catalog, titles.value, scorers),
+            Neighbours(titles.value.catalog, titles.value, scorers, absences),
             access,
             settings.default_timeout_secs,
             settings.max_in_flight,
         )
         add_RecommenderServicer_to_server(servicer, program.server)
         program.health.set(SERVICE, True)
-        background = [
-            asyncio.create_task(titles.follow(settings.repository_poll_secs, servicer.use_catalog)),
-            asyncio.create_task(policies.follow(settings.repository_poll_secs)),
-            asyncio.create_task(popularity.follow(settings.repository_poll_secs)),
-            asyncio.create_task(events.keep_swept()),
-        ]
+        poll_seconds = settings.repository_poll_secs
+        work: dict[str, Callable[[], Awaitable[None]]] = {
+            "catalog": partial(titles.follow, poll_seconds, servicer.use_catalog),
+            "policies": partial(policies.follow, poll_seconds),
+            "popularity": partial(popularity.follow, poll_seconds),
+            "event sweep": events.keep_swept,
+            **{f"limits of {name}": scorer.server.follow_limits for name, scorer in scorers.items()},
+        }
+        background = [asyncio.create_task(supervised(*each)) for each in work.items()]
         try:
             yield program
         finally:
@@ -80,7 +94,7 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
                 task.cancel()
             await servicer.close()
     finally:
-        await asyncio.gather(*(scorer.close() for scorer in scorers.values()))
+        await asyncio.gather(*(scorer.server.close() for scorer in scorers.values()))
         await events.close()
 
 
