@@ -62,6 +62,8 @@ CHANNEL_OPTIONS = [
     ("grpc.keepalive_timeout_ms", 3_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
+    # While gRPC measures the bandwidth by a ping of its own, there is none of keepalive: that one waits a minute.
+    ("grpc.http2.ping_timeout_ms", 3_000),
     ("grpc.enable_http_proxy", 0),
     ("grpc.max_receive_message_length", 4 << 20),
     ("grpc.compression_enabled_algorithms_bitset", 1),  # none: a size is limited only once a message is unpacked
