@@ -105,7 +105,7 @@ def _titles(repository: Repository) -> Reloaded[TitleIndex]:
         return TitleIndex(open_catalog(version))
 
     return Reloaded(
-        "catalog", partial(repository.versions, "catalog"), partial(newest_usable, repository, "catalog", read)
+        "catalog", partial(repository.stamps, "catalog"), partial(newest_usable, repository, "catalog", read)
     )
 
 
@@ -118,11 +118,11 @@ def _policies(repository: Repository, path: Path | None) -> Reloaded[Policies]:
         return load_policies(version.file("policies.yaml"), version.number)
 
     return Reloaded(
-        "policies", partial(repository.versions, "fusion"), partial(newest_usable, repository, "fusion", read)
+        "policies", partial(repository.stamps, "fusion"), partial(newest_usable, repository, "fusion", read)
     )
 
 
 def _popularity(repository: Repository) -> Reloaded[Popularity]:
     """That of the newest published version, also where the policies are a file's."""
     newest = partial(newest_usable, repository, "fusion", load_popularity)
-    return Reloaded("popularity", partial(repository.versions, "fusion"), newest)
+    return Reloaded("popularity", partial(repository.stamps, "fusion"), newest)
