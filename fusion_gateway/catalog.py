@@ -209,8 +209,11 @@ def _beyond(items: pl.DataFrame) -> str:
     if items["number"][0] < 1 or not items["weighted_rating"].is_finite().all():
         return "every number must be 1 at least, and every weighted_rating finite"
     for name, most in MOST_CHARACTERS.items():
-        if (longest := _most(items[name].str.len_chars())) > most:
+        lengths = items[name].str.len_chars()
+        if (longest := _most(lengths)) > most:
             return f"{name} has {longest} characters; at most {most}"
+        if (total := lengths.sum()) > MOST_VALUES:
+            return f"{name} has {total} characters in all items; at most {MOST_VALUES}"
     if (most := _most(items["genres"].list.len())) > MOST_GENRES:
         return f"genres has {most} of an item; at most {MOST_GENRES}"
     genres = items["genres"].explode(empty_as_null=False)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import grpc
 import numpy as np
 import pytest
+import structlog
 
 from fusion_gateway.events import StoredEvent
 from fusion_gateway.gateway import gateway
@@ -39,7 +40,8 @@ async def asking(address: str, repository: Path, *flags: str) -> AsyncIterator["
     async with AsyncExitStack() as stack:
         program = await stack.enter_async_context(gateway(read(GatewaySettings, flags)))
         await stack.enter_async_context(program)
-        yield RecommenderStub(await stack.enter_async_context(grpc.aio.insecure_channel(program.grpc_address)))
+        channel = grpc.aio.insecure_channel(program.grpc_address, [("grpc.enable_http_proxy", 0)])
+        yield RecommenderStub(await stack.enter_async_context(channel))
 
 
 def reason(answer: pb.RecommendResponse) -> str:
@@ -66,6 +68,23 @@ class Freezing:
     def close(self) -> None:
         for running in self._frozen:
             running.process.send_signal(signal.SIGCONT)
+
+
+async def test_the_log_says_once_why_a_model_server_cannot_be_reached(repository: Path) -> None:
+    with structlog.testing.capture_logs() as lines:
+        async with asking("127.0.0.1:1", repository) as stub:
+            for _ in range(8):
+                assert reason(await stub.Recommend(ASKED)) in ("unavailable", "circuit open: unavailable")
+    [line] = [line for line in lines if line.get("model") == "rating"]
+    assert (line["event"], line["reason"], line["log_level"]) == ("model missing", "unavailable", "warning")
+    assert "Connection refused" in line["details"]
+
+
+async def test_model_servers_are_reached_past_a_proxy(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    async with serving(TinyModel("rating", {1: 1.0})) as address, asking(f"dns:///{address}", repository) as stub:
+        assert reason(await stub.Recommend(ASKED)) == ""
 
 
 async def test_a_frozen_model_server_is_left_alone_and_refuses_nobody(tiny: Path) -> None:
