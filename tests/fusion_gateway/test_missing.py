@@ -1,12 +1,17 @@
 """What the log and the metrics say of models that are missing."""
 
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import structlog
 from prometheus_client import REGISTRY
 
 from fusion_gateway.missing import CIRCUIT_OPEN, MOST_CHARACTERS, Absences, ModelMissing
+from fusion_gateway.recommend import ask
+from fusion_gateway.scorers import Answer
+from servers.runtime.deadline import Deadline
 
 
 @pytest.fixture
@@ -56,3 +61,19 @@ def test_a_model_that_comes_and_goes_has_a_line_a_second(lines: list[Any]) -> No
 
 def test_what_others_say_is_cut() -> None:
     assert len(str(ModelMissing("internal", "x" * 10_000))) < 2 * MOST_CHARACTERS
+
+
+async def test_a_fault_of_ours_costs_one_model_and_is_logged_with_its_traceback_once(lines: list[Any]) -> None:
+    async def call(scorer: Any, timeout: float) -> Answer:
+        if scorer.name == "broken":
+            raise ValueError("not planned for")
+        return Answer(np.array([1]), np.array([0.5], np.float32), 7)
+
+    absences = Absences(lambda: 0.0)
+    for _ in range(3):
+        scorers: list[Any] = [SimpleNamespace(name="broken"), SimpleNamespace(name="whole")]
+        answers, failures = await ask(scorers, call, Deadline.after(1))
+        absences.note(failures, answers)
+    assert (list(answers), str(failures["broken"])) == (["whole"], "unexpected error")
+    [line] = lines
+    assert isinstance(line["exc_info"], ValueError)
