@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from fusion_gateway.parquet import MOST_ITEMS, MOST_VALUES, Kind, read_table
 from protos.marquee.v1.recommender_pb2 import Item
 from servers.runtime.errors import ArtifactError
 from servers.runtime.repository import Version
@@ -15,7 +16,7 @@ from servers.runtime.repository import Version
 Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-SCHEMA: Mapping[str, pl.DataType | type[pl.DataType]] = {
+SCHEMA: Mapping[str, Kind] = {
     "number": pl.Int64,
     "id": pl.String,
     "title": pl.String,
@@ -26,7 +27,13 @@ SCHEMA: Mapping[str, pl.DataType | type[pl.DataType]] = {
     "votes": pl.Int64,
     "weighted_rating": pl.Float64,
 }
-TAG_SCHEMA: Mapping[str, type[pl.DataType]] = {"item": pl.Int32, "word": pl.Int32, "weight": pl.Float32}
+TAG_SCHEMA: Mapping[str, Kind] = {"item": pl.Int32, "word": pl.Int32, "weight": pl.Float32}
+MOST_TAGS = 10_000_000
+"""Words of all items: with what it takes to sort them, about 500 MB."""
+MOST_CHARACTERS = {"id": 1000, "title": 1000, "director": 1000, "poster": 2000}
+"""Or 500 of them would make an answer that no client takes."""
+MOST_GENRES, MOST_GENRE_CHARACTERS = 100, 256
+"""Of an item."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class Tags:
         self._item = table["item"].to_numpy()
         self._weight = table["weight"].to_numpy()
         self._items = items
-        word = table["word"].to_numpy()
+        word = (table["word"].rank("dense").cast(pl.Int64) - 1).to_numpy()  # whatever numbers they are
         self._word = word[by_item := np.argsort(self._item, kind="stable")]
         self._weight_by_item = self._weight[by_item]
         self._start = np.searchsorted(self._item[by_item], np.arange(items + 1))
@@ -182,21 +189,42 @@ def open_catalog(version: Version) -> Catalog:
 
 def load_catalog(path: Path, version: int, tags: Path | None = None) -> Catalog:
     """Reads a version's items.parquet, and tags.parquet. Raises ArtifactError when they are not what a catalogue is."""
-    try:
-        items = pl.read_parquet(path, glob=False).select(pl.col(name).cast(kind) for name, kind in SCHEMA.items())
-        words = (
-            pl.read_parquet(tags, glob=False)
-            .select(pl.col(name).cast(kind) for name, kind in TAG_SCHEMA.items())
-            .sort("word")
-            if tags
-            else None
-        )
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise ArtifactError(f"{path}: not a table of items: {error}", "catalog") from error
+    items = read_table(path, "items", "catalog", MOST_ITEMS, SCHEMA)
+    words = read_table(tags, "tags", "catalog", MOST_TAGS, TAG_SCHEMA).sort("word") if tags else None
     if items.is_empty() or items.null_count().sum_horizontal().item() or not items["number"].is_sorted():
         raise ArtifactError(f"{path}: must hold items without gaps, sorted by number", "catalog")
     if items["number"].n_unique() != len(items) or items["id"].n_unique() != len(items):
         raise ArtifactError(f"{path}: every number and every id must be there once", "catalog")
+    if problem := _beyond(items):
+        raise ArtifactError(f"{path}: {problem}", "catalog")
+    if words is not None and (words.null_count().sum_horizontal().item() or not words["weight"].is_finite().all()):
+        raise ArtifactError(f"{tags}: must hold words without gaps, with finite weights", "catalog")
     if words is not None and len(words) and not words["item"].is_between(0, len(items) - 1).all():
         raise ArtifactError(f"{tags}: has words of items that {path.name} has not", "catalog")
     return Catalog(items, version, words if words is None else Tags(words, len(items)))
+
+
+def _beyond(items: pl.DataFrame) -> str:
+    """Which limit a table without gaps breaks; empty: none."""
+    if items["number"][0] < 1 or not items["weighted_rating"].is_finite().all():
+        return "every number must be 1 at least, and every weighted_rating finite"
+    for name, most in MOST_CHARACTERS.items():
+        lengths = items[name].str.len_chars()
+        if (longest := _most(lengths)) > most:
+            return f"{name} has {longest} characters; at most {most}"
+        if (total := lengths.sum()) > MOST_VALUES:
+            return f"{name} has {total} characters in all items; at most {MOST_VALUES}"
+    if (most := _most(items["genres"].list.len())) > MOST_GENRES:
+        return f"genres has {most} of an item; at most {MOST_GENRES}"
+    genres = items["genres"].explode(empty_as_null=False)
+    if genres.null_count():
+        return "genres has gaps"
+    if (longest := _most(genres.str.len_chars())) > MOST_GENRE_CHARACTERS:
+        return f"genres has {longest} characters; at most {MOST_GENRE_CHARACTERS}"
+    if (known := genres.n_unique()) * len(items) > MOST_VALUES:
+        return f"genres has {known} names; at most {MOST_VALUES // len(items)} of {len(items)} items"
+    return ""
+
+
+def _most(lengths: pl.Series) -> int:
+    return int(lengths.to_numpy().max(initial=0))

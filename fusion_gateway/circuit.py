@@ -1,51 +1,87 @@
-"""Leaves a model server alone that keeps failing, and tries it again soon."""
+"""Leaves a model server, or the event store, alone that keeps failing or says nothing, and tries it again soon."""
 
 import time
 from collections.abc import Callable
 
 from prometheus_client import Counter, Gauge
 
-from servers.runtime.errors import Unavailable
-
 FAILURES = 3
-"""So many failures in a row open the circuit."""
+"""So many failures in a row open the circuit; a message that runs out while nothing is heard does so at once."""
 REST_SECONDS = 1.0
-"""Then nothing is asked for this long, and after it one question at a time, until one is answered."""
+"""An open circuit lets one message pass in so long, until one is answered. No caller waits for it."""
 
-IS_OPEN = Gauge("marquee_circuit_open", "1 while a model server is left alone because it kept failing.", ["model"])
-OPENED = Counter("marquee_circuit_openings", "How often a model server began to be left alone.", ["model"])
+IS_OPEN = Gauge(
+    "marquee_circuit_open",
+    "1 while a model server or the event store is left alone because it kept failing.",
+    ["model"],
+)
+OPENED = Counter("marquee_circuit_openings", "How often it began to be left alone.", ["model"])
 
 
 class Circuit:
-    """One model server's recent luck. Closed: it is asked. Open: it is not, but for a probe now and then."""
+    """The recent luck of one server. Closed: it is asked. Open: it is not, but for a probe now and then.
+
+    Each message begins with `sent`, has one of `answered` and `failed` if it comes to its end, and ends with `over`.
+    """
 
     def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` gives seconds."""
         self._clock = clock
         self._failures = 0
         self._rests_until = 0.0
+        self._under_way = 0
+        self._silent_since = 0.0
         self._is_open, self._opened = IS_OPEN.labels(name), OPENED.labels(name)
         self._is_open.set(0)
+        self.cause = ""
+        """Of the last failure, in a few words."""
 
-    def check(self) -> None:
-        """Call before asking. Raises Unavailable while the circuit is open."""
-        if self._failures < FAILURES:
-            return
+    @property
+    def is_open(self) -> bool:
+        return self._failures >= FAILURES
+
+    def may_probe(self) -> bool:
+        """Whether one message may be sent though the circuit is open; if so, no other may for a while."""
         if self._clock() < self._rests_until:
-            raise Unavailable("circuit open")
-        self._rests_until = self._clock() + REST_SECONDS  # this one is the probe; the others wait for its luck
+            return False
+        self._rests_until = self._clock() + REST_SECONDS
+        return True
+
+    def silent_seconds(self) -> float:
+        """For how long nothing has been heard of the messages under way."""
+        return self._clock() - self._silent_since if self._under_way else 0.0
+
+    def sent(self) -> float:
+        """Returns the moment."""
+        now = self._clock()
+        if not self._under_way:
+            self._silent_since = now
+        self._under_way += 1
+        return now
 
     def answered(self) -> None:
         """The server answered, if only to say that the request is wrong."""
-        if self._failures >= FAILURES:
+        self._silent_since = self._clock()
+        if self.is_open:
             self._is_open.set(0)
         self._failures = 0
 
-    def failed(self) -> None:
-        """The server was away, or late."""
+    def failed(self, cause: str, unheard_since: float | None = None) -> bool:
+        """The server was away, or what it said cannot be used; or since a message was sent, it had time and did not
+        answer it. Returns whether that opens the circuit.
+        """
+        self.cause = cause
+        was_open = self.is_open
+        if unheard_since is not None and unheard_since >= self._silent_since:
+            self._failures = max(self._failures, FAILURES - 1)
         self._failures += 1
-        if self._failures == FAILURES:
+        if not self.is_open:
+            return False
+        self._rests_until = self._clock() + REST_SECONDS
+        if not was_open:
             self._opened.inc()
             self._is_open.set(1)
-        if self._failures >= FAILURES:
-            self._rests_until = self._clock() + REST_SECONDS
+        return not was_open
+
+    def over(self) -> None:
+        self._under_way -= 1

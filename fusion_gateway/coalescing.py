@@ -2,20 +2,20 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from fusion_gateway.missing import DEADLINE_EXCEEDED, ModelMissing
 from servers.runtime.datatypes import Array
-from servers.runtime.deadline import Deadline
-from servers.runtime.errors import InvalidArgument, Unavailable
+from servers.runtime.errors import InvalidArgument
 from servers.runtime.request_ids import MOST_CHARACTERS, REQUEST_ID
 
 MOST_ROWS = 32
-"""What model servers take in a message by default."""
+"""In a message; fewer where the model server takes no more."""
 UNDER_WAY = 2
 """Messages on their way at once: one that is computed, one that is written or read. More of them are smaller."""
 
@@ -31,7 +31,6 @@ PADDING: Mapping[str, Any] = {"user_id": b"", "history_item": 0, "history_rating
 @dataclass(eq=False, slots=True)
 class _Call:
     inputs: Arrays
-    deadline: Deadline
     answer: asyncio.Future[Answered]
     request_id: str = field(default_factory=REQUEST_ID.get)
     context: Context = field(default_factory=copy_context)
@@ -40,52 +39,58 @@ class _Call:
 class Coalescer:
     """One model's calls, of one row each. A call's outcome does not depend on those it travels with."""
 
-    def __init__(self, send: Send) -> None:
-        """`send(inputs, timeout)` asks the model about all rows of a message."""
-        self._send = send
+    def __init__(self, send: Callable[[Arrays], Coroutine[Any, Any, Answered]]) -> None:
+        """`send(inputs)` asks the model about all rows of a message. It ends, also where callers leave before."""
+        self.send = send
+        self.most_rows = MOST_ROWS
         self._waiting: deque[_Call] = deque()
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: dict[asyncio.Task[None], Sequence[_Call]] = {}
 
     async def __call__(self, inputs: Arrays, timeout: float) -> Answered:
-        """The outputs [1, ...] for inputs [1, ...]. Raises Unavailable when none comes in time, or as `send`."""
-        call = _Call(inputs, Deadline.after(timeout), asyncio.get_running_loop().create_future())
+        """The outputs [1, ...] for inputs [1, ...]. Raises ModelMissing when none comes in time, or as `send`."""
+        call = _Call(inputs, asyncio.get_running_loop().create_future())
         self._waiting.append(call)
         self._start()
         try:
             async with asyncio.timeout(timeout):
                 return await call.answer
         except TimeoutError:
-            raise Unavailable("deadline exceeded") from None
+            raise ModelMissing(DEADLINE_EXCEEDED) from None
+
+    def release(self, error: Exception) -> None:
+        """Ends all calls, those under way too, with this error."""
+        for calls in (list(self._waiting), *self._under_way.values()):
+            for call in calls:
+                _settle(call, error)
+        self._waiting.clear()
 
     def _start(self) -> None:
         while len(self._under_way) < UNDER_WAY and (calls := self._take()):
             task = asyncio.get_running_loop().create_task(self._ask(calls), context=calls[0].context)
-            self._under_way.add(task)
+            self._under_way[task] = calls
             task.add_done_callback(self._ended)
 
     def _take(self) -> list[_Call]:
         calls: list[_Call] = []
-        while self._waiting and len(calls) < MOST_ROWS:
+        while self._waiting and len(calls) < self.most_rows:
             call = self._waiting.popleft()
             if not call.answer.done():  # else its caller has left
                 calls.append(call)
         return calls
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._under_way.discard(task)
+        del self._under_way[task]
         self._start()
 
     async def _ask(self, calls: Sequence[_Call]) -> None:
         REQUEST_ID.set(",".join(call.request_id for call in calls)[:MOST_CHARACTERS])
         try:
-            timeout = max(call.deadline.remaining() for call in calls)
-            outputs, version = await self._send(merge([call.inputs for call in calls]), max(timeout, 0.001))
-            _check_rows(outputs, len(calls))
+            outputs, version = await self.send(merge([call.inputs for call in calls]))
         except InvalidArgument as error:
             if len(calls) > 1:  # one is to blame; the others go on
                 await asyncio.gather(*(self._ask([call]) for call in calls))
             else:
-                _settle(calls[0], Unavailable(str(error)))
+                _settle(calls[0], ModelMissing("invalid argument", str(error)))
         except Exception as error:
             for call in calls:
                 _settle(call, error)
@@ -121,11 +126,6 @@ def _stack(name: str, parts: Sequence[Array | None]) -> Array:
         if part is not None:
             row[slice(width - part.shape[1], None) if name.startswith("history_") else slice(part.shape[1])] = part[0]
     return stacked
-
-
-def _check_rows(outputs: Arrays, rows: int) -> None:
-    if wrong := [name for name, array in outputs.items() if array.ndim != 2 or len(array) != rows]:
-        raise Unavailable(f"unreadable answer: {wrong[0]} is missing, or of another type or shape")
 
 
 def _own(array: Array, row: int, inputs: Arrays) -> Array:

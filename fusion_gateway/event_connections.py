@@ -107,7 +107,7 @@ class Connections:
         if str(getattr(driver_error, "sqlstate", None)).startswith(DATA_EXCEPTION):
             self._circuit.answered()
             return InvalidArgument("the event store does not take one of these texts or numbers")
-        self._circuit.failed()
+        self._circuit.failed("failed")
         self._failed.inc()
         self._failed_at = time.monotonic()
         if not self._is_failing:
@@ -149,10 +149,8 @@ class Connections:
                 return await work(connection)
 
     def _check(self) -> None:
-        try:
-            self._circuit.check()
-        except Unavailable as error:
-            raise Unavailable(f"the event store cannot be used: {error}") from None
+        if self._circuit.is_open and not self._circuit.may_probe():
+            raise Unavailable("the event store cannot be used: circuit open")
 
     def _answered(self) -> None:
         self._circuit.answered()

@@ -10,6 +10,8 @@ from fusion_gateway.access import Access, Clients, load_clients
 from fusion_gateway.catalog import open_catalog
 from fusion_gateway.events import EventStore
 from fusion_gateway.fusion import Popularity
+from fusion_gateway.missing import Absences
+from fusion_gateway.model_server import Connection
 from fusion_gateway.policies import Policies, load_policies
 from fusion_gateway.popularity import load_popularity
 from fusion_gateway.recommend import Recommender
@@ -48,12 +50,19 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
     events = EventStore(
         settings.event_store, settings.history_limit, settings.retention_days, settings.max_writes_in_flight
     )
-    spans = [program.tracing.client] if program.tracing else []
+    connection = Connection(
+        [program.tracing.client] if program.tracing else [],
+        credentials,
+        settings.scorer_timeout_secs,
+        settings.max_in_flight // 2,
+    )
     scorers = {
-        name: Scorer(name, address, spans, settings.one_round_items, credentials)
+        name: Scorer(name, address, settings.one_round_items, connection)
         for name, address in settings.addresses().items()
     }
+    absences = Absences()
     try:
+        await asyncio.gather(*(scorer.server.learn_limits() for scorer in scorers.values()))
         await events.open()
         servicer = Servicer(
             Recommender(
@@ -65,8 +74,9 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
                 settings.history_limit,
                 settings.retrieve_k,
                 program.tracing,
+                absences,
             ),
-            Neighbours(titles.value.catalog, titles.value, scorers),
+            Neighbours(titles.value.catalog, titles.value, scorers, absences),
             settings.default_timeout_secs,
             settings.max_in_flight,
         )
@@ -79,10 +89,11 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
             "popularity": partial(popularity.follow, seconds),
             "sweep": events.keep_swept,
             "erase": events.keep_erased,
+            **{f"limits of {name}": scorer.server.follow_limits for name, scorer in scorers.items()},
         }
         if clients:
             work["tokens"] = partial(clients.follow, TOKENS_POLL_SECONDS, access.use)
-        background = [asyncio.create_task(supervised(name, each)) for name, each in work.items()]
+        background = [asyncio.create_task(supervised(*each)) for each in work.items()]
         try:
             yield program
         finally:
@@ -90,7 +101,7 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
                 task.cancel()
             await servicer.close()
     finally:
-        await asyncio.gather(*(scorer.close() for scorer in scorers.values()))
+        await asyncio.gather(*(scorer.server.close() for scorer in scorers.values()))
         await events.close()
 
 
@@ -105,7 +116,7 @@ def _titles(repository: Repository) -> Reloaded[TitleIndex]:
         return TitleIndex(open_catalog(version))
 
     return Reloaded(
-        "catalog", partial(repository.versions, "catalog"), partial(newest_usable, repository, "catalog", read)
+        "catalog", partial(repository.stamps, "catalog"), partial(newest_usable, repository, "catalog", read)
     )
 
 
@@ -118,11 +129,11 @@ def _policies(repository: Repository, path: Path | None) -> Reloaded[Policies]:
         return load_policies(version.file("policies.yaml"), version.number)
 
     return Reloaded(
-        "policies", partial(repository.versions, "fusion"), partial(newest_usable, repository, "fusion", read)
+        "policies", partial(repository.stamps, "fusion"), partial(newest_usable, repository, "fusion", read)
     )
 
 
 def _popularity(repository: Repository) -> Reloaded[Popularity]:
     """That of the newest published version, also where the policies are a file's."""
     newest = partial(newest_usable, repository, "fusion", load_popularity)
-    return Reloaded("popularity", partial(repository.versions, "fusion"), newest)
+    return Reloaded("popularity", partial(repository.stamps, "fusion"), newest)

@@ -10,6 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from fusion_gateway.fusion import Policy
 from servers.runtime.errors import ArtifactError, InvalidArgument, NotFound
 
+MOST_BYTES = 256 << 10
+"""Of a file. More takes seconds to parse."""
+MOST_POLICIES = 1000
+MOST_CHARACTERS = 500
+"""Of what is wrong with it."""
+
 
 class Shadow(BaseModel):
     """A policy that is computed beside the answers, compared with them, and never shown."""
@@ -27,7 +33,7 @@ class Policies(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     default: str
-    policies: Mapping[str, Policy]
+    policies: Mapping[str, Policy] = Field(max_length=MOST_POLICIES)
     split: Mapping[str, float] = Field(default_factory=dict)
     """Percent of the users who get a policy other than the default one. Policies added at the end move nobody else."""
     shadow: Shadow | None = None
@@ -86,20 +92,41 @@ def percentile(user_id: str) -> float:
 
 def load_policies(path: Path, version: int = 0) -> Policies:
     """Raises ArtifactError naming the file and, as far as they are known, line, policy and field."""
+    text = _text(path)
     try:
-        text = path.read_text()
-        policies = Policies.model_validate(yaml.safe_load(text))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ArtifactError(f"{path}: cannot be read as YAML: {error}", "policies") from error
+        policies = Policies.model_validate(yaml.load(text, _Loader))
     except ValidationError as error:
         first = error.errors()[0]
         message = first["msg"].removeprefix("Value error, ")
         where = [str(part) for part in first["loc"]]
-        line = _line(yaml.compose(text), [*where, *message.partition(":")[0].split(".")])
+        line = _line(yaml.compose(text, _Loader), [*where, *message.partition(":")[0].split(".")])
         named = f"{'.'.join(where)}: " if where else ""
-        raise ArtifactError(f"{path}: line {line}: {named}{message}", "policies") from error
+        raise ArtifactError(f"{path}: line {line}: {named}{message}"[:MOST_CHARACTERS], "policies") from error
+    except Exception as error:  # PyYAML raises what int(), datetime and recursion raise, too
+        message = str(error) or type(error).__name__
+        raise ArtifactError(f"{path}: cannot be read as YAML: {message[:MOST_CHARACTERS]}", "policies") from error
     policies._version = version
     return policies
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise ArtifactError(f"{path}: is larger than {MOST_BYTES} bytes", "policies")
+        return content.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path}: cannot be read as YAML: {error}", "policies") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Takes no aliases: a few lines of them stand for any number of values."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not taken")
+        return super().compose_node(parent, index)
 
 
 def _line(node: yaml.Node | None, names: Sequence[str]) -> int:

@@ -3,16 +3,17 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fusion_gateway.candidates import History, choose_candidates, eligible_items, popular_candidates
+from fusion_gateway.candidates import HISTORY, History, choose_candidates, eligible_items, popular_candidates
 from fusion_gateway.catalog import Catalog, Rows
 from fusion_gateway.events import EventStore, StoredEvent
 from fusion_gateway.explaining import Reasons
 from fusion_gateway.fusion import POPULARITY, Fused, Policy, Popularity, Scores, fuse
+from fusion_gateway.missing import DEADLINE_EXCEEDED, NOT_CONFIGURED, UNEXPECTED, Absences, ModelMissing
 from fusion_gateway.ordering import choose, fill_unscored, order
 from fusion_gateway.parsing import Query, parse_query
 from fusion_gateway.policies import Policies
@@ -42,6 +43,7 @@ class Recommender:
     retrieve_k: int
     """How many items each model retrieves; twice the k of the request where that is more."""
     tracing: "Tracing | None" = None
+    absences: Absences = field(default_factory=Absences)
 
     async def recommend(self, request: pb.RecommendRequest, deadline: Deadline) -> pb.RecommendResponse:
         """Raises InvalidArgument and NotFound. A model or a store that fails makes the reply degraded, no more."""
@@ -114,13 +116,16 @@ class Recommender:
             )
             for rank, place in enumerate(places.tolist(), 1)
         ]
-        not_configured = {m: "not configured" for m in policy.models if m not in self.scorers and m not in tables}
+        unknown = [model for model in policy.models if model not in self.scorers and model not in tables]
+        not_configured = {model: ModelMissing(NOT_CONFIGURED) for model in unknown}
         missing = {**not_configured, **store_failed, **not_retrieving, **not_scoring}
+        stored = {HISTORY} if query.user_id and not query.history else set()
+        self.absences.note(missing, (scored.keys() | stored) - missing.keys())
         return pb.RecommendResponse(
             items=items,
             policy=policy_name,
             model_versions={model: answer.version for model, answer in scored.items()},
-            degraded=[pb.Degraded(model=model, reason=reason) for model, reason in missing.items()],
+            degraded=[pb.Degraded(model=model, reason=str(why)) for model, why in missing.items()],
             fallback=fallback(query, history, by_genre or by_group, fused),
             history_age_seconds=max(query.now - newest(history), 0) if history.events else None,
             timings_ms=laps.milliseconds(),
@@ -142,15 +147,17 @@ class Recommender:
         numbers = self.catalog.number[rows]
         return popularity.scores(numbers, groups) - popularity.scores(numbers)
 
-    async def _events(self, query: Query, timeout: float) -> tuple[list[StoredEvent], dict[str, str]]:
+    async def _events(self, query: Query, timeout: float) -> tuple[list[StoredEvent], dict[str, ModelMissing]]:
         """The user's events, oldest first, and why they are missing if they are."""
         if query.history or not query.user_id:
             return list(query.history), {}
         try:
             async with asyncio.timeout(timeout):
                 return (await self.events.history(query.user_id, self.history_limit))[::-1], {}
-        except (Unavailable, TimeoutError):
-            return [], {"history": "the event store cannot be used"}
+        except TimeoutError:
+            return [], {HISTORY: ModelMissing(DEADLINE_EXCEEDED, "of the event store")}
+        except Unavailable as error:
+            return [], {HISTORY: ModelMissing("unavailable", str(error))}
 
 
 async def ask(
@@ -158,22 +165,26 @@ async def ask(
     call: Callable[[Scorer, float], Awaitable[Answer]],
     deadline: Deadline,
     share: float = SCORE_SHARE,
-) -> tuple[dict[str, Answer], dict[str, str]]:
+) -> tuple[dict[str, Answer], dict[str, ModelMissing]]:
     """Calls all scorers at once, with a share of the time left; their answers, and why others have none, by name."""
     timeout = max(deadline.remaining() * share, 0.001)
 
-    async def one(scorer: Scorer) -> Answer | Unavailable:
+    async def one(scorer: Scorer) -> Answer | ModelMissing:
         try:
             return await call(scorer, timeout)
-        except Unavailable as error:
-            return error
+        except ModelMissing as why:
+            return why
+        except Exception as error:  # a fault of ours: the answer does without this model all the same
+            missing = ModelMissing(UNEXPECTED)
+            missing.__cause__ = error
+            return missing
 
     results = zip(scorers, await asyncio.gather(*map(one, scorers)), strict=True)
     answers: dict[str, Answer] = {}
-    failures: dict[str, str] = {}
+    failures: dict[str, ModelMissing] = {}
     for scorer, result in results:
-        if isinstance(result, Unavailable):
-            failures[scorer.name] = str(result)
+        if isinstance(result, ModelMissing):
+            failures[scorer.name] = result
         else:
             answers[scorer.name] = result
     return answers, failures

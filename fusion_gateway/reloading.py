@@ -14,6 +14,8 @@ from servers.runtime.repository import Repository, Version
 REFUSED = Counter(
     "marquee_refused_reloads", "Changed files that could not be used, so that the old one stayed.", ["what"]
 )
+MOST_CHARACTERS = 1000
+"""Of what is wrong, in the log."""
 V = TypeVar("V")
 log = structlog.get_logger()
 
@@ -29,15 +31,23 @@ def changed_at(path: Path) -> int:
 def newest_usable(repository: Repository, model: str, read: Callable[[Version], V]) -> V:
     """What the newest version holds that can be used; those passed over are logged and counted.
 
-    Raises what the newest one raises where there is none, and StartError where nothing is published.
+    Raises ArtifactError where there is none, and StartError where nothing is published.
     """
-    for number in reversed(repository.versions(model)):
+    numbers = repository.versions(model)
+    if not numbers:
+        return read(repository.latest(model))
+    for number in reversed(numbers):
         try:
             return read(repository.open(model, number))
-        except ArtifactError as error:
+        except Exception as error:  # whatever is wrong with the newest, an older one may be whole
             REFUSED.labels(model).inc()
-            log.error("version refused", model=model, version=number, reason=error.reason, error=str(error))
-    return read(repository.latest(model))
+            refused = error if isinstance(error, ArtifactError) else _unexpected(f"{model}/{number}", error)
+            log.error("version refused", model=model, version=number, reason=refused.reason, error=str(refused))
+    raise refused
+
+
+def _unexpected(what: str, error: Exception) -> ArtifactError:
+    return ArtifactError(f"{what}: {type(error).__name__}: {str(error)[:MOST_CHARACTERS]}", "unexpected")
 
 
 class Reloaded(Generic[V]):
@@ -61,9 +71,11 @@ class Reloaded(Generic[V]):
                 return False
             self._seen = stamp
             self.value = self._load()
-        except (MarqueeError, OSError) as error:
+        except Exception as error:  # whatever it is: the old value is whole
             REFUSED.labels(self._what).inc()
-            log.error("change refused; the old one stays", what=self._what, error=str(error))
+            planned = isinstance(error, MarqueeError | OSError)
+            why = str(error)[:MOST_CHARACTERS]
+            log.error("change refused; the old one stays", what=self._what, error=why, exc_info=not planned)
             return False
         log.info("reloaded", what=self._what)
         return True

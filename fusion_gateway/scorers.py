@@ -1,61 +1,20 @@
-"""The gateway's side of the Open Inference Protocol: one Scorer for each model server, all alike."""
+"""What the gateway asks models, and how it hears their answers: one Scorer for each model server, all alike."""
 
-import json
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
 
-import grpc
 import numpy as np
 from numpy.typing import NDArray
-from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from fusion_gateway.circuit import Circuit
-from fusion_gateway.coalescing import Answered, Arrays, Coalescer, Send
+from fusion_gateway.coalescing import Arrays, Send
 from fusion_gateway.events import StoredEvent
+from fusion_gateway.limits import Limits
+from fusion_gateway.model_server import Connection, ModelServer
 from servers.runtime import tensors
-from servers.runtime.errors import InvalidArgument, MarqueeError, Unavailable
-from servers.runtime.request_ids import REQUEST_ID
 
 Numbers = NDArray[np.int64]
-MAX_HISTORY = 2000
-"""What model servers take by default."""
-
-SERVICE_CONFIG = {
-    "loadBalancingConfig": [{"round_robin": {}}],
-    "healthCheckConfig": {"serviceName": ""},
-    "methodConfig": [
-        {
-            "name": [{"service": "inference.GRPCInferenceService"}],
-            "retryPolicy": {
-                "maxAttempts": 3,
-                "initialBackoff": "0.01s",
-                "maxBackoff": "0.1s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ],
-    "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
-}
-FAILED = {
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.INTERNAL,
-    grpc.StatusCode.UNKNOWN,
-}
-"""What speaks against a model server; other codes are answers."""
-TELLING_SECONDS = 0.05
-"""Not to answer in less says more about the caller."""
-CHANNEL_OPTIONS = [
-    ("grpc.service_config", json.dumps(SERVICE_CONFIG)),
-    # With the rest of a circuit, a server that comes back is used again within three seconds.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2000),
-    ("grpc.dns_min_time_between_resolutions_ms", 2000),
-    ("grpc.max_receive_message_length", 16 << 20),
-]
+MAX_HISTORY = Limits().history
 
 
 @dataclass(frozen=True)
@@ -96,95 +55,56 @@ class Answer:
 
 
 class Scorer:
-    """One model server. Every call raises Unavailable, in a few words, when there is no answer in time.
+    """One model server. Every call raises ModelMissing when there is no answer in time, or none that can be used.
 
     A catalogue of at most `one_round_items` is scored whole, once, instead of retrieving from it and then scoring
     what all models retrieved: the model computes its query once, and the candidates and scores are the same.
     """
 
-    def __init__(
-        self,
-        name: str,
-        address: str,
-        interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
-        one_round_items: int = 0,
-        credentials: grpc.ChannelCredentials | None = None,
-    ) -> None:
-        """Opens a channel, with TLS where there are credentials, that connects when it is first used.
-
-        Create it inside the event loop.
-        """
+    def __init__(self, name: str, address: str, one_round_items: int = 0, connection: Connection | None = None) -> None:
+        """Create it inside the event loop."""
         self.name, self.address = name, address
         self._one_round_items = one_round_items
-        self.version = 0
-        if credentials:
-            self._channel = grpc.aio.secure_channel(address, credentials, CHANNEL_OPTIONS, interceptors=interceptors)
-        else:
-            self._channel = grpc.aio.insecure_channel(address, CHANNEL_OPTIONS, interceptors=interceptors)
-        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
-        self._circuit = Circuit(name)
-        self._score: Send = Coalescer(partial(self._infer, name))
-        self._retrieve: Send = Coalescer(partial(self._infer, f"{name}_retrieve"))
-        self._similar: Send = Coalescer(partial(self._infer, f"{name}_similar"))
-
-    async def close(self) -> None:
-        await self._channel.close()
+        self.server = ModelServer(name, address, connection or Connection())
+        self._score: Send = self.server.asking(name)
+        self._retrieve: Send = self.server.asking(f"{name}_retrieve")
+        self._similar: Send = self.server.asking(f"{name}_similar")
 
     async def score(self, user: UserTensors, candidates: Numbers, timeout: float) -> Answer:
         """Scores [C] of the candidates [C]; NaN where the model abstains."""
         if all_items := user.scored.get(self.name):
             places = np.searchsorted(all_items.item, candidates)
             return Answer(candidates, all_items.score[places], all_items.version)
-        outputs, version = await self._score({**user.arrays, "candidate": candidates[None]}, timeout)
-        return Answer(candidates, _row(outputs, "score", np.float32, candidates.shape), version)
+        most, known = self.server.limits.candidates, self._of_user(user)
+        parts = [candidates[first : first + most] for first in range(0, len(candidates), most)]
+        answers = await asyncio.gather(*(self._score({**known, "candidate": part[None]}, timeout) for part in parts))
+        scores = [outputs["score"][0] for outputs, _ in answers]
+        return Answer(candidates, scores[0] if len(scores) == 1 else np.concatenate(scores), answers[0][1])
 
     async def retrieve(self, user: UserTensors, k: int, timeout: float) -> Answer:
         """The model's own best k items that are not in the history; fewer where there are fewer."""
-        if len(user.items) > self._one_round_items:
-            return await self._ranked(self._retrieve, {**user.arrays, "k": np.array([[k]], np.int32)}, timeout)
+        if len(user.items) > min(self._one_round_items, self.server.limits.candidates):
+            return await self._ranked(self._retrieve, self._of_user(user), k, timeout)
         user.scored[self.name] = answer = await self.score(user, user.items, timeout)
         return _best(answer, user.arrays.get("history_item"), k)
 
     async def similar(self, number: int, k: int, timeout: float) -> Answer:
         """The k items most like this one; none where the model does not know it."""
-        inputs: dict[str, tensors.Array] = {"item": np.array([[number]], np.int64), "k": np.array([[k]], np.int32)}
-        return await self._ranked(self._similar, inputs, timeout)
+        return await self._ranked(self._similar, {"item": np.array([[number]], np.int64)}, k, timeout)
 
-    async def ready(self, timeout: float) -> bool:
-        try:
-            request = service_pb2.ModelReadyRequest(name=self.name)
-            return bool((await self._stub.ModelReady(request, timeout=timeout)).ready)
-        except grpc.aio.AioRpcError:
-            return False
-
-    async def _ranked(self, ask: Send, inputs: Arrays, timeout: float) -> Answer:
-        outputs, version = await ask(inputs, timeout)
-        item = _row(outputs, "item", np.int64)
-        score = _row(outputs, "score", np.float32, item.shape)
+    async def _ranked(self, ask: Send, inputs: Arrays, k: int, timeout: float) -> Answer:
+        k = min(k, self.server.limits.k)
+        outputs, version = await ask({**inputs, "k": np.array([[k]], np.int32)}, timeout)
+        item, score = outputs["item"][0], outputs["score"][0]
         found = (item != 0) & ~np.isnan(score)
         return Answer(item[found], score[found], version)
 
-    async def _infer(self, model: str, inputs: Arrays, timeout: float) -> Answered:
-        self._circuit.check()
-        try:
-            request = tensors.infer_request(model, inputs, request_id=REQUEST_ID.get())
-            response = await self._stub.ModelInfer(request, timeout=timeout)
-            outputs = tensors.decode(response.outputs, response.raw_output_contents)
-        except grpc.aio.AioRpcError as error:
-            self._judge(error.code(), timeout)
-            kind = InvalidArgument if error.code() == grpc.StatusCode.INVALID_ARGUMENT else Unavailable
-            raise kind(_reason(error)) from None
-        except MarqueeError as error:
-            raise Unavailable(f"unreadable answer: {error}") from None
-        self._circuit.answered()
-        self.version = int(response.model_version) if response.model_version.isdecimal() else 0
-        return outputs, self.version
-
-    def _judge(self, code: grpc.StatusCode, timeout: float) -> None:
-        if code not in FAILED:
-            self._circuit.answered()
-        elif code != grpc.StatusCode.DEADLINE_EXCEEDED or timeout >= TELLING_SECONDS:
-            self._circuit.failed()
+    def _of_user(self, user: UserTensors) -> Arrays:
+        """As much of the history as the server takes."""
+        most = self.server.limits.history
+        if most >= MAX_HISTORY:
+            return user.arrays
+        return {n: array[:, -most:] if n.startswith("history_") else array for n, array in user.arrays.items()}
 
 
 def _best(answer: Answer, history: tensors.Array | None, k: int) -> Answer:
@@ -195,17 +115,3 @@ def _best(answer: Answer, history: tensors.Array | None, k: int) -> Answer:
     places = np.argsort(-score, kind="stable")[:k]
     places = places[~np.isneginf(score[places])]
     return Answer(answer.item[places], answer.score[places], answer.version)
-
-
-def _row(outputs: Mapping[str, tensors.Array], name: str, dtype: type, shape: tuple[int, ...] | None = None) -> Any:
-    array = outputs.get(name)
-    if array is None or array.dtype != dtype or array.ndim != 2 or (shape is not None and array.shape != (1, *shape)):
-        raise Unavailable(f"unreadable answer: {name} is missing, or of another type or shape")
-    return array[0]
-
-
-def _reason(error: grpc.aio.AioRpcError) -> str:
-    code = error.code()
-    if code in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE):
-        return code.name.lower().replace("_", " ")
-    return f"{code.name.lower().replace('_', ' ')}: {error.details()}"

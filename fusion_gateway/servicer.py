@@ -85,10 +85,10 @@ class Servicer(pb_grpc.RecommenderServicer):
         scorers = self._recommender.scorers.values()
         policies = self._recommender.policies.value
         timeout = Deadline.of(context, self._default_timeout).sooner(READY_TIMEOUT_SECONDS).remaining()
-        ready = await asyncio.gather(*(scorer.ready(timeout) for scorer in scorers))
+        ready = await asyncio.gather(*(scorer.server.ready(timeout) for scorer in scorers))
         return pb.GetStatusResponse(
             models=[
-                pb.ModelStatus(name=scorer.name, address=scorer.address, ready=is_ready, version=scorer.version)
+                pb.ModelStatus(name=scorer.name, address=scorer.address, ready=is_ready, version=scorer.server.version)
                 for scorer, is_ready in zip(scorers, ready, strict=True)
             ],
             policies=sorted(policies.policies),

@@ -49,6 +49,12 @@ class GatewaySettings(EventStoreSettings, ServingSettings):
     scorer_ca: Path | None = Field(None, description="PEM authorities of the model servers; turns TLS to them on.")
     scorer_certificate: Path | None = Field(None, description="PEM certificate to show to model servers.")
     scorer_key: Path | None = Field(None, description="PEM private key of that.")
+    scorer_timeout_secs: float = Field(
+        1.0,
+        gt=0,
+        le=60,
+        description="Longest wait for a model server; if it says nothing for so long, it is left alone.",
+    )
     default_timeout_secs: float = Field(2.0, gt=0, description="For calls without a deadline.")
     retrieve_k: int = Field(200, ge=1, le=1000, description="Items that each model retrieves, at least.")
     one_round_items: int = Field(

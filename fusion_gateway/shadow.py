@@ -50,6 +50,9 @@ class ShadowPolicy:
         except MarqueeError as error:  # such as weights for a model that the shadow policy does not have
             log.debug("no shadow answer", error=str(error))
             return
+        except Exception as error:
+            log.error("shadow answer failed", exc_info=error)
+            return
         shown, shadowed = ({item.item.id for item in each.items} for each in (answer, other))
         if shown:
             OVERLAP.labels(answer.policy, other.policy).observe(len(shown & shadowed) / len(shown))

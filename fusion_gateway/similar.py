@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fusion_gateway.catalog import Catalog, Rows
+from fusion_gateway.missing import Absences
 from fusion_gateway.ordering import order
 from fusion_gateway.parsing import parse_results, parse_title, parse_weights
 from fusion_gateway.recommend import ask
@@ -54,6 +55,7 @@ class Neighbours:
     catalog: Catalog
     titles: TitleIndex
     scorers: Mapping[str, Scorer]
+    absences: Absences = field(default_factory=Absences)
 
     async def similar(self, request: pb.SimilarItemsRequest, deadline: Deadline) -> pb.SimilarItemsResponse:
         """Raises InvalidArgument, NotFound for an unknown id or title, Unavailable when no weighted kind answers."""
@@ -66,6 +68,7 @@ class Neighbours:
             lambda scorer, timeout: scorer.similar(number, wanted, timeout),
             deadline,
         )
+        self.absences.note(failures, answers)
         if failures and not answers and not any(weights.get(kind) for kind in (GENRES, TAGS, DIRECTOR)):
             raise Unavailable("; ".join(f"{name}: {reason}" for name, reason in failures.items()))
         kinds = self._kinds(row, weights, answers)
@@ -77,7 +80,7 @@ class Neighbours:
             first = self._same_director(row, alike)[: MAX_SAME_DIRECTOR if kinds else None]
             kinds[DIRECTOR] = Kind(weights[DIRECTOR], np.array([0.0, *[1.0] * len(first)]), np.array([row, *first]))
         rows = [*first, *self._nearest(alike, [row, *first], k)][:k]
-        degraded = [pb.Degraded(model=model, reason=reason) for model, reason in failures.items()]
+        degraded = [pb.Degraded(model=model, reason=str(why)) for model, why in failures.items()]
         items = [self._ranked(rank, place, kinds) for rank, place in enumerate(rows, 1)]
         return pb.SimilarItemsResponse(query=self.catalog.item(row), items=items, degraded=degraded)
 

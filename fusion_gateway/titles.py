@@ -1,6 +1,6 @@
 """Finds items by what a person types: any case, any order of words, with slips of the fingers."""
 
-from itertools import chain
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,16 +27,23 @@ class TitleIndex:
         self._votes = catalog.votes
         self._text = [" ".join(each) for each in words]
         self._sorted = [" ".join(sorted(each)) for each in words]
-        grams = [_grams(each) for each in words]
-        self._grams = np.array([len(each) for each in grams])
         self._gram: dict[str, int] = {}
-        every = chain.from_iterable(grams)
-        found = np.fromiter((self._gram.setdefault(gram, len(self._gram)) for gram in every), np.int32)
+        lengths: list[int] = []
+        found = np.fromiter(self._numbered(words, lengths), np.int32)
+        self._grams = np.array(lengths)
         by_gram = np.argsort(found, kind="stable")
         self._rows = np.repeat(np.arange(len(words), dtype=np.int32), self._grams)[by_gram]
         """The titles of each triple, one triple after the other ..."""
         self._start = np.searchsorted(found[by_gram], np.arange(len(self._gram) + 1))
         """... from here on."""
+
+    def _numbered(self, words: Sequence[list[str]], lengths: list[int]) -> Iterator[int]:
+        """The triples of all titles, and how many each has: one title's at a time, for all take much memory."""
+        for each in words:
+            grams = _grams(each)
+            lengths.append(len(grams))
+            for gram in grams:
+                yield self._gram.setdefault(gram, len(self._gram))
 
     def search(self, query: str, k: int) -> list[tuple[int, float]]:
         """At most k (row, likeness) of at least LEAST_LIKENESS, best first; of equals, the one with more votes."""

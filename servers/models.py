@@ -80,9 +80,12 @@ class Model:
         )
 
     def config(self) -> Any:
-        """A ModelConfig."""
+        """A ModelConfig; its parameters tell the limits, as those of an export for Triton do."""
         config = config_of(self.name, self._signature, self._execution.batching)
         config.platform = PLATFORM
+        limits = self._execution.limits
+        for name, limit in (("max_history", limits.L), ("max_candidates", limits.C), ("max_k", limits.K)):
+            config.parameters[name].string_value = str(limit)
         return config
 
     def statistics(self) -> Any:

@@ -68,7 +68,7 @@ class _ServerSpans(grpc.aio.ServerInterceptor):
     ) -> Handler:
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or method.startswith("/grpc."):  # health probes and reflection would drown the others
+        if handler is None or _is_housekeeping(method):
             return handler
         coders = handler.request_deserializer, handler.response_serializer
         if handler.unary_unary:
@@ -143,6 +143,8 @@ class _ClientSpans(grpc.aio.UnaryUnaryClientInterceptor):
     ) -> Any:
         method = client_call_details.method
         name = (method.decode() if isinstance(method, bytes) else method)[1:]
+        if _is_housekeeping(f"/{name}"):
+            return await continuation(client_call_details, request)
         span, code = self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes={"rpc.system": "grpc"}), CANCELLED
         told: dict[str, str] = {}
         W3C.inject(told, set_span_in_context(span))
@@ -159,6 +161,11 @@ class _ClientSpans(grpc.aio.UnaryUnaryClientInterceptor):
             return call
         finally:
             _end(span, code, "")
+
+
+def _is_housekeeping(method: str) -> bool:
+    """Health probes, reflection and what gateways ask now and then: they would drown the others."""
+    return method.startswith("/grpc.") or method.endswith("/ModelConfig")
 
 
 def _own_parent(request: Any) -> dict[str, str]:

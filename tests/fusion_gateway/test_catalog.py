@@ -90,12 +90,43 @@ def test_the_better_known_of_equals_comes_first() -> None:
         (lambda table: table.with_columns(title=pl.lit(None)), "without gaps"),
         (lambda table: table.reverse(), "sorted"),
         (lambda table: table.with_columns(id=pl.lit("same")), "there once"),
+        (lambda table: table.with_columns(genres=pl.lit([None], pl.List(pl.String))), "genres has gaps"),
+        (lambda table: table.with_columns(title=pl.lit("x" * 1001)), "title has 1001 characters; at most 1000"),
+        (lambda table: table.with_columns(genres=pl.lit(["x"] * 101)), "genres has 101 of an item; at most 100"),
+        (lambda table: table.with_columns(genres=pl.lit(["x" * 257])), "genres has 257 characters; at most 256"),
+        (lambda table: table.with_columns(weighted_rating=pl.lit(float("nan"))), "weighted_rating finite"),
+        (lambda table: table.with_columns(number=pl.col("number") - 1), "number must be 1 at least"),
+        (lambda table: table.head(1).select(pl.all().repeat_by(300_001).explode()), "300001 rows of items are too"),
     ],
 )
 def test_a_broken_catalogue_is_refused(tmp_path: Path, change: object, message: str) -> None:
     change(items()).write_parquet(tmp_path / "items.parquet")  # type: ignore[operator]
     with pytest.raises(ArtifactError, match=message):
         load_catalog(tmp_path / "items.parquet", 1)
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        ({"item": [0, None], "word": [1, 2], "weight": [0.5, 0.5]}, "words without gaps"),
+        ({"item": [0, 1], "word": [1, None], "weight": [0.5, 0.5]}, "words without gaps"),
+        ({"item": [0, 1], "word": [1, 2], "weight": [0.5, float("inf")]}, "finite weights"),
+        ({"item": [0, 10], "word": [1, 2], "weight": [0.5, 0.5]}, "words of items that items.parquet has not"),
+    ],
+)
+def test_broken_tags_are_refused(tmp_path: Path, tags: dict[str, list[object]], message: str) -> None:
+    items().write_parquet(tmp_path / "items.parquet")
+    pl.DataFrame(tags).write_parquet(tmp_path / "tags.parquet")
+    with pytest.raises(ArtifactError, match=message):
+        load_catalog(tmp_path / "items.parquet", 1, tmp_path / "tags.parquet")
+
+
+def test_words_may_have_any_number(tmp_path: Path) -> None:
+    items().write_parquet(tmp_path / "items.parquet")
+    tags = pl.DataFrame({"item": [0, 1, 1], "word": [2**28, 2**28, -5], "weight": [1.0, 0.6, 0.8]})
+    tags.write_parquet(tmp_path / "tags.parquet")
+    catalog = load_catalog(tmp_path / "items.parquet", 1, tmp_path / "tags.parquet")
+    np.testing.assert_allclose(catalog.tag_likeness(1)[:3], [0.6, 1, 0])
 
 
 def test_a_truncated_catalogue_is_refused(tmp_path: Path) -> None:

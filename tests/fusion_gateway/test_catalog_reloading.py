@@ -1,6 +1,7 @@
 """A catalogue that is published while the gateway runs."""
 
 import asyncio
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -10,6 +11,7 @@ from protos.marquee.v1 import recommender_pb2 as pb
 from tests.fusion_gateway.conftest import World
 from tests.fusion_gateway.world import TAGS, items, publish, publish_catalog, publish_world
 
+WITHOUT_A_GENRE = items().with_columns(genres=pl.lit([None], pl.List(pl.String)))
 NEW = pl.DataFrame(
     [(11, "11", "Tenet", 2020, ["Sci-Fi"], "Christopher Nolan", "", 0, 3.0)], schema=items().schema, orient="row"
 )
@@ -45,3 +47,28 @@ async def test_a_newer_catalogue_is_used_and_no_call_fails(world: World, reposit
     assert len(alike.items) == 4
     assert not asking.done()
     asking.cancel()
+
+
+async def until(world: World, version: int) -> None:
+    async with asyncio.timeout(20):
+        while (await status(world))[0] != version:
+            await asyncio.sleep(0.05)
+
+
+async def test_a_version_that_is_copied_file_by_file_is_used_once_it_is_whole(
+    world: World, repository: Path, tmp_path: Path
+) -> None:
+    publish_catalog(tmp_path / "aside", pl.concat([items(), NEW]), TAGS, version=2)
+    there = repository / "catalog" / "2"
+    there.mkdir()
+    for name in ("items.parquet", "manifest.json", "tags.parquet"):  # as cp and rsync do
+        shutil.copy(tmp_path / "aside" / "catalog" / "2" / name, there / name)
+        await asyncio.sleep(0.5)  # a few polls
+    await until(world, 2)
+
+
+async def test_a_broken_catalogue_does_not_end_reloading(world: World, repository: Path, tmp_path: Path) -> None:
+    publish_catalog(repository, WITHOUT_A_GENRE, TAGS, version=2)
+    await asyncio.sleep(0.5)
+    publish_catalog(repository, pl.concat([items(), NEW]), TAGS, version=3)
+    await until(world, 3)

@@ -22,7 +22,7 @@ class Model:
         self.messages: list[Arrays] = []
         self.gate = asyncio.Event()
 
-    async def __call__(self, inputs: Arrays, timeout: float) -> Answered:
+    async def __call__(self, inputs: Arrays) -> Answered:
         self.messages.append(inputs)
         await self.gate.wait()
         if 13 in inputs["candidate"]:
@@ -85,7 +85,7 @@ async def test_a_caller_that_leaves_or_is_late_takes_nobody_with_it() -> None:
 async def test_what_fails_fails_for_all_in_the_message_and_for_none_after() -> None:
     answers = iter([Unavailable("away"), None])
 
-    async def send(inputs: Arrays, timeout: float) -> Answered:
+    async def send(inputs: Arrays) -> Answered:
         if error := next(answers, None):
             raise error
         return {"score": np.zeros(inputs["candidate"].shape, np.float32)}, 1
@@ -96,12 +96,17 @@ async def test_what_fails_fails_for_all_in_the_message_and_for_none_after() -> N
     assert (await coalescer(asked(1), 5))[1] == 1
 
 
-async def test_an_answer_of_another_size_is_no_answer() -> None:
-    async def send(inputs: Arrays, timeout: float) -> Answered:
-        return {"score": np.zeros((7, 1), np.float32)}, 1
-
-    with pytest.raises(Unavailable, match="unreadable answer: score"):
-        await Coalescer(send)(asked(1), 5)
+async def test_all_calls_can_be_released_at_once() -> None:
+    model = Model()
+    coalescer = Coalescer(model)
+    tasks = [asyncio.create_task(coalescer(asked(number), 5)) for number in range(40)]
+    await asyncio.sleep(0.01)
+    coalescer.release(Unavailable("frozen"))
+    async with asyncio.timeout(1):
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert {str(outcome) for outcome in outcomes} == {"frozen"}
+    model.gate.set()
+    assert (await coalescer(asked(7), 5))[0]["score"].tolist() == [[7]]
 
 
 def test_merged_rows_are_padded_as_servers_expect() -> None:

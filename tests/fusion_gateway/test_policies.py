@@ -71,6 +71,36 @@ def test_a_broken_file_is_refused_naming_policy_and_field(tmp_path: Path, old: s
         load_policies(write(tmp_path, PUBLISHED.replace(old, new)))
 
 
+MANY = "\n".join(f"  p{n}: {{weights: {{rating: 1}}}}" for n in range(1001))
+UNREADABLE = [
+    ("weights: {rating: 1}", "weights: {rating: 2024-13-45}", "cannot be read as YAML: month must be in 1..12"),
+    ("weights: {rating: 1}", "weights: {rating: !!int x}", "cannot be read as YAML: invalid literal"),
+    ("weights: {rating: 1}", "weights: {rating: !!float x}", "cannot be read as YAML: could not convert"),
+    ("weights: {rating: 1}", "weights: {rating: !!bool maybe}", "cannot be read as YAML: 'maybe'"),
+    ("weights: {rating: 1}", "weights: {rating: !!timestamp x}", "cannot be read as YAML: "),
+    ("weights: {rating: 1}", "weights: {rating: %s}" % ("9" * 5000), "cannot be read as YAML: Exceeds the limit"),
+    ("weights: {rating: 1}", "weights: %s" % ("[" * 5000), "cannot be read as YAML: maximum recursion depth"),
+    ("weights: {rating: 1}", "weights: %s1" % ("{a: " * 5000), "cannot be read as YAML: maximum recursion depth"),
+    ("weights: {rating: 1}", "weights: {rating: &a 1, linear: *a}", "cannot be read as YAML: aliases"),
+    ("default: fitted", "default: fitted #" + "x" * (256 << 10), "is larger than 262144 bytes"),
+    ("policies:\n", f"policies:\n{MANY}\n", "policies: .*at most 1000 items"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), UNREADABLE)
+def test_whatever_yaml_raises_is_said_in_a_few_words(tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(ArtifactError, match=f"(?s)policies.yaml: .*{message}") as caught:
+        load_policies(write(tmp_path, PUBLISHED.replace(old, new)))
+    assert len(str(caught.value)) < 1000
+
+
+def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "")
+    path.write_bytes(b"default: \xff")
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        load_policies(path)
+
+
 def test_a_split_has_its_proportions_and_is_stable(tmp_path: Path) -> None:
     more = PUBLISHED + "  third: {weights: {rating: 1}}\n"
     users, chosen = [f"user {number}" for number in range(100_000)], {}

@@ -1,19 +1,23 @@
 """Policies of a running gateway: changed, broken, split and shadowed."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import pytest
 from prometheus_client import REGISTRY
 
 from fusion_gateway.gateway import gateway
+from fusion_gateway.reloading import Reloaded, newest_usable
 from fusion_gateway.settings import GatewaySettings
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
+from servers.runtime.errors import ArtifactError
+from servers.runtime.repository import Repository, Version
 from servers.runtime.settings import read
 from tests.fusion_gateway.world import TinyModel, publish, publish_world, serving
 
@@ -90,6 +94,42 @@ async def test_a_newer_published_version_is_used(tmp_path: Path) -> None:
         staged.rename(repository / "fusion" / "2")
         await until_policy(stub, "first")
         assert (await stub.GetStatus(pb.GetStatusRequest())).fusion_version == 2
+
+
+@pytest.mark.parametrize("broken", ["default: 2024-13-45", "default: !!int x", "policies: " + "[" * 5000, "a: \xff"])
+async def test_an_older_version_is_used_where_the_newest_is_broken(tmp_path: Path, broken: str) -> None:
+    repository = publish_world(tmp_path / "repository")
+    publish(repository, "fusion", {"policies.yaml": broken.encode("latin-1")}, version=2)
+    async with running(tmp_path) as stub:
+        assert (await stub.GetStatus(pb.GetStatusRequest())).fusion_version == 1
+        staged = publish(tmp_path / "aside", "fusion", {"policies.yaml": POLICIES.encode()}, version=3)
+        staged.rename(repository / "fusion" / "3")
+        await until_policy(stub, "first")
+
+
+def test_whatever_reading_raises_the_old_value_stays_and_a_good_one_is_used() -> None:
+    said: list[Any] = [1, RecursionError("deep"), KeyError("maybe"), OverflowError(), ArtifactError("cut", "x"), 2]
+    left = iter(said)
+
+    def load() -> int:
+        if isinstance(value := next(left), Exception):
+            raise value
+        return int(value)
+
+    reloaded = Reloaded("tested", itertools.count().__next__, load)
+    values = [(reloaded.refresh(), reloaded.value) for _ in said[1:]]
+    assert values == [(False, 1)] * 4 + [(True, 2)]
+    assert metric("marquee_refused_reloads_total", what="tested") == 4
+
+
+def test_where_no_version_can_be_used_the_start_says_why(tmp_path: Path) -> None:
+    repository = publish_world(tmp_path / "repository")
+
+    def read(version: Version) -> int:
+        raise RecursionError("deep")
+
+    with pytest.raises(ArtifactError, match="fusion/1: RecursionError: deep"):
+        newest_usable(Repository(repository), "fusion", read)
 
 
 async def test_users_are_split_and_told_by_which_policy(tmp_path: Path) -> None:

@@ -140,7 +140,9 @@ async def test_a_broken_event_store_costs_the_history_only(world: World, tmp_pat
     with closing(sqlite3.connect(tmp_path / "events.db")) as connection:
         connection.execute("DROP TABLE events")
     response = await world.stub.Recommend(pb.RecommendRequest(user_id="anna", k=3))
-    assert [(each.model, each.reason) for each in response.degraded] == [("history", "the event store cannot be used")]
+    assert [(each.model, each.reason) for each in response.degraded] == [
+        ("history", "unavailable: the event store cannot be used: OperationalError")
+    ]
     assert (len(response.items), response.fallback) == (3, pb.FALLBACK_NO_HISTORY)
     with pytest.raises(grpc.aio.AioRpcError, match="the event store cannot be used") as caught:
         await world.stub.GetHistory(pb.GetHistoryRequest(user_id="anna"))

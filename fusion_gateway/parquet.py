@@ -1,0 +1,37 @@
+"""Tables in Parquet files, which may be small and hold much."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+
+from servers.runtime.errors import ArtifactError
+
+MOST_ITEMS = 300_000
+"""Of a catalogue: a gateway of 1 GiB holds so many twice, as it must while it reads a newer one."""
+MOST_VALUES = 50_000_000
+"""Of a table of numbers that is held whole."""
+Kind = pl.DataType | type[pl.DataType]
+
+
+def read_table(
+    path: Path, what: str, reason: str, most_rows: int, schema: Mapping[str, Kind] | None = None
+) -> pl.DataFrame:
+    """The columns of `schema`, of its types; without one, all.
+
+    Raises ArtifactError for `reason`, and before anything is read where there are more than `most_rows`.
+    """
+    try:
+        table = pl.scan_parquet(path, glob=False)
+        rows = int(table.select(pl.len()).collect().item())
+        if rows > most_rows:
+            raise ArtifactError(f"{path}: {rows} rows of {what} are too many; at most {most_rows}", reason)
+        columns = len(schema or table.collect_schema())
+        if rows * columns > MOST_VALUES:
+            message = f"{columns} columns of {rows} rows of {what} hold more than {MOST_VALUES} values"
+            raise ArtifactError(f"{path}: {message}", reason)
+        if schema is not None:
+            table = table.select(pl.col(name).cast(kind) for name, kind in schema.items())
+        return table.collect()
+    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise ArtifactError(f"{path}: not a table of {what}: {error}", reason) from None
