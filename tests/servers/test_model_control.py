@@ -6,6 +6,7 @@ import os
 import shutil
 import struct
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -491,6 +492,28 @@ async def test_what_is_unloaded_is_let_go(tmp_path: Path, monkeypatch: pytest.Mo
             assert REGISTRY.get_sample_value(metric, {"model": "rating"}) == 0
         assert REGISTRY.get_sample_value("marquee_waiting_rows", {"model": "rating"}) == 0
         assert [scorer() for scorer in scorers] == [None]
+
+
+async def test_one_version_is_loaded_at_a_time_though_callers_leave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_artifact.publish(tmp_path)
+    loading, most = [0], [0]
+
+    def slow(*arguments: Any, **options: Any) -> Scorer:
+        loading[0] += 1
+        most[0] = max(most[0], loading[0])
+        time.sleep(0.2)
+        loading[0] -= 1
+        return load(*arguments, **options)
+
+    monkeypatch.setattr("servers.server.load", slow)
+    async with in_process(settings(tmp_path, model_control_mode="explicit")) as (_, client):
+        for _ in range(3):
+            with pytest.raises(InferenceServerException, match="Deadline Exceeded"):
+                await client.load_model("rating", client_timeout=0.05)
+        await client.load_model("rating")
+    assert most == [1]
 
 
 async def test_bad_load_requests_are_told_what_is_wrong(tmp_path: Path) -> None:
