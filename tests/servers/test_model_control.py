@@ -1,6 +1,7 @@
 """Versions come and go under a server: no call is lost, no answer mixes two, and a broken version changes nothing."""
 
 import asyncio
+import errno
 import json
 import os
 import shutil
@@ -430,6 +431,23 @@ async def test_a_version_that_arrives_while_it_is_looked_at_is_used_once_it_is_w
                     await asyncio.sleep(0.01)
                 await asyncio.sleep(0.2)
                 assert refusals("missing_file") == before + 1  # not once a poll: nothing has changed
+        await until_version(client, 2)
+
+
+async def test_a_version_that_could_not_be_read_for_a_while_is_used_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_artifact.publish(tmp_path)
+    async with in_process(settings(tmp_path, model_control_mode="poll", repository_poll_secs=0.02)) as (_, client):
+
+        def no_descriptor(path: Path) -> Any:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        with monkeypatch.context() as patched:
+            patched.setattr("servers.runtime.repository._open_regular", no_descriptor)
+            tiny_artifact.publish(tmp_path, version=2)
+            while "Too many open files" not in (await index(client)).get("2", ""):
+                await asyncio.sleep(0.01)
         await until_version(client, 2)
 
 
