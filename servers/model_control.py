@@ -17,7 +17,7 @@ from servers.models import LoadedVersion, Model, names
 from servers.runtime.errors import ArtifactError, FailedPrecondition, NotFound, RepositoryError, Unavailable
 from servers.runtime.health import Health
 from servers.runtime.quoting import quoted, shortened
-from servers.runtime.repository import Repository, Stamp, Version
+from servers.runtime.repository import PASSING, Repository, Stamp, Version
 from servers.runtime.threads import in_thread_of_its_own
 from servers.scorer import Scorer
 
@@ -155,7 +155,7 @@ class ModelControl:
         try:
             scorer = await self._open(number)
         except ArtifactError as error:
-            self._refused[number] = Refused(str(error), stamp)
+            self._refused[number] = Refused(str(error), () if error.reason == PASSING else stamp)
             REFUSED_VERSIONS.labels(self._name, error.reason).inc()
             log.error(
                 "version refused",

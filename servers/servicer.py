@@ -161,7 +161,8 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
 
     async def RepositoryModelLoad(self, request: Any, context: Any) -> Any:
         self._check_control(request.model_name)
-        await self._control.use(_version_in(request.parameters))
+        # Who leaves does not end the loading: the next one waits for it, so that one version is loaded at a time.
+        await asyncio.shield(self._control.use(_version_in(request.parameters)))
         return service_pb2.RepositoryModelLoadResponse()
 
     async def RepositoryModelUnload(self, request: Any, context: Any) -> Any:
@@ -190,8 +191,9 @@ def _version_in(parameters: Any) -> int | None:
 
     The parameter `config` is JSON such as {"version_policy": {"specific": {"versions": [3]}}}.
     """
-    if unknown := next((name for name in parameters if name != "config"), None):
-        raise InvalidArgument(f"unknown parameter {quoted(unknown)}; only 'config' can be given")
+    for name in parameters:
+        if name != "config":
+            raise InvalidArgument(f"unknown parameter {quoted(name)}; only 'config' can be given")
     if "config" not in parameters:
         return None
     config = parameters["config"].string_param

@@ -31,6 +31,9 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 _CHANGING = ("size", "mtime", "created", "LastModified", "last_modified", "updated", "ETag", "etag", "modificationTime")
 """What file systems of fsspec tell of a file that is another once its content is."""
+PASSING = "unreadable"
+"""The reason of an ArtifactError that says nothing about the version: try again."""
+_PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
 Stamp = tuple[object, ...]
 log = structlog.get_logger()
 
@@ -156,7 +159,7 @@ def _read_manifest(path: Path, name: str) -> Manifest:
             raise ArtifactError(f"{name}: {MANIFEST} is larger than {MAX_MANIFEST_BYTES} bytes", "manifest")
         return json_format.Parse(content, Manifest())
     except OSError as error:
-        raise ArtifactError(f"{name}: cannot read {MANIFEST}: {error.strerror}", "missing_file") from None
+        raise ArtifactError(f"{name}: cannot read {MANIFEST}: {error.strerror}", _reason(error)) from None
     except (json_format.ParseError, UnicodeDecodeError) as error:
         raise ArtifactError(f"{name}: {MANIFEST} is malformed: {shortened(error)}", "manifest") from None
 
@@ -186,9 +189,13 @@ def _verify_file(path: Path, file: File, name: str) -> None:
                 raise ArtifactError(f"{name}: {shown} has {size} bytes instead of {file.size_bytes}", "truncated")
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        raise ArtifactError(f"{name}: cannot read {shown}: {error.strerror}", "missing_file") from None
+        raise ArtifactError(f"{name}: cannot read {shown}: {error.strerror}", _reason(error)) from None
     if digest != file.sha256:
         raise ArtifactError(f"{name}: {shown} does not match its sha256", "checksum")
+
+
+def _reason(error: OSError) -> str:
+    return PASSING if error.errno in _PASSING else "missing_file"
 
 
 def _open_regular(path: Path) -> BufferedReader:

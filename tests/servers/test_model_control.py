@@ -1,11 +1,13 @@
 """Versions come and go under a server: no call is lost, no answer mixes two, and a broken version changes nothing."""
 
 import asyncio
+import errno
 import json
 import os
 import shutil
 import struct
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -432,6 +434,23 @@ async def test_a_version_that_arrives_while_it_is_looked_at_is_used_once_it_is_w
         await until_version(client, 2)
 
 
+async def test_a_version_that_could_not_be_read_for_a_while_is_used_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_artifact.publish(tmp_path)
+    async with in_process(settings(tmp_path, model_control_mode="poll", repository_poll_secs=0.02)) as (_, client):
+
+        def no_descriptor(path: Path) -> Any:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        with monkeypatch.context() as patched:
+            patched.setattr("servers.runtime.repository._open_regular", no_descriptor)
+            tiny_artifact.publish(tmp_path, version=2)
+            while "Too many open files" not in (await index(client)).get("2", ""):
+                await asyncio.sleep(0.01)
+        await until_version(client, 2)
+
+
 async def test_a_version_that_never_finishes_loading_stops_nothing(tmp_path: Path) -> None:
     """Neither calls, nor polling, nor the end of the process."""
     tiny_artifact.publish(tmp_path)
@@ -491,6 +510,28 @@ async def test_what_is_unloaded_is_let_go(tmp_path: Path, monkeypatch: pytest.Mo
             assert REGISTRY.get_sample_value(metric, {"model": "rating"}) == 0
         assert REGISTRY.get_sample_value("marquee_waiting_rows", {"model": "rating"}) == 0
         assert [scorer() for scorer in scorers] == [None]
+
+
+async def test_one_version_is_loaded_at_a_time_though_callers_leave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_artifact.publish(tmp_path)
+    loading, most = [0], [0]
+
+    def slow(*arguments: Any, **options: Any) -> Scorer:
+        loading[0] += 1
+        most[0] = max(most[0], loading[0])
+        time.sleep(0.2)
+        loading[0] -= 1
+        return load(*arguments, **options)
+
+    monkeypatch.setattr("servers.server.load", slow)
+    async with in_process(settings(tmp_path, model_control_mode="explicit")) as (_, client):
+        for _ in range(3):
+            with pytest.raises(InferenceServerException, match="Deadline Exceeded"):
+                await client.load_model("rating", client_timeout=0.05)
+        await client.load_model("rating")
+    assert most == [1]
 
 
 async def test_bad_load_requests_are_told_what_is_wrong(tmp_path: Path) -> None:
