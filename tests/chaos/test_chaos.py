@@ -17,6 +17,6 @@ async def test_clients_notice_no_killed_model_server(tmp_path: Path) -> None:
         assert count.failed == 0, count
         assert count.degraded > 0, count
         assert count.back_seconds is not None
-        assert any(reason.endswith(": circuit open") for reason in count.reasons), count
+        assert any(": circuit open" in reason for reason in count.reasons), count
     assert (one.popularity, two.popularity) == (0, 0)
     assert all_three.popularity > 0
