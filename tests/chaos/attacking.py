@@ -20,7 +20,8 @@ from tests.chaos.steady import Answer, Call, Steady, failures, quantile_ms
 from tests.chaos.system import TOKEN, World
 from training.repository import SCORERS
 
-RATE = 50.0
+RATE, NEWCOMERS_RATE = 50.0, 12.0
+"""Calls a second; a connection costs the client more than a call."""
 WARM_SECONDS = 20.0
 P99_RATIO = 3.0
 FLOOR_MS = 50.0
@@ -115,7 +116,8 @@ async def _measure(world: World, attack: Attack, quiet_seconds: float, attacker:
     token = TOKEN if attack.victim == "tokens" else ""
     target = Target(attack.victim, victim.grpc_address, victim.http_address, world.repository)
     async with grpc.aio.insecure_channel(victim.grpc_address) as channel:
-        steady = Steady(_call(world, attack, channel, token), RATE)
+        rate = NEWCOMERS_RATE if attack.newcomers else RATE
+        steady = Steady(_call(world, attack, channel, token), rate)
         async with steady.calling():
             await steady.until_whole(WARM_SECONDS)
             began = time.monotonic()
