@@ -28,7 +28,7 @@ SCHEMA: Mapping[str, Kind] = {
     "weighted_rating": pl.Float64,
 }
 TAG_SCHEMA: Mapping[str, Kind] = {"item": pl.Int32, "word": pl.Int32, "weight": pl.Float32}
-MOST_TAGS = 10_000_000
+MOST_TAGS = 16_000_000
 """Words of all items: with what it takes to sort them, about 500 MB."""
 MOST_CHARACTERS = {"id": 1000, "title": 1000, "director": 1000, "poster": 2000}
 """Or 500 of them would make an answer that no client takes."""

@@ -42,7 +42,7 @@ class Connections:
         self._transactions: Tasks = set()
         self._circuit = Circuit(f"event store, {work}")
         self._failed = FAILURES.labels(work)
-        self._is_failing, self._failed_at = False, 0.0
+        self._is_failing, self._failed_at, self._answered_at = False, 0.0, 0.0
 
     async def run(
         self,
@@ -126,6 +126,8 @@ class Connections:
                 await begun.wait()
         except TimeoutError as error:
             transaction.cancel()  # it has no connection yet
+            if time.monotonic() < self._answered_at + self._seconds:  # the store works, for others
+                raise Overloaded(f"{len(self._attempts)} calls {self._work} events already; try again later") from None
             raise self.judged(error) from None
         done, _ = await asyncio.wait([transaction], timeout=self._seconds)
         if not done:
@@ -153,6 +155,7 @@ class Connections:
             raise Unavailable("the event store cannot be used: circuit open")
 
     def _answered(self) -> None:
+        self._answered_at = time.monotonic()
         self._circuit.answered()
         if self._is_failing and time.monotonic() > self._failed_at + CALM_SECONDS:
             self._is_failing = False

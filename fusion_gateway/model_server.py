@@ -45,7 +45,8 @@ SERVICE_CONFIG = {
                 "initialBackoff": "0.01s",
                 "maxBackoff": "0.1s",
                 "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                # CANCELLED: a server that stops so answers what comes in its very last moment.
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
     ],

@@ -7,8 +7,8 @@ import polars as pl
 
 from servers.runtime.errors import ArtifactError
 
-MOST_ITEMS = 300_000
-"""Of a catalogue: a gateway of 1 GiB holds so many twice, as it must while it reads a newer one."""
+MOST_ITEMS = 2_000_000
+"""Of a catalogue. A gateway of 1 GiB holds 300,000 twice, as it must while it reads a newer one."""
 MOST_VALUES = 50_000_000
 """Of a table of numbers that is held whole."""
 Kind = pl.DataType | type[pl.DataType]

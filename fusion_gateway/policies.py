@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 from fusion_gateway.fusion import Policy
 from servers.runtime.errors import ArtifactError, InvalidArgument, NotFound
 
-MOST_BYTES = 256 << 10
+MOST_BYTES = 64 << 10
 """Of a file. More takes seconds to parse."""
 MOST_POLICIES = 1000
 MOST_CHARACTERS = 500

@@ -1,6 +1,7 @@
 """What the gateway can be told, by flag, environment or file."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -68,7 +69,8 @@ class GatewaySettings(EventStoreSettings, ServingSettings):
     @field_validator("scorer", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        return (value.split(",") if value else []) if isinstance(value, str) else value
+        # Not at the commas of an address that has several: rating=ipv4:10.0.0.1:8001,10.0.0.2:8001
+        return (re.split(r",(?=[^,=]*=)", value) if value else []) if isinstance(value, str) else value
 
     @field_validator("scorer")
     @classmethod

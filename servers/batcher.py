@@ -1,8 +1,9 @@
 """Runs waiting calls through a model together.
 
 There is no timer: whenever the model is free and the event loop has handed over all calls that are there, it takes what
-waits. So a lone call waits for nobody, and batches grow by themselves under load. All bookkeeping happens in the event
-loop; only the model runs in the compute thread.
+waits. So a lone call waits for nobody, and batches grow by themselves under load. A large call is computed in parts,
+between which others have their turn. All bookkeeping happens in the event loop; only the model runs in the compute
+thread.
 """
 
 import asyncio
@@ -23,6 +24,8 @@ from servers.statistics import Statistics, Times
 
 MAX_WAITING_BYTES = 64 << 20
 """Of the calls that wait for one model."""
+MAX_ELEMENTS = 1 << 17
+"""Of the inputs of a batch, with padding, unless one row has more. It bounds how long a call waits for another one."""
 QUIET_TURNS = 2
 """Turns of the event loop without a further call after which a batch starts; gRPC needs more than one for a call."""
 
@@ -47,7 +50,11 @@ class Call:
     """Bytes."""
     deadline: Deadline
     answer: asyncio.Future[Arrays]
+    queue: "deque[Call]"
+    """Where it waits."""
     arrived: int = field(default_factory=time.perf_counter_ns)
+    times: Times = field(default_factory=lambda: Times(0))
+    """Of its batch, once it is answered."""
 
 
 class Batcher:
@@ -66,6 +73,8 @@ class Batcher:
         self._statistics = statistics
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Call] = deque()
+        self._waiting_parts: deque[Call] = deque()
+        self._parts_are_next = False
         self._waiting_rows = self._waiting_bytes = 0
         self._busy = False
         self._starting: asyncio.Handle | None = None
@@ -74,23 +83,32 @@ class Batcher:
 
     async def __call__(self, inputs: Arrays, deadline: Deadline) -> Arrays:
         """Raises Overloaded at once when too many rows wait, DeadlineExceeded, or whatever the model raised."""
-        call = Call(inputs, rows_in(inputs), size_of(inputs), deadline, self._loop.create_future())
+        parts = in_parts(inputs)
+        queue = self._waiting_parts if len(parts) > 1 else self._waiting
+        calls = [await self._computed(part, deadline, queue) for part in parts]
+        self._statistics.answered(rows_in(inputs), calls[0].arrived, calls[-1].times)
+        return merge(self._signature.outputs, [call.answer.result() for call in calls])
+
+    async def _computed(self, inputs: Arrays, deadline: Deadline, queue: deque[Call]) -> Call:
+        """The call, once it is answered."""
+        call = Call(inputs, rows_in(inputs), size_of(inputs), deadline, self._loop.create_future(), queue)
         try:
             self._enqueue(call)
-            return await call.answer
+            await call.answer
+            return call
         except BaseException as error:
             self._statistics.refused(error, call.arrived)
-            if call in self._waiting:
-                self._waiting.remove(call)
+            if call in queue:
+                queue.remove(call)
                 self._leaves(call)
             raise
 
     def _enqueue(self, call: Call) -> None:
         if self._waiting_rows + call.rows > self._limits.max_queue_size:
             raise Overloaded(f"{self._waiting_rows} rows wait; the limit is {self._limits.max_queue_size}")
-        if self._waiting and self._waiting_bytes + call.size > MAX_WAITING_BYTES:
+        if self._waiting_rows and self._waiting_bytes + call.size > MAX_WAITING_BYTES:
             raise Overloaded(f"{self._waiting_bytes} bytes wait; the limit is {MAX_WAITING_BYTES}")
-        self._waiting.append(call)
+        call.queue.append(call)
         self._waiting_rows += call.rows
         self._waiting_bytes += call.size
         self._wake()
@@ -108,11 +126,11 @@ class Batcher:
         elif self._starting is None and self._limits.max_queue_delay:
             self._starting = self._loop.call_later(self._limits.max_queue_delay, self._start)
         elif self._starting is None:
-            self._start_when_quiet(len(self._waiting), QUIET_TURNS)
+            self._start_when_quiet(self._waiting_rows, QUIET_TURNS)
 
     def _start_when_quiet(self, seen: int, turns: int) -> None:
-        if len(self._waiting) > seen:
-            seen, turns = len(self._waiting), QUIET_TURNS
+        if self._waiting_rows > seen:
+            seen, turns = self._waiting_rows, QUIET_TURNS
         if turns:
             self._starting = self._loop.call_soon(self._start_when_quiet, seen, turns - 1)
         else:
@@ -122,17 +140,28 @@ class Batcher:
         if self._starting:
             self._starting.cancel()
             self._starting = None
-        batch = self._take()
+        # Twice, for of one queue all may have left.
+        batch = self._take(self._next_queue()) or self._take(self._next_queue())
         self._busy = bool(batch)
         if batch:
             self._executor.submit(self._run, batch)
 
-    def _take(self) -> list[Call]:
+    def _next_queue(self) -> deque[Call]:
+        """In turns, as long as there are parts of large calls and others."""
+        parts = bool(self._waiting_parts) and (self._parts_are_next or not self._waiting)
+        self._parts_are_next = not parts
+        return self._waiting_parts if parts else self._waiting
+
+    def _take(self, queue: deque[Call]) -> list[Call]:
         """The calls that have waited longest, up to a full batch, without those that left or whose time is over."""
         batch: list[Call] = []
-        room = self._limits.max_batch_size
-        while self._waiting and self._waiting[0].rows <= room:
-            call = self._waiting.popleft()
+        room, widest = self._limits.max_batch_size, 0
+        while queue and queue[0].rows <= room:
+            widest = max(widest, elements_in_row(queue[0].inputs))
+            rows = self._limits.max_batch_size - room + queue[0].rows
+            if batch and rows * widest > MAX_ELEMENTS:
+                break
+            call = queue.popleft()
             self._leaves(call)
             if call.answer.done():
                 continue
@@ -163,8 +192,8 @@ class Batcher:
             if isinstance(outcome, Exception):
                 call.answer.set_exception(outcome)
             else:
+                call.times = times
                 call.answer.set_result(outcome)
-                self._statistics.answered(call.rows, call.arrived, times)
 
 
 def compute(
@@ -197,6 +226,20 @@ def compute(
 
 def rows_in(inputs: Arrays) -> int:
     return len(next(iter(inputs.values())))
+
+
+def elements_in_row(inputs: Arrays) -> int:
+    return sum(array.shape[1] for array in inputs.values())
+
+
+def in_parts(inputs: Arrays) -> list[Arrays]:
+    """The same rows, in as few parts of about as many rows as MAX_ELEMENTS allows."""
+    rows, width = rows_in(inputs), elements_in_row(inputs)
+    most = max(1, MAX_ELEMENTS // max(width, 1))
+    if rows <= most:
+        return [inputs]
+    step = -(-rows // -(-rows // most))
+    return [{name: array[first : first + step] for name, array in inputs.items()} for first in range(0, rows, step)]
 
 
 def size_of(inputs: Arrays) -> int:

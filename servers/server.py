@@ -50,7 +50,9 @@ async def model_server(settings: ServerSettings) -> AsyncIterator[Program]:
             settings.load_timeout_secs,
         )
         await control.use_newest()
-        servicer = InferenceServicer(control, program.health, explicit=settings.model_control_mode == "explicit")
+        servicer = InferenceServicer(
+            control, program.health, settings.model_control_mode == "explicit", settings.default_timeout_secs
+        )
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, program.server)
         program.on_stop.append(servicer.close)
         polling = None

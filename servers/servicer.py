@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator, Iterator
+from contextlib import nullcontext
 from importlib.metadata import version as version_of
 from typing import Any
 
@@ -11,7 +13,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from servers.model_control import ModelControl
 from servers.runtime import tensors
 from servers.runtime.deadline import Deadline
-from servers.runtime.errors import FailedPrecondition, InvalidArgument, Unavailable
+from servers.runtime.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
 from servers.runtime.health import Health
 from servers.runtime.quoting import quoted
 from servers.runtime.request_ids import MOST_CHARACTERS, REQUEST_ID
@@ -56,8 +58,9 @@ class _Stream:
 class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
     """`explicit`: whether clients may load and unload."""
 
-    def __init__(self, control: ModelControl, health: Health, explicit: bool) -> None:
-        self._control, self._health, self._explicit = control, health, explicit
+    def __init__(self, control: ModelControl, health: Health, explicit: bool, timeout: float) -> None:
+        """A call without a deadline waits `timeout` seconds for its answer."""
+        self._control, self._health, self._explicit, self._timeout = control, health, explicit, timeout
         self._readers: set[asyncio.Task[None]] = set()
         self._closing = False
 
@@ -100,7 +103,13 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
         timeout_us = request.parameters["timeout"].int64_param  # 0 where there is none
         if timeout_us > 0:
             deadline = deadline.sooner(timeout_us / 1e6)
-        outputs = await model.infer(given, wanted, deadline)
+        # gRPC itself ends calls at the deadline that their caller has set.
+        waiting = asyncio.timeout(self._timeout) if math.isinf(deadline.moment) else nullcontext()
+        try:
+            async with waiting:
+                outputs = await model.infer(given, wanted, deadline)
+        except TimeoutError:
+            raise DeadlineExceeded(f"there was no answer within {self._timeout:g} seconds") from None
         return tensors.infer_response(model.name, model.version, request.id, outputs)
 
     async def ModelStreamInfer(self, request_iterator: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
@@ -120,6 +129,7 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
                 call.cancel()
         if self._closing:
             raise Unavailable("this server is stopping; open a stream to another one")
+        await reader  # raises what it found wrong with a message
 
     async def _read(self, requests: AsyncIterator[Any], stream: "_Stream", deadline: Deadline) -> None:
         try:

@@ -48,6 +48,7 @@ class ServerSettings(ServingSettings, ModelSettings):
     )
     device: Literal["cpu", "cuda"] = Field("cpu", description="Where the tower and the index run; cuda needs a GPU.")
     max_queue_size: int = Field(512, ge=1, description="Most rows that wait for a model; more are refused at once.")
+    default_timeout_secs: float = Field(30, gt=0, description="For calls without a deadline.")
     max_queue_delay_us: int = Field(0, ge=0, le=10_000_000, description="Wait this long for a batch to fill.")
 
     @model_validator(mode="after")

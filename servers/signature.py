@@ -133,7 +133,7 @@ _USER = (
     Tensor("query_time", "INT64", "1", default=lambda: int(time.time())),
 )
 _K = Tensor("k", "INT32", "1", default=lambda: 10)
-_RANKED = (Tensor("item", "INT64", "K"), Tensor("score", "FP32", "K"))
+_RANKED = (Tensor("item", "INT64", "K"), Tensor("score", "FP32", "K", pad=np.nan))
 
 SCORE = Signature((*_USER, Tensor("candidate", "INT64", "C")), (Tensor("score", "FP32", "C"),))
 RETRIEVE = Signature((*_USER, _K), _RANKED)

@@ -162,6 +162,7 @@ def _options(settings: ServingSettings) -> list[tuple[str, int]]:
         # A client that is gone without a word is found out, and what it had open is closed.
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.http2.ping_timeout_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ]

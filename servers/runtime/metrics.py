@@ -27,6 +27,9 @@ CALL_SECONDS = Histogram(
 
 MAX_CONNECTIONS, CONNECTION_SECONDS = 32, 5.0
 """Of the metrics server: a scraper needs one, for milliseconds."""
+REFUSAL_SECONDS, PAUSE_SECONDS = 0.01, 0.05
+"""How long nothing is done after a connection that was too many, and after the metrics have been written: whoever asks
+all the time would keep Python from answering calls."""
 log = structlog.get_logger()
 
 
@@ -87,6 +90,7 @@ class _Server(http.server.ThreadingHTTPServer):
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         if len(self._ends) >= MAX_CONNECTIONS:
+            time.sleep(REFUSAL_SECONDS)
             return False
         self._ends[request] = time.monotonic() + CONNECTION_SECONDS
         return True
@@ -109,11 +113,14 @@ class _Server(http.server.ThreadingHTTPServer):
 
 class _Handler(MetricsHandler):
     health: Health
+    writing = threading.Lock()
 
     def do_GET(self) -> None:
         match self.path.partition("?")[0]:
             case "/metrics":
-                super().do_GET()
+                with self.writing:
+                    super().do_GET()
+                    time.sleep(PAUSE_SECONDS)
             case "/health/live":
                 self._answer(200, "live")
             case "/health/ready":

@@ -82,7 +82,7 @@ UNREADABLE = [
     ("weights: {rating: 1}", "weights: %s" % ("[" * 5000), "cannot be read as YAML: maximum recursion depth"),
     ("weights: {rating: 1}", "weights: %s1" % ("{a: " * 5000), "cannot be read as YAML: maximum recursion depth"),
     ("weights: {rating: 1}", "weights: {rating: &a 1, linear: *a}", "cannot be read as YAML: aliases"),
-    ("default: fitted", "default: fitted #" + "x" * (256 << 10), "is larger than 262144 bytes"),
+    ("default: fitted", "default: fitted #" + "x" * (64 << 10), "is larger than 65536 bytes"),
     ("policies:\n", f"policies:\n{MANY}\n", "policies: .*at most 1000 items"),
 ]
 

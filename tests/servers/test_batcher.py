@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from servers.batcher import Batcher, BatchLimits, size_of
+from servers.batcher import Batcher, BatchLimits, elements_in_row, in_parts, size_of
 from servers.runtime.datatypes import Array
 from servers.runtime.deadline import Deadline
 from servers.runtime.errors import DeadlineExceeded, MarqueeError, Overloaded
@@ -78,11 +78,12 @@ def call_inputs(draw: st.DrawFn) -> Arrays:
     calls=st.lists(st.tuples(call_inputs(), st.sampled_from(["stays", "leaves", "late", "poisons"])), max_size=14),
     held=st.booleans(),
     delay=st.sampled_from([0, 0.001]),
+    elements=st.sampled_from([1, 20, 1 << 17]),
 )
 def test_every_caller_gets_the_answer_it_would_get_alone(
-    calls: list[tuple[Arrays, str]], held: bool, delay: float
+    calls: list[tuple[Arrays, str]], held: bool, delay: float, elements: int
 ) -> None:
-    """Whatever the others do: stay, leave while they wait, come too late, or break the model."""
+    """Whatever the others do: stay, leave while they wait, come too late, or break the model; in parts or whole."""
 
     async def run() -> tuple[list[Arrays | BaseException], SumModel]:
         model = SumModel()
@@ -102,7 +103,9 @@ def test_every_caller_gets_the_answer_it_would_get_alone(
             model.go.set()
             return await asyncio.gather(*tasks, return_exceptions=True), model
 
-    answers, model = asyncio.run(run())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("servers.batcher.MAX_ELEMENTS", elements)
+        answers, model = asyncio.run(run())
     for answer, (arrays, fate) in zip(answers, calls, strict=True):
         if fate == "stays":
             assert not isinstance(answer, BaseException)
@@ -238,6 +241,35 @@ async def test_what_waits_has_a_limit_in_bytes(monkeypatch: pytest.MonkeyPatch) 
         await settle()
         model.go.set()
         await asyncio.gather(running, *waiting[1:])
+
+
+async def test_a_call_has_its_turn_between_the_parts_of_large_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = SumModel()
+    small, large = inputs([[1]], [[1]]), inputs([[1, 2, 3]] * 4, [[1]] * 4)
+    monkeypatch.setattr("servers.batcher.MAX_ELEMENTS", 2 * elements_in_row(large))
+    async with batcher(model) as infer:
+        answered: list[str] = []
+
+        async def ask(name: str, call: Arrays) -> None:
+            await infer(call, FOREVER)
+            answered.append(name)
+
+        calls = [asyncio.create_task(ask(f"large {number}", large)) for number in range(3)]
+        await settle()
+        calls.append(asyncio.create_task(ask("small", small)))
+        await settle()
+        model.go.set()
+        await asyncio.gather(*calls)
+    assert answered == ["small", "large 0", "large 1", "large 2"]
+    assert model.batches == [2, 1, 2, 2, 2, 2, 2]
+
+
+def test_rows_are_parted_evenly() -> None:
+    call = inputs([[1, 2, 3]] * 7, [[1]] * 7)
+    for most, rows in [(1, [1] * 7), (3, [3, 3, 1]), (4, [4, 3]), (6, [4, 3]), (7, [7])]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("servers.batcher.MAX_ELEMENTS", most * elements_in_row(call))
+            assert [len(part["candidate"]) for part in in_parts(call)] == rows
 
 
 async def test_statistics_add_up() -> None:

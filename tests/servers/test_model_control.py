@@ -649,6 +649,39 @@ async def test_a_slow_model_holds_up_nothing_but_the_compute_thread(
         assert (await waiting).as_numpy("item").shape == (1, 10)
 
 
+async def test_a_call_without_a_deadline_waits_no_longer_than_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_artifact.publish(tmp_path)
+    score, go = Scorer.score, threading.Event()
+
+    def slow(self: Scorer, inputs: Arrays) -> Arrays:
+        assert SLOW not in inputs["candidate"] or go.wait(20)
+        return score(self, inputs)
+
+    monkeypatch.setattr(Scorer, "score", slow)
+    async with in_process(settings(tmp_path, default_timeout_secs=0.2)) as (_, client):
+        for _ in range(2):  # the one that is computed, and the one that waits
+            with pytest.raises(InferenceServerException, match=r"there was no answer within 0\.2 seconds"):
+                await client.infer("rating", tensors({"candidate": [[SLOW]]}))
+        go.set()
+        assert (await client.infer("rating", tensors({"candidate": [[3]]}))).as_numpy("score").shape == (1, 1)
+
+
+async def test_a_message_in_a_stream_that_cannot_be_read_is_an_invalid_argument(tmp_path: Path) -> None:
+    tiny_artifact.publish(tmp_path)
+    async with (
+        in_process(settings(tmp_path)) as (program, _),
+        grpc.aio.insecure_channel(program.grpc_address) as channel,
+    ):
+        stream: Any = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
+        call = stream()
+        await call.write(infer_request("rating", {"candidate": np.array([[3]])}).SerializeToString())
+        await call.write(b"\xff\xff\xff")
+        assert await call.read()
+        assert await call.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
 async def test_a_start_passes_over_broken_versions(tmp_path: Path) -> None:
     tiny_artifact.publish(tmp_path)
     truncated(tiny_artifact.publish(tmp_path, version=2).folder)
