@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha import reflection
 from servers.runtime import tls
 from servers.runtime.errors import ConfigurationError
 from servers.runtime.health import Health
-from servers.runtime.intake import MAX_STREAMS, Check, Intake, anybody
+from servers.runtime.intake import Check, Intake, anybody
 from servers.runtime.metrics import MetricsServer, address_of
 from servers.runtime.settings import ServingSettings
 from servers.runtime.status import StatusInterceptor
@@ -26,6 +26,8 @@ from servers.runtime.threads import end_within
 if TYPE_CHECKING:
     from servers.runtime.tracing import Tracing
 
+CONNECTION_CALLS = 128
+"""Calls and streams of one connection; more wait at the client, and cost nothing here."""
 HANDSHAKE_MILLISECONDS = 10_000
 REFUSING_SECONDS = 0.2
 """How long a stopping server still answers, with UNAVAILABLE; calls that come later end CANCELLED, which few retry."""
@@ -157,7 +159,7 @@ def _options(settings: ServingSettings) -> list[tuple[str, int]]:
         ("grpc.compression_enabled_algorithms_bitset", 1),
         ("grpc.max_allowed_incoming_connections", settings.max_connections),
         ("grpc.max_connection_idle_ms", int(settings.max_connection_idle_secs * 1000)),
-        ("grpc.max_concurrent_streams", MAX_STREAMS),
+        ("grpc.max_concurrent_streams", CONNECTION_CALLS),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_MILLISECONDS),
         # A client that is gone without a word is found out, and what it had open is closed.
         ("grpc.keepalive_time_ms", 60_000),

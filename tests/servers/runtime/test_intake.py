@@ -207,3 +207,18 @@ def test_a_stop_that_hangs_is_broken_off(tmp_path: Path) -> None:
     with started(arguments) as running:
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(20) == 1
+
+
+async def test_streams_have_a_limit_and_keep_no_call_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "MAX_STREAMS", 2)
+    made, _ = program()
+    async with made as running, grpc.aio.insecure_channel(running.grpc_address) as channel:
+        watch: Any = channel.unary_stream("/grpc.health.v1.Health/Watch")
+        watching = [watch(b"") for _ in range(2)]
+        for each in watching:
+            assert await each.read()
+        assert await watch(b"").code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        check: Any = channel.unary_unary(CHECK)
+        assert await check(b"")
+        for each in watching:
+            each.cancel()
