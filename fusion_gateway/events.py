@@ -22,6 +22,8 @@ from fusion_gateway.history_reads import HistoryReads
 from servers.runtime.errors import ConfigurationError, DeadlineExceeded, MarqueeError, Unavailable
 
 ROWS_PER_STATEMENT = 1000
+ROWS_PER_TURN = 100
+"""Of the event loop: SQLAlchemy prepares statements in it."""
 READ_SECONDS, WRITE_SECONDS = 1.0, 3.0
 """What a call's transaction may take once it has a connection."""
 MOST_READS = MOST_WRITES = 64
@@ -237,18 +239,20 @@ class EventStore:
         log.error("the event store's file was deleted or replaced; the one at its path is used now")
 
     async def _add(self, connection: AsyncConnection, events: Sequence[StoredEvent]) -> int:
+        made_up = uuid.uuid4().hex  # with the place it is unique; a thousand of them would take a while
         rows = [
             {
-                "event_id": event.event_id or uuid.uuid4().hex,
+                "event_id": event.event_id or f"{made_up}-{place}",
                 "user_id": event.user_id,
                 "item_id": event.item_id,
                 "rating": event.rating,
                 "time": event.time,
             }
-            for event in events
+            for place, event in enumerate(events)
         ]
         statement = self._insert(EVENTS).on_conflict_do_nothing().returning(EVENTS.c.sequence)
-        return len((await connection.execute(statement, rows)).all())
+        paged = statement.execution_options(insertmanyvalues_page_size=ROWS_PER_TURN)
+        return len((await connection.execute(paged, rows)).all())
 
     async def _trim(self, connection: AsyncConnection, users: set[str] | None) -> None:
         """Deletes all but the newest events of these users; None: of all users."""

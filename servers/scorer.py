@@ -176,7 +176,7 @@ class Scorer:
         for b in range(0, rows_BC.shape[0], rows):
             query_BD1 = query_BD[b : b + rows, :, None]
             for c in range(0, rows_BC.shape[1], columns):
-                vectors_BCD = self._vectors[rows_BC[b : b + rows, c : c + columns]]
+                vectors_BCD = self._vectors.take(rows_BC[b : b + rows, c : c + columns], axis=0)
                 score_BC[b : b + rows, c : c + columns] = np.matmul(vectors_BCD, query_BD1)[:, :, 0]
         return score_BC
 

@@ -1,6 +1,7 @@
 """What a server takes in at once. A call beyond that is refused before its message is read."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from google.protobuf.message import DecodeError
 from servers.runtime.errors import DeadlineExceeded, InvalidArgument, Overloaded, Unavailable
 
 MAX_STREAMS = 1_000
+LARGE_BYTES = 1 << 20
 RECEIVE_SECONDS = 10.0
 """A caller that has not sent its whole message after this long is refused."""
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -33,6 +35,7 @@ class Intake:
         self._open = Counter[str]()
         self._bytes = 0
         self._closed = False
+        self._parsing = asyncio.Lock()
 
     def close(self) -> None:
         """Lets nothing in any more."""
@@ -76,6 +79,19 @@ class Intake:
     def release(self, size: int) -> None:
         self._bytes -= size
 
+    async def parsed(self, content: bytes, parse: Parse) -> Any:
+        """The message. Large ones have at most half of the event loop's time, so that others go on.
+
+        Raises InvalidArgument where the bytes are no such message.
+        """
+        if len(content) <= LARGE_BYTES:
+            return _parsed(content, parse)
+        async with self._parsing:
+            began = time.perf_counter()
+            message = _parsed(content, parse)
+            await asyncio.sleep(time.perf_counter() - began)
+        return message
+
 
 class _Request:
     """Written out, for it is on the way of every call: generators would cost more than what they guard."""
@@ -91,7 +107,7 @@ class _Request:
             content = await _received(self._context)
             self._intake.hold(len(content))
             self._held = len(content)
-            return parsed(content, self._parse)
+            return await self._intake.parsed(content, self._parse)
         except BaseException:
             self._leave()
             raise
@@ -117,8 +133,7 @@ async def _received(context: Context) -> bytes:
     return bytes(content)
 
 
-def parsed(content: bytes, parse: Parse) -> Any:
-    """Raises InvalidArgument where the bytes are no such message."""
+def _parsed(content: bytes, parse: Parse) -> Any:
     try:
         return parse(content)
     except DecodeError:

@@ -26,8 +26,8 @@ from servers.runtime.threads import end_within
 if TYPE_CHECKING:
     from servers.runtime.tracing import Tracing
 
-CONNECTION_CALLS = 128
-"""Calls and streams of one connection; more wait at the client, and cost nothing here."""
+CONNECTION_CALLS = 256
+"""Calls and streams of one connection. More wait at the client or are refused by gRPC, which costs next to nothing."""
 HANDSHAKE_MILLISECONDS = 10_000
 REFUSING_SECONDS = 0.2
 """How long a stopping server still answers, with UNAVAILABLE; calls that come later end CANCELLED, which few retry."""

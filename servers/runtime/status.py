@@ -12,7 +12,7 @@ import grpc
 import structlog
 
 from servers.runtime import errors, metrics
-from servers.runtime.intake import Context, Intake, Parse, parsed
+from servers.runtime.intake import Context, Intake, Parse
 from servers.runtime.request_ids import identify
 
 STATUS_CODES: dict[type[BaseException], grpc.StatusCode] = {
@@ -123,7 +123,7 @@ class _Guard:
     async def _stream(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
         async def messages() -> AsyncIterator[Any]:
             async for content in requests:
-                yield parsed(content, self._parse)
+                yield await self._intake.parsed(content, self._parse)
 
         async def responses() -> AsyncIterator[Any]:
             with self._intake.stream(context, self._method):

@@ -58,14 +58,17 @@ def garbage(service: ServiceDescriptor, target: Target) -> Answers:
     async def calls() -> Answers:
         async with channel_to(target) as channel:
             unary = [method.name for method in service.methods if not method.client_streaming]
-            messages = [b"\xff" * 40, os.urandom(200), b"\x0a\xff\xff\xff\xff\x0f", b"\x0a\x02\xff\xfe"] * 10
-            return await codes_of(
-                send_bytes(channel, f"/{service.full_name}/{method}")(
-                    message, timeout=DEADLINE_SECONDS, metadata=bearer(target.token)
+            messages = [b"\xff" * 40, os.urandom(200), b"\x0a\xff\xff\xff\xff\x0f", b"\x0a\x02\xff\xfe"]
+            answers: Answers = Counter()
+            for _ in range(10):
+                answers += await codes_of(
+                    send_bytes(channel, f"/{service.full_name}/{method}")(
+                        message, timeout=DEADLINE_SECONDS, metadata=bearer(target.token)
+                    )
+                    for method in unary
+                    for message in messages
                 )
-                for method in unary
-                for message in messages
-            )
+            return answers
 
     return asyncio.run(calls())
 
