@@ -4,6 +4,8 @@ before it is read. All raise ArtifactError for that, and what the libraries rais
 import json
 import threading
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import faiss
@@ -50,14 +52,26 @@ def read_index(version: Version, name: str) -> Any:
     """A FAISS index that needs no other file. None of its parts may be larger than the file."""
     path = version.file(name)
     size = path.stat().st_size
-    with _reading_index:  # the limits are the process's
-        faiss.set_deserialization_vector_byte_limit(2 * size)
-        faiss.set_deserialization_loop_limit(size)
+    with _index_limits(2 * size, size):
         index = faiss.read_index(str(path))
     inverted: Any = faiss.try_extract_index_ivf(index)
     if inverted is not None and isinstance(faiss.downcast_InvertedLists(inverted.invlists), faiss.OnDiskInvertedLists):
         raise ArtifactError(f"{version.model}/{version.number}: {name} needs a file that no manifest names", "manifest")
     return index
+
+
+@contextmanager
+def _index_limits(vector_bytes: int, loops: int) -> Iterator[None]:
+    """They are the process's."""
+    with _reading_index:
+        before = faiss.get_deserialization_vector_byte_limit(), faiss.get_deserialization_loop_limit()
+        faiss.set_deserialization_vector_byte_limit(vector_bytes)
+        faiss.set_deserialization_loop_limit(loops)
+        try:
+            yield
+        finally:
+            faiss.set_deserialization_vector_byte_limit(before[0])
+            faiss.set_deserialization_loop_limit(before[1])
 
 
 def _check(version: Version, name: str, what: str, size: int, limit: int) -> None:

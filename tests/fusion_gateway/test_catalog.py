@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from fusion_gateway.catalog import Catalog, load_catalog
+from fusion_gateway.parquet import MOST_ITEMS
 from fusion_gateway.titles import TitleIndex
 from servers.runtime.errors import ArtifactError
 from tests.fusion_gateway.world import items
@@ -96,7 +97,10 @@ def test_the_better_known_of_equals_comes_first() -> None:
         (lambda table: table.with_columns(genres=pl.lit(["x" * 257])), "genres has 257 characters; at most 256"),
         (lambda table: table.with_columns(weighted_rating=pl.lit(float("nan"))), "weighted_rating finite"),
         (lambda table: table.with_columns(number=pl.col("number") - 1), "number must be 1 at least"),
-        (lambda table: table.head(1).select(pl.all().repeat_by(300_001).explode()), "300001 rows of items are too"),
+        (
+            lambda table: table.head(1).select(pl.all().repeat_by(MOST_ITEMS + 1).explode()),
+            "2000001 rows of items are too",
+        ),
     ],
 )
 def test_a_broken_catalogue_is_refused(tmp_path: Path, change: object, message: str) -> None:

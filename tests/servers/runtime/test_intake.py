@@ -168,30 +168,6 @@ async def test_a_stopping_server_says_so_instead_of_breaking_calls_off() -> None
     assert answers.keys() == {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
 
 
-HANGING = """
-import runpy, sys, threading, time
-from concurrent.futures import ThreadPoolExecutor
-from servers.runtime import lifecycle
-lifecycle.CLOSING_SECONDS = 1
-hanging = ThreadPoolExecutor(1)
-start = lifecycle.Program.start
-async def start_hanging(self):
-    hanging.submit(time.sleep, 600)
-    await start(self)
-lifecycle.Program.start = start_hanging
-runpy.run_module("servers", run_name="__main__", alter_sys=True)
-"""
-
-
-def test_a_thread_that_hangs_does_not_keep_the_process(tmp_path: Path) -> None:
-    tiny_artifact.publish(tmp_path)
-    arguments = [sys.executable, "-c", HANGING, *command("rating", tmp_path)[3:]]
-    with (tmp_path / "log").open("w") as log, started(arguments, log) as running:
-        running.process.send_signal(signal.SIGTERM)
-        assert running.process.wait(20) == 0
-    assert "ended while threads were still running" in (tmp_path / "log").read_text()
-
-
 BLOCKED = """
 import runpy, sys, time
 from servers.runtime import health, lifecycle

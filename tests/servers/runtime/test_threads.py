@@ -29,8 +29,8 @@ async def test_what_never_ends_is_left_to_itself() -> None:
 
 
 HANGS = {
-    "a thread": "threading.Thread(target=time.sleep, args=[60]).start(); end_within(0.2)",
-    "work in a pool": "ThreadPoolExecutor(1).submit(time.sleep, 60); end_within(0.2)",
+    "a thread": "threading.Thread(target=time.sleep, args=[60]).start(); end_within(0.2, 0)",
+    "work in a pool": "ThreadPoolExecutor(1).submit(time.sleep, 60); end_within(0.2, 0)",
     "work that was left": "asyncio.run(left()); leave(0)",
 }
 
