@@ -147,6 +147,7 @@ def test_a_bucket_fills_at_its_rate() -> None:
         (f"shop: !!int {SHOP}", "is not YAML of clients"),
         ("[" * 2000, "is not YAML"),
     ],
+    ids=range(7),
 )
 def test_a_broken_file_is_named_without_what_it_holds(tmp_path: Path, clients: object, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message) as caught:

@@ -27,6 +27,7 @@ def test_a_sound_data_set_has_no_problems(write: Write) -> None:
         ("bob,2,0.5,95", "rating outside 1 to 5", "user bob, item 2: 0.5"),
         (f"bob,2,3,{int(time.time()) + 172_800}", "time in the future", "user bob, item 2: "),
     ],
+    ids=range(3),
 )
 def test_what_would_corrupt_training_is_harmful(write: Write, line: str, name: str, example: str) -> None:
     ((found, (count, examples, harmful)),) = problems({"events.csv": f"{EVENTS}{line}\n"}, write).items()
