@@ -8,16 +8,13 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
-import grpc
 from google.protobuf.message import DecodeError
 
-from servers.runtime.errors import DeadlineExceeded, InvalidArgument, Overloaded, Unavailable
+from servers.runtime.errors import InvalidArgument, Overloaded, Unavailable
+from servers.runtime.receiving import Context, Receiver
 
 MAX_STREAMS = 1_000
 LARGE_BYTES = 1 << 20
-RECEIVE_SECONDS = 10.0
-"""A caller that has not sent its whole message after this long is refused."""
-Context = grpc.aio.ServicerContext[Any, Any]
 Check = Callable[[Context, str], None]
 """Raises for a caller that may not call this method, such as /package.Service/Method."""
 Parse = Callable[[bytes], Any]
@@ -36,6 +33,7 @@ class Intake:
         self._bytes = 0
         self._closed = False
         self._parsing = asyncio.Lock()
+        self._messages, self._probes = Receiver(), Receiver()
 
     def close(self) -> None:
         """Lets nothing in any more."""
@@ -52,20 +50,31 @@ class Intake:
     @contextmanager
     def stream(self, context: Context, method: str) -> Iterator[None]:
         """Counts a stream, apart from calls: those that only watch keep none away. Raises as `request` does."""
-        self.enter(context, method, f"streams of {method}", MAX_STREAMS)
+        kind = f"streams of {method}"
+        self.check(context, method, kind, MAX_STREAMS)
+        self.enter(kind, MAX_STREAMS)
         try:
             yield
         finally:
-            self.leave(f"streams of {method}")
+            self.leave(kind)
 
-    def enter(self, context: Context, method: str, kind: str, most: int) -> None:
+    def check(self, context: Context, method: str, kind: str, most: int) -> None:
         """Raises what the check raises, Overloaded where too many of this kind are open, and Unavailable."""
         if self._closed:
             raise Unavailable("this server is stopping; call another one")
         self._check(context, method)
         if self._open[kind] >= most:
             raise Overloaded(f"{most} {kind} are being answered already; try again later")
+
+    def enter(self, kind: str, most: int) -> None:
+        """Raises Overloaded where too many of this kind are open by now."""
+        if self._open[kind] >= most:
+            raise Overloaded(f"{most} {kind} are being answered already; try again later")
         self._open[kind] += 1
+
+    def receiver(self, method: str) -> Receiver:
+        """Health probes have one of their own."""
+        return self._probes if method.startswith("/grpc.") else self._messages
 
     def leave(self, kind: str) -> None:
         self._open[kind] -= 1
@@ -102,9 +111,10 @@ class _Request:
         self._held = 0
 
     async def __aenter__(self) -> Any:
-        self._intake.enter(self._context, self._method, self._kind, self._most)
+        self._intake.check(self._context, self._method, self._kind, self._most)
+        content = await self._intake.receiver(self._method).receive(self._context)
+        self._intake.enter(self._kind, self._most)
         try:
-            content = await _received(self._context)
             self._intake.hold(len(content))
             self._held = len(content)
             return await self._intake.parsed(content, self._parse)
@@ -120,17 +130,6 @@ class _Request:
     def _leave(self) -> None:
         self._intake.release(self._held)
         self._intake.leave(self._kind)
-
-
-async def _received(context: Context) -> bytes:
-    try:
-        async with asyncio.timeout(RECEIVE_SECONDS):
-            content = await context.read()
-    except TimeoutError:
-        raise DeadlineExceeded(f"the message did not arrive within {RECEIVE_SECONDS:g} seconds") from None
-    if content is grpc.aio.EOF:
-        raise InvalidArgument("the call has no message")
-    return bytes(content)
 
 
 def _parsed(content: bytes, parse: Parse) -> Any:

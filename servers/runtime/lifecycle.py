@@ -165,6 +165,7 @@ def _options(settings: ServingSettings) -> list[tuple[str, int]]:
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.http2.ping_timeout_ms", 10_000),
+        ("grpc.http2.bdp_probe", 0),  # else gRPC would take in more and more of what nobody has asked for yet
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ]

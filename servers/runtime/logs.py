@@ -16,7 +16,8 @@ OURS = ("servers", "fusion_gateway", "training", "__main__")
 """Packages that log at the level chosen; libraries log warnings, for at debug they show what people do."""
 MAX_TEXT = 2_000
 """Characters of one value on a line; of a traceback, its end, four times as many."""
-NATIVE_LINES_PER_SECOND = 20
+LINES_PER_SECOND = 20
+"""Of all libraries together; more are left out."""
 
 
 def configure(program: str, level: str) -> None:
@@ -35,6 +36,7 @@ def configure(program: str, level: str) -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_Foreign())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -63,6 +65,37 @@ class _Identity:
         return line
 
 
+class _Foreign(logging.Filter):
+    """Bounds what libraries log of callers: gRPC shows headers and methods that it cannot read, with a traceback."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rate = _Rate(LINES_PER_SECOND)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name.split(".")[0] in OURS:
+            return True
+        if record.name.startswith("grpc"):
+            record.exc_info = record.exc_text = None
+            if record.msg.startswith("Invalid encoding"):
+                return False
+        return self._rate.allows()
+
+
+class _Rate:
+    """So many a second."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._second = self._count = 0
+
+    def allows(self) -> bool:
+        if (now := int(time.monotonic())) != self._second:
+            self._second, self._count = now, 0
+        self._count += 1
+        return self._count <= self._most
+
+
 def _shorten(logger: WrappedLogger, method: str, line: EventDict) -> EventDict:
     for name, value in line.items():
         if isinstance(value, str) and len(value) > MAX_TEXT:
@@ -88,13 +121,7 @@ def separate_native_stderr() -> None:
 
 def _log_native(descriptor: int) -> None:
     logger = logging.getLogger("native")
-    second, lines = 0, 0
     with os.fdopen(descriptor, errors="backslashreplace") as output:
         while line := output.readline(MAX_TEXT):
-            if (now := int(time.monotonic())) != second:
-                if lines > NATIVE_LINES_PER_SECOND:
-                    logger.warning("%d lines of native code left out", lines - NATIVE_LINES_PER_SECOND)
-                second, lines = now, 0
-            lines += 1
-            if lines <= NATIVE_LINES_PER_SECOND and line.strip():
+            if line.strip():
                 logger.warning(line.rstrip("\n"))

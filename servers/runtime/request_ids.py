@@ -26,7 +26,9 @@ def identify(request: object, context: grpc.aio.ServicerContext[Any, Any]) -> No
         REQUEST_ID.set(given[:MOST_CHARACTERS] or _made_up())
         return
     told = [value for name, value in context.invocation_metadata() or () if name == METADATA]
-    request_id = str(told[0])[:MOST_CHARACTERS] if told else _made_up()
+    request_id = str(told[0])[:MOST_CHARACTERS] if told else ""
+    if not (request_id.isascii() and request_id.isprintable() and request_id.strip()):
+        request_id = _made_up()  # what is not printable ASCII cannot be sent back
     REQUEST_ID.set(request_id)
     context.set_trailing_metadata(((METADATA, request_id),))
 

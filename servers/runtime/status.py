@@ -12,7 +12,8 @@ import grpc
 import structlog
 
 from servers.runtime import errors, metrics
-from servers.runtime.intake import Context, Intake, Parse
+from servers.runtime.intake import Intake, Parse
+from servers.runtime.receiving import Context
 from servers.runtime.request_ids import identify
 
 STATUS_CODES: dict[type[BaseException], grpc.StatusCode] = {

@@ -5,6 +5,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
-from servers.runtime import intake
+from servers.runtime import intake, receiving
 from servers.runtime.errors import Unauthenticated
 from servers.runtime.intake import Check, anybody
 from servers.runtime.lifecycle import Program
@@ -98,14 +99,14 @@ async def test_a_message_that_does_not_arrive_is_not_waited_for(monkeypatch: pyt
         await asyncio.sleep(60)
         yield b""
 
-    monkeypatch.setattr(intake, "RECEIVE_SECONDS", 0.2)
+    monkeypatch.setattr(receiving, "SECONDS", 0.2)
     made, _ = program()
     async with made as running, grpc.aio.insecure_channel(running.grpc_address) as channel:
         stream: Any = channel.stream_unary(WAIT)
         code, details = await status(stream(stalled(), timeout=5))
         assert (code, details) == (
             grpc.StatusCode.DEADLINE_EXCEEDED,
-            "the message did not arrive within 0.2 seconds",
+            "the message did not arrive within 0.2 seconds, or others waited",
         )
 
 
@@ -197,4 +198,31 @@ async def test_streams_have_a_limit_and_keep_no_call_away(monkeypatch: pytest.Mo
         check: Any = channel.unary_unary(CHECK)
         assert await check(b"")
         for each in watching:
+            each.cancel()
+
+
+@pytest.mark.parametrize("method", [WAIT, CHECK])
+@pytest.mark.parametrize("connections", [1, 5])
+async def test_callers_who_keep_their_messages_keep_nobody_away(method: str, connections: int) -> None:
+    async def stalled() -> AsyncIterator[bytes]:
+        await asyncio.sleep(60)
+        yield b""
+
+    made, waiting = program()
+    waiting.answering.set()
+    async with made as running, AsyncExitStack() as stack:
+        own = [("grpc.use_local_subchannel_pool", 1)]
+        channels = [
+            await stack.enter_async_context(grpc.aio.insecure_channel(running.grpc_address, own))
+            for _ in range(connections + 1)
+        ]
+        slow: list[Any] = []
+        for channel in channels[1:]:
+            call: Any = channel.stream_unary(method)
+            slow += [call(stalled(), timeout=30) for _ in range(200)]
+        await asyncio.sleep(0.5)
+        for _ in range(5):
+            good: Any = channels[0].unary_unary(method)
+            await good(b"", timeout=5)
+        for each in slow:
             each.cancel()
