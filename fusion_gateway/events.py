@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fusion_gateway.event_connections import Connections
-from fusion_gateway.event_database import READ_CONNECTIONS, Database, empty_log
+from fusion_gateway.event_database import READ_CONNECTIONS, Database, empty_log, usable_url
 from fusion_gateway.event_schema import EVENTS
 from fusion_gateway.history_reads import HistoryReads
 from servers.runtime.errors import ConfigurationError, DeadlineExceeded, MarqueeError, Unavailable
@@ -88,8 +88,9 @@ class EventStore:
     async def open(self) -> None:
         """Creates the tables, or brings them up to date. Raises ConfigurationError when the database cannot be used."""
         try:
-            async with self._writes.transaction() as connection:
-                await self._database.prepare(connection)
+            with usable_url():
+                async with self._writes.transaction() as connection:
+                    await self._database.prepare(connection)
             await self.sweep()
             await self._erase_traces()
         except MarqueeError as error:

@@ -197,10 +197,36 @@ def test_a_file_that_holds_no_events(tmp_path: Path, name: str, content: bytes, 
         list(read_events(tmp_path / "missing.csv"))
 
 
-@pytest.mark.parametrize("url", ["nonsense", "mysql://host/db"])
-def test_a_url_of_no_known_store(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="event store"):
-        EventStore(url, LIMIT)
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense",
+        "mysql://host/db",
+        " postgresql://anna:secret@host/db",
+        "postgresql://anna:secret@host:port/db",
+        "postgresql://anna:secret/of/hers@host/db",
+        "postgresql://anna:secret@127.0.0.1:99999/db",
+        "postgresql://anna:secret@127.0.0.1:1/db?no_such_option=1",
+        "postgresql://anna:secret@127.0.0.1:1/db?sslmode=nonsense",
+        "postgresql://anna:secret@127.0.0.1:1/db?ssl=verify-full&sslrootcert=/nonexistent",
+        "postgresql://anna:secret@/db?host=/nonexistent&port=x",
+        "sqlite:////tmp/events.db?timeout=soon",
+        "sqlite:////dev/null/events.db",
+    ],
+)
+async def test_a_url_that_cannot_be_used(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="event store") as caught:
+        await EventStore(url, LIMIT).open()
+    assert "secret" not in str(caught.value)
+
+
+async def test_postgresql_s_own_options_of_tls_are_known(postgresql: str) -> None:
+    store = EventStore(f"{postgresql}&sslmode=disable", LIMIT)
+    await store.open()
+    await store.close()
+    refused = EventStore(f"{postgresql}&sslmode=verify-full&sslrootcert=/nonexistent", LIMIT)
+    with pytest.raises(ConfigurationError, match="FileNotFoundError"):
+        await refused.open()
 
 
 async def test_a_database_that_cannot_be_opened(tmp_path: Path) -> None:
