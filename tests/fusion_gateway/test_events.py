@@ -4,7 +4,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -156,6 +156,34 @@ async def test_import_is_repeatable(store: EventStore, tmp_path: Path) -> None:
     assert await store.import_all(read_events(tmp_path / "events.csv")) == 2
     assert await store.import_all(read_events(tmp_path / "events.parquet")) == 0
     assert [(e.item_id, e.rating, e.time) for e in await store.history("bert", 9)] == [("b", None, 2)]
+
+
+async def test_others_write_during_an_import_and_one_that_ended_early_can_be_run_again(tmp_path: Path) -> None:
+    store = EventStore(f"sqlite:///{tmp_path}/events.db", LIMIT)
+    await store.open()
+
+    def events(stop: int) -> Iterator[StoredEvent]:
+        for n in range(2500):
+            if n == stop:
+                raise ConfigurationError("the file has been taken away")
+            if n % 500 == 0:  # what is to be stored next is read without a lock
+                with sqlite3.connect(tmp_path / "events.db", timeout=0) as other:
+                    other.execute("DELETE FROM events WHERE user_id = 'nobody'")
+            yield event(f"{n}", n, f"{n}", user="anna" if n < 10 else f"{n}")
+
+    with pytest.raises(ConfigurationError, match="taken away"):
+        await store.import_all(events(stop=2200))
+    assert await store.import_all(events(stop=-1)) == 500
+    assert await items(store) == ["9", "8", "7", "6", "5"]
+    await store.close()
+
+
+@pytest.mark.parametrize("last", ["anna,a,4.5,soon", "anna,a,4.5,5,6"])
+async def test_a_broken_line_far_down_is_found_before_anything_is_stored(tmp_path: Path, last: str) -> None:
+    path = tmp_path / "events.csv"
+    path.write_text("user,item,rating,time\n" + "".join(f"bert,{n},,{n + 1}\n" for n in range(300_000)) + last)
+    with pytest.raises(ConfigurationError, match="line 300002"):
+        next(read_events(path))
 
 
 @pytest.mark.parametrize(
