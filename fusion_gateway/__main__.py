@@ -19,7 +19,10 @@ from servers.runtime.threads import leave
 
 
 class ImportSettings(EventStoreSettings):
-    """Loads a file of events, of any form that training reads, into the event store."""
+    """Loads a file of events, of any form that training reads, into the event store, while gateways use it.
+
+    Of a file with a broken line nothing is stored. An import that ends early can be run again.
+    """
 
     model_config = SettingsConfigDict(cli_prog_name="python -m fusion_gateway import-events")
 

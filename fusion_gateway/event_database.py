@@ -1,9 +1,11 @@
 """The database of the event store: engines for reads and for writes, and the file of SQLite."""
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -24,7 +26,17 @@ EMPTYING_SECONDS = 0.1
 """The same, to empty the log: writers wait meanwhile, and it is tried again."""
 CLOSE_SECONDS = 2.0
 NO_FILE = (0, 0)
+SUCH_AS = "sqlite:///var/events.db or postgresql://user@host:5432/name"
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
+
+
+@contextmanager
+def usable_url() -> Iterator[None]:
+    """Raises ConfigurationError for what drivers say of a URL's port and options, now or when they first connect."""
+    try:
+        yield
+    except (sa.exc.ArgumentError, TypeError, ValueError, OverflowError) as error:
+        raise ConfigurationError(f"event store: its URL cannot be used: {error}") from None
 
 
 class Database:
@@ -34,8 +46,8 @@ class Database:
         """Raises ConfigurationError for a bad URL."""
         try:
             parsed = sa.make_url(url)
-        except sa.exc.ArgumentError:
-            raise ConfigurationError(f"event store: {url!r} is not a URL such as sqlite:///var/events.db") from None
+        except (sa.exc.ArgumentError, ValueError):  # it is not shown, for it may hold a password
+            raise ConfigurationError(f"event store: this is not a URL such as {SUCH_AS}") from None
         kind = parsed.get_backend_name()
         if kind not in DRIVERS:
             raise ConfigurationError(f"event store: {kind}:// is not supported; use sqlite:// or postgresql://")
@@ -43,11 +55,12 @@ class Database:
         self.write_connections = 1 if self.is_sqlite else WRITE_CONNECTIONS
         self.file = SqliteFile(Path(parsed.database)) if self.is_sqlite and parsed.database else None
         parsed = parsed.set(drivername=DRIVERS[kind])
-        if self.is_sqlite and not self.file:
-            self.reads = self.writes = _engine(parsed)
-        else:
-            self.reads = _engine(parsed, pool_size=READ_CONNECTIONS, max_overflow=0)
-            self.writes = _engine(parsed, pool_size=self.write_connections, max_overflow=0)
+        with usable_url():
+            if self.is_sqlite and not self.file:
+                self.reads = self.writes = _engine(parsed)
+            else:
+                self.reads = _engine(parsed, pool_size=READ_CONNECTIONS, max_overflow=0)
+                self.writes = _engine(parsed, pool_size=self.write_connections, max_overflow=0)
 
     async def prepare(self, connection: AsyncConnection) -> None:
         """Creates the tables, or brings them up to date.
@@ -90,7 +103,10 @@ class SqliteFile:
     def __init__(self, path: Path) -> None:
         self._path, self._log = path, path.with_name(f"{path.name}-wal")
         self._opened = self._opened_log = NO_FILE
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except (OSError, ValueError) as error:
+            raise ConfigurationError(f"event store: {str(path.parent)!r} cannot be created: {error}") from None
 
     def opened(self) -> None:
         """Call when the file has been opened, and written to."""
@@ -120,7 +136,10 @@ def _identity(path: Path) -> tuple[int, int]:
 
 def _engine(url: sa.URL, **pool: Any) -> AsyncEngine:
     sqlite = url.get_backend_name() == "sqlite"
-    limits = {"timeout": BUSY_SECONDS} if sqlite else {"timeout": CONNECT_SECONDS, "command_timeout": COMMAND_SECONDS}
+    limits: dict[str, Any] = {"timeout": BUSY_SECONDS}
+    if not sqlite:
+        url, tls = _without_tls(url)
+        limits = {"timeout": CONNECT_SECONDS, "command_timeout": COMMAND_SECONDS, "dsn": tls}
     # The text of an error, which is logged, would have users and what they did in it.
     engine = create_async_engine(url, hide_parameters=True, connect_args=limits, **pool)
     if sqlite:
@@ -128,6 +147,12 @@ def _engine(url: sa.URL, **pool: Any) -> AsyncEngine:
     else:
         sa.event.listen(engine.sync_engine, "checkout", _ping)
     return engine
+
+
+def _without_tls(url: sa.URL) -> tuple[sa.URL, str]:
+    """PostgreSQL's own options such as sslmode and sslrootcert, which asyncpg takes from a URL of its own only."""
+    tls = [name for name in url.query if name.startswith("ssl") and name != "ssl"]
+    return url.difference_update_query(tls), f"postgresql://?{urlencode([(name, url.query[name]) for name in tls])}"
 
 
 def _prepare_sqlite(connection: Any, record: Any) -> None:

@@ -1,6 +1,7 @@
 """Files of events into the event store, and out of it."""
 
 import hashlib
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -18,10 +19,12 @@ def read_events(path: Path) -> Iterator[StoredEvent]:
     """All events of a file, in its order, with ids that stay the same when the file is read again.
 
     Reads what training reads (see fusion_gateway.ingest). Raises ConfigurationError naming the file and the line that
-    is broken.
+    is broken, before the first event.
     """
     try:
         file = EventsFile.open(path)
+        if file.has_times:
+            deque(file.batches(), maxlen=0)  # reads it to its end, for nothing of a broken file is to be stored
         batches = file.batches() if file.has_times else [file.read()]
         for batch in batches:
             for user, item, rating, time in batch.select(COLUMNS).iter_rows():

@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fusion_gateway.event_connections import Connections
-from fusion_gateway.event_database import READ_CONNECTIONS, Database, empty_log
+from fusion_gateway.event_database import READ_CONNECTIONS, Database, empty_log, usable_url
 from fusion_gateway.event_schema import EVENTS
 from fusion_gateway.history_reads import HistoryReads
 from servers.runtime.errors import ConfigurationError, DeadlineExceeded, MarqueeError, Unavailable
@@ -24,6 +24,8 @@ from servers.runtime.errors import ConfigurationError, DeadlineExceeded, Marquee
 ROWS_PER_STATEMENT = 1000
 ROWS_PER_TURN = 100
 """Of the event loop: SQLAlchemy prepares statements in it."""
+ROWS_READ_PER_TURN = 500
+USERS_PER_TRIM = 10
 READ_SECONDS, WRITE_SECONDS = 1.0, 3.0
 """What a call's transaction may take once it has a connection."""
 MOST_READS = MOST_WRITES = 64
@@ -43,8 +45,11 @@ HISTORY = (
     .limit(sa.bindparam("most"))
 )
 HISTORIES = (
-    sa.select(*FIELDS).where(EVENTS.c.user_id.in_(sa.bindparam("users", expanding=True))).order_by(*NEWEST_FIRST)
+    sa.select(*FIELDS)
+    .where(EVENTS.c.user_id.in_(sa.bindparam("users", expanding=True)))
+    .order_by(EVENTS.c.user_id.desc(), *NEWEST_FIRST)  # as in the index, which spares sorting them
 )
+TOO_LONG = sa.select(EVENTS.c.user_id).group_by(EVENTS.c.user_id).having(sa.func.count() > sa.bindparam("limit"))
 OLD = sa.select(EVENTS.c.sequence).where(EVENTS.c.time < sa.bindparam("before")).limit(ROWS_PER_STATEMENT)
 SWEEP_SECONDS = 3600.0
 """Events past their time are deleted at the start, and as often as this."""
@@ -80,7 +85,7 @@ class EventStore:
         self._reads = Connections("read", database.reads, READ_CONNECTIONS, READ_SECONDS, MOST_READS)
         self._writes = Connections("write", database.writes, database.write_connections, WRITE_SECONDS, most_writes)
         self._insert = sqlite.insert if database.is_sqlite else postgresql.insert
-        self._whole = HistoryReads(self._histories)
+        self._whole = HistoryReads(self._histories, history_limit)
         self._limit, self._retention = history_limit, retention_days * 86400
         self._reopening: asyncio.Task[None] | None = None
         self._has_traces = asyncio.Event()
@@ -88,8 +93,9 @@ class EventStore:
     async def open(self) -> None:
         """Creates the tables, or brings them up to date. Raises ConfigurationError when the database cannot be used."""
         try:
-            async with self._writes.transaction() as connection:
-                await self._database.prepare(connection)
+            with usable_url():
+                async with self._writes.transaction() as connection:
+                    await self._database.prepare(connection)
             await self.sweep()
             await self._erase_traces()
         except MarqueeError as error:
@@ -113,13 +119,28 @@ class EventStore:
         return recorded
 
     async def import_all(self, events: Iterable[StoredEvent]) -> int:
-        """Stores any number of events, in one transaction; how many were new."""
+        """Stores any number of events; how many were new.
+
+        Commits on the way, so that others can write meanwhile. One that has ended early can be begun again: events
+        stored already are left alone.
+        """
         events, recorded = iter(events), 0
-        async with self._writes.transaction() as connection:
-            while chunk := list(islice(events, ROWS_PER_STATEMENT)):
-                recorded += await self._add(connection, chunk)
-            await self._trim(connection, None)
+        while chunk := list(islice(events, ROWS_PER_STATEMENT)):
+            recorded += await self._portion(partial(self._add, events=chunk))
+        async with self._reads.transaction() as connection:
+            users = list(await connection.scalars(TOO_LONG, {"limit": self._limit}))
+        for first in range(0, len(users), USERS_PER_TRIM):
+            await self._portion(partial(self._trim, users=set(users[first : first + USERS_PER_TRIM])))
         return recorded
+
+    async def _portion(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """Does a part of a long work, and then lets other programs write for half as long."""
+        async with self._writes.transaction() as connection:
+            began = time.monotonic()
+            result = await work(connection)
+        if self._database.is_sqlite:  # which has one lock, and no queue for it
+            await asyncio.sleep((time.monotonic() - began) / 2)
+        return result
 
     async def history(self, user_id: str, limit: int, timeout: float | None = None) -> list[StoredEvent]:
         """The newest events of a user, newest first; of one second, the last stored first."""
@@ -254,12 +275,10 @@ class EventStore:
         paged = statement.execution_options(insertmanyvalues_page_size=ROWS_PER_TURN)
         return len((await connection.execute(paged, rows)).all())
 
-    async def _trim(self, connection: AsyncConnection, users: set[str] | None) -> None:
-        """Deletes all but the newest events of these users; None: of all users."""
+    async def _trim(self, connection: AsyncConnection, users: set[str]) -> None:
+        """Deletes all but the newest events of these users."""
         place = sa.func.row_number().over(partition_by=EVENTS.c.user_id, order_by=NEWEST_FIRST)
-        placed = sa.select(EVENTS.c.sequence, place.label("place"))
-        if users is not None:
-            placed = placed.where(EVENTS.c.user_id.in_(users))
+        placed = sa.select(EVENTS.c.sequence, place.label("place")).where(EVENTS.c.user_id.in_(users))
         table = placed.subquery()
         old = sa.select(table.c.sequence).where(table.c.place > self._limit)
         await connection.execute(EVENTS.delete().where(EVENTS.c.sequence.in_(old)))
@@ -272,8 +291,10 @@ async def _newest(user_id: str, limit: int, connection: AsyncConnection) -> list
 
 async def _histories(users: Sequence[str], connection: AsyncConnection) -> dict[str, list[StoredEvent]]:
     histories: dict[str, list[StoredEvent]] = {user: [] for user in users}
-    for row in (await connection.execute(HISTORIES, {"users": users})).all():
-        histories[row[0]].append(StoredEvent(*row))
+    for rows in (await connection.execute(HISTORIES, {"users": users})).partitions(ROWS_READ_PER_TURN):
+        for row in rows:
+            histories[row[0]].append(StoredEvent(*row))
+        await asyncio.sleep(0)
     return histories
 
 

@@ -4,7 +4,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -158,6 +158,34 @@ async def test_import_is_repeatable(store: EventStore, tmp_path: Path) -> None:
     assert [(e.item_id, e.rating, e.time) for e in await store.history("bert", 9)] == [("b", None, 2)]
 
 
+async def test_others_write_during_an_import_and_one_that_ended_early_can_be_run_again(tmp_path: Path) -> None:
+    store = EventStore(f"sqlite:///{tmp_path}/events.db", LIMIT)
+    await store.open()
+
+    def events(stop: int) -> Iterator[StoredEvent]:
+        for n in range(2500):
+            if n == stop:
+                raise ConfigurationError("the file has been taken away")
+            if n % 500 == 0:  # what is to be stored next is read without a lock
+                with sqlite3.connect(tmp_path / "events.db", timeout=0) as other:
+                    other.execute("DELETE FROM events WHERE user_id = 'nobody'")
+            yield event(f"{n}", n, f"{n}", user="anna" if n < 10 else f"{n}")
+
+    with pytest.raises(ConfigurationError, match="taken away"):
+        await store.import_all(events(stop=2200))
+    assert await store.import_all(events(stop=-1)) == 500
+    assert await items(store) == ["9", "8", "7", "6", "5"]
+    await store.close()
+
+
+@pytest.mark.parametrize("last", ["anna,a,4.5,soon", "anna,a,4.5,5,6"])
+async def test_a_broken_line_far_down_is_found_before_anything_is_stored(tmp_path: Path, last: str) -> None:
+    path = tmp_path / "events.csv"
+    path.write_text("user,item,rating,time\n" + "".join(f"bert,{n},,{n + 1}\n" for n in range(300_000)) + last)
+    with pytest.raises(ConfigurationError, match="line 300002"):
+        next(read_events(path))
+
+
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
@@ -197,10 +225,36 @@ def test_a_file_that_holds_no_events(tmp_path: Path, name: str, content: bytes, 
         list(read_events(tmp_path / "missing.csv"))
 
 
-@pytest.mark.parametrize("url", ["nonsense", "mysql://host/db"])
-def test_a_url_of_no_known_store(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="event store"):
-        EventStore(url, LIMIT)
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense",
+        "mysql://host/db",
+        " postgresql://anna:secret@host/db",
+        "postgresql://anna:secret@host:port/db",
+        "postgresql://anna:secret/of/hers@host/db",
+        "postgresql://anna:secret@127.0.0.1:99999/db",
+        "postgresql://anna:secret@127.0.0.1:1/db?no_such_option=1",
+        "postgresql://anna:secret@127.0.0.1:1/db?sslmode=nonsense",
+        "postgresql://anna:secret@127.0.0.1:1/db?ssl=verify-full&sslrootcert=/nonexistent",
+        "postgresql://anna:secret@/db?host=/nonexistent&port=x",
+        "sqlite:////tmp/events.db?timeout=soon",
+        "sqlite:////dev/null/events.db",
+    ],
+)
+async def test_a_url_that_cannot_be_used(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="event store") as caught:
+        await EventStore(url, LIMIT).open()
+    assert "secret" not in str(caught.value)
+
+
+async def test_postgresql_s_own_options_of_tls_are_known(postgresql: str) -> None:
+    store = EventStore(f"{postgresql}&sslmode=disable", LIMIT)
+    await store.open()
+    await store.close()
+    refused = EventStore(f"{postgresql}&sslmode=verify-full&sslrootcert=/nonexistent", LIMIT)
+    with pytest.raises(ConfigurationError, match="FileNotFoundError"):
+        await refused.open()
 
 
 async def test_a_database_that_cannot_be_opened(tmp_path: Path) -> None:
