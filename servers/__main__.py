@@ -2,7 +2,11 @@
 
 import asyncio
 import os
+import signal
 import sys
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # while it starts, Ctrl-C ends it without a traceback
 
 from servers.runtime import logs, settings
 from servers.runtime.errors import MarqueeError
