@@ -1,12 +1,13 @@
 """python -m servers NAME --model-repository DIR; or export-triton instead of NAME, with --out DIR"""
 
-import asyncio
-import os
 import signal
-import sys
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # while it starts, Ctrl-C ends it without a traceback
+
+import asyncio
+import os
+import sys
 
 from servers.runtime import logs, settings
 from servers.runtime.errors import MarqueeError

@@ -9,9 +9,6 @@ from pydantic_settings import CliPositionalArg, SettingsConfigDict
 from servers.runtime.cpus import default_threads
 from servers.runtime.settings import DAY, ProgramSettings, ServingSettings
 
-MOST_ITEMS = 1_000_000
-MOST_ROWS = 1_000_000
-
 
 class ModelSettings(ProgramSettings):
     """Which models, and what they may be asked, whoever serves them."""
@@ -19,8 +16,8 @@ class ModelSettings(ProgramSettings):
     model_repository: str = Field(description="Directory or fsspec URL that holds <name>/<version>/.")
     max_batch_size: int = Field(32, ge=1, le=4096, description="Most rows (users) in a request and in a batch.")
     max_history: int = Field(2_000, ge=1, le=100_000, description="Most events in a history.")
-    max_candidates: int = Field(20_000, ge=1, le=MOST_ITEMS, description="Most candidates for one user.")
-    max_k: int = Field(1_000, ge=1, le=MOST_ITEMS, description="Most items retrieved for one user.")
+    max_candidates: int = Field(20_000, ge=1, le=1_000_000, description="Most candidates for one user.")
+    max_k: int = Field(1_000, ge=1, le=1_000_000, description="Most items retrieved for one user.")
 
 
 class ServerSettings(ServingSettings, ModelSettings):
@@ -51,7 +48,7 @@ class ServerSettings(ServingSettings, ModelSettings):
     )
     device: Literal["cpu", "cuda"] = Field("cpu", description="Where the tower and the index run; cuda needs a GPU.")
     max_queue_size: int = Field(
-        512, ge=1, le=MOST_ROWS, description="Most rows that wait for a model; more are refused at once."
+        512, ge=1, le=1_000_000, description="Most rows that wait for a model; more are refused at once."
     )
     default_timeout_secs: float = Field(30, gt=0, le=DAY, description="For calls without a deadline.")
     max_queue_delay_us: int = Field(0, ge=0, le=10_000_000, description="Wait this long for a batch to fill.")
