@@ -121,7 +121,7 @@ class _Handler(MetricsHandler):
                 with self.writing:
                     try:
                         super().do_GET()
-                    except ValueError:  # of prometheus_client, before it has answered anything
+                    except (TypeError, ValueError):  # of prometheus_client, before it has answered anything
                         self._answer(400, "Accept: its version cannot be read")
                     time.sleep(PAUSE_SECONDS)
             case "/health/live":

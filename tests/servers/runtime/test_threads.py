@@ -33,7 +33,8 @@ async def test_what_never_ends_is_left_to_itself() -> None:
 def test_a_program_that_is_interrupted_while_it_starts_ends_in_silence(program: str) -> None:
     command = [sys.executable, "-X", "importtime", "-m", program]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout and process.stderr
+        assert process.stdout
+        assert process.stderr
         for line in process.stderr:
             if line.rstrip().endswith(" pydantic"):
                 break
