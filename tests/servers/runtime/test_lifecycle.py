@@ -1,6 +1,7 @@
 """A program with a small service of its own: statuses, metrics, TLS, ports."""
 
 import asyncio
+import os
 import socket
 import struct
 import subprocess
@@ -205,6 +206,9 @@ async def test_mutual_tls_with_certificates_that_are_renewed(tmp_path: Path) -> 
         make_certificate(tmp_path, "server")
         assert not await is_healthy(running.grpc_address, known)
         renewed = grpc.ssl_channel_credentials(server.read_bytes(), client_key.read_bytes(), client.read_bytes())
+        assert await is_healthy(running.grpc_address, renewed)
+        server.unlink()
+        os.mkfifo(server)
         assert await is_healthy(running.grpc_address, renewed)
 
 
