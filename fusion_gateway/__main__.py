@@ -1,5 +1,10 @@
 """python -m fusion_gateway [import-events FILE | export-events FILE]"""
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # while it starts, Ctrl-C ends it without a traceback
+
 import asyncio
 import sys
 from collections.abc import AsyncIterator

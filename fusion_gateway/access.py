@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
 
 from servers.runtime.errors import ConfigurationError, Overloaded, PermissionDenied, Unauthenticated
+from servers.runtime.files import read_regular
 
 ADMIN = "admin"
 NEEDS_ADMIN = {"/marquee.v1.Recommender/DeleteUser"}
@@ -116,14 +117,15 @@ def new_token() -> str:
 def load_clients(path: Path) -> Clients:
     """Raises ConfigurationError naming the file, the client and the field; never what the field holds."""
     try:
-        status = path.stat()
-        if status.st_size > MAX_FILE_BYTES:
-            raise ConfigurationError(f"--tokens {path}: has more than {MAX_FILE_BYTES} bytes")
-        if status.st_mode & OTHERS:
-            log.warning("others can read or change the tokens file", path=str(path), mode=stat.filemode(status.st_mode))
-        return Clients.model_validate(yaml.safe_load(path.read_text()))
-    except (OSError, UnicodeDecodeError):
-        raise ConfigurationError(f"--tokens {path}: cannot be read") from None
+        content = read_regular(path, MAX_FILE_BYTES)
+        mode = path.stat().st_mode
+        if mode & OTHERS:
+            log.warning("others can read or change the tokens file", path=str(path), mode=stat.filemode(mode))
+        return Clients.model_validate(yaml.safe_load(content.decode()))
+    except OSError as error:
+        raise ConfigurationError(f"--tokens {path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"--tokens {path}: is not UTF-8") from None
     except yaml.YAMLError as error:
         line = f" in line {mark.line + 1}" if (mark := getattr(error, "problem_mark", None)) else ""
         raise ConfigurationError(f"--tokens {path}: is not YAML{line}") from None

@@ -12,6 +12,8 @@ from fusion_gateway.missing import UNREADABLE, ModelMissing
 from servers.runtime import tensors
 
 SCORED: Mapping[str, str] = {"score": "FP32"}
+MAX_SCORE = 1e30
+"""What float32 holds with room for sums and differences. No model means more."""
 RANKED: Mapping[str, str] = {"item": "INT64", "score": "FP32"}
 _VERSION = re.compile(r"[0-9]{1,18}")
 
@@ -20,7 +22,7 @@ def read_answer(message: bytes, model: str, inputs: Arrays) -> Answered:
     """The outputs, and the version, of the serialized ModelInferResponse to a request with these inputs.
 
     `score` [B, C] where there are candidates; else `item` and `score` [B, K], K at most the largest k, where item 0 is
-    none. Scores are finite or NaN, items are not negative, and no item is there twice in a row.
+    none. Scores are NaN or at most MAX_SCORE in size, items are not negative, and no item is there twice in a row.
     Raises ModelMissing for whatever is wrong.
     """
     try:
@@ -62,8 +64,8 @@ def _check_shapes(outputs: Any, inputs: Arrays) -> None:
 
 
 def _check_values(outputs: Arrays) -> None:
-    if np.isinf(outputs["score"]).any():
-        raise ValueError("score is infinite")
+    if (np.abs(outputs["score"]) > MAX_SCORE).any():
+        raise ValueError(f"score is beyond {MAX_SCORE:g}")
     if "item" not in outputs:
         return
     item = np.sort(outputs["item"], axis=1)

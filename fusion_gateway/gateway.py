@@ -15,7 +15,7 @@ from fusion_gateway.model_server import Connection
 from fusion_gateway.policies import Policies, load_policies
 from fusion_gateway.popularity import load_popularity
 from fusion_gateway.recommend import Recommender
-from fusion_gateway.reloading import Reloaded, changed_at, newest_usable
+from fusion_gateway.reloading import Reloaded, newest_usable
 from fusion_gateway.scorers import Scorer
 from fusion_gateway.servicer import Servicer
 from fusion_gateway.settings import GatewaySettings
@@ -24,6 +24,7 @@ from fusion_gateway.titles import TitleIndex
 from protos.marquee.v1.recommender_pb2 import DESCRIPTOR
 from protos.marquee.v1.recommender_pb2_grpc import add_RecommenderServicer_to_server
 from servers.runtime.background import supervised
+from servers.runtime.files import stamp_of
 from servers.runtime.lifecycle import Program
 from servers.runtime.repository import Repository, Version
 from servers.runtime.tls import client_credentials
@@ -106,7 +107,7 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
 
 
 def _clients(path: Path) -> Reloaded[Clients]:
-    return Reloaded("tokens", partial(changed_at, path), partial(load_clients, path))
+    return Reloaded("tokens", partial(stamp_of, path), partial(load_clients, path))
 
 
 def _titles(repository: Repository) -> Reloaded[TitleIndex]:
@@ -123,7 +124,7 @@ def _titles(repository: Repository) -> Reloaded[TitleIndex]:
 def _policies(repository: Repository, path: Path | None) -> Reloaded[Policies]:
     """From the file, or else from the newest published version."""
     if path:
-        return Reloaded("policies", partial(changed_at, path), partial(load_policies, path))
+        return Reloaded("policies", partial(stamp_of, path), partial(load_policies, path))
 
     def read(version: Version) -> Policies:
         return load_policies(version.file("policies.yaml"), version.number)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError,
 
 from fusion_gateway.fusion import Policy
 from servers.runtime.errors import ArtifactError, InvalidArgument, NotFound
+from servers.runtime.files import read_regular
 
 MOST_BYTES = 64 << 10
 """Of a file. More takes seconds to parse."""
@@ -101,23 +102,21 @@ def load_policies(path: Path, version: int = 0) -> Policies:
         where = [str(part) for part in first["loc"]]
         line = _line(yaml.compose(text, _Loader), [*where, *message.partition(":")[0].split(".")])
         named = f"{'.'.join(where)}: " if where else ""
-        raise ArtifactError(f"{path}: line {line}: {named}{message}"[:MOST_CHARACTERS], "policies") from error
+        raise ArtifactError(f"policies {path}: line {line}: {named}{message}"[:MOST_CHARACTERS], "policies") from error
     except Exception as error:  # PyYAML raises what int(), datetime and recursion raise, too
-        message = str(error) or type(error).__name__
-        raise ArtifactError(f"{path}: cannot be read as YAML: {message[:MOST_CHARACTERS]}", "policies") from error
+        message = (str(error) or type(error).__name__)[:MOST_CHARACTERS]
+        raise ArtifactError(f"policies {path}: cannot be read as YAML: {message}", "policies") from error
     policies._version = version
     return policies
 
 
 def _text(path: Path) -> str:
     try:
-        with path.open("rb") as stream:
-            content = stream.read(MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
-            raise ArtifactError(f"{path}: is larger than {MOST_BYTES} bytes", "policies")
-        return content.decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path}: cannot be read as YAML: {error}", "policies") from error
+        return read_regular(path, MOST_BYTES).decode()
+    except OSError as error:
+        raise ArtifactError(f"policies {path}: cannot be read: {error.strerror}", "policies") from error
+    except UnicodeDecodeError as error:
+        raise ArtifactError(f"policies {path}: is not UTF-8", "policies") from error
 
 
 class _Loader(yaml.SafeLoader):

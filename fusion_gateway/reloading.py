@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 from typing import Generic, TypeVar
 
 import structlog
@@ -18,14 +17,6 @@ MOST_CHARACTERS = 1000
 """Of what is wrong, in the log."""
 V = TypeVar("V")
 log = structlog.get_logger()
-
-
-def changed_at(path: Path) -> int:
-    """A stamp for a file; 0 while it is away, as in the middle of a replacement."""
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0
 
 
 def newest_usable(repository: Repository, model: str, read: Callable[[Version], V]) -> V:

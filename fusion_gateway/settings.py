@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from servers.runtime.settings import ProgramSettings, ServingSettings
+from servers.runtime.settings import DAY, MOST_CALLS, ProgramSettings, ServingSettings
 
 HOME = Path(os.environ.get("MARQUEE_HOME", "var"))
 """Where everything that a run makes lies."""
@@ -19,7 +19,7 @@ class EventStoreSettings(ProgramSettings):
 
     event_store: str = Field(f"sqlite:///{HOME}/events.db", description="sqlite:///FILE or postgresql://...")
     history_limit: int = Field(5000, ge=1, le=100_000, description="Events kept for each user, the newest.")
-    retention_days: float = Field(0, ge=0, description="Delete events that are older; 0: keep them.")
+    retention_days: float = Field(0, ge=0, le=36_500, description="Delete events that are older; 0: keep them.")
 
 
 class GatewaySettings(EventStoreSettings, ServingSettings):
@@ -32,7 +32,9 @@ class GatewaySettings(EventStoreSettings, ServingSettings):
     model_config = SettingsConfigDict(cli_prog_name="python -m fusion_gateway")
 
     model_repository: str = Field(str(HOME / "repository"), description="Has the catalogue and the fusion policies.")
-    repository_poll_secs: float = Field(5, gt=0, description="How often catalogue and policies are looked at.")
+    repository_poll_secs: float = Field(
+        5, ge=0.01, le=DAY, description="How often catalogue and policies are looked at."
+    )
     scorer: Annotated[list[str], NoDecode] = Field(
         [
             "rating=127.0.0.1:8011",
@@ -56,15 +58,22 @@ class GatewaySettings(EventStoreSettings, ServingSettings):
         le=60,
         description="Longest wait for a model server; if it says nothing for so long, it is left alone.",
     )
-    default_timeout_secs: float = Field(2.0, gt=0, description="For calls without a deadline.")
+    default_timeout_secs: float = Field(2.0, gt=0, le=DAY, description="For calls without a deadline.")
     retrieve_k: int = Field(200, ge=1, le=1000, description="Items that each model retrieves, at least.")
     one_round_items: int = Field(
-        5000, ge=0, description="Up to so many items in the catalogue, models score all instead of retrieving first."
+        5000,
+        ge=0,
+        le=10_000_000,
+        description="Up to so many items in the catalogue, models score all instead of retrieving first.",
     )
-    max_message_bytes: int = Field(4 << 20, ge=1 << 10, description="Largest message taken or sent.")
-    max_bytes_in_flight: int = Field(8 << 20, ge=1 << 10, description="Bytes of the messages that are being answered.")
-    max_in_flight: int = Field(64, ge=1, description="Ranking calls beyond this are refused at once.")
-    max_writes_in_flight: int = Field(64, ge=1, description="Calls that write events beyond this are refused at once.")
+    max_message_bytes: int = Field(4 << 20, ge=1 << 10, le=1 << 30, description="Largest message taken or sent.")
+    max_bytes_in_flight: int = Field(
+        8 << 20, ge=1 << 10, le=1 << 40, description="Bytes of the messages that are being answered."
+    )
+    max_in_flight: int = Field(64, ge=1, le=MOST_CALLS, description="Ranking calls beyond this are refused at once.")
+    max_writes_in_flight: int = Field(
+        64, ge=1, le=MOST_CALLS, description="Calls that write events beyond this are refused at once."
+    )
 
     @field_validator("scorer", mode="before")
     @classmethod

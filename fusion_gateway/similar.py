@@ -30,7 +30,8 @@ class Kind:
     def __init__(self, weight: float, raw: NDArray[np.floating], rows: Rows | None = None) -> None:
         """`raw` has one value at least; `rows` None: all."""
         self.weight = weight
-        self._raw, self._rows = raw, rows
+        self._raw = raw.astype(np.float64, copy=False)  # in float32 the span, or its inverse, may be infinite
+        self._rows = rows
         self._low = float(raw.min())
         self._span = float(raw.max()) - self._low or 1.0
 

@@ -1,5 +1,10 @@
 """python -m servers NAME --model-repository DIR; or export-triton instead of NAME, with --out DIR"""
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # while it starts, Ctrl-C ends it without a traceback
+
 import asyncio
 import os
 import sys

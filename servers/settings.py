@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
 from servers.runtime.cpus import default_threads
-from servers.runtime.settings import ProgramSettings, ServingSettings
+from servers.runtime.settings import DAY, ProgramSettings, ServingSettings
 
 
 class ModelSettings(ProgramSettings):
@@ -15,9 +15,9 @@ class ModelSettings(ProgramSettings):
 
     model_repository: str = Field(description="Directory or fsspec URL that holds <name>/<version>/.")
     max_batch_size: int = Field(32, ge=1, le=4096, description="Most rows (users) in a request and in a batch.")
-    max_history: int = Field(2_000, ge=1, description="Most events in a history.")
-    max_candidates: int = Field(20_000, ge=1, description="Most candidates for one user.")
-    max_k: int = Field(1_000, ge=1, description="Most items retrieved for one user.")
+    max_history: int = Field(2_000, ge=1, le=100_000, description="Most events in a history.")
+    max_candidates: int = Field(20_000, ge=1, le=1_000_000, description="Most candidates for one user.")
+    max_k: int = Field(1_000, ge=1, le=1_000_000, description="Most items retrieved for one user.")
 
 
 class ServerSettings(ServingSettings, ModelSettings):
@@ -35,9 +35,9 @@ class ServerSettings(ServingSettings, ModelSettings):
     model_control_mode: Literal["none", "poll", "explicit"] = Field(
         "none", description="When versions change: never, when a newer one is published, or when a client asks."
     )
-    repository_poll_secs: float = Field(15, gt=0, description="How often poll looks for versions.")
+    repository_poll_secs: float = Field(15, ge=0.01, le=DAY, description="How often poll looks for versions.")
     load_timeout_secs: float = Field(
-        90, gt=0, description="A version that is not checked and loaded within this is refused."
+        90, gt=0, le=DAY, description="A version that is not checked and loaded within this is refused."
     )
     threads: int = Field(
         default_factory=default_threads,
@@ -47,8 +47,10 @@ class ServerSettings(ServingSettings, ModelSettings):
         "at most 4. More help large batches only.",
     )
     device: Literal["cpu", "cuda"] = Field("cpu", description="Where the tower and the index run; cuda needs a GPU.")
-    max_queue_size: int = Field(512, ge=1, description="Most rows that wait for a model; more are refused at once.")
-    default_timeout_secs: float = Field(30, gt=0, description="For calls without a deadline.")
+    max_queue_size: int = Field(
+        512, ge=1, le=1_000_000, description="Most rows that wait for a model; more are refused at once."
+    )
+    default_timeout_secs: float = Field(30, gt=0, le=DAY, description="For calls without a deadline.")
     max_queue_delay_us: int = Field(0, ge=0, le=10_000_000, description="Wait this long for a batch to fill.")
 
     @model_validator(mode="after")
@@ -70,7 +72,9 @@ class ExportSettings(ModelSettings):
     threads: int = Field(1, ge=1, le=256, description="Threads that compute one batch.")
     out: Path = Field(description="The folder for Triton's --model-repository; it must not exist, or be empty.")
     name: str | None = Field(None, description="Only this scorer. Default: all.")
-    version: int | None = Field(None, ge=1, description="This version of --name. Default: the newest that is whole.")
+    version: int | None = Field(
+        None, ge=1, lt=10**18, description="This version of --name. Default: the newest that is whole."
+    )
     dynamic_batching: bool = Field(
         True, description="Triton may batch calls. Turn it off for streaming clients: Triton 2.51 crashes with both."
     )

@@ -5,6 +5,7 @@ import gc
 import json
 import resource
 import signal
+import socket
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -76,7 +77,7 @@ class Program:
             else:
                 bound = self.server.add_insecure_port(address)
         except RuntimeError:
-            raise ConfigurationError(f"cannot listen on {address}; is the port taken?") from None
+            raise ConfigurationError(f"cannot listen on {address}: {_why_not(host, port)}") from None
         self.grpc_address = address_of(host, bound)
         self._metrics = MetricsServer(host, self._settings.metrics_port, self.health)
         self.http_address = self._metrics.address
@@ -132,6 +133,18 @@ class Program:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
+
+
+def _why_not(host: str, port: int) -> str:
+    """What the system says of listening there; gRPC does not tell."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        with socket.create_server(found[0][4][:2], family=found[0][0]):
+            return "gRPC gives no reason"
+    except OSError as error:
+        return error.strerror or str(error)
+    except UnicodeError:
+        return "no name of a host"
 
 
 def _allow_descriptors(count: int) -> None:

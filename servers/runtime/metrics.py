@@ -119,7 +119,10 @@ class _Handler(MetricsHandler):
         match self.path.partition("?")[0]:
             case "/metrics":
                 with self.writing:
-                    super().do_GET()
+                    try:
+                        super().do_GET()
+                    except (TypeError, ValueError):  # of prometheus_client, before it has answered anything
+                        self._answer(400, "Accept: its version cannot be read")
                     time.sleep(PAUSE_SECONDS)
             case "/health/live":
                 self._answer(200, "live")

@@ -9,11 +9,9 @@ import hashlib
 import os
 import re
 import shutil
-import stat
 import tempfile
 import threading
 from dataclasses import dataclass
-from io import BufferedReader
 from pathlib import Path
 
 import fsspec
@@ -22,6 +20,7 @@ from google.protobuf import json_format
 
 from protos.marquee.v1.artifact_pb2 import File, Manifest
 from servers.runtime.errors import ArtifactError, RepositoryError
+from servers.runtime.files import open_regular
 from servers.runtime.quoting import quoted, shortened
 
 MANIFEST = "manifest.json"
@@ -153,7 +152,7 @@ def verify(folder: Path, model: str, number: int) -> Version:
 
 def _read_manifest(path: Path, name: str) -> Manifest:
     try:
-        with _open_regular(path) as stream:
+        with open_regular(path) as stream:
             content = stream.read(MAX_MANIFEST_BYTES + 1)
         if len(content) > MAX_MANIFEST_BYTES:
             raise ArtifactError(f"{name}: {MANIFEST} is larger than {MAX_MANIFEST_BYTES} bytes", "manifest")
@@ -184,7 +183,7 @@ def _check_paths(folder: Path, manifest: Manifest, name: str) -> None:
 def _verify_file(path: Path, file: File, name: str) -> None:
     shown = shortened(file.path)
     try:
-        with _open_regular(path) as stream:
+        with open_regular(path) as stream:
             if (size := os.fstat(stream.fileno()).st_size) != file.size_bytes:
                 raise ArtifactError(f"{name}: {shown} has {size} bytes instead of {file.size_bytes}", "truncated")
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -196,12 +195,3 @@ def _verify_file(path: Path, file: File, name: str) -> None:
 
 def _reason(error: OSError) -> str:
     return PASSING if error.errno in _PASSING else "missing_file"
-
-
-def _open_regular(path: Path) -> BufferedReader:
-    """Raises OSError, also for what is there but no regular file: a pipe may never give anything."""
-    stream = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
-    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-        stream.close()
-        raise OSError(errno.EINVAL, "not a regular file")
-    return stream

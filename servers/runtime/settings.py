@@ -12,6 +12,13 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, CliApp, PydanticBaseSettingsSource, SettingsConfigDict
 
 from servers.runtime.errors import ConfigurationError
+from servers.runtime.files import read_regular
+from servers.runtime.quoting import quoted, shortened
+
+DAY = 86_400
+"""In seconds; the longest that can be set. gRPC counts milliseconds in 32 bits."""
+MOST_CALLS = 1 << 16
+MAX_FILE_BYTES = 64 << 10
 
 
 class ProgramSettings(BaseSettings):
@@ -25,6 +32,7 @@ class ProgramSettings(BaseSettings):
         cli_implicit_flags=True,
         cli_hide_none_type=True,
         cli_avoid_json=True,
+        allow_inf_nan=False,
     )
 
     @classmethod
@@ -51,14 +59,26 @@ class ServingSettings(ProgramSettings):
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
     grpc_port: int = Field(8001, ge=0, le=65535, description="Port for gRPC; 0 takes a free one.")
     metrics_port: int = Field(8002, ge=0, le=65535, description="Port for /metrics and /health; 0 takes a free one.")
-    exit_timeout_secs: float = Field(30, ge=0, description="At SIGTERM, wait at most this long for calls in flight.")
-    drain_secs: float = Field(0, ge=0, description="At SIGTERM, go on serving this long, so that clients notice first.")
-    max_connection_age_secs: float = Field(0, ge=0, description="Ask clients to reconnect after this; 0: never.")
-    max_message_bytes: int = Field(8 << 20, ge=1 << 10, description="Largest message taken or sent.")
-    max_calls: int = Field(128, ge=1, description="Calls answered at once; more are refused before they are read.")
-    max_bytes_in_flight: int = Field(64 << 20, ge=1 << 10, description="Bytes of the messages that are being answered.")
-    max_connections: int = Field(4096, ge=1, description="Connections at once.")
-    max_connection_idle_secs: float = Field(300, gt=0, description="Close a connection without a call for this long.")
+    exit_timeout_secs: float = Field(
+        30, ge=0, le=DAY, description="At SIGTERM, wait at most this long for calls in flight."
+    )
+    drain_secs: float = Field(
+        0, ge=0, le=DAY, description="At SIGTERM, go on serving this long, so that clients notice first."
+    )
+    max_connection_age_secs: float = Field(
+        0, ge=0, le=DAY, description="Ask clients to reconnect after this; 0: never."
+    )
+    max_message_bytes: int = Field(8 << 20, ge=1 << 10, le=1 << 30, description="Largest message taken or sent.")
+    max_calls: int = Field(
+        128, ge=1, le=MOST_CALLS, description="Calls answered at once; more are refused before they are read."
+    )
+    max_bytes_in_flight: int = Field(
+        64 << 20, ge=1 << 10, le=1 << 40, description="Bytes of the messages that are being answered."
+    )
+    max_connections: int = Field(4096, ge=1, le=1 << 20, description="Connections at once.")
+    max_connection_idle_secs: float = Field(
+        300, gt=0, le=DAY, description="Close a connection without a call for this long."
+    )
     reflection: bool | None = Field(None, description="Offer gRPC reflection. Default: on loopback only.")
     trace_endpoint: str | None = Field(
         None, pattern=r"^https?://", description="Send OpenTelemetry spans there by OTLP/gRPC: http://collector:4317."
@@ -86,7 +106,7 @@ def read(kind: type[S], arguments: Sequence[str]) -> S:
     Exits with 0 after --help and --print-config, and with 2 for a flag that does not exist.
     """
     try:
-        settings = CliApp.run(kind, cli_args=list(arguments), cli_exit_on_error=True, **_from_file(arguments))
+        settings = CliApp.run(kind, cli_args=list(arguments), cli_exit_on_error=True, **_from_file(kind, arguments))
     except ValidationError as error:
         raise ConfigurationError("; ".join(map(_explain, error.errors()))) from None
     if settings.print_config:
@@ -95,18 +115,23 @@ def read(kind: type[S], arguments: Sequence[str]) -> S:
     return settings
 
 
-def _from_file(arguments: Sequence[str]) -> dict[str, Any]:
+def _from_file(kind: type[ProgramSettings], arguments: Sequence[str]) -> dict[str, Any]:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--settings-file", default=os.environ.get("MARQUEE_SETTINGS_FILE"))
     name = parser.parse_known_args(arguments)[0].settings_file
     if not name:
         return {}
     try:
-        values = yaml.safe_load(Path(name).read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"--settings-file {name} cannot be read: {error}") from None
+        values = yaml.safe_load(read_regular(Path(name), MAX_FILE_BYTES))
+    except Exception as error:  # PyYAML raises what int(), datetime and recursion raise, too
+        raise ConfigurationError(f"--settings-file {name} cannot be read: {shortened(error)}") from None
+    if values is None:
+        return {}
     if not isinstance(values, dict):
         raise ConfigurationError(f"--settings-file {name} must hold names and values")
+    values = {str(key).replace("-", "_"): value for key, value in values.items()}
+    if unknown := sorted(values.keys() - kind.model_fields.keys()):
+        raise ConfigurationError(f"--settings-file {name}: there is no setting {quoted(unknown[0])}")
     return values
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -44,6 +45,7 @@ def leave(code: int) -> NoReturn:
     """`sys.exit`, without the farewells of libraries where a thread is still at work in one: they would abort."""
     if any(thread.name == OF_ITS_OWN for thread in threading.enumerate()):
         _end(code)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # asyncio has put Python's back, which raises
     sys.exit(code)
 
 

@@ -5,9 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import structlog
 
 from servers.runtime.errors import ConfigurationError
+from servers.runtime.files import Stamp, read_regular, stamp_of
 from servers.runtime.settings import ServingSettings
+
+MAX_FILE_BYTES = 16 << 20
+log = structlog.get_logger()
 
 
 def server_credentials(settings: ServingSettings) -> grpc.ServerCredentials | None:
@@ -30,8 +35,7 @@ def client_credentials(
     if not ca:
         return None
     _check(ca, certificate, key)
-    pair = key.read_bytes() if key else None, certificate.read_bytes() if certificate else None
-    return grpc.ssl_channel_credentials(ca.read_bytes(), *pair)
+    return grpc.ssl_channel_credentials(*(_read(path) if path else None for path in (ca, key, certificate)))
 
 
 def _check(ca: Path | None, certificate: Path | None, key: Path | None) -> None:
@@ -39,7 +43,7 @@ def _check(ca: Path | None, certificate: Path | None, key: Path | None) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     for path in filter(None, (ca, certificate, key)):
         try:
-            path.read_bytes()
+            _read(path)
         except OSError as error:
             raise ConfigurationError(f"cannot read {path}: {error.strerror}") from None
     try:
@@ -54,6 +58,10 @@ def _check(ca: Path | None, certificate: Path | None, key: Path | None) -> None:
         raise ConfigurationError(f"{ca} holds no PEM certificates: {_why(error)}") from None
 
 
+def _read(path: Path) -> bytes:
+    return read_regular(path, MAX_FILE_BYTES)
+
+
 def _why(error: ssl.SSLError) -> str:
     return (error.reason or "not in PEM form").lower().replace("_", " ")
 
@@ -61,19 +69,20 @@ def _why(error: ssl.SSLError) -> str:
 class _Files:
     def __init__(self, certificate: Path, key: Path, ca: Path | None) -> None:
         self.certificate, self.key, self.ca = certificate, key, ca
-        self._read_at: list[int] = []
+        self._seen: list[Stamp] = []
 
-    def _times(self) -> list[int]:
-        return [path.stat().st_mtime_ns for path in (self.certificate, self.key, self.ca) if path]
+    def _stamps(self) -> list[Stamp]:
+        return [stamp_of(path) for path in (self.certificate, self.key, self.ca) if path]
 
     def read(self) -> grpc.ServerCertificateConfiguration:
-        self._read_at = self._times()
-        pairs = [(self.key.read_bytes(), self.certificate.read_bytes())]
-        return grpc.ssl_server_certificate_configuration(pairs, self.ca.read_bytes() if self.ca else None)
+        self._seen = self._stamps()
+        pairs = [(_read(self.key), _read(self.certificate))]
+        return grpc.ssl_server_certificate_configuration(pairs, _read(self.ca) if self.ca else None)
 
     def changed(self) -> Any:
         """Called by gRPC at each handshake; None keeps the certificates in use."""
         try:
-            return self.read() if self._times() != self._read_at else None
-        except OSError:  # in the middle of a renewal
+            return self.read() if self._stamps() != self._seen else None
+        except OSError as error:  # in the middle of a renewal
+            log.warning("certificates cannot be read; the old ones stay", error=error.strerror)
             return None

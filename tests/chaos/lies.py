@@ -174,6 +174,7 @@ LIES: Mapping[str, Callable[[Response], bytes]] = {
     "typed contents of another size": _typed_and_raw,
     "an infinite score": _first(np.inf),
     "a score of minus infinity": _first(-np.inf),
+    "a score near the end of float32": _first(-3e38),
     "a negative item": _first_item(lambda item: -5),
     "an item twice": _first_item(lambda item: int(item[0, -1]) or int(item[0, 1])),
     "more than a message may hold": _score(lambda score: np.zeros((1, 5_000_000), np.float32)),

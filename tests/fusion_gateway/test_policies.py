@@ -82,7 +82,7 @@ UNREADABLE = [
     ("weights: {rating: 1}", "weights: %s" % ("[" * 5000), "cannot be read as YAML: maximum recursion depth"),
     ("weights: {rating: 1}", "weights: %s1" % ("{a: " * 5000), "cannot be read as YAML: maximum recursion depth"),
     ("weights: {rating: 1}", "weights: {rating: &a 1, linear: *a}", "cannot be read as YAML: aliases"),
-    ("default: fitted", "default: fitted #" + "x" * (64 << 10), "is larger than 65536 bytes"),
+    ("default: fitted", "default: fitted #" + "x" * (64 << 10), "cannot be read: larger than 65536 bytes"),
     ("policies:\n", f"policies:\n{MANY}\n", "policies: .*at most 1000 items"),
 ]
 
@@ -97,7 +97,7 @@ def test_whatever_yaml_raises_is_said_in_a_few_words(tmp_path: Path, old: str, n
 def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, "")
     path.write_bytes(b"default: \xff")
-    with pytest.raises(ArtifactError, match="cannot be read"):
+    with pytest.raises(ArtifactError, match="is not UTF-8"):
         load_policies(path)
 
 

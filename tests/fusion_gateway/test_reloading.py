@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -84,6 +85,25 @@ async def test_a_changed_file_is_used_and_a_broken_one_is_not(tmp_path: Path) ->
         assert (await answered(stub)).policy == "second"
         path.write_text(POLICIES)
         await until_policy(stub, "first")
+
+
+async def test_a_file_that_becomes_a_pipe_is_refused_once_and_followed_again(tmp_path: Path) -> None:
+    publish_world(tmp_path / "repository")
+    path, pipe = tmp_path / "policies.yaml", tmp_path / "pipe"
+    path.write_text(POLICIES)
+    os.mkfifo(pipe)
+    async with running(tmp_path, f"--policies={path}") as stub:
+        refused = metric("marquee_refused_reloads_total", what="policies")
+        pipe.rename(path)
+        async with asyncio.timeout(10):
+            while metric("marquee_refused_reloads_total", what="policies") == refused:
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(0.1)
+        assert metric("marquee_refused_reloads_total", what="policies") == refused + 1
+        assert (await answered(stub)).policy == "first"
+        path.unlink()
+        path.write_text(POLICIES.replace("default: first", "default: second"))
+        await until_policy(stub, "second")
 
 
 async def test_a_newer_published_version_is_used(tmp_path: Path) -> None:

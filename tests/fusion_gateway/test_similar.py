@@ -2,6 +2,7 @@
 
 import numpy as np
 import polars as pl
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,3 +37,12 @@ def test_items_that_are_all_equally_alike_add_nothing() -> None:
     alike = np.zeros(3)
     Kind(1.0, np.full(3, 0.4)).add_to(alike)
     assert not alike.any()
+
+
+@pytest.mark.parametrize("size", [1e-45, 1e30, 3e38])
+def test_scores_of_any_size_make_a_likeness_of_0_to_1(size: float) -> None:
+    kind = Kind(1.0, np.array([-size, size, -size], np.float32))
+    alike = np.zeros(3)
+    kind.add_to(alike)
+    np.testing.assert_array_equal(alike, [0, 1, 0])
+    assert [kind.contribution("rating", row, 1.0).contribution for row in range(3)] == [0, 1, 0]

@@ -444,7 +444,7 @@ async def test_a_version_that_could_not_be_read_for_a_while_is_used_afterwards(
             raise OSError(errno.EMFILE, "Too many open files")
 
         with monkeypatch.context() as patched:
-            patched.setattr("servers.runtime.repository._open_regular", no_descriptor)
+            patched.setattr("servers.runtime.repository.open_regular", no_descriptor)
             tiny_artifact.publish(tmp_path, version=2)
             while "Too many open files" not in (await index(client)).get("2", ""):
                 await asyncio.sleep(0.01)

@@ -1,6 +1,7 @@
 """A program with a small service of its own: statuses, metrics, TLS, ports."""
 
 import asyncio
+import os
 import socket
 import struct
 import subprocess
@@ -51,6 +52,15 @@ def program(**changes: Any) -> Program:
     }
     made.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Test", handlers),))
     return made
+
+
+def status_of(request: urllib.request.Request) -> int:
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
 
 
 def calls(method: str, code: str) -> float:
@@ -115,9 +125,30 @@ async def test_reflection_is_offered_on_loopback_only_or_as_told(host: str, flag
 async def test_a_taken_port_is_told() -> None:
     async with program() as running:
         for setting, address in (("grpc_port", running.grpc_address), ("metrics_port", running.http_address)):
-            with pytest.raises(errors.ConfigurationError, match=f"cannot listen on {address}"):
+            with pytest.raises(errors.ConfigurationError, match=f"cannot listen on {address}.*: Address.* in use"):
                 async with program(**{setting: int(address.rpartition(":")[2])}):
                     pass
+
+
+@pytest.mark.parametrize(
+    ("host", "why"),
+    [
+        ("nosuchhost.invalid", "(Name|name resolution|address)"),
+        ("1.2.3.4", "Cannot assign requested address"),
+        (f"{'a' * 70}.b", "no name of a host"),
+    ],
+)
+async def test_where_it_cannot_listen_the_system_says_why(host: str, why: str) -> None:
+    with pytest.raises(errors.ConfigurationError, match=f"cannot listen on {host}:0: .*{why}"):
+        async with program(host=host):
+            pass
+
+
+async def test_metrics_in_a_version_that_is_none() -> None:
+    async with program() as running:
+        for accepted, code in (("application/openmetrics-text; version=a.b", 400), ("text/plain; version=1.0.0", 200)):
+            request = urllib.request.Request(f"http://{running.http_address}/metrics", headers={"Accept": accepted})
+            assert await asyncio.to_thread(status_of, request) == code
 
 
 async def test_http_health_follows_the_process() -> None:
@@ -175,6 +206,9 @@ async def test_mutual_tls_with_certificates_that_are_renewed(tmp_path: Path) -> 
         make_certificate(tmp_path, "server")
         assert not await is_healthy(running.grpc_address, known)
         renewed = grpc.ssl_channel_credentials(server.read_bytes(), client_key.read_bytes(), client.read_bytes())
+        assert await is_healthy(running.grpc_address, renewed)
+        server.unlink()
+        os.mkfifo(server)
         assert await is_healthy(running.grpc_address, renewed)
 
 

@@ -1,4 +1,5 @@
 import asyncio
+import signal
 import subprocess
 import sys
 import threading
@@ -26,6 +27,20 @@ async def test_what_never_ends_is_left_to_itself() -> None:
     with pytest.raises(asyncio.CancelledError):
         await leaving
     go.set()
+
+
+@pytest.mark.parametrize("program", ["servers", "fusion_gateway"])
+def test_a_program_that_is_interrupted_while_it_starts_ends_in_silence(program: str) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stderr
+        for line in process.stderr:
+            if line.rstrip().endswith(" pydantic"):
+                break
+        process.send_signal(signal.SIGINT)
+        assert "Traceback" not in process.stderr.read() + process.stdout.read()
+        assert process.wait(20) == -signal.SIGINT
 
 
 HANGS = {

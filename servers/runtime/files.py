@@ -1,0 +1,39 @@
+"""Files that operators name: they may be anything, and be replaced at any time."""
+
+import errno
+import os
+import stat
+from io import BufferedReader
+from pathlib import Path
+
+Stamp = tuple[int, ...]
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Raises OSError, also for what is there but no regular file: a pipe may never give anything."""
+    stream = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise OSError(errno.EINVAL, "not a regular file")
+    return stream
+
+
+def read_regular(path: Path, most_bytes: int) -> bytes:
+    """Raises OSError, also for a file that is larger."""
+    with open_regular(path) as stream:
+        content = stream.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise OSError(errno.EFBIG, f"larger than {most_bytes} bytes")
+    return content
+
+
+def stamp_of(path: Path) -> Stamp:
+    """Equal as long as the file is the same; empty while it is away, as in the middle of a replacement.
+
+    Its time of change alone does not tell: whoever replaces a file may keep it.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino
