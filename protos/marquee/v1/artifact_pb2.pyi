@@ -287,7 +287,9 @@ class Scorer(_message.Message):
     max_history: _builtins.int
     """The tower sees the last events of a history only, at most this many. 0: all of them."""
     golden_tolerance: _builtins.float
-    """Largest absolute difference allowed between a golden score and what a server computes."""
+    """Largest absolute difference allowed between a golden score and what a server computes; at most 0.01, or the largest
+    golden score divided by 10,000 where that is more.
+    """
     @_builtins.property
     def inputs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Inputs of the tower, by name: user_index INT64 [B,1], history_index INT64 [B,L], history_rating FP32 [B,L],

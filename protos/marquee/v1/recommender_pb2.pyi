@@ -437,7 +437,7 @@ Global___RecommendResponse: _TypeAlias = RecommendResponse  # noqa: Y015
 
 @_typing.final
 class Degraded(_message.Message):
-    """A model that is missing from an answer."""
+    """A model that is missing from an answer, or "history": what is stored of the user could not be read."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -445,7 +445,7 @@ class Degraded(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     reason: _builtins.str
-    """For example "deadline exceeded" or "unavailable"."""
+    """For example "deadline exceeded", "unavailable" or "circuit open: unavailable"."""
     def __init__(
         self,
         *,
