@@ -20,6 +20,8 @@ RECENT = 0.1
 MAX_TAGS = 100_000_000
 """Rows of tags.parquet: one for each word of each item."""
 COLUMNS = ["number", "id", "title", "year", "genres", "director", "poster", "votes", "mean_rating", "recent_votes"]
+MAX_CHARACTERS, MAX_GENRES, MAX_GENRE_CHARACTERS = 1000, 100, 256
+"""What gateways take of an item's texts and genres; more would be refused with the whole catalogue."""
 POSTER_NAME = pl.col("poster").map_elements(lambda path: Path(path).name, return_dtype=pl.String)
 
 
@@ -81,7 +83,11 @@ def _tag_documents(items: pl.DataFrame) -> list[str]:
 
 
 def _write(table: pl.DataFrame, words: Words, weights: csr_matrix, folder: Path) -> None:
-    table.write_parquet(folder / "items.parquet")
+    cut = [
+        pl.col("title", "director").str.slice(0, MAX_CHARACTERS),
+        pl.col("genres").list.head(MAX_GENRES).list.eval(pl.element().str.slice(0, MAX_GENRE_CHARACTERS)),
+    ]
+    table.with_columns(cut).write_parquet(folder / "items.parquet")
     pl.DataFrame({"word": words.words, "idf": words.idf}, {"word": pl.String, "idf": pl.Float32}).write_parquet(
         folder / "words.parquet"
     )
