@@ -14,7 +14,9 @@ from servers.runtime.errors import InvalidArgument, Overloaded, Unavailable
 from servers.runtime.receiving import Context, Receiver
 
 MAX_STREAMS = 1_000
+"""Of one method."""
 LARGE_BYTES = 1 << 20
+"""Messages above this are parsed one after the other."""
 Check = Callable[[Context, str], None]
 """Raises for a caller that may not call this method, such as /package.Service/Method."""
 Parse = Callable[[bytes], Any]

@@ -77,7 +77,7 @@ class _Foreign(logging.Filter):
             return True
         if record.name.startswith("grpc"):
             record.exc_info = record.exc_text = None
-            if record.msg.startswith("Invalid encoding"):
+            if str(record.msg).startswith("Invalid encoding"):
                 return False
         return self._rate.allows()
 

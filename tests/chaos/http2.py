@@ -18,8 +18,8 @@ def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
 
 
 def header_block(headers: Mapping[str, str]) -> bytes:
-    """HPACK, all names and values as they are; each shorter than 127 bytes."""
-    texts = [(name.encode(), value.encode()) for name, value in headers.items()]
+    """HPACK, all names and values as they are; each shorter than 127 bytes. Surrogates are bytes that are no UTF-8."""
+    texts = [(name.encode(), value.encode(errors="surrogateescape")) for name, value in headers.items()]
     return b"".join(b"\0" + bytes([len(n)]) + n + bytes([len(v)]) + v for n, v in texts)
 
 

@@ -18,6 +18,7 @@ from tritonclient.grpc import service_pb2_grpc
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from servers.runtime.tensors import infer_request
+from tests.chaos import http2
 from tests.fusion_gateway.real_system import RealSystem, real_system
 from tests.servers import tiny_artifact
 from tests.servers.running import command, started
@@ -142,3 +143,17 @@ def test_a_peer_cannot_write_lines_into_the_log(tmp_path: Path) -> None:
     assert "user deleted by admin" not in {line["event"] for line in lines}
     assert any("user deleted by admin" in line["event"] for line in lines)  # gRPC did write it
     assert len(written) < 200_000
+
+
+def test_headers_that_cannot_be_read_are_not_logged(tmp_path: Path) -> None:
+    tiny_artifact.publish(tmp_path)
+    headers = {"x-user": "secret-Jos\udce9", "x-request-id": "Zoë"}
+    with (tmp_path / "log").open("w") as log, started(command("rating", tmp_path), log) as running:
+        for _ in range(30):
+            connection = http2.Connection(running.grpc_address, 10)
+            live = connection.call("/inference.GRPCInferenceService/ServerLive", bytes(5), headers)
+            connection.close()
+            assert live == "0"
+    written = (tmp_path / "log").read_text()
+    assert "secret" not in written
+    assert len(written.splitlines()) < 10
