@@ -13,6 +13,8 @@ from servers.runtime.files import read_regular
 
 MOST_BYTES = 64 << 10
 """Of a file. More takes seconds to parse."""
+MOST_BRACKETS = 5000
+"""They may stand in each other, which takes longer still."""
 MOST_POLICIES = 1000
 MOST_CHARACTERS = 500
 """Of what is wrong with it."""
@@ -94,6 +96,10 @@ def percentile(user_id: str) -> float:
 def load_policies(path: Path, version: int = 0) -> Policies:
     """Raises ArtifactError naming the file and, as far as they are known, line, policy and field."""
     text = _text(path)
+    if (brackets := text.count("[") + text.count("{")) > MOST_BRACKETS:
+        raise ArtifactError(
+            f"policies {path}: {brackets} opening brackets are too many; at most {MOST_BRACKETS}", "policies"
+        )
     try:
         policies = Policies.model_validate(yaml.load(text, _Loader))
     except ValidationError as error:

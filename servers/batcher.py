@@ -24,7 +24,7 @@ from servers.statistics import Statistics, Times
 
 MAX_WAITING_BYTES = 64 << 20
 """Of the calls that wait for one model."""
-MAX_ELEMENTS = 1 << 16
+MAX_ELEMENTS = 1 << 15
 """Of the inputs of a batch, with padding, unless one row has more. It bounds how long a call waits for another one."""
 QUIET_TURNS = 2
 """Turns of the event loop without a further call after which a batch starts; gRPC needs more than one for a call."""
