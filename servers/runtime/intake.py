@@ -65,14 +65,16 @@ class Intake:
         if self._closed:
             raise Unavailable("this server is stopping; call another one")
         self._check(context, method)
-        if self._open[kind] >= most:
-            raise Overloaded(f"{most} {kind} are being answered already; try again later")
+        self._check_room(kind, most)
 
     def enter(self, kind: str, most: int) -> None:
         """Raises Overloaded where too many of this kind are open by now."""
+        self._check_room(kind, most)
+        self._open[kind] += 1
+
+    def _check_room(self, kind: str, most: int) -> None:
         if self._open[kind] >= most:
             raise Overloaded(f"{most} {kind} are being answered already; try again later")
-        self._open[kind] += 1
 
     def receiver(self, method: str) -> Receiver:
         """Health probes have one of their own."""
