@@ -8,7 +8,7 @@ def quoted(text: str) -> str:
     return repr(text) if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]!r}..."
 
 
-def shortened(message: object) -> str:
-    """As it is, but cut where it is long; for what libraries say of files."""
+def shortened(message: object, most: int = 3 * MOST_CHARACTERS) -> str:
+    """As it is, but cut where it is long; by default for what libraries say of files."""
     text = str(message)
-    return text if len(text) <= 3 * MOST_CHARACTERS else f"{text[: 3 * MOST_CHARACTERS]}..."
+    return text if len(text) <= most else f"{text[:most]}..."

@@ -31,7 +31,9 @@ class Receiver:
         Raises DeadlineExceeded for one that does not arrive, InvalidArgument for none.
         """
         name = context.peer()
-        connection = self._connections.setdefault(name, _Connection())
+        connection = self._connections.get(name)
+        if connection is None:
+            connection = self._connections[name] = _Connection()
         connection.calls += 1
         try:
             async with asyncio.timeout(SECONDS) as limit:

@@ -13,6 +13,7 @@ import structlog
 
 from servers.runtime import errors, metrics
 from servers.runtime.intake import Intake, Parse
+from servers.runtime.quoting import shortened
 from servers.runtime.receiving import Context
 from servers.runtime.request_ids import identify
 
@@ -42,13 +43,9 @@ def code_of(error: BaseException) -> grpc.StatusCode:
 def status_of(error: Exception, request: object) -> tuple[grpc.StatusCode, str]:
     """Status and message for the caller; an error that nobody planned for is logged here and told without internals."""
     if (code := code_of(error)) != grpc.StatusCode.INTERNAL:
-        return code, _shortened(str(error))
+        return code, shortened(error, MAX_MESSAGE)
     log.error("unexpected error", request=type(request).__name__, exc_info=error)
     return code, "internal error; the server's log has the details"
-
-
-def _shortened(message: str) -> str:
-    return message if len(message) <= MAX_MESSAGE else f"{message[:MAX_MESSAGE]}…"
 
 
 class StatusInterceptor(grpc.aio.ServerInterceptor):
