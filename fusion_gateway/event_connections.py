@@ -64,9 +64,9 @@ class Connections:
         except TimeoutError:
             raise DeadlineExceeded("the event store has not answered in time") from None
 
-    def check_room(self) -> None:
-        """Raises Overloaded where as many as may wait or run do so already."""
-        if len(self._attempts) >= self._most:
+    def check_room(self, coming: int = 0) -> None:
+        """Raises Overloaded where as many as may wait or run do so already, with those that are coming."""
+        if len(self._attempts) + coming >= self._most:
             raise Overloaded(f"{self._most} calls {self._work} events already; try again later")
 
     @asynccontextmanager

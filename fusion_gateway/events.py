@@ -50,6 +50,17 @@ HISTORIES = (
     .order_by(EVENTS.c.user_id.desc(), *NEWEST_FIRST)  # as in the index, which spares sorting them
 )
 TOO_LONG = sa.select(EVENTS.c.user_id).group_by(EVENTS.c.user_id).having(sa.func.count() > sa.bindparam("limit"))
+RANKED = (
+    sa.select(
+        EVENTS.c.sequence,
+        sa.func.row_number().over(partition_by=EVENTS.c.user_id, order_by=NEWEST_FIRST).label("recency"),
+    )
+    .where(EVENTS.c.user_id.in_(sa.bindparam("users", expanding=True)))
+    .subquery()
+)
+TRIM = EVENTS.delete().where(
+    EVENTS.c.sequence.in_(sa.select(RANKED.c.sequence).where(RANKED.c.recency > sa.bindparam("limit")))
+)
 OLD = sa.select(EVENTS.c.sequence).where(EVENTS.c.time < sa.bindparam("before")).limit(ROWS_PER_STATEMENT)
 SWEEP_SECONDS = 3600.0
 """Events past their time are deleted at the start, and as often as this."""
@@ -105,9 +116,9 @@ class EventStore:
         await asyncio.gather(self._reads.finish(CLOSE_SECONDS), self._writes.finish(CLOSE_SECONDS))
         await self._database.close()
 
-    def check_room(self) -> None:
-        """Raises Overloaded where `record` would, before a caller prepares many events for it."""
-        self._writes.check_room()
+    def check_room(self, coming: int) -> None:
+        """Raises Overloaded where `record` would after so many other calls, before many events are prepared for it."""
+        self._writes.check_room(coming)
 
     async def record(self, events: Sequence[StoredEvent], timeout: float | None = None) -> int:
         """Stores them all or none; how many were new. An event_id that is stored already is left alone."""
@@ -277,11 +288,7 @@ class EventStore:
 
     async def _trim(self, connection: AsyncConnection, users: set[str]) -> None:
         """Deletes all but the newest events of these users."""
-        place = sa.func.row_number().over(partition_by=EVENTS.c.user_id, order_by=NEWEST_FIRST)
-        placed = sa.select(EVENTS.c.sequence, place.label("place")).where(EVENTS.c.user_id.in_(users))
-        table = placed.subquery()
-        old = sa.select(table.c.sequence).where(table.c.place > self._limit)
-        await connection.execute(EVENTS.delete().where(EVENTS.c.sequence.in_(old)))
+        await connection.execute(TRIM, {"users": list(users), "limit": self._limit})
 
 
 async def _newest(user_id: str, limit: int, connection: AsyncConnection) -> list[StoredEvent]:

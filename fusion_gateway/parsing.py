@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -61,10 +61,7 @@ def parse_query(request: pb.RecommendRequest) -> Query:
     _check_texts("profile.liked_genres", request.profile.liked_genres, MAX_GENRES)
     return Query(
         user_id=request.user_id,
-        history=[
-            _event(f"history[{place}]", event, now - len(request.history) + place)
-            for place, event in enumerate(request.history)
-        ],
+        history=list(_history(request.history, now)),
         exclude_seen=request.exclude_seen if request.HasField("exclude_seen") else True,
         filters=_filters(request.filters),
         liked_genres=tuple(request.profile.liked_genres),
@@ -93,16 +90,19 @@ def _groups(profile: pb.Profile) -> dict[str, str]:
     return {group_of(facet, said[facet]): f"{facet} {said[facet]}" for facet in FACETS if said[facet] != ""}
 
 
-def parse_events(request: pb.RecordEventsRequest) -> list[StoredEvent]:
-    """The events to store. Raises InvalidArgument."""
+def parse_events(request: pb.RecordEventsRequest) -> Iterator[StoredEvent]:
+    """The events to store, one after the other, for many take a while. Raises InvalidArgument."""
     now = int(time.time())
     if not request.events:
         raise InvalidArgument(f"events: at least 1 is needed, at most {MAX_EVENTS}")
     _check_count("events", request.events, MAX_EVENTS)
-    for place, event in enumerate(request.events):
-        _check_length(f"events[{place}].user_id", event.user_id)
-        _check_length(f"events[{place}].event_id", event.event_id, least=0, most=MAX_EVENT_ID_BYTES)
-    return [_event(f"events[{place}]", event, now) for place, event in enumerate(request.events)]
+    for index, event in enumerate(request.events):
+        try:
+            _check_length("user_id", event.user_id)
+            _check_length("event_id", event.event_id, least=0, most=MAX_EVENT_ID_BYTES)
+            yield _event(event, now)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"events[{index}].{error}") from None
 
 
 def parse_user_id(user_id: str) -> str:
@@ -131,12 +131,21 @@ def parse_weights(weights: Mapping[str, float]) -> dict[str, float]:
     return dict(weights)
 
 
-def _event(name: str, event: pb.Event, default_time: int) -> StoredEvent:
-    _check_length(f"{name}.item_id", event.item_id)
+def _history(events: Sequence[pb.Event], now: int) -> Iterator[StoredEvent]:
+    """Those without a time are taken for the last ones, in their order."""
+    for index, event in enumerate(events):
+        try:
+            yield _event(event, now - len(events) + index)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"history[{index}].{error}") from None
+
+
+def _event(event: pb.Event, default_time: int) -> StoredEvent:
+    _check_length("item_id", event.item_id)
     rating = event.rating if event.HasField("rating") else None
     if rating is not None and not math.isfinite(rating):
-        raise InvalidArgument(f"{name}.rating: must be a finite number, not {rating}; leave it out when there is none")
-    moment = _optional(event, "time", default_time, 0, MAX_TIME, f"{name}.time")
+        raise InvalidArgument(f"rating: must be a finite number, not {rating}; leave it out when there is none")
+    moment = _optional(event, "time", default_time, 0, MAX_TIME)
     return StoredEvent(event.user_id, event.item_id, rating, moment, event.event_id)
 
 
@@ -154,11 +163,11 @@ def _filters(filters: pb.Filters) -> Filters:
     )
 
 
-def _optional(message: Any, field: str, default: D, least: N, most: N, name: str = "") -> N | D:
+def _optional(message: Any, field: str, default: D, least: N, most: N) -> N | D:
     if not message.HasField(field):
         return default
     value: N = getattr(message, field)
-    _check_range(name or field, value, least, most)
+    _check_range(field, value, least, most)
     return value
 
 

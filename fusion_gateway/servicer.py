@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import grpc
@@ -20,6 +21,8 @@ from servers.runtime.deadline import Deadline
 from servers.runtime.errors import Overloaded
 
 Context = grpc.aio.ServicerContext[Any, Any]
+EVENTS_PER_TURN = 100
+"""Of the event loop, while they are parsed."""
 READY_TIMEOUT_SECONDS = 1.0
 
 
@@ -39,7 +42,7 @@ class Servicer(pb_grpc.RecommenderServicer):
         self._default_timeout = default_timeout
         self._max_in_flight = max_in_flight
         self._in_flight = 0
-        self._parsing_events = asyncio.Lock()
+        self._parsing, self._parsing_turn = 0, asyncio.Lock()
         """One request after the other, with a turn for everything else between them: a thousand events take a while."""
 
     def use_catalog(self, titles: TitleIndex) -> None:
@@ -67,12 +70,24 @@ class Servicer(pb_grpc.RecommenderServicer):
         return pb.SearchItemsResponse(matches=[pb.Match(item=catalog.item(row), score=like) for row, like in found])
 
     async def RecordEvents(self, request: pb.RecordEventsRequest, context: Context) -> pb.RecordEventsResponse:
-        self._recommender.events.check_room()
-        async with self._parsing_events:
-            events = parsing.parse_events(request)
-            await asyncio.sleep(0)
+        self._recommender.events.check_room(self._parsing)
+        self._parsing += 1
+        try:
+            events = await self._events(request)
+        finally:
+            self._parsing -= 1
         recorded = await self._recommender.events.record(events, self._timeout(context))
         return pb.RecordEventsResponse(recorded=recorded, duplicates=len(events) - recorded)
+
+    async def _events(self, request: pb.RecordEventsRequest) -> list[StoredEvent]:
+        """One call's after the other's, a few in each turn of the event loop."""
+        async with self._parsing_turn:
+            events: list[StoredEvent] = []
+            parsed = parsing.parse_events(request)
+            while part := list(islice(parsed, EVENTS_PER_TURN)):
+                events += part
+                await asyncio.sleep(0)
+        return events
 
     async def GetHistory(self, request: pb.GetHistoryRequest, context: Context) -> pb.GetHistoryResponse:
         limit = parsing.parse_results(request, "limit", 100, parsing.MAX_EVENTS)

@@ -24,7 +24,7 @@ from servers.statistics import Statistics, Times
 
 MAX_WAITING_BYTES = 64 << 20
 """Of the calls that wait for one model."""
-MAX_ELEMENTS = 1 << 15
+MAX_ELEMENTS = 1 << 14
 """Of the inputs of a batch, with padding, unless one row has more. It bounds how long a call waits for another one."""
 QUIET_TURNS = 2
 """Turns of the event loop without a further call after which a batch starts; gRPC needs more than one for a call."""
@@ -46,6 +46,8 @@ class Call:
 
     inputs: Arrays
     rows: int
+    width: int
+    """Elements of a row."""
     size: int
     """Bytes."""
     deadline: Deadline
@@ -83,15 +85,19 @@ class Batcher:
 
     async def __call__(self, inputs: Arrays, deadline: Deadline) -> Arrays:
         """Raises Overloaded at once when too many rows wait, DeadlineExceeded, or whatever the model raised."""
-        parts = in_parts(inputs)
-        queue = self._waiting_parts if len(parts) > 1 else self._waiting
-        calls = [await self._computed(part, deadline, queue) for part in parts]
-        self._statistics.answered(rows_in(inputs), calls[0].arrived, calls[-1].times)
+        rows, width = rows_in(inputs), elements_in_row(inputs)
+        max_rows = max(1, MAX_ELEMENTS // max(width, 1))
+        if rows <= max_rows:
+            calls = [await self._computed(inputs, rows, width, deadline, self._waiting)]
+        else:
+            parts = in_parts(inputs, rows, max_rows)
+            calls = [await self._computed(part, rows_in(part), width, deadline, self._waiting_parts) for part in parts]
+        self._statistics.answered(rows, calls[0].arrived, calls[-1].times)
         return merge(self._signature.outputs, [call.answer.result() for call in calls])
 
-    async def _computed(self, inputs: Arrays, deadline: Deadline, queue: deque[Call]) -> Call:
+    async def _computed(self, inputs: Arrays, rows: int, width: int, deadline: Deadline, queue: deque[Call]) -> Call:
         """The call, once it is answered."""
-        call = Call(inputs, rows_in(inputs), size_of(inputs), deadline, self._loop.create_future(), queue)
+        call = Call(inputs, rows, width, size_of(inputs), deadline, self._loop.create_future(), queue)
         try:
             self._enqueue(call)
             await call.answer
@@ -157,7 +163,7 @@ class Batcher:
         batch: list[Call] = []
         room, widest = self._limits.max_batch_size, 0
         while queue and queue[0].rows <= room:
-            widest = max(widest, elements_in_row(queue[0].inputs))
+            widest = max(widest, queue[0].width)
             rows = self._limits.max_batch_size - room + queue[0].rows
             if batch and rows * widest > MAX_ELEMENTS:
                 break
@@ -232,13 +238,10 @@ def elements_in_row(inputs: Arrays) -> int:
     return sum(array.shape[1] for array in inputs.values())
 
 
-def in_parts(inputs: Arrays) -> list[Arrays]:
-    """The same rows, in as few parts of about as many rows as MAX_ELEMENTS allows."""
-    rows, width = rows_in(inputs), elements_in_row(inputs)
-    most = max(1, MAX_ELEMENTS // max(width, 1))
-    if rows <= most:
-        return [inputs]
-    step = -(-rows // -(-rows // most))
+def in_parts(inputs: Arrays, rows: int, max_rows: int) -> list[Arrays]:
+    """The same rows, in as few parts of about as many rows as may be."""
+    parts = -(-rows // max_rows)
+    step = -(-rows // parts)
     return [{name: array[first : first + step] for name, array in inputs.items()} for first in range(0, rows, step)]
 
 

@@ -17,7 +17,7 @@ from servers.runtime.errors import DeadlineExceeded, FailedPrecondition, Invalid
 from servers.runtime.health import Health
 from servers.runtime.quoting import quoted
 from servers.runtime.request_ids import MOST_CHARACTERS, REQUEST_ID
-from servers.runtime.status import status_of
+from servers.runtime.status import MESSAGE_BYTES, status_of
 
 SERVICE = "inference.GRPCInferenceService"
 EXTENSIONS = ["model_configuration", "model_repository", "schedule_policy", "statistics"]
@@ -28,13 +28,13 @@ STREAM_BYTES = 4 << 20
 
 
 class _Stream:
-    """Calls of one stream, in the order of their requests; None after the last.
+    """Calls of one stream, in the order of their requests, with the bytes of their responses; None after the last.
 
     Once they hold too much, requests are left unread until answers have been sent.
     """
 
     def __init__(self) -> None:
-        self.calls: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue()
+        self.calls: asyncio.Queue[asyncio.Task[tuple[Any, int]] | None] = asyncio.Queue()
         self._held_calls = self._held_bytes = 0
         self._sent = asyncio.Event()
 
@@ -49,7 +49,7 @@ class _Stream:
             self._sent.clear()
             await self._sent.wait()
 
-    def unanswered(self) -> Iterator[asyncio.Task[Any]]:
+    def unanswered(self) -> Iterator[asyncio.Task[tuple[Any, int]]]:
         while not self.calls.empty():
             if call := self.calls.get_nowait():
                 yield call
@@ -93,9 +93,11 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
         return service_pb2.ModelStatisticsResponse(model_stats=[model.statistics() for model in models])
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:
-        return await self._infer(request, Deadline.of(context))
+        response, _ = await self._infer(request, Deadline.of(context))
+        return response
 
-    async def _infer(self, request: Any, deadline: Deadline) -> Any:
+    async def _infer(self, request: Any, deadline: Deadline) -> tuple[Any, int]:
+        """The response, and the bytes of its tensors: its own ByteSize would write it out to count them."""
         _check_size(request)
         model = self._control.model(request.model_name, request.model_version)
         given = tensors.decode(request.inputs, request.raw_input_contents)
@@ -110,7 +112,8 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
                 outputs = await model.infer(given, wanted, deadline)
         except TimeoutError:
             raise DeadlineExceeded(f"there was no answer within {self._timeout:g} seconds") from None
-        return tensors.infer_response(model.name, model.version, request.id, outputs)
+        response = tensors.infer_response(model.name, model.version, request.id, outputs)
+        return response, sum(array.nbytes for array in outputs.values())
 
     async def ModelStreamInfer(self, request_iterator: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
         """Answers in the order of the requests; several may be in flight, and a failed one does not end the stream."""
@@ -119,9 +122,9 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
         self._readers.add(reader)
         try:
             while call := await stream.calls.get():
-                response = await call
+                response, size = await call
                 yield response
-                stream.holds(-1, -response.ByteSize())
+                stream.holds(-1, -size)
         finally:
             self._readers.discard(reader)
             reader.cancel()
@@ -134,29 +137,31 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
     async def _read(self, requests: AsyncIterator[Any], stream: "_Stream", deadline: Deadline) -> None:
         try:
             async for request in requests:
-                stream.holds(1, size := request.ByteSize())
+                stream.holds(1, size := MESSAGE_BYTES.get())
                 stream.calls.put_nowait(asyncio.create_task(self._infer_in_stream(request, size, stream, deadline)))
                 del request  # else it is kept until the next one is read
                 await stream.room()
         finally:
             stream.calls.put_nowait(None)
 
-    async def _infer_in_stream(self, request: Any, size: int, stream: "_Stream", deadline: Deadline) -> Any:
-        response = await self._response_in_stream(request, deadline)
-        stream.holds(0, response.ByteSize() - size)
-        return response
+    async def _infer_in_stream(
+        self, request: Any, request_size: int, stream: "_Stream", deadline: Deadline
+    ) -> tuple[Any, int]:
+        response, size = await self._response_in_stream(request, deadline)
+        stream.holds(0, size - request_size)
+        return response, size
 
-    async def _response_in_stream(self, request: Any, deadline: Deadline) -> Any:
+    async def _response_in_stream(self, request: Any, deadline: Deadline) -> tuple[Any, int]:
         request_id = request.id[:MOST_CHARACTERS]
         if request_id:
             REQUEST_ID.set(request_id)
         try:
-            return service_pb2.ModelStreamInferResponse(infer_response=await self._infer(request, deadline))
+            response, size = await self._infer(request, deadline)
+            return service_pb2.ModelStreamInferResponse(infer_response=response), size
         except Exception as error:
+            message = status_of(error, request)[1]
             response = service_pb2.ModelInferResponse(id=request_id)
-            return service_pb2.ModelStreamInferResponse(
-                error_message=status_of(error, request)[1], infer_response=response
-            )
+            return service_pb2.ModelStreamInferResponse(error_message=message, infer_response=response), len(message)
 
     async def RepositoryIndex(self, request: Any, context: Any) -> Any:
         kind = service_pb2.RepositoryIndexResponse.ModelIndex

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 
@@ -15,8 +16,10 @@ from servers.runtime.receiving import Context, Receiver
 
 MAX_STREAMS = 1_000
 """Of one method."""
-LARGE_BYTES = 1 << 20
+LARGE_BYTES = 1 << 14
 """Messages above this are parsed one after the other."""
+LARGE_SHARE = 0.1
+"""Of the event loop's time, for parsing them; receiving them and all that follows takes several times as much."""
 Check = Callable[[Context, str], None]
 """Raises for a caller that may not call this method, such as /package.Service/Method."""
 Parse = Callable[[bytes], Any]
@@ -41,17 +44,16 @@ class Intake:
         """Lets nothing in any more."""
         self._closed = True
 
-    def request(self, context: Context, method: str, parse: Parse, streams: bool = False) -> "_Request":
-        """`async with` it, which gives the one request of a call, whose answers may be a stream.
-
-        Raises what the check raises, Overloaded, InvalidArgument, and DeadlineExceeded for one that does not arrive.
-        """
+    def requests(self, method: str, parse: Parse, streams: bool = False) -> "Requests":
+        """Lets in the calls of a method with one request; `streams`: whose answers are a stream."""
         kind = f"streams of {method}" if streams else f"calls of {method.rpartition('/')[0]}"
-        return _Request(self, context, method, parse, kind, MAX_STREAMS if streams else self._max_calls)
+        # Health probes have turns of their own.
+        receiver = self._probes if method.startswith("/grpc.") else self._messages
+        return Requests(self, receiver, method, parse, kind, MAX_STREAMS if streams else self._max_calls)
 
     @contextmanager
     def stream(self, context: Context, method: str) -> Iterator[None]:
-        """Counts a stream, apart from calls: those that only watch keep none away. Raises as `request` does."""
+        """Counts a stream, apart from calls: those that only watch keep none away. Raises as `Requests.of` does."""
         kind = f"streams of {method}"
         self.check(context, method, kind, MAX_STREAMS)
         self.enter(kind, MAX_STREAMS)
@@ -76,10 +78,6 @@ class Intake:
         if self._open[kind] >= most:
             raise Overloaded(f"{most} {kind} are being answered already; try again later")
 
-    def receiver(self, method: str) -> Receiver:
-        """Health probes have one of their own."""
-        return self._probes if method.startswith("/grpc.") else self._messages
-
     def leave(self, kind: str) -> None:
         self._open[kind] -= 1
 
@@ -93,47 +91,76 @@ class Intake:
         self._bytes -= size
 
     async def parsed(self, content: bytes, parse: Parse) -> Any:
-        """The message. Large ones have at most half of the event loop's time, so that others go on.
+        """The message. Large ones wait for each other, so that they have at most a share of the event loop's time.
 
         Raises InvalidArgument where the bytes are no such message.
         """
         if len(content) <= LARGE_BYTES:
             return _parsed(content, parse)
-        async with self._parsing:
-            began = time.perf_counter()
-            message = _parsed(content, parse)
-            await asyncio.sleep(time.perf_counter() - began)
-        return message
+        await self._parsing.acquire()
+        began = time.perf_counter()
+        try:
+            return _parsed(content, parse)
+        finally:
+            pause = (time.perf_counter() - began) * (1 / LARGE_SHARE - 1)
+            asyncio.get_running_loop().call_later(pause, self._parsing.release)
+
+
+@dataclass(frozen=True)
+class Requests:
+    """The requests of one method."""
+
+    intake: Intake
+    receiver: Receiver
+    method: str
+    parse: Parse
+    kind: str
+    max_calls: int
+    """Maximum number of this kind."""
+
+    def of(self, context: Context) -> "_Request":
+        """`async with` it, which gives the one request of a call and counts the call until its end.
+
+        Raises what the check raises, Overloaded, InvalidArgument, and DeadlineExceeded for one that does not arrive.
+        """
+        return _Request(self, context)
 
 
 class _Request:
     """Written out, for it is on the way of every call: generators would cost more than what they guard."""
 
-    def __init__(self, intake: Intake, context: Context, method: str, parse: Parse, kind: str, most: int) -> None:
-        self._intake, self._context, self._method, self._parse = intake, context, method, parse
-        self._kind, self._most = kind, most
+    def __init__(self, requests: Requests, context: Context) -> None:
+        self._requests, self._context = requests, context
         self._held = 0
 
     async def __aenter__(self) -> Any:
-        self._intake.check(self._context, self._method, self._kind, self._most)
-        content = await self._intake.receiver(self._method).receive(self._context)
-        self._intake.enter(self._kind, self._most)
+        requests = self._requests
+        intake = requests.intake
+        intake.check(self._context, requests.method, requests.kind, requests.max_calls)
+        request = await requests.receiver.receive(self._context, self._take)
         try:
-            self._intake.hold(len(content))
-            self._held = len(content)
-            return await self._intake.parsed(content, self._parse)
+            intake.enter(requests.kind, requests.max_calls)
         except BaseException:
-            self._leave()
+            intake.release(self._held)
             raise
+        return request
+
+    async def _take(self, content: bytes) -> Any:
+        intake = self._requests.intake
+        intake.hold(len(content))
+        try:
+            request = await intake.parsed(content, self._requests.parse)
+        except BaseException:
+            intake.release(len(content))
+            raise
+        self._held = len(content)
+        return request
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._leave()
-
-    def _leave(self) -> None:
-        self._intake.release(self._held)
-        self._intake.leave(self._kind)
+        self._requests.intake.release(self._held)
+        self._requests.intake.leave(self._requests.kind)
 
 
 def _parsed(content: bytes, parse: Parse) -> Any:

@@ -1,93 +1,108 @@
 """Receives the messages of calls: few at once, so that those that are on their way have a bound, and in turns."""
 
 import asyncio
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import grpc
 
 from servers.runtime.errors import DeadlineExceeded, InvalidArgument
 
+T = TypeVar("T")
 Context = grpc.aio.ServicerContext[Any, Any]
-MESSAGES, MESSAGES_OF_CONNECTION = 32, 8
-"""On their way at once; other calls wait."""
-SECONDS = 10.0
-"""A caller that has not sent its whole message after this long is refused,"""
-PATIENCE_SECONDS = 0.25
-"""or already after this, where others wait for its turn."""
+MAX_MESSAGES, MAX_MESSAGES_OF_CONNECTION = 32, 8
+"""Maximum number of messages on their way at once; other calls wait."""
+TICK_SECONDS = 0.05
+"""Waiting is measured in ticks of the event loop, not by the clock: a loop that stands still refuses nobody."""
+MAX_TICKS = 200
+"""A call whose message has not arrived after that many is refused,"""
+PATIENCE_TICKS = 5
+"""or after that many on its way, where another call waits for its turn."""
 
 
 class Receiver:
-    """Takes messages in. One that does not arrive keeps others away for PATIENCE_SECONDS only."""
+    """Takes messages in. One that does not arrive keeps others away for PATIENCE_TICKS only."""
 
     def __init__(self) -> None:
-        self._turns = asyncio.Semaphore(MESSAGES)
-        self._connections: dict[str, _Connection] = {}
-        self._reading: dict[asyncio.Timeout, _Reading] = {}
-        """The longest first."""
+        self._turns = asyncio.Semaphore(MAX_MESSAGES)
+        self._turns_of: dict[str, asyncio.Semaphore] = {}
+        """By connection; those without calls are dropped at the next tick."""
+        self._calls: dict[_Call, None] = {}
+        """In order of arrival."""
+        self._now = 0
+        self._ticking = False
 
-    async def receive(self, context: Context) -> bytes:
-        """The message of a unary call.
+    async def receive(self, context: Context, take: Callable[[bytes], Awaitable[T]]) -> T:
+        """What `take` makes of the message of a unary call, as long as it is the call's turn.
 
-        Raises DeadlineExceeded for one that does not arrive, InvalidArgument for none.
+        Raises DeadlineExceeded for a message that does not arrive, InvalidArgument for none.
         """
-        name = context.peer()
-        connection = self._connections.get(name)
-        if connection is None:
-            connection = self._connections[name] = _Connection()
-        connection.calls += 1
+        call = self._arrived(context.peer())
         try:
-            async with asyncio.timeout(SECONDS) as limit:
-                content = await self._in_turn(context, limit, connection.turns, name)
+            async with call.limit, call.turns:
+                call.waits_for = self._turns
+                async with self._turns:
+                    call.waits_for, call.since = None, self._now
+                    content = await context.read()
+                    self._calls.pop(call, None)
+                    if content is grpc.aio.EOF:
+                        raise InvalidArgument("the call has no message")
+                    return await take(bytes(content))
         except TimeoutError:
-            raise DeadlineExceeded(f"the message did not arrive within {SECONDS:g} seconds, or others waited") from None
+            seconds = MAX_TICKS * TICK_SECONDS
+            raise DeadlineExceeded(f"the message did not arrive within {seconds:g} seconds, or others waited") from None
         finally:
-            connection.calls -= 1
-            if not connection.calls:
-                del self._connections[name]
-        if content is grpc.aio.EOF:
-            raise InvalidArgument("the call has no message")
-        return bytes(content)
+            self._calls.pop(call, None)
 
-    async def _in_turn(self, context: Context, limit: asyncio.Timeout, turns: asyncio.Semaphore, name: str) -> Any:
-        await self._acquire(turns, name)
-        try:
-            await self._acquire(self._turns, "")
-            try:
-                self._reading[limit] = _Reading(name, asyncio.get_running_loop().time())
-                return await context.read()
-            finally:
-                self._reading.pop(limit, None)
-                self._turns.release()
-        finally:
-            turns.release()
+    def _arrived(self, connection: str) -> "_Call":
+        turns = self._turns_of.get(connection)
+        if turns is None:
+            turns = self._turns_of[connection] = asyncio.Semaphore(MAX_MESSAGES_OF_CONNECTION)
+        call = _Call(connection, turns, asyncio.timeout(None), self._now, waits_for=turns)
+        self._calls[call] = None
+        if not self._ticking:
+            self._ticking = True
+            asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
+        return call
 
-    async def _acquire(self, turns: asyncio.Semaphore, connection: str) -> None:
-        while turns.locked():
-            try:
-                async with asyncio.timeout(PATIENCE_SECONDS):
-                    await turns.acquire()
-                return
-            except TimeoutError:
-                self._end_longest(connection)
-        await turns.acquire()
+    def _tick(self) -> None:
+        self._now += 1
+        for call in self._overdue():
+            del self._calls[call]
+            call.limit.reschedule(0)
+        self._turns_of = {call.connection: call.turns for call in self._calls}
+        self._ticking = bool(self._calls)
+        if self._ticking:
+            asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
 
-    def _end_longest(self, connection: str) -> None:
-        """Of one connection, or of all where that is empty; if it has had its time."""
-        now = asyncio.get_running_loop().time()
-        for limit, reading in self._reading.items():
-            if connection in ("", reading.connection):
-                if now >= reading.since + PATIENCE_SECONDS:
-                    del self._reading[limit]
-                    limit.reschedule(now)
-                return
+    def _overdue(self) -> list["_Call"]:
+        """Those that came longest ago first; no more lose their turn to others than wait for it."""
+        waiting = Counter(call.waits_for for call in self._calls)
+        overdue = []
+        for call in self._calls:
+            turns = call.turns if waiting[call.turns] else self._turns
+            is_slow = call.waits_for is None and self._now - call.since > PATIENCE_TICKS
+            if is_slow and waiting[turns]:
+                waiting[turns] -= 1
+                overdue.append(call)
+            elif self._now - call.arrived > MAX_TICKS:
+                overdue.append(call)
+        return overdue
 
 
-class _Connection:
-    def __init__(self) -> None:
-        self.calls = 0
-        self.turns = asyncio.Semaphore(MESSAGES_OF_CONNECTION)
+@dataclass(eq=False, slots=True)
+class _Call:
+    """One whose message is not there yet."""
 
-
-class _Reading(NamedTuple):
     connection: str
-    since: float
+    turns: asyncio.Semaphore
+    """Of its connection."""
+    limit: asyncio.Timeout
+    arrived: int
+    """Tick."""
+    waits_for: asyncio.Semaphore | None
+    """None: its message is on its way,"""
+    since: int = 0
+    """since this tick."""

@@ -6,6 +6,7 @@ import inspect
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any
 
 import grpc
@@ -29,8 +30,8 @@ STATUS_CODES: dict[type[BaseException], grpc.StatusCode] = {
     errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 log = structlog.get_logger()
-
-
+MESSAGE_BYTES = ContextVar("MESSAGE_BYTES", default=0)
+"""Of the latest request of a stream, for the handler that has just taken it."""
 MAX_MESSAGE = 1000
 """Characters of a status message. Callers may choose the names in it, and gRPC sends at most 8 KB of metadata."""
 
@@ -80,6 +81,7 @@ class _Guard:
         """`handler` is the grpc.RpcMethodHandler of a servicer that uses asyncio."""
         self._handler, self._method, self._intake = handler, method, intake
         self._parse: Parse = handler.request_deserializer or bytes
+        self._requests = intake.requests(method, self._parse, streams=bool(handler.unary_stream))
         self._record = _Record(method)
 
     def handler(self) -> Any:
@@ -96,7 +98,7 @@ class _Guard:
     async def _unary(self, _: AsyncIterator[bytes], context: Context) -> Any:
         request, started, code = None, time.perf_counter(), grpc.StatusCode.CANCELLED
         try:
-            async with self._intake.request(context, self._method, self._parse) as request:
+            async with self._requests.of(context) as request:
                 identify(request, context)
                 response = await self._handler.unary_unary(request, context)
             code = grpc.StatusCode.OK
@@ -111,7 +113,7 @@ class _Guard:
 
     async def _unary_stream(self, _: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
         async def responses() -> AsyncIterator[Any]:
-            async with self._intake.request(context, self._method, self._parse, streams=True) as request:
+            async with self._requests.of(context) as request:
                 async for response in self._handler.unary_stream(request, context):
                     yield response
 
@@ -121,6 +123,7 @@ class _Guard:
     async def _stream(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
         async def messages() -> AsyncIterator[Any]:
             async for content in requests:
+                MESSAGE_BYTES.set(len(content))
                 yield await self._intake.parsed(content, self._parse)
 
         async def responses() -> AsyncIterator[Any]:

@@ -58,53 +58,60 @@ def decode(tensors: Sequence[Any], raw_contents: Sequence[bytes]) -> dict[str, A
 
 
 def _decode_one(tensor: Any, shape: Shape, raw: bytes | None, is_raw: bool) -> Array:
-    name, size = quoted(tensor.name), math.prod(shape)
-    if tensor.datatype not in DTYPES:
-        raise InvalidArgument(f"tensor {name} has datatype {quoted(tensor.datatype)}; known: {', '.join(DTYPES)}")
+    size, datatype = math.prod(shape), tensor.datatype
+    if datatype not in DTYPES:
+        raise _wrong(tensor, f"has datatype {quoted(datatype)}; known: {', '.join(DTYPES)}")
     if is_raw and raw is None:
-        raise InvalidArgument(f"tensor {name} has no raw contents; a message is all raw or all typed")
-    dtype = DTYPES[tensor.datatype]
-    if raw is not None and tensor.datatype != "BYTES":
+        raise _wrong(tensor, "has no raw contents; a message is all raw or all typed")
+    dtype = DTYPES[datatype]
+    if raw is not None and datatype != "BYTES":
         if len(raw) != (expected := size * dtype.itemsize):
-            raise InvalidArgument(f"tensor {name} of shape {list(shape)} needs {expected} raw bytes, not {len(raw)}")
+            raise _wrong(tensor, f"of shape {list(shape)} needs {expected} raw bytes, not {len(raw)}")
         return np.frombuffer(raw, dtype).reshape(shape)
-    elements = getattr(tensor.contents, TYPED_FIELDS[tensor.datatype]) if raw is None else _split_bytes(raw, size, name)
+    elements = getattr(tensor.contents, TYPED_FIELDS[datatype]) if raw is None else _split_bytes(tensor, raw, size)
     if len(elements) != size:
-        raise InvalidArgument(f"tensor {name} of shape {list(shape)} cannot hold {len(elements)} elements")
+        raise _wrong(tensor, f"of shape {list(shape)} cannot hold {len(elements)} elements")
     return np.array(elements, dtype).reshape(shape)
+
+
+def _wrong(tensor: Any, problem: str) -> InvalidArgument:
+    return InvalidArgument(f"tensor {quoted(tensor.name)} {problem}")
 
 
 def _check_elements(tensors: Sequence[Any], shapes: Sequence[Shape], is_typed: bool) -> None:
     """Raises InvalidArgument for more elements than can be read one by one while everyone waits."""
-    sizes = [(math.prod(shape), tensor.datatype) for shape, tensor in zip(shapes, tensors, strict=True)]
-    if (strings := sum(size for size, datatype in sizes if datatype == "BYTES")) > MAX_STRINGS:
+    strings = numbers = 0
+    for tensor, shape in zip(tensors, shapes, strict=True):
+        size = math.prod(shape)
+        numbers += size
+        strings += size if tensor.datatype == "BYTES" else 0
+    if strings > MAX_STRINGS:
         raise InvalidArgument(f"the message has {strings} elements of BYTES; the limit is {MAX_STRINGS}")
-    if is_typed and (numbers := sum(size for size, _ in sizes)) > MAX_TYPED_ELEMENTS:
+    if is_typed and numbers > MAX_TYPED_ELEMENTS:
         raise InvalidArgument(
             f"typed contents have {numbers} elements; the limit is {MAX_TYPED_ELEMENTS}: send raw ones"
         )
 
 
 def _shape(tensor: Any) -> Shape:
-    name, rank = quoted(tensor.name), len(tensor.shape)
-    if rank > MAX_RANK:
-        raise InvalidArgument(f"tensor {name} has {rank} axes; the limit is {MAX_RANK}")
+    if (rank := len(tensor.shape)) > MAX_RANK:
+        raise _wrong(tensor, f"has {rank} axes; the limit is {MAX_RANK}")
     shape = tuple(tensor.shape)
     if min(shape, default=0) < 0:
-        raise InvalidArgument(f"tensor {name} has shape {list(shape)}; no size may be negative")
-    if math.prod(max(size, 1) for size in shape) > MAX_ELEMENTS:
-        raise InvalidArgument(f"tensor {name} has shape {list(shape)}; the limit is {MAX_ELEMENTS} elements")
+        raise _wrong(tensor, f"has shape {list(shape)}; no size may be negative")
+    if math.prod(filter(None, shape)) > MAX_ELEMENTS:
+        raise _wrong(tensor, f"has shape {list(shape)}; the limit is {MAX_ELEMENTS} elements")
     return shape
 
 
-def _split_bytes(raw: bytes, size: int, name: str) -> list[bytes]:
+def _split_bytes(tensor: Any, raw: bytes, size: int) -> list[bytes]:
     """The first `size` elements and at most one more; each is its length as four little-endian bytes, then itself."""
     elements: list[bytes] = []
     start = 0
     while start < len(raw) and len(elements) <= size:
         end = start + 4 + int.from_bytes(raw[start : start + 4], "little")
         if end > len(raw) or start + 4 > len(raw):
-            raise InvalidArgument(f"tensor {name}: raw BYTES end inside element {len(elements)}")
+            raise _wrong(tensor, f"has raw BYTES that end inside element {len(elements)}")
         elements.append(raw[start + 4 : end])
         start = end
     return elements

@@ -26,6 +26,7 @@ def test_versions_change_under_load_without_a_failed_call(tiny: Tiny, tmp_path: 
     assert [row["what"] for row in found["rows"]] == [
         f"{mode}: {what}" for mode in ("explicit", "poll") for what in ("no change", "changes")
     ]
+    assert [row["errors"] for row in found["rows"]] == [{}] * 4
     assert all(row["calls"] == row["ok"] > 0 for row in found["rows"])
     assert [len(memory) for memory in found["memory_mib"].values()] == [3, 3]
     assert (tmp_path / "memory.png").stat().st_size > 1000

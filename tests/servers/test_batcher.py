@@ -266,10 +266,8 @@ async def test_a_call_has_its_turn_between_the_parts_of_large_ones(monkeypatch: 
 
 def test_rows_are_parted_evenly() -> None:
     call = inputs([[1, 2, 3]] * 7, [[1]] * 7)
-    for most, rows in [(1, [1] * 7), (3, [3, 3, 1]), (4, [4, 3]), (6, [4, 3]), (7, [7])]:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("servers.batcher.MAX_ELEMENTS", most * elements_in_row(call))
-            assert [len(part["candidate"]) for part in in_parts(call)] == rows
+    for max_rows, rows in [(1, [1] * 7), (3, [3, 3, 1]), (4, [4, 3]), (6, [4, 3]), (7, [7])]:
+        assert [len(part["candidate"]) for part in in_parts(call, 7, max_rows)] == rows
 
 
 async def test_statistics_add_up() -> None:

@@ -99,7 +99,7 @@ async def test_a_message_that_does_not_arrive_is_not_waited_for(monkeypatch: pyt
         await asyncio.sleep(60)
         yield b""
 
-    monkeypatch.setattr(receiving, "SECONDS", 0.2)
+    monkeypatch.setattr(receiving, "MAX_TICKS", 4)
     made, _ = program()
     async with made as running, grpc.aio.insecure_channel(running.grpc_address) as channel:
         stream: Any = channel.stream_unary(WAIT)
