@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fusion_gateway.access import Access, Clients, load_clients
 from fusion_gateway.catalog import open_catalog
-from fusion_gateway.events import EventStore
+from fusion_gateway.events.store import EventStore
 from fusion_gateway.fusion import Popularity
 from fusion_gateway.missing import Absences
 from fusion_gateway.model_server import Connection

@@ -18,8 +18,8 @@ import grpc
 import typer
 
 from fusion_gateway import tables
-from fusion_gateway.event_files import read_events
-from fusion_gateway.events import EventStore, StoredEvent
+from fusion_gateway.events.files import read_events
+from fusion_gateway.events.store import EventStore, StoredEvent
 from fusion_gateway.processes import Processes
 from fusion_gateway.settings import HOME, EventStoreSettings
 from protos.marquee.v1 import recommender_pb2 as pb

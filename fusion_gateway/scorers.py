@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusion_gateway.coalescing import Arrays, Send
-from fusion_gateway.events import StoredEvent
+from fusion_gateway.events.store import StoredEvent
 from fusion_gateway.limits import Limits
 from fusion_gateway.model_server import Connection, ModelServer
 from servers.runtime import tensors

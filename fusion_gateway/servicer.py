@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 
 from fusion_gateway import parsing
-from fusion_gateway.events import StoredEvent
+from fusion_gateway.events.store import StoredEvent
 from fusion_gateway.recommend import Recommender
 from fusion_gateway.shadow import ShadowPolicy
 from fusion_gateway.similar import Neighbours

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import structlog
 
-from fusion_gateway.events import StoredEvent
+from fusion_gateway.events.store import StoredEvent
 from fusion_gateway.gateway import gateway
 from fusion_gateway.missing import ModelMissing
 from fusion_gateway.model_server import CHANNEL_OPTIONS

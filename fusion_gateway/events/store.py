@@ -15,10 +15,10 @@ import structlog
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fusion_gateway.event_connections import Connections
-from fusion_gateway.event_database import READ_CONNECTIONS, Database, empty_log, usable_url
-from fusion_gateway.event_schema import EVENTS
-from fusion_gateway.history_reads import HistoryReads
+from fusion_gateway.events.connections import Connections
+from fusion_gateway.events.database import READ_CONNECTIONS, Database, empty_log, usable_url
+from fusion_gateway.events.history_reads import HistoryReads
+from fusion_gateway.events.schema import EVENTS
 from servers.runtime.errors import ConfigurationError, DeadlineExceeded, MarqueeError, Unavailable
 
 ROWS_PER_STATEMENT = 1000

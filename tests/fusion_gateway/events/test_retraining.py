@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from fusion_gateway.event_files import read_events, write_events
-from fusion_gateway.events import EventStore, StoredEvent
+from fusion_gateway.events.files import read_events, write_events
+from fusion_gateway.events.store import EventStore, StoredEvent
 from training.data.generate import Settings, generate
 from training.data.load import load_dataset
 from training.data.splits import leave_last_out

@@ -10,8 +10,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from fusion_gateway.event_files import read_events, write_events
-from fusion_gateway.events import EventStore, StoredEvent
+from fusion_gateway.events.files import read_events, write_events
+from fusion_gateway.events.store import EventStore, StoredEvent
 from servers.runtime.errors import ConfigurationError, Unavailable
 from tests.servers.running import ROOT
 
@@ -99,7 +99,7 @@ async def test_events_past_their_time_are_deleted(store: EventStore, url: str) -
 
 WRITER = """
 import asyncio, sys
-from fusion_gateway.events import EventStore, StoredEvent
+from fusion_gateway.events.store import EventStore, StoredEvent
 
 async def main(url):
     store = EventStore(url, 100_000)

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from fusion_gateway.event_schema import migrate
+from fusion_gateway.events.schema import migrate
 from servers.runtime.errors import ConfigurationError
 
 READ_CONNECTIONS, WRITE_CONNECTIONS = 4, 4

@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from fusion_gateway.event_schema import METADATA, STEPS, VERSIONS
-from fusion_gateway.events import EventStore, StoredEvent
+from fusion_gateway.events.schema import METADATA, STEPS, VERSIONS
+from fusion_gateway.events.store import EventStore, StoredEvent
 from servers.runtime.errors import ConfigurationError
 
 FIRST = {

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from fusion_gateway.history_reads import LONG, MOST_EVENTS, MOST_READS, MOST_USERS, HistoryReads, Lane
+from fusion_gateway.events.history_reads import LONG, MOST_EVENTS, MOST_READS, MOST_USERS, HistoryReads, Lane
 from servers.runtime.errors import InvalidArgument, Unavailable
 
 
