@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fusion_gateway.candidates import HISTORY, History, choose_candidates, eligible_items, popular_candidates
-from fusion_gateway.catalog import Catalog, Rows
+from fusion_gateway.catalog.catalog import Catalog, Rows
 from fusion_gateway.events.store import EventStore, StoredEvent
 from fusion_gateway.explaining import Reasons
 from fusion_gateway.fusion import POPULARITY, Fused, Policy, Popularity, Scores, fuse

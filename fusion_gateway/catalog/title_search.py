@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rapidfuzz import fuzz, process
 
-from fusion_gateway.catalog import Catalog
-from fusion_gateway.words import words_of
+from fusion_gateway.catalog.catalog import Catalog
+from fusion_gateway.catalog.title_words import words_of
 
 LEAST_LIKENESS = 78.0
 """Of 100. One slip in a word of five letters is above, another film's title is mostly below."""

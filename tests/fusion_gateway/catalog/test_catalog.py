@@ -4,9 +4,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fusion_gateway.catalog import Catalog, load_catalog
-from fusion_gateway.parquet import MOST_ITEMS
-from fusion_gateway.titles import TitleIndex
+from fusion_gateway.catalog.catalog import Catalog, load_catalog
+from fusion_gateway.catalog.parquet import MOST_ITEMS
+from fusion_gateway.catalog.title_search import TitleIndex
 from servers.runtime.errors import ArtifactError
 from tests.fusion_gateway.world import items
 

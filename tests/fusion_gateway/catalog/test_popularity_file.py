@@ -3,7 +3,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from fusion_gateway.popularity import load_popularity
+from fusion_gateway.catalog.popularity_file import load_popularity
 from servers.runtime.errors import ArtifactError
 from servers.runtime.repository import Repository
 from tests.fusion_gateway.world import publish

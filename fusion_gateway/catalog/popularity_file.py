@@ -3,8 +3,8 @@
 import numpy as np
 import polars as pl
 
+from fusion_gateway.catalog.parquet import MOST_ITEMS, read_table
 from fusion_gateway.fusion import Popularity
-from fusion_gateway.parquet import MOST_ITEMS, read_table
 from servers.runtime.errors import ArtifactError
 from servers.runtime.repository import Version
 

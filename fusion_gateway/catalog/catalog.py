@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fusion_gateway.parquet import MOST_ITEMS, MOST_VALUES, Kind, read_table
+from fusion_gateway.catalog.parquet import MOST_ITEMS, MOST_VALUES, Kind, read_table
 from protos.marquee.v1.recommender_pb2 import Item
 from servers.runtime.errors import ArtifactError
 from servers.runtime.repository import Version
