@@ -12,12 +12,12 @@ from fusion_gateway.catalog.popularity_file import load_popularity
 from fusion_gateway.catalog.title_search import TitleIndex
 from fusion_gateway.events.store import EventStore
 from fusion_gateway.fusion import Popularity
-from fusion_gateway.missing import Absences
-from fusion_gateway.model_server import Connection
 from fusion_gateway.policies import Policies, load_policies
 from fusion_gateway.recommend import Recommender
 from fusion_gateway.reloading import Reloaded, newest_usable
-from fusion_gateway.scorers import Scorer
+from fusion_gateway.scorers.client import Scorer
+from fusion_gateway.scorers.missing import Absences
+from fusion_gateway.scorers.model_server import Connection
 from fusion_gateway.servicer import Servicer
 from fusion_gateway.settings import GatewaySettings
 from fusion_gateway.similar import Neighbours

@@ -13,12 +13,12 @@ from fusion_gateway.catalog.catalog import Catalog, Rows
 from fusion_gateway.events.store import EventStore, StoredEvent
 from fusion_gateway.explaining import Reasons
 from fusion_gateway.fusion import POPULARITY, Fused, Policy, Popularity, Scores, fuse
-from fusion_gateway.missing import DEADLINE_EXCEEDED, NOT_CONFIGURED, UNEXPECTED, Absences, ModelMissing
 from fusion_gateway.ordering import choose, fill_unscored, order
 from fusion_gateway.parsing import Query, parse_query
 from fusion_gateway.policies import Policies
 from fusion_gateway.reloading import Reloaded
-from fusion_gateway.scorers import Answer, Scorer, UserTensors
+from fusion_gateway.scorers.client import Answer, Scorer, UserTensors
+from fusion_gateway.scorers.missing import DEADLINE_EXCEEDED, NOT_CONFIGURED, UNEXPECTED, Absences, ModelMissing
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.deadline import Deadline
 from servers.runtime.errors import Unavailable

@@ -11,7 +11,7 @@ import structlog
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from fusion_gateway.circuit import Circuit
+from fusion_gateway.scorers.circuit_breaker import Circuit
 from servers.runtime.errors import DeadlineExceeded, InvalidArgument, MarqueeError, Overloaded, Unavailable
 
 CALM_SECONDS = 5.0

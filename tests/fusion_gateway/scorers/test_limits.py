@@ -9,7 +9,7 @@ import pytest
 from tritonclient.grpc import model_config_pb2
 
 from fusion_gateway.gateway import gateway
-from fusion_gateway.limits import Limits
+from fusion_gateway.scorers.limits import Limits
 from fusion_gateway.settings import GatewaySettings
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub

@@ -1,7 +1,7 @@
 import pytest
 from prometheus_client import REGISTRY
 
-from fusion_gateway.circuit import FAILURES, REST_SECONDS, Circuit
+from fusion_gateway.scorers.circuit_breaker import FAILURES, REST_SECONDS, Circuit
 
 
 def is_open(name: str) -> float | None:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from tritonclient.grpc import service_pb2
 
-from fusion_gateway.coalescing import Answered, Arrays
-from fusion_gateway.missing import UNREADABLE, ModelMissing
+from fusion_gateway.scorers.coalescing import Answered, Arrays
+from fusion_gateway.scorers.missing import UNREADABLE, ModelMissing
 from servers.runtime import tensors
 
 SCORED: Mapping[str, str] = {"score": "FP32"}

@@ -12,11 +12,11 @@ import grpc
 import structlog
 from tritonclient.grpc import service_pb2
 
-from fusion_gateway.answers import read_answer
-from fusion_gateway.circuit import Circuit
-from fusion_gateway.coalescing import Answered, Arrays, Coalescer, Send
-from fusion_gateway.limits import Limits
-from fusion_gateway.missing import CIRCUIT_OPEN, CROWDED, UNREADABLE, ModelMissing
+from fusion_gateway.scorers.answers import read_answer
+from fusion_gateway.scorers.circuit_breaker import Circuit
+from fusion_gateway.scorers.coalescing import Answered, Arrays, Coalescer, Send
+from fusion_gateway.scorers.limits import Limits
+from fusion_gateway.scorers.missing import CIRCUIT_OPEN, CROWDED, UNREADABLE, ModelMissing
 from servers.runtime import tensors
 from servers.runtime.errors import InvalidArgument
 from servers.runtime.request_ids import REQUEST_ID

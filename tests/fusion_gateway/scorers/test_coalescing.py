@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from fusion_gateway.coalescing import MOST_ROWS, Answered, Arrays, Coalescer, merge
+from fusion_gateway.scorers.coalescing import MOST_ROWS, Answered, Arrays, Coalescer, merge
 from servers.runtime.errors import InvalidArgument, MarqueeError, Unavailable
 
 HISTORY = np.array([[7, 8, 9]])

@@ -15,9 +15,9 @@ import structlog
 
 from fusion_gateway.events.store import StoredEvent
 from fusion_gateway.gateway import gateway
-from fusion_gateway.missing import ModelMissing
-from fusion_gateway.model_server import CHANNEL_OPTIONS
-from fusion_gateway.scorers import Scorer, UserTensors
+from fusion_gateway.scorers.client import Scorer, UserTensors
+from fusion_gateway.scorers.missing import ModelMissing
+from fusion_gateway.scorers.model_server import CHANNEL_OPTIONS
 from fusion_gateway.settings import GatewaySettings
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
@@ -169,7 +169,7 @@ async def test_a_connection_that_died_without_a_word_is_given_up(
     quick = {"grpc.keepalive_time_ms": 500, "grpc.keepalive_timeout_ms": 500, "grpc.http2.ping_timeout_ms": 500}
     options = [(name, quick.get(name, value)) for name, value in CHANNEL_OPTIONS]
     assert set(options) != set(CHANNEL_OPTIONS)
-    monkeypatch.setattr("fusion_gateway.model_server.CHANNEL_OPTIONS", options)
+    monkeypatch.setattr("fusion_gateway.scorers.model_server.CHANNEL_OPTIONS", options)
     async with AsyncExitStack() as stack:
         proxy = Proxy(await stack.enter_async_context(serving(TinyModel("rating", {1: 1.0}))))
         stub = await stack.enter_async_context(asking(await stack.enter_async_context(proxy.serving()), repository))

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2
 
-from fusion_gateway.answers import read_answer
-from fusion_gateway.missing import MOST_CHARACTERS, UNREADABLE, ModelMissing
+from fusion_gateway.scorers.answers import read_answer
+from fusion_gateway.scorers.missing import MOST_CHARACTERS, UNREADABLE, ModelMissing
 from servers.runtime import tensors
 from tests.chaos.lies import LIES, VERSION, lie
 

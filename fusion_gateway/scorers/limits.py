@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Self
 
-from fusion_gateway.coalescing import MOST_ROWS
+from fusion_gateway.scorers.coalescing import MOST_ROWS
 
 
 @dataclass(frozen=True)

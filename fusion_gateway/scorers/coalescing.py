@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fusion_gateway.missing import DEADLINE_EXCEEDED, ModelMissing
+from fusion_gateway.scorers.missing import DEADLINE_EXCEEDED, ModelMissing
 from servers.runtime.datatypes import Array
 from servers.runtime.errors import InvalidArgument
 from servers.runtime.request_ids import MOST_CHARACTERS, REQUEST_ID
