@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console, RenderableType
 
-from fusion_gateway.tables import events, neighbours, recommendations
+from fusion_gateway.terminal.tables import events, neighbours, recommendations
 from protos.marquee.v1 import recommender_pb2 as pb
 
 MODELS = ("rating", "sequential", "visual_temporal", "linear", "popularity")

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import grpc
 import typer
 
-from fusion_gateway import tables
 from fusion_gateway.events.files import read_events
 from fusion_gateway.events.store import EventStore, StoredEvent
-from fusion_gateway.processes import Processes
 from fusion_gateway.settings import HOME, EventStoreSettings
+from fusion_gateway.terminal import tables
+from fusion_gateway.terminal.processes import Processes
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from servers.runtime import channels

@@ -17,11 +17,11 @@ from google.protobuf import json_format
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from fusion_gateway.client import app as client_app
 from fusion_gateway.gateway import gateway
-from fusion_gateway.local import app as local_app
 from fusion_gateway.settings import GatewaySettings
-from fusion_gateway.tables import recommendations
+from fusion_gateway.terminal.client import app as client_app
+from fusion_gateway.terminal.local import app as local_app
+from fusion_gateway.terminal.tables import recommendations
 from protos.marquee.v1.recommender_pb2 import RecommendResponse
 from servers.runtime.errors import StartError
 from servers.runtime.settings import read
@@ -29,7 +29,7 @@ from tests.fusion_gateway.world import MOVIES, publish_world
 from tests.servers import tiny_artifact
 
 MODELS = ("rating", "sequential", "visual_temporal")
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")

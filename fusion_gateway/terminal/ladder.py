@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from fusion_gateway import tables
-from fusion_gateway.client import DEFAULT_ADDRESS, Address, gateway
+from fusion_gateway.terminal import tables
+from fusion_gateway.terminal.client import DEFAULT_ADDRESS, Address, gateway
 from protos.marquee.v1 import recommender_pb2 as pb
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

@@ -15,8 +15,8 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from rich.console import RenderableType
 
-from fusion_gateway import tables
 from fusion_gateway.access import METADATA, SCHEME
+from fusion_gateway.terminal import tables
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from servers.runtime import channels
