@@ -289,7 +289,3 @@ def _number(option: str, text: str) -> float:
         return float(text)
     except ValueError:
         raise typer.BadParameter(f"{text!r} is not a number", param_hint=option) from None
-
-
-if __name__ == "__main__":
-    app()

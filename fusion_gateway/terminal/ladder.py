@@ -47,7 +47,3 @@ def main(
         for title, request in rungs(user, stored[::-1], profile, models):
             request.k, request.explain = k, True
             tables.console().print(tables.recommendations(stub.Recommend(request), title, reasons=True), "")
-
-
-if __name__ == "__main__":
-    app()

@@ -192,7 +192,3 @@ def _show(response: pb.RecommendResponse, title: str) -> None:
 
 def _say(text: str) -> None:
     print(text, flush=True)
-
-
-if __name__ == "__main__":
-    app()

@@ -24,7 +24,3 @@ def main(
         entry["rate_per_second"] = rate
     print(yaml.safe_dump({name: entry}, sort_keys=False), end="")
     print(f"the token, shown only now: {token}", file=sys.stderr)
-
-
-if __name__ == "__main__":
-    app()
