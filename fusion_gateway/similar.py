@@ -11,8 +11,8 @@ from fusion_gateway.catalog.catalog import Catalog, Rows
 from fusion_gateway.catalog.title_search import TitleIndex
 from fusion_gateway.ordering import order
 from fusion_gateway.parsing import parse_results, parse_title, parse_weights
-from fusion_gateway.recommend import ask
 from fusion_gateway.scorers.client import Answer, Scorer
+from fusion_gateway.scorers.fan_out import ask
 from fusion_gateway.scorers.missing import Absences
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.deadline import Deadline

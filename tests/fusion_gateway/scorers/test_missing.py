@@ -8,8 +8,8 @@ import pytest
 import structlog
 from prometheus_client import REGISTRY
 
-from fusion_gateway.recommend import ask
 from fusion_gateway.scorers.client import Answer
+from fusion_gateway.scorers.fan_out import ask
 from fusion_gateway.scorers.missing import CIRCUIT_OPEN, MOST_CHARACTERS, Absences, ModelMissing
 from servers.runtime.deadline import Deadline
 
