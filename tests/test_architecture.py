@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[1]
 
 # Folder -> what else of this repository its files may import. `servers/runtime` has its own row because the gateway
 # uses it without the rest of `servers`; `fusion_gateway/fusion` because training evaluates the fusion it will serve;
-# `fusion_gateway/ingest` because the gateway imports the files that training reads. The gateway's groups do not know
-# what a recommendation is; the store has circuits as the scorers have.
+# `fusion_gateway/ingest` because the gateway imports the files that training reads. The event store has circuit
+# breakers, as model servers have.
 MAY_IMPORT = {
     "protos": set[str](),
     "servers": {"protos"},
