@@ -14,8 +14,8 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
-from fusion_gateway.event_files import read_events, write_events
-from fusion_gateway.events import EventStore
+from fusion_gateway.events.files import read_events, write_events
+from fusion_gateway.events.store import EventStore
 from fusion_gateway.gateway import gateway
 from fusion_gateway.settings import EventStoreSettings, GatewaySettings
 from servers.runtime import logs, settings

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fusion_gateway.catalog import Catalog, Filters, Mask, Rows
-from fusion_gateway.events import StoredEvent
+from fusion_gateway.catalog.catalog import Catalog, Filters, Mask, Rows
+from fusion_gateway.events.store import StoredEvent
 from fusion_gateway.fusion import POPULARITY, Scores
 from fusion_gateway.parsing import Query
 

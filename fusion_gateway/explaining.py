@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from fusion_gateway.candidates import Candidates, History
-from fusion_gateway.catalog import Catalog, Mask
+from fusion_gateway.catalog.catalog import Catalog, Mask
 from fusion_gateway.fusion import POPULARITY, Fused, Scores
 from protos.marquee.v1.recommender_pb2 import Contribution, Explanation
 

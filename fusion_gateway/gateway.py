@@ -7,20 +7,20 @@ from functools import partial
 from pathlib import Path
 
 from fusion_gateway.access import Access, Clients, load_clients
-from fusion_gateway.catalog import open_catalog
-from fusion_gateway.events import EventStore
+from fusion_gateway.catalog.catalog import open_catalog
+from fusion_gateway.catalog.popularity_file import load_popularity
+from fusion_gateway.catalog.title_search import TitleIndex
+from fusion_gateway.events.store import EventStore
 from fusion_gateway.fusion import Popularity
-from fusion_gateway.missing import Absences
-from fusion_gateway.model_server import Connection
 from fusion_gateway.policies import Policies, load_policies
-from fusion_gateway.popularity import load_popularity
 from fusion_gateway.recommend import Recommender
 from fusion_gateway.reloading import Reloaded, newest_usable
-from fusion_gateway.scorers import Scorer
+from fusion_gateway.scorers.client import Scorer
+from fusion_gateway.scorers.missing import Absences
+from fusion_gateway.scorers.model_server import Connection
 from fusion_gateway.servicer import Servicer
 from fusion_gateway.settings import GatewaySettings
 from fusion_gateway.similar import Neighbours
-from fusion_gateway.titles import TitleIndex
 from protos.marquee.v1.recommender_pb2 import DESCRIPTOR
 from protos.marquee.v1.recommender_pb2_grpc import add_RecommenderServicer_to_server
 from servers.runtime.background import supervised

@@ -1,53 +1,6 @@
-"""python -m fusion_gateway.ladder: every rung of the cold-start ladder, asked of a running gateway."""
+"""python -m fusion_gateway.ladder: runs terminal/ladder.py."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated
-
-import typer
-
-from fusion_gateway import tables
-from fusion_gateway.client import DEFAULT_ADDRESS, Address, gateway
-from protos.marquee.v1 import recommender_pb2 as pb
-
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-
-
-def rungs(
-    user: str, events: Sequence[pb.Event], profile: pb.Profile, models: Iterable[str]
-) -> Iterator[tuple[str, pb.RecommendRequest]]:
-    """What is asked, from the most that can be known of a user to nothing. `events` are theirs, oldest first."""
-    yield f"User {user}, known and with a stored history", pb.RecommendRequest(user_id=user)
-    yield "The same history from a user nobody knows", pb.RecommendRequest(history=events)
-    yield "The last three of these events only", pb.RecommendRequest(history=events[-3:])
-    facts = pb.Profile()
-    facts.CopyFrom(profile)
-    facts.ClearField("liked_genres")
-    said = ", ".join(f"{fact.name} {value}" for fact, value in facts.ListFields())
-    yield f"A profile alone: {said}", pb.RecommendRequest(profile=facts)
-    yield f"A profile that likes {', '.join(profile.liked_genres)}", pb.RecommendRequest(profile=profile)
-    yield "Nothing at all", pb.RecommendRequest()
-    yield "Nothing, and no model counts", pb.RecommendRequest(weights=dict.fromkeys(models, 0.0))
-
-
-@app.command(epilog="Example: python -m fusion_gateway.ladder --user 42 --age 25 --liked Comedy,Drama")
-def main(
-    user: Annotated[str, typer.Option(help="A user with a stored history.")],
-    age: int = 25,
-    gender: str = "F",
-    occupation: str = "student",
-    liked: Annotated[str, typer.Option(help="Genres, with commas between.")] = "Comedy",
-    k: Annotated[int, typer.Option("-k", help="Movies for each rung.")] = 5,
-    address: Address = DEFAULT_ADDRESS,
-) -> None:
-    """Prints what each rung of the cold-start ladder recommends, and why."""
-    profile = pb.Profile(age=age, gender=gender, occupation=occupation, liked_genres=filter(None, liked.split(",")))
-    with gateway(address) as stub:
-        stored = stub.GetHistory(pb.GetHistoryRequest(user_id=user)).events
-        models = [model.name for model in stub.GetStatus(pb.GetStatusRequest()).models]
-        for title, request in rungs(user, stored[::-1], profile, models):
-            request.k, request.explain = k, True
-            tables.console().print(tables.recommendations(stub.Recommend(request), title, reasons=True), "")
-
+from fusion_gateway.terminal.ladder import app
 
 if __name__ == "__main__":
     app()

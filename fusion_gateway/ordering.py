@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fusion_gateway.catalog import Catalog, Rows
+from fusion_gateway.catalog.catalog import Catalog, Rows
 from fusion_gateway.fusion import Scores
 
 DIVERSITY_POOL = 5

@@ -2,32 +2,30 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fusion_gateway.candidates import HISTORY, History, choose_candidates, eligible_items, popular_candidates
-from fusion_gateway.catalog import Catalog, Rows
-from fusion_gateway.events import EventStore, StoredEvent
+from fusion_gateway.catalog.catalog import Catalog, Rows
+from fusion_gateway.events.store import EventStore, StoredEvent
 from fusion_gateway.explaining import Reasons
 from fusion_gateway.fusion import POPULARITY, Fused, Policy, Popularity, Scores, fuse
-from fusion_gateway.missing import DEADLINE_EXCEEDED, NOT_CONFIGURED, UNEXPECTED, Absences, ModelMissing
 from fusion_gateway.ordering import choose, fill_unscored, order
 from fusion_gateway.parsing import Query, parse_query
 from fusion_gateway.policies import Policies
 from fusion_gateway.reloading import Reloaded
-from fusion_gateway.scorers import Answer, Scorer, UserTensors
+from fusion_gateway.scorers.client import Scorer, UserTensors
+from fusion_gateway.scorers.fan_out import HISTORY_SHARE, RETRIEVE_SHARE, SCORE_SHARE, ask
+from fusion_gateway.scorers.missing import DEADLINE_EXCEEDED, NOT_CONFIGURED, Absences, ModelMissing
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.deadline import Deadline
 from servers.runtime.errors import Unavailable
 
 if TYPE_CHECKING:
     from servers.runtime.tracing import Tracing
-
-# Shares of the time left when a stage begins; the rest is for the stages after it.
-HISTORY_SHARE, RETRIEVE_SHARE, SCORE_SHARE = 0.3, 0.5, 0.9
 
 
 @dataclass(frozen=True)
@@ -158,36 +156,6 @@ class Recommender:
             return [], {HISTORY: ModelMissing(DEADLINE_EXCEEDED, "of the event store")}
         except Unavailable as error:
             return [], {HISTORY: ModelMissing("unavailable", str(error))}
-
-
-async def ask(
-    scorers: Collection[Scorer],
-    call: Callable[[Scorer, float], Awaitable[Answer]],
-    deadline: Deadline,
-    share: float = SCORE_SHARE,
-) -> tuple[dict[str, Answer], dict[str, ModelMissing]]:
-    """Calls all scorers at once, with a share of the time left; their answers, and why others have none, by name."""
-    timeout = max(deadline.remaining() * share, 0.001)
-
-    async def one(scorer: Scorer) -> Answer | ModelMissing:
-        try:
-            return await call(scorer, timeout)
-        except ModelMissing as why:
-            return why
-        except Exception as error:  # a fault of ours: the answer does without this model all the same
-            missing = ModelMissing(UNEXPECTED)
-            missing.__cause__ = error
-            return missing
-
-    results = zip(scorers, await asyncio.gather(*map(one, scorers)), strict=True)
-    answers: dict[str, Answer] = {}
-    failures: dict[str, ModelMissing] = {}
-    for scorer, result in results:
-        if isinstance(result, ModelMissing):
-            failures[scorer.name] = result
-        else:
-            answers[scorer.name] = result
-    return answers, failures
 
 
 def fuse_tables(policy: Policy, tables: Mapping[str, Scores], history: History) -> Fused | None:

@@ -10,11 +10,11 @@ from typing import Any
 import grpc
 
 from fusion_gateway import parsing
-from fusion_gateway.events import StoredEvent
+from fusion_gateway.catalog.title_search import TitleIndex
+from fusion_gateway.events.store import StoredEvent
 from fusion_gateway.recommend import Recommender
 from fusion_gateway.shadow import ShadowPolicy
 from fusion_gateway.similar import Neighbours
-from fusion_gateway.titles import TitleIndex
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1 import recommender_pb2_grpc as pb_grpc
 from servers.runtime.deadline import Deadline

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from fusion_gateway.catalog import Catalog, Rows
-from fusion_gateway.missing import Absences
+from fusion_gateway.catalog.catalog import Catalog, Rows
+from fusion_gateway.catalog.title_search import TitleIndex
 from fusion_gateway.ordering import order
 from fusion_gateway.parsing import parse_results, parse_title, parse_weights
-from fusion_gateway.recommend import ask
-from fusion_gateway.scorers import Answer, Scorer
-from fusion_gateway.titles import TitleIndex
+from fusion_gateway.scorers.client import Answer, Scorer
+from fusion_gateway.scorers.fan_out import ask
+from fusion_gateway.scorers.missing import Absences
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.deadline import Deadline
 from servers.runtime.errors import InvalidArgument, NotFound, Unavailable

@@ -25,8 +25,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
-from fusion_gateway.event_files import read_events
-from fusion_gateway.events import EventStore
+from fusion_gateway.events.files import read_events
+from fusion_gateway.events.store import EventStore
 from fusion_gateway.gateway import gateway
 from fusion_gateway.settings import GatewaySettings
 from protos.marquee.v1 import recommender_pb2 as pb

@@ -3,7 +3,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion_gateway.catalog import Catalog
+from fusion_gateway.catalog.catalog import Catalog
 from fusion_gateway.ordering import Rules, choose, fill_unscored, order
 from tests.fusion_gateway.world import items
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion_gateway.catalog import TAG_SCHEMA, Tags
+from fusion_gateway.catalog.catalog import TAG_SCHEMA, Tags
 from fusion_gateway.similar import Kind
 
 ITEMS, WORDS = 5, 4

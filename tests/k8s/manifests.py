@@ -37,8 +37,19 @@ def render(target: str) -> list[Object]:
 @cache
 def base() -> list[Object]:
     """The base as its files say it, for machines without kubectl."""
-    files = yaml.safe_load((K8S / "base/kustomization.yaml").read_text())["resources"]
-    return [document for file in files for document in yaml.safe_load_all((K8S / "base" / file).read_text())]
+    entries = yaml.safe_load((K8S / "base/kustomization.yaml").read_text())["resources"]
+    return [document for entry in entries for document in yaml.safe_load_all(text_of(K8S / "base" / entry))]
+
+
+def text_of(entry: Path) -> str:
+    """A file; for a folder, the scorer with the words that the folder's overlay gives it."""
+    if entry.is_file():
+        return entry.read_text()
+    text = (K8S / "base/scorer/scorer.yaml").read_text()
+    [words] = yaml.safe_load((entry / "kustomization.yaml").read_text())["configMapGenerator"]
+    for literal in words["literals"]:
+        text = text.replace(*literal.split("="))
+    return text
 
 
 def kind(objects: list[Object], name: str) -> list[Object]:

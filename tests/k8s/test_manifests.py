@@ -1,13 +1,17 @@
 """The base and every overlay: valid against the Kubernetes schemas, locked down, and consistent in themselves."""
 
+import re
 import tomllib
+from pathlib import Path
 
 import kubernetes_validate
 import pytest
+import yaml
 
 from tests.k8s.manifests import K8S, ROOT, TARGETS, Object, base, container, flag, kind, kustomize_missing, render
 
 DEPLOYMENTS = {"rating", "sequential", "visual-temporal", "linear", "fusion-gateway"}
+DEPLOYMENT = re.compile(r"^kind: Deployment$", re.MULTILINE)
 
 
 @pytest.fixture(params=["files of base", *([] if kustomize_missing() else TARGETS)])
@@ -22,11 +26,38 @@ def test_overlays_are_rendered() -> None:
     assert all(map(render, TARGETS))
 
 
+def parts(folder: Path) -> set[Path]:
+    """Folders of the kustomizations that this one is made of, its own too."""
+    said = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    entries = [(folder / entry).resolve() for entry in said.get("resources", []) + said.get("components", [])]
+    return {folder}.union(*(parts(entry) for entry in entries if entry.is_dir()))
+
+
 def test_every_kustomization_is_tested() -> None:
-    folders = {file.parent.relative_to(K8S).as_posix() for file in K8S.rglob("kustomization.yaml")}
-    assert {folder for folder in folders if not folder.startswith("components/")} == set(TARGETS)
-    overlays = "".join((K8S / target / "kustomization.yaml").read_text() for target in TARGETS)
-    assert [folder for folder in folders - set(TARGETS) if folder not in overlays] == []
+    tested = set().union(*(parts(K8S.resolve() / target) for target in TARGETS))
+    assert {file.parent for file in K8S.resolve().rglob("kustomization.yaml")} == tested
+
+
+def test_the_files_of_base_say_what_is_rendered() -> None:
+    """So what is tested without kubectl is what kubectl applies."""
+    if reason := kustomize_missing():
+        pytest.skip(reason)
+    assert by_name(render("base")) == by_name(base())
+
+
+def by_name(objects: list[Object]) -> dict[tuple[str, str], Object]:
+    """Kind and name to the object, without the namespace, which only kubectl adds."""
+    named = {}
+    for each in objects:
+        metadata = {key: value for key, value in each["metadata"].items() if key != "namespace"}
+        named[each["kind"], metadata["name"]] = {**each, "metadata": metadata}
+    return named
+
+
+def test_model_servers_have_one_deployment() -> None:
+    """A scorer is an overlay of k8s/base/scorer, never a copy of it."""
+    files = {file.relative_to(K8S).as_posix() for file in K8S.rglob("*.yaml") if DEPLOYMENT.search(file.read_text())}
+    assert files == {"base/scorer/scorer.yaml", "base/fusion-gateway.yaml", "components/postgresql/gateway.yaml"}
 
 
 @pytest.mark.parametrize("version", ["1.29", "1.37"])

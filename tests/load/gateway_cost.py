@@ -22,14 +22,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from fusion_gateway.catalog import open_catalog
-from fusion_gateway.coalescing import Answered, Arrays, Send
-from fusion_gateway.events import EventStore, StoredEvent
+from fusion_gateway.catalog.catalog import open_catalog
+from fusion_gateway.catalog.popularity_file import load_popularity
+from fusion_gateway.events.store import EventStore, StoredEvent
 from fusion_gateway.policies import load_policies
-from fusion_gateway.popularity import load_popularity
 from fusion_gateway.recommend import Recommender
 from fusion_gateway.reloading import Reloaded
-from fusion_gateway.scorers import Scorer
+from fusion_gateway.scorers.client import Scorer
+from fusion_gateway.scorers.coalescing import Answered, Arrays, Send
 from fusion_gateway.settings import GatewaySettings
 from protos.marquee.v1.recommender_pb2 import RecommendRequest
 from servers.loading import load

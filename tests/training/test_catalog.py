@@ -4,7 +4,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from fusion_gateway.catalog import MOST_GENRES, load_catalog
+from fusion_gateway.catalog.catalog import MOST_GENRES, load_catalog
 from training.__main__ import app
 
 

@@ -1,0 +1,230 @@
+"""What is known of the items: names, facts, popularity. Rows are positions in arrays sorted by item number."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from fusion_gateway.catalog.parquet import MOST_ITEMS, MOST_VALUES, Kind, read_table
+from protos.marquee.v1.recommender_pb2 import Item
+from servers.runtime.errors import ArtifactError
+from servers.runtime.repository import Version
+
+Rows = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+SCHEMA: Mapping[str, Kind] = {
+    "number": pl.Int64,
+    "id": pl.String,
+    "title": pl.String,
+    "year": pl.Int32,
+    "genres": pl.List(pl.String),
+    "director": pl.String,
+    "poster": pl.String,
+    "votes": pl.Int64,
+    "weighted_rating": pl.Float64,
+}
+TAG_SCHEMA: Mapping[str, Kind] = {"item": pl.Int32, "word": pl.Int32, "weight": pl.Float32}
+MOST_TAGS = 16_000_000
+"""Words of all items: with what it takes to sort them, about 500 MB."""
+MOST_CHARACTERS = {"id": 1000, "title": 1000, "director": 1000, "poster": 2000}
+"""Or 500 of them would make an answer that no client takes."""
+MOST_GENRES, MOST_GENRE_CHARACTERS = 100, 256
+"""Of an item."""
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What an item must be; an empty field lets everything pass."""
+
+    genres_any: Sequence[str] = ()
+    genres_none: Sequence[str] = ()
+    year_min: int | None = None
+    year_max: int | None = None
+    ids_in: Sequence[str] = ()
+    ids_out: Sequence[str] = ()
+
+
+class Tags:
+    """TF-IDF weights of the words of all items, by word; cosines by adding up the lists of an item's few words."""
+
+    def __init__(self, table: pl.DataFrame, items: int) -> None:
+        """`table` has the columns item, word and weight, of unit length for each item, sorted by word."""
+        self._item = table["item"].to_numpy()
+        self._weight = table["weight"].to_numpy()
+        self._items = items
+        word = (table["word"].rank("dense").cast(pl.Int64) - 1).to_numpy()  # whatever numbers they are
+        self._word = word[by_item := np.argsort(self._item, kind="stable")]
+        self._weight_by_item = self._weight[by_item]
+        self._start = np.searchsorted(self._item[by_item], np.arange(items + 1))
+        self._word_start = np.searchsorted(word, np.arange(word.max(initial=-1) + 2))
+
+    def likeness(self, row: int) -> NDArray[np.floating]:
+        """[items]: cosine of each with the item at `row`, exact; 0 where one of them has no words."""
+        own = slice(self._start[row], self._start[row + 1])
+        lists = [slice(self._word_start[word], self._word_start[word + 1]) for word in self._word[own].tolist()]
+        if not lists:
+            return np.zeros(self._items)
+        weights = zip(lists, self._weight_by_item[own].tolist(), strict=True)
+        products = np.concatenate([weight * self._weight[part] for part, weight in weights])
+        return np.asarray(
+            np.bincount(np.concatenate([self._item[part] for part in lists]), products, self._items), np.float64
+        )
+
+
+def _works(ids: Sequence[str], titles: Sequence[str], years: Sequence[int]) -> Rows:
+    """[items]: the first row of the same title and year, but for case and blanks. An item whose title is its id, or
+    whose year is unknown, is a work of its own.
+    """
+    first: dict[tuple[str, int], int] = {}
+    works = list(range(len(ids)))
+    for row, (item_id, title, year) in enumerate(zip(ids, titles, years, strict=True)):
+        if year and title != item_id:
+            works[row] = first.setdefault((" ".join(title.casefold().split()), year), row)
+    return np.array(works, np.int64)
+
+
+class Catalog:
+    """One published version of the catalogue, in memory; nothing changes after construction."""
+
+    def __init__(self, items: pl.DataFrame, version: int, tags: Tags | None = None) -> None:
+        self.version = version
+        self.number: NDArray[np.int64] = items["number"].to_numpy()
+        self.id: list[str] = items["id"].to_list()
+        self.title: list[str] = items["title"].to_list()
+        self.year: NDArray[np.int32] = items["year"].to_numpy()
+        self.genres: list[list[str]] = items["genres"].to_list()
+        self.director: list[str] = items["director"].to_list()
+        self._director_number = items["director"].rank("dense").to_numpy()
+        self.has_tags = tags is not None
+        self._tags = tags or Tags(pl.DataFrame(schema=TAG_SCHEMA), len(self.id))
+        self.poster: list[str] = items["poster"].to_list()
+        self.votes: NDArray[np.int64] = items["votes"].to_numpy()
+        self.weighted_rating: NDArray[np.float64] = items["weighted_rating"].to_numpy()
+        self.popular: Rows = np.lexsort((self.number, -self.votes, -self.weighted_rating))
+        """All rows, by weighted rating, best first."""
+        self._row = {item_id: row for row, item_id in enumerate(self.id)}
+        self.work: Rows = _works(self.id, self.title, self.year.tolist())
+        """[items]: the first row of the same work, which may be listed under several ids."""
+        names = sorted({genre.casefold() for genres in self.genres for genre in genres})
+        self._genre = {name: column for column, name in enumerate(names)}
+        self.has_genre = np.zeros((len(self), len(names)), np.bool_)
+        for row, genres in enumerate(self.genres):
+            self.has_genre[row, [self._genre[genre.casefold()] for genre in genres]] = True
+        length = np.sqrt(self.has_genre.sum(axis=1, keepdims=True, dtype=np.float32))
+        self.genre_vector: NDArray[np.float32] = self.has_genre / np.maximum(length, 1)
+        """[items, genres], unit length; zeros for an item without genres."""
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    def rows_of(self, numbers: NDArray[np.int64]) -> Rows:
+        """Rows of item numbers, in their order, without those the catalogue does not have."""
+        row = np.searchsorted(self.number, numbers).clip(max=len(self) - 1)
+        rows: Rows = row[self.number[row] == numbers]
+        return rows
+
+    def row_of(self, item_id: str) -> int | None:
+        return self._row.get(item_id)
+
+    def genre_likeness(self, row: int) -> NDArray[np.floating]:
+        """[items]: cosine of the genres of each with those of the item at `row`."""
+        return np.asarray(self.genre_vector @ self.genre_vector[row])
+
+    def tag_likeness(self, row: int) -> NDArray[np.floating]:
+        """[items]: cosine of the words of each with those of the item at `row`; exact."""
+        return self._tags.likeness(row)
+
+    def of_director(self, row: int) -> Mask:
+        """[items]: which have the director of this one; none where that is unknown."""
+        return np.asarray((self._director_number == self._director_number[row]) & (self.director[row] != ""))
+
+    def passing(self, filters: Filters) -> Mask:
+        """[items]: which pass all the filters. Unknown genres and ids match nothing."""
+        mask = np.ones(len(self), np.bool_)
+        if filters.genres_any:
+            mask &= self._with_genre(filters.genres_any)
+        if filters.genres_none:
+            mask &= ~self._with_genre(filters.genres_none)
+        if filters.year_min is not None:
+            mask &= (self.year >= filters.year_min) & (self.year != 0)
+        if filters.year_max is not None:
+            mask &= (self.year <= filters.year_max) & (self.year != 0)
+        if filters.ids_in:
+            mask &= self._with_id(filters.ids_in)
+        if filters.ids_out:
+            mask &= ~self._with_id(filters.ids_out)
+        return mask
+
+    def _with_genre(self, names: Iterable[str]) -> Mask:
+        known = [self._genre[name.casefold()] for name in names if name.casefold() in self._genre]
+        return np.asarray(self.has_genre[:, known].any(axis=1))
+
+    def _with_id(self, ids: Iterable[str]) -> Mask:
+        mask = np.zeros(len(self), np.bool_)
+        mask[[self._row[item_id] for item_id in ids if item_id in self._row]] = True
+        return mask
+
+    def item(self, row: int) -> Item:
+        """The item as the API shows it."""
+        return Item(
+            id=self.id[row],
+            title=self.title[row],
+            year=int(self.year[row]),
+            genres=self.genres[row],
+            director=self.director[row],
+            poster_url=self.poster[row],
+        )
+
+
+def open_catalog(version: Version) -> Catalog:
+    """Raises ArtifactError when its files are not what a catalogue is."""
+    has_tags = any(file.path == "tags.parquet" for file in version.manifest.files)
+    tags = version.file("tags.parquet") if has_tags else None
+    return load_catalog(version.file("items.parquet"), version.number, tags)
+
+
+def load_catalog(path: Path, version: int, tags: Path | None = None) -> Catalog:
+    """Reads a version's items.parquet, and tags.parquet. Raises ArtifactError when they are not what a catalogue is."""
+    items = read_table(path, "items", "catalog", MOST_ITEMS, SCHEMA)
+    words = read_table(tags, "tags", "catalog", MOST_TAGS, TAG_SCHEMA).sort("word") if tags else None
+    if items.is_empty() or items.null_count().sum_horizontal().item() or not items["number"].is_sorted():
+        raise ArtifactError(f"{path}: must hold items without gaps, sorted by number", "catalog")
+    if items["number"].n_unique() != len(items) or items["id"].n_unique() != len(items):
+        raise ArtifactError(f"{path}: every number and every id must be there once", "catalog")
+    if problem := _beyond(items):
+        raise ArtifactError(f"{path}: {problem}", "catalog")
+    if words is not None and (words.null_count().sum_horizontal().item() or not words["weight"].is_finite().all()):
+        raise ArtifactError(f"{tags}: must hold words without gaps, with finite weights", "catalog")
+    if words is not None and len(words) and not words["item"].is_between(0, len(items) - 1).all():
+        raise ArtifactError(f"{tags}: has words of items that {path.name} has not", "catalog")
+    return Catalog(items, version, words if words is None else Tags(words, len(items)))
+
+
+def _beyond(items: pl.DataFrame) -> str:
+    """Which limit a table without gaps breaks; empty: none."""
+    if items["number"][0] < 1 or not items["weighted_rating"].is_finite().all():
+        return "every number must be 1 at least, and every weighted_rating finite"
+    for name, most in MOST_CHARACTERS.items():
+        lengths = items[name].str.len_chars()
+        if (longest := _most(lengths)) > most:
+            return f"{name} has {longest} characters; at most {most}"
+        if (total := lengths.sum()) > MOST_VALUES:
+            return f"{name} has {total} characters in all items; at most {MOST_VALUES}"
+    if (most := _most(items["genres"].list.len())) > MOST_GENRES:
+        return f"genres has {most} of an item; at most {MOST_GENRES}"
+    genres = items["genres"].explode(empty_as_null=False)
+    if genres.null_count():
+        return "genres has gaps"
+    if (longest := _most(genres.str.len_chars())) > MOST_GENRE_CHARACTERS:
+        return f"genres has {longest} characters; at most {MOST_GENRE_CHARACTERS}"
+    if (known := genres.n_unique()) * len(items) > MOST_VALUES:
+        return f"genres has {known} names; at most {MOST_VALUES // len(items)} of {len(items)} items"
+    return ""
+
+
+def _most(lengths: pl.Series) -> int:
+    return int(lengths.to_numpy().max(initial=0))

@@ -1,0 +1,174 @@
+"""Connections to the event store's database, for reads or for writes: all that is done with them has limits."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+import structlog
+from prometheus_client import Counter
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from fusion_gateway.scorers.circuit_breaker import Circuit
+from servers.runtime.errors import DeadlineExceeded, InvalidArgument, MarqueeError, Overloaded, Unavailable
+
+CALM_SECONDS = 5.0
+"""A store works again once nothing has failed for this long; until then its failures are counted, not logged."""
+DATA_EXCEPTION = "22"
+"""How SQLSTATE begins for a value that PostgreSQL does not take."""
+FAILURES = Counter("marquee_event_store_failures", "Times that the event store failed or was too slow.", ["work"])
+T = TypeVar("T")
+Tasks = set[asyncio.Task[Any]]
+log = structlog.get_logger()
+
+
+class Connections:
+    """Runs transactions, as many at once as there are connections; others wait for one in their order.
+
+    What a caller has begun goes on to its end behind it when it leaves. A transaction that its caller cancels half way
+    may keep its connection for good, and with it SQLite's lock on writing.
+    """
+
+    def __init__(self, work: str, engine: AsyncEngine, number: int, seconds: float, most: int) -> None:
+        """`work` is read or write. A transaction may wait `seconds` for a connection, and then have it as long.
+
+        At most `most` wait or run at once.
+        """
+        self._work, self._engine, self._seconds, self._most = work, engine, seconds, most
+        self._number, self._free = number, asyncio.Semaphore(number)
+        self._attempts: Tasks = set()
+        self._transactions: Tasks = set()
+        self._circuit = Circuit(f"event store, {work}")
+        self._failed = FAILURES.labels(work)
+        self._is_failing, self._failed_at, self._answered_at = False, 0.0, 0.0
+
+    async def run(
+        self,
+        work: Callable[[AsyncConnection], Awaitable[T]],
+        timeout: float | None = None,
+        limited: bool = True,
+    ) -> T:
+        """What `work` returns for a connection in a transaction, which is committed by then.
+
+        Raises DeadlineExceeded after `timeout` seconds, Overloaded where too much waits already and this is `limited`,
+        InvalidArgument for what the database does not take, and Unavailable.
+        """
+        if limited:
+            self.check_room()
+        self._check()
+        try:
+            async with asyncio.timeout(timeout):
+                return await asyncio.shield(_begin(self._attempt(work), self._attempts))
+        except TimeoutError:
+            raise DeadlineExceeded("the event store has not answered in time") from None
+
+    def check_room(self, coming: int = 0) -> None:
+        """Raises Overloaded where as many as may wait or run do so already, with those that are coming."""
+        if len(self._attempts) + coming >= self._most:
+            raise Overloaded(f"{self._most} calls {self._work} events already; try again later")
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that may take long, for programs and starts that no caller waits for. Raises as `run`."""
+        async with self._free:
+            try:
+                async with self._engine.begin() as connection:
+                    yield connection
+            except (sa.exc.SQLAlchemyError, OSError) as error:
+                raise self.judged(error) from None
+
+    @asynccontextmanager
+    async def stopped(self) -> AsyncIterator[None]:
+        """Nobody has a connection meanwhile. Raises TimeoutError where somebody keeps one."""
+        taken = 0
+        try:
+            async with asyncio.timeout(self._seconds):
+                while taken < self._number:
+                    await self._free.acquire()
+                    taken += 1
+            yield
+        finally:
+            for _ in range(taken):
+                self._free.release()
+
+    async def finish(self, seconds: float) -> None:
+        """Waits for what has been begun."""
+        if tasks := self._attempts | self._transactions:
+            await asyncio.wait(tasks, timeout=seconds)
+
+    def judged(self, error: Exception) -> MarqueeError:
+        """Whose fault an error is: InvalidArgument, or Unavailable, which is counted, and logged at a change.
+
+        Neither holds anybody's events.
+        """
+        driver_error = getattr(error, "orig", None)
+        if str(getattr(driver_error, "sqlstate", None)).startswith(DATA_EXCEPTION):
+            self._circuit.answered()
+            return InvalidArgument("the event store does not take one of these texts or numbers")
+        self._circuit.failed("failed")
+        self._failed.inc()
+        self._failed_at = time.monotonic()
+        if not self._is_failing:
+            self._is_failing = True
+            # The first line only: PostgreSQL's next ones may quote a row.
+            reason = str(driver_error or error).partition("\n")[0] or "it takes too long"
+            log.error("event store failed", work=self._work, store=self._engine.dialect.name, reason=reason)
+        cause = driver_error.__cause__ or driver_error if driver_error else error
+        return Unavailable(f"the event store cannot be used: {type(cause).__name__}")
+
+    async def _attempt(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        begun = asyncio.Event()
+        transaction = _begin(self._transaction(work, begun), self._transactions)
+        try:
+            async with asyncio.timeout(self._seconds):
+                await begun.wait()
+        except TimeoutError as error:
+            transaction.cancel()  # it has no connection yet
+            if time.monotonic() < self._answered_at + self._seconds:  # the store works, for others
+                raise Overloaded(f"{len(self._attempts)} calls {self._work} events already; try again later") from None
+            raise self.judged(error) from None
+        done, _ = await asyncio.wait([transaction], timeout=self._seconds)
+        if not done:
+            if self._engine.dialect.name != "sqlite":  # which ends by itself, as nothing of it goes through a network
+                transaction.cancel()
+            raise self.judged(TimeoutError())
+        try:
+            result: T = transaction.result()
+        except (sa.exc.SQLAlchemyError, OSError) as error:
+            raise self.judged(error) from None
+        self._answered()
+        return result
+
+    async def _transaction(self, work: Callable[[AsyncConnection], Awaitable[T]], begun: asyncio.Event) -> T:
+        waits = self._free.locked()
+        async with self._free:
+            begun.set()
+            if waits:
+                self._check()  # the store may have begun to fail
+            async with self._engine.begin() as connection:
+                return await work(connection)
+
+    def _check(self) -> None:
+        if self._circuit.is_open and not self._circuit.may_probe():
+            raise Unavailable("the event store cannot be used: circuit open")
+
+    def _answered(self) -> None:
+        self._answered_at = time.monotonic()
+        self._circuit.answered()
+        if self._is_failing and time.monotonic() > self._failed_at + CALM_SECONDS:
+            self._is_failing = False
+            log.info("event store works again", work=self._work, store=self._engine.dialect.name)
+
+
+def _begin(work: Coroutine[Any, Any, T], tasks: Tasks) -> "asyncio.Task[T]":
+    def ended(task: "asyncio.Task[T]") -> None:
+        tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at, for where the caller has left nobody else does
+
+    task = asyncio.create_task(work)
+    tasks.add(task)
+    task.add_done_callback(ended)
+    return task

@@ -1,0 +1,291 @@
+"""python -m fusion_gateway.client {recommend,similar,search,record,history,status}: ask a gateway from a terminal."""
+
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import grpc
+import typer
+from google.protobuf import json_format
+from google.protobuf.message import Message
+from rich.console import RenderableType
+
+from fusion_gateway.access import METADATA, SCHEME
+from fusion_gateway.terminal import tables
+from protos.marquee.v1 import recommender_pb2 as pb
+from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
+from servers.runtime import channels
+from servers.runtime.errors import MarqueeError
+from servers.runtime.tls import client_credentials
+
+M = TypeVar("M", bound=Message)
+
+
+def _without_scheme(address: str) -> str:
+    scheme, separator, rest = address.partition("://")
+    if separator and scheme.lower() in ("http", "https"):
+        raise typer.BadParameter(f"a gateway's address is host:port: give {rest.rstrip('/')}, without {scheme}://")
+    return address
+
+
+Token = Annotated[str, typer.Option(envvar="MARQUEE_TOKEN", help="Bearer token; best given in the environment.")]
+Authority = Annotated[Path | None, typer.Option(envvar="MARQUEE_CA", help="PEM authorities of the gateway: use TLS.")]
+Certificate = Annotated[Path | None, typer.Option(help="PEM file to show to a gateway that asks for one.")]
+Address = Annotated[
+    str, typer.Option(envvar="MARQUEE_ADDRESS", callback=_without_scheme, help="The gateway's host:port.")
+]
+Timeout = Annotated[float, typer.Option(help="Seconds to wait for an answer.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the reply as JSON.")]
+Count = Annotated[int | None, typer.Option("-k", "--k", help="How many.")]
+DEFAULT_ADDRESS, DEFAULT_TIMEOUT = "127.0.0.1:8001", 10.0
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog="Example: python -m fusion_gateway.client recommend --user 42 -k 5",
+)
+
+
+@app.callback()
+def connection(
+    token: Token = "", ca: Authority = None, certificate: Certificate = None, key: Certificate = None
+) -> None:
+    """Ask a gateway from a terminal."""
+    CONNECTION.set(Connection(token, ca, certificate, key))
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How calls are protected, and how the caller is known."""
+
+    token: str = ""
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def channel(self, address: str) -> grpc.Channel:
+        credentials = client_credentials(self.ca, self.certificate, self.key)
+        if credentials:
+            opened = grpc.secure_channel(address, credentials, channels.OPTIONS)
+        else:
+            opened = grpc.insecure_channel(address, channels.OPTIONS)
+        return grpc.intercept_channel(opened, _Authorization(self.token)) if self.token else opened
+
+
+CONNECTION: ContextVar[Connection] = ContextVar("connection", default=Connection())  # noqa: B039
+"""Set before every command, from the options in front of its name."""
+
+
+class _Authorization(grpc.UnaryUnaryClientInterceptor):
+    """Shows the token on every call."""
+
+    def __init__(self, token: str) -> None:
+        self._metadata = (METADATA, SCHEME + token)
+
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        metadata = [*(client_call_details.metadata or ()), self._metadata]
+        return continuation(client_call_details._replace(metadata=metadata), request)
+
+
+@app.command(
+    epilog="Example: python -m fusion_gateway.client recommend --history 50,181:4.5 --genres Comedy,Drama -k 5"
+)
+def recommend(
+    user: Annotated[str, typer.Option(help="User id; leave out for an anonymous user.")] = "",
+    k: Count = None,
+    history: Annotated[
+        str,
+        typer.Option(
+            help="Item ids, oldest first: 50,181,1 or with ratings 50:4,181:5; "
+            """or JSON, for any id: '[{"item_id": "a,b:1", "rating": 4}]'."""
+        ),
+    ] = "",
+    weights: Annotated[str, typer.Option(help="For example rating=0.7,sequential=0.3.")] = "",
+    policy: Annotated[str, typer.Option(help="Name of a fusion policy.")] = "",
+    genres: Annotated[str, typer.Option(help="At least one of these: Comedy,Drama.")] = "",
+    not_genres: Annotated[str, typer.Option(help="None of these.")] = "",
+    liked: Annotated[str, typer.Option(help="Genres liked by a user without a history.")] = "",
+    year_min: int | None = None,
+    year_max: int | None = None,
+    age: Annotated[int | None, typer.Option(help="Of a user without a history, as are gender and occupation.")] = None,
+    gender: str = "",
+    occupation: str = "",
+    diversity: Annotated[float | None, typer.Option(help="0 (score only) to 1 (diversity only).")] = None,
+    max_per_genre: Annotated[int | None, typer.Option(help="At most this many of any one genre.")] = None,
+    exploration: Annotated[float | None, typer.Option(help="Share of places for movies drawn at random.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Makes the draw repeatable.")] = None,
+    seen: Annotated[bool, typer.Option("--seen", help="Movies of the history may come back.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Say why, in words.")] = False,
+    as_json: AsJson = False,
+    address: Address = DEFAULT_ADDRESS,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """Movies for a user: known, unknown with a history, or anonymous."""
+    request = pb.RecommendRequest(
+        user_id=user,
+        k=k,
+        history=_history(history),
+        weights=_weights(weights),
+        policy=policy,
+        filters=pb.Filters(
+            genres_any=_split(genres), genres_none=_split(not_genres), year_min=year_min, year_max=year_max
+        ),
+        profile=pb.Profile(age=age, gender=gender, occupation=occupation, liked_genres=_split(liked)),
+        diversity=diversity,
+        max_per_genre=max_per_genre,
+        exploration=exploration,
+        seed=seed,
+        exclude_seen=not seen,
+        explain=explain or not as_json,
+    )
+    with gateway(address) as stub:
+        response = stub.Recommend(request, timeout=timeout)
+    options = {"--genres": genres, "--not-genres": not_genres, "--year-min": year_min, "--year-max": year_max}
+    filters = " ".join(f"{option} {value}" for option, value in options.items() if value)
+    _show(response, as_json, lambda: tables.recommendations(response, user=user, filters=filters, reasons=explain))
+
+
+@app.command(epilog='Example: python -m fusion_gateway.client similar "the prestige" -k 5')
+def similar(
+    title: Annotated[str, typer.Argument(help="A title, more or less; or use --item.")] = "",
+    item: Annotated[str, typer.Option(help="An item id.")] = "",
+    k: Count = None,
+    weights: Annotated[str, typer.Option(help="For example rating=1,genres=0.5,director=1.")] = "",
+    as_json: AsJson = False,
+    address: Address = DEFAULT_ADDRESS,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """Movies like a movie."""
+    if bool(title) == bool(item):
+        raise typer.BadParameter("give a title or --item, not both" if item else "give a title or --item")
+    query = pb.SimilarItemsRequest(item_id=item) if item else pb.SimilarItemsRequest(title=title)
+    query.MergeFrom(pb.SimilarItemsRequest(k=k, weights=_weights(weights)))
+    with gateway(address) as stub:
+        response = stub.SimilarItems(query, timeout=timeout)
+    _show(response, as_json, lambda: tables.neighbours(response))
+
+
+@app.command(epilog='Example: python -m fusion_gateway.client search "the last"')
+def search(
+    title: str,
+    k: Count = None,
+    as_json: AsJson = False,
+    address: Address = DEFAULT_ADDRESS,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """Movies by title, as you remember it."""
+    with gateway(address) as stub:
+        response = stub.SearchItems(pb.SearchItemsRequest(title=title, k=k), timeout=timeout)
+    _show(response, as_json, lambda: tables.matches(response))
+
+
+@app.command(epilog="Example: python -m fusion_gateway.client record --user 42 --item 181 --rating 4.5")
+def record(
+    user: Annotated[str, typer.Option()],
+    item: Annotated[str, typer.Option()],
+    rating: float | None = None,
+    time: Annotated[int | None, typer.Option(help="Unix seconds; now when left out.")] = None,
+    event_id: Annotated[str, typer.Option(help="Makes it safe to send the event again.")] = "",
+    as_json: AsJson = False,
+    address: Address = DEFAULT_ADDRESS,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """Stores that a user watched, and perhaps rated, a movie."""
+    event = pb.Event(event_id=event_id, user_id=user, item_id=item, rating=rating, time=time)
+    with gateway(address) as stub:
+        response = stub.RecordEvents(pb.RecordEventsRequest(events=[event]), timeout=timeout)
+    _show(response, as_json, lambda: "recorded" if response.recorded else "known already")
+
+
+@app.command(epilog="Example: python -m fusion_gateway.client history --user 42 --limit 20")
+def history(
+    user: Annotated[str, typer.Option()],
+    limit: int | None = None,
+    as_json: AsJson = False,
+    address: Address = DEFAULT_ADDRESS,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """What is stored about a user, newest first."""
+    with gateway(address) as stub:
+        response = stub.GetHistory(pb.GetHistoryRequest(user_id=user, limit=limit), timeout=timeout)
+    _show(response, as_json, lambda: tables.events(response, user))
+
+
+@app.command()
+def status(as_json: AsJson = False, address: Address = DEFAULT_ADDRESS, timeout: Timeout = DEFAULT_TIMEOUT) -> None:
+    """What is being served."""
+    with gateway(address) as stub:
+        response = stub.GetStatus(pb.GetStatusRequest(), timeout=timeout)
+    _show(response, as_json, lambda: tables.status(response))
+
+
+@contextmanager
+def gateway(address: str) -> Iterator[RecommenderStub]:
+    """A stub; when a call fails, says why on stderr and exits with 1."""
+    try:
+        with CONNECTION.get().channel(address) as channel:
+            yield RecommenderStub(channel)
+    except MarqueeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    except grpc.RpcError as error:
+        code, details = error.code(), error.details()
+        if code == grpc.StatusCode.UNAVAILABLE:
+            details = f"no gateway answers at {address} ({details})"
+        if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+            details = f"no answer from {address} in time; --timeout waits longer"
+        print(f"error: {details}", file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
+def _show(response: Message, as_json: bool, readable: Callable[[], RenderableType]) -> None:
+    if as_json:
+        print(json_format.MessageToJson(response, preserving_proto_field_name=True, ensure_ascii=False))
+    else:
+        tables.console().print(readable())
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _history(text: str) -> list[pb.Event]:
+    if not text.startswith("["):
+        return [_event(part) for part in _split(text)]
+    try:
+        return list(json_format.Parse(f'{{"history": {text}}}', pb.RecommendRequest()).history)
+    except json_format.ParseError as error:
+        raise typer.BadParameter(f"not a JSON list of events: {error}", param_hint="--history") from None
+
+
+def _event(text: str) -> pb.Event:
+    """What follows the last colon is the rating where it is a number; otherwise the colon belongs to the id."""
+    item, _, rating = text.rpartition(":")
+    try:
+        value = float(rating)
+    except ValueError:
+        value = math.nan
+    return pb.Event(item_id=item, rating=value) if item and math.isfinite(value) else pb.Event(item_id=text)
+
+
+def _weights(text: str) -> dict[str, float]:
+    weights = {}
+    for part in _split(text):
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"{part!r} must be NAME=NUMBER, such as {part}=0.7", param_hint="--weights")
+        weights[name.strip()] = _number("--weights", value)
+    return weights
+
+
+def _number(option: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a number", param_hint=option) from None

@@ -1,0 +1,194 @@
+"""python -m fusion_gateway.local {up,demo}: the whole system on this machine, each server a process of its own."""
+
+import asyncio
+import os
+import shlex
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import grpc
+import typer
+
+from fusion_gateway.events.files import read_events
+from fusion_gateway.events.store import EventStore, StoredEvent
+from fusion_gateway.settings import HOME, EventStoreSettings
+from fusion_gateway.terminal import tables
+from fusion_gateway.terminal.processes import Processes
+from protos.marquee.v1 import recommender_pb2 as pb
+from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
+from servers.runtime import channels
+from servers.runtime.errors import MarqueeError, RepositoryError, Unavailable
+from servers.runtime.repository import Repository
+
+if TYPE_CHECKING:
+    from protos.marquee.v1.recommender_pb2_grpc import RecommenderAsyncStub
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    epilog="Example: python -m fusion_gateway.local up --repository var/repository",
+)
+Folder = Annotated[Path, typer.Option(help="A model repository.")]
+IMPORTED = HOME / "imported" / "generated" / "events.parquet"
+"""Where `make` puts the events of the data set that it invents."""
+Events = Annotated[Path, typer.Option(help="CSV or Parquet with user, item, rating, time.")]
+
+
+@dataclass(frozen=True)
+class System:
+    """Everything is running."""
+
+    gateway: str
+    """Its address."""
+    processes: Processes
+    users: Counter[str]
+    """How many events each user has."""
+
+
+@app.command()
+def up(repository: Folder = HOME / "repository", events: Events = IMPORTED) -> None:
+    """Runs until Ctrl-C, with an event store of its own."""
+    sys.exit(asyncio.run(_guarded(repository, events, _wait)))
+
+
+@app.command()
+def demo(repository: Folder = HOME / "repository", events: Events = IMPORTED) -> None:
+    """Asks for a known, a new and an anonymous user, and stops again."""
+    sys.exit(asyncio.run(_guarded(repository, events, _ask_three_times)))
+
+
+async def _guarded(repository: Path, events: Path, use: Callable[[System], Coroutine[Any, Any, None]]) -> int:
+    """Runs the system for as long as `use` takes, unless a process ends before; the exit code."""
+    task = asyncio.current_task()
+    assert task
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    try:
+        async with _system(repository, events) as system:
+            using, watching = asyncio.create_task(use(system)), asyncio.create_task(system.processes.watch())
+            try:
+                [first, *_], _ = await asyncio.wait({using, watching}, return_when=asyncio.FIRST_COMPLETED)
+                await first
+            finally:
+                using.cancel()
+                watching.cancel()
+    except MarqueeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except asyncio.CancelledError:
+        _say("stopped")
+        return 0 if use is _wait else 130
+    return 0
+
+
+@asynccontextmanager
+async def _system(repository: Path, events: Path) -> AsyncIterator[System]:
+    names = _scorers(repository)
+    HOME.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="local-", dir=HOME) as folder:
+        store = f"sqlite:///{folder}/events.db"
+        logs = HOME / "logs" / f"{time.strftime('%Y-%m-%d-%H%M%S')}-{os.getpid()}"  # another run's are left alone
+        async with Processes(logs) as processes:
+            _say(f"starting {', '.join(names) or 'no model'}; importing {events}; logs are in {logs}")
+            shared = (f"--model-repository={repository}", "--model-control-mode=poll")
+            starting = [_start(processes, name, "servers", name, *shared) for name in names]
+            users, addresses = await asyncio.gather(_import(store, events), asyncio.gather(*starting))
+            scorers = [f"--scorer={name}={address}" for name, address in zip(names, addresses, strict=True)]
+            scorers = scorers or ["--scorer="]  # not the default ones
+            shared = (f"--model-repository={repository}", f"--event-store={store}")
+            gateway = await _start(processes, "fusion_gateway", "fusion_gateway", *shared, *scorers)
+            yield System(gateway, processes, users)
+
+
+def _scorers(repository: Path) -> list[str]:
+    """Names of the scorers in the repository. Raises RepositoryError when nothing at all is published there."""
+    opened = Repository(repository)
+    names = opened.models()
+    if not names:
+        raise RepositoryError(f"{repository} holds nothing; python -m training train all publishes models")
+    return [name for name in names if opened.latest(name).manifest.HasField("scorer")]
+
+
+async def _start(processes: Processes, name: str, *arguments: str) -> str:
+    began = time.monotonic()
+    address = await processes.start(name, *arguments, "--grpc-port=0", "--metrics-port=0")
+    _say(f"{name} is ready at {address} after {time.monotonic() - began:.1f} s")
+    return address
+
+
+async def _import(url: str, path: Path) -> Counter[str]:
+    """Fills the event store; the number of events of each user."""
+    users: Counter[str] = Counter()
+    began = time.monotonic()
+
+    def counted() -> Iterator[StoredEvent]:
+        for event in read_events(path):
+            users[event.user_id] += 1
+            yield event
+
+    store = EventStore(url, EventStoreSettings.model_fields["history_limit"].default)
+    try:
+        await store.open()
+        recorded = await store.import_all(counted())
+    finally:
+        await store.close()
+    _say(f"{recorded} events of {len(users)} users are stored after {time.monotonic() - began:.1f} s")
+    return users
+
+
+async def _wait(system: System) -> None:
+    arguments = ["recommend", "--address", system.gateway, "--user", _typical(system.users)]
+    _say(f"{_python()} -m fusion_gateway.client {shlex.join(arguments)}")
+    _say("Ctrl-C stops everything")
+    await asyncio.Event().wait()
+
+
+async def _ask_three_times(system: System) -> None:
+    try:
+        async with grpc.aio.insecure_channel(system.gateway, channels.OPTIONS) as channel:
+            await _demo(RecommenderStub(channel), _typical(system.users))
+    except grpc.aio.AioRpcError as error:
+        raise Unavailable(f"the gateway answers {error.code().name}: {error.details()}") from None
+
+
+async def _demo(stub: "RecommenderAsyncStub", user: str) -> None:
+    """A known user, a new one who has watched three movies (a popular one and two like it), an anonymous one."""
+    known = await stub.Recommend(pb.RecommendRequest(user_id=user, explain=True))
+    _show(known, f"For user {user}")
+    anonymous = await stub.Recommend(pb.RecommendRequest(explain=True))
+    favourite = anonymous.items[0].item
+    alike = await stub.SimilarItems(pb.SimilarItemsRequest(item_id=favourite.id, k=2))
+    watched = [favourite, *(each.item for each in alike.items)]
+    history = [pb.Event(item_id=item.id) for item in watched]
+    new = await stub.Recommend(pb.RecommendRequest(user_id="someone-new", history=history, explain=True))
+    _show(new, f"For a new user who has watched {', '.join(item.title for item in watched)}")
+    _show(anonymous, "For an anonymous user")
+
+
+def _typical(users: Counter[str]) -> str:
+    """The user with the median number of events."""
+    ranked = sorted(users, key=lambda user: (users[user], user))
+    return ranked[len(ranked) // 2] if ranked else "nobody"
+
+
+def _python() -> str:
+    """How this very Python is called from here, such as .venv/bin/python."""
+    program, here = Path(sys.executable), Path.cwd()
+    return str(program.relative_to(here)) if program.is_relative_to(here) else "python"
+
+
+def _show(response: pb.RecommendResponse, title: str) -> None:
+    tables.console().print(tables.recommendations(response, title), "")
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)

@@ -1,0 +1,36 @@
+"""What the gateway has recorded is training data."""
+
+from pathlib import Path
+
+from fusion_gateway.events.files import read_events, write_events
+from fusion_gateway.events.store import EventStore, StoredEvent
+from training.data.generate import Settings, generate
+from training.data.load import load_dataset
+from training.data.splits import leave_last_out
+from training.job import Job
+from training.rating import train_rating
+from training.recipes.rating import SvdRecipe
+from training.repository import verify
+
+
+async def test_a_model_can_be_trained_on_the_event_store(tmp_path: Path) -> None:
+    generate(tmp_path / "generated", Settings(users=40, items=30))
+    known = list(read_events(next((tmp_path / "generated").glob("events.*"))))
+    store = EventStore(f"sqlite:///{tmp_path}/events.db", history_limit=1000)
+    await store.open()
+    await store.import_all(known)
+    items = sorted({event.item_id for event in known})
+    await store.record([StoredEvent("newcomer", item, 4, place) for place, item in enumerate(items[:12])])
+    exported = [event async for event in store.all_events()]
+    await store.close()
+    assert write_events(tmp_path / "exported" / "events.parquet", exported) == len(known) + 12
+
+    dataset = load_dataset(tmp_path / "exported")
+    job = Job(dataset, leave_last_out(dataset.events), tmp_path / "repository", tmp_path / "cache")
+    assert (
+        verify(
+            train_rating(job, SvdRecipe(factors=(4,), epochs=(2,), least_user_ratings=1, most_ignored_item_ratings=1))
+        ).model
+        == "rating"
+    )
+    assert "newcomer" in set(dataset.events["user"])

@@ -1,0 +1,77 @@
+"""Stores of earlier and later versions, on SQLite and PostgreSQL."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from fusion_gateway.events.schema import METADATA, STEPS, VERSIONS
+from fusion_gateway.events.store import EventStore, StoredEvent
+from servers.runtime.errors import ConfigurationError
+
+FIRST = {
+    "sqlite": "CREATE TABLE events (sequence INTEGER PRIMARY KEY, event_id VARCHAR(128) NOT NULL UNIQUE, ",
+    "postgresql": "CREATE TABLE events (sequence BIGSERIAL PRIMARY KEY, event_id VARCHAR(128) NOT NULL UNIQUE, ",
+}
+COLUMNS = "user_id VARCHAR(256) NOT NULL, item_id VARCHAR(256) NOT NULL, rating DOUBLE PRECISION, time BIGINT NOT NULL)"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/events.db" if request.param == "sqlite" else request.getfixturevalue("postgresql")
+
+
+@pytest.fixture
+async def engine(url: str) -> AsyncIterator[AsyncEngine]:
+    """Of a database without tables."""
+    engine = create_async_engine(
+        url.replace("sqlite:", "sqlite+aiosqlite:").replace("postgresql:", "postgresql+asyncpg:")
+    )
+    async with engine.begin() as connection:
+        await connection.run_sync(METADATA.drop_all)
+    yield engine
+    async with engine.begin() as connection:
+        await connection.run_sync(METADATA.drop_all)
+    await engine.dispose()
+
+
+async def version(engine: AsyncEngine) -> int | None:
+    async with engine.begin() as connection:
+        return await connection.scalar(sa.select(VERSIONS.c.version))
+
+
+async def test_an_older_store_is_brought_up_to_date(engine: AsyncEngine, url: str) -> None:
+    async with engine.begin() as connection:
+        await connection.execute(sa.text(FIRST[engine.dialect.name] + COLUMNS))
+        await connection.execute(sa.text("CREATE INDEX events_of_user ON events (user_id, time, sequence)"))
+        await connection.execute(sa.text("INSERT INTO events VALUES (1, 'one', 'anna', 'a', 4.5, 10)"))
+    for _ in range(2):
+        store = EventStore(url, 10)
+        await store.open()
+        assert await store.history("anna", 5) == [StoredEvent("anna", "a", 4.5, 10, "one")]
+        await store.close()
+        assert await version(engine) == len(STEPS)
+    async with engine.connect() as connection:
+        indexes = await connection.run_sync(lambda sync: sa.inspect(sync).get_indexes("events"))
+    assert "events_by_time" in {index["name"] for index in indexes}
+
+
+async def test_a_newer_store_is_refused(engine: AsyncEngine, url: str) -> None:
+    async with engine.begin() as connection:
+        await connection.run_sync(METADATA.create_all)
+        await connection.execute(VERSIONS.insert().values(version=99))
+    store = EventStore(url, 10)
+    with pytest.raises(ConfigurationError, match="its schema has version 99, this program knows up to"):
+        await store.open()
+    await store.close()
+    assert await version(engine) == 99
+
+
+async def test_programs_that_start_at_once_do_not_disturb_each_other(engine: AsyncEngine, url: str) -> None:
+    stores = [EventStore(url, 10) for _ in range(4)]
+    await asyncio.gather(*(store.open() for store in stores))
+    await asyncio.gather(*(store.close() for store in stores))
+    assert await version(engine) == len(STEPS)

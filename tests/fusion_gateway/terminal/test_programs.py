@@ -1,0 +1,290 @@
+"""The programs as people start them: real processes, their output and their exit codes."""
+
+import io
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import json_format
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+from fusion_gateway.gateway import gateway
+from fusion_gateway.settings import GatewaySettings
+from fusion_gateway.terminal.client import app as client_app
+from fusion_gateway.terminal.local import app as local_app
+from fusion_gateway.terminal.tables import recommendations
+from protos.marquee.v1.recommender_pb2 import RecommendResponse
+from servers.runtime.errors import StartError
+from servers.runtime.settings import read
+from tests.fusion_gateway.world import MOVIES, publish_world
+from tests.servers import tiny_artifact
+
+MODELS = ("rating", "sequential", "visual_temporal")
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a repository of three real scorers and events.csv."""
+    home = tmp_path_factory.mktemp("system")
+    publish_world(home / "repository")
+    for scale, model in enumerate(MODELS, 1):
+        tiny_artifact.publish(home / "repository", model, item_numbers=range(1, 1 + len(MOVIES)), scale=scale)
+    rows = [f"{user},{MOVIES[user + n][0]},{n + 1},{1000 + n}" for user in range(5) for n in range(user + 1)]
+    (home / "events.csv").write_text("\n".join(["user,item,rating,time", *rows, ""]))
+    return home
+
+
+def run(*arguments: object, home: Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", *map(str, arguments)]
+    environment = {**os.environ, "MARQUEE_HOME": str(home / "var"), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, **options)
+
+
+@pytest.fixture(scope="module")
+def up(system: Path) -> Iterator[dict[str, Any]]:
+    """`local up`, and what it said: the gateway's address and the whole process."""
+    command = [sys.executable, "-m", "fusion_gateway.local", "up"]
+    command += ["--repository", str(system / "repository"), "--events", str(system / "events.csv")]
+    environment = {**os.environ, "MARQUEE_HOME": str(system / "up"), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    said: list[str] = []
+    for line in process.stdout:
+        said.append(line.strip())
+        if "Ctrl-C" in line:
+            break
+    [ready] = [line for line in said if line.startswith("fusion_gateway is ready at ")]
+    yield {"process": process, "said": said, "address": ready.split()[4], "home": system}
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+
+
+def client(up: dict[str, Any], *arguments: str) -> Result:
+    """The client's own code, in this process; test_client_without_a_gateway starts it as a program."""
+    return CliRunner().invoke(client_app, [*arguments, "--address", up["address"]])
+
+
+def test_up_says_where_everything_is(up: dict[str, Any]) -> None:
+    assert [line.split()[0] for line in up["said"] if " is ready at 127.0.0.1:" in line][-1] == "fusion_gateway"
+    assert sum(" is ready at " in line for line in up["said"]) == 4
+    assert any(line.startswith("15 events of 5 users are stored") for line in up["said"])
+
+
+def test_client_shows_ranked_movies(up: dict[str, Any]) -> None:
+    shown = client(up, "recommend", "--user", "4", "-k", "3", "--explain")
+    assert shown.exit_code == 0, shown.stderr
+    for text in ("rank", "score", "id", "movie", *MODELS, "because you watched", "policy fitted"):
+        assert text in shown.stdout
+    assert "The Prestige" in client(up, "recommend", "--genres", "drama", "--year-min", "2006").stdout
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_a_real_answer_fits_the_terminal(up: dict[str, Any], width: int) -> None:
+    answered = client(up, "recommend", "--user", "4", "--explain", "--json").stdout
+    response = json_format.Parse(answered, RecommendResponse())
+    table = recommendations(response, "For user 4", reasons=True)
+    shown = io.StringIO()
+    Console(file=shown, width=width).print(table)
+    lines = shown.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    for ranked in response.items:
+        [line] = [line for line in lines if ranked.item.title in line]
+        assert f"{ranked.score:.3f}" in line
+        assert ranked.item.id in line.split()
+
+
+def test_client_prints_json(up: dict[str, Any]) -> None:
+    shown = client(up, "recommend", "--history", "1,3:4.5", "--weights", "rating=0.7,sequential=0.3", "--json")
+    reply = json.loads(shown.stdout)
+    assert (reply["history_used"], reply["fallback"], len(reply["items"])) == (2, "FALLBACK_FOLD_IN", 8)
+    assert "explanation" not in reply["items"][0]
+
+
+def test_client_knows_the_other_calls(up: dict[str, Any]) -> None:
+    assert "The Prestige" in client(up, "search", "prestige the").stdout
+    assert "Like Interstellar" in client(up, "similar", "interstella").stdout
+    for _ in range(2):
+        said = client(up, "record", "--user", "zoe", "--item", "6", "--rating", "4.5", "--event-id", "e1")
+    assert said.stdout == "known already\n"
+    history = json.loads(client(up, "history", "--user", "zoe", "--json").stdout)
+    assert [(event["item_id"], event["rating"]) for event in history["events"]] == [("6", 4.5)]
+    assert client(up, "status").stdout.count("yes") == 3
+
+
+def test_client_says_what_went_wrong(up: dict[str, Any]) -> None:
+    for arguments, message in [
+        (["recommend", "-k", "501"], "error: k: must be 1 to 500, not 501"),
+        (["recommend", "--policy", "best"], "error: policy: there is no 'best'"),
+        (["similar", "the godfather"], "error: no movie found with a title similar to 'the godfather'"),
+        (["recommend", "--weights", "rating=much"], "'much' is not a number"),
+        (["recommend", "--weights", "rating"], "'rating' must be NAME=NUMBER"),
+        (["recommend", "--history", "[1"], "not a JSON list of events"),
+        (["similar"], "give a title or --item"),
+        (["similar", "fargo", "--item", "3"], "give a title or --item, not both"),
+    ]:
+        failed = client(up, *arguments)
+        assert failed.exit_code != 0
+        assert message in failed.stderr
+
+
+def test_client_says_that_nothing_is_known_or_found(up: dict[str, Any]) -> None:
+    assert "no history of user stranger" in client(up, "recommend", "--user", "stranger").stdout
+    assert "no history" not in client(up, "recommend", "--user", "4").stdout
+    assert "no history" not in client(up, "recommend", "--user", "stranger", "--history", "3").stdout
+    assert "nothing is stored about user stranger" in client(up, "history", "--user", "stranger").stdout
+    nothing = client(up, "recommend", "--genres", "comdy", "--year-min", "1990").stdout
+    assert "no movie matches --genres comdy --year-min 1990" in nothing
+
+
+@pytest.mark.parametrize(
+    ("history", "used", "skipped"),
+    [
+        ("3:4.5,1:2", 2, 0),
+        ("a:b,3", 1, 1),
+        ("3:nan", 0, 1),
+        ('[{"item_id": "3", "rating": 4}, {"item_id": "a,b"}]', 1, 1),
+    ],
+)
+def test_a_history_of_any_ids(up: dict[str, Any], history: str, used: int, skipped: int) -> None:
+    reply = json.loads(client(up, "recommend", "--history", history, "--json").stdout)
+    assert (reply.get("history_used", 0), reply.get("history_skipped", 0)) == (used, skipped)
+
+
+def test_an_address_with_a_scheme(up: dict[str, Any]) -> None:
+    failed = CliRunner().invoke(client_app, ["status", "--address", f"http://{up['address']}/"])
+    assert failed.exit_code == 2
+    assert f"give {up['address']}, without http://" in " ".join(failed.stderr.replace("│", " ").split())
+
+
+def test_up_prints_a_command_that_runs(up: dict[str, Any]) -> None:
+    [command] = [line for line in up["said"] if "fusion_gateway.client" in line]
+    python, module = command.split()[:3:2]
+    assert (python, module) == (
+        ".venv/bin/python" if Path(sys.executable).is_relative_to(ROOT) else "python",
+        "fusion_gateway.client",
+    )
+
+
+@pytest.mark.parametrize("command", [[], ["recommend"], ["similar"], ["search"], ["record"], ["history"]])
+def test_help_has_an_example(command: list[str]) -> None:
+    shown = CliRunner().invoke(client_app, [*command, "--help"]).stdout
+    assert " ".join(["Example: python -m fusion_gateway.client", *command]) in " ".join(shown.split())
+
+
+def test_client_without_a_gateway(tmp_path: Path) -> None:
+    failed = run("fusion_gateway.client", "status", "--address", "127.0.0.1:1", home=tmp_path)
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("error: no gateway answers at 127.0.0.1:1")
+
+
+def test_demo_asks_three_times_and_leaves_nothing_running(system: Path) -> None:
+    flags = ["--repository", system / "repository", "--events", system / "events.csv"]
+    demo = run("fusion_gateway.local", "demo", *flags, home=system)
+    assert demo.returncode == 0, demo.stderr
+    for text in ("For user 2", "For a new user who has watched Fargo", "For an anonymous user", "the popularity list"):
+        assert text in demo.stdout
+    [logs] = (system / "var" / "logs").iterdir()
+    assert {log.stem for log in logs.iterdir()} == {*MODELS, "fusion_gateway"}
+    for log in logs.iterdir():
+        assert json.loads(log.read_text().splitlines()[-1])["event"] == "stopped"
+    assert [path.name for path in (system / "var").iterdir()] == ["logs"]
+
+
+def test_each_run_has_logs_of_its_own(system: Path, tmp_path: Path) -> None:
+    flags = ["--repository", system / "repository", "--events", system / "events.csv"]
+    for _ in range(2):
+        assert run("fusion_gateway.local", "demo", *flags, home=tmp_path).returncode == 0
+    logs = list((tmp_path / "var" / "logs").glob("*/rating.log"))
+    assert [log.read_text().count('"stopped"') for log in logs] == [1, 1]
+
+
+def test_up_stops_everything_when_one_process_dies(system: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "fusion_gateway.local", "up"]
+    command += ["--repository", str(system / "repository"), "--events", str(system / "events.csv")]
+    environment = {**os.environ, "MARQUEE_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout
+        while "Ctrl-C" not in process.stdout.readline():
+            pass
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(children) == 4
+        os.kill(int(children[0]), signal.SIGKILL)
+        _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "ended with code -9" in stderr
+    assert "its log is" in stderr
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+
+
+@pytest.mark.parametrize(
+    ("repository", "message"),
+    [
+        ("nowhere", "nowhere is not a directory"),
+        ("empty", "empty holds nothing"),
+        ("truncated", "rating/1: items.safetensors has 3 bytes"),
+    ],
+)
+def test_demo_with_a_bad_repository(tmp_path: Path, repository: str, message: str) -> None:
+    (tmp_path / "empty").mkdir()
+    tiny_artifact.publish(tmp_path / "truncated")
+    (tmp_path / "truncated/rating/1/items.safetensors").write_bytes(b"cut")
+    failed = CliRunner().invoke(local_app, ["demo", "--repository", str(tmp_path / repository)])
+    assert failed.exit_code == 1
+    assert re.fullmatch(f"error: .*{message}.*\n", failed.stderr)
+
+
+def test_demo_with_a_broken_events_file(system: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.csv").write_text("user,item,rating,time\n1,1,5,9\n1,1,5,soon\n")
+    flags = ["--repository", system / "repository", "--events", tmp_path / "broken.csv"]
+    failed = run("fusion_gateway.local", "demo", *flags, home=tmp_path)
+    assert failed.returncode == 1
+    assert re.fullmatch("error: .*broken.csv: line 3: time 'soon' is not read as unix seconds: .*\n", failed.stderr)
+    assert [path.name for path in (tmp_path / "var").iterdir()] == ["logs"]
+
+
+def test_import_events(system: Path, tmp_path: Path) -> None:
+    store = f"--event-store=sqlite:///{tmp_path}/events.db"
+    done = run("fusion_gateway", "import-events", system / "events.csv", store, home=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "15 new events are in the event store\n"), done.stderr
+
+
+def test_an_occupied_port(system: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        flags = [f"--model-repository={system}/repository", f"--grpc-port={port}", "--metrics-port=0"]
+        failed = run("fusion_gateway", *flags, home=tmp_path)
+    assert failed.returncode == 1
+    [said] = [line for line in failed.stderr.splitlines() if line.startswith("error")]
+    assert said.startswith(f"error: cannot listen on 127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--model-repository={home}/nowhere"], "nowhere is not a directory"),
+        (["--model-repository={home}"], "has no version of 'catalog'"),
+        (["--event-store=mysql://host/db"], "mysql:// is not supported"),
+        (["--scorer=rating"], "scorer: 'rating' must be NAME=ADDRESS"),
+        (["--scorer=a=b:1", "--scorer=a=b:2"], "every name there once"),
+        (["--scorer=rating=http://b:1"], "an address is host:port, without http://"),
+        (["--retrieve-k=0"], "retrieve_k: .*greater than or equal to 1"),
+    ],
+)
+async def test_the_gateway_says_why_it_cannot_start(
+    system: Path, tmp_path: Path, flags: list[str], message: str
+) -> None:
+    good = [f"--model-repository={system}/repository", f"--event-store=sqlite:///{tmp_path}/events.db"]
+    with pytest.raises(StartError, match=message):
+        async with gateway(read(GatewaySettings, [*good, *(flag.format(home=tmp_path) for flag in flags)])):
+            pass
