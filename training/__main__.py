@@ -18,9 +18,9 @@ from training.benchmark.commands import app as benchmark_app
 from training.catalog import known_numbers, train_catalog
 from training.data.commands import app as data_app
 from training.data.load import load_dataset
-from training.distributed import world
 from training.errors import DataError, NotLearnable, TrainingError
 from training.evaluation.commands import evaluate_command, reproduce_command
+from training.fitting.distributed import world
 from training.fusion import train_fusion
 from training.index import check_index
 from training.job import Job, torch_device

@@ -12,10 +12,10 @@ import polars as pl
 import torch
 
 from protos.marquee.v1.artifact_pb2 import Data, Manifest, Metric, Recipe
-from training.checkpoint import Checkpoint
 from training.data.dataset import Dataset, fingerprint
 from training.data.splits import Split
 from training.errors import NotLearnable, TrainingError
+from training.fitting.checkpoint import Checkpoint
 from training.interactions import Interactions
 from training.progress import stage
 from training.rating_scale import RatingScale

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.checkpoint import Checkpoint
-from training.distributed import agreed, averaging, is_first, process_group, world
 from training.errors import NotLearnable
+from training.fitting.checkpoint import Checkpoint
+from training.fitting.distributed import agreed, averaging, is_first, process_group, world
+from training.fitting.loop import fit
 from training.interactions import Floats
 from training.job import Job
 from training.linear import fit_most_watched
-from training.models.fit import fit
 from training.models.gated import GatedTransformer
 from training.models.joined import Joined
 from training.models.linear import LinearTower

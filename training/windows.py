@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.distributed import own_part
+from training.fitting.distributed import own_part
 from training.interactions import Interactions, Ints
 
 

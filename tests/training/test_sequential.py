@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from tests.conftest import Published
-from training.checkpoint import Checkpoint
 from training.data.load import load_dataset
 from training.data.splits import leave_last_out
 from training.errors import TrainingError
+from training.fitting.checkpoint import Checkpoint
 from training.interactions import Interactions
 from training.job import Job
 from training.models.gated import GatedTransformer

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from training.checkpoint import Checkpoint
 from training.content import ItemContent
 from training.errors import TrainingError
+from training.fitting.checkpoint import Checkpoint
 from training.interactions import Interactions
 from training.models.rating import RatingNetwork, train_rating_network
 from training.recipes.rating import RatingRecipe, hybrid_genres, hybrid_mf_deep, ids_content_nn, seed_rating

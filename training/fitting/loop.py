@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from training.checkpoint import Checkpoint, State
 from training.errors import TrainingError
+from training.fitting.checkpoint import Checkpoint, State
 from training.progress import track
 
 

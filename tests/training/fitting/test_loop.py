@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.models.fit import fit
+from training.fitting.loop import fit
 
 STEPS = 3
 
