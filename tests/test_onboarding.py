@@ -17,9 +17,9 @@ from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from tests.fusion_gateway.world import publish
 from tests.servers.running import ROOT, process, started
 from training.catalog import train_catalog
-from training.content import ContentEncoder
 from training.data.load import load_dataset
 from training.data.splits import no_split
+from training.features.content import ContentEncoder
 from training.item_encoder import ItemEncoderParts
 from training.job import Job
 from training.recipes.catalog import CatalogRecipe

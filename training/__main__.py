@@ -20,6 +20,7 @@ from training.data.commands import app as data_app
 from training.data.load import load_dataset
 from training.errors import DataError, NotLearnable, TrainingError
 from training.evaluation.commands import evaluate_command, reproduce_command
+from training.features.sentences import checked
 from training.fitting.distributed import world
 from training.fusion import train_fusion
 from training.index import check_index
@@ -30,7 +31,6 @@ from training.options import HOME, Data, Repository, SplitName, SplitOption
 from training.progress import console, peak_gib, stage
 from training.rating import train_rating
 from training.repository import MODELS, read_manifest, verify, versions
-from training.sentences import checked
 from training.sequential import train_sequential
 from training.terminal import narrow_table, output
 from training.visual_temporal import train_visual_temporal

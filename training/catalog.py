@@ -8,12 +8,12 @@ from scipy.sparse import csr_matrix, vstack
 
 from protos.marquee.v1.artifact_pb2 import Manifest
 from training.errors import TrainingError
+from training.features.tfidf import Words
 from training.job import Job
 from training.progress import stage
 from training.published import read_table
 from training.recipes.catalog import CatalogRecipe
 from training.repository import latest, publish, read_manifest, versions
-from training.words import Words
 
 RECENT = 0.1
 """Share of the time range that counts as recent."""

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from training.data.posters import Pixels, StoredPixels, poster_tensor
-from training.interactions import Floats
+from training.features.interactions import Floats
 from training.item_encoder import PublishedItemEncoder
 from training.repository import latest
 

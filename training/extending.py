@@ -7,8 +7,8 @@ import numpy as np
 
 from protos.marquee.v1.artifact_pb2 import Manifest
 from training.errors import TrainingError
+from training.features.interactions import Floats, Ints
 from training.index import write_index
-from training.interactions import Floats, Ints
 from training.item_encoder import FILES
 from training.published import read_arrays, read_tensors
 from training.repository import publish, read_manifest

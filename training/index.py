@@ -8,7 +8,7 @@ import numpy as np
 
 from protos.marquee.v1.artifact_pb2 import Index
 from training.errors import TrainingError
-from training.interactions import Floats, Ints
+from training.features.interactions import Floats, Ints
 
 GOOD_INDEXES = ("Flat", "SQ8", "HNSW32 efSearch=128", "IVF64,Flat nprobe=16")
 

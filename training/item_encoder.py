@@ -8,11 +8,11 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
-from training.content import ContentEncoder
 from training.data.posters import StoredPixels
 from training.errors import TrainingError
 from training.export import export_rows, session
-from training.interactions import Floats
+from training.features.content import ContentEncoder
+from training.features.interactions import Floats
 
 GRAPH = "item_encoder.onnx"
 FILES = (GRAPH, "content.json", "content.safetensors")

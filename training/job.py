@@ -15,11 +15,11 @@ from protos.marquee.v1.artifact_pb2 import Data, Manifest, Metric, Recipe
 from training.data.dataset import Dataset, fingerprint
 from training.data.splits import Split
 from training.errors import NotLearnable, TrainingError
+from training.features.interactions import Interactions
+from training.features.rating_scale import RatingScale
+from training.features.ratings import ANY_SCALE, Scale, inside
 from training.fitting.checkpoint import Checkpoint
-from training.interactions import Interactions
 from training.progress import stage
-from training.rating_scale import RatingScale
-from training.ratings import ANY_SCALE, Scale, inside
 from training.repository import publish
 from training.requests import Requests, requests_for
 from training.scorer import ScorerParts, write_scorer

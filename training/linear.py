@@ -7,7 +7,7 @@ import polars as pl
 import torch
 
 from training.errors import NotLearnable
-from training.interactions import Floats, Interactions
+from training.features.interactions import Floats, Interactions
 from training.job import Job
 from training.models.linear import Linear, LinearTower, fit_linear
 from training.progress import stage

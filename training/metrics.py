@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.interactions import Floats, Ints
+from training.features.interactions import Floats, Ints
 
 Doubles = NDArray[np.float64]
 

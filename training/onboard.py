@@ -18,7 +18,7 @@ from training.data.load import with_posters
 from training.data.posters import poster_tensor
 from training.errors import DataError
 from training.extending import publish_extended
-from training.interactions import Floats
+from training.features.interactions import Floats
 from training.item_encoder import PublishedItemEncoder
 from training.published import read_table, read_tensors
 from training.repository import latest, versions

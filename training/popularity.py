@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from fusion_gateway.fusion.popularity import FACETS, Popularity, group_of
-from training.interactions import Ints
+from training.features.interactions import Ints
 from training.published import read_table
 
 FILE = "popularity.parquet"

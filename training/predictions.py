@@ -7,10 +7,12 @@ import numpy as np
 import polars as pl
 import torch
 
-from training.content import ItemContent
 from training.data.splits import random_split
 from training.errors import NotLearnable
-from training.interactions import Floats, Interactions, Ints
+from training.features.content import ItemContent
+from training.features.interactions import Floats, Interactions, Ints
+from training.features.ratings import usable_ratings
+from training.features.side_information import item_blocks, user_blocks
 from training.job import Job
 from training.metrics import rmse
 from training.models.bayesian import Ratings, Sampler
@@ -18,11 +20,9 @@ from training.models.rating import train_rating_network
 from training.models.svd import train_svd
 from training.models.tables import LARGEST, Table
 from training.progress import track
-from training.ratings import usable_ratings
 from training.recipes.bounds import Bounds
 from training.recipes.rating import AnyRating, BayesianRecipe, RatingRecipe, SvdRecipe
 from training.sampling import whole_users
-from training.side_information import item_blocks, user_blocks
 
 STOPPING = 0.1
 """Share of the training ratings that chooses the epoch where the validation part has too few."""

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from fusion_gateway.fusion import POPULARITY, Fused, Policy, Popularity, fuse
-from training.interactions import Floats, Ints
+from training.features.interactions import Floats, Ints
 from training.popularity import read_popularity
 from training.published import read_table
 from training.repository import SCORERS, latest, versions

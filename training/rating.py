@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from training.interactions import Floats, Interactions, Ints
+from training.features.interactions import Floats, Interactions, Ints
 from training.job import Job
 from training.metrics import rmse
 from training.models.factors import Factors, FoldInTower, factorise, fold_in, item_vectors

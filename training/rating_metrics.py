@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from training.interactions import Floats, Ints
-from training.rating_scale import STARS, RatingScale
+from training.features.interactions import Floats, Ints
+from training.features.rating_scale import STARS, RatingScale
 
 LIKED, RELEVANT, GOOD = 2.5, 3.0, 4.0
 """Stars: a rating above 2.5 is a liking (systems.md S4), from 3 relevant (S1), from 4 good."""

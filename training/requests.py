@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from training.interactions import Floats, Interactions, Ints
+from training.features.interactions import Floats, Interactions, Ints
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from fusion_gateway.ingest.checks import MAX_ID_BYTES
 from protos.marquee.v1.artifact_pb2 import Scorer
 from training.errors import TrainingError
 from training.export import export_tower, session
+from training.features.interactions import Floats, Ints
 from training.index import write_index
-from training.interactions import Floats, Ints
 from training.item_encoder import ItemEncoderParts
 from training.published import read_tensors, regular
 from training.repository import read_manifest

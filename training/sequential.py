@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from training.errors import NotLearnable
+from training.features.interactions import Floats
+from training.features.rating_scale import STARS, RatingScale
+from training.features.windows import Events, Windows, cut
 from training.fitting.checkpoint import Checkpoint
 from training.fitting.distributed import agreed, averaging, is_first, process_group, world
 from training.fitting.loop import fit
-from training.interactions import Floats
 from training.job import Job
 from training.linear import fit_most_watched
 from training.models.gated import GatedTransformer
@@ -23,13 +25,11 @@ from training.models.sequence import SequenceTransformer
 from training.models.softmax import sampled_softmax_loss, softmax_loss
 from training.models.towers import Encoder, HistoryTower, RatedTower, TimeTower, UserTower
 from training.progress import console
-from training.rating_scale import STARS, RatingScale
 from training.recipes.linear import LinearRecipe
 from training.recipes.sequential import SequentialRecipe
 from training.sampling import within_bounds
 from training.scorer import ScorerParts
 from training.validation import NextItem
-from training.windows import Events, Windows, cut
 
 Model = SequenceTransformer | GatedTransformer | Joined
 VALIDATED_AT_ONCE = 64

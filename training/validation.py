@@ -7,7 +7,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from training.interactions import Floats, Interactions, Ints
+from training.features.interactions import Floats, Interactions, Ints
 from training.metrics import better_and_tied, ndcg
 from training.requests import pad_front
 

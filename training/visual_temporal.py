@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss, pad
 
-from training.content import ContentEncoder
 from training.data.posters import StoredPixels, poster_tensor
 from training.errors import NotLearnable
+from training.features.content import ContentEncoder
+from training.features.interactions import Floats, Interactions
 from training.fitting.checkpoint import Checkpoint
 from training.fitting.loop import fit
-from training.interactions import Floats, Interactions
 from training.item_encoder import ItemEncoderParts
 from training.job import Job
 from training.models.softmax import softmax_loss

@@ -18,11 +18,11 @@ from training.data.generate import Settings, generate
 from training.data.load import load_dataset
 from training.data.splits import leave_last_out, no_split
 from training.errors import TrainingError
+from training.features.ratings import usable_ratings
 from training.job import Job, torch_device
 from training.models.tables import whole
 from training.predictions import predict
 from training.rating import train_rating
-from training.ratings import usable_ratings
 from training.recipes import rating as recipes
 from training.recipes.rating import AnyRating, RatingRecipe, SvdRecipe
 from training.repository import latest, verify

@@ -13,8 +13,9 @@ from tests.conftest import Published
 from training.data.load import load_dataset
 from training.data.splits import leave_last_out
 from training.errors import TrainingError
+from training.features.interactions import Interactions
+from training.features.windows import Windows, cut
 from training.fitting.checkpoint import Checkpoint
-from training.interactions import Interactions
 from training.job import Job
 from training.models.gated import GatedTransformer
 from training.models.joined import Joined
@@ -24,7 +25,6 @@ from training.recipes.sequential import SequentialRecipe
 from training.scorer import OfflineScorer
 from training.sequential import Model, item_vectors, learn, learn_windows, publish_sequential, queries
 from training.validation import NextItem
-from training.windows import Windows, cut
 
 USERS, ITEMS = 40, 12
 QUICK = replace(recipes.best_sequential(), epochs=12, dimension=16, length=8, step=8, tokens=128, warm_up=5)

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.content import content_of
 from training.data.dataset import Dataset, assemble
 from training.data.posters import StoredPixels
 from training.data.splits import leave_last_out
 from training.errors import TrainingError
+from training.features.content import content_of
+from training.features.interactions import Interactions
 from training.fitting.checkpoint import Checkpoint
-from training.interactions import Interactions
 from training.job import Job
 from training.models.visual_temporal import VisualTemporalModel
 from training.recipes.bounds import Bounds

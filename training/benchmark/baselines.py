@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from training.interactions import Floats, Interactions, Ints
+from training.features.interactions import Floats, Interactions, Ints
 from training.metrics import rmse
 
 Predict = Callable[[Ints, Ints], Floats]

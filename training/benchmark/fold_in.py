@@ -13,11 +13,11 @@ from training import recipes
 from training.benchmark.baselines import Predict, item_mean, tuned_biases
 from training.benchmark.rating import Benchmark, columns, served
 from training.data.splits import Split, held_out_users
-from training.interactions import Floats, Interactions
+from training.features.interactions import Floats, Interactions
+from training.features.ratings import usable_ratings
 from training.job import Job
 from training.metrics import rmse
 from training.rating import train_rating
-from training.ratings import usable_ratings
 from training.recipes.rating import AnyRating
 from training.scorer import OfflineScorer
 

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from training.data.splits import Split
-from training.interactions import Floats, Ints
+from training.features.interactions import Floats, Ints
 from training.metrics import Doubles, better_and_tied, hit_rate, ndcg, reciprocal_rank
 from training.requests import Requests, requests_for
 

@@ -21,15 +21,15 @@ from training.benchmark.protocols import splits
 from training.data.dataset import Dataset
 from training.data.splits import Split
 from training.errors import TrainingError
-from training.interactions import Floats, Interactions
+from training.features.interactions import Floats, Interactions
+from training.features.rating_scale import RatingScale
+from training.features.ratings import usable_ratings
 from training.job import Job
 from training.models.tables import whole
 from training.predictions import Predictions, predict
 from training.progress import console, peak_gib
 from training.rating import publish_rating
 from training.rating_metrics import Predicted, rating_metrics
-from training.rating_scale import RatingScale
-from training.ratings import usable_ratings
 from training.recipes.rating import AnyRating
 from training.requests import requests_for
 from training.scorer import OfflineScorer

@@ -19,7 +19,7 @@ from training.benchmark.seed_windows import SeedWindows
 from training.data.dataset import Dataset
 from training.data.splits import Split, global_time, leave_last_out
 from training.errors import TrainingError
-from training.interactions import Interactions, Ints
+from training.features.interactions import Interactions, Ints
 from training.job import Job
 from training.metrics import Doubles
 from training.progress import console

@@ -20,7 +20,7 @@ from training.benchmark.next_item import METRICS, Rank, Task, all_items, first_o
 from training.data.dataset import Dataset
 from training.data.splits import Split, leave_last_out
 from training.errors import TrainingError
-from training.interactions import Interactions
+from training.features.interactions import Interactions
 from training.job import Job
 from training.progress import console, peak_gib
 from training.recipes.visual_temporal import VisualTemporalRecipe

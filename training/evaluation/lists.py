@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.content import genre_flags
 from training.data.dataset import Dataset
 from training.data.splits import Split
-from training.interactions import Floats, Ints
+from training.features.content import genre_flags
+from training.features.interactions import Floats, Ints
 from training.metrics import Doubles
 
 DECILES = 10

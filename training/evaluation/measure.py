@@ -17,7 +17,7 @@ from training.benchmark.next_item import Rank, over
 from training.data.dataset import EVENTS, ITEMS, Dataset, completed
 from training.data.splits import Split
 from training.errors import TrainingError
-from training.interactions import Floats, Interactions, Ints
+from training.features.interactions import Floats, Interactions, Ints
 from training.metrics import Doubles, better_and_tied, hit_rate, ndcg, reciprocal_rank
 from training.progress import stage, track
 from training.published import read_text

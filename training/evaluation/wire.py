@@ -19,7 +19,7 @@ from training.data.dataset import Dataset
 from training.data.splits import Split, in_order
 from training.errors import TrainingError
 from training.evaluation.measure import RANKING, best, default_policy
-from training.interactions import Ints
+from training.features.interactions import Ints
 from training.metrics import Doubles, hit_rate, ndcg
 from training.progress import track
 from training.ranking import NextItemTask

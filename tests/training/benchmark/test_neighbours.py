@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 
 from training.benchmark.neighbours import Ease, Popularity, Transitions, fit_neighbours, z_sum
-from training.interactions import Interactions
+from training.features.interactions import Interactions
 from training.requests import Requests
 
 

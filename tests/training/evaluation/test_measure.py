@@ -15,7 +15,7 @@ from training.data.splits import Split, leave_last_out
 from training.errors import TrainingError
 from training.evaluation.groups import LONGEST, by_cohort, by_genre
 from training.evaluation.measure import METRICS, TOP, Evaluation, Rankers, evaluate, measure_all
-from training.interactions import Floats
+from training.features.interactions import Floats
 from training.ranking import NextItemTask, Ranked
 
 

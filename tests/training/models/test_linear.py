@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.training.test_sequential import ITEMS, circle
-from training.interactions import Floats, Interactions
+from training.features.interactions import Floats, Interactions
 from training.models import linear
 from training.models.linear import LinearTower, fit_linear
 from training.recipes.linear import LinearRecipe

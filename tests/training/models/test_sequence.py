@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from training.export import export_tower, session
+from training.features.windows import Events
 from training.models.gated import GatedTransformer
 from training.models.sequence import SequenceTransformer
 from training.models.towers import HistoryTower, RatedTower, TimeTower, UserTower
 from training.recipes import sequential as recipes
 from training.recipes.sequential import SequentialRecipe
 from training.sequential import Model, make_model
-from training.windows import Events
 
 RECIPES = (
     recipes.transformer(),

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from training.interactions import Floats
+from training.features.interactions import Floats
 
 MOST_WORDS = 20_000
 

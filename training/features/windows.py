@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from training.features.interactions import Interactions, Ints
 from training.fitting.distributed import own_part
-from training.interactions import Interactions, Ints
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,14 @@ from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 from training.__main__ import app
-from training.content import ContentEncoder
 from training.data.generate import Settings, generate
 from training.data.load import load_dataset
 from training.errors import TrainingError
+from training.features.content import ContentEncoder
+from training.features.sentences import sentence_vectors
 from training.onboard import onboard
 from training.recipes.visual_temporal import VISUAL_TEMPORAL, small_visual_temporal
 from training.repository import latest, read_manifest, versions
-from training.sentences import sentence_vectors
 
 INSTALL = "pip install -c requirements.lock -e '.[text]'"
 WIDTH = 8

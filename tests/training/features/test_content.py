@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.content import ContentEncoder, ItemContent
 from training.data.dataset import ITEMS
-from training.side_information import item_blocks
+from training.features.content import ContentEncoder, ItemContent
+from training.features.side_information import item_blocks
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from training.interactions import Interactions
+from training.features.interactions import Interactions
 
 
 def made(*rows: tuple[str, int, int]) -> Interactions:

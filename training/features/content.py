@@ -13,10 +13,10 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from training.errors import TrainingError
-from training.interactions import Floats, Ints
+from training.features.interactions import Floats, Ints
+from training.features.sentences import sentence_vectors
+from training.features.tfidf import Words
 from training.published import read_tensors, read_text
-from training.sentences import sentence_vectors
-from training.words import Words
 
 
 @dataclass(frozen=True)

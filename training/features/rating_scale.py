@@ -6,7 +6,7 @@ from typing import Self, TypeVar
 import numpy as np
 from torch import Tensor
 
-from training.interactions import Floats
+from training.features.interactions import Floats
 
 R = TypeVar("R", Floats, Tensor)
 

@@ -5,8 +5,8 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from training.interactions import Interactions
-from training.windows import Windows, cut
+from training.features.interactions import Interactions
+from training.features.windows import Windows, cut
 
 
 def data(*lengths: int) -> Interactions:

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from training.features.rating_scale import STARS, RatingScale
 from training.models.rating_place import rating_place
-from training.rating_scale import STARS, RatingScale
 
 
 def of(*ratings: float) -> RatingScale:

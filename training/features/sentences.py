@@ -8,7 +8,7 @@ import numpy as np
 
 from training.errors import TrainingError
 from training.extras import extra_library
-from training.interactions import Floats
+from training.features.interactions import Floats
 from training.progress import track
 
 TEXTS = 256
