@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from training.data.dataset import Dataset
-from training.data.generate import Settings, generate
 from training.data.load import load_dataset
 from training.data.splits import leave_last_out, no_split
+from training.data.synthetic.generate import Settings, generate
 from training.errors import TrainingError
 from training.features.ratings import usable_ratings
 from training.job import Job, torch_device

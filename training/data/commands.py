@@ -13,9 +13,9 @@ from rich.table import Table
 
 from fusion_gateway.ingest.events import EventsFile, Given
 from training.data.describe import tables
-from training.data.generate import Settings, generate
 from training.data.importing import Files, files_of, import_files, recognise
 from training.data.load import is_data_folder, load_dataset
+from training.data.synthetic.generate import Settings, generate
 from training.data.validate import Problem, validate
 from training.data.writing import write_generic
 from training.errors import DataError, MissingColumn

@@ -15,8 +15,8 @@ from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 from training.__main__ import app
-from training.data.generate import Settings, generate
 from training.data.load import load_dataset
+from training.data.synthetic.generate import Settings, generate
 from training.errors import TrainingError
 from training.features.content import ContentEncoder
 from training.features.sentences import sentence_vectors

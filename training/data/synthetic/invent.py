@@ -6,7 +6,7 @@ from itertools import chain, count
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.world import GENRES, STYLES, Items
+from training.data.synthetic.world import GENRES, STYLES, Items
 
 SUBJECTS = {
     "Action": "Strike Bullet Pursuit Vengeance Impact Getaway",

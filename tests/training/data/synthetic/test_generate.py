@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
-from training.data import generate as generate_module
-from training.data.generate import Settings, generate
 from training.data.load import load_dataset
+from training.data.synthetic import generate as generate_module
+from training.data.synthetic.generate import Settings, generate
+from training.data.synthetic.world import STYLES, Items, Watched, make_items, make_users, watch
 from training.data.validate import validate
-from training.data.world import STYLES, Items, Watched, make_items, make_users, watch
 from training.errors import DataError
 
 SMALL = Settings(users=30, items=60, events_per_user=15)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from training.data.draw import draw_poster
-from training.data.invent import make_movies, occupation
-from training.data.world import GENRES, Items, Users, Watched, make_items, make_users, watch
+from training.data.synthetic.draw import draw_poster
+from training.data.synthetic.invent import make_movies, occupation
+from training.data.synthetic.world import GENRES, Items, Users, Watched, make_items, make_users, watch
 from training.errors import DataError
 from training.progress import track
 

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 from PIL.Image import Image as Poster
 
-from training.data.world import GENRES, STYLES
+from training.data.synthetic.world import GENRES, STYLES
 
 WIDTH, HEIGHT = 96, 144
 Colour = tuple[int, int, int]
