@@ -14,6 +14,8 @@ from rich.markup import escape
 from rich.text import Text
 
 from training import recipes
+from training.artifacts.faiss_index import check_index
+from training.artifacts.repository import MODELS, read_manifest, verify, versions
 from training.benchmark.commands import app as benchmark_app
 from training.catalog import known_numbers, train_catalog
 from training.data.commands import app as data_app
@@ -23,14 +25,12 @@ from training.evaluation.commands import evaluate_command, reproduce_command
 from training.features.sentences import checked
 from training.fitting.distributed import world
 from training.fusion import train_fusion
-from training.index import check_index
 from training.job import Job, torch_device
 from training.linear import train_linear
 from training.onboard import onboard
 from training.options import HOME, Data, Repository, SplitName, SplitOption
 from training.progress import console, peak_gib, stage
 from training.rating import train_rating
-from training.repository import MODELS, read_manifest, verify, versions
 from training.sequential import train_sequential
 from training.terminal import narrow_table, output
 from training.visual_temporal import train_visual_temporal

@@ -7,13 +7,13 @@ import polars as pl
 from scipy.sparse import csr_matrix, vstack
 
 from protos.marquee.v1.artifact_pb2 import Manifest
+from training.artifacts.repository import latest, publish, read_manifest, versions
 from training.errors import TrainingError
 from training.features.tfidf import Words
 from training.job import Job
 from training.progress import stage
 from training.published import read_table
 from training.recipes.catalog import CatalogRecipe
-from training.repository import latest, publish, read_manifest, versions
 
 RECENT = 0.1
 """Share of the time range that counts as recent."""

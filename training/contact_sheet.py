@@ -7,10 +7,10 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from training.artifacts.item_encoder_files import PublishedItemEncoder
+from training.artifacts.repository import latest
 from training.data.posters import Pixels, StoredPixels, poster_tensor
 from training.features.interactions import Floats
-from training.item_encoder import PublishedItemEncoder
-from training.repository import latest
 
 ITEMS = 6
 NEIGHBOURS = 3

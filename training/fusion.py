@@ -9,6 +9,7 @@ import yaml
 from rich.table import Table
 
 from fusion_gateway.fusion import POPULARITY, Policy, Switch
+from training.artifacts.repository import publish
 from training.fusion_fit import fit_adaptive, fit_bias, fit_calibrators, fit_forms, fit_layer, fit_weights
 from training.job import Job
 from training.metrics import Doubles, better_and_tied, bootstrap, ndcg
@@ -16,7 +17,6 @@ from training.popularity import FILE, fit_popularity, write_popularity
 from training.progress import console, stage, track
 from training.ranking import NextItemTask, Pool
 from training.recipes.fusion import FusionRecipe
-from training.repository import publish
 from training.terminal import narrow_table
 
 COHORTS = {"0 events": (0, 0), "1 to 5": (1, 5), "6 to 20": (6, 20)}

@@ -12,6 +12,9 @@ import polars as pl
 import torch
 
 from protos.marquee.v1.artifact_pb2 import Data, Manifest, Metric, Recipe
+from training.artifacts.repository import publish
+from training.artifacts.requests import Requests, requests_for
+from training.artifacts.scorer_files import ScorerParts, write_scorer
 from training.data.dataset import Dataset, fingerprint
 from training.data.splits import Split
 from training.errors import NotLearnable, TrainingError
@@ -20,9 +23,6 @@ from training.features.rating_scale import RatingScale
 from training.features.ratings import ANY_SCALE, Scale, inside
 from training.fitting.checkpoint import Checkpoint
 from training.progress import stage
-from training.repository import publish
-from training.requests import Requests, requests_for
-from training.scorer import ScorerParts, write_scorer
 
 GOLDEN_USERS = 200
 

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from training.artifacts.scorer_files import ScorerParts
 from training.errors import NotLearnable
 from training.features.interactions import Floats, Interactions
 from training.job import Job
@@ -13,7 +14,6 @@ from training.models.linear import Linear, LinearTower, fit_linear
 from training.progress import stage
 from training.recipes.linear import LinearRecipe
 from training.sampling import within_bounds
-from training.scorer import ScorerParts
 from training.validation import NextItem
 
 

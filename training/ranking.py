@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from fusion_gateway.fusion import POPULARITY, Fused, Policy, Popularity, fuse
+from training.artifacts.repository import SCORERS, latest, versions
+from training.artifacts.requests import Requests, requests_for
+from training.artifacts.scorer_files import OfflineScorer
 from training.features.interactions import Floats, Ints
 from training.popularity import read_popularity
 from training.published import read_table
-from training.repository import SCORERS, latest, versions
-from training.requests import Requests, requests_for
-from training.scorer import OfflineScorer
 
 CELLS = 1_000_000
 """Users times items that are ranked at once."""

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from training.artifacts.scorer_files import ScorerParts
 from training.features.interactions import Floats, Interactions, Ints
 from training.job import Job
 from training.metrics import rmse
@@ -13,7 +14,6 @@ from training.predictions import Predictions, predict
 from training.progress import stage
 from training.recipes.rating import AnyRating
 from training.sampling import within_bounds
-from training.scorer import ScorerParts
 
 FOLD_IN_USERS = 500
 FOLD_IN_GIVEN = (1, 3, 5, 10, 20)

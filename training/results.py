@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from training.repository import git_commit
+from training.artifacts.repository import git_commit
 
 
 def run_as_json(figures: Sequence[Mapping[str, object]]) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from training.artifacts.scorer_files import ScorerParts
 from training.errors import NotLearnable
 from training.features.interactions import Floats
 from training.features.rating_scale import STARS, RatingScale
@@ -28,7 +29,6 @@ from training.progress import console
 from training.recipes.linear import LinearRecipe
 from training.recipes.sequential import SequentialRecipe
 from training.sampling import within_bounds
-from training.scorer import ScorerParts
 from training.validation import NextItem
 
 Model = SequenceTransformer | GatedTransformer | Joined

@@ -7,9 +7,9 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from training.artifacts.requests import pad_front
 from training.features.interactions import Floats, Interactions, Ints
 from training.metrics import better_and_tied, ndcg
-from training.requests import pad_front
 
 MOST_USERS = 2000
 CHUNK = 128

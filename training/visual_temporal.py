@@ -11,22 +11,22 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss, pad
 
+from training.artifacts.item_encoder_files import ItemEncoderParts
+from training.artifacts.requests import Requests, pad_front
+from training.artifacts.scorer_files import ScorerParts
 from training.data.posters import StoredPixels, poster_tensor
 from training.errors import NotLearnable
 from training.features.content import ContentEncoder
 from training.features.interactions import Floats, Interactions
 from training.fitting.checkpoint import Checkpoint
 from training.fitting.loop import fit
-from training.item_encoder import ItemEncoderParts
 from training.job import Job
 from training.models.softmax import softmax_loss
 from training.models.visual_temporal import NewItems, VisualTemporalModel, VisualTemporalTower
 from training.progress import stage
 from training.rating_metrics import GOOD
 from training.recipes.visual_temporal import VisualTemporalRecipe
-from training.requests import Requests, pad_front
 from training.sampling import most_watched, within_bounds
-from training.scorer import ScorerParts
 from training.validation import NextItem
 
 ENCODED_AT_ONCE = 128

@@ -27,11 +27,11 @@ from servers.signature import EMBED, Limits
 from tests.conftest import Published
 from tests.servers import tiny_artifact
 from tests.servers.running import in_process, settings, tensors
+from training.artifacts.repository import latest, publish, read_manifest
 from training.data.load import load_dataset
 from training.data.posters import read_poster
 from training.features.content import ContentEncoder
 from training.features.tfidf import Words
-from training.repository import latest, publish, read_manifest
 
 NAME = "visual_temporal"
 LISTS = ("genres", "cast", "keywords")

@@ -21,6 +21,7 @@ from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from servers.runtime.settings import read
 from tests.conftest import Published
 from tests.servers.running import in_process, settings
+from training.artifacts.repository import SCORERS, latest
 from training.data.load import load_dataset
 from training.data.splits import Split, leave_last_out
 from training.evaluation.measure import default_policy
@@ -30,7 +31,6 @@ from training.job import Job
 from training.popularity import fit_popularity
 from training.ranking import RETRIEVE_K, NextItemTask, Pool
 from training.recipes.fusion import FusionRecipe
-from training.repository import SCORERS, latest
 
 USERS, CANDIDATES = 400, 20
 BOTH = Policy({"good": 1.0, "bad": 1.0})

@@ -9,14 +9,14 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.conftest import Published
+from training.artifacts.repository import latest, read_manifest
+from training.artifacts.scorer_files import OfflineScorer
 from training.data.load import load_dataset
 from training.data.splits import Split, leave_last_out
 from training.errors import TrainingError
 from training.job import Job
 from training.linear import train_linear
 from training.recipes.linear import LinearRecipe
-from training.repository import latest, read_manifest
-from training.scorer import OfflineScorer
 
 
 def test_of_many_items_it_knows_the_most_watched(published: Published, tmp_path: Path) -> None:

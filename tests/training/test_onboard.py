@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 
 from tests.conftest import Published
 from training.__main__ import app
+from training.artifacts.repository import latest, read_manifest, verify, versions
+from training.artifacts.scorer_files import OfflineScorer
 from training.data.load import load_dataset
 from training.data.splits import leave_last_out
 from training.errors import DataError, TrainingError
 from training.evaluation.measure import evaluate
 from training.onboard import Onboarded, onboard
-from training.repository import latest, read_manifest, verify, versions
-from training.scorer import OfflineScorer
 
 HEADER = "id,title,year,genres,keywords,overview\n"
 ROWS = "fresh,Fresh (2020),,Comedy|Unheard,toy,A story\nbroken,Broken,1999,War,,\nbare,Bare,,,,\n"

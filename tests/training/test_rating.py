@@ -13,6 +13,9 @@ import polars as pl
 import pytest
 import torch
 
+from training.artifacts.repository import latest, verify
+from training.artifacts.requests import requests_for
+from training.artifacts.scorer_files import OfflineScorer
 from training.data.dataset import Dataset
 from training.data.load import load_dataset
 from training.data.splits import leave_last_out, no_split
@@ -25,9 +28,6 @@ from training.predictions import predict
 from training.rating import train_rating
 from training.recipes import rating as recipes
 from training.recipes.rating import AnyRating, RatingRecipe, SvdRecipe
-from training.repository import latest, verify
-from training.requests import requests_for
-from training.scorer import OfflineScorer
 
 NAMES = sorted(set(recipes.RATING) - {"default", "small"})
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.conftest import Published
+from training.artifacts.scorer_files import OfflineScorer
 from training.data.load import load_dataset
 from training.data.splits import leave_last_out
 from training.errors import TrainingError
@@ -22,7 +23,6 @@ from training.models.joined import Joined
 from training.recipes import sequential as recipes
 from training.recipes.linear import LinearRecipe
 from training.recipes.sequential import SequentialRecipe
-from training.scorer import OfflineScorer
 from training.sequential import Model, item_vectors, learn, learn_windows, publish_sequential, queries
 from training.validation import NextItem
 

@@ -9,6 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from training.artifacts.requests import requests_for
+from training.artifacts.scorer_files import OfflineScorer
 from training.data.dataset import Dataset, assemble
 from training.data.posters import StoredPixels
 from training.data.splits import leave_last_out
@@ -20,8 +22,6 @@ from training.job import Job
 from training.models.visual_temporal import VisualTemporalModel
 from training.recipes.bounds import Bounds
 from training.recipes.visual_temporal import VisualTemporalRecipe, best_visual_temporal, seed_cnn_birnn_ae
-from training.requests import requests_for
-from training.scorer import OfflineScorer
 from training.visual_temporal import Posters, _crops, _ends, learn, prepare, train_visual_temporal
 
 USERS, ITEMS, EVENTS = 40, 12, 9

@@ -10,6 +10,7 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from training import recipes
+from training.artifacts.scorer_files import OfflineScorer
 from training.benchmark.baselines import Predict, item_mean, tuned_biases
 from training.benchmark.rating import Benchmark, columns, served
 from training.data.splits import Split, held_out_users
@@ -19,7 +20,6 @@ from training.job import Job
 from training.metrics import rmse
 from training.rating import train_rating
 from training.recipes.rating import AnyRating
-from training.scorer import OfflineScorer
 
 GIVEN = (0, 1, 3, 5, 10, 20)
 HELD_OUT = 0.1

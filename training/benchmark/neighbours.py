@@ -7,10 +7,10 @@ from functools import partial
 import numpy as np
 import scipy.sparse
 
+from training.artifacts.requests import Requests
 from training.benchmark.next_item import Rank
 from training.features.interactions import Floats, Interactions, Ints
 from training.models.linear import ease
-from training.requests import Requests
 
 WINDOW = 5
 """Events between an item and one that follows it, at most."""

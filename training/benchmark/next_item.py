@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
+from training.artifacts.requests import Requests, requests_for
 from training.data.splits import Split
 from training.features.interactions import Floats, Ints
 from training.metrics import Doubles, better_and_tied, hit_rate, ndcg, reciprocal_rank
-from training.requests import Requests, requests_for
 
 METRICS = ("hr@10", "ndcg@10", "mrr")
 CHUNK = 512

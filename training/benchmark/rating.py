@@ -14,6 +14,8 @@ import polars as pl
 import torch
 
 from training import recipes
+from training.artifacts.requests import requests_for
+from training.artifacts.scorer_files import OfflineScorer
 from training.benchmark.baselines import Predict, global_mean, item_mean, tuned_biases
 from training.benchmark.cells import cell_path
 from training.benchmark.myfm import myfm
@@ -31,8 +33,6 @@ from training.progress import console, peak_gib
 from training.rating import publish_rating
 from training.rating_metrics import Predicted, rating_metrics
 from training.recipes.rating import AnyRating
-from training.requests import requests_for
-from training.scorer import OfflineScorer
 
 BASELINES: Mapping[str, Callable[[Interactions, int], Predict]] = {
     "global mean": global_mean,

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from training import recipes
+from training.artifacts.scorer_files import OfflineScorer
 from training.benchmark.cells import cell_path
 from training.benchmark.neighbours import fit_neighbours
 from training.benchmark.next_item import METRICS, Rank, Task, all_items, first_of_each_user, over, tie_order
@@ -24,7 +25,6 @@ from training.job import Job
 from training.metrics import Doubles
 from training.progress import console
 from training.recipes.sequential import SequentialRecipe
-from training.scorer import OfflineScorer
 from training.sequential import learn, publish_sequential
 
 LEAVE_LAST_OUT, RANDOM_TIES = "leave-last-out", "leave-last-out-random-ties"

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from fusion_gateway.fusion import Policy
 from protos.marquee.v1.artifact_pb2 import Data, Recipe
+from training.artifacts.repository import latest, read_manifest
 from training.benchmark.neighbours import MOST_EASE_ITEMS, Ease
 from training.benchmark.next_item import Rank, over
 from training.data.dataset import EVENTS, ITEMS, Dataset, completed
@@ -22,7 +23,6 @@ from training.metrics import Doubles, better_and_tied, hit_rate, ndcg, reciproca
 from training.progress import stage, track
 from training.published import read_text
 from training.ranking import NextItemTask, Ranked
-from training.repository import latest, read_manifest
 
 METRICS = ("hr@10", "ndcg@10", "mrr", "answered", "abstained")
 """Rows of `Row.values`. The last two: whether anything was said at all; the share of unseen items without a score."""

@@ -15,6 +15,7 @@ import polars as pl
 
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
+from training.artifacts.repository import versions
 from training.data.dataset import Dataset
 from training.data.splits import Split, in_order
 from training.errors import TrainingError
@@ -23,7 +24,6 @@ from training.features.interactions import Ints
 from training.metrics import Doubles, hit_rate, ndcg
 from training.progress import track
 from training.ranking import NextItemTask
-from training.repository import versions
 
 K = 100
 """Length of the lists: of a longer one the gateway would make more candidates than of the usual one."""

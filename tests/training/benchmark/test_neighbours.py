@@ -3,9 +3,9 @@
 import numpy as np
 import polars as pl
 
+from training.artifacts.requests import Requests
 from training.benchmark.neighbours import Ease, Popularity, Transitions, fit_neighbours, z_sum
 from training.features.interactions import Interactions
-from training.requests import Requests
 
 
 def data(sequences: dict[str, list[int]]) -> Interactions:

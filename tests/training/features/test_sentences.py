@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 from typer.testing import CliRunner
 
 from training.__main__ import app
+from training.artifacts.repository import latest, read_manifest, versions
 from training.data.load import load_dataset
 from training.data.synthetic.generate import Settings, generate
 from training.errors import TrainingError
@@ -22,7 +23,6 @@ from training.features.content import ContentEncoder
 from training.features.sentences import sentence_vectors
 from training.onboard import onboard
 from training.recipes.visual_temporal import VISUAL_TEMPORAL, small_visual_temporal
-from training.repository import latest, read_manifest, versions
 
 INSTALL = "pip install -c requirements.lock -e '.[text]'"
 WIDTH = 8

@@ -4,8 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from training.repository import latest, read_manifest, versions
-from training.scorer import OfflineScorer
+from training.artifacts.repository import latest, read_manifest, versions
+from training.artifacts.scorer_files import OfflineScorer
 
 TRAIN = ("-m", "training", "train", "sequential", "--recipe", "small")
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.export import export_tower, session
+from training.artifacts.onnx_export import export_tower, session
 from training.features.windows import Events
 from training.models.gated import GatedTransformer
 from training.models.sequence import SequenceTransformer

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from protos.marquee.v1.artifact_pb2 import Manifest
+from training.artifacts.faiss_index import write_index
+from training.artifacts.item_encoder_files import FILES
+from training.artifacts.repository import publish, read_manifest
+from training.artifacts.requests import Requests
+from training.artifacts.scorer_files import RECALL_FLOOR, OfflineScorer, unit, write_golden, write_items
 from training.errors import TrainingError
 from training.features.interactions import Floats, Ints
-from training.index import write_index
-from training.item_encoder import FILES
 from training.published import read_arrays, read_tensors
-from training.repository import publish, read_manifest
-from training.requests import Requests
-from training.scorer import RECALL_FLOOR, OfflineScorer, unit, write_golden, write_items
 
 UNCHANGED = ("query_tower.onnx", "users.safetensors", *FILES)
 GOLDEN_EVENTS = 8

@@ -8,9 +8,9 @@ import polars as pl
 import torch
 from torch import Tensor, nn
 
+from training.artifacts.onnx_export import export_rows, session
 from training.data.posters import StoredPixels
 from training.errors import TrainingError
-from training.export import export_rows, session
 from training.features.content import ContentEncoder
 from training.features.interactions import Floats
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from training.artifacts.requests import Requests
+from training.artifacts.scorer_files import OfflineScorer, ScorerParts, write_scorer
 from training.errors import TrainingError
-from training.requests import Requests
-from training.scorer import OfflineScorer, ScorerParts, write_scorer
 
 N, D = 400, 8
 

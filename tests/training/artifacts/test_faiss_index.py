@@ -7,8 +7,8 @@ import faiss
 import numpy as np
 import pytest
 
+from training.artifacts.faiss_index import write_index
 from training.errors import TrainingError
-from training.index import write_index
 
 N, D = 2000, 8
 

@@ -16,14 +16,14 @@ from torch import Tensor, from_numpy, nn
 
 from fusion_gateway.ingest.checks import MAX_ID_BYTES
 from protos.marquee.v1.artifact_pb2 import Scorer
+from training.artifacts.faiss_index import write_index
+from training.artifacts.item_encoder_files import ItemEncoderParts
+from training.artifacts.onnx_export import export_tower, session
+from training.artifacts.repository import read_manifest
+from training.artifacts.requests import Requests, pad_front
 from training.errors import TrainingError
-from training.export import export_tower, session
 from training.features.interactions import Floats, Ints
-from training.index import write_index
-from training.item_encoder import ItemEncoderParts
 from training.published import read_tensors, regular
-from training.repository import read_manifest
-from training.requests import Requests, pad_front
 
 GOLDEN_TOLERANCE = 1e-3
 """Of scores up to USUAL_SCORE, and in proportion of larger ones, such as ratings from 0 to 10,000."""

@@ -13,8 +13,8 @@ from safetensors.numpy import save_file
 from protos.marquee.v1.artifact_pb2 import Manifest
 from servers.runtime.repository import Repository
 from tests.servers.running import ROOT
+from training.artifacts.repository import latest, publish, read_manifest, verify, versions
 from training.errors import TrainingError
-from training.repository import latest, publish, read_manifest, verify, versions
 
 
 def one_file(folder: Path) -> None:
@@ -93,7 +93,7 @@ import numpy as np
 import polars as pl
 from safetensors.numpy import save_file
 from protos.marquee.v1.artifact_pb2 import Manifest
-from training.repository import publish
+from training.artifacts.repository import publish
 
 def write(folder):
     values = np.random.default_rng(0).random(10_000)
