@@ -188,7 +188,7 @@ def contact_sheet_command(
     seed: Annotated[int, typer.Option(help="Chooses the items.")] = 0,
 ) -> None:
     """Picture the nearest items of six by poster only, by text only, and by all that the item encoder reads."""
-    from training.contact_sheet import contact_sheet  # matplotlib takes a second to import
+    from training.evaluation.contact_sheet import contact_sheet  # matplotlib takes a second to import
 
     dataset = load_dataset(data, numbers=known_numbers(repository))
     contact_sheet(dataset.items, repository, HOME / "cache", out, seed)

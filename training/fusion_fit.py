@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
 from fusion_gateway.fusion import Activation, Calibrator, Policy, Slope, Unit, normalise
-from training.ranking import Pool
+from training.evaluation.gateway_candidates import Pool
 
 RIDGE = 1e-4
 """Of the slopes and the layer, times the sum of squares."""

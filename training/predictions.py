@@ -9,12 +9,12 @@ import torch
 
 from training.data.splits import random_split
 from training.errors import NotLearnable
+from training.evaluation.ranking_metrics import rmse
 from training.features.content import ItemContent
 from training.features.interactions import Floats, Interactions, Ints
 from training.features.ratings import usable_ratings
 from training.features.side_information import item_blocks, user_blocks
 from training.job import Job
-from training.metrics import rmse
 from training.models.bayesian import Ratings, Sampler
 from training.models.rating import train_rating_network
 from training.models.svd import train_svd

@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 
 from training.artifacts.scorer_files import ScorerParts
+from training.evaluation.ranking_metrics import rmse
 from training.features.interactions import Floats, Interactions, Ints
 from training.job import Job
-from training.metrics import rmse
 from training.models.factors import Factors, FoldInTower, factorise, fold_in, item_vectors
 from training.predictions import Predictions, predict
 from training.progress import stage

@@ -13,7 +13,6 @@ from rich.table import Table
 
 from training import recipes
 from training.benchmark import likes
-from training.benchmark.next_item import METRICS
 from training.benchmark.published import PUBLISHED, S1_NDCG
 from training.benchmark.rating import SERVED
 from training.benchmark.rating import Benchmark as RatingBenchmark
@@ -25,6 +24,7 @@ from training.benchmark.visual_temporal import Benchmark as VisualTemporalBenchm
 from training.benchmark.visual_temporal_report import PUBLISHED as PUBLISHED_LIKES
 from training.data.dataset import Dataset
 from training.errors import TrainingError
+from training.evaluation.next_item import METRICS
 from training.progress import console
 
 SYSTEMS = ("S1", "S2", "S3", "S4", "S5")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from training.artifacts.scorer_files import ScorerParts
 from training.errors import NotLearnable
+from training.evaluation.validation import NextItem
 from training.features.interactions import Floats
 from training.features.rating_scale import STARS, RatingScale
 from training.features.windows import Events, Windows, cut
@@ -29,7 +30,6 @@ from training.progress import console
 from training.recipes.linear import LinearRecipe
 from training.recipes.sequential import SequentialRecipe
 from training.sampling import within_bounds
-from training.validation import NextItem
 
 Model = SequenceTransformer | GatedTransformer | Joined
 VALIDATED_AT_ONCE = 64

@@ -16,6 +16,8 @@ from training.artifacts.requests import Requests, pad_front
 from training.artifacts.scorer_files import ScorerParts
 from training.data.posters import StoredPixels, poster_tensor
 from training.errors import NotLearnable
+from training.evaluation.rating_metrics import GOOD
+from training.evaluation.validation import NextItem
 from training.features.content import ContentEncoder
 from training.features.interactions import Floats, Interactions
 from training.fitting.checkpoint import Checkpoint
@@ -24,10 +26,8 @@ from training.job import Job
 from training.models.softmax import softmax_loss
 from training.models.visual_temporal import NewItems, VisualTemporalModel, VisualTemporalTower
 from training.progress import stage
-from training.rating_metrics import GOOD
 from training.recipes.visual_temporal import VisualTemporalRecipe
 from training.sampling import most_watched, within_bounds
-from training.validation import NextItem
 
 ENCODED_AT_ONCE = 128
 ASKED_AT_ONCE = 64

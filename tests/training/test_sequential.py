@@ -14,6 +14,7 @@ from training.artifacts.scorer_files import OfflineScorer
 from training.data.load import load_dataset
 from training.data.splits import leave_last_out
 from training.errors import TrainingError
+from training.evaluation.validation import NextItem
 from training.features.interactions import Interactions
 from training.features.windows import Windows, cut
 from training.fitting.checkpoint import Checkpoint
@@ -24,7 +25,6 @@ from training.recipes import sequential as recipes
 from training.recipes.linear import LinearRecipe
 from training.recipes.sequential import SequentialRecipe
 from training.sequential import Model, item_vectors, learn, learn_windows, publish_sequential, queries
-from training.validation import NextItem
 
 USERS, ITEMS = 40, 12
 QUICK = replace(recipes.best_sequential(), epochs=12, dimension=16, length=8, step=8, tokens=128, warm_up=5)

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from training.evaluation.ranking_metrics import rmse
 from training.features.interactions import Floats, Interactions, Ints
-from training.metrics import rmse
 
 Predict = Callable[[Ints, Ints], Floats]
 """[E] dense users and items, 0 where unknown, to [E] ratings."""

@@ -9,12 +9,12 @@ import numpy as np
 import polars as pl
 
 from training.artifacts.requests import Requests, requests_for
-from training.benchmark.next_item import Rank
 from training.data.dataset import Dataset
 from training.data.splits import Split, in_order
+from training.evaluation.next_item import Rank
+from training.evaluation.ranking_metrics import Doubles, better_and_tied, hit_rate, ndcg
 from training.features.content import genre_flags
 from training.features.interactions import Floats, Ints
-from training.metrics import Doubles, better_and_tied, hit_rate, ndcg
 
 METRICS = ("hr@10", "ndcg@10")
 HIDDEN = 0.1

@@ -14,10 +14,10 @@ from training.artifacts.scorer_files import OfflineScorer
 from training.benchmark.baselines import Predict, item_mean, tuned_biases
 from training.benchmark.rating import Benchmark, columns, served
 from training.data.splits import Split, held_out_users
+from training.evaluation.ranking_metrics import rmse
 from training.features.interactions import Floats, Interactions
 from training.features.ratings import usable_ratings
 from training.job import Job
-from training.metrics import rmse
 from training.rating import train_rating
 from training.recipes.rating import AnyRating
 

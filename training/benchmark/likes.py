@@ -10,9 +10,9 @@ import polars as pl
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
 from training.artifacts.requests import requests_for
-from training.benchmark.next_item import Rank
 from training.data.dataset import Dataset
 from training.data.splits import Split, in_order
+from training.evaluation.next_item import Rank
 from training.features.content import content_of
 from training.features.interactions import Floats, Interactions, Ints
 

@@ -23,6 +23,7 @@ from training.benchmark.protocols import splits
 from training.data.dataset import Dataset
 from training.data.splits import Split
 from training.errors import TrainingError
+from training.evaluation.rating_metrics import Predicted, rating_metrics
 from training.features.interactions import Floats, Interactions
 from training.features.rating_scale import RatingScale
 from training.features.ratings import usable_ratings
@@ -31,7 +32,6 @@ from training.models.tables import whole
 from training.predictions import Predictions, predict
 from training.progress import console, peak_gib
 from training.rating import publish_rating
-from training.rating_metrics import Predicted, rating_metrics
 from training.recipes.rating import AnyRating
 
 BASELINES: Mapping[str, Callable[[Interactions, int], Predict]] = {

@@ -13,13 +13,13 @@ from training.data.splits import with_test_users
 from training.errors import TrainingError
 from training.evaluation.figures import as_table, comparison_rows, comparison_tables, rows
 from training.evaluation.measure import evaluate
-from training.evaluation.wire import through_gateway
+from training.evaluation.results_file import run_as_json
+from training.evaluation.through_gateway import through_gateway
 from training.job import torch_device
 from training.options import HOME, Data, SplitName, SplitOption
 from training.reproduce import SYSTEMS, Reproduction
 from training.reproduce import as_table as reproduction_table
 from training.reproduce import rows as reproduction_rows
-from training.results import run_as_json
 from training.terminal import output
 
 

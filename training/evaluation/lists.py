@@ -6,9 +6,9 @@ import numpy as np
 
 from training.data.dataset import Dataset
 from training.data.splits import Split
+from training.evaluation.ranking_metrics import Doubles
 from training.features.content import genre_flags
 from training.features.interactions import Floats, Ints
-from training.metrics import Doubles
 
 DECILES = 10
 

@@ -17,7 +17,7 @@ from training.artifacts.repository import SCORERS
 from training.data.load import load_dataset
 from training.data.splits import Split, leave_last_out
 from training.errors import TrainingError
-from training.evaluation.wire import Comparison, K, through_gateway
+from training.evaluation.through_gateway import Comparison, K, through_gateway
 from training.onboard import onboard
 
 

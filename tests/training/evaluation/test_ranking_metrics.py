@@ -10,8 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
+from training.evaluation.ranking_metrics import (
+    better_and_tied,
+    bootstrap,
+    hit_rate,
+    holm,
+    ndcg,
+    paired_p,
+    reciprocal_rank,
+)
 from training.features.interactions import Floats
-from training.metrics import better_and_tied, bootstrap, hit_rate, holm, ndcg, paired_p, reciprocal_rank
 
 scores = st.lists(st.sampled_from([0.0, 1.0, 2.0, math.nan]), min_size=1, max_size=6)
 

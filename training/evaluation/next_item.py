@@ -8,8 +8,8 @@ import polars as pl
 
 from training.artifacts.requests import Requests, requests_for
 from training.data.splits import Split
+from training.evaluation.ranking_metrics import Doubles, better_and_tied, hit_rate, ndcg, reciprocal_rank
 from training.features.interactions import Floats, Ints
-from training.metrics import Doubles, better_and_tied, hit_rate, ndcg, reciprocal_rank
 
 METRICS = ("hr@10", "ndcg@10", "mrr")
 CHUNK = 512

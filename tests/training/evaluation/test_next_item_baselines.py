@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 
 from training.artifacts.requests import Requests
-from training.benchmark.neighbours import Ease, Popularity, Transitions, fit_neighbours, z_sum
+from training.evaluation.next_item_baselines import Ease, Popularity, Transitions, fit_neighbours, z_sum
 from training.features.interactions import Interactions
 
 

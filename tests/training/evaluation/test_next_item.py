@@ -4,8 +4,8 @@ import numpy as np
 import polars as pl
 
 from training.artifacts.requests import Requests
-from training.benchmark.next_item import Task, all_items, first_of_each_user, over, tie_order
 from training.data.splits import Split, leave_last_out
+from training.evaluation.next_item import Task, all_items, first_of_each_user, over, tie_order
 
 EVENTS = pl.DataFrame(
     {

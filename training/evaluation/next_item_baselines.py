@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse
 
 from training.artifacts.requests import Requests
-from training.benchmark.next_item import Rank
+from training.evaluation.next_item import Rank
 from training.features.interactions import Floats, Interactions, Ints
 from training.models.linear import ease
 

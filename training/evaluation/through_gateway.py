@@ -19,11 +19,11 @@ from training.artifacts.repository import versions
 from training.data.dataset import Dataset
 from training.data.splits import Split, in_order
 from training.errors import TrainingError
+from training.evaluation.gateway_candidates import NextItemTask
 from training.evaluation.measure import RANKING, best, default_policy
+from training.evaluation.ranking_metrics import Doubles, hit_rate, ndcg
 from training.features.interactions import Ints
-from training.metrics import Doubles, hit_rate, ndcg
 from training.progress import track
-from training.ranking import NextItemTask
 
 K = 100
 """Length of the lists: of a longer one the gateway would make more candidates than of the usual one."""

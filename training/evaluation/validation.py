@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from training.artifacts.requests import pad_front
+from training.evaluation.ranking_metrics import better_and_tied, ndcg
 from training.features.interactions import Floats, Interactions, Ints
-from training.metrics import better_and_tied, ndcg
 
 MOST_USERS = 2000
 CHUNK = 128

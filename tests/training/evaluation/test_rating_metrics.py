@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, mean_absolute_error, mean_squared_error, roc_auc_score
 
-from training.rating_metrics import Predicted, calibration_error, precision_and_recall, rating_metrics
+from training.evaluation.rating_metrics import Predicted, calibration_error, precision_and_recall, rating_metrics
 
 
 @pytest.fixture(scope="module")
