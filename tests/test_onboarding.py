@@ -18,11 +18,11 @@ from tests.fusion_gateway.world import publish
 from tests.servers.running import ROOT, process, started
 from training.artifacts.item_encoder_files import ItemEncoderParts
 from training.artifacts.scorer_files import ScorerParts
-from training.catalog import train_catalog
 from training.data.load import load_dataset
 from training.data.splits import no_split
 from training.features.content import ContentEncoder
-from training.job import Job
+from training.pipelines.catalog import train_catalog
+from training.pipelines.job import Job
 from training.recipes.catalog import CatalogRecipe
 
 NAME = "visual_temporal"

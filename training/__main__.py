@@ -17,23 +17,23 @@ from training import recipes
 from training.artifacts.faiss_index import check_index
 from training.artifacts.repository import MODELS, read_manifest, verify, versions
 from training.benchmark.commands import app as benchmark_app
-from training.catalog import known_numbers, train_catalog
 from training.data.commands import app as data_app
 from training.data.load import load_dataset
 from training.errors import DataError, NotLearnable, TrainingError
 from training.evaluation.commands import evaluate_command, reproduce_command
 from training.features.sentences import checked
 from training.fitting.distributed import world
-from training.fusion import train_fusion
-from training.job import Job, torch_device
-from training.linear import train_linear
-from training.onboard import onboard
 from training.options import HOME, Data, Repository, SplitName, SplitOption
+from training.pipelines.catalog import known_numbers, train_catalog
+from training.pipelines.fusion import train_fusion
+from training.pipelines.job import Job, torch_device
+from training.pipelines.linear import train_linear
+from training.pipelines.onboard import onboard
+from training.pipelines.rating import train_rating
+from training.pipelines.sequential import train_sequential
+from training.pipelines.visual_temporal import train_visual_temporal
 from training.progress import console, peak_gib, stage
-from training.rating import train_rating
-from training.sequential import train_sequential
 from training.terminal import narrow_table, output
-from training.visual_temporal import train_visual_temporal
 
 app = typer.Typer(
     help="Data, training, evaluation and the model repository of Marquee.",

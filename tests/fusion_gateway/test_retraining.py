@@ -8,8 +8,8 @@ from training.artifacts.repository import verify
 from training.data.load import load_dataset
 from training.data.splits import leave_last_out
 from training.data.synthetic.generate import Settings, generate
-from training.job import Job
-from training.rating import train_rating
+from training.pipelines.job import Job
+from training.pipelines.rating import train_rating
 from training.recipes.rating import SvdRecipe
 
 

@@ -16,8 +16,8 @@ from training.benchmark.visual_temporal import Benchmark as VisualTemporalBenchm
 from training.data.load import load_dataset
 from training.errors import TrainingError
 from training.evaluation.results_file import run_as_json
-from training.job import torch_device
 from training.options import HOME
+from training.pipelines.job import torch_device
 
 app = typer.Typer(help="Train recipes under the papers' protocols and measure them.", no_args_is_help=True)
 Data = Annotated[Path, typer.Option(help="Data folder.")]

@@ -17,8 +17,8 @@ from training.data.splits import Split, held_out_users
 from training.evaluation.ranking_metrics import rmse
 from training.features.interactions import Floats, Interactions
 from training.features.ratings import usable_ratings
-from training.job import Job
-from training.rating import train_rating
+from training.pipelines.job import Job
+from training.pipelines.rating import train_rating
 from training.recipes.rating import AnyRating
 
 GIVEN = (0, 1, 3, 5, 10, 20)

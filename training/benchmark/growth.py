@@ -18,10 +18,10 @@ from training.data.splits import leave_last_out
 from training.errors import TrainingError
 from training.features.windows import Windows, cut
 from training.fitting.loop import fit
-from training.job import Job
+from training.pipelines.job import Job
+from training.pipelines.sequential import learn_windows
+from training.pipelines.visual_temporal import prepare
 from training.progress import peak_gib, track
-from training.sequential import learn_windows
-from training.visual_temporal import prepare
 
 
 @dataclass(frozen=True)

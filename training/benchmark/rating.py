@@ -27,11 +27,11 @@ from training.evaluation.rating_metrics import Predicted, rating_metrics
 from training.features.interactions import Floats, Interactions
 from training.features.rating_scale import RatingScale
 from training.features.ratings import usable_ratings
-from training.job import Job
 from training.models.tables import whole
-from training.predictions import Predictions, predict
+from training.pipelines.job import Job
+from training.pipelines.rating import publish_rating
+from training.pipelines.rating_predictions import Predictions, predict
 from training.progress import console, peak_gib
-from training.rating import publish_rating
 from training.recipes.rating import AnyRating
 
 BASELINES: Mapping[str, Callable[[Interactions, int], Predict]] = {

@@ -22,10 +22,10 @@ from training.evaluation.next_item import METRICS, Rank, Task, all_items, first_
 from training.evaluation.next_item_baselines import fit_neighbours
 from training.evaluation.ranking_metrics import Doubles
 from training.features.interactions import Interactions, Ints
-from training.job import Job
+from training.pipelines.job import Job
+from training.pipelines.sequential import learn, publish_sequential
 from training.progress import console
 from training.recipes.sequential import SequentialRecipe
-from training.sequential import learn, publish_sequential
 
 LEAVE_LAST_OUT, RANDOM_TIES = "leave-last-out", "leave-last-out-random-ties"
 GLOBAL_TIME, SEED_WINDOWS = "global-time", "seed-windows"

@@ -21,10 +21,10 @@ from training.errors import TrainingError
 from training.evaluation.next_item import METRICS, Rank, Task, all_items, first_of_each_user, over
 from training.evaluation.next_item_baselines import fit_neighbours
 from training.features.interactions import Interactions
-from training.job import Job
+from training.pipelines.job import Job
+from training.pipelines.visual_temporal import Training, learn, prepare
 from training.progress import console, peak_gib
 from training.recipes.visual_temporal import VisualTemporalRecipe
-from training.visual_temporal import Training, learn, prepare
 
 NEXT, ABLATION, LIKES, COLD = "next", "ablation", "likes", "cold"
 PARTS = (NEXT, ABLATION, LIKES, COLD)

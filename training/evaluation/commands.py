@@ -7,7 +7,6 @@ import typer
 from rich.console import Console
 
 from training.benchmark.commands import numbers
-from training.catalog import known_numbers
 from training.data.load import load_dataset
 from training.data.splits import with_test_users
 from training.errors import TrainingError
@@ -15,8 +14,9 @@ from training.evaluation.figures import as_table, comparison_rows, comparison_ta
 from training.evaluation.measure import evaluate
 from training.evaluation.results_file import run_as_json
 from training.evaluation.through_gateway import through_gateway
-from training.job import torch_device
 from training.options import HOME, Data, SplitName, SplitOption
+from training.pipelines.catalog import known_numbers
+from training.pipelines.job import torch_device
 from training.reproduce import SYSTEMS, Reproduction
 from training.reproduce import as_table as reproduction_table
 from training.reproduce import rows as reproduction_rows

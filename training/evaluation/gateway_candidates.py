@@ -15,7 +15,7 @@ from training.artifacts.repository import SCORERS, latest, versions
 from training.artifacts.requests import Requests, requests_for
 from training.artifacts.scorer_files import OfflineScorer
 from training.features.interactions import Floats, Ints
-from training.popularity import read_popularity
+from training.pipelines.popularity import read_popularity
 from training.published import read_table
 
 CELLS = 1_000_000

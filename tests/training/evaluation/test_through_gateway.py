@@ -18,7 +18,7 @@ from training.data.load import load_dataset
 from training.data.splits import Split, leave_last_out
 from training.errors import TrainingError
 from training.evaluation.through_gateway import Comparison, K, through_gateway
-from training.onboard import onboard
+from training.pipelines.onboard import onboard
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from training.data.synthetic.generate import Settings, generate
 from training.errors import TrainingError
 from training.features.content import ContentEncoder
 from training.features.sentences import sentence_vectors
-from training.onboard import onboard
+from training.pipelines.onboard import onboard
 from training.recipes.visual_temporal import VISUAL_TEMPORAL, small_visual_temporal
 
 INSTALL = "pip install -c requirements.lock -e '.[text]'"

@@ -12,9 +12,9 @@ from training.features.windows import Events
 from training.models.gated import GatedTransformer
 from training.models.sequence import SequenceTransformer
 from training.models.towers import HistoryTower, RatedTower, TimeTower, UserTower
+from training.pipelines.sequential import Model, make_model
 from training.recipes import sequential as recipes
 from training.recipes.sequential import SequentialRecipe
-from training.sequential import Model, make_model
 
 RECIPES = (
     recipes.transformer(),

@@ -18,18 +18,18 @@ from training.features.windows import Events, Windows, cut
 from training.fitting.checkpoint import Checkpoint
 from training.fitting.distributed import agreed, averaging, is_first, process_group, world
 from training.fitting.loop import fit
-from training.job import Job
-from training.linear import fit_most_watched
 from training.models.gated import GatedTransformer
 from training.models.joined import Joined
 from training.models.linear import LinearTower
 from training.models.sequence import SequenceTransformer
 from training.models.softmax import sampled_softmax_loss, softmax_loss
 from training.models.towers import Encoder, HistoryTower, RatedTower, TimeTower, UserTower
+from training.pipelines.job import Job
+from training.pipelines.linear import fit_most_watched
+from training.pipelines.sampling import within_bounds
 from training.progress import console
 from training.recipes.linear import LinearRecipe
 from training.recipes.sequential import SequentialRecipe
-from training.sampling import within_bounds
 
 Model = SequenceTransformer | GatedTransformer | Joined
 VALIDATED_AT_ONCE = 64

@@ -22,12 +22,12 @@ from training.features.content import ContentEncoder
 from training.features.interactions import Floats, Interactions
 from training.fitting.checkpoint import Checkpoint
 from training.fitting.loop import fit
-from training.job import Job
 from training.models.softmax import softmax_loss
 from training.models.visual_temporal import NewItems, VisualTemporalModel, VisualTemporalTower
+from training.pipelines.job import Job
+from training.pipelines.sampling import most_watched, within_bounds
 from training.progress import stage
 from training.recipes.visual_temporal import VisualTemporalRecipe
-from training.sampling import most_watched, within_bounds
 
 ENCODED_AT_ONCE = 128
 ASKED_AT_ONCE = 64

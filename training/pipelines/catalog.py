@@ -10,7 +10,7 @@ from protos.marquee.v1.artifact_pb2 import Manifest
 from training.artifacts.repository import latest, publish, read_manifest, versions
 from training.errors import TrainingError
 from training.features.tfidf import Words
-from training.job import Job
+from training.pipelines.job import Job
 from training.progress import stage
 from training.published import read_table
 from training.recipes.catalog import CatalogRecipe

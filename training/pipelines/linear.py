@@ -10,11 +10,11 @@ from training.artifacts.scorer_files import ScorerParts
 from training.errors import NotLearnable
 from training.evaluation.validation import NextItem
 from training.features.interactions import Floats, Interactions
-from training.job import Job
 from training.models.linear import Linear, LinearTower, fit_linear
+from training.pipelines.job import Job
+from training.pipelines.sampling import within_bounds
 from training.progress import stage
 from training.recipes.linear import LinearRecipe
-from training.sampling import within_bounds
 
 
 def train_linear(job: Job, recipe: LinearRecipe) -> Path:

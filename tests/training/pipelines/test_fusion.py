@@ -26,10 +26,10 @@ from training.data.load import load_dataset
 from training.data.splits import Split, leave_last_out
 from training.evaluation.gateway_candidates import RETRIEVE_K, NextItemTask, Pool
 from training.evaluation.measure import default_policy
-from training.fusion import as_yaml, policy_ndcg, train_fusion
-from training.fusion_fit import fit_adaptive, fit_bias, fit_calibrators, fit_forms, fit_layer, fit_weights
-from training.job import Job
-from training.popularity import fit_popularity
+from training.pipelines.fusion import as_yaml, policy_ndcg, train_fusion
+from training.pipelines.fusion_fit import fit_adaptive, fit_bias, fit_calibrators, fit_forms, fit_layer, fit_weights
+from training.pipelines.job import Job
+from training.pipelines.popularity import fit_popularity
 from training.recipes.fusion import FusionRecipe
 
 USERS, CANDIDATES = 400, 20

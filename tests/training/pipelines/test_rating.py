@@ -22,10 +22,10 @@ from training.data.splits import leave_last_out, no_split
 from training.data.synthetic.generate import Settings, generate
 from training.errors import TrainingError
 from training.features.ratings import usable_ratings
-from training.job import Job, torch_device
 from training.models.tables import whole
-from training.predictions import predict
-from training.rating import train_rating
+from training.pipelines.job import Job, torch_device
+from training.pipelines.rating import train_rating
+from training.pipelines.rating_predictions import predict
 from training.recipes import rating as recipes
 from training.recipes.rating import AnyRating, RatingRecipe, SvdRecipe
 
@@ -90,7 +90,7 @@ def test_of_a_table_with_too_many_cells_some_users_are_written_out(
 ) -> None:
     job = Job(dataset, leave_last_out(dataset.events), tmp_path, tmp_path / "cache")
     every = predict(job, quick("hybrid_genres"))
-    monkeypatch.setattr("training.predictions.LARGEST", 10 * dataset.items.height)
+    monkeypatch.setattr("training.pipelines.rating_predictions.LARGEST", 10 * dataset.items.height)
     some = predict(job, quick("hybrid_genres"))
     assert some.train.users == 10
     rows = [every.train.user_index[user] - 1 for user in some.train.user_ids]

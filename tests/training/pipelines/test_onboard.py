@@ -19,7 +19,7 @@ from training.data.load import load_dataset
 from training.data.splits import leave_last_out
 from training.errors import DataError, TrainingError
 from training.evaluation.measure import evaluate
-from training.onboard import Onboarded, onboard
+from training.pipelines.onboard import Onboarded, onboard
 
 HEADER = "id,title,year,genres,keywords,overview\n"
 ROWS = "fresh,Fresh (2020),,Comedy|Unheard,toy,A story\nbroken,Broken,1999,War,,\nbare,Bare,,,,\n"

@@ -13,12 +13,12 @@ from tests.conftest import Published
 from training import recipes
 from training.__main__ import PIPELINES, What
 from training.artifacts.repository import SCORERS, latest
-from training.catalog import train_catalog
 from training.data.load import load_dataset
 from training.data.splits import Split, leave_last_out
-from training.fusion import train_fusion
-from training.job import Job
-from training.rating import train_rating
+from training.pipelines.catalog import train_catalog
+from training.pipelines.fusion import train_fusion
+from training.pipelines.job import Job
+from training.pipelines.rating import train_rating
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from training.artifacts.scorer_files import OfflineScorer
 from training.data.load import load_dataset
 from training.data.splits import Split, leave_last_out
 from training.errors import TrainingError
-from training.job import Job
-from training.linear import train_linear
+from training.pipelines.job import Job
+from training.pipelines.linear import train_linear
 from training.recipes.linear import LinearRecipe
 
 

@@ -18,13 +18,13 @@ from training.evaluation.validation import NextItem
 from training.features.interactions import Interactions
 from training.features.windows import Windows, cut
 from training.fitting.checkpoint import Checkpoint
-from training.job import Job
 from training.models.gated import GatedTransformer
 from training.models.joined import Joined
+from training.pipelines.job import Job
+from training.pipelines.sequential import Model, item_vectors, learn, learn_windows, publish_sequential, queries
 from training.recipes import sequential as recipes
 from training.recipes.linear import LinearRecipe
 from training.recipes.sequential import SequentialRecipe
-from training.sequential import Model, item_vectors, learn, learn_windows, publish_sequential, queries
 
 USERS, ITEMS = 40, 12
 QUICK = replace(recipes.best_sequential(), epochs=12, dimension=16, length=8, step=8, tokens=128, warm_up=5)

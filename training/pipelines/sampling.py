@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from training.data.splits import Split
-from training.job import AnyRecipe, Job
+from training.pipelines.job import AnyRecipe, Job
 from training.progress import console
 from training.recipes.bounds import Bounds
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from training.data.dataset import assemble
 from training.data.splits import leave_last_out
-from training.job import Job
+from training.pipelines.job import Job
+from training.pipelines.sampling import most_watched, whole_users, within_bounds
 from training.recipes.bounds import UNBOUNDED, Bounds
-from training.sampling import most_watched, whole_users, within_bounds
 
 EVENTS = st.lists(st.tuples(st.sampled_from("abcdefgh"), st.integers(1, 6)), max_size=40)
 SEEDS = st.integers(0, 3)

@@ -14,15 +14,15 @@ from training.features.content import ItemContent
 from training.features.interactions import Floats, Interactions, Ints
 from training.features.ratings import usable_ratings
 from training.features.side_information import item_blocks, user_blocks
-from training.job import Job
 from training.models.bayesian import Ratings, Sampler
 from training.models.rating import train_rating_network
 from training.models.svd import train_svd
 from training.models.tables import LARGEST, Table
+from training.pipelines.job import Job
+from training.pipelines.sampling import whole_users
 from training.progress import track
 from training.recipes.bounds import Bounds
 from training.recipes.rating import AnyRating, BayesianRecipe, RatingRecipe, SvdRecipe
-from training.sampling import whole_users
 
 STOPPING = 0.1
 """Share of the training ratings that chooses the epoch where the validation part has too few."""

@@ -8,12 +8,12 @@ import polars as pl
 from training.artifacts.scorer_files import ScorerParts
 from training.evaluation.ranking_metrics import rmse
 from training.features.interactions import Floats, Interactions, Ints
-from training.job import Job
 from training.models.factors import Factors, FoldInTower, factorise, fold_in, item_vectors
-from training.predictions import Predictions, predict
+from training.pipelines.job import Job
+from training.pipelines.rating_predictions import Predictions, predict
+from training.pipelines.sampling import within_bounds
 from training.progress import stage
 from training.recipes.rating import AnyRating
-from training.sampling import within_bounds
 
 FOLD_IN_USERS = 500
 FOLD_IN_GIVEN = (1, 3, 5, 10, 20)

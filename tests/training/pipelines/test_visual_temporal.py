@@ -18,11 +18,11 @@ from training.errors import TrainingError
 from training.features.content import content_of
 from training.features.interactions import Interactions
 from training.fitting.checkpoint import Checkpoint
-from training.job import Job
 from training.models.visual_temporal import VisualTemporalModel
+from training.pipelines.job import Job
+from training.pipelines.visual_temporal import Posters, _crops, _ends, learn, prepare, train_visual_temporal
 from training.recipes.bounds import Bounds
 from training.recipes.visual_temporal import VisualTemporalRecipe, best_visual_temporal, seed_cnn_birnn_ae
-from training.visual_temporal import Posters, _crops, _ends, learn, prepare, train_visual_temporal
 
 USERS, ITEMS, EVENTS = 40, 12, 9
 SIZES = {"dimension": 16, "rnn_dimension": 8, "channels": (2, 4), "poster_height": 8, "poster_width": 8, "length": 8}
