@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from training import recipes
 from training.artifacts.scorer_files import OfflineScorer
-from training.benchmark.baselines import Predict, item_mean, tuned_biases
 from training.benchmark.rating import Benchmark, columns, served
+from training.benchmark.rating_baselines import Predict, item_mean, tuned_biases
 from training.data.splits import Split, held_out_users
 from training.evaluation.ranking_metrics import rmse
 from training.features.interactions import Floats, Interactions

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sparse
 
-from training.benchmark.baselines import Predict
+from training.benchmark.rating_baselines import Predict
 from training.data.dataset import Dataset
 from training.extras import extra_library
 from training.features.interactions import Floats, Interactions, Ints

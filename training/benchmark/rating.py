@@ -16,10 +16,10 @@ import torch
 from training import recipes
 from training.artifacts.requests import requests_for
 from training.artifacts.scorer_files import OfflineScorer
-from training.benchmark.baselines import Predict, global_mean, item_mean, tuned_biases
 from training.benchmark.cells import cell_path
 from training.benchmark.myfm import myfm
 from training.benchmark.protocols import splits
+from training.benchmark.rating_baselines import Predict, global_mean, item_mean, tuned_biases
 from training.data.dataset import Dataset
 from training.data.splits import Split
 from training.errors import TrainingError

@@ -7,6 +7,9 @@ import typer
 from rich.console import Console
 
 from training.benchmark.commands import numbers
+from training.benchmark.reproduce import SYSTEMS, Reproduction
+from training.benchmark.reproduce import as_table as reproduction_table
+from training.benchmark.reproduce import rows as reproduction_rows
 from training.data.load import load_dataset
 from training.data.splits import with_test_users
 from training.errors import TrainingError
@@ -17,9 +20,6 @@ from training.evaluation.through_gateway import through_gateway
 from training.options import HOME, Data, SplitName, SplitOption
 from training.pipelines.catalog import known_numbers
 from training.pipelines.job import torch_device
-from training.reproduce import SYSTEMS, Reproduction
-from training.reproduce import as_table as reproduction_table
-from training.reproduce import rows as reproduction_rows
 from training.terminal import output
 
 

@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 from tests.conftest import Published
 from training import recipes
 from training.__main__ import app
+from training.benchmark.reproduce import CLAIMS, SYSTEMS, Claim, Line, Reproduction, verdict
 from training.data.load import load_dataset
 from training.errors import TrainingError
 from training.recipes.rating import BayesianRecipe, RatingRecipe
-from training.reproduce import CLAIMS, SYSTEMS, Claim, Line, Reproduction, verdict
 
 
 def test_every_system_is_claimed_with_a_recipe_that_exists() -> None:
