@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from tests.training.data.conftest import Write, real_folder
-from training.data.commands import app
+from training.commands.data import app
 from training.data.load import load_dataset
 from training.errors import DataError
 

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fusion_gateway.ingest.events import EventsFile, Given
+from training.commands.options import HOME
 from training.data.describe import tables
 from training.data.importing import Files, files_of, import_files, recognise
 from training.data.load import is_data_folder, load_dataset
@@ -19,7 +20,6 @@ from training.data.synthetic.generate import Settings, generate
 from training.data.validate import Problem, validate
 from training.data.writing import write_generic
 from training.errors import DataError, MissingColumn
-from training.options import HOME
 from training.terminal import output
 
 GENERATED = HOME / "data" / "generated"

@@ -13,10 +13,10 @@ from training.benchmark.rating import Benchmark
 from training.benchmark.report import as_table, rows
 from training.benchmark.sequential import Benchmark as SequentialBenchmark
 from training.benchmark.visual_temporal import Benchmark as VisualTemporalBenchmark
+from training.commands.options import HOME
 from training.data.load import load_dataset
 from training.errors import TrainingError
 from training.evaluation.results_file import run_as_json
-from training.options import HOME
 from training.pipelines.job import torch_device
 
 app = typer.Typer(help="Train recipes under the papers' protocols and measure them.", no_args_is_help=True)

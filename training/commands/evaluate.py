@@ -6,10 +6,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from training.benchmark.commands import numbers
 from training.benchmark.reproduce import SYSTEMS, Reproduction
 from training.benchmark.reproduce import as_table as reproduction_table
 from training.benchmark.reproduce import rows as reproduction_rows
+from training.commands.benchmark import numbers
+from training.commands.options import HOME, Data, SplitName, SplitOption
 from training.data.load import load_dataset
 from training.data.splits import with_test_users
 from training.errors import TrainingError
@@ -17,7 +18,6 @@ from training.evaluation.figures import as_table, comparison_rows, comparison_ta
 from training.evaluation.measure import evaluate
 from training.evaluation.results_file import run_as_json
 from training.evaluation.through_gateway import through_gateway
-from training.options import HOME, Data, SplitName, SplitOption
 from training.pipelines.catalog import known_numbers
 from training.pipelines.job import torch_device
 from training.terminal import output
