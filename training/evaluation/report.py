@@ -17,7 +17,7 @@ from training.evaluation.measure import RANKING, Evaluation, Row
 from training.evaluation.ranking_metrics import bootstrap
 from training.evaluation.rating_metrics import reliability
 from training.evaluation.through_gateway import Comparison
-from training.page import COLOURS, facts, frame_grid, grid, picture, write_page
+from training.html_page import COLOURS, facts, frame_grid, grid, picture, write_page
 
 MARKERS = "osD^vPX*"
 Qualities = dict[str, ListQuality]
