@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from fusion_gateway.fusion import POPULARITY, Fused, Policy, Popularity, fuse
+from training.artifacts.popularity_file import read_popularity
 from training.artifacts.repository import SCORERS, latest, versions
 from training.artifacts.requests import Requests, requests_for
 from training.artifacts.scorer_files import OfflineScorer
 from training.features.interactions import Floats, Ints
-from training.pipelines.popularity import read_popularity
 from training.published import read_table
 
 CELLS = 1_000_000

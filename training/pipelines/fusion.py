@@ -9,12 +9,13 @@ import yaml
 from rich.table import Table
 
 from fusion_gateway.fusion import POPULARITY, Policy, Switch
+from training.artifacts.popularity_file import FILE, write_popularity
 from training.artifacts.repository import publish
 from training.evaluation.gateway_candidates import NextItemTask, Pool
 from training.evaluation.ranking_metrics import Doubles, better_and_tied, bootstrap, ndcg
 from training.pipelines.fusion_fit import fit_adaptive, fit_bias, fit_calibrators, fit_forms, fit_layer, fit_weights
 from training.pipelines.job import Job
-from training.pipelines.popularity import FILE, fit_popularity, write_popularity
+from training.pipelines.popularity import fit_popularity
 from training.progress import console, stage, track
 from training.recipes.fusion import FusionRecipe
 from training.terminal import narrow_table

@@ -1,15 +1,11 @@
 """How popular each item is, overall and in each demographic group: what the gateway knows without any model."""
 
-from pathlib import Path
-
 import numpy as np
 import polars as pl
 
 from fusion_gateway.fusion.popularity import FACETS, Popularity, group_of
 from training.features.interactions import Ints
-from training.published import read_table
 
-FILE = "popularity.parquet"
 HALF_LIVES = 4
 """Over the time range of the events: recent ones count more."""
 PRIOR_EVENTS = 0.5
@@ -45,17 +41,3 @@ def _groups(users: pl.DataFrame | None) -> dict[str, pl.Series]:
         for user, value in users.select("user", facet).drop_nulls().iter_rows():
             groups.setdefault(group_of(facet, value), []).append(user)
     return {group: pl.Series(members) for group, members in sorted(groups.items())}
-
-
-def write_popularity(popularity: Popularity, path: Path) -> None:
-    columns = {"number": popularity.number, "log_share": popularity.log_share, **popularity.lifts}
-    pl.DataFrame(columns).with_columns(pl.exclude("number").cast(pl.Float32)).write_parquet(path)
-
-
-def read_popularity(folder: Path) -> Popularity:
-    """Of a published version of fusion; one that knows no item where it has none."""
-    if not (folder / FILE).exists():
-        return Popularity(np.zeros(0, np.int64), np.zeros(0), {})
-    table = read_table(folder / FILE)
-    columns = {name: table[name].to_numpy() for name in table.columns}
-    return Popularity(columns.pop("number"), columns.pop("log_share"), columns)
