@@ -15,7 +15,7 @@ from rich.text import Text
 
 from training import recipes
 from training.artifacts.faiss_index import check_index
-from training.artifacts.repository import MODELS, read_manifest, verify, versions
+from training.artifacts.repository import MODELS, known_numbers, read_manifest, verify, versions
 from training.commands.benchmark import app as benchmark_app
 from training.commands.data import app as data_app
 from training.commands.evaluate import evaluate_command, reproduce_command
@@ -24,7 +24,7 @@ from training.data.load import load_dataset
 from training.errors import DataError, NotLearnable, TrainingError
 from training.features.sentences import checked
 from training.fitting.distributed import world
-from training.pipelines.catalog import known_numbers, train_catalog
+from training.pipelines.catalog import train_catalog
 from training.pipelines.fusion import train_fusion
 from training.pipelines.job import Job, torch_device
 from training.pipelines.linear import train_linear

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 
 from protos.marquee.v1.artifact_pb2 import File, Manifest
 from training.errors import TrainingError
-from training.published import read_text
+from training.published import read_table, read_text
 
 MAX_MANIFEST_BYTES = 4 << 20
 """As in the servers."""
@@ -46,6 +46,13 @@ def latest(repository: Path, model: str) -> Path:
     if not found:
         raise TrainingError(f"no version of '{model}' in {repository}: publish one with 'python -m training train'")
     return repository / model / str(found[-1])
+
+
+def known_numbers(repository: Path) -> dict[str, int]:
+    """Item number by item id, of every version published before; empty for a new repository."""
+    folders = [repository / "catalog" / str(version) for version in versions(repository, "catalog")]
+    tables = (read_table(folder / "items.parquet", ["id", "number"]) for folder in folders)
+    return {id: number for table in tables for id, number in table.iter_rows()}
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from training.artifacts.repository import known_numbers
 from training.benchmark.reproduce import SYSTEMS, Reproduction
 from training.benchmark.reproduce import as_table as reproduction_table
 from training.benchmark.reproduce import rows as reproduction_rows
@@ -18,7 +19,6 @@ from training.evaluation.figures import as_table, comparison_rows, comparison_ta
 from training.evaluation.measure import evaluate
 from training.evaluation.results_file import run_as_json
 from training.evaluation.through_gateway import through_gateway
-from training.pipelines.catalog import known_numbers
 from training.pipelines.job import torch_device
 from training.terminal import output
 

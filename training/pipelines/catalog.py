@@ -25,13 +25,6 @@ MAX_CHARACTERS, MAX_GENRES, MAX_GENRE_CHARACTERS = 1000, 100, 256
 POSTER_NAME = pl.col("poster").map_elements(lambda path: Path(path).name, return_dtype=pl.String)
 
 
-def known_numbers(repository: Path) -> dict[str, int]:
-    """Item number by item id, of every version published before; empty for a new repository."""
-    folders = [repository / "catalog" / str(version) for version in versions(repository, "catalog")]
-    tables = (read_table(folder / "items.parquet", ["id", "number"]) for folder in folders)
-    return {id: number for table in tables for id, number in table.iter_rows()}
-
-
 def train_catalog(job: Job, recipe: CatalogRecipe) -> Path:
     """Popularity is counted over training rows only. Returns the folder of the published version.
 

@@ -13,14 +13,14 @@ import polars as pl
 
 from training.artifacts.extending import publish_extended
 from training.artifacts.item_encoder_files import PublishedItemEncoder
-from training.artifacts.repository import latest, versions
+from training.artifacts.repository import known_numbers, latest, versions
 from training.data.dataset import ITEMS, completed
 from training.data.generic import read_items
 from training.data.load import with_posters
 from training.data.posters import poster_tensor
 from training.errors import DataError
 from training.features.interactions import Floats
-from training.pipelines.catalog import known_numbers, publish_extended_catalog
+from training.pipelines.catalog import publish_extended_catalog
 from training.published import read_table, read_tensors
 
 MODEL = "visual_temporal"
