@@ -1,6 +1,5 @@
 """python -m training benchmark ..."""
 
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -13,9 +12,8 @@ from training.benchmark.rating import Benchmark
 from training.benchmark.report import as_table, rows
 from training.benchmark.sequential import Benchmark as SequentialBenchmark
 from training.benchmark.visual_temporal import Benchmark as VisualTemporalBenchmark
-from training.commands.options import HOME
+from training.commands.options import HOME, numbers
 from training.data.load import load_dataset
-from training.errors import TrainingError
 from training.evaluation.results_file import run_as_json
 from training.pipelines.job import torch_device
 
@@ -143,10 +141,3 @@ def growth_command(
     Console(width=120).print(table)
     if json:
         json.write_text(run_as_json(list(cost_rows(costs, dataset.name, model, recipe))))
-
-
-def numbers(text: str, name: str = "seeds") -> list[int]:
-    """Raises TrainingError where a part is no whole number."""
-    if not re.fullmatch(r"\d+(,\d+)*", text):
-        raise TrainingError(f"{name} '{text}' are not whole numbers with commas between, such as 0,1,2")
-    return [int(part) for part in text.split(",")]

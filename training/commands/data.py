@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fusion_gateway.ingest.events import EventsFile, Given
-from training.commands.options import HOME
+from training.commands.options import HOME, Posters, Tmdb
 from training.data.describe import tables
 from training.data.importing import Files, files_of, import_files, recognise
 from training.data.load import is_data_folder, load_dataset
@@ -30,8 +30,6 @@ app = typer.Typer(
     epilog="Example: python -m training data describe var/data/generated --report report.html",
 )
 Folder = Annotated[Path, typer.Argument(help="Data folder: MovieLens as published, or events.csv / events.parquet.")]
-Posters = Annotated[Path | None, typer.Option(help="Folder of <item id>.jpg. Default: found beside the data.")]
-Tmdb = Annotated[Path | None, typer.Option(help="TMDB table. Default: found beside the data.")]
 
 
 @app.command("generate")

@@ -1,16 +1,11 @@
-"""python -m training evaluate, reproduce."""
+"""python -m training evaluate."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from training.artifacts.repository import known_numbers
-from training.benchmark.reproduce import SYSTEMS, Reproduction
-from training.benchmark.reproduce import as_table as reproduction_table
-from training.benchmark.reproduce import rows as reproduction_rows
-from training.commands.benchmark import numbers
 from training.commands.options import HOME, Data, SplitName, SplitOption
 from training.data.load import load_dataset
 from training.data.splits import with_test_users
@@ -19,7 +14,6 @@ from training.evaluation.figures import as_table, comparison_rows, comparison_ta
 from training.evaluation.measure import evaluate
 from training.evaluation.results_file import run_as_json
 from training.evaluation.through_gateway import through_gateway
-from training.pipelines.job import torch_device
 from training.terminal import output
 
 
@@ -78,21 +72,3 @@ def _write_figures(json: Path | None, report: Path | None, figures: str) -> None
     if report:
         report.mkdir(parents=True, exist_ok=True)
         (report / "report.json").write_text(figures)
-
-
-def reproduce_command(
-    data: Data = HOME / "data" / "generated",
-    only: Annotated[str, typer.Option(help="Systems with commas between.")] = ",".join(SYSTEMS),
-    seeds: Annotated[str, typer.Option(help="Whole numbers with commas between.")] = "0",
-    work: Annotated[Path, typer.Option(help="Finished parts are kept here; a second run takes them up.")] = HOME
-    / "benchmark",
-    json: Annotated[Path | None, typer.Option(help="Also write the figures to this file.")] = None,
-    device: Annotated[str, typer.Option(help="'cpu' or 'cuda'.")] = "cpu",
-) -> None:
-    """Train the recipes of the five systems; show them beside what was published, our best and a trivial baseline."""
-    dataset = load_dataset(data)
-    chosen = numbers(seeds)
-    lines = list(Reproduction(data, dataset, work, chosen, torch_device(device)).run(only.split(",")))
-    Console(width=200).print(reproduction_table(lines, dataset))
-    if json:
-        json.write_text(run_as_json(list(reproduction_rows(lines, dataset.name, chosen))))

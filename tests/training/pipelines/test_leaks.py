@@ -11,8 +11,8 @@ import pytest
 
 from tests.conftest import Published
 from training import recipes
-from training.__main__ import PIPELINES, What
 from training.artifacts.repository import SCORERS, latest
+from training.commands.train import PIPELINES, What
 from training.data.load import load_dataset
 from training.data.splits import Split, leave_last_out
 from training.pipelines.catalog import train_catalog
