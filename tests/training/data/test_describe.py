@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from tests.training.data.conftest import Write, load_real
+from tests.training.conftest import Write, load_real
 from training.commands.data import app
 from training.data import describe
 from training.data.dataset import Dataset

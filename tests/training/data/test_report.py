@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.training.data.conftest import Write
+from tests.training.conftest import Write
 from training.data.load import load_dataset
 from training.data.report import PLOTS, write_report
 from training.data.synthetic.generate import Settings, generate

@@ -10,7 +10,7 @@ from hypothesis import settings
 from training.data.dataset import Dataset
 from training.data.load import load_dataset
 
-REAL = Path(__file__).parents[4] / "shared" / "data"
+REAL = Path(__file__).parents[3] / "shared" / "data"
 
 settings.register_profile("no timing", deadline=None)
 settings.load_profile("no timing")
