@@ -45,9 +45,9 @@ LAYERS = (
 for height, layer in enumerate(LAYERS):
     below = {f"training.{name.removesuffix('.py')}" for lower in LAYERS[height + 1 :] for name in lower}
     MAY_IMPORT |= {f"training/{name}": MAY_IMPORT["training"] | below for name in layer}
-# Networks and closed forms, which neither read nor write nor run an optimizer.
+# Networks and closed forms: they know nothing of files, checkpoints or progress.
 MAY_IMPORT["training/models"] = {"training.features", "training.recipes", "training.errors"}
-# Holds its training loop.
+# Its training loop is beside the network.
 MAY_IMPORT["training/models/rating.py"] = MAY_IMPORT["training/models"] | {
     "training.fitting",
     "training.progress",
