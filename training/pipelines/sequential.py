@@ -49,7 +49,7 @@ class Learned:
 
 
 def train_sequential(job: Job, recipe: SequentialRecipe) -> Path:
-    """Returns the folder of the published version. Of several processes (see distributed.py) the first publishes."""
+    """Returns the published folder. Of several processes (see fitting/distributed.py) the first publishes."""
     with process_group(job.device):
         job = within_bounds(job, "sequential", recipe)
         learned = learn(job, recipe)
