@@ -8,7 +8,7 @@ import torch
 from typer.testing import CliRunner
 
 from training.__main__ import app
-from training.data.generate import Settings, generate
+from training.data.synthetic.generate import Settings, generate
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from servers.runtime.settings import read
 from tests.servers import running
 from training import recipes
 from training.__main__ import app
-from training.repository import SCORERS, versions
+from training.artifacts.repository import SCORERS, versions
 
 if TYPE_CHECKING:
     from protos.marquee.v1.recommender_pb2_grpc import RecommenderAsyncStub

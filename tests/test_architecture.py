@@ -39,6 +39,31 @@ MAY_IMPORT = {
     },
     "training": {"protos", "fusion_gateway.fusion", "fusion_gateway.ingest"},
 }
+# The rooms and modules of `training` from top to bottom: each imports what stands below it, and nothing beside it.
+# `published` is below the artifacts because features read what they were fitted to from published files.
+LAYERS = (
+    ("__main__.py",),
+    ("commands",),
+    ("benchmark",),
+    ("pipelines",),
+    ("evaluation",),
+    ("models", "artifacts"),
+    ("features",),
+    ("fitting", "recipes", "data"),
+    ("extras.py", "html_page.py", "published.py", "terminal.py"),
+    ("progress.py", "errors.py"),
+)
+for height, layer in enumerate(LAYERS):
+    below = {f"training.{name.removesuffix('.py')}" for lower in LAYERS[height + 1 :] for name in lower}
+    MAY_IMPORT |= {f"training/{name}": MAY_IMPORT["training"] | below for name in layer}
+# Networks and closed forms: they know nothing of files, checkpoints or progress.
+MAY_IMPORT["training/models"] = {"training.features", "training.recipes", "training.errors"}
+# Its training loop is beside the network.
+MAY_IMPORT["training/models/rating.py"] = MAY_IMPORT["training/models"] | {
+    "training.fitting",
+    "training.progress",
+    "training.models",
+}
 ROOMS = {"protos", "servers", "fusion_gateway", "training", "tests"}
 EXTRAS = {"servers": {"servers", "tracing"}, "fusion_gateway": {"gateway", "tracing"}, "training": {"training"}}
 OF_ITS_HOST = {"triton_python_backend_utils"}  # exists inside Triton alone
@@ -153,7 +178,25 @@ def test_arrows_point_one_way() -> None:
         ("fusion_gateway/events/store.py", "from fusion_gateway.scorers.client import Answer"),
         ("fusion_gateway/scorers/fan_out.py", "from fusion_gateway.recommend import Recommender"),
         ("fusion_gateway/terminal/local.py", "from fusion_gateway.gateway import gateway"),
-        ("training/evaluation.py", "def late() -> None:\n    from servers.runtime import tensors"),
+        ("training/evaluation/late.py", "def late() -> None:\n    from servers.runtime import tensors"),
+        ("training/__main__.py", "from servers import scorer"),
+        ("training/commands/train.py", "import training.__main__"),
+        ("training/benchmark/rating.py", "from training.commands.options import HOME"),
+        ("training/pipelines/rating.py", "from training.benchmark import protocols"),
+        ("training/evaluation/lists.py", "from training.pipelines import job"),
+        ("training/artifacts/requests.py", "from training import evaluation"),
+        ("training/artifacts/requests.py", "from training.models import linear"),
+        ("training/models/linear.py", "from training.artifacts import requests"),
+        ("training/models/linear.py", "from training.fitting.loop import fit"),
+        ("training/models/rating.py", "from training.data import splits"),
+        ("training/features/windows.py", "from training.artifacts.repository import latest"),
+        ("training/fitting/loop.py", "from training.features import windows"),
+        ("training/data/load.py", "from training import recipes"),
+        ("training/recipes/rating.py", "from ..models import rating"),
+        ("training/published.py", "from training.data import tables"),
+        ("training/terminal.py", "from training import published"),
+        ("training/progress.py", "from training.errors import DataError"),
+        ("training/errors.py", "from training import terminal"),
         ("protos/marquee.py", "import tests.load"),
     ],
 )
@@ -163,7 +206,12 @@ def test_a_wrong_arrow_is_noticed(tmp_path: Path, file: str, source: str) -> Non
 
 def test_an_arrow_that_is_allowed_is_no_finding(tmp_path: Path) -> None:
     source = "from fusion_gateway.fusion import fuse\nfrom protos.marquee import v1\nfrom training import recipes"
-    assert wrong_arrows(repository(tmp_path, "training/evaluation.py", source)) == []
+    assert wrong_arrows(repository(tmp_path, "training/pipelines/rating.py", source)) == []
+
+
+def test_everything_in_training_has_its_layer() -> None:
+    found = {file.relative_to(ROOT / "training").parts[0] for file in python_files(ROOT / "training")}
+    assert found == {name for layer in LAYERS for name in layer} | {"__init__.py"}
 
 
 def test_names_say_what_is_inside() -> None:

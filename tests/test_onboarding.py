@@ -16,14 +16,14 @@ from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from tests.fusion_gateway.world import publish
 from tests.servers.running import ROOT, process, started
-from training.catalog import train_catalog
-from training.content import ContentEncoder
+from training.artifacts.item_encoder_files import ItemEncoderParts
+from training.artifacts.scorer_files import ScorerParts
 from training.data.load import load_dataset
 from training.data.splits import no_split
-from training.item_encoder import ItemEncoderParts
-from training.job import Job
+from training.features.content import ContentEncoder
+from training.pipelines.catalog import train_catalog
+from training.pipelines.job import Job
 from training.recipes.catalog import CatalogRecipe
-from training.scorer import ScorerParts
 
 NAME = "visual_temporal"
 POLL = "--repository-poll-secs=0.2"

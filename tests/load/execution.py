@@ -22,7 +22,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from tests.load.report import machine
-from training.export import export_tower, free_axes, session
+from training.artifacts.onnx_export import export_tower, free_axes, session
 from training.models.factors import Factors, FoldInTower
 from training.models.sequence import SequenceTransformer
 from training.models.towers import HistoryTower

@@ -21,8 +21,8 @@ from servers.scorer import Scorer
 from tests.load import options
 from tests.load.__main__ import HOME
 from tests.load.report import machine
-from training.export import session
-from training.repository import SCORERS
+from training.artifacts.onnx_export import session
+from training.artifacts.repository import SCORERS
 
 DAY = 86_400
 app = typer.Typer()

@@ -27,11 +27,11 @@ from servers.signature import EMBED, Limits
 from tests.conftest import Published
 from tests.servers import tiny_artifact
 from tests.servers.running import in_process, settings, tensors
-from training.content import ContentEncoder
+from training.artifacts.repository import latest, publish, read_manifest
 from training.data.load import load_dataset
 from training.data.posters import read_poster
-from training.repository import latest, publish, read_manifest
-from training.words import Words
+from training.features.content import ContentEncoder
+from training.features.tfidf import Words
 
 NAME = "visual_temporal"
 LISTS = ("genres", "cast", "keywords")

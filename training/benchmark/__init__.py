@@ -1,0 +1,1 @@
+"""Recipes under the papers' protocols, beside baselines and published metrics."""

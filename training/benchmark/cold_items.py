@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from training.benchmark.next_item import Rank
-from training.content import genre_flags
+from training.artifacts.requests import Requests, requests_for
 from training.data.dataset import Dataset
 from training.data.splits import Split, in_order
-from training.interactions import Floats, Ints
-from training.metrics import Doubles, better_and_tied, hit_rate, ndcg
-from training.requests import Requests, requests_for
+from training.evaluation.next_item import Rank
+from training.evaluation.ranking_metrics import Doubles, better_and_tied, hit_rate, ndcg
+from training.features.content import genre_flags
+from training.features.interactions import Floats, Ints
 
 METRICS = ("hr@10", "ndcg@10")
 HIDDEN = 0.1

@@ -10,16 +10,16 @@ import polars as pl
 from matplotlib.figure import Figure
 
 from training import recipes
-from training.benchmark.baselines import Predict, item_mean, tuned_biases
+from training.artifacts.scorer_files import OfflineScorer
 from training.benchmark.rating import Benchmark, columns, served
+from training.benchmark.rating_baselines import Predict, item_mean, tuned_biases
 from training.data.splits import Split, held_out_users
-from training.interactions import Floats, Interactions
-from training.job import Job
-from training.metrics import rmse
-from training.rating import train_rating
-from training.ratings import usable_ratings
+from training.evaluation.ranking_metrics import rmse
+from training.features.interactions import Floats, Interactions
+from training.features.ratings import usable_ratings
+from training.pipelines.job import Job
+from training.pipelines.rating import train_rating
 from training.recipes.rating import AnyRating
-from training.scorer import OfflineScorer
 
 GIVEN = (0, 1, 3, 5, 10, 20)
 HELD_OUT = 0.1

@@ -16,12 +16,12 @@ from training.data.dataset import Dataset
 from training.data.load import load_dataset
 from training.data.splits import leave_last_out
 from training.errors import TrainingError
-from training.job import Job
-from training.models.fit import fit
+from training.features.windows import Windows, cut
+from training.fitting.loop import fit
+from training.pipelines.job import Job
+from training.pipelines.sequential import learn_windows
+from training.pipelines.visual_temporal import prepare
 from training.progress import peak_gib, track
-from training.sequential import learn_windows
-from training.visual_temporal import prepare
-from training.windows import Windows, cut
 
 
 @dataclass(frozen=True)

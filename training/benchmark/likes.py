@@ -9,12 +9,12 @@ import numpy as np
 import polars as pl
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
-from training.benchmark.next_item import Rank
-from training.content import content_of
+from training.artifacts.requests import requests_for
 from training.data.dataset import Dataset
 from training.data.splits import Split, in_order
-from training.interactions import Floats, Interactions, Ints
-from training.requests import requests_for
+from training.evaluation.next_item import Rank
+from training.features.content import content_of
+from training.features.interactions import Floats, Interactions, Ints
 
 CUTS = (4.0, 3.0)
 """A rating from here is a like."""

@@ -6,11 +6,11 @@ import numpy as np
 import polars as pl
 import scipy.sparse as sparse
 
-from training.benchmark.baselines import Predict
+from training.benchmark.rating_baselines import Predict
 from training.data.dataset import Dataset
 from training.extras import extra_library
-from training.interactions import Floats, Interactions, Ints
-from training.side_information import item_blocks, user_blocks
+from training.features.interactions import Floats, Interactions, Ints
+from training.features.side_information import item_blocks, user_blocks
 
 RANK, SAMPLES = 10, 512
 

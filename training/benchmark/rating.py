@@ -14,25 +14,25 @@ import polars as pl
 import torch
 
 from training import recipes
-from training.benchmark.baselines import Predict, global_mean, item_mean, tuned_biases
+from training.artifacts.requests import requests_for
+from training.artifacts.scorer_files import OfflineScorer
 from training.benchmark.cells import cell_path
 from training.benchmark.myfm import myfm
 from training.benchmark.protocols import splits
+from training.benchmark.rating_baselines import Predict, global_mean, item_mean, tuned_biases
 from training.data.dataset import Dataset
 from training.data.splits import Split
 from training.errors import TrainingError
-from training.interactions import Floats, Interactions
-from training.job import Job
+from training.evaluation.rating_metrics import Predicted, rating_metrics
+from training.features.interactions import Floats, Interactions
+from training.features.rating_scale import RatingScale
+from training.features.ratings import usable_ratings
 from training.models.tables import whole
-from training.predictions import Predictions, predict
+from training.pipelines.job import Job
+from training.pipelines.rating import publish_rating
+from training.pipelines.rating_predictions import Predictions, predict
 from training.progress import console, peak_gib
-from training.rating import publish_rating
-from training.rating_metrics import Predicted, rating_metrics
-from training.rating_scale import RatingScale
-from training.ratings import usable_ratings
 from training.recipes.rating import AnyRating
-from training.requests import requests_for
-from training.scorer import OfflineScorer
 
 BASELINES: Mapping[str, Callable[[Interactions, int], Predict]] = {
     "global mean": global_mean,

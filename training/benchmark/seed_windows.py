@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from training.benchmark.next_item import METRICS
-from training.catalog import weighted_rating
 from training.data.dataset import Dataset
-from training.interactions import Floats, Interactions, Ints
-from training.metrics import Doubles, better_and_tied, hit_rate, ndcg, reciprocal_rank
+from training.evaluation.next_item import METRICS
+from training.evaluation.ranking_metrics import Doubles, better_and_tied, hit_rate, ndcg, reciprocal_rank
+from training.features.interactions import Floats, Interactions, Ints
+from training.features.windows import Events, Windows
+from training.pipelines.catalog import weighted_rating
+from training.pipelines.sequential import Model, learn_windows
 from training.recipes.sequential import SequentialRecipe
-from training.sequential import Model, learn_windows
-from training.windows import Events, Windows
 
 WINDOW, STEP, TEST, VALIDATION = 4, 2, 0.2, 0.08
 CHUNK = 512

@@ -12,20 +12,20 @@ import torch
 from numpy.typing import NDArray
 
 from training import recipes
+from training.artifacts.scorer_files import OfflineScorer
 from training.benchmark.cells import cell_path
-from training.benchmark.neighbours import fit_neighbours
-from training.benchmark.next_item import METRICS, Rank, Task, all_items, first_of_each_user, over, tie_order
 from training.benchmark.seed_windows import SeedWindows
 from training.data.dataset import Dataset
 from training.data.splits import Split, global_time, leave_last_out
 from training.errors import TrainingError
-from training.interactions import Interactions, Ints
-from training.job import Job
-from training.metrics import Doubles
+from training.evaluation.next_item import METRICS, Rank, Task, all_items, first_of_each_user, over, tie_order
+from training.evaluation.next_item_baselines import fit_neighbours
+from training.evaluation.ranking_metrics import Doubles
+from training.features.interactions import Interactions, Ints
+from training.pipelines.job import Job
+from training.pipelines.sequential import learn, publish_sequential
 from training.progress import console
 from training.recipes.sequential import SequentialRecipe
-from training.scorer import OfflineScorer
-from training.sequential import learn, publish_sequential
 
 LEAVE_LAST_OUT, RANDOM_TIES = "leave-last-out", "leave-last-out-random-ties"
 GLOBAL_TIME, SEED_WINDOWS = "global-time", "seed-windows"

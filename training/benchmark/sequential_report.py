@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from training import recipes
-from training.benchmark.next_item import METRICS
 from training.benchmark.published import NEXT_ITEM, S1_NDCG, S1_POPULARITY_NDCG
 from training.benchmark.sequential import AS_GIVEN, AT_ONCE, SEED_WINDOWS, SHUFFLED, Cell
-from training.metrics import Doubles, bootstrap
+from training.evaluation.next_item import METRICS
+from training.evaluation.ranking_metrics import Doubles, bootstrap
 
 ENDINGS = {AS_GIVEN: "", SHUFFLED: "-ties-shuffled-when-asked", AT_ONCE: "-asked-at-once"}
 """Of a protocol's name, by how it was asked."""

@@ -15,16 +15,16 @@ from training import recipes
 from training.benchmark import likes
 from training.benchmark.cells import cell_path
 from training.benchmark.cold_items import ColdItems
-from training.benchmark.neighbours import fit_neighbours
-from training.benchmark.next_item import METRICS, Rank, Task, all_items, first_of_each_user, over
 from training.data.dataset import Dataset
 from training.data.splits import Split, leave_last_out
 from training.errors import TrainingError
-from training.interactions import Interactions
-from training.job import Job
+from training.evaluation.next_item import METRICS, Rank, Task, all_items, first_of_each_user, over
+from training.evaluation.next_item_baselines import fit_neighbours
+from training.features.interactions import Interactions
+from training.pipelines.job import Job
+from training.pipelines.visual_temporal import Training, learn, prepare
 from training.progress import console, peak_gib
 from training.recipes.visual_temporal import VisualTemporalRecipe
-from training.visual_temporal import Training, learn, prepare
 
 NEXT, ABLATION, LIKES, COLD = "next", "ablation", "likes", "cold"
 PARTS = (NEXT, ABLATION, LIKES, COLD)

@@ -8,10 +8,10 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from training.benchmark import cold_items, likes
-from training.benchmark.next_item import METRICS
 from training.benchmark.visual_temporal import COLD, LIKES, WHOLE, Cell
 from training.data.dataset import Dataset
-from training.metrics import Doubles, bootstrap
+from training.evaluation.next_item import METRICS
+from training.evaluation.ranking_metrics import Doubles, bootstrap
 
 PUBLISHED: Mapping[str, tuple[float, float, float]] = {
     "CF": (0.78, 0.65, 0.71),

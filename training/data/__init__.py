@@ -1,0 +1,1 @@
+"""Data sets: read, described, checked and split."""

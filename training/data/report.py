@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from training.data import describe
 from training.data.dataset import Dataset
-from training.page import COLOURS, facts, picture, write_page
+from training.html_page import COLOURS, facts, picture, write_page
 from training.progress import track
 
 BLUE, ORANGE = COLOURS[:2]

@@ -9,10 +9,10 @@ from rich.table import Table
 
 from training.evaluation.lists import Shelf, list_quality
 from training.evaluation.measure import METRICS, RANKING, Evaluation, Row
-from training.evaluation.wire import Comparison, K
-from training.metrics import Doubles, bootstrap, holm, paired_p
-from training.rating_metrics import Predicted, rating_metrics
-from training.rating_scale import RatingScale
+from training.evaluation.ranking_metrics import Doubles, bootstrap, holm, paired_p
+from training.evaluation.rating_metrics import Predicted, rating_metrics
+from training.evaluation.through_gateway import Comparison, K
+from training.features.rating_scale import RatingScale
 from training.terminal import narrow_table
 
 MOST_DIFFERENCES = 20

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.content import genre_flags
 from training.data.dataset import Dataset
 from training.data.splits import Split
-from training.interactions import Floats, Ints
-from training.metrics import Doubles
+from training.evaluation.ranking_metrics import Doubles
+from training.features.content import genre_flags
+from training.features.interactions import Floats, Ints
 
 DECILES = 10
 

@@ -12,17 +12,17 @@ from pydantic import TypeAdapter
 
 from fusion_gateway.fusion import Policy
 from protos.marquee.v1.artifact_pb2 import Data, Recipe
-from training.benchmark.neighbours import MOST_EASE_ITEMS, Ease
-from training.benchmark.next_item import Rank, over
+from training.artifacts.repository import latest, read_manifest
 from training.data.dataset import EVENTS, ITEMS, Dataset, completed
 from training.data.splits import Split
 from training.errors import TrainingError
-from training.interactions import Floats, Interactions, Ints
-from training.metrics import Doubles, better_and_tied, hit_rate, ndcg, reciprocal_rank
+from training.evaluation.gateway_candidates import NextItemTask, Ranked
+from training.evaluation.next_item import Rank, over
+from training.evaluation.next_item_baselines import MOST_EASE_ITEMS, Ease
+from training.evaluation.ranking_metrics import Doubles, better_and_tied, hit_rate, ndcg, reciprocal_rank
+from training.features.interactions import Floats, Interactions, Ints
 from training.progress import stage, track
 from training.published import read_text
-from training.ranking import NextItemTask, Ranked
-from training.repository import latest, read_manifest
 
 METRICS = ("hr@10", "ndcg@10", "mrr", "answered", "abstained")
 """Rows of `Row.values`. The last two: whether anything was said at all; the share of unseen items without a score."""

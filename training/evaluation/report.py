@@ -14,10 +14,10 @@ from training.evaluation.figures import NOTE, against_fused, interval, predicted
 from training.evaluation.groups import by_cohort, by_genre
 from training.evaluation.lists import DECILES, ListQuality, Shelf, list_quality
 from training.evaluation.measure import RANKING, Evaluation, Row
-from training.evaluation.wire import Comparison
-from training.metrics import bootstrap
-from training.page import COLOURS, facts, frame_grid, grid, picture, write_page
-from training.rating_metrics import reliability
+from training.evaluation.ranking_metrics import bootstrap
+from training.evaluation.rating_metrics import reliability
+from training.evaluation.through_gateway import Comparison
+from training.html_page import COLOURS, facts, frame_grid, grid, picture, write_page
 
 MARKERS = "osD^vPX*"
 Qualities = dict[str, ListQuality]

@@ -6,8 +6,8 @@ Legend: B users, L events, Q of them asked after, H weighted sums, D dimension.
 import torch
 from torch import Tensor, nn
 
+from training.features.rating_scale import RatingScale
 from training.models.rating_place import RATINGS, rating_place
-from training.rating_scale import RatingScale
 from training.recipes.visual_temporal import VisualTemporalRecipe
 
 

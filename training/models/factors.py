@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from training.interactions import Floats, Ints
+from training.features.interactions import Floats, Ints
+from training.features.rating_scale import STARS, RatingScale
 from training.models.tables import LowRank, Table
-from training.rating_scale import STARS, RatingScale
 
 OVERSAMPLED = 16
 """Dimensions beyond those kept, which make the randomised SVD exact enough."""

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.features.rating_scale import STARS, RatingScale
+from training.features.windows import Events
 from training.models.rating_place import RATINGS, rating_place
-from training.rating_scale import STARS, RatingScale
 from training.recipes.sequential import SequentialRecipe
-from training.windows import Events
 
 BUCKETS = 128
 """Of the logarithm of a time span in seconds, about a third apart; 72 are enough for 32 bits."""

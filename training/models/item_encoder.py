@@ -6,7 +6,7 @@ Legend: N items, P posters, D dimension.
 import torch
 from torch import Tensor, nn
 
-from training.content import Content
+from training.features.content import Content
 from training.recipes.visual_temporal import VisualTemporalRecipe
 
 

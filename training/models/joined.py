@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from training.interactions import Floats
+from training.features.interactions import Floats
+from training.features.windows import Events
 from training.models.linear import LinearTower
 from training.models.towers import Encoder
-from training.windows import Events
 
 
 class Joined(nn.Module):

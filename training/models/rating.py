@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
-from training.checkpoint import Checkpoint
-from training.content import ItemContent
 from training.errors import NotLearnable
-from training.interactions import Floats, Interactions
-from training.models.fit import fit
+from training.features.content import ItemContent
+from training.features.interactions import Floats, Interactions
+from training.fitting.checkpoint import Checkpoint
+from training.fitting.loop import fit
 from training.progress import track
 from training.recipes.rating import RatingRecipe
 

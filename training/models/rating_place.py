@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from training.rating_scale import RatingScale
+from training.features.rating_scale import RatingScale
 
 RATINGS = 22
 """Half stars from 0 to 10, after a row for events without a rating; those above 5 stars are not used."""

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.features.windows import Events
 from training.recipes.sequential import SequentialRecipe
-from training.windows import Events
 
 
 class Block(nn.Module):

@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 from training.errors import TrainingError
-from training.interactions import Floats, Ints
+from training.features.interactions import Floats, Ints
 from training.models.tables import LARGEST, LowRank, Table
 
 

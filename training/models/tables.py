@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.interactions import Floats
+from training.features.interactions import Floats
 
 LARGEST = 1 << 26
 """Cells of a table that is written out; 256 MiB."""

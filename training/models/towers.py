@@ -5,7 +5,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from training.windows import Events
+from training.features.windows import Events
 
 
 class Encoder(Protocol):

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 
-from training.content import Content
+from training.features.content import Content
+from training.features.rating_scale import STARS, RatingScale
 from training.models.behaviour import EnhancedAutoencoder, Recall, TemporalEncoder, attended
 from training.models.item_encoder import ItemEncoder
 from training.models.rating_place import RATINGS, rating_place
-from training.rating_scale import STARS, RatingScale
 from training.recipes.visual_temporal import VisualTemporalRecipe
 
 OF_ITEM = ("watched.weight", "learned.weight", "bias")

@@ -4,13 +4,13 @@ from pathlib import Path
 
 from fusion_gateway.events.files import read_events, write_events
 from fusion_gateway.events.store import EventStore, StoredEvent
-from training.data.generate import Settings, generate
+from training.artifacts.repository import verify
 from training.data.load import load_dataset
 from training.data.splits import leave_last_out
-from training.job import Job
-from training.rating import train_rating
+from training.data.synthetic.generate import Settings, generate
+from training.pipelines.job import Job
+from training.pipelines.rating import train_rating
 from training.recipes.rating import SvdRecipe
-from training.repository import verify
 
 
 async def test_a_model_can_be_trained_on_the_event_store(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from tests.training.data.conftest import Write, load_real
+from tests.training.conftest import Write, load_real
+from training.commands.data import app
 from training.data import describe
-from training.data.commands import app
 from training.data.dataset import Dataset
 from training.data.load import load_dataset
 

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from tests.training.data.conftest import Write, real_folder
-from training.data.commands import app
+from tests.training.conftest import Write, real_folder
+from training.commands.data import app
 from training.data.load import load_dataset
 from training.errors import DataError
 

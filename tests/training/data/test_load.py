@@ -3,7 +3,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.training.data.conftest import Write
+from tests.training.conftest import Write
 from training.data.load import load_dataset
 from training.errors import DataError
 

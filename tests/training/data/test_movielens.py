@@ -1,7 +1,7 @@
 import polars as pl
 import pytest
 
-from tests.training.data.conftest import Write, load_real
+from tests.training.conftest import Write, load_real
 from training.data import movielens
 from training.data.dataset import Dataset
 from training.data.load import load_dataset

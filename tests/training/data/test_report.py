@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.training.data.conftest import Write
-from training.data.generate import Settings, generate
+from tests.training.conftest import Write
 from training.data.load import load_dataset
 from training.data.report import PLOTS, write_report
+from training.data.synthetic.generate import Settings, generate
 
 
 def pictures(page: str) -> list[Image.Image]:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.training.data.conftest import load_real, real_folder
+from tests.training.conftest import load_real, real_folder
 from training.data.dataset import EVENTS
 from training.data.splits import (
     Split,

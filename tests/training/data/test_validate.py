@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from tests.training.data.conftest import Write
+from tests.training.conftest import Write
 from training.data.load import load_dataset
 from training.data.validate import validate
 

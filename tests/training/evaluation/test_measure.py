@@ -13,10 +13,10 @@ from tests.conftest import Published
 from training.data.load import load_dataset
 from training.data.splits import Split, leave_last_out
 from training.errors import TrainingError
+from training.evaluation.gateway_candidates import NextItemTask, Ranked
 from training.evaluation.groups import LONGEST, by_cohort, by_genre
 from training.evaluation.measure import METRICS, TOP, Evaluation, Rankers, evaluate, measure_all
-from training.interactions import Floats
-from training.ranking import NextItemTask, Ranked
+from training.features.interactions import Floats
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.checkpoint import Checkpoint
 from training.errors import TrainingError
+from training.fitting.checkpoint import Checkpoint
 from training.models.bayesian import Ratings, Sampler, _inverse_wishart_root
 from training.models.blocks import Block
 from training.models.tables import LowRank, whole

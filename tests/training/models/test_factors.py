@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from training.interactions import Floats, Ints
+from training.features.interactions import Floats, Ints
+from training.features.rating_scale import RatingScale
 from training.models.factors import Factors, FoldInTower, factorise, fold_in, item_vectors
 from training.models.tables import LowRank
-from training.rating_scale import RatingScale
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 import torch
 
-from tests.training.test_sequential import ITEMS, circle
-from training.interactions import Floats, Interactions
+from tests.training.pipelines.test_sequential import ITEMS, circle
+from training.features.interactions import Floats, Interactions
 from training.models import linear
 from training.models.linear import LinearTower, fit_linear
 from training.recipes.linear import LinearRecipe

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from training.checkpoint import Checkpoint
-from training.content import ItemContent
 from training.errors import TrainingError
-from training.interactions import Interactions
+from training.features.content import ItemContent
+from training.features.interactions import Interactions
+from training.fitting.checkpoint import Checkpoint
 from training.models.rating import RatingNetwork, train_rating_network
 from training.recipes.rating import RatingRecipe, hybrid_genres, hybrid_mf_deep, ids_content_nn, seed_rating
 

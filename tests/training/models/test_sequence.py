@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.export import export_tower, session
+from training.artifacts.onnx_export import export_tower, session
+from training.features.windows import Events
 from training.models.gated import GatedTransformer
 from training.models.sequence import SequenceTransformer
 from training.models.towers import HistoryTower, RatedTower, TimeTower, UserTower
+from training.pipelines.sequential import Model, make_model
 from training.recipes import sequential as recipes
 from training.recipes.sequential import SequentialRecipe
-from training.sequential import Model, make_model
-from training.windows import Events
 
 RECIPES = (
     recipes.transformer(),

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from training.errors import TrainingError
-from training.interactions import Floats, Ints
-from training.metrics import rmse
+from training.evaluation.ranking_metrics import rmse
+from training.features.interactions import Floats, Ints
 from training.models.svd import Svd, train_svd
 from training.models.tables import LowRank, whole
 

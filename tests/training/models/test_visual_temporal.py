@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from training.content import Content
+from training.features.content import Content
 from training.models.behaviour import TemporalEncoder
 from training.models.item_encoder import PosterNetwork
 from training.models.visual_temporal import VisualTemporalModel, VisualTemporalTower

@@ -1,0 +1,117 @@
+"""Publishing: whole versions or none."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from protos.marquee.v1.artifact_pb2 import Manifest
+from servers.runtime.repository import Repository
+from tests.servers.running import ROOT
+from training.artifacts.repository import latest, publish, read_manifest, verify, versions
+from training.errors import TrainingError
+
+
+def one_file(folder: Path) -> None:
+    (folder / "weights").write_bytes(b"12345678")
+
+
+def test_versions_count_up_and_the_manifest_says_what_they_are(tmp_path: Path) -> None:
+    for _ in range(2):
+        publish(tmp_path, Manifest(model="rating"), one_file)
+    assert versions(tmp_path, "rating") == [1, 2]
+    manifest = verify(latest(tmp_path, "rating"))
+    assert (manifest.version, manifest.files[0].path, manifest.files[0].size_bytes) == (2, "weights", 8)
+    assert manifest.libraries["torch"]
+
+
+def test_only_numbered_folders_with_a_manifest_are_versions_as_for_the_servers(tmp_path: Path) -> None:
+    publish(tmp_path, Manifest(model="rating"), one_file)
+    for name in ("01", "²", "1.partial", "x"):
+        (tmp_path / "rating" / name).mkdir()
+        (tmp_path / "rating" / name / "manifest.json").write_text("{}")
+    (tmp_path / "rating" / "5").mkdir()
+    (tmp_path / "rating" / "5" / "half copied").touch()
+    assert versions(tmp_path, "rating") == Repository(tmp_path).versions("rating") == [1]
+    assert publish(tmp_path, Manifest(model="rating"), one_file).name == "6"
+    assert versions(tmp_path, "rating") == [1, 6]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_files_are_readable_as_the_umask_says(umask: int, mode: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        folder = publish(
+            tmp_path, Manifest(model="rating"), lambda at: save_file({"a": np.zeros(1)}, at / "a.safetensors")
+        )
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {mode}
+
+
+def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
+    def broken(folder: Path) -> None:
+        one_file(folder)
+        raise TrainingError("no space")
+
+    with pytest.raises(TrainingError, match="no space"):
+        publish(tmp_path, Manifest(model="rating"), broken)
+    assert list((tmp_path / "rating").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"), [(b"1234", "has 4 bytes, not 8"), (b"1234567x", "sha256"), (None, "is missing")]
+)
+def test_verify_names_the_broken_file(tmp_path: Path, content: bytes | None, problem: str) -> None:
+    folder = publish(tmp_path, Manifest(model="rating"), one_file)
+    (folder / "weights").unlink() if content is None else (folder / "weights").write_bytes(content)
+    with pytest.raises(TrainingError, match=f"weights.*{problem}"):
+        verify(folder)
+
+
+def test_a_missing_model_or_manifest_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="no version of 'rating'"):
+        latest(tmp_path, "rating")
+    with pytest.raises(TrainingError, match=r"manifest\.json"):
+        read_manifest(tmp_path)
+
+
+WRITES = {
+    "parquet": "pl.DataFrame({'value': values}).write_parquet(folder / 'items.parquet')",
+    "safetensors": "save_file({'value': values}, folder / 'items.safetensors')",
+    "bytes": "(folder / 'items').write_bytes(values.tobytes())",
+}
+PUBLISH = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+import polars as pl
+from safetensors.numpy import save_file
+from protos.marquee.v1.artifact_pb2 import Manifest
+from training.artifacts.repository import publish
+
+def write(folder):
+    values = np.random.default_rng(0).random(10_000)
+    {write}
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+publish(Path(sys.argv[1]), Manifest(model="rating"), write)
+"""
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_full_disk_is_one_line_that_names_the_folder(tmp_path: Path, write: str) -> None:
+    """A limit on the size of files stands for the disk: writing fails in the same libraries, with another errno.
+
+    In a process of its own, for the limit holds for whatever the process writes.
+    """
+    command = [sys.executable, "-c", PUBLISH.replace("{write}", WRITES[write]), str(tmp_path)]
+    failed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    last = failed.stderr.splitlines()[-1]
+    assert re.search(r"TrainingError: .*rating/1\.partial cannot be written, [0-9,]+ MiB are free: .+", last)
+    assert list((tmp_path / "rating").iterdir()) == []

@@ -1,0 +1,1 @@
+"""Files of published versions: the repository, and what a scorer consists of."""

@@ -1,0 +1,66 @@
+"""A version of a scorer that knows more items than the one it is made from; nothing is trained."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from protos.marquee.v1.artifact_pb2 import Manifest
+from training.artifacts.faiss_index import write_index
+from training.artifacts.item_encoder_files import FILES
+from training.artifacts.repository import publish, read_manifest
+from training.artifacts.requests import Requests
+from training.artifacts.scorer_files import RECALL_FLOOR, OfflineScorer, unit, write_golden, write_items
+from training.errors import TrainingError
+from training.features.interactions import Floats, Ints
+from training.published import read_arrays, read_tensors
+
+UNCHANGED = ("query_tower.onnx", "users.safetensors", *FILES)
+GOLDEN_EVENTS = 8
+
+
+def publish_extended(before: Path, number: Ints, feature: Floats, vector: Floats) -> Path:
+    """Publishes the version `before` with more items: `number` [P] ascending, `feature` and `vector` of the encoder.
+
+    Raises TrainingError where the numbers are not beyond those it has, for the tower may know items by their place; and
+    where the tower cannot read a history of the added items.
+    """
+    manifest = read_manifest(before)
+    made = Manifest(model=manifest.model, recipe=manifest.recipe, data=manifest.data, metrics=manifest.metrics)
+    made.made_from, made.data.items = manifest.version, manifest.data.items + len(number)
+    added = {"item_number": number, "item_vector": vector, "similar_vector": unit(feature), "item_feature": feature}
+
+    def write(folder: Path) -> None:
+        arrays = read_tensors(before / "items.safetensors")
+        if number[0] <= (last := arrays["item_number"][-1]):
+            raise TrainingError(f"item number {number[0]} is not beyond {last}: train {manifest.model} again")
+        write_items({name: np.concatenate([array, added[name]]) for name, array in arrays.items()}, folder)
+        for name in UNCHANGED:
+            shutil.copyfile(before / name, folder / name)
+        offline = OfflineScorer(folder, manifest.scorer)
+        golden = _golden(before, number)
+        queries = offline.queries(golden)
+        if not np.isfinite(queries[0]).all():
+            raise TrainingError(f"{before}: the query tower does not read items that it was not trained on")
+        made.scorer.CopyFrom(manifest.scorer)
+        factory = manifest.scorer.index.factory
+        made.scorer.index.CopyFrom(write_index(factory, offline.item_vector, queries, folder, RECALL_FLOOR))
+        write_golden(offline, golden, folder)
+
+    return publish(before.parents[1], made, write)
+
+
+def _golden(before: Path, added: Ints) -> Requests:
+    """First the added items as a history, then the golden requests of the version `before`."""
+    kept = read_arrays(before / "golden.npz")
+    real = kept["history_item"] > 0
+    histories = {name: [row[r] for row, r in zip(kept[name], real, strict=True)] for name in kept if "history" in name}
+    user_id, query_time = kept["user_id"].tolist(), kept["query_time"][:, 0]
+    added = added[:GOLDEN_EVENTS]
+    return Requests(
+        ["", *user_id],
+        [added, *histories["history_item"]],
+        [np.full(len(added), np.nan, np.float32), *histories["history_rating"]],
+        [np.full(len(added), query_time[0]), *histories["history_time"]],
+        np.concatenate([query_time[:1], query_time]),
+    )

@@ -1,0 +1,156 @@
+"""The model repository on disk: publishing, finding and verifying versions."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+from google.protobuf import json_format
+from safetensors import SafetensorError
+
+from protos.marquee.v1.artifact_pb2 import File, Manifest
+from training.errors import TrainingError
+from training.published import read_table, read_text
+
+MAX_MANIFEST_BYTES = 4 << 20
+"""As in the servers."""
+LIBRARIES = ("faiss-cpu", "numpy", "onnx", "onnxruntime", "polars", "scikit-learn", "torch")
+SCORERS = ("rating", "sequential", "visual_temporal", "linear")
+MODELS = (*SCORERS, "catalog", "fusion")
+MANIFEST = "manifest.json"
+NUMBER = re.compile(r"[1-9][0-9]{0,17}")
+"""Of a version: what the servers take for one, see servers/runtime/repository.py."""
+
+
+def versions(repository: Path, model: str) -> list[int]:
+    """Published versions, oldest first: folders with a manifest, named by a number."""
+    folder = repository / model
+    return [number for number in _numbers(folder) if (folder / str(number) / MANIFEST).is_file()]
+
+
+def _numbers(folder: Path) -> list[int]:
+    """Ascending, also of folders that hold no version."""
+    return sorted(int(path.name) for path in folder.glob("*") if NUMBER.fullmatch(path.name))
+
+
+def latest(repository: Path, model: str) -> Path:
+    """Folder of the newest version. Raises TrainingError where there is none."""
+    found = versions(repository, model)
+    if not found:
+        raise TrainingError(f"no version of '{model}' in {repository}: publish one with 'python -m training train'")
+    return repository / model / str(found[-1])
+
+
+def known_numbers(repository: Path) -> dict[str, int]:
+    """Item number by item id, of every version published before; empty for a new repository."""
+    folders = [repository / "catalog" / str(version) for version in versions(repository, "catalog")]
+    tables = (read_table(folder / "items.parquet", ["id", "number"]) for folder in folders)
+    return {id: number for table in tables for id, number in table.iter_rows()}
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Raises TrainingError where the manifest is missing or is not a Manifest."""
+    try:
+        return json_format.Parse(read_text(folder / MANIFEST, MAX_MANIFEST_BYTES), Manifest())
+    except json_format.ParseError as error:
+        raise TrainingError(f"{folder}: unreadable manifest.json: {error}") from error
+
+
+def publish(repository: Path, manifest: Manifest, write: Callable[[Path], None]) -> Path:
+    """Writes the next version of `manifest.model` and returns its folder; a failure leaves nothing behind.
+
+    `write` fills the folder and may set fields of the manifest. Files are hashed, fsynced, and renamed into place.
+    """
+    home = repository / manifest.model
+    home.mkdir(parents=True, exist_ok=True)
+    manifest.version = max(_numbers(home), default=0) + 1
+    partial = home / f"{manifest.version}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        _written(write, partial)
+        _complete(manifest, partial)
+        (partial / MANIFEST).write_text(_as_json(manifest))
+        _make_readable(partial)
+        for path in [*partial.iterdir(), partial]:
+            _fsync(path)
+        final = home / str(manifest.version)
+        partial.rename(final)
+        _fsync(home)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    return final
+
+
+def _written(write: Callable[[Path], None], folder: Path) -> None:
+    """Raises TrainingError, also for what the libraries raise where the disk is full."""
+    try:
+        write(folder)
+    except (OSError, pl.exceptions.PolarsError, SafetensorError) as error:
+        free = shutil.disk_usage(folder).free / 2**20
+        raise TrainingError(f"{folder} cannot be written, {free:,.0f} MiB are free: {error}") from error
+
+
+def _complete(manifest: Manifest, folder: Path) -> None:
+    manifest.created_at = datetime.now(UTC).isoformat(timespec="seconds")
+    manifest.git_commit = git_commit()
+    for library in LIBRARIES:
+        manifest.libraries[library] = importlib.metadata.version(library)
+    for path in sorted(folder.iterdir()):
+        manifest.files.append(File(path=path.name, size_bytes=path.stat().st_size, sha256=_sha256(path)))
+
+
+def _make_readable(folder: Path) -> None:
+    """As the umask says, for whoever serves: safetensors writes files that only their owner can read."""
+    mode = (folder / MANIFEST).stat().st_mode
+    for path in folder.iterdir():
+        path.chmod(mode)
+
+
+def _as_json(manifest: Manifest) -> str:
+    return json.dumps(json_format.MessageToDict(manifest, preserving_proto_field_name=True), indent=2) + "\n"
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def verify(folder: Path) -> Manifest:
+    """Checks every file of a version against its manifest. Raises TrainingError naming the first that is wrong."""
+    manifest = read_manifest(folder)
+    for file in manifest.files:
+        path = folder / file.path
+        if not path.is_file():
+            raise TrainingError(f"{folder}: {file.path} is missing")
+        if path.stat().st_size != file.size_bytes:
+            raise TrainingError(f"{folder}: {file.path} has {path.stat().st_size} bytes, not {file.size_bytes}")
+        if _sha256(path) != file.sha256:
+            raise TrainingError(f"{folder}: {file.path} does not match its sha256")
+    return manifest
+
+
+def git_commit() -> str:
+    """Commit of this code, "-dirty" appended when tracked files have changed; "unknown" outside git."""
+    here = Path(__file__).parent
+    try:
+        describe = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

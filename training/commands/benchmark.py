@@ -1,0 +1,143 @@
+"""python -m training benchmark ..."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from training.benchmark.growth import cost_rows, growth
+from training.benchmark.rating import Benchmark
+from training.benchmark.report import as_table, rows
+from training.benchmark.sequential import Benchmark as SequentialBenchmark
+from training.benchmark.visual_temporal import Benchmark as VisualTemporalBenchmark
+from training.commands.options import HOME, numbers
+from training.data.load import load_dataset
+from training.evaluation.results_file import run_as_json
+from training.pipelines.job import torch_device
+
+app = typer.Typer(help="Train recipes under the papers' protocols and measure them.", no_args_is_help=True)
+Data = Annotated[Path, typer.Option(help="Data folder.")]
+Json = Annotated[Path | None, typer.Option(help="Also write the figures to this file.")]
+Device = Annotated[str, typer.Option(help="'cpu' or 'cuda'.")]
+Work = Annotated[Path, typer.Option(help="Finished cells are kept here.")]
+Seeds = Annotated[str, typer.Option(help="Whole numbers with commas between.")]
+
+
+@app.command("rating")
+def rating_command(
+    data: Data,
+    split: Annotated[str, typer.Option(help="u1 to u5, u1..u5, 90/10 or another random split, last-20%.")] = "90/10",
+    recipe: Annotated[str, typer.Option(help="Recipes, and perhaps myfm, with commas between.")] = "best",
+    seeds: Seeds = "0,1,2",
+    json: Json = None,
+    work: Work = HOME / "benchmark",
+    device: Device = "cpu",
+) -> None:
+    """Rating recipes beside baselines and published figures, measured as they would be served."""
+    dataset = load_dataset(data)
+    benchmark = Benchmark(data, dataset, split, work, torch_device(device))
+    cells = benchmark.run(recipe.split(","), numbers(seeds))
+    Console(width=180).print(as_table(cells, dataset.name, split))
+    if json:
+        json.write_text(run_as_json(list(rows(cells, dataset.name, split))))
+
+
+@app.command("sequential")
+def sequential_command(
+    data: Data,
+    split: Annotated[
+        str, typer.Option(help="leave-last-out, leave-last-out-random-ties, global-time, seed-windows.")
+    ] = "leave-last-out",
+    recipe: Annotated[str, typer.Option(help="Recipes with commas between.")] = "best",
+    seeds: Seeds = "0,1,2",
+    json: Json = None,
+    picture: Annotated[Path | None, typer.Option(help="Also draw the learning curves to this file.")] = None,
+    work: Work = HOME / "benchmark",
+    device: Device = "cpu",
+) -> None:
+    """Sequence recipes beside baselines and published figures, measured as they would be served."""
+    from training.benchmark.sequential_report import as_table, draw, rows  # matplotlib is slow
+
+    dataset = load_dataset(data)
+    cells = SequentialBenchmark(dataset, split, work, torch_device(device)).run(recipe.split(","), numbers(seeds))
+    Console(width=200).print(as_table(cells, dataset.name, split))
+    if json:
+        json.write_text(run_as_json(list(rows(cells, dataset.name, split))))
+    if picture:
+        draw(cells, f"{dataset.name}, {split}", picture)
+
+
+@app.command("visual-temporal")
+def visual_temporal_command(
+    data: Data,
+    part: Annotated[
+        str, typer.Option(help="next: next item; ablation: without each part; likes: S5's figures; cold: hidden items.")
+    ] = "next",
+    recipe: Annotated[str, typer.Option(help="Recipes with commas between.")] = "best",
+    seeds: Seeds = "0,1,2",
+    json: Json = None,
+    picture: Annotated[Path | None, typer.Option(help="next, ablation: draw attention maps to this file.")] = None,
+    work: Work = HOME / "benchmark",
+) -> None:
+    """The visual-temporal model, whole and without its parts, beside baselines and S5's published figures."""
+    from training.benchmark.visual_temporal_report import as_table, draw, rows  # matplotlib is slow
+
+    dataset = load_dataset(data)
+    cells = VisualTemporalBenchmark(dataset, work).run(part, recipe.split(","), numbers(seeds))
+    Console(width=200).print(as_table(cells, dataset, part))
+    if json:
+        json.write_text(run_as_json(list(rows(cells, dataset, part))))
+    if picture:
+        draw(cells, picture)
+
+
+@app.command("fold-in")
+def fold_in_command(
+    data: Data,
+    recipe: Annotated[str, typer.Option(help="A rating recipe.")] = "best",
+    seeds: Seeds = "0,1,2",
+    json: Json = None,
+    picture: Annotated[Path | None, typer.Option(help="Also draw the curves to this file, .png or .svg.")] = None,
+    work: Work = HOME / "benchmark",
+    device: Device = "cpu",
+) -> None:
+    """RMSE for users held out entirely, from no rating of theirs to twenty, beside item mean and biases."""
+    from training.benchmark.fold_in import GIVEN, curve_rows, draw, fold_in_curves, mean_curves  # matplotlib is slow
+
+    dataset = load_dataset(data)
+    benchmark = Benchmark(data, dataset, "held-out users", work, torch_device(device))
+    runs = [fold_in_curves(benchmark, recipe, seed) for seed in numbers(seeds)]
+    curves = mean_curves(runs)
+    title = f"{dataset.name}: users never seen in training, {len(runs)} seeds"
+    table = Table("ratings given", *map(str, GIVEN), title=title, title_justify="left")
+    for name, values in curves.items():
+        table.add_row(name, *(f"{value:.4f}" for value in values))
+    Console(width=120).print(table)
+    if json:
+        json.write_text(run_as_json(curve_rows(runs, dataset.name, recipe, numbers(seeds))))
+    if picture:
+        draw(curves, title, picture)
+
+
+@app.command("growth")
+def growth_command(
+    data: Data,
+    model: Annotated[str, typer.Option(help="sequential or visual_temporal.")] = "sequential",
+    recipe: Annotated[str, typer.Option(help="One of the model's recipes.")] = "best",
+    items: Annotated[str, typer.Option(help="Sizes of the catalogue with commas between.")] = "4000,40000,400000",
+    json: Json = None,
+    work: Work = HOME / "cache",
+) -> None:
+    """What a training step costs when the catalogue grows: the data's own one copied, its events spread over it."""
+    dataset = load_dataset(data)
+    costs = list(growth(data, model, recipe, numbers(items, "items"), work))
+    table = Table(
+        f"items, copied from {dataset.name}", "CPU-ms a step, one thread", "peak GiB", title=f"{model} {recipe}"
+    )
+    for cost in costs:
+        table.add_row(f"{cost.items:,}", f"{cost.milliseconds:.0f}", f"{cost.gib:.2f}")
+    Console(width=120).print(table)
+    if json:
+        json.write_text(run_as_json(list(cost_rows(costs, dataset.name, model, recipe))))

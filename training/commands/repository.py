@@ -1,0 +1,41 @@
+"""python -m training repository ..."""
+
+import typer
+from rich.markup import escape
+from rich.text import Text
+
+from training.artifacts.repository import MODELS, read_manifest, verify, versions
+from training.commands.options import HOME, Repository
+from training.errors import TrainingError
+from training.terminal import narrow_table, output
+
+app = typer.Typer(help="List and check what is published.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_command(repository: Repository = HOME / "repository") -> None:
+    """What is published: versions, recipes, data and figures."""
+    table = narrow_table(escape(str(repository)))
+    table.add_column("version", no_wrap=True)
+    table.add_column("recipe, data, metrics", overflow="fold")
+    for model in MODELS:
+        for version in versions(repository, model):
+            manifest = read_manifest(repository / model / str(version))
+            figures = ", ".join(f"{metric.name} {metric.value:.4g}" for metric in manifest.metrics)
+            made = manifest.created_at.replace("T", " ")[:16]
+            source = f"{manifest.recipe.name} on {manifest.data.dataset}, {manifest.data.split}"
+            table.add_row(f"{model}/{version}\n{made}", Text(f"{source}\n{figures}"))
+    if not table.row_count:
+        raise TrainingError(f"nothing is published in {repository}: run 'python -m training train all'")
+    output().print(table)
+
+
+@app.command("verify")
+def verify_command(repository: Repository = HOME / "repository") -> None:
+    """Check every file of every version against its manifest."""
+    folders = [repository / model / str(version) for model in MODELS for version in versions(repository, model)]
+    if not folders:
+        raise TrainingError(f"nothing is published in {repository}: run 'python -m training train all'")
+    for folder in folders:
+        verify(folder)
+    print(f"{len(folders)} versions are whole")

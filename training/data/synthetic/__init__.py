@@ -1,0 +1,1 @@
+"""An invented data set, which is the same for the same settings."""

@@ -1,0 +1,114 @@
+"""The embedded data set: an invented audience and its movies, written as a generic folder."""
+
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from training.data.synthetic.draw import draw_poster
+from training.data.synthetic.invent import make_movies, occupation
+from training.data.synthetic.world import GENRES, Items, Users, Watched, make_items, make_users, watch
+from training.errors import DataError
+from training.progress import track
+
+WITHOUT_POSTER = 0.01
+SETTINGS_FILE = "generated.json"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The same settings give the same files."""
+
+    users: int = 600
+    items: int = 400
+    events_per_user: int = 48
+    """Mean; some have half, some twice as many."""
+    seed: int = 0
+    version: int = 3
+    """Raised when the generator changes what it writes."""
+
+
+def generate(folder: Path, settings: Settings = Settings()) -> None:
+    """Writes events.csv, items.csv, users.csv and posters/; returns at once where just that lies there already.
+
+    Raises DataError where the folder holds anything else. An interrupted run leaves no half-written folder.
+    """
+    if _is_there(folder, settings):
+        return
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    (partial / "posters").mkdir(parents=True)
+    try:
+        items = make_items(settings.items, _stream(settings, 0))
+        users = make_users(settings.users, _stream(settings, 1))
+        watched = watch(items, users, settings.events_per_user, _stream(settings, 2))
+        _events_table(watched).write_csv(partial / "events.csv")
+        _items_table(items, _stream(settings, 3)).write_csv(partial / "items.csv")
+        _users_table(users, _stream(settings, 4)).write_csv(partial / "users.csv")
+        _write_posters(items, partial / "posters", _stream(settings, 5))
+        (partial / SETTINGS_FILE).write_text(json.dumps(asdict(settings), indent=2) + "\n")
+        partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _is_there(folder: Path, settings: Settings) -> bool:
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    try:
+        same = json.loads((folder / SETTINGS_FILE).read_text()) == asdict(settings)
+    except (OSError, ValueError):
+        same = False
+    if not same:
+        raise DataError(f"{folder} already holds something else: remove it or choose another folder")
+    return True
+
+
+def _stream(settings: Settings, part: int) -> np.random.Generator:
+    return np.random.default_rng([settings.seed, part])
+
+
+def _events_table(watched: Watched) -> pl.DataFrame:
+    """In the order of time."""
+    columns = {"user": watched.user + 1, "item": watched.item + 1, "rating": watched.rating, "time": watched.time}
+    return pl.DataFrame(columns).sort("time", maintain_order=True)
+
+
+def _items_table(items: Items, rng: np.random.Generator) -> pl.DataFrame:
+    movies = make_movies(items, rng)
+    return pl.DataFrame(
+        {
+            "id": range(1, len(movies) + 1),
+            "title": [movie.title for movie in movies],
+            "year": [movie.year for movie in movies],
+            "genres": ["|".join(GENRES[genre] for genre in genres) for genres in items.genres],
+            "director": [movie.director for movie in movies],
+            "cast": ["|".join(movie.cast) for movie in movies],
+            "keywords": ["|".join(movie.keywords) for movie in movies],
+            "overview": [movie.overview for movie in movies],
+        }
+    )
+
+
+def _users_table(users: Users, rng: np.random.Generator) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "user": range(1, len(users.age) + 1),
+            "age": users.age,
+            "gender": np.where(users.woman, "F", "M"),
+            "occupation": [occupation(age, rng) for age in users.age.tolist()],
+            "zip": [f"{code:05}" for code in rng.integers(100_000, size=len(users.age)).tolist()],
+        }
+    )
+
+
+def _write_posters(items: Items, folder: Path, rng: np.random.Generator) -> None:
+    has_poster = rng.random(len(items.genres)) >= WITHOUT_POSTER
+    for index in track("posters drawn", range(len(items.genres)), len(items.genres), []):
+        poster = draw_poster(items.genres[index], int(items.style[index]), rng)
+        if has_poster[index]:
+            poster.save(folder / f"{index + 1}.jpg", quality=80)

@@ -1,0 +1,198 @@
+"""The next-item task: what each published scorer says of every item, and which of them the gateway would fuse."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+
+from fusion_gateway.fusion import POPULARITY, Fused, Policy, Popularity, fuse
+from training.artifacts.popularity_file import read_popularity
+from training.artifacts.repository import SCORERS, latest, versions
+from training.artifacts.requests import Requests, requests_for
+from training.artifacts.scorer_files import OfflineScorer
+from training.features.interactions import Floats, Ints
+from training.published import read_table
+
+CELLS = 1_000_000
+"""Users times items that are ranked at once."""
+RETRIEVE_K = 200
+"""What the gateway lets each scorer retrieve by default; as many popular items take their place without a history."""
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What the gateway would fuse for B users: C candidates each, padded with items that nobody scores."""
+
+    user: Ints
+    """[B] of the task's users."""
+    column: Ints
+    """[B, C] of the task's items."""
+    scores: Mapping[str, Floats]
+    """Per scorer, and for popularity, [B, C]; NaN where it abstains."""
+    retrieved: Mapping[str, Mask]
+    """Per scorer [B, C]: whether it proposed the candidate itself."""
+    target: Ints
+    """[B]: place among the candidates; -1 where it is none of them."""
+    events: Ints
+    """[B]: length of each history."""
+    ratings: Ints
+    """[B]: how many of its events have a rating."""
+
+    def fuse(self, policy: Policy) -> Fused:
+        return fuse(policy, self.scores, self.events, self.ratings)
+
+    def take(self, rows: Ints) -> "Pool":
+        tables = [{name: table[rows] for name, table in each.items()} for each in (self.scores, self.retrieved)]
+        rest = [each[rows] for each in (self.target, self.events, self.ratings)]
+        return Pool(self.user[rows], self.column[rows], *tables, *rest)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One chunk of users. Legend: B users, I items."""
+
+    requests: Requests
+    scores: Mapping[str, Floats]
+    """Per scorer [B, I]; NaN where it abstains and for items of the history."""
+    seen: Mask
+    """[B, I]."""
+    target: Ints
+    """[B] columns."""
+    events: Ints
+    """[B]: length of each history."""
+    rows: pl.DataFrame
+    """The held-out events themselves."""
+    pool: Pool
+
+    def fused(self, policy: Policy) -> Floats:
+        """[B, I]; NaN for what is no candidate."""
+        table = np.full(self.seen.shape, np.nan, np.float32)
+        np.put_along_axis(table, self.pool.column, self.pool.fuse(policy).score.astype(np.float32), axis=1)
+        return table
+
+
+class NextItemTask:
+    """Targets of one split part, with the histories before them, over the items of the published catalogue."""
+
+    def __init__(
+        self,
+        repository: Path,
+        targets: pl.DataFrame,
+        history: pl.DataFrame,
+        popularity: Popularity | None = None,
+        retrieve_k: int = RETRIEVE_K,
+    ) -> None:
+        """`popularity`: default the one published with the fusion policies."""
+        catalog = read_table(latest(repository, "catalog") / "items.parquet", ["number", "votes", "weighted_rating"])
+        self.items: Ints = catalog["number"].to_numpy()
+        self.scorers = {name: OfflineScorer(latest(repository, name)) for name in SCORERS if versions(repository, name)}
+        popularity = popularity or read_popularity(latest(repository, "fusion"))
+        self._popularity = popularity.scores(self.items).astype(np.float32)
+        by_rating = np.lexsort((self.items, -catalog["votes"].to_numpy(), -catalog["weighted_rating"].to_numpy()))
+        self._by_rating: Ints = by_rating
+        """[I] columns, best weighted rating first; equals in the order of the gateway."""
+        by_popularity = np.argsort(np.argsort(-self._popularity, kind="stable")).astype(np.float32)
+        self._ranks = (
+            np.argsort(by_rating).astype(np.float32),
+            np.where(np.isnan(self._popularity), np.nan, by_popularity),
+        )
+        """[I] each: of what is popular by weighted rating and by popularity, no two equal."""
+        self._retrieve_k = min(retrieve_k, len(self.items))
+        self._targets = targets
+        self._requests = requests_for(targets, history)
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def chunks(self, most: int | None = None, events: tuple[int, int] | None = None, seed: int = 0) -> Iterator[Ranked]:
+        """All users in chunks, or the first `most`.
+
+        With `events`, (least, most), each history is cut to its last few, a random number of them, of a user that no
+        model knows; users with fewer than the least are left out. What is cut off stays out of the ranking.
+        """
+        rows = np.arange(min(len(self), most or len(self)))
+        keep = np.full(len(self), np.iinfo(np.int64).max)
+        if events:
+            keep = np.random.default_rng(seed).integers(events[0], events[1] + 1, len(self))
+            rows = rows[[len(self._requests.history_item[row]) >= events[0] for row in rows]]
+        size = self._chunk_size()
+        for first in range(0, len(rows), size):
+            some = rows[first : first + size]
+            yield self._rank(some, keep[some] if events else None)
+
+    def chunk_count(self, most: int) -> int:
+        """Maximum number of chunks of the first `most` users."""
+        return math.ceil(min(len(self), most) / self._chunk_size())
+
+    def _chunk_size(self) -> int:
+        return max(CELLS // len(self.items), 1)
+
+    def _rank(self, rows: Ints, keep: Ints | None) -> Ranked:
+        requests = self._requests.take(rows)
+        seen = np.zeros((len(rows), len(self.items)), bool)
+        for mask, items in zip(seen, requests.history_item, strict=True):
+            mask[np.searchsorted(self.items, items)] = True
+        if keep is not None:
+            requests = requests.last(keep).as_unknown_users()
+        targets = self._targets[rows]
+        scores = {name: self._scores(scorer, requests) for name, scorer in self.scorers.items()}
+        for table in scores.values():
+            table[seen] = np.nan
+        target = np.searchsorted(self.items, targets["item"].to_numpy())
+        events = np.array([len(items) for items in requests.history_item])
+        ratings = np.array([np.isfinite(rating).sum() for rating in requests.history_rating])
+        pool = self._pool(rows, scores, seen, target, events, ratings)
+        return Ranked(requests, scores, seen, target, events, targets, pool)
+
+    def _scores(self, scorer: OfflineScorer, requests: Requests) -> Floats:
+        """[B, I], NaN for items that the scorer does not know."""
+        table = np.full((len(requests), len(self.items)), np.nan, np.float32)
+        known = np.isin(self.items, scorer.item_number)
+        columns = np.searchsorted(scorer.item_number, self.items[known])
+        table[:, known] = scorer.scores(requests)[:, columns]
+        return table
+
+    def _pool(
+        self, users: Ints, scores: Mapping[str, Floats], seen: Mask, target: Ints, events: Ints, ratings: Ints
+    ) -> Pool:
+        """The gateway's candidates: what each scorer retrieves; popular items instead where there is no history."""
+        retrieved = {name: self._best(table, events > 0) for name, table in scores.items()}
+        chosen = np.any([*retrieved.values(), np.zeros_like(seen)], axis=0)
+        for rank in self._ranks:
+            left = np.where(seen, np.nan, -rank)
+            chosen |= self._best(left, events == 0)
+        chosen |= self._topped_up(chosen, seen)
+        column = np.argsort(~chosen, axis=1, kind="stable")[:, : max(chosen.sum(axis=1).max(), 1)]
+        column = column.copy()  # pools are kept, and a part of an array keeps the whole of it
+        candidate = np.take_along_axis(chosen, column, axis=1)
+        popularity = np.broadcast_to(self._popularity, seen.shape)
+        tables = {**scores, POPULARITY: popularity}
+        pool = {
+            name: np.where(candidate, np.take_along_axis(each, column, axis=1), np.nan) for name, each in tables.items()
+        }
+        own = {name: np.take_along_axis(each, column, axis=1) for name, each in retrieved.items()}
+        found = (column == target[:, None]) & candidate
+        place = np.where(found.any(axis=1), found.argmax(axis=1), -1)
+        return Pool(users, column, pool, own, place, events, ratings)
+
+    def _best(self, table: Floats, rows: Mask) -> Mask:
+        """[B, I]: the retrieve_k highest that are not NaN, of each of the `rows` [B]; nothing of the others."""
+        best = np.zeros(table.shape, np.bool_)
+        comparable = torch.from_numpy(table[rows]).nan_to_num(-torch.inf, torch.inf, -torch.inf)
+        lowest = comparable.topk(self._retrieve_k, sorted=False).values.amin(1, keepdim=True)
+        best[rows] = table[rows] >= lowest.numpy()
+        return best
+
+    def _topped_up(self, chosen: Mask, seen: Mask) -> Mask:
+        """[B, I]: what is missing from retrieve_k, by weighted rating."""
+        more = np.zeros_like(chosen)
+        for row in np.flatnonzero(chosen.sum(axis=1) < self._retrieve_k):
+            left = self._by_rating[~(chosen | seen)[row, self._by_rating]]
+            more[row, left[: self._retrieve_k - chosen[row].sum()]] = True
+        return more

@@ -1,0 +1,1 @@
+"""What models read: events, ratings and content as arrays."""

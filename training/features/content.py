@@ -1,0 +1,163 @@
+"""What is known of an item without anyone having watched it, as numbers: genres, words, people, year."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from safetensors.numpy import save_file
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from training.errors import TrainingError
+from training.features.interactions import Floats, Ints
+from training.features.sentences import sentence_vectors
+from training.features.tfidf import Words
+from training.published import read_tensors, read_text
+
+
+@dataclass(frozen=True)
+class Content:
+    """One row an item, in the order of the items given."""
+
+    genres: Floats
+    """[N, G] 0 or 1."""
+    text: Floats
+    """[N, T] overview, keywords, director and cast as TF-IDF or vectors of a sentence-transformers model, reduced by
+    SVD; a zero row where there is no text."""
+    year: Floats
+    """[N, 2]: decades from 1990, and 1 where the year is unknown."""
+
+    @property
+    def all(self) -> Floats:
+        """[N, G + T + 2]."""
+        return np.hstack([self.genres, self.text, self.year])
+
+
+@dataclass(frozen=True)
+class ItemContent:
+    """What a rating network may know of an item; one row an item."""
+
+    feature: Floats
+    """[N, F]."""
+    director: Ints
+    """[N] 0 to `directors` - 1; 0 is unknown."""
+    directors: int
+    """0 where the network is not to know them."""
+
+    @classmethod
+    def of(cls, items: pl.DataFrame, kinds: Sequence[str]) -> "ItemContent":
+        """`kinds` are some of genres, tags, director; `items` as in Dataset.items."""
+        tables: Mapping[str, Callable[[pl.DataFrame], Floats]] = {"genres": genre_flags, "tags": tag_words}
+        parts = [tables[kind](items) for kind in kinds if kind in tables]
+        feature = np.hstack([np.zeros((len(items), 0), np.float32), *parts])
+        names, director = np.unique(["", *items["director"]], return_inverse=True)
+        return cls(feature, director[1:].astype(np.int64), len(names) if "director" in kinds else 0)
+
+
+def content_of(items: pl.DataFrame, text_dimension: int, seed: int) -> Content:
+    """`items` as in Dataset.items."""
+    return ContentEncoder.fit(items, text_dimension, seed)(items)
+
+
+@dataclass(frozen=True)
+class ContentEncoder:
+    """Fitted on some items; encodes these and any others. Genres and words that it does not know are ignored."""
+
+    genres: tuple[str, ...]
+    words: Words
+    """None where there is a text model."""
+    components: Floats
+    """[T, W] of the SVD."""
+    text_model: str = ""
+    """A sentence-transformers model; none for TF-IDF of `words`."""
+
+    @classmethod
+    def fit(cls, items: pl.DataFrame, text_dimension: int, seed: int, text_model: str = "") -> "ContentEncoder":
+        """`items` as in Dataset.items; `text_dimension` is the T to have where texts differ enough."""
+        words = Words.fit([] if text_model else _documents(items))
+        weights = _weights(items, words, text_model)
+        dimension = min(text_dimension, weights.shape[1] - 1, len(items) - 1) if abs(weights).sum() else 0
+        components = np.zeros((0, weights.shape[1]), np.float32)
+        if dimension > 0:
+            with np.errstate(invalid="ignore"):  # of texts that are all the same no variance is explained
+                components = TruncatedSVD(dimension, random_state=seed).fit(weights).components_
+        return cls(genres_of(items), words, np.ascontiguousarray(components, np.float32), text_model)
+
+    def __call__(self, items: pl.DataFrame) -> Content:
+        """`items` as in Dataset.items. Raises TrainingError where the text model is not on this machine."""
+        unknown = (items["year"] == 0).to_numpy()
+        decades = np.where(unknown, 0, (items["year"].to_numpy() - 1990) / 10)
+        year = np.stack([decades, unknown], axis=1).astype(np.float32)
+        weights = _weights(items, self.words, self.text_model)
+        if weights.shape[1] != (width := self.components.shape[1]):
+            raise TrainingError(f"text model '{self.text_model}' has {weights.shape[1]} dimensions here, not {width}")
+        text = np.asarray(weights @ self.components.T, np.float32)
+        length = np.linalg.norm(text, axis=1, keepdims=True)
+        return Content(genre_flags(items, self.genres), text / np.maximum(length, 1e-6), year)
+
+    def write(self, folder: Path) -> None:
+        """As content.json and content.safetensors: see artifact.proto."""
+        names = {"genres": self.genres, "words": self.words.words, "text_model": self.text_model}
+        (folder / "content.json").write_text(json.dumps(names))
+        save_file({"idf": self.words.idf, "components": self.components}, folder / "content.safetensors")
+
+    @classmethod
+    def read(cls, folder: Path) -> "ContentEncoder":
+        """Raises TrainingError."""
+        arrays = read_tensors(folder / "content.safetensors")
+        try:
+            names = json.loads(read_text(folder / "content.json"))
+            words = Words(tuple(names["words"]), arrays["idf"])
+            return cls(tuple(names["genres"]), words, arrays["components"], names.get("text_model", ""))
+        except (ValueError, TypeError, KeyError) as error:
+            raise TrainingError(f"{folder}: content.json and content.safetensors are of no encoder: {error}") from error
+
+
+def genres_of(items: pl.DataFrame) -> tuple[str, ...]:
+    """In alphabetical order."""
+    return tuple(sorted({genre for genres in items["genres"] for genre in genres}))
+
+
+def genre_flags(items: pl.DataFrame, names: Sequence[str] | None = None) -> Floats:
+    """[N, G] 0 or 1; `names` in any case, by default all that there are."""
+    folded = [name.casefold() for name in (genres_of(items) if names is None else names)]
+    has = [{genre.casefold() for genre in genres} for genres in items["genres"]]
+    return np.array([[name in genres for name in folded] for genres in has], np.float32).reshape(
+        len(items), len(folded)
+    )
+
+
+def tag_words(items: pl.DataFrame, words: int = 1000) -> Floats:
+    """[N, W] TF-IDF of the tags' most frequent words (systems.md S3); no column where there are no tags."""
+    documents = [" ".join(tags) for tags in items["keywords"]]
+    if not any(documents):
+        return np.zeros((len(items), 0), np.float32)
+    table = TfidfVectorizer(stop_words="english", max_features=words).fit_transform(documents)
+    return np.asarray(table.toarray(), np.float32)
+
+
+def _weights(items: pl.DataFrame, words: Words, text_model: str) -> Any:
+    """[N, W], of unit length or zero; sparse where they are words."""
+    return sentence_vectors(text_model, tuple(_sentences(items))) if text_model else words.weights(_documents(items))
+
+
+def _sentences(items: pl.DataFrame) -> list[str]:
+    """Empty where nothing is written."""
+    parts = items.select("overview", pl.col("keywords").list.join(", "), "director", pl.col("cast").list.join(", "))
+    return [". ".join(part.strip() for part in row if part.strip()) for row in parts.iter_rows()]
+
+
+def _documents(items: pl.DataFrame) -> list[str]:
+    return [
+        " ".join([overview, *keywords, *(_one_word(name) for name in [director, *cast])])
+        for overview, keywords, director, cast in items.select("overview", "keywords", "director", "cast").iter_rows()
+    ]
+
+
+def _one_word(name: str) -> str:
+    """ "Mel Gibson" and "Mel Brooks" share no word."""
+    return name.replace(" ", "_").replace("-", "_")

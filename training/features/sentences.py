@@ -1,0 +1,50 @@
+"""Texts as vectors of a sentence-transformers model, which is an extra: imported only where one is asked for."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.errors import TrainingError
+from training.extras import extra_library
+from training.features.interactions import Floats
+from training.progress import track
+
+TEXTS = 256
+"""Of one step of the progress bar."""
+
+
+def checked(model: str) -> str:
+    """The model as it is to be published: a local path made absolute, a name as it is. Raises TrainingError."""
+    _load(model)
+    return str(Path(model).resolve()) if Path(model).is_dir() else model
+
+
+@lru_cache(maxsize=1)
+def sentence_vectors(model: str, texts: tuple[str, ...]) -> Floats:
+    """[N, W] of unit length; a zero row for an empty text. Raises TrainingError where the library or model is missing.
+
+    The last answer is remembered: what an encoder is fitted on, it encodes next.
+    """
+    loaded = _load(model)
+    steps = track("texts read", range(0, len(texts), TEXTS), -(-len(texts) // TEXTS), [])
+    parts = [
+        loaded.encode(list(texts[first : first + TEXTS]), normalize_embeddings=True, show_progress_bar=False)
+        for first in steps
+    ]
+    vectors = np.concatenate(parts).astype(np.float32)
+    vectors[[not text for text in texts]] = 0
+    return vectors
+
+
+def _load(model: str) -> Any:
+    """A local folder or, from the library's cache or the hub, a name; no code of the model's own, no pickles."""
+    if model.startswith(("/", ".")) and not Path(model).is_dir():
+        raise TrainingError(f"text model '{model}' is not there: no such folder on this machine")
+    library = extra_library("sentence_transformers", "text", f"text model '{model}' needs sentence-transformers")
+    try:
+        return library.SentenceTransformer(model, device="cpu", model_kwargs={"use_safetensors": True})
+    except Exception as error:  # each kind of model raises kinds of its own
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise TrainingError(f"text model '{model}' cannot be loaded on this machine: {reason}") from error

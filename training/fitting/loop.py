@@ -1,0 +1,95 @@
+"""The loop that every network model is trained by: steps, validation, early stop, the best state kept."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from training.errors import TrainingError
+from training.fitting.checkpoint import Checkpoint, State
+from training.progress import track
+
+
+def fit(
+    name: str,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    losses: Callable[[], Iterable[Tensor]],
+    validate: Callable[[], float],
+    epochs: int,
+    patience: int,
+    checkpoint: Checkpoint | None = None,
+    figure: str = "NDCG@10",
+    decay: float = 0.0,
+) -> list[float]:
+    """One epoch steps down each of `losses()`. Stops when `validate()` has not risen for `patience` epochs.
+
+    What is validated and kept are the model's weights averaged over the steps, of which each before the newest counts
+    `decay` times the one after it (Polyak and Juditsky 1992); 0 for the newest alone.
+    Goes on from `checkpoint`, where `losses` draws only torch's random numbers.
+    Returns the validation figure of each epoch (one to make small is given negated); the model ends in its best state.
+    Raises TrainingError where the loss is not finite.
+    """
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
+    kept, note = model.state_dict(), [""]
+    figures: list[float] = []
+    saved = checkpoint.restore(next(model.parameters()).device) if checkpoint else None
+    if saved:
+        model.load_state_dict(saved["model"])
+        if average:
+            average.load_state_dict(saved["average"])
+        optimizer.load_state_dict(saved["optimizer"])
+        kept, figures = saved["kept"], saved["figures"]
+
+    def state() -> State:
+        parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "kept": kept, "figures": figures}
+        return parts | ({"average": average.state_dict()} if average else {})
+
+    for _ in track(name, range(len(figures), epochs), epochs, note, len(figures)):
+        if _stale(figures) >= patience:
+            break
+        model.train()
+        for loss in losses():
+            if not torch.isfinite(loss):
+                raise TrainingError(
+                    f"{name}: the loss is not finite in epoch {len(figures) + 1}: "
+                    "leave out what is no rating by --lowest and --highest, or lower learning_rate"
+                )
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+            optimizer.step()
+            if average:
+                average.update_parameters(model)
+        model.eval()
+        with _weights(model, average.module) if average else nullcontext():
+            figures.append(validate())
+        note.append(f"validation {figure} {abs(figures[-1]):.4f}")
+        if figures[-1] >= max(figures):
+            kept = _copy(average.module if average else model)
+        if checkpoint:
+            checkpoint.save(state)
+    model.load_state_dict(kept)
+    model.eval()
+    return figures
+
+
+@contextmanager
+def _weights(model: nn.Module, other: nn.Module) -> Iterator[None]:
+    """Within, the model has the weights of the other."""
+    own = _copy(model)
+    model.load_state_dict(other.state_dict())
+    yield
+    model.load_state_dict(own)
+
+
+def _copy(model: nn.Module) -> dict[str, Tensor]:
+    return {key: value.clone() for key, value in model.state_dict().items()}
+
+
+def _stale(figures: list[float]) -> int:
+    """Epochs since the best one."""
+    return len(figures) - 1 - int(np.argmax(figures)) if figures else 0

@@ -1,0 +1,1 @@
+"""From data to a published version: one module a model, and what the runs share."""

@@ -1,0 +1,234 @@
+"""Trains and publishes the sequential model."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from training.artifacts.scorer_files import ScorerParts
+from training.errors import NotLearnable
+from training.evaluation.validation import NextItem
+from training.features.interactions import Floats
+from training.features.rating_scale import STARS, RatingScale
+from training.features.windows import Events, Windows, cut
+from training.fitting.checkpoint import Checkpoint
+from training.fitting.distributed import agreed, averaging, is_first, process_group, world
+from training.fitting.loop import fit
+from training.models.gated import GatedTransformer
+from training.models.joined import Joined
+from training.models.linear import LinearTower
+from training.models.sequence import SequenceTransformer
+from training.models.softmax import sampled_softmax_loss, softmax_loss
+from training.models.towers import Encoder, HistoryTower, RatedTower, TimeTower, UserTower
+from training.pipelines.job import Job
+from training.pipelines.linear import fit_most_watched
+from training.pipelines.sampling import within_bounds
+from training.progress import console
+from training.recipes.linear import LinearRecipe
+from training.recipes.sequential import SequentialRecipe
+
+Model = SequenceTransformer | GatedTransformer | Joined
+VALIDATED_AT_ONCE = 64
+LINEAR_WEIGHTS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8)
+UNVALIDATED_WEIGHT = 0.2
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A model in its best state."""
+
+    model: Model
+    figures: list[float]
+    """Validation NDCG@10 of the network, each epoch."""
+    ndcg: float
+    """That of the model."""
+
+
+def train_sequential(job: Job, recipe: SequentialRecipe) -> Path:
+    """Returns the published folder. Of several processes (see fitting/distributed.py) the first publishes."""
+    with process_group(job.device):
+        job = within_bounds(job, "sequential", recipe)
+        learned = learn(job, recipe)
+        folder = agreed(publish_sequential(job, recipe, learned) if is_first() else Path())
+        job.checkpoint(network_of(recipe)).forget()
+        return folder
+
+
+def learn(job: Job, recipe: SequentialRecipe) -> Learned:
+    """Learns from the training events; goes on where a run was stopped."""
+    train = job.train
+    held_out = NextItem.of(train, job.validation, recipe.length)
+    if not len(held_out.target):
+        raise NotLearnable("no validation event is of a known user and a known item")
+    windows = Windows(train, cut(train, recipe.length, recipe.step), job.device)
+
+    def quality(model: Model) -> float:
+        return held_out.ndcg(queries(model, held_out, job.device), item_vectors(model))
+
+    checkpoint = (job if is_first() else replace(job, checkpoint_seconds=math.inf)).checkpoint(network_of(recipe))
+    learned = learn_windows(windows, (train.users, train.items), recipe, quality, checkpoint, job.rating_scale)
+    return learned if recipe.linear is None else join(job, recipe.linear, learned, held_out)
+
+
+def network_of(recipe: SequentialRecipe) -> SequentialRecipe:
+    """What a run is kept by: what is joined to the network afterwards does not matter to it."""
+    return replace(recipe, name="network", linear=None)
+
+
+@torch.no_grad()
+def join(job: Job, recipe: LinearRecipe, learned: Learned, held_out: NextItem) -> Learned:
+    """The network with the linear model beside it, which counts as much as is best for validation users.
+
+    These ask when they did and at once: a network that reads the time is the surer of itself the more that tells.
+    """
+    known, linear = fit_most_watched(job.split.train, recipe)
+    linear = linear.among(job.train.items, np.searchsorted(job.train.item_number, known.item_number))
+    tower = LinearTower(linear, recipe)
+    both, own = Joined(learned.model, tower, linear.vector, 1.0), item_vectors(learned.model).shape[1]
+    questions = [(asked, queries(both, asked, torch.device("cpu"))) for asked in (held_out, held_out.asked_at_once())]
+    vectors = item_vectors(both)
+
+    def figures(weight: float) -> list[float]:
+        scale = np.where(np.arange(vectors.shape[1]) < own, 1, weight).astype(np.float32)
+        return [asked.ndcg(query * scale, vectors) for asked, query in questions]
+
+    validated = job.split.validation.height
+    weight = max(LINEAR_WEIGHTS, key=lambda weight: sum(figures(weight))) if validated else UNVALIDATED_WEIGHT
+    then, at_once = figures(weight)
+    console.print(f"the linear model counts {weight}: validation NDCG@10 {then:.4f}, asked at once {at_once:.4f}")
+    return Learned(Joined(learned.model, tower, linear.vector, weight), learned.figures, then)
+
+
+def learn_windows(
+    windows: Windows,
+    size: tuple[int, int],
+    recipe: SequentialRecipe,
+    quality: Callable[[Model], float],
+    checkpoint: Checkpoint | None = None,
+    scale: RatingScale = STARS,
+) -> Learned:
+    """Learns to tell what comes next in the windows, of so many users and items in `size`.
+
+    Raises NotLearnable where nothing comes after anything.
+    """
+    if not windows.targets:
+        raise NotLearnable("no user has two training events: there is no order to learn from")
+    recipe = recipe.for_size(windows.targets)
+    torch.manual_seed(recipe.seed)
+    model = make_model(recipe, *size, scale).to(windows.device)
+    optimizer = _optimizer(model, recipe)
+    steps = len(windows.batches(recipe.tokens))
+    loss = averaging(_Loss(model, recipe))
+
+    def losses() -> Iterable[Tensor]:
+        for events, target in windows.epoch(recipe.tokens, recipe.shuffled_ties):
+            _schedule(optimizer, recipe, recipe.epochs * max(1, steps // world()))
+            # Over the mean batch, so that an event counts the same in every batch.
+            yield loss(events, target) / (windows.targets / steps)
+
+    @torch.no_grad()
+    def validate() -> float:
+        return agreed(quality(model))
+
+    decay = max(0.0, 1 - world() / (recipe.averaged * steps)) if recipe.averaged else 0.0
+    stop = (recipe.epochs, recipe.patience, checkpoint)
+    figures = fit("sequence model", model, optimizer, losses, validate, *stop, decay=decay)
+    return Learned(model.cpu(), figures, max(figures))
+
+
+def make_model(recipe: SequentialRecipe, users: int, items: int, scale: RatingScale = STARS) -> Model:
+    return GatedTransformer(items, recipe, scale) if recipe.gated else SequenceTransformer(users, items, recipe)
+
+
+class _Loss(nn.Module):
+    def __init__(self, model: Model, recipe: SequentialRecipe) -> None:
+        super().__init__()
+        self.model, self.recipe = model, recipe
+        self.bf16 = recipe.bf16 and has_bf16(next(model.parameters()).device)
+
+    def forward(self, events: Events, target: Tensor) -> Tensor:
+        """Sum over the events that have one after them."""
+        with torch.autocast(events.item.device.type, torch.bfloat16, enabled=self.bf16):
+            query = self.model.encode(events)[target > 0]
+        query, wanted = query.bfloat16() if self.bf16 else query, target[target > 0] - 1
+        item = self.model.item_table()
+        negatives = self.recipe.negatives
+        if len(item) > self.recipe.many_items:
+            negatives = negatives or self.recipe.negatives_of_many
+        if negatives:
+            return sampled_softmax_loss(query, item, wanted, negatives)
+        return softmax_loss(query, item, wanted)
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether it computes in bfloat16; where it does not, torch does so twelve times as slowly as in float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    processor = torch.cpu.get_capabilities()
+    return any(processor.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def _optimizer(model: Model, recipe: SequentialRecipe) -> torch.optim.Optimizer:
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(model.parameters(), lr=recipe.learning_rate)
+    return torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, betas=(0.9, 0.98))
+
+
+def _schedule(optimizer: torch.optim.Optimizer, recipe: SequentialRecipe, total: int) -> None:
+    """Sets the learning rate of the next step: it rises, stays, and falls to 0 at the last of the `total` steps."""
+    for group in optimizer.param_groups:  # also keeps the count in checkpoints
+        step = group["steps"] = group.get("steps", 0) + 1
+        rising = step / max(recipe.warm_up, 1)
+        falling = (total + 1 - step) / max(total * (1 - recipe.flat), 1) if recipe.flat < 1 else 1.0
+        group["lr"] = recipe.learning_rate * min(rising, falling, 1.0)
+
+
+def queries(model: Encoder, asked: NextItem, device: torch.device) -> Floats:
+    """[V, D]."""
+    parts = []
+    for rows in torch.arange(len(asked.target)).split(VALIDATED_AT_ONCE):
+        width = int((asked.history_index[rows] > 0).sum(1).max())
+        item, rating, time = (
+            column[rows, -width:].to(device)
+            for column in (asked.history_index, asked.history_rating, asked.history_time)
+        )
+        events = Events(asked.user_index[rows].to(device), item, rating, time, asked.query_time[rows].to(device))
+        parts.append(model.encode(events, newest=True)[:, -1].detach().cpu().numpy())
+    return np.concatenate(parts)
+
+
+def item_vectors(model: Encoder) -> Floats:
+    """[N, D]."""
+    return model.item_table().detach().cpu().numpy()
+
+
+def publish_sequential(job: Job, recipe: SequentialRecipe, learned: Learned) -> Path:
+    """Returns the folder."""
+    model, train = learned.model, job.train
+    network = item_vectors(model.network if isinstance(model, Joined) else model)
+    inputs: tuple[str, ...] = ("history_index",)
+    tower: HistoryTower | UserTower | RatedTower | TimeTower = HistoryTower(model)
+    if recipe.gated and recipe.times:
+        tower, inputs = TimeTower(model), (*inputs, "history_rating", "history_time", "query_time")
+    elif recipe.gated:
+        tower, inputs = RatedTower(model), (*inputs, "history_rating")
+    elif recipe.user_embedding:
+        tower, inputs = UserTower(model), ("user_index", *inputs)
+    parts = ScorerParts(
+        tower=tower,
+        inputs=inputs,
+        item_number=train.item_number,
+        item_vector=item_vectors(model),
+        similar_vector=network if recipe.gated else network[:, :-1],
+        user_ids=train.user_ids if recipe.user_embedding else (),
+        max_history=recipe.length,
+        index_factory=recipe.index_factory,
+    )
+    figures = {"ndcg@10": learned.ndcg, "epochs": float(len(learned.figures))}
+    if isinstance(model, Joined):
+        figures["linear-weight"] = model.weight
+    return job.publish_scorer("sequential", recipe, parts, figures | train.special())
