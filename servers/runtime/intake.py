@@ -20,6 +20,8 @@ LARGE_BYTES = 1 << 14
 """Messages above this are parsed one after the other."""
 LARGE_SHARE = 0.1
 """Of the event loop's time, for parsing them; receiving them and all that follows takes several times as much."""
+TIMER_SECONDS = 0.001
+"""The event loop's timers are no finer: a shorter pause is one turn of the loop."""
 Check = Callable[[Context, str], None]
 """Raises for a caller that may not call this method, such as /package.Service/Method."""
 Parse = Callable[[bytes], Any]
@@ -98,11 +100,12 @@ class Intake:
         if len(content) <= LARGE_BYTES:
             return _parsed(content, parse)
         await self._parsing.acquire()
-        began = time.perf_counter()
+        began = time.thread_time()
         try:
             return _parsed(content, parse)
         finally:
-            pause = (time.perf_counter() - began) * (1 / LARGE_SHARE - 1)
+            pause = (time.thread_time() - began) * (1 / LARGE_SHARE - 1)
+            pause = pause if pause > TIMER_SECONDS else 0
             asyncio.get_running_loop().call_later(pause, self._parsing.release)
 
 
