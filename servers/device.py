@@ -1,4 +1,4 @@
-"""Where towers and indexes run: on the CPU, or on one NVIDIA GPU. What was asked for is used, or nothing starts."""
+"""Where towers and indexes run: on the CPU, or on one NVIDIA GPU. The requested device is used, or nothing starts."""
 
 import os
 from pathlib import Path
@@ -12,8 +12,8 @@ from servers.runtime.errors import ConfigurationError
 Device = Literal["cpu", "cuda"]
 CUDA = "CUDAExecutionProvider"
 INSTALL = "pip uninstall onnxruntime faiss-cpu, then pip install 'marquee[gpu]'"
-MOST_FOUND_BY_GPU = 2048
-"""The largest k that FAISS takes there."""
+MAX_K_ON_GPU = 2048
+"""Maximum number of items that FAISS returns for a query on a GPU."""
 
 
 def check_device(device: Device) -> None:
@@ -59,6 +59,6 @@ def place_index(index: Any, device: Device) -> Any:
         raise ConfigurationError(message) from None
 
 
-def most_found(device: Device, items: int) -> int:
-    """How many items one search may return."""
-    return items if device == "cpu" else min(items, MOST_FOUND_BY_GPU)
+def max_k(device: Device, items: int) -> int:
+    """Maximum number of items that one search may return."""
+    return items if device == "cpu" else min(items, MAX_K_ON_GPU)

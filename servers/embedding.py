@@ -17,7 +17,9 @@ from servers.signature import Arrays
 GRAPH = "item_encoder.onnx"
 TEXTS = ("overview", "keywords", "director", "cast")
 MAX_POSTER_PIXELS = 1 << 20
+"""Maximum number of pixels that an item encoder may read of a poster."""
 MAX_TEXT_BYTES = 16 << 10
+"""Maximum length of each text of an item."""
 WORD = re.compile(r"\w\w+")
 YEAR_IN_TITLE = re.compile(r"\((\d{4})\)\s*$")
 Floats = NDArray[np.float32]
@@ -76,22 +78,20 @@ class ItemEncoder:
             for name, array in inputs.items()
             if array.dtype == np.object_ and name != "image"
         }
-        if self._text_model and (written := next((name for name in TEXTS if text[name].strip("| ")), None)):
+        written = [name for name in TEXTS if text[name].strip("| ")]
+        if self._text_model and written:
             raise InvalidArgument(
-                f"tensor {written!r}, row {row}: the text of this version is for a sentence-transformers model, which "
-                f"'python -m training onboard' runs and no server; leave {', '.join(TEXTS)} empty"
+                f"tensor {written[0]!r}, row {row}: the text of this version is for a sentence-transformers model, "
+                f"which 'python -m training onboard' runs and no server; leave {', '.join(TEXTS)} empty"
             )
         names = [_one_word(name) for name in [text["director"], *text["cast"].split("|")]]
         genres = {name.strip().casefold() for name in re.split("[,|]", text["genres"])}
         in_title = YEAR_IN_TITLE.search(text["title"])
         year = int(inputs["year"][row, 0]) or int(in_title[1] if in_title else 0)
-        return np.concatenate(
-            [
-                np.array([name in genres for name in self._genres], np.float32),
-                self._words(" ".join([text["overview"], text["keywords"], *names])),
-                np.array([(year - 1990) / 10 if year else 0, not year], np.float32),
-            ]
-        )
+        genre_G = np.array([name in genres for name in self._genres], np.float32)
+        text_T = self._words(" ".join([text["overview"], text["keywords"], *names]))
+        year_2 = np.array([(year - 1990) / 10 if year else 0, not year], np.float32)
+        return np.concatenate([genre_G, text_T, year_2])
 
     def _words(self, document: str) -> Floats:
         """[T]."""
@@ -108,8 +108,9 @@ def _check_lengths(name: str, texts: list[bytes]) -> None:
         raise InvalidArgument(f"tensor {name!r}, row {row} has {length} bytes; the limit is {MAX_TEXT_BYTES}")
 
 
-def _unit(vector: Floats, least: float) -> Floats:
-    return vector / max(float(np.linalg.norm(vector)), least)
+def _unit(vector: Floats, min_length: float) -> Floats:
+    """The vector divided by its length, or by `min_length` where it is shorter."""
+    return vector / max(float(np.linalg.norm(vector)), min_length)
 
 
 def _one_word(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Image files to pixels. They come from strangers: bytes and pixels are bounded, and only three formats are decoded."""
+"""Image files to pixels. Files are untrusted: bytes and pixels are bounded, and only three formats are decoded."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -12,8 +12,11 @@ from servers.runtime.quoting import shortened
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 MAX_BYTES = 8 * 2**20
+"""Maximum size of an image file."""
 MAX_PIXELS = 16 * 2**20
+"""Maximum number of pixels of an image."""
 MAX_PIXELS_TOGETHER = 64 * 2**20
+"""Maximum number of pixels of all images of a call."""
 Pixels = NDArray[np.uint8]
 
 

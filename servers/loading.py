@@ -6,7 +6,7 @@ from servers import golden
 from servers.device import Device
 from servers.runtime.errors import ArtifactError, ConfigurationError
 from servers.runtime.repository import Version
-from servers.scorer import Scorer
+from servers.scorer import LoadedScorer
 from servers.signature import EMBED, Limits
 
 WARM_ROWS = (1, 8)
@@ -14,13 +14,13 @@ WARM_EVENTS = (1, 50)
 NO_LIMITS = Limits(B=max(WARM_ROWS), L=0, C=0, K=0)
 
 
-def load(version: Version, threads: int, device: Device = "cpu") -> Scorer:
+def load(version: Version, threads: int, device: Device = "cpu") -> LoadedScorer:
     """A warm scorer that reproduces the golden samples. Raises ArtifactError for whatever is wrong with the version."""
     name = f"{version.model}/{version.number}"
     if not version.manifest.HasField("scorer"):
         raise ArtifactError(f"{name}: the manifest describes no scorer", "manifest")
     try:
-        scorer = Scorer(version, threads, device)
+        scorer = LoadedScorer(version, threads, device)
         golden.check(scorer, version)
         _warm(scorer)
     except (ArtifactError, ConfigurationError):
@@ -30,7 +30,7 @@ def load(version: Version, threads: int, device: Device = "cpu") -> Scorer:
     return scorer
 
 
-def _warm(scorer: Scorer) -> None:
+def _warm(scorer: LoadedScorer) -> None:
     """Runs all that a first caller would otherwise wait for."""
     for rows in WARM_ROWS:
         for events in WARM_EVENTS:

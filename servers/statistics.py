@@ -1,4 +1,4 @@
-"""What is counted of one version of one model, for ModelStatistics and for Prometheus."""
+"""Counts and times of one version of one model, for ModelStatistics and for Prometheus."""
 
 import time
 from collections import defaultdict
@@ -75,7 +75,7 @@ class Statistics:
         self._batch_rows = ROWS.labels(model)
 
     def watch_queue(self, waiting_rows: Callable[[], int]) -> None:
-        """Has the metrics ask for the length of the queue when they are read."""
+        """`waiting_rows` is called whenever the metrics are read."""
         WAITING.labels(self._model).set_function(waiting_rows)
 
     def answered(self, rows: int, arrived: int, times: Times) -> None:

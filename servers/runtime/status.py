@@ -31,18 +31,18 @@ STATUS_CODES: dict[type[BaseException], grpc.StatusCode] = {
 }
 log = structlog.get_logger()
 MESSAGE_BYTES = ContextVar("MESSAGE_BYTES", default=0)
-"""Of the latest request of a stream, for the handler that has just taken it."""
+"""Size of the latest request of a stream, for the handler that has just taken it."""
 MAX_MESSAGE = 1000
-"""Characters of a status message. Callers may choose the names in it, and gRPC sends at most 8 KB of metadata."""
+"""Maximum number of characters of a status message: it may quote callers, and gRPC sends at most 8 KB of metadata."""
 
 
 def code_of(error: BaseException) -> grpc.StatusCode:
-    """INTERNAL for an error that nobody planned for."""
+    """INTERNAL for an unexpected error."""
     return next((STATUS_CODES[kind] for kind in type(error).__mro__ if kind in STATUS_CODES), grpc.StatusCode.INTERNAL)
 
 
 def status_of(error: Exception, request: object) -> tuple[grpc.StatusCode, str]:
-    """Status and message for the caller; an error that nobody planned for is logged here and told without internals."""
+    """Status and message for the caller; an unexpected error is logged here, and its internals stay here."""
     if (code := code_of(error)) != grpc.StatusCode.INTERNAL:
         return code, shortened(error, MAX_MESSAGE)
     log.error("unexpected error", request=type(request).__name__, exc_info=error)

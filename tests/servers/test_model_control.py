@@ -29,7 +29,7 @@ from tritonclient.utils import InferenceServerException
 from servers.loading import load
 from servers.runtime.errors import RepositoryError
 from servers.runtime.tensors import infer_request
-from servers.scorer import Scorer
+from servers.scorer import LoadedScorer
 from servers.signature import Arrays
 from tests.servers import tiny_artifact
 from tests.servers.running import in_process, process, settings, tensors
@@ -343,11 +343,11 @@ BROKEN = [
     (bit_flipped, "checksum", "rating/2: query_tower.onnx does not match its sha256"),
     (without_a_file, "missing_file", "rating/2: cannot read index.faiss"),
     (with_a_file_that_no_manifest_names, "missing_file", "rating/2: the manifest names no golden.npz"),
-    (with_a_path_out_of_its_folder, "manifest", "lies outside the version's folder"),
+    (with_a_path_out_of_its_folder, "manifest", "is outside the version's folder"),
     (with_a_pipe_for_a_file, "missing_file", "rating/2: cannot read index.faiss: not a regular file"),
     (with_a_pipe_for_a_manifest, "missing_file", "rating/2: cannot read manifest.json: not a regular file"),
-    (with_links_in_a_circle, "manifest", "rating/2: 'index.faiss' is no path"),
-    (with_a_nul_in_a_path, "manifest", r"rating/2: 'a\\x00bc{97}'... is no path"),
+    (with_links_in_a_circle, "manifest", "rating/2: 'index.faiss' is not a path"),
+    (with_a_nul_in_a_path, "manifest", r"rating/2: 'a\\x00bc{97}'... is not a path"),
     (with_a_file_twice, "manifest", "rating/2: its manifest names './golden.npz' twice"),
     (with_many_files, "manifest", "rating/2: its manifest names 20005 files; 1 to 100 are taken"),
     (with_a_deep_manifest, "manifest", "rating/2: manifest.json is malformed"),
@@ -495,9 +495,9 @@ def policy(version: str) -> str:
 
 async def test_what_is_unloaded_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny_artifact.publish(tmp_path)
-    scorers: list[weakref.ref[Scorer]] = []
+    scorers: list[weakref.ref[LoadedScorer]] = []
 
-    def loaded(*arguments: Any, **options: Any) -> Scorer:
+    def loaded(*arguments: Any, **options: Any) -> LoadedScorer:
         scorer = load(*arguments, **options)
         scorers.append(weakref.ref(scorer))
         return scorer
@@ -518,7 +518,7 @@ async def test_one_version_is_loaded_at_a_time_though_callers_leave(
     tiny_artifact.publish(tmp_path)
     loading, most = [0], [0]
 
-    def slow(*arguments: Any, **options: Any) -> Scorer:
+    def slow(*arguments: Any, **options: Any) -> LoadedScorer:
         loading[0] += 1
         most[0] = max(most[0], loading[0])
         time.sleep(0.2)
@@ -625,15 +625,15 @@ async def test_a_slow_model_holds_up_nothing_but_the_compute_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny_artifact.publish(tmp_path)
-    score, busy, go = Scorer.score, threading.Event(), threading.Event()
+    score, busy, go = LoadedScorer.score, threading.Event(), threading.Event()
 
-    def slow(self: Scorer, inputs: Arrays) -> Arrays:
+    def slow(self: LoadedScorer, inputs: Arrays) -> Arrays:
         if SLOW in inputs["candidate"]:
             busy.set()
             assert go.wait(20)
         return score(self, inputs)
 
-    monkeypatch.setattr(Scorer, "score", slow)
+    monkeypatch.setattr(LoadedScorer, "score", slow)
     async with in_process(settings(tmp_path)) as (_, client):
         held = asyncio.create_task(client.infer("rating", tensors({"candidate": [[SLOW]]})))
         assert await asyncio.to_thread(busy.wait, 20)
@@ -653,13 +653,13 @@ async def test_a_call_without_a_deadline_waits_no_longer_than_the_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny_artifact.publish(tmp_path)
-    score, go = Scorer.score, threading.Event()
+    score, go = LoadedScorer.score, threading.Event()
 
-    def slow(self: Scorer, inputs: Arrays) -> Arrays:
+    def slow(self: LoadedScorer, inputs: Arrays) -> Arrays:
         assert SLOW not in inputs["candidate"] or go.wait(20)
         return score(self, inputs)
 
-    monkeypatch.setattr(Scorer, "score", slow)
+    monkeypatch.setattr(LoadedScorer, "score", slow)
     async with in_process(settings(tmp_path, default_timeout_secs=0.2)) as (_, client):
         for _ in range(2):  # the one that is computed, and the one that waits
             with pytest.raises(InferenceServerException, match=r"there was no answer within 0\.2 seconds"):
