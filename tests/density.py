@@ -23,7 +23,7 @@ Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
-class Place(NamedTuple):
+class Finding(NamedTuple):
     """A place in a source that breaks a rule; `size` is what the rule counts there."""
 
     rule: str
@@ -47,23 +47,23 @@ def tokens_per_line(source: str) -> Counter[int]:
     return lines
 
 
-def dense_lines(tokens: Counter[int]) -> Iterator[Place]:
-    yield from (Place("tokens", number, line) for line, number in tokens.items() if number > MAX_TOKENS)
+def dense_lines(tokens: Counter[int]) -> Iterator[Finding]:
+    yield from (Finding("tokens", number, line) for line, number in tokens.items() if number > MAX_TOKENS)
 
 
-def dense_nodes(tree: ast.AST, commands: Set[str] = frozenset()) -> Iterator[Place]:
+def dense_nodes(tree: ast.AST, commands: Set[str] = frozenset()) -> Iterator[Finding]:
     """Calls, comprehensions and signatures that break a rule; `commands` may have any number of parameters."""
     for node in ast.walk(tree):
         if isinstance(node, Comprehension):
             depth = comprehension_depth(node)
             if depth > 1:
-                yield Place("comprehensions", depth, node.lineno)
+                yield Finding("comprehensions", depth, node.lineno)
         elif isinstance(node, ast.Call) and len(node.args) > MAX_POSITIONAL:
-            yield Place("positional arguments", len(node.args), node.lineno)
+            yield Finding("positional arguments", len(node.args), node.lineno)
         elif isinstance(node, Function) and getattr(node, "name", "") not in commands:
             parameters = number_of_parameters(node)
             if parameters > MAX_PARAMETERS and not is_command(node):
-                yield Place("parameters", parameters, node.lineno)
+                yield Finding("parameters", parameters, node.lineno)
 
 
 def comprehension_depth(node: ast.AST) -> int:
@@ -97,8 +97,8 @@ class Density(NamedTuple):
 
     tokens: list[int]
     """Of each line of code."""
-    places: list[tuple[str, Place]]
-    """Paths and places that break a rule, the worst of each rule first."""
+    findings: list[tuple[str, Finding]]
+    """Paths and findings that break a rule, the worst of each rule first."""
 
 
 def measure(root: Path, folder: str) -> Density:
@@ -108,27 +108,27 @@ def measure(root: Path, folder: str) -> Density:
     trees = {path: ast.parse(source) for path, source in sources.items()}
     commands = set[str]().union(*map(registered_commands, trees.values()))
     lines: list[int] = []
-    places = []
+    findings = []
     for path, source in sources.items():
         tokens = tokens_per_line(source)
         lines += tokens.values()
         found = [*dense_lines(tokens), *dense_nodes(trees[path], commands)]
-        places += [(path, place) for place in found]
-    return Density(lines, sorted(places, key=lambda each: (each[1].rule, -each[1].size)))
+        findings += [(path, finding) for finding in found]
+    return Density(lines, sorted(findings, key=lambda each: (each[1].rule, -each[1].size)))
 
 
 def report(measured: Mapping[str, Density], worst: int = 10) -> str:
-    """Tokens a line of each folder, and the worst places of each rule."""
+    """Tokens a line of each folder, and the worst findings of each rule."""
     table = [f"{'tokens a line':16}{'lines':>8}{'mean':>8}{'median':>8}{'p90':>6}{'max':>6}"]
     for folder, (tokens, _) in measured.items():
         if len(tokens) > 1:
             deciles = statistics.quantiles(tokens, n=10)
             mean = statistics.fmean(tokens)
             table += [f"{folder:16}{len(tokens):8}{mean:8.1f}{deciles[4]:8.0f}{deciles[8]:6.0f}{max(tokens):6}"]
-    for folder, (_, places) in measured.items():
-        for rule, number in Counter(place.rule for _, place in places).items():
-            of_rule = [f"{place.size:5}  {path}:{place.line}" for path, place in places if place.rule == rule]
-            table += [f"\n{folder}: {number} places with too many {rule}", *of_rule[:worst]]
+    for folder, (_, findings) in measured.items():
+        for rule, number in Counter(finding.rule for _, finding in findings).items():
+            of_rule = [f"{finding.size:5}  {path}:{finding.line}" for path, finding in findings if finding.rule == rule]
+            table += [f"\n{folder}: {number} findings with too many {rule}", *of_rule[:worst]]
     return "\n".join(table)
 
 

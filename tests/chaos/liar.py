@@ -15,15 +15,15 @@ SERVICE = "inference.GRPCInferenceService"
 
 
 class Liar:
-    """`told` counts its answers; after the last lie it begins anew."""
+    """`answers` counts its answers; after the last lie it starts over."""
 
     def __init__(self) -> None:
-        self.told = 0
+        self.answers = 0
 
     async def infer(self, request: Any, context: Any) -> bytes:
         names = list(lies.LIES)
-        name = names[self.told % len(names)]
-        self.told += 1
+        name = names[self.answers % len(names)]
+        self.answers += 1
         return lies.lie(name, request)
 
     async def ready(self, request: Any, context: Any) -> Any:

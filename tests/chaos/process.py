@@ -86,13 +86,13 @@ class Process:
         self.kill()
         self._stack.close()
 
-    def forget_peak(self) -> None:
+    def reset_peak(self) -> None:
         """`peak_mib` counts from here."""
         if self.alive:
             Path(f"/proc/{self._process.pid}/clear_refs").write_text("5")
 
     def peak_mib(self) -> float:
-        """The most memory that was resident; 0 for a process that has ended."""
+        """Maximum resident memory; 0 for a process that has ended."""
         return self._status("VmHWM") / 1024
 
     def rss_mib(self) -> float:

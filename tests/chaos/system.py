@@ -29,7 +29,7 @@ EXIT_SECONDS = 5.0
 
 @dataclass
 class World:
-    """What is served, and what is asked."""
+    """What is served, and the requests for it."""
 
     folder: Path
     repository: Path
@@ -60,7 +60,7 @@ def world(folder: Path, data: Path | None, repository: Path | None, k: int = 3) 
 
 
 def add_model_servers(world: World, models: Sequence[str] = SCORERS, name: str = "") -> None:
-    """All follow the repository, but `sequential` is told by clients. `name`: default the model's."""
+    """All poll the repository, except `sequential`, which clients load. `name`: default the model's."""
     for model in models:
         mode = "explicit" if model == "sequential" else "poll"
         flags = [f"--model-repository={world.repository}", f"--model-control-mode={mode}", POLL]

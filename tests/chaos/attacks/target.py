@@ -30,7 +30,7 @@ Answers = Counter[str]
 
 @dataclass(frozen=True)
 class Target:
-    """One process and where it listens; `token` lets a client in where tokens are asked for."""
+    """One process and where it listens; `token` lets a client in where tokens are required."""
 
     name: str
     grpc_address: str

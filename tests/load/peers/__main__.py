@@ -146,7 +146,7 @@ def main(
     duration: options.Duration = 5,
     warm_up: Annotated[float, typer.Option(help="Seconds for each server at the start that do not count.")] = 2,
     seed: options.Seed = 0,
-    json: Annotated[Path | None, typer.Option(help="Also write the figures to this file.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Also write the numbers to this file.")] = None,
 ) -> None:
     """Compare servers of the same model, side by side."""
     programs = Programs(shutil.which(h2load) or "", perf_analyzer, triton, mlserver, kserve)
