@@ -1,4 +1,4 @@
-"""A model server that tells one lie after the other."""
+"""A model server that answers with one lie after the other."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

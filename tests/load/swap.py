@@ -3,7 +3,7 @@
 python -m tests.load.swap --data var/data/generated
 
 A rating server is loaded with Poisson arrivals at half of what it can do. Rounds without and with changes take turns.
-Every version multiplies all scores by a factor of its own, so that an answer tells which version it came from.
+Every version multiplies all scores by a factor of its own, so that an answer shows which version it came from.
 """
 
 import asyncio

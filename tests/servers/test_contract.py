@@ -111,8 +111,8 @@ def test_ids_are_echoed_and_versions_named(server: Running, name: str, ask: Ask)
 
 
 def test_only_the_outputs_asked_for_come_back(server: Running, name: str, ask: Ask) -> None:
-    wanted = [triton.InferRequestedOutput("score")]
-    answer = ask(server.grpc_address, f"{name}_retrieve", {"history_item": [[3]]}, outputs=wanted)
+    requested = [triton.InferRequestedOutput("score")]
+    answer = ask(server.grpc_address, f"{name}_retrieve", {"history_item": [[3]]}, outputs=requested)
     assert [output.name for output in answer.get_response().outputs] == ["score"]
 
 

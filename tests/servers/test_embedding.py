@@ -177,10 +177,10 @@ async def test_what_is_too_long_to_read_is_refused(client: triton_aio.InferenceS
 
 
 @given(st.binary(max_size=64), st.integers(0, 200), st.sampled_from(["JPEG", "PNG", "WEBP"]))
-def test_garbage_in_an_image_never_raises_anything_else(garbage: bytes, place: int, kind: str) -> None:
+def test_garbage_in_an_image_never_raises_anything_else(garbage: bytes, start: int, kind: str) -> None:
     content = image(kind=kind)
     try:
-        pixels = decode_images([content[:place] + garbage + content[place + len(garbage) :]], 8, 6, "it")
+        pixels = decode_images([content[:start] + garbage + content[start + len(garbage) :]], 8, 6, "it")
     except InvalidArgument:
         return
     assert pixels.shape == (1, 3, 8, 6)

@@ -4,7 +4,7 @@ python -m tests.load.peers --data var/data/generated --repository var/repository
 
 The other servers and perf_analyzer are named by MARQUEE_TRITON, MARQUEE_MLSERVER, MARQUEE_KSERVE and
 MARQUEE_PERF_ANALYZER, or by options; what is not named is left out. All servers are started once, as those that are not
-asked cost no CPU. In each round all are asked in turn, so that whatever disturbs the machine disturbs all alike.
+called cost no CPU. In each round all are called in turn, so that whatever disturbs the machine disturbs all alike.
 """
 
 import shlex

@@ -148,8 +148,8 @@ def test_validation_batched_equals_single() -> None:
 
 
 def test_equal_times_repeated_items_and_single_events_train() -> None:
-    rows: list[tuple[str, int, float | None, int]] = [("a", item, None, 5) for item in (1, 2, 2, 1, 3)]
-    rows += [("b", 4, 2.0, 9)]
+    repeated = [("a", item, None, 5) for item in (1, 2, 2, 1, 3)]
+    rows = [*repeated, ("b", 4, 2.0, 9)]
     train = Interactions.of(pl.DataFrame(rows, schema=["user", "item", "rating", "time"], orient="row"))
     windows = Windows(train, cut(train, 8, 8), CPU)
     result = learn_windows(windows, (2, 4), replace(QUICK, epochs=2), lambda model: 0.0)
