@@ -144,7 +144,8 @@ class Batcher:
 
     def _start_when_quiet(self, seen: int, turns: int) -> None:
         if self._waiting_rows > seen:
-            seen, turns = self._waiting_rows, QUIET_TURNS
+            seen = self._waiting_rows
+            turns = QUIET_TURNS
         if turns:
             self._starting = self._loop.call_soon(self._start_when_quiet, seen, turns - 1)
         else:
@@ -225,7 +226,8 @@ def compute(
         inputs = merge(signature.inputs, calls)
         merged = time.perf_counter_ns()
         outputs = model(inputs)
-        times.merged, times.computed = merged, time.perf_counter_ns()
+        times.merged = merged  # set once the model has answered: a batch that failed has neither time
+        times.computed = time.perf_counter_ns()
         return split(outputs, [(rows_in(call), signature.width(call)) for call in calls])
     except Exception as error:
         if len(calls) == 1:

@@ -54,7 +54,8 @@ def place_index(index: Any, device: Device) -> Any:
     try:
         return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
     except RuntimeError as error:
-        kind, problem = type(faiss.downcast_index(index)).__name__, str(error).rpartition(": ")[2]
+        kind = type(faiss.downcast_index(index)).__name__
+        problem = str(error).rpartition(": ")[2]
         message = f"--device cuda: {kind} cannot be on the GPU; Flat and IVF can, where memory suffices ({problem})"
         raise ConfigurationError(message) from None
 

@@ -38,16 +38,20 @@ class ItemEncoder:
         self._genres: list[str] = [name.casefold() for name in names["genres"]]
         self._word: dict[str, int] = {word: column for column, word in enumerate(names["words"])}
         arrays = read_tensors(version, "content.safetensors")
-        self._idf, self._components = arrays["idf"], np.ascontiguousarray(arrays["components"].T)
+        self._idf = arrays["idf"]
+        self._components = np.ascontiguousarray(arrays["components"].T)
         self._graph = load_tower(version.file(GRAPH), threads, device)
         poster, _, metadata = self._graph.get_inputs()
         self._height, self._width = poster.shape[2:]
         self._text_model: str = names.get("text_model", "")
-        words = len(self._components) if self._text_model else len(self._word)
-        columns = len(self._genres) + self._components.shape[1] + 2
+        text_width = len(self._components) if self._text_model else len(self._word)
+        metadata_width = len(self._genres) + self._components.shape[1] + 2
         if not 0 < self._height * self._width <= MAX_POSTER_PIXELS:
             raise ArtifactError(f"{version.model}/{version.number}: {GRAPH} takes posters of another size", "malformed")
-        if (len(self._word), words, columns) != (len(self._idf), len(self._components), metadata.shape[1]):
+        fits = len(self._idf) == len(self._word)
+        fits &= len(self._components) == text_width
+        fits &= metadata.shape[1] == metadata_width
+        if not fits:
             raise ArtifactError(f"{version.model}/{version.number}: content.* does not fit {GRAPH}", "malformed")
 
     def embed(self, inputs: Arrays) -> Arrays:
@@ -98,7 +102,8 @@ class ItemEncoder:
         words = (self._word.get(word) for word in WORD.findall(document.lower()))
         counts = Counter(word for word in words if word is not None)
         rows = np.fromiter(counts, np.int64, len(counts))
-        weight = np.array([1 + math.log(count) for count in counts.values()], np.float32) * self._idf[rows]
+        frequency = np.array([1 + math.log(count) for count in counts.values()], np.float32)
+        weight = frequency * self._idf[rows]
         return _unit(_unit(weight, 1e-12) @ self._components[rows], 1e-6)
 
 

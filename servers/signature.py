@@ -122,7 +122,8 @@ def _given_or_default(tensor: Tensor, given: Arrays, sizes: dict[str, int]) -> A
     if tensor.name in given:
         return given[tensor.name]
     assert tensor.default is not None
-    return np.full((sizes["B"], sizes.get(tensor.axis, 1)), tensor.default(), DTYPES[tensor.datatype])
+    shape = sizes["B"], sizes.get(tensor.axis, 1)
+    return np.full(shape, tensor.default(), DTYPES[tensor.datatype])
 
 
 _USER = (

@@ -68,10 +68,13 @@ class Statistics:
     def __init__(self, model: str) -> None:
         self._model = model
         self._rows = self._executions = self._last = 0
-        self._success, self._fail, self._queue = Duration(), Duration(), Duration()
+        self._success = Duration()
+        self._fail = Duration()
+        self._queue = Duration()
         self._calls = Compute()
         self._batches: dict[int, Compute] = defaultdict(Compute)
-        self._queue_seconds, self._compute_seconds = QUEUE.labels(model), COMPUTE.labels(model)
+        self._queue_seconds = QUEUE.labels(model)
+        self._compute_seconds = COMPUTE.labels(model)
         self._batch_rows = ROWS.labels(model)
 
     def watch_queue(self, waiting_rows: Callable[[], int]) -> None:

@@ -39,9 +39,9 @@ class TritonPythonModel:
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """A response for each request; those that can be answered are computed together."""
         calls = [self._complete(request) for request in requests]
-        good = [call for call in calls if not isinstance(call, Exception)]
+        complete = [call for call in calls if not isinstance(call, Exception)]
         times = Times(time.perf_counter_ns())
-        answers = iter(compute(self._signature, self._function, good, times) if good else [])
+        answers = iter(compute(self._signature, self._function, complete, times) if complete else [])
         outcomes = [call if isinstance(call, Exception) else next(answers) for call in calls]
         return [self._response(*pair) for pair in zip(requests, outcomes, strict=True)]
 

@@ -72,7 +72,8 @@ class Repository:
 
     def models(self) -> list[str]:
         """Names of all models that have a published version, in alphabetical order."""
-        names = (folder.rsplit("/", 1)[-1] for folder in self._remote.ls(self._root, detail=False))
+        folders = self._remote.ls(self._root, detail=False)
+        names = (folder.rsplit("/", 1)[-1] for folder in folders)
         return sorted(name for name in names if self.versions(name))
 
     def versions(self, model: str) -> list[int]:

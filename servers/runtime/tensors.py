@@ -121,7 +121,9 @@ def _split_bytes(tensor: Any, raw: bytes, size: int) -> list[bytes]:
 
 def encode(arrays: Mapping[str, Array], kind: type[Any]) -> tuple[list[Any], list[bytes]]:
     """Tensor messages of `kind` (InferInputTensor or InferOutputTensor) and their raw contents."""
-    tensors = [kind(name=name, datatype=DATATYPES[array.dtype], shape=array.shape) for name, array in arrays.items()]
+    tensors = []
+    for name, array in arrays.items():
+        tensors.append(kind(name=name, datatype=DATATYPES[array.dtype], shape=array.shape))
     return tensors, [_raw(array) for array in arrays.values()]
 
 

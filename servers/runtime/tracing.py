@@ -79,7 +79,8 @@ class _ServerSpans(grpc.aio.ServerInterceptor):
 
     def _unary(self, method_handler: Callable[..., Any], method: str) -> Callable[..., Any]:
         async def traced(request: Any, context: Any) -> Any:
-            span, code, problem = self._start(method, context, request), CANCELLED, ""
+            span = self._start(method, context, request)
+            code, problem = CANCELLED, ""
             try:
                 response = await method_handler(request, context)
                 _record_version(span, response)
