@@ -96,6 +96,7 @@ class Batcher:
         if rows <= max_rows:
             calls = [await self._computed(inputs, rows, width, deadline, self._waiting)]
         else:
+            # One part at a time is queued, so that other calls have their turn in between.
             parts = in_parts(inputs, rows, max_rows)
             calls = [await self._computed(part, rows_in(part), width, deadline, self._waiting_parts) for part in parts]
         self._statistics.answered(rows, calls[0].arrived, calls[-1].times)
@@ -120,6 +121,7 @@ class Batcher:
     def _enqueue(self, call: Call) -> None:
         if self._waiting_rows + call.rows > self._limits.max_queue_size:
             raise Overloaded(f"{self._waiting_rows} rows wait; the limit is {self._limits.max_queue_size}")
+        # A single call is taken whatever its size: messages have a limit of their own.
         if self._waiting_rows and self._waiting_bytes + call.size > MAX_WAITING_BYTES:
             raise Overloaded(f"{self._waiting_bytes} bytes wait; the limit is {MAX_WAITING_BYTES}")
         call.queue.append(call)
@@ -178,7 +180,7 @@ class Batcher:
                 break
             call = queue.popleft()
             self._leaves(call)
-            if call.answer.done():
+            if call.answer.done():  # its caller has left
                 continue
             if call.deadline.passed():
                 call.answer.set_exception(DeadlineExceeded("the deadline passed while the call waited"))

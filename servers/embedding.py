@@ -108,6 +108,7 @@ class ItemEncoder:
 
 
 def _check_lengths(name: str, texts: list[bytes]) -> None:
+    # The longest is enough: where it is within the limit, all are.
     row, length = max(enumerate(map(len, texts)), key=lambda pair: pair[1])
     if length > MAX_TEXT_BYTES:
         raise InvalidArgument(f"tensor {name!r}, row {row} has {length} bytes; the limit is {MAX_TEXT_BYTES}")

@@ -51,6 +51,7 @@ def _check_scores(scorer: LoadedScorer, requests: Arrays, expected: Array, versi
     score = scorer.score(requests)["score"]
     if score.shape != expected.shape:
         _refuse(version, f"golden scores are {list(expected.shape)}; their requests make {list(score.shape)}")
+    # NaN equals NaN: where the model abstained in training, it has to abstain here.
     wrong = ~np.isclose(score, expected, rtol=0, atol=tolerance, equal_nan=True)
     if wrong.any():
         _refuse(version, f"{wrong.sum()} of {wrong.size} golden scores are off by more than {tolerance:g}")

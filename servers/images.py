@@ -51,7 +51,7 @@ def _open(content: bytes, name: str) -> Image.Image:
 def _decode(image: Image.Image, height: int, width: int, name: str) -> Pixels:
     try:
         with image:
-            image.draft("RGB", (width, height))
+            image.draft("RGB", (width, height))  # a JPEG is decoded at a smaller scale
             small = image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
             return np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1))
     except Exception as error:

@@ -95,7 +95,7 @@ class ModelControl:
         """
         async with self._changing:
             stamps = await self._stamps()
-            for number in reversed(stamps):
+            for number in reversed(stamps):  # the newest first
                 if self._current and number == self._current.number:
                     return
                 known = self._refused.get(number)
@@ -170,6 +170,7 @@ class ModelControl:
             )
             raise
         self._refused.pop(number, None)
+        # One assignment: calls in flight keep the models that they have found.
         self._current = self._wire(number, scorer)
         for name in set(self._names) - self._current.models.keys():
             self._health.set(name, False)
@@ -179,6 +180,7 @@ class ModelControl:
 
     async def _open(self, number: int) -> LoadedScorer:
         try:
+            # Not in a pool: a version that never finishes loading would take one of its threads for good.
             return await in_thread_of_its_own(
                 lambda: self._load(self._repository.open(self._name, number)), self._load_timeout
             )

@@ -66,8 +66,8 @@ def read_index(version: Version, name: str) -> Any:
 
 @contextmanager
 def _index_limits(vector_bytes: int, loops: int) -> Iterator[None]:
-    """They are the process's."""
-    with _reading_index:
+    """Limits of what FAISS reads, within the block."""
+    with _reading_index:  # the limits hold for the whole process
         before = faiss.get_deserialization_vector_byte_limit(), faiss.get_deserialization_loop_limit()
         faiss.set_deserialization_vector_byte_limit(vector_bytes)
         faiss.set_deserialization_loop_limit(loops)

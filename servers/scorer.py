@@ -109,6 +109,7 @@ class LoadedScorer:
         # So many are searched for that k are left once those of the longest history are taken out.
         longest_history = int((seen_BL > 0).sum(axis=1).max())
         count = min(self._max_k, int(inputs["k"].max()) + longest_history)
+        # FAISS cannot search for NaN; what it finds for those who abstain is dropped below.
         _, found_BF = self._index.search(np.nan_to_num(query_BD), count)
         rows_BF = found_BF + 1
         unwanted_BF = self._unwanted(rows_BF, seen_BL)
@@ -116,6 +117,7 @@ class LoadedScorer:
         for b in np.flatnonzero(found_B < inputs["k"][:, 0]):  # an approximate index may miss some
             rows_BF[b] = self._search_all(query_BD[b], seen_BL[b], count)
             unwanted_BF[b] = self._unwanted(rows_BF[b : b + 1], seen_BL[b : b + 1])
+        # Not the index's own scores: those of a quantized index are approximate, and differ from `score`.
         score_BF = self._products(rows_BF, query_BD)
         return self._rank(rows_BF, score_BF, unwanted_BF | abstains_B1, inputs["k"])
 
@@ -211,6 +213,7 @@ class LoadedScorer:
     def _unwanted(self, rows_BF: Rows, seen_BL: Rows) -> NDArray[np.bool_]:
         """True where a found row is in the history, or is nothing."""
         unwanted_BF: NDArray[np.bool_] = rows_BF == 0
+        # One table of all items, cleared after each user: a table for every user would take too much memory.
         is_seen = np.zeros(len(self._numbers), bool)
         for rows, seen, unwanted in zip(rows_BF, seen_BL, unwanted_BF, strict=True):
             is_seen[seen] = True
@@ -229,6 +232,7 @@ class LoadedScorer:
         """The k best per user as item numbers and scores; 0 and NaN where there are fewer."""
         width = int(k_B1.max())
         score_BF = np.where(unwanted_BF, -np.inf, score_BF)
+        # Stable, so that an answer does not depend on the batch where scores are equal.
         best_BK = np.argsort(-score_BF, axis=1, kind="stable")[:, :width]
         score_BK = np.take_along_axis(score_BF, best_BK, axis=1)
         empty_BK = np.isneginf(score_BK) | (np.arange(best_BK.shape[1]) >= k_B1)

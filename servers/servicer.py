@@ -132,6 +132,7 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
                 yield response
                 stream.holds(-1, -size)
         finally:
+            # The client may have left: what it no longer waits for is not computed.
             self._readers.discard(reader)
             reader.cancel()
             for call in stream.unanswered():

@@ -45,6 +45,7 @@ class Health(HealthServicer):
         self._notify()
 
     def _notify(self) -> None:
+        # A new event for whoever waits next; the old one wakes all that wait now.
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 

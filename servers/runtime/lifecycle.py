@@ -117,6 +117,7 @@ class Program:
         self.health.drain()
         await asyncio.sleep(self._settings.drain_secs)
         self._intake.close()
+        # Late calls get UNAVAILABLE, which clients retry elsewhere, before the port is closed.
         await asyncio.sleep(min(REFUSING_SECONDS, self._settings.exit_timeout_secs))
         for end in self.on_stop:
             end()

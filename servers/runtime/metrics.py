@@ -83,8 +83,8 @@ def _server_of(host: str) -> type["_Server"]:
 class _Server(http.server.ThreadingHTTPServer):
     """Serves MAX_CONNECTIONS at once, each for CONNECTION_SECONDS, and closes others unread."""
 
-    daemon_threads = True
-    request_queue_size = 128
+    daemon_threads = True  # a slow scraper must not keep the process from ending
+    request_queue_size = 128  # connections that wait for `accept`: the 5 of the default overflow in a burst
     block_on_close = False
 
     def __init__(self, *arguments: Any) -> None:

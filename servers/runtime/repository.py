@@ -80,7 +80,7 @@ class Repository:
         """Numbers of all published versions, ascending; empty where the model is unknown."""
         if not _NAME.fullmatch(model) or not self._remote.isdir(f"{self._root}/{model}"):
             return []
-        self._remote.invalidate_cache()
+        self._remote.invalidate_cache()  # else fsspec would list what was there at the first call
         folders = self._remote.ls(f"{self._root}/{model}", detail=False)
         published = (folder for folder in folders if self._remote.exists(f"{folder}/{MANIFEST}"))
         names = (folder.rsplit("/", 1)[-1] for folder in published)
@@ -124,6 +124,7 @@ class Repository:
         with self._mirroring:
             stamp = self._stamp(model, number)  # before the copy: what changes meanwhile makes it old
             if self._mirrored.get(folder) != stamp:
+                # Renamed once it is whole, so that a copy that fails halfway is never opened.
                 partial = folder.with_suffix(".partial")
                 shutil.rmtree(partial, ignore_errors=True)
                 self._remote.get(f"{remote}/", f"{partial}/", recursive=True)

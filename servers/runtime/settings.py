@@ -118,6 +118,7 @@ def read(kind: type[S], arguments: Sequence[str]) -> S:
 
 
 def _from_file(kind: type[ProgramSettings], arguments: Sequence[str]) -> dict[str, Any]:
+    # Read before all other flags, because what the file says ranks below them.
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--settings-file", default=os.environ.get("MARQUEE_SETTINGS_FILE"))
     name = parser.parse_known_args(arguments)[0].settings_file

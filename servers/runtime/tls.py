@@ -22,6 +22,7 @@ def server_credentials(settings: ServingSettings) -> grpc.ServerCredentials | No
         return None
     files = _Files(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
     _check(files.ca, files.certificate, files.key)
+    # gRPC calls `changed` at each handshake, so that a renewed certificate needs no restart.
     return grpc.dynamic_ssl_server_credentials(
         files.read(), files.changed, require_client_authentication=files.ca is not None
     )
