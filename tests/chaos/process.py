@@ -17,9 +17,9 @@ from tests.load.processes import Started, started
 
 PORTS = list(range(15_000, 32_000))
 ENVIRONMENT = {"MARQUEE_LOAD_TIMEOUT_SECS": "5"}
-"""A version that never loads is given up sooner than by default."""
+"""A version that never loads is given up sooner than by default, which keeps trials short."""
 NEVER_SECONDS = 30.0
-"""What has not ended then does not end."""
+"""Time after which a process counts as one that does not end."""
 
 
 class Process:

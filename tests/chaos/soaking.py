@@ -26,9 +26,9 @@ WARM_SHARE = 0.4
 MAX_MIB_GROWTH = 24.0
 """Maximum number of MiB that the last samples may have more than the first that count."""
 MAX_DESCRIPTORS_GROWTH = 16.0
-"""The same for open descriptors,"""
+"""Maximum number of open descriptors that they may have more."""
 MAX_THREADS_GROWTH = 8.0
-"""and for threads."""
+"""Maximum number of threads that they may have more."""
 RELOADS = 100
 """Number of reloads in all the time; each publishes a new version of one model."""
 MIN_RELOAD_SECONDS = 0.5
@@ -143,7 +143,7 @@ def _mixed(channel: grpc.aio.Channel, world: World, writer: Writer) -> Call:
 
 
 ROUND = ("rating", "catalog", "fusion", "visual_temporal")
-"""What gets a new version in turn."""
+"""The models that get a new version, in turn."""
 
 
 async def _reload(world: World, seconds: float) -> None:

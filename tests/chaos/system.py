@@ -21,10 +21,10 @@ from training.artifacts.repository import SCORERS
 
 TOKEN = "a token of the well-behaved client"
 LARGE_DIMENSION = 400
-"""Of `linear`, as on real data, whose vectors are the longest."""
+"""Dimension of `linear`, which has the longest vectors on real data as well."""
 POLL = "--repository-poll-secs=0.5"
 EXIT_SECONDS = 5.0
-"""What each program is given to end calls in flight; the default of 30 would make tests long."""
+"""Time that each program has for calls in flight at its end; the default of 30 would make tests long."""
 
 
 @dataclass

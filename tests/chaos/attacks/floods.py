@@ -28,7 +28,7 @@ from tests.chaos.attacks.target import (
 from tests.chaos.calls import bearer
 
 BUSY = CLEAR | {"DEADLINE_EXCEEDED", "UNAVAILABLE"}
-"""An attacker may also be late."""
+"""Clear answers to an attacker whose calls may also be late."""
 OWN_ERROR = "Internal error from Core"
 """What grpc.aio says of itself, not the server, where a deadline passes while it writes."""
 LEFT = CLEAR | {"CANCELLED", "DEADLINE_EXCEEDED"}

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 
 DEADLINE_SECONDS = 5.0
-"""An attacker waits no longer for an answer."""
+"""Maximum time that an attacker waits for an answer."""
 CLEAR = frozenset(
     {
         "OK",
