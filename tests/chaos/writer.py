@@ -13,7 +13,7 @@ from tests.chaos.steady import DEADLINE_SECONDS
 
 EVENTS_A_CALL = 5
 CALLS_A_USER = 100
-"""Maximum number of events of a user, so that GetHistory can list all of them."""
+"""Calls that write events of the same user: so few that GetHistory can list all of them."""
 
 
 class Acknowledged(NamedTuple):
