@@ -74,7 +74,12 @@ def test_one_row_for_every_recipe_part_and_metric_and_a_table_with_published_fig
 def test_a_figure_is_the_mean_over_folds_and_its_range_that_over_seeds() -> None:
     cells = [
         Cell("best", fold, seed, {"as-served": {"rmse": figure}}, 10)
-        for fold, seed, figure in ((0, 0, 1.0), (1, 0, 2.0), (0, 1, 3.0), (1, 1, 4.0))
+        for fold, seed, figure in (
+            (0, 0, 1.0),
+            (1, 0, 2.0),
+            (0, 1, 3.0),
+            (1, 1, 4.0),
+        )
     ]
     (row,) = rows(cells, "tiny", "u1..u2")
     assert (row["value"], row["low"], row["high"], row["n"]) == (2.5, 1.5, 3.5, 20)

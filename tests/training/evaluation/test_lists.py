@@ -18,9 +18,20 @@ GENRES = [["War"], ["War"], ["Comedy"], ["War", "Comedy"]]
 @pytest.fixture(scope="module")
 def shelf() -> Shelf:
     """Four items; item 1 was watched by all three users, item 2 by one."""
-    rows = [{"number": n, "id": str(n), "title": str(n), "genres": genres} for n, genres in enumerate(GENRES, 1)]
+    rows = [
+        {
+            "number": n,
+            "id": str(n),
+            "title": str(n),
+            "genres": genres,
+        }
+        for n, genres in enumerate(GENRES, 1)
+    ]
     items = pl.DataFrame(rows, schema=ITEMS)
-    events = pl.DataFrame({"user": ["a", "b", "c", "c"], "item": [1, 1, 1, 2], "rating": 3.0, "time": 1}, schema=EVENTS)
+    events = pl.DataFrame(
+        {"user": ["a", "b", "c", "c"], "item": [1, 1, 1, 2], "rating": 3.0, "time": 1},
+        schema=EVENTS,
+    )
     return Shelf.of(Dataset("tiny", events, items, None, ""), no_split(events))
 
 
@@ -35,7 +46,8 @@ def test_diversity_is_one_minus_the_cosine_of_genres(shelf: Shelf) -> None:
     assert list_quality(np.array([[1, 3]]), shelf).diversity == pytest.approx(1)
     half = 1 - math.sqrt(0.5)
     assert list_quality(np.array([[1, 4]]), shelf).diversity == pytest.approx(half)
-    assert list_quality(np.array([[1, 3, 4], [2, 0, 0]]), shelf).diversity == pytest.approx((1 + 2 * half) / 3)
+    quality = list_quality(np.array([[1, 3, 4], [2, 0, 0]]), shelf)
+    assert quality.diversity == pytest.approx((1 + 2 * half) / 3)
     assert math.isnan(list_quality(np.array([[2, 0]]), shelf).diversity)
 
 

@@ -25,7 +25,7 @@ def climbed(decay: float, epochs: int) -> tuple[list[float], float]:
         return -abs(model.weight.item() - 4.4)
 
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    figures = fit("climber", model, optimizer, losses, validate, epochs, 99, decay=decay)
+    figures = fit("climber", model, optimizer, losses, validate, epochs=epochs, patience=99, decay=decay)
     return figures, model.weight.item()
 
 

@@ -38,7 +38,11 @@ def test_the_table_is_what_the_network_says_of_every_pair(network: RatingNetwork
 
 
 def test_cold_items_differ_by_their_content_only(content: ItemContent) -> None:
-    alike = ItemContent(content.feature[[0, 1, 0, *range(3, ITEMS)]], np.zeros(ITEMS, np.int64), 0)
+    alike = ItemContent(
+        content.feature[[0, 1, 0, *range(3, ITEMS)]],
+        np.zeros(ITEMS, np.int64),
+        0,
+    )
     torch.manual_seed(0)
     table = RatingNetwork(USERS, alike, 3.5, hybrid_genres()).table(torch.tensor([1, 2, 3]))
     np.testing.assert_allclose(table[:, 0], table[:, 2], atol=1e-6)
@@ -47,9 +51,8 @@ def test_cold_items_differ_by_their_content_only(content: ItemContent) -> None:
 
 def ratings() -> Interactions:
     """Everybody likes even items and dislikes odd ones."""
-    user, item = (
-        pairs.ravel() for pairs in np.meshgrid(np.arange(1, USERS + 1), np.arange(1, ITEMS + 1), indexing="ij")
-    )
+    users, items = np.arange(1, USERS + 1), np.arange(1, ITEMS + 1)
+    user, item = (pairs.ravel() for pairs in np.meshgrid(users, items, indexing="ij"))
     rating = np.where(item % 2 == 0, 5, 1).astype(np.float32)
     return Interactions(
         [str(u) for u in range(USERS)], np.arange(1, ITEMS + 1), user, item, rating, np.zeros_like(user)

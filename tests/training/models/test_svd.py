@@ -37,7 +37,11 @@ def test_what_was_left_out_is_predicted(ratings: tuple[Ints, Ints, Floats]) -> N
 
 def test_the_table_is_the_predictions(ratings: tuple[Ints, Ints, Floats]) -> None:
     model = trained(ratings, epochs=3)
-    np.testing.assert_allclose(whole(model.table())[ratings[:2]], model.predict(*ratings[:2]), atol=1e-5)
+    np.testing.assert_allclose(
+        whole(model.table())[ratings[:2]],
+        model.predict(*ratings[:2]),
+        atol=1e-5,
+    )
 
 
 def test_a_table_with_too_many_cells_is_not_written_out(ratings: tuple[Ints, Ints, Floats]) -> None:
@@ -48,13 +52,27 @@ def test_a_table_with_too_many_cells_is_not_written_out(ratings: tuple[Ints, Int
 
 
 def test_one_rating_moves_its_own_parameters_as_the_equation_says() -> None:
-    model = train_svd(np.array([1]), np.array([0]), np.array([4], np.float32), (2, 2), 1, 1, 0.1, 0.5, seed=0)
+    rate, decay = 0.1, 0.5
+    one_rating = np.array([1]), np.array([0]), np.array([4], np.float32)
+    model = train_svd(
+        *one_rating,
+        (2, 2),
+        factors=1,
+        epochs=1,
+        learning_rate=rate,
+        regularisation=decay,
+        seed=0,
+    )
     fresh = np.random.default_rng(0)
     p, q = (fresh.normal(0, 0.1, (2, 1)).astype(np.float32) for _ in range(2))
     error = -p[1, 0] * q[0, 0]
     assert model.user_bias[1] == pytest.approx(0.1 * error)
-    assert model.user[1, 0] == pytest.approx(p[1, 0] + 0.1 * (error * q[0, 0] - 0.5 * p[1, 0]))
-    assert model.item[0, 0] == pytest.approx(q[0, 0] + 0.1 * (error * p[1, 0] - 0.5 * q[0, 0]))
+    assert model.user[1, 0] == pytest.approx(
+        p[1, 0] + rate * (error * q[0, 0] - decay * p[1, 0]),
+    )
+    assert model.item[0, 0] == pytest.approx(
+        q[0, 0] + rate * (error * p[1, 0] - decay * q[0, 0]),
+    )
     np.testing.assert_array_equal(model.user[0], p[0])
 
 
