@@ -11,12 +11,13 @@ import torch
 
 from fusion_gateway.fusion import POPULARITY, Fused, Policy, Popularity, fuse
 from training.artifacts.popularity_file import read_popularity
-from training.artifacts.repository import SCORERS, latest, versions
+from training.artifacts.repository import latest, versions
 from training.artifacts.requests import Requests, requests_for
 from training.artifacts.scorer_files import OfflineScorer
 from training.evaluation.next_item import Mask, seen_items
 from training.features.interactions import Floats, Ints
 from training.published import read_table
+from training.recipes import SCORERS
 
 CELLS = 1_000_000
 """Users times items that are ranked at once."""

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from fusion_gateway.fusion import Policy
 from protos.marquee.v1.artifact_pb2 import Data, Recipe
 from training.artifacts.repository import latest, read_manifest
-from training.data.dataset import EVENTS, ITEMS, Dataset, completed
+from training.data.dataset import EVENTS, ITEMS, Dataset, completed, is_recent
 from training.data.splits import Split
 from training.errors import TrainingError
 from training.evaluation import next_item
@@ -24,14 +24,12 @@ from training.evaluation.ranking_metrics import Doubles
 from training.features.interactions import Floats, Interactions, Ints
 from training.progress import stage, track
 from training.published import read_text
+from training.recipes.linear import LinearRecipe
 
 RANKING = next_item.METRICS
 METRICS = (*RANKING, "answered", "abstained")
 """Rows of `Row.values`. The last two: whether anything was said at all; the share of unseen items without a score."""
 TOP = 10
-EASE_PENALTY = 500.0
-RECENT = 0.1
-"""Share of the training time that counts as recent."""
 Tables = Iterator[tuple[str, Floats]]
 
 
@@ -176,9 +174,7 @@ class Rankers:
 
     @classmethod
     def of(cls, repository: Path, split: Split, items: Ints) -> "Rankers":
-        time = split.train["time"]
-        first, last = int(time.min()), int(time.max())  # type: ignore[arg-type]
-        recent = split.train.filter(pl.col("time") >= last - RECENT * (last - first))
+        recent = split.train.filter(is_recent(split.train))
         counts = {"popularity": split.train, "recent popularity": recent}
         popularity = {
             name: np.bincount(np.searchsorted(items, rows["item"].to_numpy()), minlength=len(items)).astype(np.float32)
@@ -187,7 +183,7 @@ class Rankers:
         train, ease = Interactions.of(split.train), None
         if train.items <= MOST_EASE_ITEMS:
             with stage("fitting EASE"):
-                ease = over(items, train.item_number, Ease.of(train, EASE_PENALTY))
+                ease = over(items, train.item_number, Ease.of(train, LinearRecipe().ease_penalty))
         return cls(default_policy(repository)[1], popularity, ease)
 
     def tables(self, chunk: Ranked) -> Tables:

@@ -11,6 +11,7 @@ from rich.table import Table
 from fusion_gateway.fusion import POPULARITY, Policy, Switch
 from training.artifacts.popularity_file import FILE, write_popularity
 from training.artifacts.repository import publish
+from training.evaluation.cohorts import SHORT
 from training.evaluation.gateway_candidates import NextItemTask, Pool
 from training.evaluation.next_item import NDCG, target_metrics
 from training.evaluation.ranking_metrics import Doubles, bootstrap
@@ -21,7 +22,8 @@ from training.progress import console, stage, track
 from training.recipes.fusion import FusionRecipe
 from training.terminal import narrow_table
 
-COHORTS = {"0 events": (0, 0), "1 to 5": (1, 5), "6 to 20": (6, 20)}
+COHORTS = {each.name: (each.min_events, each.max_events) for each in SHORT}
+"""Fewest and most events of each cohort that is fitted on its own."""
 WHOLE = "whole history"
 Pools = Mapping[str, Sequence[Pool]]
 """By cohort, and WHOLE."""
