@@ -22,7 +22,7 @@ GOLDEN_EVENTS = 8
 def publish_extended(before: Path, number: Ints, feature: Floats, vector: Floats) -> Path:
     """Publishes the version `before` with more items: `number` [P] ascending, `feature` and `vector` of the encoder.
 
-    Raises TrainingError where the numbers are not beyond those it has, for the tower may know items by their place; and
+    Raises TrainingError where the numbers are not beyond those it has, for the tower may know items by position, and
     where the tower cannot read a history of the added items.
     """
     manifest = read_manifest(before)

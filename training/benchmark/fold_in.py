@@ -25,7 +25,7 @@ GIVEN = (0, 1, 3, 5, 10, 20)
 HELD_OUT = 0.1
 """Share of the users."""
 BASELINES = {"item mean": item_mean, "user + item bias": tuned_biases}
-# Okabe and Ito's palette; the markers tell the lines apart without colour.
+# Okabe and Ito's palette; the markers tell the lines apart without color.
 STYLES = {"item mean": ("#009E73", "^"), "user + item bias": ("#D55E00", "s"), "fold-in": ("#0072B2", "o")}
 Curves = dict[str, list[float]]
 """RMSE by number of ratings given, of each predictor."""
@@ -44,13 +44,13 @@ def _curves(benchmark: Benchmark, recipe: AnyRating, split: Split, seed: int) ->
         job = Job(benchmark.dataset, split, Path(folder), benchmark.work, device=benchmark.device)
         scorer = OfflineScorer(train_rating(job, recipe))
     shuffled = usable_ratings(split.test, job.scale)[0].sample(fraction=1.0, shuffle=True, seed=seed)
-    place = pl.int_range(pl.len()).over("user")
-    targets = shuffled.filter(place >= max(GIVEN))
+    position = pl.int_range(pl.len()).over("user")
+    targets = shuffled.filter(position >= max(GIVEN))
     actual = targets["rating"].to_numpy()
     known = split.train["rating"].drop_nulls().to_numpy()
     curves: Curves = {name: [] for name in STYLES}
     for given in GIVEN:
-        history = shuffled.filter(place < given)
+        history = shuffled.filter(position < given)
         for name, predicted in _predictors(scorer, split.train, history, targets, seed):
             answers = np.where(np.isfinite(predicted), predicted, known.mean())
             curves[name].append(rmse(np.clip(answers, known.min(), known.max()), actual))
@@ -60,7 +60,7 @@ def _curves(benchmark: Benchmark, recipe: AnyRating, split: Split, seed: int) ->
 def _predictors(
     scorer: OfflineScorer, train: pl.DataFrame, history: pl.DataFrame, targets: pl.DataFrame, seed: int
 ) -> Iterator[tuple[str, Floats]]:
-    """What each says of the targets. The baselines are fitted again with the history; the model has only been asked."""
+    """What each says of the targets. The baselines are fitted again with the history; the model is only queried."""
     yield "fold-in", served(scorer, history, targets)
     known = Interactions.of(pl.concat([train, history]).filter(pl.col("rating").is_not_null()))
     fits: dict[str, Predict] = {name: fit(known, seed) for name, fit in BASELINES.items()}
@@ -97,8 +97,8 @@ def draw(curves: Curves, title: str, path: Path) -> None:
     """Writes the picture; its format is that of the file's ending."""
     figure = Figure(figsize=(7, 4.2), dpi=150, layout="constrained")
     axes = figure.add_subplot()
-    for name, (colour, marker) in STYLES.items():
-        axes.plot(GIVEN, curves[name], color=colour, marker=marker, label=name)
+    for name, (color, marker) in STYLES.items():
+        axes.plot(GIVEN, curves[name], color=color, marker=marker, label=name)
         axes.annotate(f"{curves[name][-1]:.3f}", (GIVEN[-1], curves[name][-1]), (6, -3), textcoords="offset points")
     axes.set(title=title, xlabel="ratings given in the request", ylabel="RMSE of the user's other ratings")
     axes.set_xticks(GIVEN)

@@ -1,4 +1,4 @@
-"""What a training step costs when the catalogue grows: the real one copied, its events spread over the copies."""
+"""What a training step costs when the catalog grows: the real one copied, its events spread over the copies."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -36,7 +36,7 @@ class Cost:
 
 
 def growth(data: Path, model: str, recipe: str, items: Sequence[int], cache: Path) -> Iterator[Cost]:
-    """Each catalogue in a process of its own, with one thread. Raises TrainingError for a `model` not in STEPS."""
+    """Each catalog in a process of its own, with one thread. Raises TrainingError for a `model` not in STEPS."""
     if model not in STEPS:
         raise TrainingError(f"no growth of '{model}' here; there are {', '.join(STEPS)}")
     for size in track(f"growth of {model}", items, len(items), []):
@@ -53,19 +53,19 @@ def cost_rows(costs: Sequence[Cost], dataset: str, model: str, recipe: str) -> I
 
 
 def copied(dataset: Dataset, items: int) -> Dataset:
-    """The catalogue again and again until there are so many `items`; an event is of one of the copies of its item."""
+    """The catalog again and again until there are so many `items`; an event is of one of the copies of its item."""
     own = len(dataset.items)
     number = dataset.items["number"].to_numpy()
-    catalogue = dataset.items[np.arange(items) % own].with_columns(
+    catalog = dataset.items[np.arange(items) % own].with_columns(
         number=pl.Series(np.arange(1, items + 1)), id=pl.Series(map(str, range(1, items + 1)))
     )
-    place = np.searchsorted(number, dataset.events["item"].to_numpy())
-    copies = (items - 1 - place) // own + 1
+    position = np.searchsorted(number, dataset.events["item"].to_numpy())
+    copies = (items - 1 - position) // own + 1
     if (copies < 1).any():
         raise TrainingError(f"{dataset.name} has {own} items, more than {items}")
     copy = np.random.default_rng(0).integers(copies)
-    events = dataset.events.with_columns(item=pl.Series(place + own * copy + 1))
-    return replace(dataset, items=catalogue, events=events)
+    events = dataset.events.with_columns(item=pl.Series(position + own * copy + 1))
+    return replace(dataset, items=catalog, events=events)
 
 
 def _cost(data: Path, model: str, recipe: str, items: int, cache: Path) -> Cost:
@@ -83,11 +83,13 @@ Run = tuple[Callable[[], object], int]
 
 
 def _sequential(job: Job, name: str) -> Run:
-    recipe = replace(recipes.choose(recipes.SEQUENTIAL, name), epochs=1, epochs_of_many=1)
+    recipe = replace(recipes.choose(recipes.SEQUENTIAL, name), epochs=1)
+    if recipe.large_data:
+        recipe = replace(recipe, large_data=replace(recipe.large_data, epochs=1))
     train = job.train_all_items
-    windows = Windows(train, cut(train, recipe.length, recipe.step), job.device)
+    windows = Windows(train, cut(train, recipe.length, recipe.stride), job.device)
     size = (train.users, train.items)
-    return lambda: learn_windows(windows, size, recipe, lambda model: 0.0), len(windows.batches(recipe.tokens))
+    return lambda: learn_windows(windows, size, recipe, lambda model: 0.0), len(windows.batches(recipe.batch_tokens))
 
 
 def _visual_temporal(job: Job, name: str) -> Run:

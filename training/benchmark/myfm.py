@@ -1,4 +1,4 @@
-"""myFM as an evaluated baseline: ordered probit factorisation machine with side information and implicit sets."""
+"""myFM as an evaluated baseline: ordered probit factorization machine with side information and implicit sets."""
 
 from typing import Any
 

@@ -41,7 +41,7 @@ BASELINES: Mapping[str, Callable[[Interactions, int], Predict]] = {
 }
 MYFM = "myfm"
 SERVED, WHOLE = "as-served", "whole"
-Figures = dict[str, float]
+Metrics = dict[str, float]
 T = TypeVar("T")
 
 
@@ -53,7 +53,7 @@ class Cell:
     """A recipe or a baseline."""
     fold: int
     seed: int
-    figures: Mapping[str, Figures]
+    metrics: Mapping[str, Metrics]
     """As served, and of a recipe also whole: before its predictions are cut to factors."""
     ratings: int
     """Test ratings."""
@@ -89,7 +89,7 @@ class Benchmark:
             left = (time.monotonic() - started) / len(cells) * (len(todo) - len(cells)) / 60
             console.print(
                 f"{len(cells)}/{len(todo)}  {split.name} {model} seed {seed}  "
-                f"RMSE {cells[-1].figures[SERVED]['rmse']:.4f}  about {left:.0f} min left",
+                f"RMSE {cells[-1].metrics[SERVED]['rmse']:.4f}  about {left:.0f} min left",
                 highlight=False,
             )
         return cells
@@ -97,52 +97,52 @@ class Benchmark:
     def _cell(self, model: str, fold: int, seed: int, split: Split) -> Cell:
         recipe = dataclasses.replace(recipes.RATING[model](), seed=seed) if model in recipes.RATING else None
 
-        def measure() -> dict[str, Figures]:
+        def measure() -> dict[str, Metrics]:
             started = time.monotonic()
-            figures = self._measure(recipe, split) if recipe else self._measure_baseline(model, seed, split)
+            metrics = self._measure(recipe, split) if recipe else self._measure_baseline(model, seed, split)
             usage = {"seconds": time.monotonic() - started, "peak_gib": peak_gib()}
-            return {part: figures[part] | usage for part in figures}
+            return {part: metrics[part] | usage for part in metrics}
 
         part = split.name.replace("/", "-")
-        figures = self.kept(f"{part}-{model}-{seed}", recipe, measure)
-        return Cell(model, fold, seed, figures, split.test.height)
+        metrics = self.kept(f"{part}-{model}-{seed}", recipe, measure)
+        return Cell(model, fold, seed, metrics, split.test.height)
 
     def kept(self, name: str, recipe: AnyRating | None, measure: Callable[[], T]) -> T:
-        """What `measure` said of this recipe and data before, if it was asked; else what it says."""
+        """What `measure` said of this recipe and data before, if it was measured; else what it says."""
         path = cell_path(self.work, self.dataset, name, recipe, ".json")
         if not path.is_file():
             path.write_text(json.dumps(measure(), indent=1))
         kept: T = json.loads(path.read_text())
         return kept
 
-    def _measure(self, recipe: AnyRating, split: Split) -> dict[str, Figures]:
+    def _measure(self, recipe: AnyRating, split: Split) -> dict[str, Metrics]:
         with TemporaryDirectory() as folder:
             job = Job(self.dataset, split, Path(folder), self.work, device=self.device)
             predicted = predict(job, recipe)
             scorer = OfflineScorer(publish_rating(job, recipe, predicted))
         return {
-            SERVED: _figures(split, served(scorer, split.train, split.test)),
-            WHOLE: _figures(split, job.rating_scale.rating(_whole(predicted, split.test))),
+            SERVED: _metrics(split, served(scorer, split.train, split.test)),
+            WHOLE: _metrics(split, job.rating_scale.rating(_whole(predicted, split.test))),
         }
 
-    def _measure_baseline(self, model: str, seed: int, split: Split) -> dict[str, Figures]:
+    def _measure_baseline(self, model: str, seed: int, split: Split) -> dict[str, Metrics]:
         train = Interactions.of(usable_ratings(split.train, (-np.inf, np.inf))[0])
         fitted = myfm(train, self.dataset, seed) if model == MYFM else BASELINES[model](train, seed)
         user = np.array([train.user_index.get(name, 0) for name in split.test["user"]])
-        return {SERVED: _figures(split, fitted(user, columns(train.item_number, split.test) + 1))}
+        return {SERVED: _metrics(split, fitted(user, columns(train.item_number, split.test) + 1))}
 
 
 def columns(item_number: np.ndarray, rows: pl.DataFrame) -> np.ndarray:
-    """[E] place of each row's item, -1 where it is not there."""
+    """[E] position of each row's item, -1 where it is not there."""
     item = rows["item"].to_numpy()
-    place = np.minimum(np.searchsorted(item_number, item), len(item_number) - 1)
-    return np.where(item_number[place] == item, place, -1)
+    position = np.minimum(np.searchsorted(item_number, item), len(item_number) - 1)
+    return np.where(item_number[position] == item, position, -1)
 
 
 def served(scorer: OfflineScorer, history: pl.DataFrame, test: pl.DataFrame) -> Floats:
     """[E] what the published scorer says of the test rows, given the user's `history`; NaN where it abstains."""
     requests = requests_for(test.unique("user", maintain_order=True), history)
-    row = {user: place for place, user in enumerate(requests.user_id)}
+    row = {user: position for position, user in enumerate(requests.user_id)}
     table = np.pad(scorer.scores(requests), ((0, 0), (0, 1)), constant_values=np.nan)
     return table[[row[user] for user in test["user"]], columns(scorer.item_number, test)]
 
@@ -154,7 +154,7 @@ def _whole(predicted: Predictions, test: pl.DataFrame) -> Floats:
     return table[user, columns(predicted.train.item_number, test)]
 
 
-def _figures(split: Split, predicted: Floats) -> Figures:
+def _metrics(split: Split, predicted: Floats) -> Metrics:
     """An abstention counts as the mean training rating, and is counted."""
     known, actual = split.train["rating"].drop_nulls().to_numpy(), split.test["rating"].to_numpy()
     answered = np.isfinite(predicted)

@@ -1,4 +1,4 @@
-"""Cells as rows in the format of results, and as a table beside the published figures."""
+"""Cells as rows in the format of results, and as a table beside the published metrics."""
 
 from collections.abc import Iterator, Sequence
 
@@ -17,24 +17,24 @@ COLUMNS = {
 
 
 def of_seeds(cells: Sequence[Cell], model: str, part: str, metric: str) -> list[float]:
-    """One figure a seed: its mean over the folds."""
-    own = [cell for cell in cells if cell.model == model and part in cell.figures]
+    """One metric per seed: its mean over the folds."""
+    own = [cell for cell in cells if cell.model == model and part in cell.metrics]
     by_seed: dict[int, list[float]] = {}
     for cell in own:
-        by_seed.setdefault(cell.seed, []).append(cell.figures[part][metric])
+        by_seed.setdefault(cell.seed, []).append(cell.metrics[part][metric])
     return [float(np.mean(values)) for values in by_seed.values()]
 
 
 def rows(cells: Sequence[Cell], dataset: str, protocol: str) -> Iterator[dict[str, object]]:
-    """One figure a row: its mean over seeds, the lowest and the highest seed. The protocol ends in `-as-served`
+    """One metric per row: its mean over seeds, the lowest and the highest seed. The protocol ends in `-as-served`
     where the published artifact answered, and has no ending for predictions before they are cut to factors.
     """
     for model in dict.fromkeys(cell.model for cell in cells):
         own = [cell for cell in cells if cell.model == model]
         is_recipe = model in recipes.RATING
-        for part in own[0].figures:
+        for part in own[0].metrics:
             ending = "-as-served" if is_recipe and part == SERVED else ""
-            for metric in own[0].figures[part]:
+            for metric in own[0].metrics[part]:
                 values = of_seeds(cells, model, part, metric)
                 yield {
                     "dataset": dataset,
@@ -51,19 +51,19 @@ def rows(cells: Sequence[Cell], dataset: str, protocol: str) -> Iterator[dict[st
 
 
 def as_table(cells: Sequence[Cell], dataset: str, protocol: str) -> Table:
-    """Best first; the published figures of this data set, and of these systems on others, stand below."""
+    """Best first; the published metrics of this data set, and of these systems on others, stand below."""
     table = Table(title=f"{dataset}, {protocol}, as served", title_justify="left")
     for name in ("", *COLUMNS.values(), "RMSE whole", "seconds"):
         table.add_column(name, justify="right" if name else "left")
     models = list(dict.fromkeys(cell.model for cell in cells))
     for model in sorted(models, key=lambda name: np.mean(of_seeds(cells, name, SERVED, "rmse"))):
         rmse, *others = (of_seeds(cells, model, SERVED, metric) for metric in COLUMNS)
-        figures = [_with_spread(rmse), *(f"{np.mean(values):.4f}" for values in others)]
-        seconds = np.mean([cell.figures[SERVED]["seconds"] for cell in cells if cell.model == model])
-        table.add_row(model, *figures, _with_spread(of_seeds(cells, model, WHOLE, "rmse")), f"{seconds:.0f}")
+        metrics = [_with_spread(rmse), *(f"{np.mean(values):.4f}" for values in others)]
+        seconds = np.mean([cell.metrics[SERVED]["seconds"] for cell in cells if cell.model == model])
+        table.add_row(model, *metrics, _with_spread(of_seeds(cells, model, WHOLE, "rmse")), f"{seconds:.0f}")
     table.add_section()
     for row in published_beside(dataset):
-        shown = [f"{row.figures[metric]:.4f}" if metric in row.figures else "" for metric in COLUMNS]
+        shown = [f"{row.metrics[metric]:.4f}" if metric in row.metrics else "" for metric in COLUMNS]
         table.add_row(f"published: {row.model} ({row.dataset}, {row.protocol})", *shown, "", "")
     return table
 

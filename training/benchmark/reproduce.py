@@ -1,4 +1,4 @@
-"""Every seed recipe of systems.md beside its published figure, our best recipe and a trivial baseline.
+"""Every seed recipe of systems.md beside its published metric, our best recipe and a trivial baseline.
 
 Finished cells are kept by the benchmarks, so that a run that was stopped goes on when it is started again.
 """
@@ -38,7 +38,7 @@ BEST = "best"
 
 @dataclass(frozen=True)
 class Claim:
-    """A system's recipe under a protocol. `published` is its source's figure, measured on `data`."""
+    """A system's recipe under a protocol. `published` is its source's value, measured on `data`."""
 
     system: str
     recipe: str
@@ -51,8 +51,8 @@ class Claim:
 
 def _ratings(system: str, recipe: str, protocol: str, trivial: str, *metrics: str) -> list[Claim]:
     row = {row.recipe: row for row in PUBLISHED}.get(recipe)
-    figures, data = (row.figures, row.dataset) if row else ({}, "")
-    return [Claim(system, recipe, protocol, metric, figures.get(metric), data, trivial) for metric in metrics]
+    published, data = (row.metrics, row.dataset) if row else ({}, "")
+    return [Claim(system, recipe, protocol, metric, published.get(metric), data, trivial) for metric in metrics]
 
 
 CLAIMS = (
@@ -66,8 +66,8 @@ CLAIMS = (
     *_ratings("S4", "hybrid_genres", ALL_FOLDS, BIASES, "mse", "accuracy@2.5"),
     *_ratings("S4", "hybrid_genres", RANDOM, BIASES, "mse", "accuracy@2.5"),
     *(
-        Claim("S5", "seed_cnn_birnn_ae", LIKED, metric, figure, "TMDB", ALWAYS_YES)
-        for metric, figure in zip(likes.METRICS, S5_LIKES[WHOLE], strict=False)
+        Claim("S5", "seed_cnn_birnn_ae", LIKED, metric, value, "TMDB", ALWAYS_YES)
+        for metric, value in zip(likes.METRICS, S5_LIKES[WHOLE], strict=False)
     ),
 )
 
@@ -98,8 +98,8 @@ class Reproduction:
         if unknown := set(systems) - set(SYSTEMS):
             raise TrainingError(f"no system '{min(unknown)}'; there are {', '.join(SYSTEMS)}")
         claims = dict.fromkeys(self._possible(claim) for claim in CLAIMS if claim.system in systems)
-        for place, claim in enumerate(claims, 1):
-            console.print(f"{place}/{len(claims)}  {claim.system} {claim.recipe}, {claim.protocol}", highlight=False)
+        for position, claim in enumerate(claims, 1):
+            console.print(f"{position}/{len(claims)}  {claim.system} {claim.recipe}, {claim.protocol}", highlight=False)
             yield self._line(claim)
 
     def _possible(self, claim: Claim) -> Claim:
@@ -110,12 +110,12 @@ class Reproduction:
 
     def _line(self, claim: Claim) -> Line:
         if claim.system == "S5":
-            figures = self._likes(claim)
+            metrics = self._likes(claim)
         elif claim.recipe in recipes.RATING:
-            figures = self._rating(claim)
+            metrics = self._rating(claim)
         else:
-            figures = self._sequential(claim)
-        return Line(claim, *figures)
+            metrics = self._sequential(claim)
+        return Line(claim, *metrics)
 
     def _rating(self, claim: Claim) -> tuple[float, ...]:
         benchmark = RatingBenchmark(self.folder, self.dataset, claim.protocol, self.work, self.device)
@@ -129,7 +129,7 @@ class Reproduction:
         )
         metric = METRICS.index(claim.metric)
         return tuple(
-            float(np.mean([cell.figures[AS_GIVEN][metric].mean() for cell in cells if cell.model == model]))
+            float(np.mean([cell.metrics[AS_GIVEN][metric].mean() for cell in cells if cell.model == model]))
             for model in (claim.recipe, BEST, claim.trivial)
         )
 
@@ -138,19 +138,19 @@ class Reproduction:
         split = likes.shares_in_time(self.dataset.events)
         benchmark = VisualTemporalBenchmark(self.dataset, self.work)
 
-        def figure(scores: likes.Scores) -> float:
-            return likes.figures(split, scores, LIKED_FROM)[claim.metric]
+        def measured(scores: likes.Scores) -> float:
+            return likes.metrics(split, scores, LIKED_FROM)[claim.metric]
 
         def mean(name: str) -> float:
             chosen = recipes.choose(recipes.VISUAL_TEMPORAL, name)
             cells = [benchmark.likes_cell(replace(chosen, seed=seed)).arrays for seed in self.seeds]
-            return float(np.mean([figure((cell["validation"], cell["test"])) for cell in cells]))
+            return float(np.mean([measured((cell["validation"], cell["test"])) for cell in cells]))
 
-        return mean(claim.recipe), mean(BEST), figure(likes.always_yes(split))
+        return mean(claim.recipe), mean(BEST), measured(likes.always_yes(split))
 
 
 def verdict(line: Line, dataset: str) -> str:
-    """In words: the recipe against the baseline, the best one against it, and whether the published figure compares."""
+    """In words: the recipe against the baseline, the best one against it, and whether the published metric compares."""
     claim, words = line.claim, []
     beaten = _better(claim.metric, line.ours, line.trivial)
     words.append(f"{'beats' if beaten else 'does not beat'} {claim.trivial}")
@@ -158,7 +158,7 @@ def verdict(line: Line, dataset: str) -> str:
         share = abs(line.best - line.ours) / abs(line.ours)
         words.append(f"best is {share:.1%} {'better' if _better(claim.metric, line.best, line.ours) else 'worse'}")
     if claim.published is None:
-        words.append("no comparable figure was published")
+        words.append("no comparable metric was published")
     elif claim.data != dataset:
         words.append(f"published on {claim.data}, which does not compare")
     else:
@@ -167,7 +167,7 @@ def verdict(line: Line, dataset: str) -> str:
             for name, ours in (("recipe", line.ours), ("best", line.best))
             if not _better(claim.metric, claim.published, ours)
         ]
-        words.append(f"published figure, of an unnamed split, reached by {' and '.join(reached) or 'neither'}")
+        words.append(f"published metric, of an unnamed split, reached by {' and '.join(reached) or 'neither'}")
     return "; ".join(words)
 
 
@@ -186,9 +186,9 @@ def as_table(lines: Sequence[Line], dataset: Dataset) -> Table:
     for line in lines:
         claim = line.claim
         published = "" if claim.published is None else f"{claim.published:.4f}"
-        figures = (f"{value:.4f}" for value in (line.ours, line.best, line.trivial))
+        metrics = (f"{value:.4f}" for value in (line.ours, line.best, line.trivial))
         table.add_row(
-            claim.system, claim.protocol, claim.metric, published, claim.recipe, *figures, verdict(line, dataset.name)
+            claim.system, claim.protocol, claim.metric, published, claim.recipe, *metrics, verdict(line, dataset.name)
         )
     return table
 

@@ -18,8 +18,8 @@ from training.benchmark.seed_windows import SeedWindows
 from training.data.dataset import Dataset
 from training.data.splits import Split, global_time, leave_last_out
 from training.errors import TrainingError
-from training.evaluation.next_item import METRICS, NDCG, Rank, Task, all_items, first_of_each_user, over, tie_order
-from training.evaluation.next_item_baselines import fit_neighbours
+from training.evaluation.next_item import METRICS, NDCG, Rank, Task, all_items, first_of_each_user, reindex, tie_order
+from training.evaluation.next_item_baselines import fit_neighbors
 from training.evaluation.ranking_metrics import Doubles
 from training.features.interactions import Interactions, Ints
 from training.pipelines.job import Job
@@ -45,10 +45,10 @@ class Cell:
 
     model: str
     seed: int
-    figures: Mapping[str, Doubles]
-    """By how it was asked: [len(METRICS), B] users."""
+    metrics: Mapping[str, Doubles]
+    """By query variant: [len(METRICS), B] users."""
     gap: Ints
-    """[B] seconds from the newest event to the question."""
+    """[B] seconds from the newest event to the query."""
     curve: Sequence[float] = ()
     """Validation NDCG@10 by epoch; empty for a baseline."""
     seconds: float = 0.0
@@ -80,8 +80,8 @@ class Benchmark:
         for model in models:
             for seed in seeds:
                 cells.append(self._cell(model, seed))
-                figures = cells[-1].figures[AS_GIVEN].mean(axis=1)
-                shown = "  ".join(f"{name} {value:.4f}" for name, value in zip(METRICS, figures, strict=True))
+                metrics = cells[-1].metrics[AS_GIVEN].mean(axis=1)
+                shown = "  ".join(f"{name} {value:.4f}" for name, value in zip(METRICS, metrics, strict=True))
                 console.print(f"{self.split} {model} seed {seed}  {shown}", highlight=False)
         return cells
 
@@ -98,12 +98,12 @@ class Benchmark:
         validated = Task.of(items, split.train, split.validation.unique("user", keep="first", maintain_order=True))
 
         def quality(rank: Rank) -> float:
-            return float(validated.figures(over(items, train.item_number, rank))[NDCG].mean())
+            return float(validated.metrics(reindex(items, train.item_number, rank))[NDCG].mean())
 
-        for name, rank in fit_neighbours(train, quality).items():
+        for name, rank in fit_neighbors(train, quality).items():
             started = time.monotonic()
-            task, figures = self._asked(split, over(items, train.item_number, rank), False)
-            yield Cell(name, seed, figures, task.gap, (), time.monotonic() - started)
+            task, metrics = self._query_variants(split, reindex(items, train.item_number, rank), False)
+            yield Cell(name, seed, metrics, task.gap, (), time.monotonic() - started)
 
     def _cell(self, model: str, seed: int) -> Cell:
         recipe = dataclasses.replace(recipes.choose(recipes.SEQUENTIAL, model), seed=seed)
@@ -112,8 +112,8 @@ class Benchmark:
             measured = self._measure_seed_windows(recipe) if self.split == SEED_WINDOWS else self._measure(recipe)
             np.savez_compressed(path, **measured)  # type: ignore[arg-type]
         kept = np.load(path)
-        figures = {asked: kept[asked] for asked in (AS_GIVEN, SHUFFLED, AT_ONCE) if asked in kept}
-        return Cell(model, seed, figures, kept["gap"], kept["curve"].tolist(), float(kept["seconds"]))
+        metrics = {variant: kept[variant] for variant in (AS_GIVEN, SHUFFLED, AT_ONCE) if variant in kept}
+        return Cell(model, seed, metrics, kept["gap"], kept["curve"].tolist(), float(kept["seconds"]))
 
     def _measure(self, recipe: SequentialRecipe) -> Arrays:
         started = time.monotonic()
@@ -123,26 +123,26 @@ class Benchmark:
         scorer = OfflineScorer(publish_sequential(job, recipe, learned))
         seconds = time.monotonic() - started
         items = all_items(split)
-        task, figures = self._asked(split, over(items, scorer.item_number, scorer.scores), recipe.times)
-        extra = {"gap": task.gap, "curve": np.array(learned.figures), "seconds": np.array(seconds)}
-        return {**figures, **{name: value.astype(np.float64) for name, value in extra.items()}}
+        task, metrics = self._query_variants(split, reindex(items, scorer.item_number, scorer.scores), recipe.times)
+        extra = {"gap": task.gap, "curve": np.array(learned.curve), "seconds": np.array(seconds)}
+        return {**metrics, **{name: value.astype(np.float64) for name, value in extra.items()}}
 
     def _measure_seed_windows(self, recipe: SequentialRecipe) -> Arrays:
         started = time.monotonic()
-        figures, curve = SeedWindows.of(self.dataset, recipe.seed).learned(recipe, self.device)
+        metrics, curve = SeedWindows.of(self.dataset, recipe.seed).learned(recipe, self.device)
         seconds = np.array(time.monotonic() - started)
-        return {AS_GIVEN: figures, "gap": np.ones(figures.shape[1]), "curve": np.array(curve), "seconds": seconds}
+        return {AS_GIVEN: metrics, "gap": np.ones(metrics.shape[1]), "curve": np.array(curve), "seconds": seconds}
 
-    def _asked(self, split: Split, rank: Rank, reads_time: bool) -> tuple[Task, dict[str, Doubles]]:
-        """Figures by how it is asked."""
+    def _query_variants(self, split: Split, rank: Rank, reads_time: bool) -> tuple[Task, dict[str, Doubles]]:
+        """The task, and metrics by query variant."""
         items = all_items(split)
         task = Task.of(items, *first_of_each_user(split))
         if not len(task.target):
             raise TrainingError(f"{self.dataset.name}, {split.name}: no user has events before and after the cut")
-        figures = {AS_GIVEN: task.figures(rank)}
+        metrics = {AS_GIVEN: task.metrics(rank)}
         if self.split == LEAVE_LAST_OUT:
-            orders = [Task.of(items, *tie_order(split, seed)).figures(rank) for seed in range(TIE_ORDERS)]
-            figures[SHUFFLED] = np.mean(orders, axis=0)
+            orders = [Task.of(items, *tie_order(split, seed)).metrics(rank) for seed in range(TIE_ORDERS)]
+            metrics[SHUFFLED] = np.mean(orders, axis=0)
         if reads_time:
-            figures[AT_ONCE] = task.asked_at_once().figures(rank)
-        return task, figures
+            metrics[AT_ONCE] = task.queried_at_newest().metrics(rank)
+        return task, metrics

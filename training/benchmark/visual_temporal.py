@@ -18,8 +18,8 @@ from training.benchmark.cold_items import ColdItems
 from training.data.dataset import Dataset
 from training.data.splits import Split, leave_last_out
 from training.errors import TrainingError
-from training.evaluation.next_item import NDCG, Rank, Task, all_items, first_of_each_user, over
-from training.evaluation.next_item_baselines import fit_neighbours
+from training.evaluation.next_item import NDCG, Rank, Task, all_items, first_of_each_user, reindex
+from training.evaluation.next_item_baselines import fit_neighbors
 from training.features.interactions import Interactions
 from training.pipelines.job import Job
 from training.pipelines.visual_temporal import Training, learn, prepare
@@ -95,7 +95,7 @@ class Benchmark:
     def _baselines(self, part: str, seeds: Sequence[int]) -> Iterator[Cell]:
         if part in (NEXT, ABLATION):
             split = leave_last_out(self.dataset.events)
-            yield from (Cell(name, "", seeds[0], {"figures": found}) for name, found in self._neighbours(split))
+            yield from (Cell(name, "", seeds[0], {"metrics": found}) for name, found in self._neighbors(split))
         elif part == LIKES:
             split = likes.shares_in_time(self.dataset.events)
             for name, (validation, test) in likes.baselines(self.dataset, split).items():
@@ -105,26 +105,26 @@ class Benchmark:
                 cold = ColdItems.of(self.dataset, seed)
                 ranks = {"same genres' popularity": cold.popularity_of_same_genres(self.dataset)}
                 for name, rank in (ranks | {"random": cold.random(seed)}).items():
-                    yield Cell(name, "", seed, {"figures": cold.figures(rank)})
+                    yield Cell(name, "", seed, {"metrics": cold.metrics(rank)})
 
-    def _neighbours(self, split: Split) -> Iterator[tuple[str, NDArray[np.float64]]]:
+    def _neighbors(self, split: Split) -> Iterator[tuple[str, NDArray[np.float64]]]:
         items, train = all_items(split), Interactions.of(split.train)
         validated = Task.of(items, split.train, split.validation)
 
         def quality(rank: Rank) -> float:
-            return float(validated.figures(over(items, train.item_number, rank))[NDCG].mean())
+            return float(validated.metrics(reindex(items, train.item_number, rank))[NDCG].mean())
 
         task = Task.of(items, *first_of_each_user(split))
-        for name, rank in fit_neighbours(train, quality).items():
-            yield name, task.figures(over(items, train.item_number, rank))
+        for name, rank in fit_neighbors(train, quality).items():
+            yield name, task.metrics(reindex(items, train.item_number, rank))
 
     def _next_item(self, recipe: VisualTemporalRecipe, model: str, without: tuple[str, ...]) -> Cell:
         split = leave_last_out(self.dataset.events)
 
         def measure(training: Training, rank: Rank) -> Arrays:
             task = Task.of(all_items(split), *first_of_each_user(split))
-            figures = task.figures(lambda requests: _columns(rank(requests), training, task.items))
-            return {"figures": figures, **attention_maps(training)}
+            metrics = task.metrics(lambda requests: _columns(rank(requests), training, task.items))
+            return {"metrics": metrics, **attention_maps(training)}
 
         return self._cell(split, recipe, model, without, measure)
 
@@ -137,7 +137,7 @@ class Benchmark:
         split = likes.shares_in_time(self.dataset.events)
 
         def measure(training: Training, rank: Rank) -> Arrays:
-            validation, test = likes.asked(split, rank, training.train.item_number)
+            validation, test = likes.held_out_scores(split, rank, training.train.item_number)
             return {"validation": validation, "test": test}
 
         return self._cell(split, dataclasses.replace(recipe, task="like"), model, without, measure)
@@ -145,7 +145,7 @@ class Benchmark:
     def _cold_items(self, recipe: VisualTemporalRecipe) -> Iterator[Cell]:
         cold = ColdItems.of(self.dataset, recipe.seed)
         for model, without in KNOWN_OF_COLD.items():
-            yield self._cell(cold.split, recipe, model, without, lambda training, rank: {"figures": cold.figures(rank)})
+            yield self._cell(cold.split, recipe, model, without, lambda training, rank: {"metrics": cold.metrics(rank)})
 
     def _cell(
         self,
@@ -173,7 +173,7 @@ class Benchmark:
         curve = learn(job, training, checkpoint)
         cost = {"seconds": np.array(time.monotonic() - started), "gib": np.array(peak_gib())}
         found = measure(training, training.ranker())
-        checkpoint.forget()
+        checkpoint.delete()
         return {**found, "curve": np.array(curve), **cost}
 
 
@@ -186,7 +186,7 @@ def attention_maps(training: Training) -> Arrays:
     """Posters uint8 [P, 3, H, W] of the items with most events, and the weight of each of their regions [P, h, w]."""
     network, posters = training.model.item.poster, training.posters
     watched = torch.bincount(torch.from_numpy(training.train.item - 1), minlength=training.train.items)
-    most = posters.rows[watched[posters.rows].argsort(descending=True, stable=True)[:SHOWN]]
-    pixels = posters.pixels(most)
+    watched_most = posters.rows[watched[posters.rows].argsort(descending=True, stable=True)[:SHOWN]]
+    pixels = posters.pixels(watched_most)
     weight = network.weight(network.regions(pixels.float() / 255))
     return {"posters": pixels.numpy(), "attention": weight[:, 0].numpy()}

@@ -15,7 +15,7 @@ from training.commands.options import HOME, Data, Posters, Repository, SplitName
 from training.data.load import load_dataset
 from training.errors import NotLearnable, TrainingError
 from training.features.sentences import checked
-from training.fitting.distributed import world
+from training.fitting.distributed import world_size
 from training.pipelines import pipeline
 from training.pipelines.job import Job, torch_device
 from training.progress import console, peak_gib, stage
@@ -68,7 +68,7 @@ def train(
         if model not in (ALL, "visual_temporal"):
             raise TrainingError(f"--text-model is read by visual_temporal only, not by '{model}'")
         text_model = checked(text_model)
-    if world() > 1 and model != "sequential":
+    if world_size() > 1 and model != "sequential":
         raise TrainingError(f"several processes train the sequential model only, not '{model}'")
     with stage(f"reading {data}"):
         dataset = load_dataset(data, posters, tmdb, known_numbers(repository))

@@ -40,7 +40,7 @@ class Dataset:
     events: pl.DataFrame
     """In file order. `item` is an item number, `rating` null for an event without one, `time` unix seconds."""
     items: pl.DataFrame
-    """Sorted by number: catalogue and every item of the events. `year` 0 and "" mean unknown; `poster` is a path."""
+    """Sorted by number: catalog and every item of the events. `year` 0 and "" mean unknown; `poster` is a path."""
     users: pl.DataFrame | None
     fingerprint: str
     """sha256 of events and items as read; the same wherever the folder lies."""
@@ -59,16 +59,16 @@ def assemble(
     row for every item of the events.
     `numbers` holds the numbers given in earlier runs by external id; they are kept.
     """
-    catalogue = completed(items, ITEMS)
-    numbered = number_items(catalogue["id"], numbers or {})
-    catalogue = catalogue.drop("number").join(numbered, on="id").select(ITEMS.names()).sort("number")
+    catalog = completed(items, ITEMS)
+    numbered = number_items(catalog["id"], numbers or {})
+    catalog = catalog.drop("number").join(numbered, on="id").select(ITEMS.names()).sort("number")
     events = (
         events.rename({"item": "id"})
         .join(numbered.rename({"number": "item"}), on="id", how="left", maintain_order="left")
         .select(pl.col(column).cast(dtype) for column, dtype in EVENTS.items())
     )
     users = None if users is None else completed(users, USERS)
-    return Dataset(name, events, catalogue, users, fingerprint(events, catalogue))
+    return Dataset(name, events, catalog, users, fingerprint(events, catalog))
 
 
 def number_items(ids: pl.Series, existing: Mapping[str, int]) -> pl.DataFrame:

@@ -41,7 +41,7 @@ def facts(dataset: Dataset) -> dict[str, str]:
         "events": f"{len(events):,}",
         "events with a rating": f"{len(rated):,}",
         "users with events": f"{users:,}",
-        "items in the catalogue": f"{len(dataset.items):,}",
+        "items in the catalog": f"{len(dataset.items):,}",
         "items with events": f"{items:,}",
         "sparsity (users x items with events)": f"{sparsity(events):.4f}",
         "mean rating": f"{rated.mean():.3f}" if len(rated) else "none",

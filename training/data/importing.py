@@ -42,7 +42,7 @@ class Counts:
     """How many of the items the items table describes; None where there is no such table."""
 
 
-def recognise(paths: Sequence[Path], given: Given) -> Files:
+def recognize(paths: Sequence[Path], given: Given) -> Files:
     """Reads the beginnings of the files. Raises DataError where one cannot be read or there are no events, and
     MissingColumn where the caller has to say which column is the user or the item.
     """

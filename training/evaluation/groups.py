@@ -1,4 +1,4 @@
-"""Figures of groups of users: by the length of their history, and by the genres of what they watched next."""
+"""Metrics of groups of users: by the length of their history, and by the genres of what they watched next."""
 
 from collections.abc import Iterator
 

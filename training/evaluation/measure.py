@@ -18,8 +18,8 @@ from training.data.splits import Split
 from training.errors import TrainingError
 from training.evaluation import next_item
 from training.evaluation.gateway_candidates import NextItemTask, Ranked
-from training.evaluation.next_item import Rank, over, target_metrics
-from training.evaluation.next_item_baselines import MOST_EASE_ITEMS, Ease
+from training.evaluation.next_item import Rank, reindex, target_metrics
+from training.evaluation.next_item_baselines import MAX_EASE_ITEMS, Ease
 from training.evaluation.ranking_metrics import Doubles
 from training.features.interactions import Floats, Interactions, Ints
 from training.progress import stage, track
@@ -35,7 +35,7 @@ Tables = Iterator[tuple[str, Floats]]
 
 @dataclass(frozen=True)
 class Row:
-    """One ranker's figures, one column a user, averaged over seeds; every row has the same users."""
+    """One ranker's metrics, one column a user, averaged over seeds; every row has the same users."""
 
     model: str
     recipe: str
@@ -76,18 +76,18 @@ class Evaluation:
 def evaluate(dataset: Dataset, split: Split, repositories: Sequence[Path]) -> Evaluation:
     """Next-item ranking of the test events by each published scorer, fused, and by popularity; one repository a seed.
 
-    Items that were added to the catalogue without training are ranked with the others.
+    Items that were added to the catalog without training are ranked with the others.
     Raises TrainingError where an artifact was trained on other data or another split: it might know the answers.
     """
     _check_held_out(dataset, split)
     dataset = _with_added_items(dataset, repositories[0])
     runs = [_evaluate(dataset, split, repository) for repository in repositories]
-    rows = [_mean([run.rows[place] for run in runs]) for place in range(len(runs[0].rows))]
+    rows = [_mean([run.rows[position] for run in runs]) for position in range(len(runs[0].rows))]
     return replace(runs[0], rows=rows)
 
 
 def _with_added_items(dataset: Dataset, repository: Path) -> Dataset:
-    """The data set with the items that only the catalogue has."""
+    """The data set with the items that only the catalog has."""
     catalog = pl.read_parquet(latest(repository, "catalog") / "items.parquet")
     added = completed(catalog.join(dataset.items, on="number", how="anti"), ITEMS)
     return replace(dataset, items=pl.concat([dataset.items, added]).sort("number"))
@@ -146,7 +146,7 @@ def _evaluate(dataset: Dataset, split: Split, repository: Path) -> Evaluation:
 def _check_made_from(folder: Path, data: Data, dataset: Dataset, split: Split) -> None:
     if (data.fingerprint, data.split) != (dataset.fingerprint, split.name):
         raise TrainingError(
-            f"{folder} was trained on {data.dataset} ({data.split}, {data.fingerprint[:12]}), and is asked about "
+            f"{folder} was trained on {data.dataset} ({data.split}, {data.fingerprint[:12]}), and is evaluated on "
             f"{dataset.name} ({split.name}, {dataset.fingerprint[:12]}): train on the same data and split first"
         )
 
@@ -181,9 +181,9 @@ class Rankers:
             for name, rows in counts.items()
         }
         train, ease = Interactions.of(split.train), None
-        if train.items <= MOST_EASE_ITEMS:
+        if train.items <= MAX_EASE_ITEMS:
             with stage("fitting EASE"):
-                ease = over(items, train.item_number, Ease.of(train, LinearRecipe().ease_penalty))
+                ease = reindex(items, train.item_number, Ease.of(train, LinearRecipe().ease_penalty))
         return cls(default_policy(repository)[1], popularity, ease)
 
     def tables(self, chunk: Ranked) -> Tables:
@@ -268,7 +268,7 @@ def _tied(split: Split) -> pl.DataFrame:
 
 
 def _swapped(repository: Path, split: Split, rankers: Rankers) -> Mapping[str, tuple[np.ndarray, Doubles]]:
-    """By ranker: which users are tied [B], and their figures [len(RANKING), users] with the two events exchanged."""
+    """By ranker: which users are tied [B], and their metrics [len(RANKING), users] with the two events exchanged."""
     tied = _tied(split)
     if tied.is_empty():
         return {}
@@ -276,15 +276,15 @@ def _swapped(repository: Path, split: Split, rankers: Rankers) -> Mapping[str, t
     instead = split.test.join(tied, on="user", how="semi", maintain_order="left")
     task = NextItemTask(repository, other, pl.concat([split.train, instead]))
     rows, _ = measure_all(task, rankers)
-    place = split.test["user"].is_in(tied["user"].implode()).to_numpy()
-    return {name: (place, row.values[: len(RANKING)]) for name, row in rows.items()}
+    is_tied = split.test["user"].is_in(tied["user"].implode()).to_numpy()
+    return {name: (is_tied, row.values[: len(RANKING)]) for name, row in rows.items()}
 
 
 def _either(row: Row, name: str, swapped: Mapping[str, tuple[np.ndarray, Doubles]]) -> Doubles | None:
     """The mean over both orders."""
     if name not in swapped:
         return None
-    place, other = swapped[name]
-    figures = row.values[: len(RANKING)].copy()
-    figures[:, place] = (figures[:, place] + other) / 2
-    return figures
+    is_tied, other = swapped[name]
+    metrics = row.values[: len(RANKING)].copy()
+    metrics[:, is_tied] = (metrics[:, is_tied] + other) / 2
+    return metrics

@@ -15,7 +15,7 @@ from training.models.linear import ease
 WINDOW = 5
 """Events between an item and one that follows it, at most."""
 EASE_PENALTIES = (50.0, 200.0, 500.0, 1000.0)
-MOST_EASE_ITEMS = 20_000
+MAX_EASE_ITEMS = 20_000
 """EASE inverts a matrix of items by items."""
 
 
@@ -90,10 +90,10 @@ def z_sum(parts: tuple[Rank, ...], requests: Requests) -> Floats:
     return np.sum(scaled, axis=0, dtype=np.float32)
 
 
-def fit_neighbours(train: Interactions, quality: Callable[[Rank], float]) -> Mapping[str, Rank]:
+def fit_neighbors(train: Interactions, quality: Callable[[Rank], float]) -> Mapping[str, Rank]:
     """All baselines over the items of `train`; the penalty of EASE has the best `quality`."""
     popularity, transitions = Popularity.of(train), Transitions.of(train)
-    if train.items > MOST_EASE_ITEMS:
+    if train.items > MAX_EASE_ITEMS:
         return {"popularity": popularity, "transitions": transitions}
     ease = max((Ease.of(train, penalty) for penalty in EASE_PENALTIES), key=quality)
     both = partial(z_sum, (ease, transitions))

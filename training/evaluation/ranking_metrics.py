@@ -38,8 +38,8 @@ def ndcg(better: Ints, tied: Ints, k: int = 10) -> Doubles:
 
 def reciprocal_rank(better: Ints, tied: Ints) -> Doubles:
     """[B]: expected 1 / rank of the target."""
-    most = int((better + tied).max(initial=0)) + 1
-    gain = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, most + 1))])
+    last = int((better + tied).max(initial=0)) + 1
+    gain = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, last + 1))])
     return (gain[better + tied + 1] - gain[better]) / (tied + 1)
 
 

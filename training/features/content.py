@@ -15,7 +15,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from training.errors import TrainingError
 from training.features.interactions import Floats, Ints
 from training.features.sentences import sentence_vectors
-from training.features.tfidf import Words
+from training.features.tfidf import TfidfVocabulary
 from training.published import read_tensors, read_text
 
 
@@ -68,7 +68,7 @@ class ContentEncoder:
     """Fitted on some items; encodes these and any others. Genres and words that it does not know are ignored."""
 
     genres: tuple[str, ...]
-    words: Words
+    words: TfidfVocabulary
     """None where there is a text model."""
     components: Floats
     """[T, W] of the SVD."""
@@ -78,7 +78,7 @@ class ContentEncoder:
     @classmethod
     def fit(cls, items: pl.DataFrame, text_dimension: int, seed: int, text_model: str = "") -> "ContentEncoder":
         """`items` as in Dataset.items; `text_dimension` is the T to have where texts differ enough."""
-        words = Words.fit([] if text_model else _documents(items))
+        words = TfidfVocabulary.fit([] if text_model else _documents(items))
         weights = _weights(items, words, text_model)
         dimension = min(text_dimension, weights.shape[1] - 1, len(items) - 1) if abs(weights).sum() else 0
         components = np.zeros((0, weights.shape[1]), np.float32)
@@ -111,7 +111,7 @@ class ContentEncoder:
         arrays = read_tensors(folder / "content.safetensors")
         try:
             names = json.loads(read_text(folder / "content.json"))
-            words = Words(tuple(names["words"]), arrays["idf"])
+            words = TfidfVocabulary(tuple(names["words"]), arrays["idf"])
             return cls(tuple(names["genres"]), words, arrays["components"], names.get("text_model", ""))
         except (ValueError, TypeError, KeyError) as error:
             raise TrainingError(f"{folder}: content.json and content.safetensors are of no encoder: {error}") from error
@@ -140,7 +140,7 @@ def tag_words(items: pl.DataFrame, words: int = 1000) -> Floats:
     return np.asarray(table.toarray(), np.float32)
 
 
-def _weights(items: pl.DataFrame, words: Words, text_model: str) -> Any:
+def _weights(items: pl.DataFrame, words: TfidfVocabulary, text_model: str) -> Any:
     """[N, W], of unit length or zero; sparse where they are words."""
     return sentence_vectors(text_model, tuple(_sentences(items))) if text_model else words.weights(_documents(items))
 

@@ -1,4 +1,4 @@
-"""What is known of users and items besides their ratings, as blocks of 0/1 columns for the Bayesian factorisation."""
+"""What is known of users and items besides their ratings, as blocks of 0/1 columns for the Bayesian factorization."""
 
 from collections import Counter
 
@@ -10,7 +10,7 @@ from training.features.content import genre_flags
 from training.features.interactions import Floats
 
 YEARS = (1, 1930, 1940, 1950, 1960, 1970, 1975, 1980, 1985, *range(1988, 2026, 2))
-LEAST_ITEMS = 3
+MIN_ITEMS = 3
 """Items that a director, an actor or a keyword must have."""
 
 
@@ -41,7 +41,7 @@ def _words(items: pl.DataFrame) -> Floats:
         for director, cast, keywords in items.select("director", "cast", "keywords").iter_rows()
     ]
     count = Counter(word for words in of_item for word in words if word[1])
-    column = {word: place for place, word in enumerate(sorted(w for w, n in count.items() if n >= LEAST_ITEMS))}
+    column = {word: index for index, word in enumerate(sorted(w for w, n in count.items() if n >= MIN_ITEMS))}
     flags = np.zeros((len(items), len(column)), np.float32)
     for row, words in zip(flags, of_item, strict=True):
         row[[column[word] for word in words if word in column]] = 1

@@ -44,11 +44,11 @@ class ItemEncoder(nn.Module):
         self.absent = nn.Parameter(torch.zeros(recipe.channels[-1]))
         self.absent_text = nn.Parameter(torch.zeros(self.parts[1]))
         self.layers = nn.Sequential(
-            nn.Linear(recipe.channels[-1] + sum(self.parts), 2 * recipe.dimension),
+            nn.Linear(recipe.channels[-1] + sum(self.parts), 2 * recipe.embedding_dim),
             nn.ReLU(),
             nn.Dropout(recipe.dropout),
-            nn.Linear(2 * recipe.dimension, recipe.dimension),
-            nn.LayerNorm(recipe.dimension),
+            nn.Linear(2 * recipe.embedding_dim, recipe.embedding_dim),
+            nn.LayerNorm(recipe.embedding_dim),
         )
 
     def forward(self, poster_feature: Tensor, has_poster: Tensor, metadata: Tensor) -> Tensor:

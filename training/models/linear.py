@@ -33,7 +33,7 @@ class Linear:
     vector: Floats
     """[N, R] of the items that are scored."""
 
-    def among(self, items: int, row: Ints) -> "Linear":
+    def expand_to(self, items: int, row: Ints) -> "Linear":
         """The same among so many `items`, of which it knows those at each `row` [N]; the others have zeros."""
         wider = np.zeros((3, items, self.vector.shape[1]), np.float32)
         wider[:, row] = self.follows, self.together, self.vector
@@ -78,11 +78,11 @@ def _next_items(train: Interactions, recipe: LinearRecipe) -> Regression:
 
 def _pairs(train: Interactions, recipe: LinearRecipe) -> Iterator[tuple[scipy.sparse.csr_array, ...]]:
     """What came before some events, and these themselves: [E, N] each."""
-    place = np.arange(len(train.item)) - train.start[train.user]
+    position = np.arange(len(train.item)) - train.start[train.user]
     size = max(1, AT_ONCE // recipe.recent)
     for first in range(0, len(train.item), size):
         event = np.arange(first, min(first + size, len(train.item)))
-        earlier = [event[place[event] >= k] for k in range(1, recipe.recent + 1)]
+        earlier = [event[position[event] >= k] for k in range(1, recipe.recent + 1)]
         row = np.concatenate(earlier) - first
         column = np.concatenate([train.item[some - k] - 1 for k, some in enumerate(earlier, start=1)])
         weight = np.repeat(np.arange(1, recipe.recent + 1) ** -recipe.decay, [len(some) for some in earlier])
@@ -108,17 +108,17 @@ def ease(train: Interactions, penalty: float) -> Regression:
 class LinearTower(nn.Module):
     """Query [B, R]; NaN where the history is empty."""
 
-    place: Tensor
+    position: Tensor
 
     def __init__(self, model: Linear, recipe: LinearRecipe) -> None:
         super().__init__()
         tables = (torch.from_numpy(np.pad(table, ((1, 0), (0, 0)))) for table in (model.follows, model.together))
         self.follows, self.together = (nn.Embedding.from_pretrained(table) for table in tables)
-        place = torch.arange(recipe.length, 0, -1)
-        self.register_buffer("place", torch.where(place <= recipe.recent, place.float() ** -recipe.decay, 0.0))
+        position = torch.arange(recipe.length, 0, -1)
+        self.register_buffer("position", torch.where(position <= recipe.recent, position.float() ** -recipe.decay, 0.0))
 
     def forward(self, history_index: Tensor) -> Tensor:
         """Of histories [B, L], padded in front."""
-        recent = self.place[-history_index.shape[1] :].unsqueeze(-1)
+        recent = self.position[-history_index.shape[1] :].unsqueeze(-1)
         query = (self.follows(history_index) * recent + self.together(history_index)).sum(1)
         return torch.where((history_index > 0).any(1, keepdim=True), query, torch.nan)

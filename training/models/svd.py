@@ -1,6 +1,6 @@
-"""Biased matrix factorisation by stochastic gradient descent, as in Surprise's SVD: one rating after another.
+"""Biased matrix factorization by stochastic gradient descent, as in Surprise's SVD: one rating after another.
 
-r_ui = mean + b_u + b_i + p_u · q_i,  each parameter stepping down its own squared error plus regularisation.
+r_ui = mean + b_u + b_i + p_u · q_i,  each parameter stepping down its own squared error plus regularization.
 """
 
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ def train_svd(
     factors: int,
     epochs: int,
     learning_rate: float,
-    regularisation: float,
+    regularization: float,
     seed: int,
 ) -> Svd:
     """From [E] ratings of 0-based users and items, in the order given. Raises TrainingError where it diverges."""
@@ -54,7 +54,7 @@ def train_svd(
     p, q = (random.normal(0, 0.1, (rows, factors)).astype(np.float32) for rows in shape)
     model = Svd(float(rating.mean()), user_bias, item_bias, p, q)
     for _ in range(epochs):
-        _epoch(user, item, rating, model.mean, user_bias, item_bias, p, q, learning_rate, regularisation)
+        _epoch(user, item, rating, model.mean, user_bias, item_bias, p, q, learning_rate, regularization)
     if not np.isfinite(model.user).all() or not np.isfinite(model.item).all():
         raise TrainingError(f"the factors diverged at learning rate {learning_rate}: try a tenth of it")
     return model
@@ -71,7 +71,7 @@ def _epoch(
     p: Floats,
     q: Floats,
     learning_rate: float,
-    regularisation: float,
+    regularization: float,
 ) -> None:
     """One pass over the ratings; changes biases and factors in place."""
     for row in range(len(rating)):
@@ -79,9 +79,9 @@ def _epoch(
         error = rating[row] - mean - user_bias[u] - item_bias[i]
         for k in range(p.shape[1]):
             error -= p[u, k] * q[i, k]
-        user_bias[u] += learning_rate * (error - regularisation * user_bias[u])
-        item_bias[i] += learning_rate * (error - regularisation * item_bias[i])
+        user_bias[u] += learning_rate * (error - regularization * user_bias[u])
+        item_bias[i] += learning_rate * (error - regularization * item_bias[i])
         for k in range(p.shape[1]):
             before = p[u, k]
-            p[u, k] += learning_rate * (error * q[i, k] - regularisation * before)
-            q[i, k] += learning_rate * (error * before - regularisation * q[i, k])
+            p[u, k] += learning_rate * (error * q[i, k] - regularization * before)
+            q[i, k] += learning_rate * (error * before - regularization * q[i, k])

@@ -50,7 +50,7 @@ class RatedTower(_Tower):
 
 
 class TimeTower(_Tower):
-    """For a model that also reads when events were, and when it is asked."""
+    """For a model that also reads when events were, and when the query is."""
 
     def forward(
         self, history_index: Tensor, history_rating: Tensor, history_time: Tensor, query_time: Tensor

@@ -33,7 +33,7 @@ def train_rating_network(
     held_out = _rated(validation, device)
 
     def losses() -> Iterable[Tensor]:
-        for rows in torch.randperm(len(rating)).to(device).split(recipe.batch):
+        for rows in torch.randperm(len(rating)).to(device).split(recipe.batch_size):
             predicted, view = network.rating_and_view(user[rows], item[rows])
             loss = mse_loss(predicted, rating[rows])
             if recipe.view_weight:
@@ -49,10 +49,10 @@ def train_rating_network(
     def validate() -> float:
         return -float((network(*held_out[:2]) - held_out[2]).square().mean().sqrt())
 
-    figures = fit(
+    curve = fit(
         "rating network", network, optimizer, losses, validate, recipe.epochs, recipe.patience, checkpoint, "RMSE"
     )
-    return network, -max(figures)
+    return network, -max(curve)
 
 
 def rating_table(network: RatingNetwork, cold: Tensor, users: Tensor) -> Floats:

@@ -46,7 +46,7 @@ def run(*arguments: str | Path) -> str:
     return result.output
 
 
-def test_one_row_for_every_recipe_part_and_metric_and_a_table_with_published_figures(
+def test_one_row_for_every_recipe_part_and_metric_and_a_table_with_published_metrics(
     folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "rating.json"
@@ -96,9 +96,9 @@ def test_a_finished_cell_is_not_trained_again(folder: Path, tmp_path: Path) -> N
     )
     run(*common)
     cell = next(tmp_path.glob("*-bayesian-0-*.json"))
-    figures = json.loads(cell.read_text())
-    figures["as-served"]["rmse"] = 0.1234
-    cell.write_text(json.dumps(figures))
+    metrics = json.loads(cell.read_text())
+    metrics["as-served"]["rmse"] = 0.1234
+    cell.write_text(json.dumps(metrics))
     assert "0.1234" in run(*common)
 
 

@@ -1,4 +1,4 @@
-"""Biased factorisation by gradient descent on matrices whose truth is known."""
+"""Biased factorization by gradient descent on matrices whose truth is known."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def ratings() -> tuple[Ints, Ints, Floats]:
 
 
 def trained(ratings: tuple[Ints, Ints, Floats], **options: float) -> Svd:
-    choices = {"factors": 4, "epochs": 200, "learning_rate": 0.02, "regularisation": 0.001, "seed": 0} | options
+    choices = {"factors": 4, "epochs": 200, "learning_rate": 0.02, "regularization": 0.001, "seed": 0} | options
     return train_svd(*ratings, (USERS, ITEMS), **choices)  # type: ignore[arg-type]
 
 
