@@ -27,9 +27,8 @@ from training.recipes.linear import LinearRecipe
 from training.recipes.sequential import LargeData, SequentialRecipe
 
 USERS, ITEMS = 40, 12
-QUICK = replace(
-    recipes.best_sequential(), epochs=12, embedding_dim=16, length=8, stride=8, batch_tokens=128, warmup_steps=5
-)
+SMALL = {"embedding_dim": 16, "length": 8, "stride": 8, "batch_tokens": 128, "warmup_steps": 5}
+QUICK = replace(recipes.best_sequential(), epochs=12, **SMALL)  # type: ignore[arg-type]
 CPU = torch.device("cpu")
 
 
@@ -65,16 +64,7 @@ def learned(
         replace(QUICK, epochs=40),
         replace(QUICK, epochs=40, times=False, bf16=False),
         replace(QUICK, epochs=40, negatives=6),
-        replace(
-            recipes.sasrec(),
-            epochs=40,
-            embedding_dim=16,
-            length=8,
-            stride=8,
-            batch_tokens=128,
-            warmup_steps=5,
-            learning_rate=5e-3,
-        ),
+        replace(recipes.sasrec(), epochs=40, learning_rate=5e-3, **SMALL),  # type: ignore[arg-type]
     ],
     ids=["best", "time-free", "sampled", "sasrec"],
 )
