@@ -64,11 +64,18 @@ def facts(values: Iterable[tuple[str, str]]) -> str:
 def grid(columns: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
     """A table; every cell is text."""
     head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
-    body = "\n".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    body = "\n".join(map(_table_row, rows))
     return f"<table class='grid'><caption>{html.escape(caption)}</caption><tr>{head}</tr>\n{body}</table>"
 
 
 def frame_grid(frame: pl.DataFrame, caption: str = "") -> str:
     """A table of a frame; floats with four digits."""
-    cells = ([f"{value:.4f}" if isinstance(value, float) else str(value) for value in row] for row in frame.iter_rows())
-    return grid(frame.columns, cells, caption)
+    return grid(frame.columns, (list(map(_shown, row)) for row in frame.iter_rows()), caption)
+
+
+def _table_row(cells: Sequence[str]) -> str:
+    return "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -17,7 +17,7 @@ from training.data.load import load_dataset
 from training.data.splits import leave_last_out
 from training.errors import TrainingError
 from training.features.windows import Windows, cut
-from training.fitting.loop import fit
+from training.fitting import loop as fitting
 from training.pipelines.job import Job
 from training.pipelines.sequential import learn_windows
 from training.pipelines.visual_temporal import prepare
@@ -56,8 +56,10 @@ def copied(dataset: Dataset, items: int) -> Dataset:
     """The catalog again and again until there are so many `items`; an event is of one of the copies of its item."""
     own = len(dataset.items)
     number = dataset.items["number"].to_numpy()
+    new_number = np.arange(1, items + 1)
     catalog = dataset.items[np.arange(items) % own].with_columns(
-        number=pl.Series(np.arange(1, items + 1)), id=pl.Series(map(str, range(1, items + 1)))
+        number=pl.Series(new_number),
+        id=pl.Series(map(str, new_number.tolist())),
     )
     position = np.searchsorted(number, dataset.events["item"].to_numpy())
     copies = (items - 1 - position) // own + 1
@@ -96,8 +98,8 @@ def _visual_temporal(job: Job, name: str) -> Run:
     recipe = recipes.choose(recipes.VISUAL_TEMPORAL, name)
     training = prepare(job, recipe)
     optimizer = torch.optim.Adam(training.model.parameters())
-    epoch = (training.model, optimizer, training.losses, lambda: 0.0, 1, 1)
-    return lambda: fit("visual-temporal", *epoch), training.steps
+    run = fitting.Run("visual-temporal", training.model, optimizer, training.losses, lambda: 0.0)
+    return lambda: fitting.fit(run, epochs=1, patience=1), training.steps
 
 
 STEPS: dict[str, Callable[[Job, str], Run]] = {"sequential": _sequential, "visual_temporal": _visual_temporal}

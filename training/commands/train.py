@@ -74,7 +74,15 @@ def train(
         dataset = load_dataset(data, posters, tmdb, known_numbers(repository))
         rows = split.of(dataset.events)
     place = torch_device(device)
-    job = Job(dataset, rows, repository, HOME / "cache", (lowest, highest), place, checkpoint_seconds)
+    job = Job(
+        dataset,
+        rows,
+        repository,
+        cache=HOME / "cache",
+        scale=(lowest, highest),
+        device=place,
+        checkpoint_seconds=checkpoint_seconds,
+    )
     instead = {"seed": seed, "index_factory": index, "text_model": text_model}
     if model == ALL:
         _train_all(job, recipe, instead)

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 import polars as pl
 
 WORDS = pl.List(pl.String())
-EVENTS = pl.Schema({"user": pl.String(), "item": pl.Int64(), "rating": pl.Float32(), "time": pl.Int64()})
+EVENTS = pl.Schema(
+    {
+        "user": pl.String(),
+        "item": pl.Int64(),
+        "rating": pl.Float32(),
+        "time": pl.Int64(),
+    }
+)
 ITEMS = pl.Schema(
     {
         "number": pl.Int64(),
@@ -24,7 +31,13 @@ ITEMS = pl.Schema(
     }
 )
 USERS = pl.Schema(
-    {"user": pl.String(), "age": pl.Int32(), "gender": pl.String(), "occupation": pl.String(), "zip": pl.String()}
+    {
+        "user": pl.String(),
+        "age": pl.Int32(),
+        "gender": pl.String(),
+        "occupation": pl.String(),
+        "zip": pl.String(),
+    }
 )
 RECENT_SHARE = 0.1
 """Share of the time range that counts as recent."""
@@ -77,9 +90,8 @@ def number_items(ids: pl.Series, existing: Mapping[str, int]) -> pl.DataFrame:
     A known id keeps its number; an id that is a whole number >= 1 becomes that number where it is free; the others
     get the numbers after the greatest, in the order given. So numbers are append-only from run to run.
     """
-    known = pl.DataFrame(
-        {"id": list(existing), "number": list(existing.values())}, schema={"id": pl.String(), "number": pl.Int64()}
-    )
+    numbers = {"id": list(existing), "number": list(existing.values())}
+    known = pl.DataFrame(numbers, schema={"id": pl.String(), "number": pl.Int64()})
     own = pl.when(pl.col("id").str.contains(NUMERIC_ID)).then(pl.col("id")).cast(pl.Int64)
     table = ids.alias("id").to_frame().join(known, on="id", how="left", maintain_order="left")
     table = table.with_columns(own=own).with_columns(
@@ -119,5 +131,6 @@ def completed(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
 
 def is_recent(events: pl.DataFrame) -> pl.Expr:
     """Whether a row is of the last RECENT_SHARE of the time range of `events`."""
-    first, last = events.select(first=pl.col("time").min(), last=pl.col("time").max()).row(0)
-    return pl.col("time") >= last - RECENT_SHARE * (last - first)
+    time = pl.col("time")
+    first, last = events.select(first=time.min(), last=time.max()).row(0)
+    return time >= last - RECENT_SHARE * (last - first)

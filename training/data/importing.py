@@ -61,8 +61,8 @@ def recognize(paths: Sequence[Path], given: Given) -> Files:
     if timed and len(timed) < len(events):
         untimed = next(file.path.name for file in events if not file.has_times)
         raise DataError(f"{timed[0]} has times and {untimed} has none: leave them out of all with --time none")
-    items, users = (next((table.path for table in of_kind[kind]), None) for kind in ("items", "users"))
-    return Files(events, items, users)
+    items, users = of_kind["items"], of_kind["users"]
+    return Files(events, items[0].path if items else None, users[0].path if users else None)
 
 
 def _kind(table: Table, given: Given) -> str:

@@ -68,7 +68,8 @@ def _mean_per_year(axes: Axes, dataset: Dataset) -> None:
     if years.is_empty():
         _nothing(axes)
         return
-    axes.plot(years["start"].dt.year().cast(pl.String).to_list(), years["mean"].to_list(), "o-", color=BLUE)
+    labels = years["start"].dt.year().cast(pl.String).to_list()
+    axes.plot(labels, years["mean"].to_list(), "o-", color=BLUE)
     axes.set(xlabel="year of the rating (UTC)", ylabel="mean rating")
     for year, mean in enumerate(years["mean"]):
         axes.annotate(f"{mean:.2f}", (year, mean), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8)
@@ -110,7 +111,8 @@ def _sparsity(axes: Axes, dataset: Dataset) -> None:
     users, items = user.max() + 1, item.max() + 1
     seen, _, _ = np.histogram2d(user, item, bins=GRID, range=[[0, users], [0, items]])
     cell = users * items / GRID**2
-    image = axes.imshow(seen / cell, cmap="cividis", aspect="auto", vmin=0, vmax=1, extent=(0, items, users, 0))
+    extent = (0, items, users, 0)
+    image = axes.imshow(seen / cell, cmap="cividis", aspect="auto", vmin=0, vmax=1, extent=extent)
     axes.set(xlabel="items, the most watched first", ylabel="users, the most active first")
     bar = axes.figure.colorbar(image, ax=axes, format=PercentFormatter(1))
     bar.set_label(f"pairs with an event (of all: {1 - describe.sparsity(dataset.events):.2%})")

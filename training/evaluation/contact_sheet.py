@@ -45,9 +45,10 @@ def likeness(
     content = encoder.content(items)
     blank = np.tile(np.array([0, 1], np.float32), (len(items), 1))
     nothing = np.hstack([0 * content.genres, 0 * content.text, blank])
+    only_text = np.hstack([0 * content.genres, content.text, blank])
     features = {
         "poster": encoder.encode(nothing, pixels, present)[0],
-        "text": encoder.encode(np.hstack([0 * content.genres, content.text, blank]), pixels, np.zeros_like(present))[0],
+        "text": encoder.encode(only_text, pixels, np.zeros_like(present))[0],
         "all": encoder.encode(content.all, pixels, present)[0],
     }
     return {kind: _cosines(feature) for kind, feature in features.items()}

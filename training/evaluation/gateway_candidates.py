@@ -48,9 +48,15 @@ class CandidateBatch:
         return fuse(policy, self.scores, self.events, self.ratings)
 
     def select(self, rows: Ints) -> "CandidateBatch":
-        tables = [{name: table[rows] for name, table in each.items()} for each in (self.scores, self.retrieved)]
-        rest = [each[rows] for each in (self.target, self.events, self.ratings)]
-        return CandidateBatch(self.user[rows], self.column[rows], *tables, *rest)  # type: ignore[arg-type]
+        return CandidateBatch(
+            user=self.user[rows],
+            column=self.column[rows],
+            scores={name: table[rows] for name, table in self.scores.items()},
+            retrieved={name: table[rows] for name, table in self.retrieved.items()},
+            target=self.target[rows],
+            events=self.events[rows],
+            ratings=self.ratings[rows],
+        )
 
 
 @dataclass(frozen=True)
@@ -148,7 +154,7 @@ class NextItemTask:
         events = np.array([len(items) for items in requests.history_item])
         ratings = np.array([np.isfinite(rating).sum() for rating in requests.history_rating])
         pool = self._pool(rows, scores, seen, target, events, ratings)
-        return Ranked(requests, scores, seen, target, events, targets, pool)
+        return Ranked(requests, scores, seen, target, events, rows=targets, pool=pool)
 
     def _scores(self, scorer: OfflineScorer, requests: Requests) -> Floats:
         """[B, I], NaN for items that the scorer does not know."""

@@ -86,8 +86,12 @@ def gini(count: Ints) -> float:
 def _diversity(top: Ints, stats: CatalogStats) -> float:
     """NaN where no list has two items. The sum over pairs comes from the length of the sum, list by list."""
     listed = top > 0
-    vectors = stats.genres[np.searchsorted(stats.number, np.where(listed, top, stats.number[0]))] * listed[..., None]
+    any_item = stats.number[0]  # in the gaps of short lists, as zeros
+    row = np.searchsorted(stats.number, np.where(listed, top, any_item))
+    vectors = stats.genres[row] * listed[..., None]
     items = listed.sum(axis=1)
     pairs = items * (items - 1)
-    likeness = np.square(vectors.sum(axis=1)).sum(axis=1) - np.square(vectors).sum(axis=(1, 2))
-    return float((1 - likeness[pairs > 0] / pairs[pairs > 0]).mean()) if (pairs > 0).any() else float("nan")
+    squares = np.square(vectors).sum(axis=(1, 2))
+    similarity = np.square(vectors.sum(axis=1)).sum(axis=1) - squares
+    several = pairs > 0
+    return float((1 - similarity[several] / pairs[several]).mean()) if several.any() else float("nan")

@@ -82,8 +82,8 @@ def evaluate(dataset: Dataset, split: Split, repositories: Sequence[Path]) -> Ev
     _check_held_out(dataset, split)
     dataset = _with_added_items(dataset, repositories[0])
     runs = [_evaluate(dataset, split, repository) for repository in repositories]
-    rows = [_mean([run.rows[position] for run in runs]) for position in range(len(runs[0].rows))]
-    return replace(runs[0], rows=rows)
+    of_seeds = zip(*(run.rows for run in runs), strict=True)
+    return replace(runs[0], rows=[_mean(rows) for rows in of_seeds])
 
 
 def _with_added_items(dataset: Dataset, repository: Path) -> Dataset:
@@ -206,18 +206,18 @@ def measure_all(task: NextItemTask, rankers: Rankers) -> tuple[dict[str, Row], I
             # Seen items are left out of every list, so a target among them is found by none.
             table = np.where(chunk.seen, np.float32(np.nan), scores)
             parts.setdefault(name, []).append(_measured(name, table, chunk, task.items))
-    rows = {
-        name: Row(
-            name,
-            "",
-            (),
-            np.hstack([row.values for row in own]),
-            np.vstack([row.top for row in own]),
-            np.hstack([row.predicted for row in own]),
-        )
-        for name, own in parts.items()
-    }
+    rows = {name: _joined(own) for name, own in parts.items()}
     return rows, np.concatenate(events)
+
+
+def _joined(parts: Sequence[Row]) -> Row:
+    """One row of its chunks of users."""
+    return replace(
+        parts[0],
+        values=np.hstack([part.values for part in parts]),
+        top=np.vstack([part.top for part in parts]),
+        predicted=np.hstack([part.predicted for part in parts]),
+    )
 
 
 def _chunks(task: NextItemTask) -> Iterator[Ranked]:
@@ -240,7 +240,8 @@ def _measured(name: str, table: Floats, chunk: Ranked, items: Ints) -> Row:
 def best(table: Floats, seen: np.ndarray, items: Ints, k: int = TOP) -> Ints:
     """[B, k] item numbers that are not seen, best first; equal scores by item number; 0 where there are fewer."""
     shown = np.where(seen | ~np.isfinite(table), -np.inf, table)
-    few = np.sort(np.argpartition(-shown, min(k, shown.shape[1] - 1), axis=1)[:, :k], axis=1)
+    last = min(k, shown.shape[1] - 1)
+    few = np.sort(np.argpartition(-shown, last, axis=1)[:, :k], axis=1)
     order = np.argsort(-np.take_along_axis(shown, few, axis=1), axis=1, kind="stable")
     columns = np.take_along_axis(few, order, axis=1)
     numbers = np.where(np.isfinite(np.take_along_axis(shown, columns, axis=1)), items[columns], 0)

@@ -168,14 +168,18 @@ class NextItem:
         users = np.array([data.user_index[user] for user in known["user"]], np.int64)
         rows = [data.rows(user) for user in users]
         target = np.searchsorted(data.item_number, known["item"].to_numpy())
+
+        def newest(column: NDArray[Any], fill: float, dtype: Any) -> Tensor:
+            return torch.from_numpy(pad_front([column[row][-length:] for row in rows], fill, dtype))
+
         return cls(
-            torch.from_numpy(users).unsqueeze(1),
-            torch.from_numpy(pad_front([data.item[row][-length:] for row in rows], 0, np.int64)),
-            torch.from_numpy(pad_front([data.rating[row][-length:] for row in rows], np.nan, np.float32)),
-            torch.from_numpy(pad_front([data.time[row][-length:] for row in rows], 0, np.int64)),
-            torch.from_numpy(known["time"].to_numpy().astype(np.int64)).unsqueeze(1),
-            target,
-            [data.item[row] - 1 for row in rows],
+            user_index=torch.from_numpy(users).unsqueeze(1),
+            history_index=newest(data.item, 0, np.int64),
+            history_rating=newest(data.rating, np.nan, np.float32),
+            history_time=newest(data.time, 0, np.int64),
+            query_time=torch.from_numpy(known["time"].to_numpy().astype(np.int64)).unsqueeze(1),
+            target=target,
+            seen=[data.item[row] - 1 for row in rows],
         )
 
     def queried_at_newest(self) -> "NextItem":

@@ -71,4 +71,5 @@ def holm(p: Sequence[float]) -> list[float]:
 
 def _means(values: Doubles, seed: int, samples: int) -> Doubles:
     random = np.random.default_rng(seed)
-    return np.array([values[random.integers(0, len(values), len(values))].mean() for _ in range(samples)])
+    count = len(values)
+    return np.array([values[random.integers(0, count, count)].mean() for _ in range(samples)])

@@ -112,12 +112,13 @@ def styles(rankers: int) -> list[tuple[str, str]]:
 
 
 def _accuracy(axes: Axes, rows: list[Row]) -> None:
-    for position, row in enumerate(sorted(rows, key=lambda row: row.of("ndcg@10").mean())):
+    ascending = sorted(rows, key=lambda row: row.of("ndcg@10").mean())
+    for position, row in enumerate(ascending):
         gain = row.of("ndcg@10")
         axes.plot(bootstrap(gain), [position, position], color=COLORS[0], linewidth=2)
         axes.plot(gain.mean(), position, "o", color=COLORS[0])
         axes.annotate(f"{gain.mean():.3f}", (gain.mean(), position), (0, 7), textcoords="offset points", ha="center")
-    axes.set_yticks(range(len(rows)), [row.model for row in sorted(rows, key=lambda row: row.of("ndcg@10").mean())])
+    axes.set_yticks(range(len(rows)), [row.model for row in ascending])
     axes.set(xlabel="NDCG@10", ylim=(-0.5, len(rows) - 0.3))
     axes.set_xlim(left=0)
 

@@ -125,10 +125,11 @@ def genres_of(items: pl.DataFrame) -> tuple[str, ...]:
 def genre_flags(items: pl.DataFrame, names: Sequence[str] | None = None) -> Floats:
     """[N, G] 0 or 1; `names` in any case, by default all that there are."""
     folded = [name.casefold() for name in (genres_of(items) if names is None else names)]
-    has = [{genre.casefold() for genre in genres} for genres in items["genres"]]
-    return np.array([[name in genres for name in folded] for genres in has], np.float32).reshape(
-        len(items), len(folded)
-    )
+    flags = np.zeros((len(items), len(folded)), np.float32)
+    for row, genres in zip(flags, items["genres"], strict=True):
+        own = {genre.casefold() for genre in genres}
+        row[:] = [name in own for name in folded]
+    return flags
 
 
 def tag_words(items: pl.DataFrame, words: int = 1000) -> Floats:
@@ -147,15 +148,18 @@ def _weights(items: pl.DataFrame, words: TfidfVocabulary, text_model: str) -> An
 
 def _sentences(items: pl.DataFrame) -> list[str]:
     """Empty where nothing is written."""
-    parts = items.select("overview", pl.col("keywords").list.join(", "), "director", pl.col("cast").list.join(", "))
-    return [". ".join(part.strip() for part in row if part.strip()) for row in parts.iter_rows()]
+    keywords, cast = (pl.col(name).list.join(", ") for name in ("keywords", "cast"))
+    parts = items.select("overview", keywords, "director", cast)
+    return [". ".join(filter(None, map(str.strip, row))) for row in parts.iter_rows()]
 
 
 def _documents(items: pl.DataFrame) -> list[str]:
-    return [
-        " ".join([overview, *keywords, *(_one_word(name) for name in [director, *cast])])
-        for overview, keywords, director, cast in items.select("overview", "keywords", "director", "cast").iter_rows()
-    ]
+    rows = items.select("overview", "keywords", "director", "cast").iter_rows()
+    return [_document(*row) for row in rows]
+
+
+def _document(overview: str, keywords: list[str], director: str, cast: list[str]) -> str:
+    return " ".join([overview, *keywords, *map(_one_word, [director, *cast])])
 
 
 def _one_word(name: str) -> str:

@@ -139,8 +139,10 @@ class Sampler:
         self.recipe, self.mean = recipe, float(ratings.value.mean())
         user, item, (users, items) = ratings.user, ratings.item, ratings.shape
         centered, written_out = ratings.value - self.mean, users * items <= largest
-        self.users = _side(user, item, centered, (users, items), user_blocks, recipe.rank + 1, written_out)
-        self.items = _side(item, user, centered, (items, users), item_blocks, recipe.rank + 1, written_out)
+        by_users = Ratings(user, item, centered, (users, items))
+        by_items = Ratings(item, user, centered, (items, users))
+        self.users = _side(by_users, user_blocks, recipe.rank + 1, written_out)
+        self.items = _side(by_items, item_blocks, recipe.rank + 1, written_out)
         # Where the ratings in the items' order stand in the users' order.
         by_user, by_item = (torch.argsort(side, stable=True) for side in (user, item))
         self._to_item_order = torch.argsort(by_user)[by_item]
@@ -231,15 +233,9 @@ def _with_bias(vector: Tensor, position: int) -> Tensor:
     return torch.cat([columns[position], columns[1 - position], vector[:, 1:]], 1)
 
 
-def _side(
-    own: Tensor,
-    other: Tensor,
-    rating: Tensor,
-    shape: tuple[int, int],
-    features: Sequence[Tensor],
-    dimension: int,
-    written_out: bool,
-) -> Side:
+def _side(ratings: Ratings, features: Sequence[Tensor], dimension: int, written_out: bool) -> Side:
+    """The side that `ratings` has as its users; the items' side takes them exchanged."""
+    own, other, shape = ratings.user, ratings.item, ratings.shape
     order = torch.argsort(own, stable=True)
     count = torch.bincount(own, minlength=shape[0])
     rows = torch.cat([torch.zeros_like(count[:1]), count.cumsum(0)])
@@ -249,14 +245,16 @@ def _side(
         Block.of(implicit.to_dense().double(), dimension) if written_out else Block.of_sparse(implicit, dimension),
         *(Block.of(block.double(), dimension) for block in features if block.shape[1]),
     ]
-    return Side(rows, other[order], rating[order], 0.1 * torch.randn(shape[0], dimension, device=own.device), blocks)
+    vector = 0.1 * torch.randn(shape[0], dimension, device=own.device)
+    return Side(rows, other[order], ratings.value[order], vector, blocks)
 
 
 def _inverse_wishart_root(scatter: Tensor, freedom: int) -> Tensor:
     """A root R of an inverse Wishart draw R Rᵀ with this scatter [d, d], by Bartlett's decomposition."""
     d = len(scatter)
     bartlett = torch.randn(d, d, dtype=torch.float64).tril(-1)
-    bartlett += (2 * Gamma((freedom - torch.arange(d)) / 2, torch.ones(d)).sample()).sqrt().double().diag()
+    half_chi_squared = Gamma((freedom - torch.arange(d)) / 2, torch.ones(d)).sample()
+    bartlett += (2 * half_chi_squared).sqrt().double().diag()
     half = torch.linalg.cholesky(torch.linalg.inv(scatter)) @ bartlett
     return torch.linalg.cholesky(torch.cholesky_inverse(half))
 

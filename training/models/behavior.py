@@ -75,7 +75,11 @@ class Residual(nn.Module):
     def __init__(self, width: int, recipe: VisualTemporalRecipe) -> None:
         super().__init__()
         self.inner = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, width), nn.ReLU(), nn.Dropout(recipe.dropout), nn.Linear(width, width)
+            nn.LayerNorm(width),
+            nn.Linear(width, width),
+            nn.ReLU(),
+            nn.Dropout(recipe.dropout),
+            nn.Linear(width, width),
         )
         self.attention = nn.Linear(width, width) if "attention" not in recipe.without else None
 

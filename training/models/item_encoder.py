@@ -17,7 +17,8 @@ class PosterNetwork(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for narrow, wide in zip((3, *channels[:-1]), channels, strict=True):
-            layers += [nn.Conv2d(narrow, wide, 3, padding=1), nn.BatchNorm2d(wide), nn.ReLU(), nn.MaxPool2d(2)]
+            layers += [nn.Conv2d(narrow, wide, 3, padding=1), nn.BatchNorm2d(wide)]
+            layers += [nn.ReLU(), nn.MaxPool2d(2)]
         self.regions = nn.Sequential(*layers)
         self.attention = nn.Conv2d(channels[-1], 1, 1)
         self.attends = attends

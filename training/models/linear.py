@@ -46,7 +46,8 @@ def fit_linear(train: Interactions, recipe: LinearRecipe) -> Linear:
     count = np.maximum(np.bincount(train.item - 1, minlength=train.items), 1)
     tempered = (count**-recipe.tempering).astype(np.float32)
     weights = [part.scaled() * tempered for part in parts]
-    explained = np.sum([w.T @ part.gram @ w / part.rows for w, part in zip(weights, parts, strict=True)], axis=0)
+    pairs = zip(weights, parts, strict=True)
+    explained = np.sum([weight.T @ part.gram @ weight / part.rows for weight, part in pairs], axis=0)
     torch.manual_seed(recipe.seed)  # of the sketch; all eigenvectors would take minutes
     basis = torch.svd_lowrank(torch.from_numpy(explained), min(recipe.rank, train.items), niter=4)[0].numpy()
     follows, together = (weight @ basis for weight in weights)
@@ -94,15 +95,20 @@ def _pairs(train: Interactions, recipe: LinearRecipe) -> Iterator[tuple[scipy.sp
 
 def ease(train: Interactions, penalty: float) -> Regression:
     """Every item as a linear combination of the others that a user had."""
-    seen = scipy.sparse.csr_array(
-        (np.ones(len(train.item), np.float32), (train.user - 1, train.item - 1)), shape=(train.users, train.items)
-    )
+    ones = np.ones(len(train.item), np.float32)
+    cells = (train.user - 1, train.item - 1)
+    seen = scipy.sparse.csr_array((ones, cells), shape=(train.users, train.items))
     seen.sum_duplicates()
     seen.data[:] = 1.0  # an item counts once, however often a user had it
     gram = (seen.T @ seen).toarray()
     inverse = np.linalg.inv(gram + penalty * np.eye(train.items, dtype=np.float32))
     weight = np.eye(train.items, dtype=np.float32) - inverse / np.diag(inverse)
     return Regression(weight, gram, train.users)
+
+
+def _padded(table: Floats) -> nn.Embedding:
+    """With zeros for the padding before the first row."""
+    return nn.Embedding.from_pretrained(torch.from_numpy(np.pad(table, ((1, 0), (0, 0)))))
 
 
 class LinearTower(nn.Module):
@@ -112,8 +118,7 @@ class LinearTower(nn.Module):
 
     def __init__(self, model: Linear, recipe: LinearRecipe) -> None:
         super().__init__()
-        tables = (torch.from_numpy(np.pad(table, ((1, 0), (0, 0)))) for table in (model.follows, model.together))
-        self.follows, self.together = (nn.Embedding.from_pretrained(table) for table in tables)
+        self.follows, self.together = _padded(model.follows), _padded(model.together)
         position = torch.arange(recipe.length, 0, -1)
         self.register_buffer("position", torch.where(position <= recipe.recent, position.float() ** -recipe.decay, 0.0))
 

@@ -35,7 +35,8 @@ class Block(nn.Module):
 
     def _attend(self, x_BLD: Tensor, mask_BQL: Tensor) -> Tensor:
         (B, L, D), Q = x_BLD.shape, mask_BQL.shape[1]
-        query, key, value = self.project(x_BLD).view(B, L, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
+        projected = self.project(x_BLD).view(B, L, 3, self.heads, D // self.heads)
+        query, key, value = projected.permute(2, 0, 3, 1, 4)
         dropout = self.dropout if self.training else 0.0
         heads = functional.scaled_dot_product_attention(query[:, :, -Q:], key, value, mask_BQL.unsqueeze(1), dropout)
         return self.join(heads.transpose(1, 2).reshape(B, Q, D))

@@ -12,6 +12,9 @@ from training.errors import TrainingError
 from training.features.interactions import Floats, Ints
 from training.models.tables import LARGEST, LowRank, Table
 
+Triples = tuple[Ints, Ints, Floats]
+"""[E] users, items, both 0-based, and ratings."""
+
 
 @dataclass(frozen=True)
 class Svd:
@@ -37,43 +40,44 @@ class Svd:
         return np.asarray(self.mean + self.user_bias[user] + self.item_bias[item] + product, np.float32)
 
 
-def train_svd(
-    user: Ints,
-    item: Ints,
-    rating: Floats,
-    shape: tuple[int, int],
-    factors: int,
-    epochs: int,
-    learning_rate: float,
-    regularization: float,
-    seed: int,
-) -> Svd:
-    """From [E] ratings of 0-based users and items, in the order given. Raises TrainingError where it diverges."""
-    random = np.random.default_rng(seed)
+@dataclass(frozen=True)
+class Descent:
+    """How the parameters are found."""
+
+    factors: int
+    epochs: int
+    learning_rate: float
+    regularization: float
+    seed: int
+
+
+def train_svd(ratings: Triples, shape: tuple[int, int], descent: Descent) -> Svd:
+    """From the ratings in the order given, of `shape` users and items. Raises TrainingError where it diverges."""
+    random = np.random.default_rng(descent.seed)
     user_bias, item_bias = (np.zeros(rows, np.float32) for rows in shape)
-    p, q = (random.normal(0, 0.1, (rows, factors)).astype(np.float32) for rows in shape)
-    model = Svd(float(rating.mean()), user_bias, item_bias, p, q)
-    for _ in range(epochs):
-        _epoch(user, item, rating, model.mean, user_bias, item_bias, p, q, learning_rate, regularization)
+    p, q = (random.normal(0, 0.1, (rows, descent.factors)).astype(np.float32) for rows in shape)
+    model = Svd(float(ratings[2].mean()), user_bias, item_bias, p, q)
+    rates = (descent.learning_rate, descent.regularization)
+    for _ in range(descent.epochs):
+        _epoch(ratings, model.mean, (user_bias, item_bias), (p, q), rates)
     if not np.isfinite(model.user).all() or not np.isfinite(model.item).all():
-        raise TrainingError(f"the factors diverged at learning rate {learning_rate}: try a tenth of it")
+        raise TrainingError(f"the factors diverged at learning rate {descent.learning_rate}: try a tenth of it")
     return model
 
 
 @njit()
 def _epoch(
-    user: Ints,
-    item: Ints,
-    rating: Floats,
+    ratings: Triples,
     mean: float,
-    user_bias: Floats,
-    item_bias: Floats,
-    p: Floats,
-    q: Floats,
-    learning_rate: float,
-    regularization: float,
+    biases: tuple[Floats, Floats],
+    factors: tuple[Floats, Floats],
+    rates: tuple[float, float],
 ) -> None:
-    """One pass over the ratings; changes biases and factors in place."""
+    """One pass over the ratings; changes biases and factors, of users and items, in place."""
+    user, item, rating = ratings
+    user_bias, item_bias = biases
+    p, q = factors
+    learning_rate, regularization = rates
     for row in range(len(rating)):
         u, i = user[row], item[row]
         error = rating[row] - mean - user_bias[u] - item_bias[i]

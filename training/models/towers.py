@@ -25,7 +25,8 @@ class _Tower(nn.Module):
 
     def query(self, events: Events) -> Tensor:
         """[B, D]."""
-        return torch.where(events.item[:, -1:] > 0, self.model.encode(events, newest=True)[:, -1], torch.nan)
+        query = self.model.encode(events, newest=True)[:, -1]
+        return torch.where(events.item[:, -1:] > 0, query, torch.nan)
 
 
 class UserTower(_Tower):

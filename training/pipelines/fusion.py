@@ -15,6 +15,7 @@ from training.evaluation.cohorts import SHORT
 from training.evaluation.gateway_candidates import CandidateBatch, NextItemTask
 from training.evaluation.next_item import NDCG, target_metrics
 from training.evaluation.ranking_metrics import Doubles, bootstrap
+from training.features.interactions import Ints
 from training.pipelines.fusion_fit import fit_adaptive, fit_bias, fit_calibrators, fit_forms, fit_layer, fit_weights
 from training.pipelines.job import Job
 from training.pipelines.popularity import fit_popularity
@@ -125,14 +126,18 @@ def _held_out_ndcg(pools: Pools, models: Sequence[str], recipe: FusionRecipe) ->
         for name, policy in {**{model: _alone(model) for model in models}, **fitted}.items():
             for cohort, users in rest.items():
                 ndcg_by_policy.setdefault(name, {}).setdefault(cohort, []).append(policy_ndcg(policy, users))
-    return {name: {cohort: np.concatenate(rows) for cohort, rows in by.items()} for name, by in ndcg_by_policy.items()}
+    return {name: _joined_folds(of_cohorts) for name, of_cohorts in ndcg_by_policy.items()}
+
+
+def _joined_folds(of_cohorts: Mapping[str, Sequence[Doubles]]) -> dict[str, Doubles]:
+    return {cohort: np.concatenate(folds) for cohort, folds in of_cohorts.items()}
 
 
 def _fold(pools: Pools, folds: int, fold: int, inside: bool) -> dict[str, list[CandidateBatch]]:
-    return {
-        name: [pool.select(np.flatnonzero((pool.user % folds == fold) == inside)) for pool in cohort]
-        for name, cohort in pools.items()
-    }
+    def kept(pool: CandidateBatch) -> CandidateBatch:
+        return pool.select(np.flatnonzero((pool.user % folds == fold) == inside))
+
+    return {name: list(map(kept, cohort)) for name, cohort in pools.items()}
 
 
 def policy_ndcg(policy: Policy, pools: Sequence[CandidateBatch]) -> Doubles:
@@ -190,10 +195,17 @@ def _effect_of_scoring_by_all(policy: Policy, pools: Sequence[CandidateBatch]) -
 
 
 def _changed(policy: Policy, pool: CandidateBatch) -> Iterator[int]:
-    own = {name: np.where(pool.retrieved.get(name, True), table, np.nan) for name, table in pool.scores.items()}
+    own = {}
+    for name, table in pool.scores.items():
+        own[name] = np.where(pool.retrieved.get(name, True), table, np.nan)
     tables = [replace(pool, scores=scores).fuse(policy).score for scores in (pool.scores, own)]
-    tops = [np.argsort(-np.nan_to_num(table, nan=-np.inf), axis=1, kind="stable")[:, :10] for table in tables]
+    tops = [_top_ten(table) for table in tables]
     yield from (len(np.setdiff1d(a, b)) for a, b in zip(*tops, strict=True))
+
+
+def _top_ten(score: Doubles) -> Ints:
+    """[B, 10] columns, best first."""
+    return np.argsort(-np.nan_to_num(score, nan=-np.inf), axis=1, kind="stable")[:, :10]
 
 
 def as_yaml(policy: Policy) -> dict[str, object]:

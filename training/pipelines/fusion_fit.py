@@ -47,7 +47,9 @@ def _fit_weights(pools: Sequence[CandidateBatch], policy: Policy) -> tuple[float
     logit, scale = _zeros(len(models)), _to_unit(parts)
 
     def score(part: _Part) -> Tensor:
-        return scale.exp() * _averaged(logit.softmax(0)[:, None].expand(-1, part.score.shape[1]), part)
+        users = part.score.shape[1]
+        weight = logit.softmax(0)[:, None].expand(-1, users)
+        return scale.exp() * _averaged(weight, part)
 
     loss = _minimize([logit, scale], lambda: _loss(parts, score))
     return loss, replace(policy, weights=_by_model(models, logit.softmax(0)))
@@ -167,14 +169,15 @@ def _joined(parts: Sequence[_Part]) -> list[_Part]:
     by_width: dict[int, list[_Part]] = {}
     for part in parts:
         by_width.setdefault(part.score.shape[2], []).append(part)
-    return [
-        _Part(
-            torch.cat([part.score for part in alike], 1),
-            torch.cat([part.scored for part in alike], 1),
-            torch.cat([part.facts for part in alike], 1),
-        )
-        for alike in by_width.values()
-    ]
+    return [_concatenated(alike) for alike in by_width.values()]
+
+
+def _concatenated(parts: Sequence[_Part]) -> _Part:
+    return _Part(
+        torch.cat([part.score for part in parts], 1),
+        torch.cat([part.scored for part in parts], 1),
+        torch.cat([part.facts for part in parts], 1),
+    )
 
 
 def _to_unit(parts: Sequence[_Part]) -> Tensor:

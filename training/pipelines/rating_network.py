@@ -11,7 +11,7 @@ from training.errors import NotLearnable
 from training.features.content import ItemContent
 from training.features.interactions import Floats, Interactions
 from training.fitting.checkpoint import Checkpoint
-from training.fitting.loop import fit
+from training.fitting.loop import Run, fit
 from training.models.rating import RatingNetwork
 from training.progress import track
 from training.recipes.rating import RatingRecipe
@@ -49,9 +49,8 @@ def train_rating_network(
     def validate() -> float:
         return -float((network(*held_out[:2]) - held_out[2]).square().mean().sqrt())
 
-    curve = fit(
-        "rating network", network, optimizer, losses, validate, recipe.epochs, recipe.patience, checkpoint, "RMSE"
-    )
+    run = Run("rating network", network, optimizer, losses, validate, "RMSE")
+    curve = fit(run, recipe.epochs, recipe.patience, checkpoint)
     return network, -max(curve)
 
 
@@ -68,5 +67,6 @@ def _rated(data: Interactions, device: torch.device) -> tuple[Tensor, Tensor, Te
     rows = np.flatnonzero(np.isfinite(data.rating))
     if not len(rows):
         raise NotLearnable("no validation rating is of a user and an item with a training rating")
-    user, item, rating = (torch.from_numpy(column[rows]).to(device) for column in (data.user, data.item, data.rating))
+    columns = (data.user, data.item, data.rating)
+    user, item, rating = (torch.from_numpy(column[rows]).to(device) for column in columns)
     return user, item, rating

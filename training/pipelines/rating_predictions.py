@@ -1,5 +1,6 @@
 """What a rating recipe predicts: a table of ratings, from a network, gradient descent or a sampler."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -11,11 +12,11 @@ from training.data.splits import random_split
 from training.errors import NotLearnable
 from training.evaluation.ranking_metrics import rmse
 from training.features.content import ItemContent
-from training.features.interactions import Floats, Interactions, Ints
+from training.features.interactions import Floats, Interactions
 from training.features.ratings import usable_ratings
 from training.features.side_information import item_blocks, user_blocks
 from training.models.bayesian import Ratings, Sampler
-from training.models.svd import train_svd
+from training.models.svd import Descent, Svd, train_svd
 from training.models.tables import LARGEST, Table
 from training.pipelines.job import Job
 from training.pipelines.rating_network import rating_table, train_rating_network
@@ -70,7 +71,8 @@ def _network(job: Job, recipe: RatingRecipe, ratings: pl.DataFrame) -> Predictio
     learned, held_out = _stopping_parts(job, ratings, recipe.seed)
     numbers = job.dataset.items["number"].to_numpy() if recipe.content else None
     train = Interactions.of(learned, numbers)
-    known = held_out.filter(pl.col("user").is_in(train.user_ids), pl.col("item").is_in(train.item_number.tolist()))
+    of_known_user = pl.col("user").is_in(train.user_ids)
+    known = held_out.filter(of_known_user, pl.col("item").is_in(train.item_number.tolist()))
     validation = Interactions.of(known, train.item_number).under_users_of(train)
     items = job.dataset.items.filter(pl.col("number").is_in(train.item_number.tolist()))
     network, error = train_rating_network(
@@ -114,23 +116,23 @@ def _factorized(job: Job, recipe: SvdRecipe, ratings: pl.DataFrame) -> Predictio
     held_out = np.random.default_rng(recipe.seed).random(len(train.user)) < STOPPING
     tried = {size: _svd_rmse(train, held_out, recipe, *size) for size in product(recipe.factors, recipe.epochs)}
     best = min(tried, key=lambda size: tried[size])
-    model = train_svd(*_shuffled(train, recipe.seed), *best, recipe.learning_rate, recipe.regularization, recipe.seed)
+    model = _train_svd(train, recipe, *best)
     metrics = {"rmse": tried[best] * job.rating_scale.points, "factors": float(best[0]), "epochs": float(best[1])}
     return Predictions(model.table(), train, tried[best] ** 2, metrics)
 
 
 def _svd_rmse(train: Interactions, held_out: np.ndarray, recipe: SvdRecipe, factors: int, epochs: int) -> float:
     learned = replace(train, user=train.user[~held_out], item=train.item[~held_out], rating=train.rating[~held_out])
-    model = train_svd(
-        *_shuffled(learned, recipe.seed), factors, epochs, recipe.learning_rate, recipe.regularization, recipe.seed
-    )
+    model = _train_svd(learned, recipe, factors, epochs)
     return rmse(model.predict(train.user[held_out] - 1, train.item[held_out] - 1), train.rating[held_out])
 
 
-def _shuffled(train: Interactions, seed: int) -> tuple[Ints, Ints, Floats, tuple[int, int]]:
-    """0-based users and items, ratings, and how many users and items there are."""
-    order = np.random.default_rng(seed).permutation(len(train.user))
-    return train.user[order] - 1, train.item[order] - 1, train.rating[order], (train.users, train.items)
+def _train_svd(train: Interactions, recipe: SvdRecipe, factors: int, epochs: int) -> Svd:
+    """From the ratings in random order."""
+    order = np.random.default_rng(recipe.seed).permutation(len(train.user))
+    ratings = (train.user[order] - 1, train.item[order] - 1, train.rating[order])
+    descent = Descent(factors, epochs, recipe.learning_rate, recipe.regularization, recipe.seed)
+    return train_svd(ratings, (train.users, train.items), descent)
 
 
 def _sampled(job: Job, recipe: BayesianRecipe, ratings: pl.DataFrame) -> Predictions:
@@ -138,10 +140,8 @@ def _sampled(job: Job, recipe: BayesianRecipe, ratings: pl.DataFrame) -> Predict
     train, items = Interactions.of(ratings, job.dataset.items["number"].to_numpy()), job.dataset.items
     user, item, value = (torch.from_numpy(column) for column in (train.user - 1, train.item - 1, train.rating))
     known = Ratings(user, item, value, (train.users, train.items)).to(job.device)
-    users, movies = (
-        [torch.from_numpy(block).to(job.device) for block in blocks]
-        for blocks in (user_blocks(job.dataset.users, train.user_ids), item_blocks(items, recipe.words))
-    )
+    users = _on(job.device, user_blocks(job.dataset.users, train.user_ids))
+    movies = _on(job.device, item_blocks(items, recipe.words))
     sized, checkpoint, note = recipe.for_size(len(value)), job.checkpoint(recipe), [""]
     sampler = Sampler(known, users, movies, sized)
     if saved := checkpoint.restore(job.device):
@@ -150,3 +150,7 @@ def _sampled(job: Job, recipe: BayesianRecipe, ratings: pl.DataFrame) -> Predict
         note.append(f"noise {sampler.noise**-0.5:.4f}")
         checkpoint.save(sampler.state)
     return Predictions(sampler.table(), train, 1 / sampler.noise, {})
+
+
+def _on(device: torch.device, blocks: Sequence[Floats]) -> list[torch.Tensor]:
+    return [torch.from_numpy(block).to(device) for block in blocks]

@@ -17,7 +17,7 @@ from training.features.rating_scale import STARS, RatingScale
 from training.features.windows import Events, Windows, cut
 from training.fitting.checkpoint import Checkpoint
 from training.fitting.distributed import broadcast, is_rank_zero, process_group, world_size, wrap_ddp
-from training.fitting.loop import fit
+from training.fitting.loop import Run, fit
 from training.models.gated import GatedTransformer
 from training.models.joined import Joined
 from training.models.linear import LinearTower
@@ -136,8 +136,8 @@ def learn_windows(
         return broadcast(quality(model))
 
     decay = max(0.0, 1 - world_size() / (recipe.ema_epochs * steps)) if recipe.ema_epochs else 0.0
-    stop = (recipe.epochs, recipe.patience, checkpoint)
-    curve = fit("sequence model", model, optimizer, losses, validate, *stop, decay=decay)
+    run = Run("sequence model", model, optimizer, losses, validate)
+    curve = fit(run, recipe.epochs, recipe.patience, checkpoint, decay)
     return TrainedModel(model.cpu(), curve, max(curve))
 
 

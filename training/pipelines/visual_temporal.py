@@ -21,7 +21,7 @@ from training.evaluation.rating_metrics import GOOD
 from training.features.content import ContentEncoder
 from training.features.interactions import Floats, Interactions
 from training.fitting.checkpoint import Checkpoint
-from training.fitting.loop import fit
+from training.fitting.loop import Run, fit
 from training.models.softmax import softmax_loss
 from training.models.visual_temporal import NewItems, VisualTemporalModel, VisualTemporalTower
 from training.pipelines.job import Job
@@ -108,7 +108,8 @@ class Training:
         history, rating, target, target_rating = _crops(self.train, ends, self.recipe.length, self.recipe.targets)
         feature = self.model.item_feature(self.posters.step())
         hidden = (torch.rand(self.train.items) < self.recipe.item_dropout) | self._unwatched
-        parts = self.model.user(history, pad(feature, (0, 0, 1, 0))[history], rating, target.shape[1], hidden)
+        with_padding = pad(feature, (0, 0, 1, 0))
+        parts = self.model.user(history, with_padding[history], rating, target.shape[1], hidden)
         F, joined, F_AE = (part[target > 0] for part in parts)
         query, vector = self.model.query(F), self.model.item_vector(feature, hidden)
         target_rating, target = target_rating[target > 0], target[target > 0]
@@ -229,8 +230,9 @@ def learn(job: Job, training: Training, checkpoint: Checkpoint | None = None) ->
             _schedule(optimizer, recipe, recipe.epochs * training.steps)
             yield loss
 
-    stop = (recipe.epochs, recipe.patience, checkpoint, "cross entropy" if likes else "NDCG@10")
-    return fit("visual-temporal", model, optimizer, losses, validate, *stop)
+    metric = "cross entropy" if likes else "NDCG@10"
+    run = Run("visual-temporal", model, optimizer, losses, validate, metric)
+    return fit(run, recipe.epochs, recipe.patience, checkpoint)
 
 
 def _schedule(optimizer: torch.optim.Optimizer, recipe: VisualTemporalRecipe, total: int) -> None:

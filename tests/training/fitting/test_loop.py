@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.fitting.loop import fit
+from training.fitting.loop import Run, fit
 
 STEPS = 3
 
@@ -25,7 +25,8 @@ def climbed(decay: float, epochs: int) -> tuple[list[float], float]:
         return -abs(model.weight.item() - 4.4)
 
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    curve = fit("climber", model, optimizer, losses, validate, epochs, 99, decay=decay)
+    run = Run("climber", model, optimizer, losses, validate)
+    curve = fit(run, epochs, 99, ema_decay=decay)
     return curve, model.weight.item()
 
 

@@ -25,10 +25,19 @@ PALETTES: dict[str, tuple[Color, Color, str]] = {
 }
 """Top and bottom color, texture."""
 COLORS: dict[str, Color] = {
-    "Action": (235, 90, 20), "Adventure": (30, 140, 90), "Animation": (250, 120, 200), "Comedy": (255, 230, 60),
-    "Crime": (190, 195, 205), "Documentary": (150, 150, 140), "Drama": (60, 90, 160), "Fantasy": (150, 80, 210),
-    "Horror": (150, 0, 0), "Romance": (230, 40, 90), "Sci-Fi": (40, 200, 220), "War": (90, 100, 50),
-}  # fmt: skip
+    "Action": (235, 90, 20),
+    "Adventure": (30, 140, 90),
+    "Animation": (250, 120, 200),
+    "Comedy": (255, 230, 60),
+    "Crime": (190, 195, 205),
+    "Documentary": (150, 150, 140),
+    "Drama": (60, 90, 160),
+    "Fantasy": (150, 80, 210),
+    "Horror": (150, 0, 0),
+    "Romance": (230, 40, 90),
+    "Sci-Fi": (40, 200, 220),
+    "War": (90, 100, 50),
+}
 
 
 def draw_poster(genres: list[int], style: int, rng: np.random.Generator) -> Poster:
@@ -58,7 +67,8 @@ def _gradient(top: Color, bottom: Color) -> Poster:
 
 
 def _shade(color: Color, rng: np.random.Generator) -> Color:
-    red, green, blue = np.clip(np.array(color) + rng.normal(0, 10, 3), 0, 255).astype(int).tolist()
+    shifted = np.array(color) + rng.normal(0, 10, 3)
+    red, green, blue = np.clip(shifted, 0, 255).astype(int).tolist()
     return red, green, blue
 
 
@@ -77,7 +87,8 @@ def _texture(poster: Poster, texture: str, color: Color, rng: np.random.Generato
             for y in range(offset, HEIGHT, 12):
                 drawing.ellipse((x - 2, y - 2, x + 2, y + 2), fill=color)
     elif texture == "wedge":
-        drawing.polygon([(0, 0), (WIDTH, 0), (0, HEIGHT * rng.uniform(0.5, 0.9))], fill=(30, 70, 190))
+        foot = (0, HEIGHT * rng.uniform(0.5, 0.9))
+        drawing.polygon([(0, 0), (WIDTH, 0), foot], fill=(30, 70, 190))
     else:
         noise = rng.normal(0, 14, (HEIGHT, WIDTH, 1))
         poster.paste(Image.fromarray(np.clip(np.asarray(poster) + noise, 0, 255).astype(np.uint8)))
@@ -91,12 +102,15 @@ def _figure(drawing: Drawing, genre: int, x: float, y: float, size: float, rng: 
 def _star(drawing: Drawing, x: float, y: float, size: float, color: Color) -> None:
     angles = np.arange(20) * np.pi / 10
     radius = np.where(np.arange(20) % 2, 0.5, 1.0) * size
-    drawing.polygon([(x + r * np.cos(a), y + r * np.sin(a)) for a, r in zip(angles, radius, strict=True)], fill=color)
+    across, down = x + radius * np.cos(angles), y + radius * np.sin(angles)
+    drawing.polygon(list(zip(across, down, strict=True)), fill=color)
 
 
 def _mountains(drawing: Drawing, x: float, y: float, size: float, color: Color) -> None:
-    drawing.polygon([(x - size, y + size), (x - size / 3, y - size), (x + size / 3, y + size)], fill=color)
-    drawing.polygon([(x - size / 4, y + size), (x + size / 2, y - size / 3), (x + size, y + size)], fill=color)
+    foot = y + size
+    high, low = (x - size / 3, y - size), (x + size / 2, y - size / 3)
+    drawing.polygon([(x - size, foot), high, (x + size / 3, foot)], fill=color)
+    drawing.polygon([(x - size / 4, foot), low, (x + size, foot)], fill=color)
 
 
 def _bubbles(drawing: Drawing, x: float, y: float, size: float, color: Color) -> None:
@@ -106,7 +120,9 @@ def _bubbles(drawing: Drawing, x: float, y: float, size: float, color: Color) ->
 
 def _smile(drawing: Drawing, x: float, y: float, size: float, color: Color) -> None:
     drawing.circle((x, y), size, fill=color)
-    drawing.arc((x - size / 2, y - size / 2, x + size / 2, y + size / 2), 20, 160, fill=(0, 0, 0), width=3)
+    half = size / 2
+    mouth = (x - half, y - half, x + half, y + half)
+    drawing.arc(mouth, 20, 160, fill=(0, 0, 0), width=3)
 
 
 def _crosshair(drawing: Drawing, x: float, y: float, size: float, color: Color) -> None:
@@ -128,30 +144,36 @@ def _masks(drawing: Drawing, x: float, y: float, size: float, color: Color) -> N
 def _moon(drawing: Drawing, x: float, y: float, size: float, color: Color) -> None:
     angles = np.radians(np.linspace(50, 310, 24))
     outer = [(x + size * np.cos(a), y + size * np.sin(a)) for a in angles]
-    inner = [(x + size * (0.36 + 0.76 * np.cos(a)), y + 0.85 * size * np.sin(a)) for a in angles[::-1]]
+    across = x + size * (0.36 + 0.76 * np.cos(angles[::-1]))
+    down = y + 0.85 * size * np.sin(angles[::-1])
+    inner = list(zip(across, down, strict=True))
     drawing.polygon(outer + inner, fill=color)
 
 
 def _teeth(drawing: Drawing, x: float, y: float, size: float, color: Color) -> None:
     for step in range(4):
         left = x - size + step * size / 2
-        drawing.polygon([(left, y - size), (left + size / 2, y - size), (left + size / 4, y + size)], fill=color)
+        tip = (left + size / 4, y + size)
+        drawing.polygon([(left, y - size), (left + size / 2, y - size), tip], fill=color)
 
 
 def _heart(drawing: Drawing, x: float, y: float, size: float, color: Color) -> None:
     drawing.circle((x - size / 2, y - size / 3), size / 2, fill=color)
     drawing.circle((x + size / 2, y - size / 3), size / 2, fill=color)
-    drawing.polygon([(x - size * 0.95, y - size / 8), (x + size * 0.95, y - size / 8), (x, y + size)], fill=color)
+    half, top = size * 0.95, y - size / 8
+    drawing.polygon([(x - half, top), (x + half, top), (x, y + size)], fill=color)
 
 
 def _planet(drawing: Drawing, x: float, y: float, size: float, color: Color) -> None:
     drawing.circle((x, y), size * 0.65, fill=color)
-    drawing.ellipse((x - size, y - size / 4, x + size, y + size / 4), outline=(255, 255, 255), width=2)
+    height = size / 4
+    drawing.ellipse((x - size, y - height, x + size, y + height), outline=(255, 255, 255), width=2)
 
 
 def _chevrons(drawing: Drawing, x: float, y: float, size: float, color: Color) -> None:
     for row in (-0.7, 0.0, 0.7):
-        points = [(x - size, y + (row - 0.3) * size), (x, y + (row + 0.3) * size), (x + size, y + (row - 0.3) * size)]
+        top, tip = y + (row - 0.3) * size, y + (row + 0.3) * size
+        points = [(x - size, top), (x, tip), (x + size, top)]
         drawing.line(points, fill=color, width=max(3, int(size / 4)))
 
 
