@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 
 from training import recipes
 from training.artifacts.scorer_files import OfflineScorer
-from training.benchmark.rating import Benchmark, columns, served
+from training.benchmark.rating import columns, served
 from training.benchmark.rating_baselines import Predict, item_mean, tuned_biases
+from training.benchmark.runner import Arrays, Runner, over_seeds
 from training.data.splits import Split, held_out_users
 from training.evaluation.ranking_metrics import rmse
 from training.features.interactions import Floats, Interactions
@@ -31,17 +32,22 @@ Curves = dict[str, list[float]]
 """RMSE by number of ratings given, of each predictor."""
 
 
-def fold_in_curves(benchmark: Benchmark, recipe: str, seed: int) -> Curves:
+def fold_in_curves(runner: Runner, recipe: str, seed: int) -> Curves:
     """RMSE of the ratings after the first max(GIVEN) of each held-out user, in random order: the same ones for all."""
-    split = held_out_users(benchmark.dataset.events, HELD_OUT, seed)
+    split = held_out_users(runner.dataset.events, HELD_OUT, seed)
     split = dataclasses.replace(split, train=pl.concat([split.train, split.validation]), validation=split.test.clear())
     chosen = dataclasses.replace(recipes.choose(recipes.RATING, recipe), seed=seed)
-    return benchmark.kept(f"fold-in-{recipe}-{seed}", chosen, lambda: _curves(benchmark, chosen, split, seed))
+
+    def measure() -> Arrays:
+        return {name: np.array(curve) for name, curve in _curves(runner, chosen, split, seed).items()}
+
+    kept = runner.kept(f"fold-in-{recipe}-{seed}", chosen, measure)
+    return {name: curve.tolist() for name, curve in kept.items()}
 
 
-def _curves(benchmark: Benchmark, recipe: AnyRating, split: Split, seed: int) -> Curves:
+def _curves(runner: Runner, recipe: AnyRating, split: Split, seed: int) -> Curves:
     with TemporaryDirectory() as folder:
-        job = Job(benchmark.dataset, split, Path(folder), benchmark.work, device=benchmark.device)
+        job = Job(runner.dataset, split, Path(folder), runner.work, device=runner.device)
         scorer = OfflineScorer(train_rating(job, recipe))
     shuffled = usable_ratings(split.test, job.scale)[0].sample(fraction=1.0, shuffle=True, seed=seed)
     position = pl.int_range(pl.len()).over("user")
@@ -71,26 +77,27 @@ def _predictors(
 
 def mean_curves(runs: Sequence[Curves]) -> Curves:
     """Means over seeds."""
-    return {name: np.mean([run[name] for run in runs], axis=0).tolist() for name in STYLES}
+    return {name: _by_seed(runs, name).mean(axis=0).tolist() for name in STYLES}
 
 
-def curve_rows(runs: Sequence[Curves], dataset: str, recipe: str, seeds: Sequence[int]) -> list[dict[str, object]]:
+def _by_seed(runs: Sequence[Curves], name: str) -> np.ndarray:
+    """[seeds, len(GIVEN)]."""
+    return np.array([run[name] for run in runs])
+
+
+def curve_rows(runs: Sequence[Curves], dataset: str, recipe: str, seeds: Sequence[int]) -> Iterator[dict[str, object]]:
     """In the format of results, with the lowest and highest seed."""
-    return [
-        {
+    for name in STYLES:
+        is_recipe = name == "fold-in"
+        named = {
             "dataset": dataset,
-            "protocol": f"rating-fold-in-{given}-as-served",
-            "model": "rating" if name == "fold-in" else name,
-            "recipe": recipe if name == "fold-in" else "",
+            "model": "rating" if is_recipe else name,
+            "recipe": recipe if is_recipe else "",
             "metric": "rmse",
-            "value": float(np.mean(values)),
-            "low": min(values),
-            "high": max(values),
             "seeds": list(seeds),
         }
-        for name in STYLES
-        for given, values in zip(GIVEN, np.transpose([run[name] for run in runs]).tolist(), strict=True)
-    ]
+        for given, values in zip(GIVEN, _by_seed(runs, name).T.tolist(), strict=True):
+            yield named | {"protocol": f"rating-fold-in-{given}-as-served"} | over_seeds(values)
 
 
 def draw(curves: Curves, title: str, path: Path) -> None:

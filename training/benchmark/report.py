@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from rich.table import Table
 
-from training import recipes
 from training.benchmark.published import published_beside
-from training.benchmark.rating import SERVED, WHOLE, Cell
+from training.benchmark.rating import RATINGS, SERVED, WHOLE
+from training.benchmark.runner import Cell, over_seeds
 
 COLUMNS = {
     "rmse": "RMSE", "mse": "MSE", "mae": "MAE", "accuracy@2.5": "acc@2.5", "auc@4": "AUC ≥ 4",
@@ -18,10 +18,11 @@ COLUMNS = {
 
 def of_seeds(cells: Sequence[Cell], model: str, part: str, metric: str) -> list[float]:
     """One metric per seed: its mean over the folds."""
-    own = [cell for cell in cells if cell.model == model and part in cell.metrics]
+    name = f"{part}/{metric}"
     by_seed: dict[int, list[float]] = {}
-    for cell in own:
-        by_seed.setdefault(cell.seed, []).append(cell.metrics[part][metric])
+    for cell in cells:
+        if cell.model == model and name in cell.arrays:
+            by_seed.setdefault(cell.seed, []).append(float(cell.arrays[name]))
     return [float(np.mean(values)) for values in by_seed.values()]
 
 
@@ -31,23 +32,19 @@ def rows(cells: Sequence[Cell], dataset: str, protocol: str) -> Iterator[dict[st
     """
     for model in dict.fromkeys(cell.model for cell in cells):
         own = [cell for cell in cells if cell.model == model]
-        is_recipe = model in recipes.RATING
-        for part in own[0].metrics:
+        is_recipe = bool(own[0].recipe)
+        named = {
+            "dataset": dataset,
+            "model": "rating" if is_recipe else model,
+            "recipe": model if is_recipe else "",
+            "seeds": sorted({cell.seed for cell in own}),
+            "n": sum(int(cell.arrays[RATINGS]) for cell in own if cell.seed == own[0].seed),
+        }
+        for name in [name for name in own[0].arrays if name != RATINGS]:
+            part, _, metric = name.partition("/")
             ending = "-as-served" if is_recipe and part == SERVED else ""
-            for metric in own[0].metrics[part]:
-                values = of_seeds(cells, model, part, metric)
-                yield {
-                    "dataset": dataset,
-                    "protocol": f"rating-{protocol}{ending}",
-                    "model": "rating" if is_recipe else model,
-                    "recipe": model if is_recipe else "",
-                    "metric": metric,
-                    "value": float(np.mean(values)),
-                    "low": min(values),
-                    "high": max(values),
-                    "seeds": sorted({cell.seed for cell in own}),
-                    "n": sum(cell.ratings for cell in own if cell.seed == own[0].seed),
-                }
+            summary = over_seeds(of_seeds(cells, model, part, metric))
+            yield named | {"protocol": f"rating-{protocol}{ending}", "metric": metric} | summary
 
 
 def as_table(cells: Sequence[Cell], dataset: str, protocol: str) -> Table:
@@ -59,7 +56,7 @@ def as_table(cells: Sequence[Cell], dataset: str, protocol: str) -> Table:
     for model in sorted(models, key=lambda name: np.mean(of_seeds(cells, name, SERVED, "rmse"))):
         rmse, *others = (of_seeds(cells, model, SERVED, metric) for metric in COLUMNS)
         metrics = [_with_spread(rmse), *(f"{np.mean(values):.4f}" for values in others)]
-        seconds = np.mean([cell.metrics[SERVED]["seconds"] for cell in cells if cell.model == model])
+        seconds = np.mean(of_seeds(cells, model, SERVED, "seconds"))
         table.add_row(model, *metrics, _with_spread(of_seeds(cells, model, WHOLE, "rmse")), f"{seconds:.0f}")
     table.add_section()
     for row in published_beside(dataset):

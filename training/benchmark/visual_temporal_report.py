@@ -9,7 +9,8 @@ from rich.table import Table
 
 from training.benchmark import cold_items, likes
 from training.benchmark.published import S5_LIKES, S5_LOSSES
-from training.benchmark.visual_temporal import COLD, LIKES, WHOLE, Cell
+from training.benchmark.runner import Cell, over_queries, over_seeds
+from training.benchmark.visual_temporal import COLD, LIKES, WHOLE
 from training.data.dataset import Dataset
 from training.evaluation.next_item import METRICS
 from training.evaluation.ranking_metrics import Doubles, bootstrap
@@ -35,7 +36,7 @@ def rows(cells: Sequence[Cell], dataset: Dataset, part: str) -> Iterator[dict[st
             yield named | row
         for cost in ("seconds", "gib", "epochs") if own[0].recipe else ():
             spent = [len(cell.arrays["curve"]) if cost == "epochs" else float(cell.arrays[cost]) for cell in own]
-            yield named | {"protocol": part, "metric": cost} | _of_seeds(spent)
+            yield named | {"protocol": part, "metric": cost} | over_seeds(spent)
 
 
 def whole_of(cells: Sequence[Cell]) -> list[Cell]:
@@ -44,12 +45,12 @@ def whole_of(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def _ranking_rows(own: Sequence[Cell], whole: Sequence[Cell], part: str) -> Iterator[dict[str, object]]:
-    for (protocol, metric, values), (_, _, best) in zip(_rankings(own, part), _rankings(whole, part), strict=True):
-        pairs = [(metric, values)] + ([] if own[0] is whole[0] else [(f"{metric}-whole-less-this", best - values)])
-        for name, metrics in pairs:
-            low, high = bootstrap(metrics)
-            value = float(metrics.mean())
-            yield {"protocol": protocol, "metric": name, "value": value, "low": low, "high": high, "n": len(metrics)}
+    for found, of_whole in zip(_rankings(own, part), _rankings(whole, part), strict=True):
+        protocol, metric, values = found
+        yield {"protocol": protocol, "metric": metric} | over_queries(values)
+        if own[0] is not whole[0]:
+            less = of_whole[2] - values
+            yield {"protocol": protocol, "metric": f"{metric}-whole-less-this"} | over_queries(less)
 
 
 def _rankings(own: Sequence[Cell], part: str) -> Iterator[tuple[str, str, Doubles]]:
@@ -67,17 +68,14 @@ def _rankings(own: Sequence[Cell], part: str) -> Iterator[tuple[str, str, Double
 def _like_rows(own: Sequence[Cell], dataset: Dataset) -> Iterator[dict[str, object]]:
     for cut in likes.CUTS:
         for metric, values in _like_metrics(own, dataset, cut).items():
-            yield {"protocol": f"70/15/15 at {cut:.0f}", "metric": metric} | _of_seeds(values)
+            yield {"protocol": f"70/15/15 at {cut:.0f}", "metric": metric} | over_seeds(values)
 
 
 def _like_metrics(own: Sequence[Cell], dataset: Dataset, cut: float) -> dict[str, list[float]]:
     split = likes.shares_in_time(dataset.events)
     found = [likes.metrics(split, (cell.arrays["validation"], cell.arrays["test"]), cut) for cell in own]
-    return {metric: [metrics[metric] for metrics in found] for metric in likes.METRICS}
-
-
-def _of_seeds(values: Sequence[float]) -> dict[str, object]:
-    return {"value": float(np.mean(values)), "low": min(values), "high": max(values)}
+    by_metric = zip(*(metrics.values() for metrics in found), strict=True)
+    return dict(zip(likes.METRICS, map(list, by_metric), strict=True))
 
 
 def as_table(cells: Sequence[Cell], dataset: Dataset, part: str) -> Table:
@@ -103,7 +101,8 @@ def _ranking_table(cells: Sequence[Cell], dataset: Dataset, part: str) -> Table:
             for (_, metric, values), (_, _, best) in zip(found, whole, strict=True)
             if metric == "ndcg@10"
         ]
-        table.add_row(own[0].model, own[0].recipe, *metrics, *less, S5_LOSSES.get(own[0].model, ""))
+        model = own[0].model
+        table.add_row(model, own[0].recipe, *metrics, *less, S5_LOSSES.get(model, ""))
     return table
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import scipy.sparse
 
 from training.artifacts.requests import Requests
-from training.evaluation.next_item import Rank
+from training.data.splits import Split
+from training.evaluation.next_item import NDCG, Rank, Task, all_items, reindex
 from training.features.interactions import Floats, Interactions, Ints
 from training.models.linear import ease
 
@@ -98,3 +99,16 @@ def fit_neighbors(train: Interactions, quality: Callable[[Rank], float]) -> Mapp
     ease = max((Ease.of(train, penalty) for penalty in EASE_PENALTIES), key=quality)
     both = partial(z_sum, (ease, transitions))
     return {"popularity": popularity, "EASE": ease, "transitions": transitions, "EASE + transitions": both}
+
+
+def tuned_baselines(split: Split) -> Mapping[str, Rank]:
+    """All baselines over all_items(split), the penalty of EASE chosen on each user's first validation event."""
+    items, train = all_items(split), Interactions.of(split.train)
+    targets = split.validation.unique("user", keep="first", maintain_order=True)
+    validation = Task.of(items, split.train, targets)
+
+    def quality(rank: Rank) -> float:
+        return float(validation.metrics(reindex(items, train.item_number, rank))[NDCG].mean())
+
+    fitted = fit_neighbors(train, quality)
+    return {name: reindex(items, train.item_number, rank) for name, rank in fitted.items()}
