@@ -21,7 +21,7 @@ from tests.chaos.system import EXIT_SECONDS, World
 from tests.chaos.trials import WARM_SECONDS, log_faults
 from tests.chaos.writer import Writer
 from tests.fusion_gateway.postgresql import PostgreSQL
-from training.artifacts.repository import SCORERS
+from training.recipes import SCORERS
 
 READS_PER_SECOND = 40.0
 WRITES_PER_SECOND = 10.0

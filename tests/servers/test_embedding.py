@@ -31,7 +31,7 @@ from training.artifacts.repository import latest, publish, read_manifest
 from training.data.load import load_dataset
 from training.data.posters import read_poster
 from training.features.content import ContentEncoder
-from training.features.tfidf import Words
+from training.features.tfidf import TfidfVocabulary
 
 NAME = "visual_temporal"
 LISTS = ("genres", "cast", "keywords")
@@ -230,7 +230,7 @@ def test_of_a_version_with_a_text_model_no_text_is_taken_and_the_rest_is_embedde
     folder = latest(published.repository, NAME)
     usual = ContentEncoder.read(folder)
     T = len(usual.components)
-    no_words = Words((), usual.words.idf[:0])
+    no_words = TfidfVocabulary((), usual.words.idf[:0])
     other = ContentEncoder(usual.genres, no_words, np.ones((T, T + 3), np.float32), "any/model")
 
     def write(partial: Path) -> None:

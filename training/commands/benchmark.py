@@ -7,11 +7,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from training.benchmark import rating, sequential, visual_temporal
 from training.benchmark.growth import cost_rows, growth
-from training.benchmark.rating import Benchmark
 from training.benchmark.report import as_table, rows
-from training.benchmark.sequential import Benchmark as SequentialBenchmark
-from training.benchmark.visual_temporal import Benchmark as VisualTemporalBenchmark
+from training.benchmark.runner import Runner
 from training.commands.options import HOME, numbers
 from training.data.load import load_dataset
 from training.evaluation.results_file import run_as_json
@@ -37,8 +36,8 @@ def rating_command(
 ) -> None:
     """Rating recipes beside baselines and published figures, measured as they would be served."""
     dataset = load_dataset(data)
-    benchmark = Benchmark(data, dataset, split, work, torch_device(device))
-    cells = benchmark.run(recipe.split(","), numbers(seeds))
+    runner = Runner(dataset, work, torch_device(device))
+    cells = runner.run(rating.measurements(runner, data, split, recipe.split(","), numbers(seeds)))
     Console(width=180).print(as_table(cells, dataset.name, split))
     if json:
         json.write_text(run_as_json(list(rows(cells, dataset.name, split))))
@@ -61,7 +60,8 @@ def sequential_command(
     from training.benchmark.sequential_report import as_table, draw, rows  # matplotlib is slow
 
     dataset = load_dataset(data)
-    cells = SequentialBenchmark(dataset, split, work, torch_device(device)).run(recipe.split(","), numbers(seeds))
+    runner = Runner(dataset, work, torch_device(device))
+    cells = runner.run(sequential.measurements(runner, split, recipe.split(","), numbers(seeds)))
     Console(width=200).print(as_table(cells, dataset.name, split))
     if json:
         json.write_text(run_as_json(list(rows(cells, dataset.name, split))))
@@ -85,7 +85,8 @@ def visual_temporal_command(
     from training.benchmark.visual_temporal_report import as_table, draw, rows  # matplotlib is slow
 
     dataset = load_dataset(data)
-    cells = VisualTemporalBenchmark(dataset, work).run(part, recipe.split(","), numbers(seeds))
+    runner = Runner(dataset, work)
+    cells = runner.run(visual_temporal.measurements(runner, part, recipe.split(","), numbers(seeds)))
     Console(width=200).print(as_table(cells, dataset, part))
     if json:
         json.write_text(run_as_json(list(rows(cells, dataset, part))))
@@ -107,8 +108,8 @@ def fold_in_command(
     from training.benchmark.fold_in import GIVEN, curve_rows, draw, fold_in_curves, mean_curves  # matplotlib is slow
 
     dataset = load_dataset(data)
-    benchmark = Benchmark(data, dataset, "held-out users", work, torch_device(device))
-    runs = [fold_in_curves(benchmark, recipe, seed) for seed in numbers(seeds)]
+    runner = Runner(dataset, work, torch_device(device))
+    runs = [fold_in_curves(runner, recipe, seed) for seed in numbers(seeds)]
     curves = mean_curves(runs)
     title = f"{dataset.name}: users never seen in training, {len(runs)} seeds"
     table = Table("ratings given", *map(str, GIVEN), title=title, title_justify="left")
@@ -116,7 +117,7 @@ def fold_in_command(
         table.add_row(name, *(f"{value:.4f}" for value in values))
     Console(width=120).print(table)
     if json:
-        json.write_text(run_as_json(curve_rows(runs, dataset.name, recipe, numbers(seeds))))
+        json.write_text(run_as_json(list(curve_rows(runs, dataset.name, recipe, numbers(seeds)))))
     if picture:
         draw(curves, title, picture)
 

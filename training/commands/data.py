@@ -14,7 +14,7 @@ from rich.table import Table
 from fusion_gateway.ingest.events import EventsFile, Given
 from training.commands.options import HOME, Posters, Tmdb
 from training.data.describe import tables
-from training.data.importing import Files, files_of, import_files, recognise
+from training.data.importing import Files, files_of, import_files, recognize
 from training.data.load import is_data_folder, load_dataset
 from training.data.synthetic.generate import Settings, generate
 from training.data.validate import Problem, validate
@@ -136,7 +136,7 @@ def _recognised(files: list[Path], given: Given) -> tuple[Files, Given]:
     """On a terminal, asks which column is the user or the item where nothing tells."""
     while True:
         try:
-            return recognise(files, given), given
+            return recognize(files, given), given
         except MissingColumn as error:
             if not sys.stdin.isatty():
                 raise

@@ -10,9 +10,9 @@ from training.commands.options import HOME, Data, SplitName, SplitOption
 from training.data.load import load_dataset
 from training.data.splits import with_test_users
 from training.errors import TrainingError
-from training.evaluation.figures import as_table, comparison_rows, comparison_tables, rows
 from training.evaluation.measure import evaluate
 from training.evaluation.results_file import run_as_json
+from training.evaluation.summary import as_table, comparison_rows, comparison_tables, rows
 from training.evaluation.through_gateway import through_gateway
 from training.terminal import output
 

@@ -8,25 +8,25 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import torch
-from numpy.typing import NDArray
 
 from fusion_gateway.fusion import POPULARITY, Fused, Policy, Popularity, fuse
 from training.artifacts.popularity_file import read_popularity
-from training.artifacts.repository import SCORERS, latest, versions
+from training.artifacts.repository import latest, versions
 from training.artifacts.requests import Requests, requests_for
 from training.artifacts.scorer_files import OfflineScorer
+from training.evaluation.next_item import Mask, seen_items
 from training.features.interactions import Floats, Ints
 from training.published import read_table
+from training.recipes import SCORERS
 
 CELLS = 1_000_000
 """Users times items that are ranked at once."""
 RETRIEVE_K = 200
 """What the gateway lets each scorer retrieve by default; as many popular items take their place without a history."""
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Pool:
+class CandidateBatch:
     """What the gateway would fuse for B users: C candidates each, padded with items that nobody scores."""
 
     user: Ints
@@ -38,7 +38,7 @@ class Pool:
     retrieved: Mapping[str, Mask]
     """Per scorer [B, C]: whether it proposed the candidate itself."""
     target: Ints
-    """[B]: place among the candidates; -1 where it is none of them."""
+    """[B]: index among the candidates; -1 where it is none of them."""
     events: Ints
     """[B]: length of each history."""
     ratings: Ints
@@ -47,10 +47,16 @@ class Pool:
     def fuse(self, policy: Policy) -> Fused:
         return fuse(policy, self.scores, self.events, self.ratings)
 
-    def take(self, rows: Ints) -> "Pool":
-        tables = [{name: table[rows] for name, table in each.items()} for each in (self.scores, self.retrieved)]
-        rest = [each[rows] for each in (self.target, self.events, self.ratings)]
-        return Pool(self.user[rows], self.column[rows], *tables, *rest)  # type: ignore[arg-type]
+    def select(self, rows: Ints) -> "CandidateBatch":
+        return CandidateBatch(
+            user=self.user[rows],
+            column=self.column[rows],
+            scores={name: table[rows] for name, table in self.scores.items()},
+            retrieved={name: table[rows] for name, table in self.retrieved.items()},
+            target=self.target[rows],
+            events=self.events[rows],
+            ratings=self.ratings[rows],
+        )
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ class Ranked:
     """[B]: length of each history."""
     rows: pl.DataFrame
     """The held-out events themselves."""
-    pool: Pool
+    pool: CandidateBatch
 
     def fused(self, policy: Policy) -> Floats:
         """[B, I]; NaN for what is no candidate."""
@@ -78,7 +84,7 @@ class Ranked:
 
 
 class NextItemTask:
-    """Targets of one split part, with the histories before them, over the items of the published catalogue."""
+    """Targets of one split part, with the histories before them, over the items of the published catalog."""
 
     def __init__(
         self,
@@ -110,13 +116,15 @@ class NextItemTask:
     def __len__(self) -> int:
         return len(self._requests)
 
-    def chunks(self, most: int | None = None, events: tuple[int, int] | None = None, seed: int = 0) -> Iterator[Ranked]:
-        """All users in chunks, or the first `most`.
+    def chunks(
+        self, max_users: int | None = None, events: tuple[int, int] | None = None, seed: int = 0
+    ) -> Iterator[Ranked]:
+        """All users in chunks, or the first `max_users`.
 
-        With `events`, (least, most), each history is cut to its last few, a random number of them, of a user that no
-        model knows; users with fewer than the least are left out. What is cut off stays out of the ranking.
+        With `events`, (min, max), each history is cut to its last few, a random number of them, of a user that no
+        model knows; users with fewer than the minimum are left out. What is cut off stays out of the ranking.
         """
-        rows = np.arange(min(len(self), most or len(self)))
+        rows = np.arange(min(len(self), max_users or len(self)))
         keep = np.full(len(self), np.iinfo(np.int64).max)
         if events:
             keep = np.random.default_rng(seed).integers(events[0], events[1] + 1, len(self))
@@ -126,18 +134,16 @@ class NextItemTask:
             some = rows[first : first + size]
             yield self._rank(some, keep[some] if events else None)
 
-    def chunk_count(self, most: int) -> int:
-        """Maximum number of chunks of the first `most` users."""
-        return math.ceil(min(len(self), most) / self._chunk_size())
+    def chunk_count(self, max_users: int) -> int:
+        """Maximum number of chunks of the first `max_users` users."""
+        return math.ceil(min(len(self), max_users) / self._chunk_size())
 
     def _chunk_size(self) -> int:
         return max(CELLS // len(self.items), 1)
 
     def _rank(self, rows: Ints, keep: Ints | None) -> Ranked:
-        requests = self._requests.take(rows)
-        seen = np.zeros((len(rows), len(self.items)), bool)
-        for mask, items in zip(seen, requests.history_item, strict=True):
-            mask[np.searchsorted(self.items, items)] = True
+        requests = self._requests.select(rows)
+        seen = seen_items(requests, self.items)
         if keep is not None:
             requests = requests.last(keep).as_unknown_users()
         targets = self._targets[rows]
@@ -148,7 +154,7 @@ class NextItemTask:
         events = np.array([len(items) for items in requests.history_item])
         ratings = np.array([np.isfinite(rating).sum() for rating in requests.history_rating])
         pool = self._pool(rows, scores, seen, target, events, ratings)
-        return Ranked(requests, scores, seen, target, events, targets, pool)
+        return Ranked(requests, scores, seen, target, events, rows=targets, pool=pool)
 
     def _scores(self, scorer: OfflineScorer, requests: Requests) -> Floats:
         """[B, I], NaN for items that the scorer does not know."""
@@ -160,7 +166,7 @@ class NextItemTask:
 
     def _pool(
         self, users: Ints, scores: Mapping[str, Floats], seen: Mask, target: Ints, events: Ints, ratings: Ints
-    ) -> Pool:
+    ) -> CandidateBatch:
         """The gateway's candidates: what each scorer retrieves; popular items instead where there is no history."""
         retrieved = {name: self._best(table, events > 0) for name, table in scores.items()}
         chosen = np.any([*retrieved.values(), np.zeros_like(seen)], axis=0)
@@ -179,7 +185,7 @@ class NextItemTask:
         own = {name: np.take_along_axis(each, column, axis=1) for name, each in retrieved.items()}
         found = (column == target[:, None]) & candidate
         place = np.where(found.any(axis=1), found.argmax(axis=1), -1)
-        return Pool(users, column, pool, own, place, events, ratings)
+        return CandidateBatch(users, column, pool, own, place, events, ratings)
 
     def _best(self, table: Floats, rows: Mask) -> Mask:
         """[B, I]: the retrieve_k highest that are not NaN, of each of the `rows` [B]; nothing of the others."""

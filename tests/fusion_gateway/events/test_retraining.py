@@ -29,7 +29,7 @@ async def test_a_model_can_be_trained_on_the_event_store(tmp_path: Path) -> None
     job = Job(dataset, leave_last_out(dataset.events), tmp_path / "repository", tmp_path / "cache")
     assert (
         verify(
-            train_rating(job, SvdRecipe(factors=(4,), epochs=(2,), least_user_ratings=1, most_ignored_item_ratings=1))
+            train_rating(job, SvdRecipe(factors=(4,), epochs=(2,), min_user_ratings=1, max_ignored_item_ratings=1))
         ).model
         == "rating"
     )

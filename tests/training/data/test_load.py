@@ -94,7 +94,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(write: Write) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"readme": ""}, "no data set recognised"),
+        ({"readme": ""}, "no data set recognized"),
         ({"u.data": "1\t1\t5\t1\n"}, "a MovieLens 100K folder without u.item"),
         ({"events.csv": ""}, "events.csv: the file is empty"),
         ({"events.csv": "user,item,time\n"}, "no events"),

@@ -5,7 +5,7 @@ import polars as pl
 
 from training.artifacts.requests import Requests
 from training.data.splits import Split, leave_last_out
-from training.evaluation.next_item import Task, all_items, first_of_each_user, over, tie_order
+from training.evaluation.next_item import Task, all_items, first_of_each_user, reindex, tie_order
 
 EVENTS = pl.DataFrame(
     {
@@ -31,7 +31,7 @@ def test_one_question_a_user_from_all_events_before() -> None:
 
 
 def test_asked_at_once_the_gap_is_gone() -> None:
-    asked = task().asked_at_once()
+    asked = task().queried_at_newest()
     assert asked.requests.query_time.tolist() == [20, 3]
     assert asked.gap.tolist() == [0, 0]
 
@@ -41,7 +41,7 @@ def test_items_of_the_history_are_left_out_and_unknown_items_come_last() -> None
         return np.tile(np.array([9, 8, 7, 6], np.float32), (len(requests), 1))
 
     # For a, of 1 to 5 only 5 is left, and is unknown; for b, 1 is above 2.
-    hits, gains, reciprocal = task().figures(over(np.arange(1, 6), np.arange(1, 5), rank))
+    hits, gains, reciprocal = task().metrics(reindex(np.arange(1, 6), np.arange(1, 5), rank))
     assert hits.tolist() == [1, 1]
     np.testing.assert_allclose(gains, [1, 1 / np.log2(3)])
     np.testing.assert_allclose(reciprocal, [1, 1 / 2])

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 
 from training.artifacts.requests import Requests
-from training.evaluation.next_item_baselines import Ease, Popularity, Transitions, fit_neighbours, z_sum
+from training.evaluation.next_item_baselines import Ease, Popularity, Transitions, fit_neighbors, z_sum
 from training.features.interactions import Interactions
 
 
@@ -80,6 +80,6 @@ def test_the_sum_does_not_depend_on_scale() -> None:
 
 def test_the_penalty_is_the_one_of_best_quality() -> None:
     wanted = Ease.of(TRAIN, 200.0)(asked([20]))
-    ranks = fit_neighbours(TRAIN, lambda rank: -float(abs(rank(asked([20])) - wanted).sum()))
+    ranks = fit_neighbors(TRAIN, lambda rank: -float(abs(rank(asked([20])) - wanted).sum()))
     assert list(ranks) == ["popularity", "EASE", "transitions", "EASE + transitions"]
     np.testing.assert_allclose(ranks["EASE"](asked([20])), wanted)

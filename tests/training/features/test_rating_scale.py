@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from training.features.rating_scale import STARS, RatingScale
-from training.models.rating_place import rating_place
+from training.models.rating_index import rating_index
 
 
 def of(*ratings: float) -> RatingScale:
@@ -48,7 +48,7 @@ def test_what_lies_beyond_counts_as_the_end_and_nothing_stays_nothing() -> None:
 
 
 def places(*ratings: float, scale: RatingScale = STARS) -> list[int]:
-    found: Tensor = rating_place(torch.tensor(ratings), scale)
+    found: Tensor = rating_index(torch.tensor(ratings), scale)
     return found.tolist()
 
 

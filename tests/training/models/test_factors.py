@@ -6,7 +6,7 @@ import torch
 
 from training.features.interactions import Floats, Ints
 from training.features.rating_scale import RatingScale
-from training.models.factors import Factors, FoldInTower, factorise, fold_in, item_vectors
+from training.models.factors import Factors, FoldInTower, factorize, fold_in, item_vectors
 from training.models.tables import LowRank
 
 
@@ -22,7 +22,7 @@ def table() -> Floats:
 @pytest.fixture(scope="module")
 def factors(table: Floats) -> Factors:
     weights = np.linspace(1, 3, 60, dtype=np.float32), np.linspace(4, 1, 40, dtype=np.float32)
-    return factorise(table, weights, rank=8, noise=0.5).widened(1.4)
+    return factorize(table, weights, rank=8, noise=0.5).widened(1.4)
 
 
 def query(tower: FoldInTower, user: int, item: Ints, rating: Floats, time: Ints) -> Floats:
@@ -42,7 +42,7 @@ def test_factors_reproduce_the_table(table: Floats, factors: Factors) -> None:
 def test_a_table_that_is_not_written_out_has_the_same_factors(table: Floats, factors: Factors) -> None:
     weights = np.linspace(1, 3, 60, dtype=np.float32), np.linspace(4, 1, 40, dtype=np.float32)
     left, singular, right = np.linalg.svd(table, full_matrices=False)
-    same = factorise(LowRank(left * singular, right.T), weights, rank=8, noise=0.5).widened(1.4)
+    same = factorize(LowRank(left * singular, right.T), weights, rank=8, noise=0.5).widened(1.4)
     np.testing.assert_allclose(same.offset, factors.offset, atol=1e-2)
     np.testing.assert_allclose(same.user @ same.item.T, factors.user @ factors.item.T, atol=1e-2)
 

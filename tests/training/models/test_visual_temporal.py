@@ -9,14 +9,14 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from training.features.content import Content
-from training.models.behaviour import TemporalEncoder
+from training.models.behavior import TemporalEncoder
 from training.models.item_encoder import PosterNetwork
 from training.models.visual_temporal import VisualTemporalModel, VisualTemporalTower
 from training.recipes.visual_temporal import VisualTemporalRecipe, best_visual_temporal, seed_cnn_birnn_ae
 
 N = 6
-BEST = replace(best_visual_temporal(), dimension=16, rnn_dimension=8, channels=(4, 8), length=5, window=3)
-SEED = replace(seed_cnn_birnn_ae(), dimension=16, rnn_dimension=8, channels=(4, 8), length=5, window=5)
+BEST = replace(best_visual_temporal(), embedding_dim=16, rnn_dim=8, channels=(4, 8), length=5, window=3)
+SEED = replace(seed_cnn_birnn_ae(), embedding_dim=16, rnn_dim=8, channels=(4, 8), length=5, window=5)
 POSTER_FEATURE = torch.linspace(-1, 1, N * 8).view(N, 8)
 
 
@@ -173,9 +173,8 @@ def scores(model: VisualTemporalModel) -> Tensor:
 def test_the_loss_reaches_every_parameter(model: VisualTemporalModel) -> None:
     posters = torch.randint(0, 256, (N, 3, 8, 8), dtype=torch.uint8)
     feature = model.item_feature(model.item.poster(posters))
-    history = torch.tensor([[1, 6, 2, 5]])
-    rating = torch.tensor([[5.0, torch.nan, 1.0, 3.0]])
-    F, _, F_AE = model.user(history, pad(feature, (0, 0, 1, 0))[history], rating, asked=2)
+    history, rating = torch.tensor([[1, 6, 2, 5]]), torch.tensor([[5.0, torch.nan, 1.0, 3.0]])
+    F, _, F_AE = model.user(history, pad(feature, (0, 0, 1, 0))[history], rating, num_queries=2)
     logits = model.query(F) @ model.item_vector(feature).T
     assert model.genres is not None
     loss = logits.exp().sum() + F_AE.square().sum()

@@ -19,7 +19,8 @@ from servers.runtime.repository import Repository
 from tests.servers.running import started
 from training import recipes
 from training.__main__ import app
-from training.artifacts.repository import SCORERS, verify
+from training.artifacts.repository import verify
+from training.recipes import SCORERS
 
 EVERY_MODEL = set(SCORERS)
 IDS = ("***", "a b", "007", "7", "A1", "a1", "🎬", "x-1", "x1", "-", "_", "…")
@@ -90,8 +91,8 @@ def test_what_can_be_learned_is_published_and_the_rest_left_out(shape: str, tmp_
         verify(repository / model / "1")
     for model in models:
         load(published.latest(model), threads=1)
-    run("evaluate", f"--data={data}", f"--repository={repository}", f"--json={tmp_path / 'figures.json'}")
-    rows = json.loads((tmp_path / "figures.json").read_text(), parse_constant=pytest.fail)["rows"]
+    run("evaluate", "--data", data, "--repository", repository, "--json", tmp_path / "metrics.json")
+    rows = json.loads((tmp_path / "metrics.json").read_text(), parse_constant=pytest.fail)["rows"]
     assert {row["model"] for row in rows} & EVERY_MODEL == (models if rows else set())
 
 

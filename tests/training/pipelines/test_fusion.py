@@ -21,22 +21,23 @@ from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from servers.runtime.settings import read
 from tests.conftest import Published
 from tests.servers.running import in_process, settings
-from training.artifacts.repository import SCORERS, latest
+from training.artifacts.repository import latest
 from training.data.load import load_dataset
 from training.data.splits import Split, leave_last_out
-from training.evaluation.gateway_candidates import RETRIEVE_K, NextItemTask, Pool
+from training.evaluation.gateway_candidates import RETRIEVE_K, CandidateBatch, NextItemTask
 from training.evaluation.measure import default_policy
 from training.pipelines.fusion import as_yaml, policy_ndcg, train_fusion
 from training.pipelines.fusion_fit import fit_adaptive, fit_bias, fit_calibrators, fit_forms, fit_layer, fit_weights
 from training.pipelines.job import Job
 from training.pipelines.popularity import fit_popularity
+from training.recipes import SCORERS
 from training.recipes.fusion import FusionRecipe
 
 USERS, CANDIDATES = 400, 20
 BOTH = Policy({"good": 1.0, "bad": 1.0})
 
 
-def pool(good_up_to: int = 1000, turned: bool = False) -> Pool:
+def pool(good_up_to: int = 1000, turned: bool = False) -> CandidateBatch:
     """`good` knows the target of users with at most so many events, `bad` that of the others."""
     random = np.random.default_rng(0)
     target = random.integers(0, CANDIDATES, USERS)
@@ -49,7 +50,7 @@ def pool(good_up_to: int = 1000, turned: bool = False) -> Pool:
     target[2] = -1
     columns = np.tile(np.arange(CANDIDATES), (USERS, 1))
     scores = {"good": good.astype(np.float32), "bad": bad.astype(np.float32)}
-    return Pool(np.arange(USERS), columns, scores, {}, target, events=events, ratings=events)
+    return CandidateBatch(np.arange(USERS), columns, scores, {}, target, events, events)
 
 
 def test_weights_go_to_the_model_that_knows() -> None:
