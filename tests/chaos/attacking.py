@@ -18,6 +18,7 @@ from tests.chaos.attacks.target import Answers, Attack, Target
 from tests.chaos.process import Process
 from tests.chaos.steady import Answer, Call, Steady, failures, quantile_ms
 from tests.chaos.system import TOKEN, World
+from tests.chaos.trials import WARM_SECONDS, is_chosen, log_faults
 from training.recipes import SCORERS
 
 RATE = 50.0
