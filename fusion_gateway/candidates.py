@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusion_gateway.catalog.catalog import Catalog, Filters, Mask, Rows
-from fusion_gateway.events.store import StoredEvent
+from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.fusion import POPULARITY, Scores
 from fusion_gateway.parsing import Query
 

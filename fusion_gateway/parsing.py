@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fusion_gateway.catalog.catalog import Filters
-from fusion_gateway.events.store import StoredEvent
+from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.fusion.popularity import FACETS, group_of
 from fusion_gateway.ingest.checks import MAX_ID_BYTES
 from fusion_gateway.ingest.times import MAX_TIME

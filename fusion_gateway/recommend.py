@@ -10,7 +10,8 @@ import numpy as np
 
 from fusion_gateway.candidates import HISTORY, History, choose_candidates, eligible_items, popular_candidates
 from fusion_gateway.catalog.catalog import Catalog, Rows
-from fusion_gateway.events.store import EventStore, StoredEvent
+from fusion_gateway.events.store import EventStore
+from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.explaining import Reasons
 from fusion_gateway.fusion import POPULARITY, Fused, Policy, Popularity, Scores, fuse
 from fusion_gateway.ordering import choose, fill_unscored, order

@@ -11,7 +11,7 @@ import grpc
 
 from fusion_gateway import parsing
 from fusion_gateway.catalog.title_search import TitleIndex
-from fusion_gateway.events.store import StoredEvent
+from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.recommend import Recommender
 from fusion_gateway.shadow import ShadowPolicy
 from fusion_gateway.similar import Neighbours

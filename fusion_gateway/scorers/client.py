@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from fusion_gateway.events.store import StoredEvent
+from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.scorers.coalescing import Arrays, Send
 from fusion_gateway.scorers.limits import Limits
 from fusion_gateway.scorers.model_server import Connection, ModelServer

@@ -12,8 +12,8 @@ import grpc
 import structlog
 from tritonclient.grpc import service_pb2
 
+from fusion_gateway.circuit_breaker import CircuitBreaker
 from fusion_gateway.scorers.answers import read_answer
-from fusion_gateway.scorers.circuit_breaker import Circuit
 from fusion_gateway.scorers.coalescing import Answered, Arrays, Coalescer, Send
 from fusion_gateway.scorers.limits import Limits
 from fusion_gateway.scorers.missing import CIRCUIT_OPEN, CROWDED, UNREADABLE, ModelMissing
@@ -104,7 +104,7 @@ class ModelServer:
         """That answered last."""
         self.limits = Limits()
         self._name, self._connection = name, connection
-        self._circuit = Circuit(name)
+        self._circuit = CircuitBreaker(name)
         self._coalescers: list[Coalescer] = []
         self._waiting = 0
         self._probes: set[asyncio.Task[Answered]] = set()

@@ -24,7 +24,8 @@ from rich.table import Table
 
 from fusion_gateway.catalog.catalog import open_catalog
 from fusion_gateway.catalog.popularity_file import load_popularity
-from fusion_gateway.events.store import EventStore, StoredEvent
+from fusion_gateway.events.store import EventStore
+from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.policies import load_policies
 from fusion_gateway.recommend import Recommender
 from fusion_gateway.reloading import Reloaded

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import structlog
 
-from fusion_gateway.events.store import StoredEvent
+from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.gateway import gateway
 from fusion_gateway.scorers.client import Scorer, UserTensors
 from fusion_gateway.scorers.missing import ModelMissing

@@ -12,8 +12,8 @@ import structlog
 from prometheus_client import REGISTRY
 from tritonclient.grpc import service_pb2
 
+from fusion_gateway.circuit_breaker import FAILURES
 from fusion_gateway.gateway import gateway
-from fusion_gateway.scorers.circuit_breaker import FAILURES
 from fusion_gateway.settings import GatewaySettings
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
