@@ -184,8 +184,8 @@ class EventStore:
             await self._erase_traces()
         return swept
 
-    async def keep_swept(self) -> None:
-        """Sweeps now and then. Never returns."""
+    async def run_retention_loop(self) -> None:
+        """Deletes events past their time every SWEEP_SECONDS. Never returns."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             with suppress(Unavailable):  # it has been logged
@@ -203,7 +203,7 @@ class EventStore:
             self._has_traces.set()
         return int(deleted)
 
-    async def keep_erased(self) -> None:
+    async def run_erase_loop(self) -> None:
         """Takes what has been deleted out of SQLite's log, where that could not be done at once. Never returns."""
         while True:
             await self._has_traces.wait()

@@ -128,7 +128,7 @@ def _contributions(explanation: pb.Explanation) -> str:
 
 def _sources(explanation: pb.Explanation, models: Collection[str]) -> str:
     """Which models retrieved the item; nothing where all of them did."""
-    everyone = set(explanation.retrieved_by) == set(models)
+    everyone = set(explanation.retrieved_by) == set(models) - {"popularity"}
     return "" if everyone else f"retrieved by {', '.join(explanation.retrieved_by)}"
 
 

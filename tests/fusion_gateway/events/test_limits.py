@@ -156,7 +156,7 @@ async def test_a_deleted_user_is_in_no_file(url: str, tmp_path: Path, readers: b
         if readers:
             reader.execute("BEGIN")
             reader.execute("SELECT count(*) FROM events").fetchall()
-        erasing = asyncio.create_task(store.keep_erased())
+        erasing = asyncio.create_task(store.run_erase_loop())
         assert await store.delete_user("secret-user") == 50
         if readers:
             await asyncio.sleep(0.2)
