@@ -105,7 +105,7 @@ class Recommender:
             items=_ranked_items(ranking, candidates, catalog, explainer if query.explain else None),
             policy=policy_name,
             model_versions={model: answer.version for model, answer in scored.items()},
-            degraded=[pb.Degraded(model=name, reason=str(why)) for name, why in missing.items()],
+            degraded=[pb.Degraded(component=name, reason=str(why)) for name, why in missing.items()],
             fallback=fallback(query, history, by_genre or bool(groups), fused),
             history_age_seconds=max(query.now - history.newest, 0) if history.events else None,
             timings_ms=timer.milliseconds(),
@@ -176,7 +176,7 @@ def fallback(query: Query, history: History, by_profile: bool, fused: Fused | No
         not np.isnan(scores).all() for model, scores in zip(fused.models, fused.raw, strict=True) if model != POPULARITY
     )
     if history.events and any_model:
-        return pb.FALLBACK_FOLD_IN if query.history else pb.FALLBACK_NONE
+        return pb.FALLBACK_FOLD_IN if query.history else pb.FALLBACK_STORED_HISTORY
     if by_profile:
         return pb.FALLBACK_PROFILE
     return pb.FALLBACK_NO_HISTORY if any_model else pb.FALLBACK_POPULARITY

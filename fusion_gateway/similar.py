@@ -90,7 +90,7 @@ class SimilarItems:
         return pb.SimilarItemsResponse(
             query=catalog.item(row),
             items=[_ranked(rank, each, components, catalog) for rank, each in enumerate(rows, 1)],
-            degraded=[pb.Degraded(model=name, reason=str(why)) for name, why in missing.items()],
+            degraded=[pb.Degraded(component=name, reason=str(why)) for name, why in missing.items()],
         )
 
     def _weights(self, requested: Mapping[str, float], catalog: Catalog) -> dict[str, float]:

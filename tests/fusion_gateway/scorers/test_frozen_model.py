@@ -46,7 +46,7 @@ async def asking(address: str, repository: Path, *flags: str) -> AsyncIterator["
 
 
 def reason(answer: pb.RecommendResponse) -> str:
-    return next((each.reason for each in answer.degraded if each.model == "rating"), "")
+    return next((each.reason for each in answer.degraded if each.component == "rating"), "")
 
 
 @pytest.fixture
