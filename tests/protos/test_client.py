@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -35,6 +36,7 @@ from tests.servers.running import ROOT, started
 from tests.servers.runtime.test_lifecycle import make_certificate
 from tests.test_architecture import installed_by
 
+METHODS = [method.name for method in SERVICE.methods]
 FIVE = RecommendRequest(user_id="ann", k=5)
 
 
@@ -73,7 +75,7 @@ def protected(home: Path) -> Iterator[tuple[str, str, grpc.ChannelCredentials]]:
 
 def test_every_call_is_a_method(address: str) -> None:
     with Client(address, timeout=20) as client:
-        assert all(callable(getattr(client, method.name)) for method in SERVICE.methods)
+        assert all(callable(getattr(client, method)) for method in METHODS)
         events = [Event(user_id="ann", item_id=item, event_id=item) for item in ("1", "6")]
         assert client.RecordEvents(RecordEventsRequest(events=events)).recorded == 2
         assert len(client.GetHistory(GetHistoryRequest(user_id="ann")).events) == 2
@@ -136,7 +138,7 @@ class Unsteady:
     def __init__(self) -> None:
         self.calls: list[str] = []
 
-    def answer(self, method: str, context: grpc.ServicerContext) -> bytes:
+    def _answer(self, method: str, _request: bytes, context: grpc.ServicerContext) -> bytes:
         self.calls.append(method)
         if self.calls.count(method) == 1:
             context.abort(grpc.StatusCode.UNAVAILABLE, "stopping")
@@ -144,10 +146,7 @@ class Unsteady:
 
     @contextmanager
     def serving(self) -> Iterator[str]:
-        handlers = {
-            name: grpc.unary_unary_rpc_method_handler(lambda _, context, name=name: self.answer(name, context))
-            for name in SERVICE.methods_by_name
-        }
+        handlers = {name: grpc.unary_unary_rpc_method_handler(partial(self._answer, name)) for name in METHODS}
         server = grpc.server(ThreadPoolExecutor(1))
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE.full_name, handlers),))
         port = server.add_insecure_port("127.0.0.1:0")
@@ -188,7 +187,7 @@ def test_the_base_install_is_what_a_caller_needs(address: str, tmp_path: Path) -
         top = Path(*file.parts[: 2 if file.parts[0] == "google" else 1])  # `google` is of many distributions
         (tmp_path / top).parent.mkdir(exist_ok=True)
         if ".." not in file.parts and not (tmp_path / top).exists():
-            (tmp_path / top).symlink_to(distribution("grpcio").locate_file(top))
+            (tmp_path / top).symlink_to(str(distribution("grpcio").locate_file(top)))
     (tmp_path / "protos").symlink_to(ROOT / "protos")
     call = "import sys; from protos.marquee.client import Client; from protos.marquee.v1 import recommender_pb2 as pb; "
     call += "print(Client(sys.argv[1], timeout=20).GetStatus(pb.GetStatusRequest()).default_policy)"
