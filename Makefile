@@ -72,4 +72,4 @@ released: $(STAMP)
 
 lock: $(STAMP)
 	$(BIN)/pip-compile --quiet --no-annotate --no-emit-index-url --no-emit-find-links --strip-extras --extra $(EXTRAS) --no-header --output-file requirements.lock pyproject.toml
-	sed -i "s/+cpu$$//" requirements.lock
+	sed -i -e "s/+cpu$$//" -e "/^marquee @/d" requirements.lock
