@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from training import recipes
+from training.benchmark.results import recipes as table
 from training.benchmark.results.files import Results, markdown
 from training.benchmark.results.pages import FOLDER, PAGES, rendered
 from training.commands.results import results_command
@@ -21,7 +23,8 @@ def test_the_pages_tables_are_what_the_files_say() -> None:
 def copy(tmp_path: Path) -> Path:
     """The pages and the files, to change."""
     shutil.copytree(ROOT / FOLDER, tmp_path / FOLDER)
-    shutil.copy(ROOT / "README.md", tmp_path)
+    for page in PAGES:
+        shutil.copy(ROOT / page, tmp_path / page)
     return tmp_path
 
 
@@ -61,3 +64,11 @@ def test_every_file_is_on_a_page() -> None:
 
 def test_markdown() -> None:
     assert markdown([["a", "b"], ["1", "2"]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |\n"
+
+
+def test_every_recipe_is_described() -> None:
+    assert table.RATING.keys() == recipes.RATING.keys() - {"default"}
+    assert table.SEQUENTIAL.keys() == recipes.SEQUENTIAL.keys() - {"default"}
+    assert table.VISUAL_TEMPORAL.keys() == recipes.VISUAL_TEMPORAL.keys() - {"default"}
+    assert set(table.LINEAR) == {recipes.LINEAR["default"]().name}
+    assert set(table.FUSED) == {recipes.FUSION["default"]().name}

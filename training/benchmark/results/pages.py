@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from training.benchmark.results import headlines, quality, serving
+from training.benchmark.results import headlines, quality, recipes, serving
 from training.benchmark.results.files import Cells, Results, markdown
 from training.errors import TrainingError
 
 FOLDER = Path("training/results")
-PAGES = (Path("README.md"), FOLDER / "README.md")
+PAGES = (Path("README.md"), Path("training/README.md"), FOLDER / "README.md")
 MARKED = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 DATA_FOLDER = re.compile(r"(?<=--data )\S*/(?=ml-)")
 
@@ -24,6 +24,8 @@ class Table(NamedTuple):
 
 TABLES = {
     "headlines": Table(headlines.headlines, ()),
+    "rating-recipes": Table(recipes.rating_recipes, ()),
+    "next-item-recipes": Table(recipes.next_item_recipes, ()),
     "next-item-ml-100k": Table(quality.next_item_ml_100k, ("next-item-ml-100k", "sequential-ml-100k")),
     "next-item-ml-1m": Table(quality.next_item_ml_1m, ("sequential-ml-1m-time-free", "sequential-ml-1m")),
     "fused-ml-1m": Table(quality.fused_ml_1m, ("next-item-ml-1m",)),

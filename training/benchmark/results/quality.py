@@ -8,7 +8,7 @@ from training.benchmark.results.files import Cells, Results, Row, interval, name
 LEAVE_LAST_OUT = "leave-last-out"
 TIES_SHUFFLED = "leave-last-out-ties-shuffled-when-asked"
 READ_TIMES = {"fused", "sequential", "recent popularity"}
-"""Models of `evaluate` that read times; its files do not say, unlike those of `benchmark sequential`."""
+"""Of the models that `evaluate` measures."""
 ESTIMATED = {"ml-1m"}
 """Data sets of which some times are estimated."""
 
@@ -42,20 +42,24 @@ def _rankings(results: Results, file: str) -> list[Row]:
         model = {"model": row["model"], "recipe": row["recipe"]}
         hit_rate = results.value(file, protocol=LEAVE_LAST_OUT, metric="hr@10", **model)
         shuffled = results.value(file, protocol=TIES_SHUFFLED, metric="ndcg@10", **model)
-        time = row.get("time") or ("aware" if row["model"] in READ_TIMES else "free")
-        rankings.append({**row, "hit_rate": hit_rate, "shuffled": shuffled, "time": time})
+        rankings.append({**row, "hit_rate": hit_rate, "shuffled": shuffled})
     return rankings
+
+
+def reads_times(row: Row) -> bool:
+    """Files of `benchmark sequential` say so, those of `evaluate` do not."""
+    return row["model"] in READ_TIMES if "time" not in row else row["time"] == "aware"
 
 
 def _next_item(dataset: str, rankings: Iterable[Row], published: bool = False) -> Iterator[Cells]:
     """What reads no times first; the best of each kind first."""
     yield ["model", "reads times", "seeds", "HR@10", "NDCG@10", "95 %", "NDCG@10, ties shuffled"]
-    times = {"free": "no", "aware": "estimated" if dataset in ESTIMATED else "yes"}
+    times = {False: "no", True: "estimated" if dataset in ESTIMATED else "yes"}
     lines: list[tuple[bool, float, Cells]] = []
     for row in rankings:
         metrics = [number(row["hit_rate"]), number(row["value"]), interval(row), number(row["shuffled"])]
-        cells = [named(row), times[row["time"]], seeds(row), *metrics]
-        lines.append((row["time"] == "aware", -row["value"], cells))
+        aware = reads_times(row)
+        lines.append((aware, -row["value"], [named(row), times[aware], seeds(row), *metrics]))
     papers = [paper for paper in NEXT_ITEM if published and paper.dataset == dataset]
     for paper in papers:
         aware = paper.time == "aware"
