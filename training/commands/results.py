@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from training.benchmark.results.files import Results
-from training.benchmark.results.pages import FOLDER, PAGES, rendered
+from training.benchmark.result_tables.files import Results
+from training.benchmark.result_tables.pages import FOLDER, PAGES, rendered
 from training.errors import TrainingError
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from training import recipes
-from training.benchmark.results import recipes as table
-from training.benchmark.results.files import Results, markdown
-from training.benchmark.results.pages import FOLDER, PAGES, rendered
+from training.benchmark.result_tables import recipes as table
+from training.benchmark.result_tables.files import Results, markdown
+from training.benchmark.result_tables.pages import FOLDER, PAGES, rendered
 from training.commands.results import results_command
 from training.errors import TrainingError
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from training.benchmark.results import headlines, quality, recipes, serving
-from training.benchmark.results.files import Cells, Results, markdown
+from training.benchmark.result_tables import headlines, quality, recipes, serving
+from training.benchmark.result_tables.files import Cells, Results, markdown
 from training.errors import TrainingError
 
 FOLDER = Path("training/results")

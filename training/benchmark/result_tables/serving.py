@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from statistics import median
 
-from training.benchmark.results.files import Cells, Results, Row, number
+from training.benchmark.result_tables.files import Cells, Results, Row, number
 
 
 def gateway_cost(results: Results) -> Iterator[Cells]:

@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 
-from training.benchmark.results.files import Cells, Results, Row, number
-from training.benchmark.results.quality import ESTIMATED, reads_times
+from training.benchmark.result_tables.files import Cells, Results, Row, number
+from training.benchmark.result_tables.quality import ESTIMATED, reads_times
 
 RATING = {
     "best": "**default**; Bayesian factorization with people and keywords; rank 32, or 64 from 500,000 ratings",
     "small": "`hybrid_genres` on a sample, 12 epochs",
     "bayesian": "Bayesian factorization, rank 20, without words",
     "seed_rating": "S1: a network of user and item embeddings",
-    "hybrid_mf_deep": "S2: factorization and network, from ratings and views",
+    "hybrid_mf_deep": "S2: factorization and network, from ratings and from what was rated",
     "svd": "S3: biased factorization by gradient descent, its size from a grid",
     "ids_content_nn": "S3: a network of ids, director, genres and tags",
     "hybrid_genres": "S4: a network of ids and genres",

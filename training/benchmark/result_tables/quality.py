@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from training.benchmark.published import NEXT_ITEM, PUBLISHED
-from training.benchmark.results.files import Cells, Results, Row, interval, named, number, seeds
+from training.benchmark.result_tables.files import Cells, Results, Row, interval, named, number, seeds
 
 LEAVE_LAST_OUT = "leave-last-out"
 TIES_SHUFFLED = "leave-last-out-ties-shuffled-when-asked"

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from training.benchmark.published import NEXT_ITEM, PUBLISHED
-from training.benchmark.results.files import Cells, Results, number
-from training.benchmark.results.quality import LEAVE_LAST_OUT
-from training.benchmark.results.serving import median_of
+from training.benchmark.result_tables.files import Cells, Results, number
+from training.benchmark.result_tables.quality import LEAVE_LAST_OUT
+from training.benchmark.result_tables.serving import median_of
 
 PAGE = "training/results/README.md"
 """As seen from the repository's root."""
