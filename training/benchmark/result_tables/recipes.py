@@ -18,7 +18,7 @@ RATING = {
 SEQUENTIAL = {
     "best": "**default**; gated transformer that reads ratings and times; 64 wide, or 128 from 500,000 targets",
     "small": "`transformer` on a sample, 40 epochs",
-    "best_now": "`best` that does not tell queries of one minute apart",
+    "best_now": "`best` that does not distinguish queries within one minute",
     "best_time_free": "`best` from order and ratings alone",
     "best_with_linear": "`best` with the linear model inside: the best server on its own",
     "best_time_free_with_linear": "`best_time_free` with the linear model inside",
