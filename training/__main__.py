@@ -11,6 +11,7 @@ from training.commands.evaluate import evaluate_command
 from training.commands.onboard import onboard_command
 from training.commands.repository import app as repository_app
 from training.commands.reproduce import reproduce_command
+from training.commands.results import results_command
 from training.commands.train import train
 from training.errors import DataError, TrainingError
 
@@ -30,6 +31,7 @@ app.command("onboard", epilog="Example: python -m training onboard --items new.c
 app.command("contact-sheet", epilog="Example: python -m training contact-sheet sheet.png")(contact_sheet_command)
 app.command("evaluate", epilog="Example: python -m training evaluate --report var/report")(evaluate_command)
 app.command("reproduce")(reproduce_command)
+app.command("results", epilog="Example: python -m training results --write")(results_command)
 
 
 def main() -> None:
