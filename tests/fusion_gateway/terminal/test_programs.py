@@ -53,7 +53,7 @@ def run(*arguments: object, home: Path, **options: Any) -> subprocess.CompletedP
 @pytest.fixture(scope="module")
 def up(system: Path) -> Iterator[dict[str, Any]]:
     """`local up`, and what it said: the gateway's address and the whole process."""
-    command = [sys.executable, "-m", "fusion_gateway.local", "up"]
+    command = [sys.executable, "-m", "fusion_gateway.local", "up", "--any-ports"]
     command += ["--repository", str(system / "repository"), "--events", str(system / "events.csv")]
     environment = {**os.environ, "MARQUEE_HOME": str(system / "up"), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
@@ -77,7 +77,11 @@ def client(up: dict[str, Any], *arguments: str) -> Result:
 def test_up_says_where_everything_is(up: dict[str, Any]) -> None:
     assert [line.split()[0] for line in up["said"] if " is ready at 127.0.0.1:" in line][-1] == "fusion_gateway"
     assert sum(" is ready at " in line for line in up["said"]) == 4
+    assert sum(line.endswith("/metrics") for line in up["said"]) == 4
     assert any(line.startswith("15 events of 5 users are stored") for line in up["said"])
+    [store] = [line.split()[-1] for line in up["said"] if line.startswith("what is recorded is kept in ")]
+    assert store == f"sqlite:///{up['home']}/up/events.db"
+    assert Path(store.removeprefix("sqlite:///")).exists()
 
 
 def test_client_shows_ranked_movies(up: dict[str, Any]) -> None:
@@ -209,7 +213,7 @@ def test_each_run_has_logs_of_its_own(system: Path, tmp_path: Path) -> None:
 
 
 def test_up_stops_everything_when_one_process_dies(system: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "fusion_gateway.local", "up"]
+    command = [sys.executable, "-m", "fusion_gateway.local", "up", "--any-ports"]
     command += ["--repository", str(system / "repository"), "--events", str(system / "events.csv")]
     environment = {**os.environ, "MARQUEE_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
     pipe = subprocess.PIPE
@@ -242,6 +246,13 @@ def test_demo_with_a_bad_repository(tmp_path: Path, repository: str, message: st
     failed = CliRunner().invoke(local_app, ["demo", "--repository", str(tmp_path / repository)])
     assert failed.exit_code == 1
     assert re.fullmatch(f"error: .*{message}.*\n", failed.stderr)
+
+
+def test_up_names_the_events_that_are_not_there(system: Path, tmp_path: Path) -> None:
+    failed = run("fusion_gateway.local", "up", "--repository", system / "repository", home=tmp_path)
+    assert failed.returncode == 1
+    missing = tmp_path / "var/imported/generated/events.parquet"
+    assert failed.stderr == f"error: there is no {missing}, which 'make publish' makes: name a file with --events\n"
 
 
 def test_demo_with_a_broken_events_file(system: Path, tmp_path: Path) -> None:
