@@ -185,6 +185,13 @@ def test_help_has_an_example(command: list[str]) -> None:
     assert " ".join(["Example: python -m fusion_gateway.client", *command]) in " ".join(shown.split())
 
 
+@pytest.mark.parametrize("command", ["", "import-events", "export-events"])
+def test_help_of_the_gateway_is_grouped(command: str, tmp_path: Path) -> None:
+    shown = run("fusion_gateway", *command.split(), "--help", home=tmp_path).stdout
+    for text in ("Event store", "--event-store", "[default: 5000]", f"Example: python -m fusion_gateway {command}"):
+        assert text in " ".join(shown.split())
+
+
 def test_client_without_a_gateway(tmp_path: Path) -> None:
     failed = run("fusion_gateway.client", "status", "--address", "127.0.0.1:1", home=tmp_path)
     assert failed.returncode == 1
@@ -289,7 +296,7 @@ def test_an_occupied_port(system: Path, tmp_path: Path) -> None:
         (["--scorer=rating"], "scorer: 'rating' must be NAME=ADDRESS"),
         (["--scorer=a=b:1", "--scorer=a=b:2"], "every name there once"),
         (["--scorer=rating=http://b:1"], "an address is host:port, without http://"),
-        (["--retrieve-k=0"], "retrieve_k: .*greater than or equal to 1"),
+        (["--retrieve-k=0"], "--retrieve-k: .*greater than or equal to 1"),
     ],
 )
 async def test_the_gateway_says_why_it_cannot_start(
