@@ -35,7 +35,8 @@ from servers.runtime.settings import read
 from tests.servers import running
 from training import recipes
 from training.__main__ import app
-from training.artifacts.repository import SCORERS, versions
+from training.artifacts.repository import versions
+from training.recipes import SCORERS
 
 if TYPE_CHECKING:
     from protos.marquee.v1.recommender_pb2_grpc import RecommenderAsyncStub

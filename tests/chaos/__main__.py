@@ -18,7 +18,7 @@ from tests.chaos import attacking, faulting, faults, memory, soaking, system, ta
 from tests.chaos.killing import kill_and_restart
 from tests.fusion_gateway import postgresql
 from tests.load import options, report
-from training.artifacts.repository import SCORERS
+from training.recipes import SCORERS
 
 Data = Annotated[Path | None, typer.Option(help="Events: a file or a folder with events.*. Default: tiny ones.")]
 Repository = Annotated[Path | None, typer.Option(help="The model repository; it is copied. Default: a tiny one.")]

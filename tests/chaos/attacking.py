@@ -18,7 +18,7 @@ from tests.chaos.attacks.target import Answers, Attack, Target
 from tests.chaos.process import Process
 from tests.chaos.steady import Answer, Call, Steady, failures, quantile_ms
 from tests.chaos.system import TOKEN, World
-from training.artifacts.repository import SCORERS
+from training.recipes import SCORERS
 
 RATE, NEWCOMERS_RATE = 50.0, 12.0
 """Calls a second; a connection costs the client more than a call."""

@@ -20,7 +20,7 @@ from tests.chaos.steady import Steady, failures, quantile_ms
 from tests.chaos.system import EXIT_SECONDS, World
 from tests.chaos.writer import Writer
 from tests.fusion_gateway.postgresql import PostgreSQL
-from training.artifacts.repository import SCORERS
+from training.recipes import SCORERS
 
 READS_PER_SECOND, WRITES_PER_SECOND = 40.0, 10.0
 RECOVERY_SECONDS = 20.0

@@ -17,7 +17,8 @@ from tests.chaos.attacks.floods import leave_half_way
 from tests.chaos.faulting import TWIN, Fault, Hold, Stage
 from tests.chaos.liar import lying
 from tests.fusion_gateway import postgresql
-from training.artifacts.repository import SCORERS, versions
+from training.artifacts.repository import versions
+from training.recipes import SCORERS
 
 RESET_SECONDS = 0.05
 SLOW_SECONDS = 1.0

@@ -18,7 +18,8 @@ from tests.chaos.process import Process
 from tests.chaos.steady import DEADLINE_SECONDS, Call, Steady, failures
 from tests.chaos.system import World
 from tests.chaos.writer import Writer
-from training.artifacts.repository import SCORERS, versions
+from training.artifacts.repository import versions
+from training.recipes import SCORERS
 
 CALLS_PER_SECOND = 20.0
 WARM_SHARE = 0.4

@@ -17,7 +17,7 @@ from tests.fusion_gateway.world import MOVIES
 from tests.load import gateway, tiny_system
 from tests.load.traffic import Traffic
 from tests.servers import tiny_artifact
-from training.artifacts.repository import SCORERS
+from training.recipes import SCORERS
 
 TOKEN = "a token of the well-behaved client"
 LARGE_DIMENSION = 400

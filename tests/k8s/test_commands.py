@@ -17,7 +17,7 @@ from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from tests.k8s.manifests import Object, base, container, entrypoint, kind
 from tests.load import tiny_system
 from tests.load.processes import Started, started
-from training.artifacts.repository import SCORERS
+from training.recipes import SCORERS
 
 DEPLOYMENTS = {each["metadata"]["name"]: each for each in kind(base(), "Deployment")}
 GATEWAY = "fusion-gateway"

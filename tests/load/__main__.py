@@ -18,7 +18,7 @@ from tests.load import gateway, model_server, options, report
 from tests.load.options import Timing, loads
 from tests.load.processes import system
 from tests.load.traffic import Traffic
-from training.artifacts.repository import SCORERS
+from training.recipes import SCORERS
 
 HOME = Path(os.environ.get("MARQUEE_HOME", "var"))
 

@@ -42,7 +42,7 @@ from tests.load import gateway, options, report
 from tests.load.arrivals import Load
 from tests.load.processes import Started, started_system
 from tests.load.traffic import Traffic
-from training.artifacts.repository import SCORERS
+from training.recipes import SCORERS
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 LIMITS = Limits(B=32, L=2000, C=20_000, K=1000)

@@ -21,7 +21,7 @@ from tests.load.gateway_cost import fill
 from tests.load.options import Timing
 from tests.load.processes import system
 from tests.load.traffic import Traffic
-from training.artifacts.repository import SCORERS
+from training.recipes import SCORERS
 
 app = typer.Typer()
 

@@ -22,7 +22,7 @@ from tests.load import options
 from tests.load.__main__ import HOME
 from tests.load.report import machine
 from training.artifacts.onnx_export import session
-from training.artifacts.repository import SCORERS
+from training.recipes import SCORERS
 
 DAY = 86_400
 app = typer.Typer()

@@ -11,12 +11,13 @@ import polars as pl
 from training.artifacts.requests import Requests, requests_for
 from training.data.dataset import Dataset
 from training.data.splits import Split, in_order
-from training.evaluation.next_item import Rank
-from training.evaluation.ranking_metrics import Doubles, better_and_tied, hit_rate, ndcg
+from training.evaluation import next_item
+from training.evaluation.next_item import Rank, seen_items, target_metrics
+from training.evaluation.ranking_metrics import Doubles
 from training.features.content import genre_flags
 from training.features.interactions import Floats, Ints
 
-METRICS = ("hr@10", "ndcg@10")
+METRICS = next_item.METRICS[:2]
 HIDDEN = 0.1
 """Share of the watched items."""
 AMONG = ("all items", "hidden items")
@@ -57,13 +58,11 @@ class ColdItems:
     def figures(self, rank: Rank) -> Doubles:
         """[len(AMONG), len(METRICS), B] of a rank over `items`. Items of the history are left out."""
         scores = rank(self.requests)
-        excluded = np.zeros(scores.shape, bool)
-        for mask, history in zip(excluded, self.requests.history_item, strict=True):
-            mask[np.searchsorted(self.items, history)] = True
-        only_hidden = np.ones_like(excluded)
-        only_hidden[:, self.hidden] = False
-        places = (better_and_tied(scores, self.target, left_out) for left_out in (excluded, only_hidden))
-        return np.stack([[measure(*place) for measure in (hit_rate, ndcg)] for place in places])
+        seen = seen_items(self.requests, self.items)
+        not_hidden = np.ones_like(seen)
+        not_hidden[:, self.hidden] = False
+        found = [target_metrics(scores, self.target, excluded) for excluded in (seen, not_hidden)]
+        return np.stack(found)[:, : len(METRICS)]
 
     def popularity_of_same_genres(self, dataset: Dataset) -> Rank:
         """The mean popularity of the known items, weighted by how alike their genres are."""

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from training import recipes
 from training.benchmark import likes
-from training.benchmark.published import PUBLISHED, S1_NDCG
+from training.benchmark.published import PUBLISHED, S1_NDCG, S5_LIKES
 from training.benchmark.rating import SERVED
 from training.benchmark.rating import Benchmark as RatingBenchmark
 from training.benchmark.report import of_seeds
@@ -21,7 +21,6 @@ from training.benchmark.sequential import AS_GIVEN, LEAVE_LAST_OUT, SEED_WINDOWS
 from training.benchmark.sequential import Benchmark as SequentialBenchmark
 from training.benchmark.visual_temporal import WHOLE
 from training.benchmark.visual_temporal import Benchmark as VisualTemporalBenchmark
-from training.benchmark.visual_temporal_report import PUBLISHED as PUBLISHED_LIKES
 from training.data.dataset import Dataset
 from training.errors import TrainingError
 from training.evaluation.next_item import METRICS
@@ -68,7 +67,7 @@ CLAIMS = (
     *_ratings("S4", "hybrid_genres", RANDOM, BIASES, "mse", "accuracy@2.5"),
     *(
         Claim("S5", "seed_cnn_birnn_ae", LIKED, metric, figure, "TMDB", ALWAYS_YES)
-        for metric, figure in zip(likes.METRICS, PUBLISHED_LIKES[WHOLE], strict=False)
+        for metric, figure in zip(likes.METRICS, S5_LIKES[WHOLE], strict=False)
     ),
 )
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from training.data.dataset import Dataset
-from training.evaluation.next_item import METRICS
-from training.evaluation.ranking_metrics import Doubles, better_and_tied, hit_rate, ndcg, reciprocal_rank
+from training.evaluation.next_item import NDCG, seen_mask, target_metrics
+from training.evaluation.ranking_metrics import Doubles
 from training.features.interactions import Floats, Interactions, Ints
 from training.features.windows import Events, Windows
 from training.pipelines.catalog import weighted_rating
@@ -22,7 +22,6 @@ from training.recipes.sequential import SequentialRecipe
 
 WINDOW, STEP, TEST, VALIDATION = 4, 2, 0.2, 0.08
 CHUNK = 512
-NDCG = METRICS.index("ndcg@10")
 
 
 @dataclass(frozen=True)
@@ -82,8 +81,6 @@ class SeedWindows:
         parts = []
         for rows in torch.arange(len(windows.end)).split(CHUNK):
             asked, target = windows.take(rows)
-            seen = np.zeros((len(rows), self.data.items + 1), bool)
-            np.put_along_axis(seen, asked.item.cpu().numpy(), True, axis=1)
-            better, tied = better_and_tied(scores(asked), target[:, -1].cpu().numpy() - 1, seen[:, 1:])
-            parts.append(np.stack([measure(better, tied) for measure in (hit_rate, ndcg, reciprocal_rank)]))
+            seen = seen_mask(asked.item.cpu().numpy(), self.data.items + 1)[:, 1:]  # without the padding
+            parts.append(target_metrics(scores(asked), target[:, -1].cpu().numpy() - 1, seen))
         return np.concatenate(parts, axis=1)

@@ -18,7 +18,7 @@ from training.benchmark.seed_windows import SeedWindows
 from training.data.dataset import Dataset
 from training.data.splits import Split, global_time, leave_last_out
 from training.errors import TrainingError
-from training.evaluation.next_item import METRICS, Rank, Task, all_items, first_of_each_user, over, tie_order
+from training.evaluation.next_item import METRICS, NDCG, Rank, Task, all_items, first_of_each_user, over, tie_order
 from training.evaluation.next_item_baselines import fit_neighbours
 from training.evaluation.ranking_metrics import Doubles
 from training.features.interactions import Interactions, Ints
@@ -98,7 +98,7 @@ class Benchmark:
         validated = Task.of(items, split.train, split.validation.unique("user", keep="first", maintain_order=True))
 
         def quality(rank: Rank) -> float:
-            return float(validated.figures(over(items, train.item_number, rank))[METRICS.index("ndcg@10")].mean())
+            return float(validated.figures(over(items, train.item_number, rank))[NDCG].mean())
 
         for name, rank in fit_neighbours(train, quality).items():
             started = time.monotonic()

@@ -18,7 +18,7 @@ from training.benchmark.cold_items import ColdItems
 from training.data.dataset import Dataset
 from training.data.splits import Split, leave_last_out
 from training.errors import TrainingError
-from training.evaluation.next_item import METRICS, Rank, Task, all_items, first_of_each_user, over
+from training.evaluation.next_item import NDCG, Rank, Task, all_items, first_of_each_user, over
 from training.evaluation.next_item_baselines import fit_neighbours
 from training.features.interactions import Interactions
 from training.pipelines.job import Job
@@ -112,7 +112,7 @@ class Benchmark:
         validated = Task.of(items, split.train, split.validation)
 
         def quality(rank: Rank) -> float:
-            return float(validated.figures(over(items, train.item_number, rank))[METRICS.index("ndcg@10")].mean())
+            return float(validated.figures(over(items, train.item_number, rank))[NDCG].mean())
 
         task = Task.of(items, *first_of_each_user(split))
         for name, rank in fit_neighbours(train, quality).items():

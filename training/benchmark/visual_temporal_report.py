@@ -1,6 +1,6 @@
 """Cells of the visual-temporal benchmark as rows in the format of results, as tables, and as attention maps."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,25 +8,12 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from training.benchmark import cold_items, likes
+from training.benchmark.published import S5_LIKES, S5_LOSSES
 from training.benchmark.visual_temporal import COLD, LIKES, WHOLE, Cell
 from training.data.dataset import Dataset
 from training.evaluation.next_item import METRICS
 from training.evaluation.ranking_metrics import Doubles, bootstrap
 
-PUBLISHED: Mapping[str, tuple[float, float, float]] = {
-    "CF": (0.78, 0.65, 0.71),
-    "content-based": (0.82, 0.67, 0.74),
-    "CNN alone": (0.85, 0.70, 0.77),
-    "RNN alone": (0.87, 0.72, 0.79),
-    "autoencoder alone": (0.88, 0.75, 0.81),
-    WHOLE: (0.93, 0.85, 0.89),
-}
-"""Precision, recall and F1 (systems.md S5); the paper does not say what a relevant item is."""
-PUBLISHED_LOSS = {
-    "without CNN": "accuracy -5 %",
-    "without RNN": "recall -6 %",
-    "without autoencoder": "precision -4 %",
-}
 FIRST = "posters, text, genres, year"
 
 
@@ -116,7 +103,7 @@ def _ranking_table(cells: Sequence[Cell], dataset: Dataset, part: str) -> Table:
             for (_, metric, values), (_, _, best) in zip(found, whole, strict=True)
             if metric == "ndcg@10"
         ]
-        table.add_row(own[0].model, own[0].recipe, *figures, *less, PUBLISHED_LOSS.get(own[0].model, ""))
+        table.add_row(own[0].model, own[0].recipe, *figures, *less, S5_LOSSES.get(own[0].model, ""))
     return table
 
 
@@ -128,8 +115,8 @@ def _likes_table(cells: Sequence[Cell], dataset: Dataset) -> Table:
     for own in by_model(cells):
         found = [_like_figures(own, dataset, cut) for cut in likes.CUTS]
         figures = [f"{np.mean(values):.3f}" for of_cut in found for values in of_cut.values()]
-        published = " / ".join(f"{value:.2f}" for value in PUBLISHED.get(own[0].model, ()))
-        table.add_row(own[0].model, own[0].recipe, *figures, published or PUBLISHED_LOSS.get(own[0].model, ""))
+        published = " / ".join(f"{value:.2f}" for value in S5_LIKES.get(own[0].model, ()))
+        table.add_row(own[0].model, own[0].recipe, *figures, published or S5_LOSSES.get(own[0].model, ""))
     return table
 
 

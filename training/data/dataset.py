@@ -26,6 +26,8 @@ ITEMS = pl.Schema(
 USERS = pl.Schema(
     {"user": pl.String(), "age": pl.Int32(), "gender": pl.String(), "occupation": pl.String(), "zip": pl.String()}
 )
+RECENT_SHARE = 0.1
+"""Share of the time range that counts as recent."""
 NUMERIC_ID = r"^[1-9][0-9]{0,17}$"
 
 
@@ -113,3 +115,9 @@ def completed(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
         pl.col("director", "overview", "poster").fill_null(""),
     )
     return frame
+
+
+def is_recent(events: pl.DataFrame) -> pl.Expr:
+    """Whether a row is of the last RECENT_SHARE of the time range of `events`."""
+    first, last = events.select(first=pl.col("time").min(), last=pl.col("time").max()).row(0)
+    return pl.col("time") >= last - RECENT_SHARE * (last - first)

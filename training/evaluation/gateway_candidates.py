@@ -8,21 +8,21 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import torch
-from numpy.typing import NDArray
 
 from fusion_gateway.fusion import POPULARITY, Fused, Policy, Popularity, fuse
 from training.artifacts.popularity_file import read_popularity
-from training.artifacts.repository import SCORERS, latest, versions
+from training.artifacts.repository import latest, versions
 from training.artifacts.requests import Requests, requests_for
 from training.artifacts.scorer_files import OfflineScorer
+from training.evaluation.next_item import Mask, seen_items
 from training.features.interactions import Floats, Ints
 from training.published import read_table
+from training.recipes import SCORERS
 
 CELLS = 1_000_000
 """Users times items that are ranked at once."""
 RETRIEVE_K = 200
 """What the gateway lets each scorer retrieve by default; as many popular items take their place without a history."""
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -135,9 +135,7 @@ class NextItemTask:
 
     def _rank(self, rows: Ints, keep: Ints | None) -> Ranked:
         requests = self._requests.take(rows)
-        seen = np.zeros((len(rows), len(self.items)), bool)
-        for mask, items in zip(seen, requests.history_item, strict=True):
-            mask[np.searchsorted(self.items, items)] = True
+        seen = seen_items(requests, self.items)
         if keep is not None:
             requests = requests.last(keep).as_unknown_users()
         targets = self._targets[rows]

@@ -5,19 +5,17 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 
+from training.evaluation.cohorts import COHORTS
 from training.evaluation.measure import Evaluation
 
-COHORTS = ((0, "0 events"), (5, "1 to 5"), (20, "6 to 20"), (50, "21 to 50"), (200, "51 to 200"))
-"""Most events of each cohort; up to 5 are cold, up to 50 warm."""
-LONGEST = "more than 200"
 METRIC = "ndcg@10"
 
 
 def by_cohort(evaluation: Evaluation, metric: str = METRIC) -> pl.DataFrame:
     """Columns cohort, users, and the mean of each model; cohorts without users are left out."""
-    place = np.searchsorted([most for most, _ in COHORTS], evaluation.events)
-    names = [name for _, name in COHORTS] + [LONGEST]
-    return _table(evaluation, metric, "cohort", ((name, place == index) for index, name in enumerate(names)))
+    events = evaluation.events
+    masks = ((each.name, (events >= each.min_events) & (events <= each.max_events)) for each in COHORTS)
+    return _table(evaluation, metric, "cohort", masks)
 
 
 def by_genre(evaluation: Evaluation, metric: str = METRIC) -> pl.DataFrame:

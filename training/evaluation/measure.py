@@ -13,24 +13,23 @@ from pydantic import TypeAdapter
 from fusion_gateway.fusion import Policy
 from protos.marquee.v1.artifact_pb2 import Data, Recipe
 from training.artifacts.repository import latest, read_manifest
-from training.data.dataset import EVENTS, ITEMS, Dataset, completed
+from training.data.dataset import EVENTS, ITEMS, Dataset, completed, is_recent
 from training.data.splits import Split
 from training.errors import TrainingError
+from training.evaluation import next_item
 from training.evaluation.gateway_candidates import NextItemTask, Ranked
-from training.evaluation.next_item import Rank, over
+from training.evaluation.next_item import Rank, over, target_metrics
 from training.evaluation.next_item_baselines import MOST_EASE_ITEMS, Ease
-from training.evaluation.ranking_metrics import Doubles, better_and_tied, hit_rate, ndcg, reciprocal_rank
+from training.evaluation.ranking_metrics import Doubles
 from training.features.interactions import Floats, Interactions, Ints
 from training.progress import stage, track
 from training.published import read_text
+from training.recipes.linear import LinearRecipe
 
-METRICS = ("hr@10", "ndcg@10", "mrr", "answered", "abstained")
+RANKING = next_item.METRICS
+METRICS = (*RANKING, "answered", "abstained")
 """Rows of `Row.values`. The last two: whether anything was said at all; the share of unseen items without a score."""
-RANKING = METRICS[:3]
 TOP = 10
-EASE_PENALTY = 500.0
-RECENT = 0.1
-"""Share of the training time that counts as recent."""
 Tables = Iterator[tuple[str, Floats]]
 
 
@@ -175,9 +174,7 @@ class Rankers:
 
     @classmethod
     def of(cls, repository: Path, split: Split, items: Ints) -> "Rankers":
-        time = split.train["time"]
-        first, last = int(time.min()), int(time.max())  # type: ignore[arg-type]
-        recent = split.train.filter(pl.col("time") >= last - RECENT * (last - first))
+        recent = split.train.filter(is_recent(split.train))
         counts = {"popularity": split.train, "recent popularity": recent}
         popularity = {
             name: np.bincount(np.searchsorted(items, rows["item"].to_numpy()), minlength=len(items)).astype(np.float32)
@@ -186,7 +183,7 @@ class Rankers:
         train, ease = Interactions.of(split.train), None
         if train.items <= MOST_EASE_ITEMS:
             with stage("fitting EASE"):
-                ease = over(items, train.item_number, Ease.of(train, EASE_PENALTY))
+                ease = over(items, train.item_number, Ease.of(train, LinearRecipe().ease_penalty))
         return cls(default_policy(repository)[1], popularity, ease)
 
     def tables(self, chunk: Ranked) -> Tables:
@@ -233,12 +230,11 @@ def _chunks(task: NextItemTask) -> Iterator[Ranked]:
 
 
 def _measured(name: str, table: Floats, chunk: Ranked, items: Ints) -> Row:
-    better, tied = better_and_tied(table, chunk.target, chunk.seen)
     silent = np.isnan(table)
     unseen = np.maximum((~chunk.seen).sum(axis=1), 1)
     abstained = (silent & ~chunk.seen).sum(axis=1) / unseen
-    found = [hit_rate(better, tied), ndcg(better, tied), reciprocal_rank(better, tied), ~silent.all(axis=1), abstained]
-    return Row(name, "", (), np.stack(found), best(table, chunk.seen, items), _predicted(name, table, chunk))
+    values = np.vstack([target_metrics(table, chunk.target, chunk.seen), ~silent.all(axis=1), abstained])
+    return Row(name, "", (), values, best(table, chunk.seen, items), _predicted(name, table, chunk))
 
 
 def best(table: Floats, seen: np.ndarray, items: Ints, k: int = TOP) -> Ints:

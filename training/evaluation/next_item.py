@@ -1,20 +1,58 @@
-"""The next-item task under full ranking, and how events of one second may be ordered."""
+"""The next-item task under full ranking: items of the history left out, ties counted as their expectation.
 
-from collections.abc import Callable
+`Task` asks published scorers and baselines about the test events; `NextItem` validates inside a training run.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
-from training.artifacts.requests import Requests, requests_for
+from training.artifacts.requests import Requests, pad_front, requests_for
 from training.data.splits import Split
 from training.evaluation.ranking_metrics import Doubles, better_and_tied, hit_rate, ndcg, reciprocal_rank
-from training.features.interactions import Floats, Ints
+from training.features.interactions import Floats, Interactions, Ints
 
 METRICS = ("hr@10", "ndcg@10", "mrr")
-CHUNK = 512
+NDCG = METRICS.index("ndcg@10")
+TASK_ROWS = 512
+"""Requests ranked at once."""
+VALIDATION_ROWS = 128
+"""Validation users ranked at once: the scores of each are made just before."""
+MAX_VALIDATION_USERS = 2000
+Mask = NDArray[np.bool_]
 Rank = Callable[[Requests], Floats]
 """B requests to scores [B, I] of items; NaN abstains."""
+
+
+def seen_mask(histories: Iterable[Ints], items: int) -> Mask:
+    """[B, items]: true in the columns that a row's history names."""
+    columns = list(histories)
+    mask = np.zeros((len(columns), items), np.bool_)
+    for row, seen in zip(mask, columns, strict=True):
+        row[seen] = True
+    return mask
+
+
+def seen_items(requests: Requests, items: Ints) -> Mask:
+    """[B, I]: true for the items of each request's history, of the item numbers `items` [I], ascending."""
+    return seen_mask((np.searchsorted(items, history) for history in requests.history_item), len(items))
+
+
+def target_metrics(scores: NDArray[np.floating[Any]], target: Ints, excluded: Mask) -> Doubles:
+    """[len(METRICS), B]: how well scores [B, I] rank each row's target [B] among the items that are not excluded."""
+    better, tied = better_and_tied(scores, target, excluded)
+    return np.stack([metric(better, tied) for metric in (hit_rate, ndcg, reciprocal_rank)])
+
+
+def row_chunks(count: int, size: int) -> Iterator[Ints]:
+    """The rows 0 to `count` - 1, `size` at a time; one empty chunk of none."""
+    return iter(np.split(np.arange(count), range(size, count, size)))
 
 
 @dataclass(frozen=True)
@@ -50,22 +88,12 @@ class Task:
 
     def figures(self, rank: Rank) -> Doubles:
         """[len(METRICS), B]."""
-        parts = [self._figures(rank, rows) for rows in np.split(np.arange(len(self.target)), self._cuts())]
+        parts = [self._figures(rank, rows) for rows in row_chunks(len(self.target), TASK_ROWS)]
         return np.concatenate(parts, axis=1)
-
-    def _cuts(self) -> list[int]:
-        return list(range(CHUNK, len(self.target), CHUNK))
 
     def _figures(self, rank: Rank, rows: Ints) -> Doubles:
         requests = self.requests.take(rows)
-        better, tied = better_and_tied(rank(requests), self.target[rows], self._seen(requests))
-        return np.stack([measure(better, tied) for measure in (hit_rate, ndcg, reciprocal_rank)])
-
-    def _seen(self, requests: Requests) -> np.ndarray:
-        seen = np.zeros((len(requests), len(self.items)), bool)
-        for mask, history in zip(seen, requests.history_item, strict=True):
-            mask[np.searchsorted(self.items, history)] = True
-        return seen
+        return target_metrics(rank(requests), self.target[rows], seen_items(requests, self.items))
 
 
 def all_items(split: Split) -> Ints:
@@ -111,3 +139,56 @@ def tie_order(split: Split, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     last = pl.int_range(pl.len()).reverse().over("user") == 0
     is_target = last & pl.col("user").is_in(split.test["user"].implode())
     return events.filter(~is_target), events.filter(is_target)
+
+
+@dataclass(frozen=True)
+class NextItem:
+    """Dense histories [V, L], padded in front, the shortest first, and what came next."""
+
+    user_index: Tensor
+    """[V, 1]."""
+    history_index: Tensor
+    history_rating: Tensor
+    history_time: Tensor
+    query_time: Tensor
+    """[V, 1] unix seconds: of the held-out event."""
+    target: Ints
+    """[V]: row of the item, 0 to N - 1."""
+    seen: list[Ints]
+    """[V] rows of the items of each history."""
+
+    @classmethod
+    def of(cls, data: Interactions, held_out: pl.DataFrame, length: int) -> "NextItem":
+        """Of users and items that `data` knows, at most MAX_VALIDATION_USERS of the events in `held_out`."""
+        known = held_out.filter(
+            pl.col("user").is_in(data.user_ids) & pl.col("item").is_in(data.item_number.tolist())
+        ).head(MAX_VALIDATION_USERS)
+        lengths = {user: data.start[index + 1] - data.start[index] for user, index in data.user_index.items()}
+        known = known[np.argsort([lengths[user] for user in known["user"]], kind="stable")]
+        users = np.array([data.user_index[user] for user in known["user"]], np.int64)
+        rows = [data.rows(user) for user in users]
+        target = np.searchsorted(data.item_number, known["item"].to_numpy())
+        return cls(
+            torch.from_numpy(users).unsqueeze(1),
+            torch.from_numpy(pad_front([data.item[row][-length:] for row in rows], 0, np.int64)),
+            torch.from_numpy(pad_front([data.rating[row][-length:] for row in rows], np.nan, np.float32)),
+            torch.from_numpy(pad_front([data.time[row][-length:] for row in rows], 0, np.int64)),
+            torch.from_numpy(known["time"].to_numpy().astype(np.int64)).unsqueeze(1),
+            target,
+            [data.item[row] - 1 for row in rows],
+        )
+
+    def asked_at_once(self) -> "NextItem":
+        """The same asked in the second of the newest event."""
+        return replace(self, query_time=self.history_time[:, -1:])
+
+    def ndcg(self, queries: Floats, item_vectors: Floats) -> float:
+        """Mean NDCG@10 of [V, D] queries over [N, D] item vectors."""
+        parts = [
+            target_metrics(queries[rows] @ item_vectors.T, self.target[rows], self._seen(rows, len(item_vectors)))
+            for rows in row_chunks(len(queries), VALIDATION_ROWS)
+        ]
+        return float(np.concatenate(parts, axis=1)[NDCG].mean())
+
+    def _seen(self, rows: Ints, items: int) -> Mask:
+        return seen_mask((self.seen[row] for row in rows), items)

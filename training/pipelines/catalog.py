@@ -8,6 +8,7 @@ from scipy.sparse import csr_matrix, vstack
 
 from protos.marquee.v1.artifact_pb2 import Manifest
 from training.artifacts.repository import latest, publish, read_manifest, versions
+from training.data.dataset import is_recent
 from training.errors import TrainingError
 from training.features.tfidf import Words
 from training.pipelines.job import Job
@@ -15,8 +16,6 @@ from training.progress import stage
 from training.published import read_table
 from training.recipes.catalog import CatalogRecipe
 
-RECENT = 0.1
-"""Share of the time range that counts as recent."""
 MAX_TAGS = 100_000_000
 """Rows of tags.parquet: one for each word of each item."""
 COLUMNS = ["number", "id", "title", "year", "genres", "director", "poster", "votes", "mean_rating", "recent_votes"]
@@ -91,14 +90,10 @@ def _write(table: pl.DataFrame, words: Words, weights: csr_matrix, folder: Path)
 
 
 def _with_popularity(items: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
-    first, last = events["time"].min(), events["time"].max()
-    assert isinstance(first, int)
-    assert isinstance(last, int)
-    recent = pl.col("time") >= last - RECENT * (last - first)
     counts = events.group_by("item").agg(
         votes=pl.len().cast(pl.Int64),
         mean_rating=pl.col("rating").mean().cast(pl.Float64),
-        recent_votes=recent.sum().cast(pl.Int64),
+        recent_votes=is_recent(events).sum().cast(pl.Int64),
     )
     table = items.join(counts, left_on="number", right_on="item", how="left", maintain_order="left")
     mean = events["rating"].mean()

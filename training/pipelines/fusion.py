@@ -11,8 +11,10 @@ from rich.table import Table
 from fusion_gateway.fusion import POPULARITY, Policy, Switch
 from training.artifacts.popularity_file import FILE, write_popularity
 from training.artifacts.repository import publish
+from training.evaluation.cohorts import SHORT
 from training.evaluation.gateway_candidates import NextItemTask, Pool
-from training.evaluation.ranking_metrics import Doubles, better_and_tied, bootstrap, ndcg
+from training.evaluation.next_item import NDCG, target_metrics
+from training.evaluation.ranking_metrics import Doubles, bootstrap
 from training.pipelines.fusion_fit import fit_adaptive, fit_bias, fit_calibrators, fit_forms, fit_layer, fit_weights
 from training.pipelines.job import Job
 from training.pipelines.popularity import fit_popularity
@@ -20,7 +22,8 @@ from training.progress import console, stage, track
 from training.recipes.fusion import FusionRecipe
 from training.terminal import narrow_table
 
-COHORTS = {"0 events": (0, 0), "1 to 5": (1, 5), "6 to 20": (6, 20)}
+COHORTS = {each.name: (each.min_events, each.max_events) for each in SHORT}
+"""Fewest and most events of each cohort that is fitted on its own."""
 WHOLE = "whole history"
 Pools = Mapping[str, Sequence[Pool]]
 """By cohort, and WHOLE."""
@@ -135,8 +138,9 @@ def policy_ndcg(policy: Policy, pools: Sequence[Pool]) -> Doubles:
     """[B]: NDCG@10 of the fused list; 0 where the target is no candidate."""
     rows = []
     for pool in pools:
-        better, tied = better_and_tied(pool.fuse(policy).score, pool.target, np.zeros(pool.column.shape, np.bool_))
-        rows.append(np.where(pool.target >= 0, ndcg(better, tied), 0.0))
+        nothing = np.zeros(pool.column.shape, np.bool_)
+        ndcg = target_metrics(pool.fuse(policy).score, pool.target, nothing)[NDCG]
+        rows.append(np.where(pool.target >= 0, ndcg, 0.0))
     return np.concatenate([np.zeros(0), *rows])
 
 

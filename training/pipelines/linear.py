@@ -8,7 +8,7 @@ import torch
 
 from training.artifacts.scorer_files import ScorerParts
 from training.errors import NotLearnable
-from training.evaluation.validation import NextItem
+from training.evaluation.next_item import NextItem
 from training.features.interactions import Floats, Interactions
 from training.models.linear import Linear, LinearTower, fit_linear
 from training.pipelines.job import Job

@@ -15,10 +15,10 @@ from training.features.interactions import Floats, Interactions, Ints
 from training.features.ratings import usable_ratings
 from training.features.side_information import item_blocks, user_blocks
 from training.models.bayesian import Ratings, Sampler
-from training.models.rating import train_rating_network
 from training.models.svd import train_svd
 from training.models.tables import LARGEST, Table
 from training.pipelines.job import Job
+from training.pipelines.rating_network import rating_table, train_rating_network
 from training.pipelines.sampling import whole_users
 from training.progress import track
 from training.recipes.bounds import Bounds
@@ -79,7 +79,7 @@ def _network(job: Job, recipe: RatingRecipe, ratings: pl.DataFrame) -> Predictio
     cold = np.setdiff1d(np.arange(1, train.items + 1), train.item)
     some = _of_some_users(learned, train, recipe.seed)
     users = [train.user_index[user] for user in some.user_ids]
-    table = network.table(torch.tensor(cold, device=job.device), torch.tensor(users, device=job.device))
+    table = rating_table(network, torch.tensor(cold, device=job.device), torch.tensor(users, device=job.device))
     return Predictions(table, some, figure**2, {"rmse": figure * job.rating_scale.points})
 
 

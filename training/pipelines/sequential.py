@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from training.artifacts.scorer_files import ScorerParts
 from training.errors import NotLearnable
-from training.evaluation.validation import NextItem
+from training.evaluation.next_item import NextItem
 from training.features.interactions import Floats
 from training.features.rating_scale import STARS, RatingScale
 from training.features.windows import Events, Windows, cut

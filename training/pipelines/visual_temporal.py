@@ -16,8 +16,8 @@ from training.artifacts.requests import Requests, pad_front
 from training.artifacts.scorer_files import ScorerParts
 from training.data.posters import StoredPixels, poster_tensor
 from training.errors import NotLearnable
+from training.evaluation.next_item import NextItem
 from training.evaluation.rating_metrics import GOOD
-from training.evaluation.validation import NextItem
 from training.features.content import ContentEncoder
 from training.features.interactions import Floats, Interactions
 from training.fitting.checkpoint import Checkpoint

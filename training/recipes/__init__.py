@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from training.errors import TrainingError
 from training.recipes.catalog import CATALOG
@@ -14,9 +14,9 @@ from training.recipes.rating import RATING
 from training.recipes.sequential import SEQUENTIAL
 from training.recipes.visual_temporal import VISUAL_TEMPORAL
 
-__all__ = ["CATALOG", "FUSION", "LINEAR", "RATING", "SEQUENTIAL", "VISUAL_TEMPORAL", "choose"]
+__all__ = ["CATALOG", "FUSION", "LINEAR", "RATING", "SCORERS", "SEQUENTIAL", "VISUAL_TEMPORAL", "choose"]
 
-RECIPES = {
+RECIPES: Mapping[str, Mapping[str, Callable[[], Any]]] = {
     "catalog": CATALOG,
     "rating": RATING,
     "sequential": SEQUENTIAL,
@@ -24,6 +24,8 @@ RECIPES = {
     "linear": LINEAR,
     "fusion": FUSION,
 }
+"""Every model, in the order of training: a line here, and `train_<model>` in training/pipelines/<model>.py."""
+SCORERS = tuple(model for model in RECIPES if model not in ("catalog", "fusion"))
 R = TypeVar("R")
 
 

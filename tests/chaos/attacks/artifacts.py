@@ -23,7 +23,8 @@ from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from tests.chaos.attacks.target import Answers, Attack, Target, channel_to
 from tests.servers import tiny_artifact
-from training.artifacts.repository import SCORERS, versions
+from training.artifacts.repository import versions
+from training.recipes import SCORERS
 
 USED, NOT_USED, WRONG = "used", "not used", "the broken one is used"
 LOOK_SECONDS = 1.5

@@ -13,8 +13,9 @@ from tests.conftest import Published
 from training.data.load import load_dataset
 from training.data.splits import Split, leave_last_out
 from training.errors import TrainingError
+from training.evaluation.cohorts import COHORTS
 from training.evaluation.gateway_candidates import NextItemTask, Ranked
-from training.evaluation.groups import LONGEST, by_cohort, by_genre
+from training.evaluation.groups import by_cohort, by_genre
 from training.evaluation.measure import METRICS, TOP, Evaluation, Rankers, evaluate, measure_all
 from training.features.interactions import Floats
 
@@ -97,7 +98,7 @@ def test_groups_hold_every_user_and_their_mean_is_the_whole(evaluation: Evaluati
     assert cohorts["users"].sum() == len(evaluation.targets)
     mean = np.average(cohorts["fused"], weights=cohorts["users"])
     assert mean == pytest.approx(evaluation.row("fused").of("ndcg@10").mean())
-    assert LONGEST not in cohorts["cohort"].to_list()
+    assert COHORTS[-1].name not in cohorts["cohort"].to_list()
     assert by_genre(evaluation)["users"].sum() >= len(evaluation.targets)
 
 

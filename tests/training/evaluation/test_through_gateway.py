@@ -13,12 +13,12 @@ from typer.testing import CliRunner
 from tests.conftest import Published
 from tests.servers.running import process, started
 from training.__main__ import app
-from training.artifacts.repository import SCORERS
 from training.data.load import load_dataset
 from training.data.splits import Split, leave_last_out
 from training.errors import TrainingError
 from training.evaluation.through_gateway import Comparison, K, through_gateway
 from training.pipelines.onboard import onboard
+from training.recipes import SCORERS
 
 
 @pytest.fixture(scope="module")

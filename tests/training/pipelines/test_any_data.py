@@ -19,7 +19,8 @@ from servers.runtime.repository import Repository
 from tests.servers.running import started
 from training import recipes
 from training.__main__ import app
-from training.artifacts.repository import SCORERS, verify
+from training.artifacts.repository import verify
+from training.recipes import SCORERS
 
 EVERY_MODEL = set(SCORERS)
 IDS = ("***", "a b", "007", "7", "A1", "a1", "🎬", "x-1", "x1", "-", "_", "…")

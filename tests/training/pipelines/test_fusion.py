@@ -21,7 +21,7 @@ from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from servers.runtime.settings import read
 from tests.conftest import Published
 from tests.servers.running import in_process, settings
-from training.artifacts.repository import SCORERS, latest
+from training.artifacts.repository import latest
 from training.data.load import load_dataset
 from training.data.splits import Split, leave_last_out
 from training.evaluation.gateway_candidates import RETRIEVE_K, NextItemTask, Pool
@@ -30,6 +30,7 @@ from training.pipelines.fusion import as_yaml, policy_ndcg, train_fusion
 from training.pipelines.fusion_fit import fit_adaptive, fit_bias, fit_calibrators, fit_forms, fit_layer, fit_weights
 from training.pipelines.job import Job
 from training.pipelines.popularity import fit_popularity
+from training.recipes import SCORERS
 from training.recipes.fusion import FusionRecipe
 
 USERS, CANDIDATES = 400, 20

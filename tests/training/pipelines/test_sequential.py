@@ -14,7 +14,7 @@ from training.artifacts.scorer_files import OfflineScorer
 from training.data.load import load_dataset
 from training.data.splits import leave_last_out
 from training.errors import TrainingError
-from training.evaluation.validation import NextItem
+from training.evaluation.next_item import NextItem
 from training.features.interactions import Interactions
 from training.features.windows import Windows, cut
 from training.fitting.checkpoint import Checkpoint

@@ -10,13 +10,14 @@ from typer.testing import CliRunner
 
 from tests.conftest import Published
 from training.__main__ import app, main
-from training.artifacts.repository import SCORERS, latest, read_manifest, verify, versions
+from training.artifacts.repository import latest, read_manifest, verify, versions
 from training.artifacts.requests import requests_for
 from training.artifacts.scorer_files import OfflineScorer
 from training.data.load import load_dataset
 from training.data.splits import leave_last_out
 from training.errors import TrainingError
 from training.evaluation.measure import evaluate
+from training.recipes import SCORERS
 
 
 def run(*arguments: str) -> str:
