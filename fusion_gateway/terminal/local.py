@@ -26,16 +26,15 @@ from fusion_gateway.terminal.processes import Addresses, Processes
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from servers.runtime import channels
+from servers.runtime.command_line import App
 from servers.runtime.errors import ConfigurationError, MarqueeError, RepositoryError, Unavailable
 from servers.runtime.repository import Repository
 
 if TYPE_CHECKING:
     from protos.marquee.v1.recommender_pb2_grpc import RecommenderAsyncStub
 
-app = typer.Typer(
+app = App(
     no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
     epilog="Example: python -m fusion_gateway.local up --repository var/repository",
 )
 Folder = Annotated[Path, typer.Option(help="A model repository.")]

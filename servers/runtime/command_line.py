@@ -1,8 +1,11 @@
 """One look for the --help of every program: typer's, with types by the names that command lines give them."""
 
+from collections.abc import Callable
 from typing import Any
 
+import typer
 from typer.core import TyperCommand, TyperGroup
+from typer.models import CommandFunctionType
 
 TYPES = {"str": "TEXT", "int": "INTEGER", "float": "NUMBER", "path": "PATH", "file": "FILE", "directory": "FOLDER"}
 
@@ -17,10 +20,18 @@ class Command(TyperCommand):
 class Group(TyperGroup):
     """A group of such commands."""
 
-    command_class = Command
-
     def get_params(self, ctx: Any) -> Any:
         return [_renamed(parameter, ctx) for parameter in super().get_params(ctx)]
+
+
+class App(typer.Typer):
+    """A typer program of these."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(cls=Group, add_completion=False, pretty_exceptions_enable=False, **options)
+
+    def command(self, name: str | None = None, **options: Any) -> Callable[[CommandFunctionType], CommandFunctionType]:
+        return super().command(name, cls=Command, **options)
 
 
 def _renamed(parameter: Any, ctx: Any) -> Any:

@@ -7,8 +7,9 @@ from typing import Annotated, Any, get_args
 import typer
 from pydantic.fields import FieldInfo
 from pydantic_settings import CliPositionalArg
+from rich.markup import escape
 
-from servers.runtime.command_line import Command
+from servers.runtime.command_line import App
 from servers.runtime.settings import ProgramSettings
 
 _POSITIONAL = get_args(CliPositionalArg[str])[1]
@@ -23,9 +24,9 @@ def show_help(kind: type[ProgramSettings]) -> None:
     parameters = list(_parameters(kind))
     program.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     program.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    app = typer.Typer(add_completion=False)
+    app = App()
     epilog = f"{ANYWHERE}\n\nExample: {kind.example}"
-    app.command(cls=Command, help=inspect.getdoc(kind), epilog=epilog)(program)
+    app.command(help=escape(inspect.getdoc(kind) or ""), epilog=epilog)(program)
     app(["--help"], prog_name=kind.model_config["cli_prog_name"], standalone_mode=False)
 
 
@@ -45,14 +46,15 @@ def _inherited(parent: type) -> set[str]:
 
 
 def _parameter(name: str, field: FieldInfo, declared_in: Any) -> inspect.Parameter:
+    text = escape(field.description or "")
     shown: Any
     if _POSITIONAL in field.metadata:
-        shown = typer.Argument(metavar=name.upper(), help=field.description)
+        shown = typer.Argument(metavar=name.upper(), help=text)
     else:
         flag = f"--{name.replace('_', '-')}"
         if bool in (field.annotation, *get_args(field.annotation)) and field.default is not False:
             flag += f"/--no-{flag.removeprefix('--')}"
-        shown = typer.Option(flag, help=field.description, rich_help_panel=declared_in.panel)
+        shown = typer.Option(flag, help=text, rich_help_panel=declared_in.panel)
     default = inspect.Parameter.empty if field.is_required() else field.default
     if field.default_factory:
         default = None

@@ -1,5 +1,6 @@
 """The programs as people start them: real processes, their output and their exit codes."""
 
+import asyncio
 import io
 import json
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from google.protobuf import json_format
 from rich.console import Console
 from typer.testing import CliRunner, Result
@@ -20,8 +22,10 @@ from typer.testing import CliRunner, Result
 from fusion_gateway.gateway import gateway
 from fusion_gateway.settings import GatewaySettings
 from fusion_gateway.terminal.client import app as client_app
+from fusion_gateway.terminal.ladder import app as ladder_app
 from fusion_gateway.terminal.local import app as local_app
 from fusion_gateway.terminal.tables import recommendations
+from fusion_gateway.terminal.tokens import app as tokens_app
 from protos.marquee.v1.recommender_pb2 import RecommendResponse
 from servers.runtime.errors import StartError
 from servers.runtime.settings import read
@@ -141,6 +145,13 @@ def test_client_says_what_went_wrong(up: dict[str, Any]) -> None:
         assert message in failed.stderr
 
 
+def test_client_erases_a_user(up: dict[str, Any]) -> None:
+    assert client(up, "record", "--user", "leaving", "--item", "6").stdout == "recorded\n"
+    assert client(up, "delete-user", "--user", "leaving").exit_code == 1  # not confirmed
+    assert client(up, "delete-user", "--user", "leaving", "--yes").stdout == "1 event is erased\n"
+    assert "nothing is stored" in client(up, "history", "--user", "leaving").stdout
+
+
 def test_client_says_that_nothing_is_known_or_found(up: dict[str, Any]) -> None:
     assert "no history of user stranger" in client(up, "recommend", "--user", "stranger").stdout
     assert "no history" not in client(up, "recommend", "--user", "4").stdout
@@ -179,10 +190,27 @@ def test_up_prints_a_command_that_runs(up: dict[str, Any]) -> None:
     )
 
 
-@pytest.mark.parametrize("command", [[], ["recommend"], ["similar"], ["search"], ["record"], ["history"]])
-def test_help_has_an_example(command: list[str]) -> None:
-    shown = CliRunner().invoke(client_app, [*command, "--help"]).stdout
-    assert " ".join(["Example: python -m fusion_gateway.client", *command]) in " ".join(shown.split())
+COMMANDS = ["", "recommend", "similar", "search", "record", "history", "delete-user", "status"]
+HELP = [
+    (local_app, "local", "up"),
+    (local_app, "local", "demo"),
+    (ladder_app, "ladder", ""),
+    (tokens_app, "tokens", ""),
+]
+HELP += [(client_app, "client", name) for name in COMMANDS]
+
+
+@pytest.mark.parametrize(("app", "program", "command"), HELP)
+def test_help_has_an_example_and_says_what_options_take(app: typer.Typer, program: str, command: str) -> None:
+    shown = " ".join(CliRunner().invoke(app, [*command.split(), "--help"]).stdout.split())
+    assert f"Example: python -m fusion_gateway.{program} {command}" in shown
+    assert "<str>" not in shown
+
+
+def test_options_of_recommend_are_grouped() -> None:
+    shown = CliRunner().invoke(client_app, ["recommend", "--help"]).stdout
+    groups = re.findall(r"╭─ ([\w ]+) ─", shown)
+    assert groups == ["Options", "User", "Filters", "The list", "Connection and output"]
 
 
 @pytest.mark.parametrize("command", ["", "import-events", "export-events"])
@@ -196,6 +224,16 @@ def test_client_without_a_gateway(tmp_path: Path) -> None:
     failed = run("fusion_gateway.client", "status", "--address", "127.0.0.1:1", home=tmp_path)
     assert failed.returncode == 1
     assert failed.stderr.startswith("error: no gateway answers at 127.0.0.1:1")
+
+
+async def test_what_a_gateway_cannot_do_is_said_in_its_own_words(system: Path, tmp_path: Path) -> None:
+    flags = [f"--model-repository={system}/repository", f"--event-store=sqlite:///{tmp_path}/events.db"]
+    flags += ["--scorer=rating=127.0.0.1:1", "--grpc-port=0", "--metrics-port=0", "--exit-timeout-secs=0"]
+    async with gateway(read(GatewaySettings, flags)) as program, program:
+        arguments = ["similar", "--item", "3", "--weights", "rating=1", "--address", program.grpc_address]
+        failed = await asyncio.to_thread(CliRunner().invoke, client_app, arguments)
+    assert failed.exit_code == 1
+    assert failed.stderr.startswith("error: rating: ")
 
 
 def test_demo_asks_three_times_and_leaves_nothing_running(system: Path) -> None:
