@@ -81,7 +81,8 @@ class ScorerSettings(ProgramSettings):
 class GatewaySettings(ScorerSettings, EventStoreSettings, ServingSettings):
     """Serves marquee.v1.Recommender: asks the model servers, fuses what they say.
 
-    `python -m fusion_gateway import-events FILE` loads histories into the event store first; export-events writes them.
+    `python -m fusion_gateway import-events FILE` loads histories into the event store first; export-events writes them;
+    list-users and list-names print what can be named in calls.
     """
 
     panel = "Gateway"

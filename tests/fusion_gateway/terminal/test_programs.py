@@ -213,7 +213,7 @@ def test_options_of_recommend_are_grouped() -> None:
     assert groups == ["Options", "User", "Filters", "The list", "Connection and output"]
 
 
-@pytest.mark.parametrize("command", ["", "import-events", "export-events"])
+@pytest.mark.parametrize("command", ["", "import-events", "export-events", "list-users"])
 def test_help_of_the_gateway_is_grouped(command: str, tmp_path: Path) -> None:
     shown = run("fusion_gateway", *command.split(), "--help", home=tmp_path).stdout
     for text in ("Event store", "--event-store", "[default: 5000]", f"Example: python -m fusion_gateway {command}"):
@@ -313,6 +313,20 @@ def test_import_events(system: Path, tmp_path: Path) -> None:
     store = f"--event-store=sqlite:///{tmp_path}/events.db"
     done = run("fusion_gateway", "import-events", system / "events.csv", store, home=tmp_path)
     assert (done.returncode, done.stdout) == (0, "15 new events are in the event store\n"), done.stderr
+
+
+def test_users_and_names_are_listed(system: Path, tmp_path: Path) -> None:
+    store = f"--event-store=sqlite:///{tmp_path}/events.db"
+    assert run("fusion_gateway", "list-users", store, home=tmp_path).stdout == "no events are stored\n"
+    run("fusion_gateway", "import-events", system / "events.csv", store, home=tmp_path)
+    listed = run("fusion_gateway", "list-users", "--limit=2", store, home=tmp_path).stdout.splitlines()[2:]
+    assert [line.split() for line in listed] == [
+        ["4", "5", "1970-01-01", "00:16:44"],
+        ["3", "4", "1970-01-01", "00:16:43"],
+    ]
+    names = run("fusion_gateway", "list-names", f"--model-repository={system}/repository", home=tmp_path)
+    assert "Crime, Drama" in names.stdout, names.stderr
+    assert "occupation" in names.stdout
 
 
 def test_an_occupied_port(system: Path, tmp_path: Path) -> None:
