@@ -166,10 +166,8 @@ def _about(response: pb.RecommendResponse, user: str, filters: str) -> Iterator[
     store_failed = any(each.model == "history" for each in response.degraded)
     if user and not used and not skipped and not store_failed:
         yield f"no history of user {user}"
-    yield (
-        f"from {FALLBACKS.get(response.fallback, '?')}; {response.candidates} candidates, "
-        f"{used} event{'s' * (used != 1)} used, {skipped} skipped"
-    )
+    origin = f"from {FALLBACKS.get(response.fallback, '?')}; " if response.items else ""
+    yield (f"{origin}{response.candidates} candidates, {used} event{'s' * (used != 1)} used, {skipped} skipped")
     versions = ", ".join(f"{model} {version}" for model, version in sorted(response.model_versions.items()))
     yield f"policy {response.policy}; versions: {versions or 'none'}; {response.timings_ms['total']:.1f} ms"
     yield _missing(response.degraded)

@@ -159,6 +159,13 @@ def test_client_says_that_nothing_is_known_or_found(up: dict[str, Any]) -> None:
     assert "nothing is stored about user stranger" in client(up, "history", "--user", "stranger").stdout
     nothing = client(up, "recommend", "--genres", "comdy", "--year-min", "1990").stdout
     assert "no movie matches --genres comdy --year-min 1990" in nothing
+    assert "from the popularity list" not in nothing
+
+
+def test_client_recommends_among_given_items(up: dict[str, Any]) -> None:
+    arguments = ["recommend", "--items", "3,5,6", "--not-items", "5", "--json"]
+    reply = json.loads(client(up, *arguments).stdout)
+    assert {each["item"]["id"] for each in reply["items"]} == {"3", "6"}
 
 
 @pytest.mark.parametrize(
