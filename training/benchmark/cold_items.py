@@ -1,4 +1,4 @@
-"""Items nobody has watched: some are hidden from all training, then asked for by those who watched them next.
+"""Items nobody has watched: some are hidden from all training, and are then the next items to find.
 
 Legend: B queries, N items, K hidden items.
 """

@@ -74,12 +74,12 @@ class Ranked:
     """[B]: length of each history."""
     rows: pl.DataFrame
     """The held-out events themselves."""
-    pool: CandidateBatch
+    candidates: CandidateBatch
 
     def fused(self, policy: Policy) -> Floats:
         """[B, I]; NaN for what is no candidate."""
         table = np.full(self.seen.shape, np.nan, np.float32)
-        np.put_along_axis(table, self.pool.column, self.pool.fuse(policy).score.astype(np.float32), axis=1)
+        np.put_along_axis(table, self.candidates.column, self.candidates.fuse(policy).score.astype(np.float32), axis=1)
         return table
 
 
@@ -153,8 +153,8 @@ class NextItemTask:
         target = np.searchsorted(self.items, targets["item"].to_numpy())
         events = np.array([len(items) for items in requests.history_item])
         ratings = np.array([np.isfinite(rating).sum() for rating in requests.history_rating])
-        pool = self._pool(rows, scores, seen, target, events, ratings)
-        return Ranked(requests, scores, seen, target, events, rows=targets, pool=pool)
+        candidates = self._pool(rows, scores, seen, target, events, ratings)
+        return Ranked(requests, scores, seen, target, events, rows=targets, candidates=candidates)
 
     def _scores(self, scorer: OfflineScorer, requests: Requests) -> Floats:
         """[B, I], NaN for items that the scorer does not know."""

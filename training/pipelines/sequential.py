@@ -59,7 +59,7 @@ def train_sequential(job: Job, recipe: SequentialRecipe) -> Path:
 
 
 def learn(job: Job, recipe: SequentialRecipe) -> TrainedModel:
-    """Learns from the training events; goes on where a run was stopped."""
+    """Learns from the training events; resumes a stopped run."""
     train = job.train
     held_out = NextItem.of(train, job.validation, recipe.length)
     if not len(held_out.target):
@@ -83,7 +83,8 @@ def network_of(recipe: SequentialRecipe) -> SequentialRecipe:
 def join(job: Job, recipe: LinearRecipe, learned: TrainedModel, held_out: NextItem) -> TrainedModel:
     """The network with the linear model beside it, which counts as much as is best for validation users.
 
-    These ask when they did and at once: a network that reads the time is the surer of itself the more that tells.
+    These are queried when they were and without a gap: a network that reads time is more confident the more
+    informative the gap.
     """
     known, linear = fit_most_watched(job.split.train, recipe)
     linear = linear.expand_to(job.train.items, np.searchsorted(job.train.item_number, known.item_number))

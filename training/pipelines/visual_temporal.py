@@ -92,7 +92,7 @@ class Training:
         self.recipe = model.recipe
         self._unwatched = torch.from_numpy(np.bincount(train.item - 1, minlength=train.items) == 0)
         self._watched = torch.nonzero(~self._unwatched).squeeze(1)
-        self._place = torch.cumsum(~self._unwatched, 0) - 1
+        self._watched_row = torch.cumsum(~self._unwatched, 0) - 1
         self._tower = VisualTemporalTower(model)
         self.steps = min(self.recipe.steps, math.ceil(len(_ends(train, 1)) / self.recipe.batch_users))
         """Of an epoch."""
@@ -117,7 +117,7 @@ class Training:
             liked = (self.model.scale.stars(target_rating) >= GOOD).float()
             loss = binary_cross_entropy_with_logits((query * vector[target - 1]).sum(1), liked)
         else:
-            loss = softmax_loss(query, vector[self._watched], self._place[target - 1]) / len(target)
+            loss = softmax_loss(query, vector[self._watched], self._watched_row[target - 1]) / len(target)
         if self.model.has["autoencoder"]:
             loss = loss + self.recipe.reconstruction_weight * mse_loss(F_AE, joined.detach())
         if self.model.genres is None:
