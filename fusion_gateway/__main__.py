@@ -29,6 +29,8 @@ class ImportSettings(EventStoreSettings):
     Of a file with a broken line nothing is stored. An import that ends early can be run again.
     """
 
+    panel = "Import"
+    example = "python -m fusion_gateway import-events var/imported/generated/events.parquet"
     model_config = SettingsConfigDict(cli_prog_name="python -m fusion_gateway import-events")
 
     file: CliPositionalArg[Path] = Field(description="Events stored already are left alone.")
@@ -37,6 +39,8 @@ class ImportSettings(EventStoreSettings):
 class ExportSettings(EventStoreSettings):
     """Writes the event store to a file that `python -m training` and import-events read: CSV, or .parquet."""
 
+    panel = "Export"
+    example = "python -m fusion_gateway export-events var/exported/events.parquet"
     model_config = SettingsConfigDict(cli_prog_name="python -m fusion_gateway export-events")
 
     file: CliPositionalArg[Path] = Field(description="For training, name it events.csv or events.parquet in a folder.")

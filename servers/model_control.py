@@ -101,8 +101,13 @@ class ModelControl:
                         await self._change(number, stamps[number])
                         return
         if self._current is None:
-            reason = next(reversed(self._refused.values())).reason if self._refused else "there is none"
+            last = next(reversed(self._refused.values()), None)
+            reason = last.reason if last else await asyncio.to_thread(self._none_published)
             raise RepositoryError(f"no version of {self._name!r} can be used: {reason}")
+
+    def _none_published(self) -> str:
+        """What to say where the repository has no version, for the name may be misspelled. Blocking."""
+        return f"there is none; published are {', '.join(self._repository.models()) or 'no models'}"
 
     async def use(self, number: int | None) -> None:
         """Changes to one version, or to the newest, even if it was refused before. Raises FailedPrecondition."""

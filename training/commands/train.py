@@ -4,21 +4,28 @@ import dataclasses
 import math
 import time
 from collections.abc import Mapping
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from training import recipes
-from training.artifacts.faiss_index import check_index
-from training.artifacts.repository import known_numbers, read_manifest
-from training.commands.options import HOME, Data, Posters, Repository, SplitName, SplitOption, Tmdb
-from training.data.load import load_dataset
+from training.commands.options import (
+    DATA_PANEL,
+    HOME,
+    MODEL_PANEL,
+    RUN_PANEL,
+    Data,
+    Posters,
+    Repository,
+    SplitName,
+    SplitOption,
+    Tmdb,
+)
 from training.errors import NotLearnable, TrainingError
-from training.features.sentences import checked
-from training.fitting.distributed import world_size
-from training.pipelines import pipeline
-from training.pipelines.job import Job, torch_device
 from training.progress import console, peak_gib, stage
+
+if TYPE_CHECKING:
+    from training.pipelines.job import Job
 
 ALL = "all"
 """Every model of recipes.RECIPES, in its order."""
@@ -40,28 +47,54 @@ def train(
     model: Model,
     data: Data = HOME / "data" / "generated",
     repository: Repository = HOME / "repository",
-    recipe: Annotated[str, typer.Option(help="'default', 'small' (seconds), or a recipe's name.")] = "default",
+    recipe: Annotated[
+        str,
+        typer.Option(
+            help="'default', 'small' (seconds), or a name of 'python -m training recipes'.", rich_help_panel=MODEL_PANEL
+        ),
+    ] = "default",
     split: SplitOption = SplitName.leave_last_out,
-    seed: Annotated[int | None, typer.Option(help="Default: the recipe's own.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Default: the recipe's own.", rich_help_panel=MODEL_PANEL)] = None,
     index: Annotated[
         str | None,
-        typer.Option(help="FAISS index of the scorers, such as 'HNSW32 efSearch=128'. Default: the recipe's."),
+        typer.Option(
+            help="FAISS index of the scorers, such as 'HNSW32 efSearch=128'. Default: the recipe's.",
+            rich_help_panel=MODEL_PANEL,
+        ),
     ] = None,
     text_model: Annotated[
         str | None,
-        typer.Option(help="Path or name of a sentence-transformers model to read items' text. Default: TF-IDF."),
+        typer.Option(
+            help="Path or name of a sentence-transformers model to read items' text. Default: TF-IDF.",
+            rich_help_panel=MODEL_PANEL,
+        ),
     ] = None,
     posters: Posters = None,
     tmdb: Tmdb = None,
-    lowest: Annotated[float, typer.Option(help="Ratings below are left out and counted.")] = -math.inf,
-    highest: Annotated[float, typer.Option(help="Ratings above are left out and counted.")] = math.inf,
-    device: Annotated[str, typer.Option(help="Where rating and sequential train: 'cpu' or 'cuda'.")] = "cpu",
-    checkpoint_seconds: Annotated[float, typer.Option(min=0, help="How often their state is saved.")] = 60,
+    lowest: Annotated[
+        float, typer.Option(help="Ratings below are left out and counted.", rich_help_panel=DATA_PANEL)
+    ] = -math.inf,
+    highest: Annotated[
+        float, typer.Option(help="Ratings above are left out and counted.", rich_help_panel=DATA_PANEL)
+    ] = math.inf,
+    device: Annotated[
+        str, typer.Option(help="Where rating and sequential train: 'cpu' or 'cuda'.", rich_help_panel=RUN_PANEL)
+    ] = "cpu",
+    checkpoint_seconds: Annotated[
+        float, typer.Option(min=0, help="How often their state is saved.", rich_help_panel=RUN_PANEL)
+    ] = 60,
 ) -> None:
     """Train a model and publish it as the next version. Needs the catalog first, fusion last: 'all' does that.
 
     'all' leaves out a model that the data cannot feed, and says why.
     """
+    from training.artifacts.faiss_index import check_index
+    from training.artifacts.repository import known_numbers
+    from training.data.load import load_dataset
+    from training.features.sentences import checked
+    from training.fitting.distributed import world_size
+    from training.pipelines.job import Job, torch_device
+
     if index:
         check_index(index)
     if text_model:
@@ -93,7 +126,7 @@ def train(
 Instead = Mapping[str, int | str | None]
 
 
-def _train_all(job: Job, recipe: str, instead: Instead) -> None:
+def _train_all(job: "Job", recipe: str, instead: Instead) -> None:
     """What the data cannot feed is left out."""
     for model in recipes.RECIPES:
         try:
@@ -102,8 +135,11 @@ def _train_all(job: Job, recipe: str, instead: Instead) -> None:
             console.print(f"{model:<15} left out: {error}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _train(job: Job, model: str, recipe: str, instead: Instead) -> None:
+def _train(job: "Job", model: str, recipe: str, instead: Instead) -> None:
     """`instead` takes the place of those fields that the recipe has, where it is not None."""
+    from training.artifacts.repository import read_manifest
+    from training.pipelines import pipeline
+
     chosen = recipes.choose(recipes.RECIPES[model], recipe)
     given = {name: value for name, value in instead.items() if value is not None and hasattr(chosen, name)}
     chosen = dataclasses.replace(chosen, **given)

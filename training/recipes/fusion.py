@@ -22,10 +22,12 @@ class FusionRecipe:
 
 
 def conditional_likelihood() -> FusionRecipe:
+    """Every strategy fitted on validation events."""
     return FusionRecipe()
 
 
 def small_fusion() -> FusionRecipe:
+    """The same on 500 users."""
     return FusionRecipe("small", max_users=500)
 
 

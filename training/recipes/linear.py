@@ -30,6 +30,7 @@ class LinearRecipe:
 
 
 def small_linear() -> LinearRecipe:
+    """The same on a sample."""
     return LinearRecipe("small", bounds=Bounds(max_items=3_000, max_events=100_000))
 
 

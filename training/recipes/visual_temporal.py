@@ -62,18 +62,21 @@ class VisualTemporalRecipe:
 
 
 def best_visual_temporal() -> VisualTemporalRecipe:
-    """Chosen by validation NDCG@10 on ML-100k, seed 0."""
+    """Poster CNN, RNN in both directions and autoencoder, for the next item.
+
+    Chosen by validation NDCG@10 on ML-100k, seed 0.
+    """
     return VisualTemporalRecipe(embedding_dim=128, dropout=0.4, epochs=24, patience=12)
 
 
 def small_visual_temporal() -> VisualTemporalRecipe:
-    """For the demo: seconds to a minute."""
+    """The same on a sample: seconds to a minute."""
     bounds = Bounds(max_items=2_000, max_events=40_000)
     return VisualTemporalRecipe("small", length=50, steps=50, epochs=8, max_posters=2_000, bounds=bounds)
 
 
 def seed_cnn_birnn_ae() -> VisualTemporalRecipe:
-    """As published (systems.md S5), on smaller images."""
+    """S5, for likes, on smaller images than published."""
     return replace(
         best_visual_temporal(),
         name="seed_cnn_birnn_ae",
