@@ -18,8 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 # Folder -> what else of this repository its files may import. `servers/runtime` has its own row because the gateway
 # uses it without the rest of `servers`; `fusion_gateway/fusion` because training evaluates the fusion it will serve;
-# `fusion_gateway/ingest` because the gateway imports the files that training reads. The event store has circuit
-# breakers, as model servers have.
+# `fusion_gateway/ingest` because the gateway imports the files that training reads.
 MAY_IMPORT = {
     "protos": set[str](),
     "servers": {"protos"},
@@ -28,8 +27,15 @@ MAY_IMPORT = {
     "fusion_gateway/fusion": set[str](),
     "fusion_gateway/ingest": set[str](),
     "fusion_gateway/catalog": {"protos", "servers.runtime", "fusion_gateway.fusion"},
-    "fusion_gateway/events": {"servers.runtime", "fusion_gateway.ingest", "fusion_gateway.scorers.circuit_breaker"},
-    "fusion_gateway/scorers": {"servers.runtime", "fusion_gateway.events.store"},
+    "fusion_gateway/circuit_breaker.py": set[str](),
+    "fusion_gateway/events/stored_event.py": set[str](),
+    "fusion_gateway/events": {"servers.runtime", "fusion_gateway.ingest", "fusion_gateway.circuit_breaker"},
+    "fusion_gateway/scorers": {
+        "servers.runtime",
+        "fusion_gateway.fusion",
+        "fusion_gateway.circuit_breaker",
+        "fusion_gateway.events.stored_event",
+    },
     "fusion_gateway/terminal": {
         "protos",
         "servers.runtime",
@@ -172,7 +178,10 @@ def test_arrows_point_one_way() -> None:
         ("fusion_gateway/recommend.py", "from servers import scorer"),
         ("fusion_gateway/fusion/fused.py", "from fusion_gateway import policies"),
         ("fusion_gateway/catalog/title_search.py", "from fusion_gateway import parsing"),
+        ("fusion_gateway/circuit_breaker.py", "from fusion_gateway.scorers import missing"),
+        ("fusion_gateway/events/stored_event.py", "from fusion_gateway.events import schema"),
         ("fusion_gateway/events/store.py", "from fusion_gateway.scorers.client import Answer"),
+        ("fusion_gateway/scorers/client.py", "from fusion_gateway.events.store import EventStore"),
         ("fusion_gateway/scorers/fan_out.py", "from fusion_gateway.recommend import Recommender"),
         ("fusion_gateway/terminal/local.py", "from fusion_gateway.gateway import gateway"),
         ("training/evaluation/late.py", "def late() -> None:\n    from servers.runtime import tensors"),

@@ -105,8 +105,8 @@ class Callers:
         return Answer(
             time.monotonic(),
             "OK",
-            frozenset(each.model for each in answer.degraded),
-            frozenset(f"{each.model}: {each.reason}" for each in answer.degraded),
+            frozenset(each.component for each in answer.degraded),
+            frozenset(f"{each.component}: {each.reason}" for each in answer.degraded),
             Fallback.Name(answer.fallback),
         )
 

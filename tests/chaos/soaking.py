@@ -119,7 +119,7 @@ def _mixed(channel: grpc.aio.Channel, world: World, writer: Writer) -> Call:
     async def similar(number: int) -> Collection[str]:
         item = world.requests[number % len(world.requests)].history[0].item_id
         answer = await stub.SimilarItems(pb.SimilarItemsRequest(item_id=item), timeout=DEADLINE_SECONDS)
-        return [each.model for each in answer.degraded]
+        return [each.component for each in answer.degraded]
 
     async def search(number: int) -> Collection[str]:
         await stub.SearchItems(pb.SearchItemsRequest(title=f"the {number % 50}"), timeout=DEADLINE_SECONDS)

@@ -24,12 +24,15 @@ from rich.table import Table
 
 from fusion_gateway.catalog.catalog import open_catalog
 from fusion_gateway.catalog.popularity_file import load_popularity
-from fusion_gateway.events.store import EventStore, StoredEvent
+from fusion_gateway.catalog.title_search import TitleIndex
+from fusion_gateway.events.store import EventStore
+from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.policies import load_policies
 from fusion_gateway.recommend import Recommender
 from fusion_gateway.reloading import Reloaded
-from fusion_gateway.scorers.client import Scorer
+from fusion_gateway.scorers.client import ScorerClient
 from fusion_gateway.scorers.coalescing import Answered, Arrays, Send
+from fusion_gateway.scorers.popularity import PopularityScorer
 from fusion_gateway.settings import GatewaySettings
 from protos.marquee.v1.recommender_pb2 import RecommendRequest
 from servers.loading import load
@@ -65,7 +68,7 @@ class Cost:
     gateway_ms: float
 
 
-class InProcess(Scorer):
+class InProcess(ScorerClient):
     """A scorer without a server: what the server computes, in this thread."""
 
     def __init__(self, name: str, repository: Repository, one_round_items: int) -> None:
@@ -93,13 +96,13 @@ async def in_process(repository: Path, store: str, one_round_items: int) -> Asyn
     await events.open()
     try:
         yield Recommender(
-            open_catalog(items),
+            Reloaded("catalog", lambda: 0, lambda: TitleIndex(open_catalog(items))),
             Reloaded("policies", lambda: 0, lambda: load_policies(fusion.file("policies.yaml"))),
-            Reloaded("popularity", lambda: 0, lambda: load_popularity(fusion)),
+            Reloaded("popularity", lambda: 0, lambda: PopularityScorer(load_popularity(fusion), fusion.number)),
             events,
             scorers,
-            HISTORY_LIMIT,
-            RETRIEVE_K,
+            history_limit=HISTORY_LIMIT,
+            retrieve_k=RETRIEVE_K,
         )
     finally:
         await asyncio.gather(events.close(), *(scorer.server.close() for scorer in scorers.values()))

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-import torch
 
-from fusion_gateway.fusion import POPULARITY, Fused, Policy, Popularity, fuse
+from fusion_gateway.fusion import POPULARITY, Fused, Policy, Popularity, best_rows, choose_candidates, fuse
 from training.artifacts.popularity_file import read_popularity
 from training.artifacts.repository import latest, versions
 from training.artifacts.requests import Requests, requests_for
@@ -103,13 +102,7 @@ class NextItemTask:
         by_rating = np.lexsort((self.items, -catalog["votes"].to_numpy(), -catalog["weighted_rating"].to_numpy()))
         self._by_rating: Ints = by_rating
         """[I] columns, best weighted rating first; equals in the order of the gateway."""
-        by_popularity = np.argsort(np.argsort(-self._popularity, kind="stable")).astype(np.float32)
-        self._ranks = (
-            np.argsort(by_rating).astype(np.float32),
-            np.where(np.isnan(self._popularity), np.nan, by_popularity),
-        )
-        """[I] each: of what is popular by weighted rating and by popularity, no two equal."""
-        self._retrieve_k = min(retrieve_k, len(self.items))
+        self._retrieve_k = retrieve_k
         self._targets = targets
         self._requests = requests_for(targets, history)
 
@@ -151,10 +144,8 @@ class NextItemTask:
         for table in scores.values():
             table[seen] = np.nan
         target = np.searchsorted(self.items, targets["item"].to_numpy())
-        events = np.array([len(items) for items in requests.history_item])
-        ratings = np.array([np.isfinite(rating).sum() for rating in requests.history_rating])
-        candidates = self._pool(rows, scores, seen, target, events, ratings)
-        return Ranked(requests, scores, seen, target, events, rows=targets, candidates=candidates)
+        candidates = self._candidates(rows, requests, scores, seen, target)
+        return Ranked(requests, scores, seen, target, candidates.events, rows=targets, candidates=candidates)
 
     def _scores(self, scorer: OfflineScorer, requests: Requests) -> Floats:
         """[B, I], NaN for items that the scorer does not know."""
@@ -164,41 +155,40 @@ class NextItemTask:
         table[:, known] = scorer.scores(requests)[:, columns]
         return table
 
-    def _pool(
-        self, users: Ints, scores: Mapping[str, Floats], seen: Mask, target: Ints, events: Ints, ratings: Ints
+    def _candidates(
+        self, users: Ints, requests: Requests, scores: Mapping[str, Floats], seen: Mask, target: Ints
     ) -> CandidateBatch:
-        """The gateway's candidates: what each scorer retrieves; popular items instead where there is no history."""
-        retrieved = {name: self._best(table, events > 0) for name, table in scores.items()}
-        chosen = np.any([*retrieved.values(), np.zeros_like(seen)], axis=0)
-        for rank in self._ranks:
-            left = np.where(seen, np.nan, -rank)
-            chosen |= self._best(left, events == 0)
-        chosen |= self._topped_up(chosen, seen)
-        column = np.argsort(~chosen, axis=1, kind="stable")[:, : max(chosen.sum(axis=1).max(), 1)]
-        column = column.copy()  # pools are kept, and a part of an array keeps the whole of it
+        """What the gateway would fuse, by the rule that it serves by."""
+        chosen = np.zeros(seen.shape, np.bool_)
+        retrieved = {name: np.zeros(seen.shape, np.bool_) for name in scores}
+        for row, history in enumerate(requests.history_item):
+            # Without a history the gateway retrieves from no model.
+            scorers = scores if len(history) else {}
+            proposed = {name: best_rows(scores[name][row], self._retrieve_k) for name in scorers}
+            history_rows = np.searchsorted(self.items, history)
+            candidates = choose_candidates(
+                proposed, ~seen[row], history_rows, self._by_rating, self._popularity, self._retrieve_k
+            )
+            chosen[row, candidates.rows] = True
+            for name, rows in proposed.items():
+                retrieved[name][row, rows] = True
+        width = max(chosen.sum(axis=1).max(), 1)
+        column = np.argsort(~chosen, axis=1, kind="stable")[:, :width]
+        column = column.copy()  # batches are kept, and a part of an array keeps the whole of it
         candidate = np.take_along_axis(chosen, column, axis=1)
-        popularity = np.broadcast_to(self._popularity, seen.shape)
-        tables = {**scores, POPULARITY: popularity}
-        pool = {
-            name: np.where(candidate, np.take_along_axis(each, column, axis=1), np.nan) for name, each in tables.items()
-        }
-        own = {name: np.take_along_axis(each, column, axis=1) for name, each in retrieved.items()}
+
+        def of_candidates(table: Floats) -> Floats:
+            return np.where(candidate, np.take_along_axis(table, column, axis=1), np.nan)
+
+        tables = {**scores, POPULARITY: np.broadcast_to(self._popularity, seen.shape)}
         found = (column == target[:, None]) & candidate
-        place = np.where(found.any(axis=1), found.argmax(axis=1), -1)
-        return CandidateBatch(users, column, pool, own, place, events, ratings)
-
-    def _best(self, table: Floats, rows: Mask) -> Mask:
-        """[B, I]: the retrieve_k highest that are not NaN, of each of the `rows` [B]; nothing of the others."""
-        best = np.zeros(table.shape, np.bool_)
-        comparable = torch.from_numpy(table[rows]).nan_to_num(-torch.inf, torch.inf, -torch.inf)
-        lowest = comparable.topk(self._retrieve_k, sorted=False).values.amin(1, keepdim=True)
-        best[rows] = table[rows] >= lowest.numpy()
-        return best
-
-    def _topped_up(self, chosen: Mask, seen: Mask) -> Mask:
-        """[B, I]: what is missing from retrieve_k, by weighted rating."""
-        more = np.zeros_like(chosen)
-        for row in np.flatnonzero(chosen.sum(axis=1) < self._retrieve_k):
-            left = self._by_rating[~(chosen | seen)[row, self._by_rating]]
-            more[row, left[: self._retrieve_k - chosen[row].sum()]] = True
-        return more
+        ratings = [np.isfinite(rating).sum() for rating in requests.history_rating]
+        return CandidateBatch(
+            user=users,
+            column=column,
+            scores={name: of_candidates(table) for name, table in tables.items()},
+            retrieved={name: np.take_along_axis(mask, column, axis=1) for name, mask in retrieved.items()},
+            target=np.where(found.any(axis=1), found.argmax(axis=1), -1),
+            events=np.array([len(items) for items in requests.history_item]),
+            ratings=np.array(ratings),
+        )

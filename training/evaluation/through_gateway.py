@@ -13,6 +13,7 @@ import grpc
 import numpy as np
 import polars as pl
 
+from fusion_gateway.fusion import POPULARITY
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from training.artifacts.repository import versions
@@ -137,7 +138,8 @@ async def _recommend(address: str, requests: Sequence[pb.RecommendRequest]) -> l
 
 def _check_versions(answer: pb.RecommendResponse, address: str, repository: Path) -> None:
     for model, served in answer.model_versions.items():
-        newest = versions(repository, model)[-1:]
+        published_as = "fusion" if model == POPULARITY else model
+        newest = versions(repository, published_as)[-1:]
         if [served] != newest:
             raise TrainingError(
                 f"--through {address}: it serves {model} version {served}, and the newest in {repository} is "

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from fusion_gateway.events.files import read_events, write_events
-from fusion_gateway.events.store import EventStore, StoredEvent
+from fusion_gateway.events.store import EventStore
+from fusion_gateway.events.stored_event import StoredEvent
 from training.artifacts.repository import verify
 from training.data.load import load_dataset
 from training.data.splits import leave_last_out

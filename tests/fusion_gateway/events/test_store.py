@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from fusion_gateway.events.files import read_events, write_events
-from fusion_gateway.events.store import EventStore, StoredEvent
+from fusion_gateway.events.store import EventStore
+from fusion_gateway.events.stored_event import StoredEvent
 from servers.runtime.errors import ConfigurationError, Unavailable
 from tests.servers.running import ROOT
 
@@ -99,7 +100,8 @@ async def test_events_past_their_time_are_deleted(store: EventStore, url: str) -
 
 WRITER = """
 import asyncio, sys
-from fusion_gateway.events.store import EventStore, StoredEvent
+from fusion_gateway.events.store import EventStore
+from fusion_gateway.events.stored_event import StoredEvent
 
 async def main(url):
     store = EventStore(url, 100_000)

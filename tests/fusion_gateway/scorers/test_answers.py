@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2
 
 from fusion_gateway.scorers.answers import read_answer
-from fusion_gateway.scorers.missing import MOST_CHARACTERS, UNREADABLE, ModelMissing
+from fusion_gateway.scorers.missing import MAX_CHARACTERS, UNREADABLE, ModelMissing
 from servers.runtime import tensors
 from tests.chaos.lies import LIES, VERSION, lie
 
@@ -32,7 +32,7 @@ def test_no_lie_passes(name: str, model: str, inputs: dict[str, tensors.Array]) 
     with pytest.raises(ModelMissing) as caught:
         read_answer(lie(name, tensors.infer_request(model, inputs)), model, inputs)
     assert caught.value.reason == UNREADABLE
-    assert 0 < len(caught.value.details) <= MOST_CHARACTERS
+    assert 0 < len(caught.value.details) <= MAX_CHARACTERS
 
 
 def test_nothing_found_and_abstaining_are_answers() -> None:
