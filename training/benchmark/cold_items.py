@@ -61,6 +61,7 @@ class ColdItems:
         seen = seen_items(self.requests, self.items)
         not_hidden = np.ones_like(seen)
         not_hidden[:, self.hidden] = False
+        # Among all items, a hidden one competes with those that the model knows; among hidden ones it does not.
         found = [target_metrics(scores, self.target, excluded) for excluded in (seen, not_hidden)]
         return np.stack(found)[:, : len(METRICS)]
 

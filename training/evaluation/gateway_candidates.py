@@ -138,6 +138,7 @@ class NextItemTask:
         requests = self._requests.select(rows)
         seen = seen_items(requests, self.items)
         if keep is not None:
+            # After `seen`: items that were cut off stay out of the ranking.
             requests = requests.last(keep).as_unknown_users()
         targets = self._targets[rows]
         scores = {name: self._scores(scorer, requests) for name, scorer in self.scorers.items()}

@@ -40,6 +40,7 @@ def train_fusion(job: Job, recipe: FusionRecipe) -> Path:
     alone.
     """
     popularity = fit_popularity(job.split.train, job.dataset.users, job.dataset.items["number"].to_numpy())
+    # Without a validation part the targets are of the training part, and must not be in their own history.
     history = job.split.train.join(job.validation, on=["user", "item", "time"], how="anti", maintain_order="left")
     task = NextItemTask(job.repository, job.validation, history, popularity)
     chosen = _choose_policies(task, recipe)
@@ -85,6 +86,7 @@ def _choose_policies(task: NextItemTask, recipe: FusionRecipe) -> Chosen:
     with stage("fitting the policies"):
         ndcg_by_policy = _held_out_ndcg(batches, models, recipe)
         policies = fit_policies(batches, models, recipe)
+    # The gateway explains a list by contributions, which a learned layer does not have.
     additive = [name for name, policy in policies.items() if policy.strategy != "learned"]
     default = _choose(ndcg_by_policy, models, additive)
     console.print(_table(ndcg_by_policy, models, default))

@@ -154,6 +154,7 @@ def _parts(batches: Iterable[CandidateBatch], policy: Policy) -> tuple[tuple[str
     for batch in batches:
         batch = batch.select(np.flatnonzero(batch.target >= 0))
         tables = np.stack([normalise(policy, model, batch.scores[model].astype(np.float64)) for model in models])
+        # What no model scored sorts behind what some did, and the next item, at -1, before all.
         key = random.random(batch.column.shape) + np.isnan(tables).all(axis=0)
         np.put_along_axis(key, batch.target[:, None], -1, axis=1)
         sample = np.argsort(key, axis=1)[:, :SAMPLE]
@@ -204,6 +205,7 @@ def _loss(parts: Sequence[_Part], score: Callable[[_Part], Tensor]) -> Tensor:
 def _minimize(parameters: Sequence[Tensor], loss: Callable[[], Tensor]) -> float:
     """The loss at the minimum. Where the search diverges, as it may with few users, nothing changes."""
     start = [parameter.detach().clone() for parameter in parameters]
+    # Few parameters and a smooth loss: a line search needs no learning rate.
     optimizer = torch.optim.LBFGS(parameters, max_iter=30, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:

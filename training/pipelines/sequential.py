@@ -69,6 +69,7 @@ def learn(job: Job, recipe: SequentialRecipe) -> TrainedModel:
     def quality(model: Model) -> float:
         return held_out.ndcg(queries(model, held_out, job.device), item_vectors(model))
 
+    # Of several processes only the first one saves.
     checkpoint = (job if is_rank_zero() else replace(job, checkpoint_seconds=math.inf)).checkpoint(network_of(recipe))
     learned = learn_windows(windows, (train.users, train.items), recipe, quality, checkpoint, job.rating_scale)
     return learned if recipe.linear is None else join(job, recipe.linear, learned, held_out)
@@ -136,6 +137,7 @@ def learn_windows(
     def validate() -> float:
         return broadcast(quality(model))
 
+    # An average over the last `ema_epochs`: 1 / (1 - decay) steps of this process.
     decay = max(0.0, 1 - world_size() / (recipe.ema_epochs * steps)) if recipe.ema_epochs else 0.0
     run = Run("sequence model", model, optimizer, losses, validate)
     curve = fit(run, recipe.epochs, recipe.patience, checkpoint, decay)

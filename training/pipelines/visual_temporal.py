@@ -51,6 +51,7 @@ class Posters:
         rows = self.rows[torch.randperm(len(self.rows))[: self._per_step]]
         if not len(rows):
             return feature
+        # A gradient through every poster would cost as much memory as all of them.
         with_gradient = feature.index_copy(0, rows, self._encoded(rows))
         self._feature = with_gradient.detach()
         return with_gradient
@@ -107,6 +108,7 @@ class Training:
     def _loss(self, ends: Tensor) -> Tensor:
         history, rating, target, target_rating = _crops(self.train, ends, self.recipe.length, self.recipe.targets)
         feature = self.model.item_feature(self.posters.step())
+        # Unwatched items are always hidden: their learned part was never trained.
         hidden = (torch.rand(self.train.items) < self.recipe.item_dropout) | self._unwatched
         with_padding = pad(feature, (0, 0, 1, 0))
         parts = self.model.user(history, with_padding[history], rating, target.shape[1], hidden)
@@ -210,6 +212,7 @@ def prepare(job: Job, recipe: VisualTemporalRecipe) -> Training:
     torch.manual_seed(recipe.seed)
     with stage("words of the items"):
         content = ContentEncoder.fit(items, recipe.text_dim, recipe.seed, recipe.text_model)
+    # Decoding and encoding posters is what costs; the others count as items without one.
     shown = most_watched(items.filter(pl.col("poster") != ""), job.split.train, recipe.max_posters)
     items = items.with_columns(poster=pl.when(pl.col("number").is_in(shown["number"].implode())).then("poster"))
     items = items.with_columns(pl.col("poster").fill_null(""))
