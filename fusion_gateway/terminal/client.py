@@ -119,6 +119,8 @@ def recommend(
     not_genres: Annotated[str, typer.Option(help="None of these.", rich_help_panel=FILTERS)] = "",
     year_min: Annotated[int | None, typer.Option(help="This year or later.", rich_help_panel=FILTERS)] = None,
     year_max: Annotated[int | None, typer.Option(help="This year or earlier.", rich_help_panel=FILTERS)] = None,
+    items: Annotated[str, typer.Option(help="Only these item ids: 50,181.", rich_help_panel=FILTERS)] = "",
+    not_items: Annotated[str, typer.Option(help="None of these item ids.", rich_help_panel=FILTERS)] = "",
     seen: Annotated[
         bool, typer.Option("--seen", help="Movies of the history may come back.", rich_help_panel=FILTERS)
     ] = False,
@@ -160,7 +162,12 @@ def recommend(
         weights=_weights(weights),
         policy=policy,
         filters=pb.Filters(
-            genres_any=_split(genres), genres_none=_split(not_genres), year_min=year_min, year_max=year_max
+            genres_any=_split(genres),
+            genres_none=_split(not_genres),
+            year_min=year_min,
+            year_max=year_max,
+            item_ids_in=_split(items),
+            item_ids_out=_split(not_items),
         ),
         profile=pb.Profile(age=age, gender=gender, occupation=occupation, liked_genres=_split(liked)),
         diversity=diversity,
@@ -173,6 +180,7 @@ def recommend(
     with gateway(address) as stub:
         response = stub.Recommend(request, timeout=timeout)
     options = {"--genres": genres, "--not-genres": not_genres, "--year-min": year_min, "--year-max": year_max}
+    options |= {"--items": items, "--not-items": not_items}
     filters = " ".join(f"{option} {value}" for option, value in options.items() if value)
     _show(response, as_json, lambda: tables.recommendations(response, user=user, filters=filters, reasons=explain))
 

@@ -1,7 +1,7 @@
 """The gateway's answers as tables for a terminal: they read at 80 columns, with every id, title and score whole."""
 
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from rich.box import SIMPLE_HEAD
@@ -50,8 +50,11 @@ def neighbours(response: pb.SimilarItemsResponse) -> Group:
     for item in response.items:
         movie = _movie(item.item, _contributions(item.explanation))
         table.add_row(str(item.rank), f"{item.score:.3f}", _id(item.item.id), movie)
-    nothing = "" if response.items else "nothing is known to be like it"
-    return _group(f"Like {_dated(response.query)}", table, nothing, _missing(response.degraded))
+    scores = [item.score for item in response.items]
+    note = "" if scores else "nothing is known to be like it"
+    if scores != sorted(scores, reverse=True):
+        note = "ordered by score, but for movies of the same director, which come first"
+    return _group(f"Like {_dated(response.query)}", table, note, _missing(response.degraded))
 
 
 def matches(response: pb.SearchItemsResponse) -> Group:
@@ -69,6 +72,22 @@ def events(response: pb.GetHistoryResponse, user: str) -> Group:
     return _group("", table, "" if response.events else f"nothing is stored about user {user}")
 
 
+def users(found: Iterable[tuple[str, int, int]]) -> Group:
+    """Of each: id, number of events, unix seconds of the newest."""
+    table = _table("user", "events", "newest (UTC)")
+    for user, count, newest in found:
+        table.add_row(_id(user), str(count), _moment(newest))
+    return _group("", table, "" if table.row_count else "no events are stored")
+
+
+def names(found: Mapping[str, Sequence[str]]) -> Group:
+    """By their kind."""
+    table = _table("kind", "names")
+    for kind, values in found.items():
+        table.add_row(kind, Text(", ".join(values) or "none"))
+    return _group("", table)
+
+
 def status(response: pb.GetStatusResponse) -> Group:
     table = _table("model", "address", "ready", "version")
     for model in response.models:
@@ -84,12 +103,12 @@ def status(response: pb.GetStatusResponse) -> Group:
 def _table(*columns: str) -> Table:
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
-        number = column in ("rank", "score", "likeness", "rating", "version")
+        number = column in ("rank", "score", "likeness", "rating", "version", "events")
         table.add_column(
             column,
             justify="right" if number else "left",
             overflow="fold",
-            no_wrap=number or column in ("id", "time (UTC)"),
+            no_wrap=number or column in ("id", "user", "time (UTC)", "newest (UTC)"),
         )
     return table
 
@@ -147,10 +166,8 @@ def _about(response: pb.RecommendResponse, user: str, filters: str) -> Iterator[
     store_failed = any(each.component == "history" for each in response.degraded)
     if user and not used and not skipped and not store_failed:
         yield f"no history of user {user}"
-    yield (
-        f"from {FALLBACKS.get(response.fallback, '?')}; {response.candidates} candidates, "
-        f"{used} event{'s' * (used != 1)} used, {skipped} skipped"
-    )
+    origin = f"from {FALLBACKS.get(response.fallback, '?')}; " if response.items else ""
+    yield (f"{origin}{response.candidates} candidates, {used} event{'s' * (used != 1)} used, {skipped} skipped")
     versions = ", ".join(f"{model} {version}" for model, version in sorted(response.model_versions.items()))
     yield f"policy {response.policy}; versions: {versions or 'none'}; {response.timings_ms['total']:.1f} ms"
     yield _missing(response.degraded)

@@ -50,7 +50,10 @@ def test_k_come_back_whenever_the_limit_leaves_them() -> None:
 
 def test_a_work_under_several_ids_comes_once() -> None:
     again = items().with_columns(number=pl.col("number") + 10, id="b" + pl.col("id"))
-    again = again.with_columns(title=pl.col("title").str.to_uppercase(), year=pl.col("year") + (pl.col("number") == 13))
+    again = again.with_columns(
+        title=pl.col("title").str.to_uppercase(),
+        year=pl.col("year") + (pl.col("number") == 13),
+    )
     catalog = Catalog(pl.concat([items(), again]), 1)
     positions, _ = chosen(catalog, np.tile(np.arange(10.0), 2), ListConstraints(20))
     assert len(positions) == 12
@@ -59,7 +62,10 @@ def test_a_work_under_several_ids_comes_once() -> None:
 
 
 def test_what_is_unscored_comes_last_and_is_not_ruled_out_with_others() -> None:
-    np.testing.assert_array_equal(fill_unscored(np.array([2.0, np.nan, -np.inf, 1.0])), [2, 1, -np.inf, 1])
+    np.testing.assert_array_equal(
+        fill_unscored(np.array([2.0, np.nan, -np.inf, 1.0])),
+        [2, 1, -np.inf, 1],
+    )
     np.testing.assert_array_equal(fill_unscored(np.array([np.nan, -np.inf])), [0, -np.inf])
 
 

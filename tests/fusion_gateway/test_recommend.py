@@ -58,7 +58,11 @@ async def test_an_explanation_adds_up(world: World) -> None:
 
 
 async def test_models_get_the_history_and_the_time_left(world: World) -> None:
-    history = [pb.Event(item_id="6", time=50), pb.Event(item_id="nowhere"), pb.Event(item_id="1", rating=4, time=60)]
+    history = [
+        pb.Event(item_id="6", time=50),
+        pb.Event(item_id="nowhere"),
+        pb.Event(item_id="1", rating=4, time=60),
+    ]
     response = await world.stub.Recommend(pb.RecommendRequest(user_id="anna", history=history))
     assert (response.history_used, response.history_skipped) == (2, 1)
     [asked] = world.models["sequential"].seen  # once, about everything
@@ -75,7 +79,8 @@ async def test_models_get_the_history_and_the_time_left(world: World) -> None:
 
 
 async def test_the_stored_history_goes_to_the_models_oldest_first(world: World) -> None:
-    events = [pb.Event(user_id="anna", item_id=item, time=time) for item, time in [("4", 30), ("2", 10), ("6", 20)]]
+    times = {"4": 30, "2": 10, "6": 20}
+    events = [pb.Event(user_id="anna", item_id=item, time=time) for item, time in times.items()]
     await world.stub.RecordEvents(pb.RecordEventsRequest(events=events))
     await world.stub.Recommend(pb.RecommendRequest(user_id="anna"))
     assert world.models["rating"].seen[0]["history_item"].tolist() == [[2, 6, 4]]

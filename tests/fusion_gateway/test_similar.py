@@ -12,7 +12,12 @@ from fusion_gateway.similar import SimilarityComponent
 ITEMS, WORDS = 5, 4
 
 
-@given(st.dictionaries(st.tuples(st.integers(0, ITEMS - 1), st.integers(0, WORDS - 1)), st.floats(0.1, 1)))
+@given(
+    st.dictionaries(
+        st.tuples(st.integers(0, ITEMS - 1), st.integers(0, WORDS - 1)),
+        st.floats(0.1, 1),
+    )
+)
 def test_likeness_of_words_is_the_product_of_their_weights(weights: dict[tuple[int, int], float]) -> None:
     dense = np.zeros((ITEMS, WORDS), np.float32)
     for place, weight in weights.items():

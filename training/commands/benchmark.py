@@ -35,7 +35,6 @@ def rating_command(
     device: Device = "cpu",
 ) -> None:
     """Rating recipes beside baselines and published figures, measured as they would be served."""
-    from training.benchmark.rating import measurements
     from training.benchmark.report import as_table, rows
     from training.benchmark.runner import Runner
     from training.data.load import load_dataset
@@ -44,7 +43,7 @@ def rating_command(
 
     dataset = load_dataset(data)
     runner = Runner(dataset, work, torch_device(device))
-    cells = runner.run(measurements(runner, data, split, recipe.split(","), numbers(seeds)))
+    cells = runner.run(rating.measurements(runner, data, split, recipe.split(","), numbers(seeds)))
     Console(width=180).print(as_table(cells, dataset.name, split))
     if json:
         json.write_text(run_as_json(list(rows(cells, dataset.name, split))))
@@ -67,8 +66,8 @@ def sequential_command(
     device: Device = "cpu",
 ) -> None:
     """Sequence recipes beside baselines and published figures, measured as they would be served."""
+    from training.benchmark import sequential
     from training.benchmark.runner import Runner
-    from training.benchmark.sequential import measurements
     from training.benchmark.sequential_report import as_table, draw, rows
     from training.data.load import load_dataset
     from training.evaluation.results_file import run_as_json
@@ -76,7 +75,7 @@ def sequential_command(
 
     dataset = load_dataset(data)
     runner = Runner(dataset, work, torch_device(device))
-    cells = runner.run(measurements(runner, split, recipe.split(","), numbers(seeds)))
+    cells = runner.run(sequential.measurements(runner, split, recipe.split(","), numbers(seeds)))
     Console(width=200).print(as_table(cells, dataset.name, split))
     if json:
         json.write_text(run_as_json(list(rows(cells, dataset.name, split))))
@@ -100,15 +99,15 @@ def visual_temporal_command(
     work: Work = HOME / "benchmark",
 ) -> None:
     """The visual-temporal model, whole and without its parts, beside baselines and S5's published figures."""
+    from training.benchmark import visual_temporal
     from training.benchmark.runner import Runner
-    from training.benchmark.visual_temporal import measurements
     from training.benchmark.visual_temporal_report import as_table, draw, rows
     from training.data.load import load_dataset
     from training.evaluation.results_file import run_as_json
 
     dataset = load_dataset(data)
     runner = Runner(dataset, work)
-    cells = runner.run(measurements(runner, part, recipe.split(","), numbers(seeds)))
+    cells = runner.run(visual_temporal.measurements(runner, part, recipe.split(","), numbers(seeds)))
     Console(width=200).print(as_table(cells, dataset, part))
     if json:
         json.write_text(run_as_json(list(rows(cells, dataset, part))))

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from servers.runtime.command_line import App
 from training.commands.options import HOME, Posters, Tmdb
+from training.data.download import ARCHIVES, SOURCE, MovieLens, download, license_page
 from training.data.synthetic.settings import Settings
 from training.errors import DataError, MissingColumn
 from training.terminal import output
@@ -47,6 +48,28 @@ def generate_command(
 
     generate(folder, Settings(users, items, events_per_user, seed))
     output().print(f"generated data in {folder}", markup=False, soft_wrap=True)
+
+
+@app.command("download", epilog="Example: python -m training data download ml-100k")
+def download_command(
+    name: Annotated[MovieLens, typer.Argument(help="Which MovieLens data set.")],
+    to: Annotated[Path, typer.Option(help="Folder that the data folder is made in.")] = Path("data"),
+    source: Annotated[
+        str, typer.Option("--from", hidden=True, help="Where NAME.zip is, in place of GroupLens.")
+    ] = SOURCE,
+) -> None:
+    """Get MovieLens from GroupLens: checked, unpacked; interrupted downloads are continued."""
+    size = ARCHIVES[name].num_bytes / 1e6
+    console = output()
+    console.print(
+        f"{name} ({size:.1f} MB) is by GroupLens, University of Minnesota: for research, not for commercial use.",
+        f"Terms, and how to cite it: {license_page(name)}",
+        sep="\n",
+        markup=False,
+        soft_wrap=True,
+    )
+    folder = download(name, to, source)
+    console.print(f"{folder} is ready\nnext: make demo DATA={folder}", markup=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: python -m training data describe var/data/generated --report report.html")
@@ -111,7 +134,7 @@ def import_command(
 ) -> None:
     """Make a data folder of any files: CSV, TSV, JSON lines, Parquet, RecBole, MovieLens, gzipped or not.
 
-    Separator, encoding, header, columns and dates are recognised, and what was understood is printed.
+    Separator, encoding, header, columns and dates are recognized, and what was understood is printed.
     """
     from fusion_gateway.ingest.events import Given
     from training.data.importing import files_of, import_files
@@ -126,7 +149,7 @@ def import_command(
         raise DataError(f"{out} exists already: remove it, or choose another folder")
     named = {"user": user, "item": item, "time": time, "rating": rating}
     given = Given({role: name for role, name in named.items() if name}, month_first, skip_incomplete)
-    found, given = _recognised(files, given)
+    found, given = _recognized(files, given)
     console = output()
     for file in found.events:
         _show(console, file)
@@ -146,7 +169,7 @@ def import_command(
     )
 
 
-def _recognised(files: list[Path], given: "Given") -> tuple["Files", "Given"]:
+def _recognized(files: list[Path], given: "Given") -> tuple["Files", "Given"]:
     """On a terminal, asks which column is the user or the item where nothing tells."""
     from training.data.importing import recognize
 

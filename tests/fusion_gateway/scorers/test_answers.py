@@ -36,10 +36,14 @@ def test_no_lie_passes(name: str, model: str, inputs: dict[str, tensors.Array]) 
 
 
 def test_nothing_found_and_abstaining_are_answers() -> None:
-    outputs: dict[str, tensors.Array] = {"item": np.zeros((1, 0), np.int64), "score": np.zeros((1, 0), np.float32)}
+    outputs: dict[str, tensors.Array] = {
+        "item": np.zeros((1, 0), np.int64),
+        "score": np.zeros((1, 0), np.float32),
+    }
     empty = tensors.infer_response("m", "", "", outputs).SerializeToString()
     assert read_answer(empty, "m", RANKED)[1] == 0
-    silent = tensors.infer_response("m", "1", "", {"score": np.full((1, 3), np.nan, np.float32)}).SerializeToString()
+    outputs = {"score": np.full((1, 3), np.nan, np.float32)}
+    silent = tensors.infer_response("m", "1", "", outputs).SerializeToString()
     assert np.isnan(read_answer(silent, "m", SCORE)[0]["score"]).all()
 
 

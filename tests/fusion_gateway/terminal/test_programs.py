@@ -89,7 +89,7 @@ def test_up_says_where_everything_is(up: dict[str, Any]) -> None:
 
 
 def test_client_shows_ranked_movies(up: dict[str, Any]) -> None:
-    shown = client(up, "recommend", "--user", "4", "-k", "3", "--explain")
+    shown = client(up, "recommend", "--user=4", "-k3", "--explain")
     assert shown.exit_code == 0, shown.stderr
     for text in ("rank", "score", "id", "movie", *MODELS, "because you watched", "policy fitted"):
         assert text in shown.stdout
@@ -112,7 +112,7 @@ def test_a_real_answer_fits_the_terminal(up: dict[str, Any], width: int) -> None
 
 
 def test_client_prints_json(up: dict[str, Any]) -> None:
-    shown = client(up, "recommend", "--history", "1,3:4.5", "--weights", "rating=0.7,sequential=0.3", "--json")
+    shown = client(up, "recommend", "--history=1,3:4.5", "--weights=rating=0.7,sequential=0.3", "--json")
     reply = json.loads(shown.stdout)
     assert (reply["history_used"], reply["fallback"], len(reply["items"])) == (2, "FALLBACK_FOLD_IN", 8)
     assert "explanation" not in reply["items"][0]
@@ -122,7 +122,7 @@ def test_client_knows_the_other_calls(up: dict[str, Any]) -> None:
     assert "The Prestige" in client(up, "search", "prestige the").stdout
     assert "Like Interstellar" in client(up, "similar", "interstella").stdout
     for _ in range(2):
-        said = client(up, "record", "--user", "zoe", "--item", "6", "--rating", "4.5", "--event-id", "e1")
+        said = client(up, "record", "--user=zoe", "--item=6", "--rating=4.5", "--event-id=e1")
     assert said.stdout == "known already\n"
     history = json.loads(client(up, "history", "--user", "zoe", "--json").stdout)
     assert [(event["item_id"], event["rating"]) for event in history["events"]] == [("6", 4.5)]
@@ -159,6 +159,13 @@ def test_client_says_that_nothing_is_known_or_found(up: dict[str, Any]) -> None:
     assert "nothing is stored about user stranger" in client(up, "history", "--user", "stranger").stdout
     nothing = client(up, "recommend", "--genres", "comdy", "--year-min", "1990").stdout
     assert "no movie matches --genres comdy --year-min 1990" in nothing
+    assert "from the popularity list" not in nothing
+
+
+def test_client_recommends_among_given_items(up: dict[str, Any]) -> None:
+    arguments = ["recommend", "--items", "3,5,6", "--not-items", "5", "--json"]
+    reply = json.loads(client(up, *arguments).stdout)
+    assert {each["item"]["id"] for each in reply["items"]} == {"3", "6"}
 
 
 @pytest.mark.parametrize(
@@ -213,7 +220,7 @@ def test_options_of_recommend_are_grouped() -> None:
     assert groups == ["Options", "User", "Filters", "The list", "Connection and output"]
 
 
-@pytest.mark.parametrize("command", ["", "import-events", "export-events"])
+@pytest.mark.parametrize("command", ["", "import-events", "export-events", "list-users"])
 def test_help_of_the_gateway_is_grouped(command: str, tmp_path: Path) -> None:
     shown = run("fusion_gateway", *command.split(), "--help", home=tmp_path).stdout
     for text in ("Event store", "--event-store", "[default: 5000]", f"Example: python -m fusion_gateway {command}"):
@@ -313,6 +320,20 @@ def test_import_events(system: Path, tmp_path: Path) -> None:
     store = f"--event-store=sqlite:///{tmp_path}/events.db"
     done = run("fusion_gateway", "import-events", system / "events.csv", store, home=tmp_path)
     assert (done.returncode, done.stdout) == (0, "15 new events are in the event store\n"), done.stderr
+
+
+def test_users_and_names_are_listed(system: Path, tmp_path: Path) -> None:
+    store = f"--event-store=sqlite:///{tmp_path}/events.db"
+    assert run("fusion_gateway", "list-users", store, home=tmp_path).stdout == "no events are stored\n"
+    run("fusion_gateway", "import-events", system / "events.csv", store, home=tmp_path)
+    listed = run("fusion_gateway", "list-users", "--limit=2", store, home=tmp_path).stdout.splitlines()[2:]
+    assert [line.split() for line in listed] == [
+        ["4", "5", "1970-01-01", "00:16:44"],
+        ["3", "4", "1970-01-01", "00:16:43"],
+    ]
+    names = run("fusion_gateway", "list-names", f"--model-repository={system}/repository", home=tmp_path)
+    assert "Crime, Drama" in names.stdout, names.stderr
+    assert "occupation" in names.stdout
 
 
 def test_an_occupied_port(system: Path, tmp_path: Path) -> None:

@@ -76,10 +76,10 @@ def test_a_finished_cell_is_not_trained_again(folder: Path) -> None:
 
 def test_other_splits(folder: Path) -> None:
     assert "leave-last-out-random-ties" in run(
-        folder, "--split", "leave-last-out-random-ties", "--recipe", "best", "--seeds", "0"
+        folder, "--split=leave-last-out-random-ties", "--recipe=best", "--seeds=0"
     )
-    assert "global-time" in run(folder, "--split", "global-time", "--recipe", "best_time_free", "--seeds", "0")
-    printed = run(folder, "--split", "seed-windows", "--recipe", "seed_transformer", "--seeds", "0")
+    assert "global-time" in run(folder, "--split=global-time", "--recipe=best_time_free", "--seeds=0")
+    printed = run(folder, "--split=seed-windows", "--recipe=seed_transformer", "--seeds=0")
     assert "0.0849" in printed
     assert "S1's popularity" in printed
 

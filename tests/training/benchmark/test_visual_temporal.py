@@ -125,7 +125,8 @@ def test_a_question_knows_only_what_came_before_and_no_hidden_item_is_trained_on
 def test_each_users_ratings_are_divided_in_order_of_time(folder: Path) -> None:
     split = likes.shares_in_time(load_dataset(folder).events.sample(fraction=1.0, shuffle=True, seed=0))
     assert [part.height / USERS for part in (split.train, split.validation, split.test)] == [8, 2, 2]
-    latest, earliest = split.train.group_by("user").agg(pl.max("time")), split.test.group_by("user").agg(pl.min("time"))
+    latest = split.train.group_by("user").agg(pl.max("time"))
+    earliest = split.test.group_by("user").agg(pl.min("time"))
     assert latest.join(earliest, on="user").filter(pl.col("time") >= pl.col("time_right")).height == 0
 
 

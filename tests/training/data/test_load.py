@@ -14,7 +14,11 @@ def test_generic_folder(write: Write) -> None:
     items = 'id,title,genres,year\nm1,"Prestige, The (2006)",Drama|Mystery,\n9,Unseen,,1999\n'
     dataset = load_dataset(write({"events.csv": EVENTS, "items.csv": items, "users.csv": "user,age\nann,31\nbob,\n"}))
     assert dataset.name == "mine"
-    assert dataset.events.rows() == [("ann", 10, 4.0, 100), ("ann", 7, None, 90), ("bob", 10, 2.5, 80)]
+    assert dataset.events.rows() == [
+        ("ann", 10, 4.0, 100),
+        ("ann", 7, None, 90),
+        ("bob", 10, 2.5, 80),
+    ]
     rows = dataset.items.select("number", "id", "title", "year", "genres").rows()
     assert rows == [
         (7, "7", "7", 0, []),

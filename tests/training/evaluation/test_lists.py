@@ -18,7 +18,15 @@ GENRES = [["War"], ["War"], ["Comedy"], ["War", "Comedy"]]
 @pytest.fixture(scope="module")
 def stats() -> CatalogStats:
     """Four items; item 1 was watched by all three users, item 2 by one."""
-    rows = [{"number": n, "id": str(n), "title": str(n), "genres": genres} for n, genres in enumerate(GENRES, 1)]
+    rows = [
+        {
+            "number": n,
+            "id": str(n),
+            "title": str(n),
+            "genres": genres,
+        }
+        for n, genres in enumerate(GENRES, 1)
+    ]
     items = pl.DataFrame(rows, schema=ITEMS)
     events = pl.DataFrame({"user": ["a", "b", "c", "c"], "item": [1, 1, 1, 2], "rating": 3.0, "time": 1}, schema=EVENTS)
     return CatalogStats.of(Dataset("tiny", events, items, None, ""), no_split(events))

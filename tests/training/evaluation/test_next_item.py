@@ -58,11 +58,21 @@ def test_tie_orders_never_make_a_target_of_a_trained_event() -> None:
         assert target.filter(pl.col("user") == "b")["item"].to_list() == [2]
         assert history.filter(pl.col("user") == "c")["item"].to_list() == [1, 2]
     assert targets == {4, 5}
-    assert histories == {(1, 2, 3, 4), (2, 1, 3, 4), (1, 2, 3, 5), (2, 1, 3, 5)}
+    assert histories == {
+        (1, 2, 3, 4),
+        (2, 1, 3, 4),
+        (1, 2, 3, 5),
+        (2, 1, 3, 5),
+    }
 
 
 def test_of_several_test_events_the_first_is_asked_and_users_without_a_history_are_not() -> None:
-    split = Split("cut", EVENTS.filter(pl.col("time") < 4), EVENTS.clear(), EVENTS.filter(pl.col("time") >= 4))
+    split = Split(
+        "cut",
+        EVENTS.filter(pl.col("time") < 4),
+        EVENTS.clear(),
+        EVENTS.filter(pl.col("time") >= 4),
+    )
     queries = task(split)
     assert queries.requests.user_id == ["b"]
     assert queries.items[queries.target].tolist() == [2]

@@ -19,13 +19,28 @@ def requests_of(*histories: list[int]) -> Requests:
     return Requests([""] * len(items), items, nothing, items, np.zeros(len(items), np.int64))
 
 
-TRAIN = data({"a": [10, 20, 30], "b": [10, 20, 10, 40], "c": [40, 30], "d": [20, 30]})
+TRAIN = data(
+    {
+        "a": [10, 20, 30],
+        "b": [10, 20, 10, 40],
+        "c": [40, 30],
+        "d": [20, 30],
+    }
+)
 
 
 def test_ease_solves_its_regressions() -> None:
     """Each item's weights minimise |x - X w|² + penalty |w|² without the item itself."""
     penalty = 2.0
-    seen = np.array([[1, 1, 1, 0], [1, 1, 0, 1], [0, 0, 1, 1], [0, 1, 1, 0]], float)
+    seen = np.array(
+        [
+            [1, 1, 1, 0],
+            [1, 1, 0, 1],
+            [0, 0, 1, 1],
+            [0, 1, 1, 0],
+        ],
+        float,
+    )
     ease = Ease.of(TRAIN, penalty)
     for item in range(4):
         others = np.delete(np.arange(4), item)
@@ -48,7 +63,8 @@ def test_transitions_by_hand() -> None:
 def test_transitions_do_not_cross_users_and_read_the_newest_events() -> None:
     transitions = Transitions.of(data({"a": [1, 2], "b": [3, 4]}))
     assert transitions(requests_of([2]))[0].tolist() == [0, 0, 0, 0]
-    assert transitions(requests_of([1, 9, 2, 2, 2, 2, 2]))[0].tolist() == [0, 0, 0, 0]
+    unknown = requests_of([1, 9, 2, 2, 2, 2, 2])
+    assert transitions(unknown)[0].tolist() == [0, 0, 0, 0]
 
 
 def test_popularity_counts() -> None:

@@ -28,13 +28,19 @@ def in_order(windows: Windows) -> list[tuple[list[int], list[int]]]:
 
 def test_windows_end_with_the_newest_event_and_predict_every_event_but_the_first() -> None:
     windows = windows_of(data(7), 4, 4)
-    assert in_order(windows) == [([3, 4, 5, 6], [4, 5, 6, 7]), ([1, 2], [2, 3])]
+    assert in_order(windows) == [
+        ([3, 4, 5, 6], [4, 5, 6, 7]),
+        ([1, 2], [2, 3]),
+    ]
     assert windows.targets == 6
 
 
 def test_windows_may_overlap() -> None:
     windows = windows_of(data(6), 3, 2)
-    assert in_order(windows) == [([3, 4, 5], [4, 5, 6]), ([1, 2, 3], [2, 3, 4])]
+    assert in_order(windows) == [
+        ([3, 4, 5], [4, 5, 6]),
+        ([1, 2, 3], [2, 3, 4]),
+    ]
 
 
 def test_a_user_with_one_event_teaches_nothing() -> None:
@@ -42,7 +48,8 @@ def test_a_user_with_one_event_teaches_nothing() -> None:
 
 
 def test_batches_hold_every_window_once_within_their_tokens() -> None:
-    windows = windows_of(data(2, 9, 5, 3, 7, 30, 4, 6), 8, 8)
+    lengths = [2, 9, 5, 3, 7, 30, 4, 6]
+    windows = windows_of(data(*lengths), 8, 8)
     batches = windows.batches(tokens=16)
     assert sorted(torch.cat(batches).tolist()) == list(range(len(windows.end)))
     assert all(len(rows) == 1 or windows.select(rows)[0].item.numel() <= 16 for rows in batches)

@@ -52,7 +52,11 @@ def test_new_items_get_the_next_numbers_and_old_ones_stay(
     before = load_file(latest(repository, "visual_temporal") / "items.safetensors")
     done = add(new, repository)
     last = int(before["item_number"][-1])
-    assert done.items.select("id", "number").rows() == [("fresh", last + 1), ("broken", last + 2), ("bare", last + 3)]
+    assert done.items.select("id", "number").rows() == [
+        ("fresh", last + 1),
+        ("broken", last + 2),
+        ("bare", last + 3),
+    ]
     assert "broken.jpg: unreadable poster" in (said := " ".join(capsys.readouterr().err.split()))
     assert "1 posters read, 1 refused, 1 items without one" in said
     for model in ("catalog", "visual_temporal"):

@@ -107,7 +107,11 @@ def test_odd_ratings_are_left_out_and_counted() -> None:
         }
     )
     kept, counts = usable_ratings(events, (1, 5))
-    assert kept.select("user", "item", "rating").rows() == [("b", 1, 3.0), ("a", 1, 2.0), ("c", 1, 5.0)]
+    assert kept.select("user", "item", "rating").rows() == [
+        ("b", 1, 3.0),
+        ("a", 1, 2.0),
+        ("c", 1, 5.0),
+    ]
     assert counts == {"ratings-outside-the-scale": 1, "repeated-ratings": 1, "users-with-one-rating": 3}
     with pytest.raises(TrainingError, match="no event has a rating between 7 and 8"):
         usable_ratings(events, (7, 8))

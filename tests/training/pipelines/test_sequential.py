@@ -118,7 +118,8 @@ def test_a_checkpoint_that_is_not_whole_is_named_and_left_out(
 
 
 def test_a_seed_makes_a_run() -> None:
-    one, same, other = (item_vectors(learned(replace(QUICK, epochs=2, seed=seed))[0]) for seed in (0, 0, 1))
+    recipes = [replace(QUICK, epochs=2, seed=seed) for seed in (0, 0, 1)]
+    one, same, other = (item_vectors(learned(recipe)[0]) for recipe in recipes)
     np.testing.assert_array_equal(one, same)
     assert not np.allclose(one, other)
 
@@ -150,7 +151,8 @@ def test_validation_batched_equals_single() -> None:
 
 
 def test_equal_times_repeated_items_and_single_events_train() -> None:
-    rows = [("a", item, None, 5) for item in (1, 2, 2, 1, 3)] + [("b", 4, 2.0, 9)]
+    repeated = [("a", item, None, 5) for item in (1, 2, 2, 1, 3)]
+    rows = [*repeated, ("b", 4, 2.0, 9)]
     train = Interactions.of(pl.DataFrame(rows, schema=["user", "item", "rating", "time"], orient="row"))
     windows = Windows(train, cut(train, 8, 8), CPU)
     result = learn_windows(windows, (2, 4), replace(QUICK, epochs=2), lambda model: 0.0)
@@ -158,7 +160,14 @@ def test_equal_times_repeated_items_and_single_events_train() -> None:
 
 
 def test_without_any_order_it_says_so() -> None:
-    events = pl.DataFrame({"user": ["a", "b"], "item": [1, 2], "rating": [3.0, 3.0], "time": [1, 2]})
+    events = pl.DataFrame(
+        {
+            "user": ["a", "b"],
+            "item": [1, 2],
+            "rating": [3.0, 3.0],
+            "time": [1, 2],
+        }
+    )
     train = Interactions.of(events)
     with pytest.raises(TrainingError, match="no user has two training events"):
         learn_windows(Windows(train, cut(train, 8, 8), CPU), (2, 2), QUICK, lambda model: 0.0)
