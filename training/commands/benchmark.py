@@ -35,6 +35,7 @@ def rating_command(
     device: Device = "cpu",
 ) -> None:
     """Rating recipes beside baselines and published figures, measured as they would be served."""
+    from training.benchmark import rating
     from training.benchmark.report import as_table, rows
     from training.benchmark.runner import Runner
     from training.data.load import load_dataset
