@@ -30,6 +30,7 @@ def train_catalog(job: Job, recipe: CatalogRecipe) -> Path:
     Raises TrainingError where the repository belongs to another data set, whose ids mean other items.
     """
     if versions(job.repository, "catalog"):
+        # Item numbers belong to the ids of one data set.
         before = read_manifest(latest(job.repository, "catalog")).data.dataset
         if before != job.dataset.name:
             raise TrainingError(

@@ -50,7 +50,7 @@ def pool(good_up_to: int = 1000, turned: bool = False) -> CandidateBatch:
     target[2] = -1
     columns = np.tile(np.arange(CANDIDATES), (USERS, 1))
     scores = {"good": good.astype(np.float32), "bad": bad.astype(np.float32)}
-    return CandidateBatch(np.arange(USERS), columns, scores, {}, target, events, events)
+    return CandidateBatch(np.arange(USERS), columns, scores, {}, target, events=events, ratings=events)
 
 
 def test_weights_go_to_the_model_that_knows() -> None:
@@ -186,7 +186,7 @@ def test_of_equally_popular_items_no_more_are_candidates_than_the_gateway_takes(
     events = load_dataset(published.data).events
     popularity = fit_popularity(events.head(1), None, np.sort(load_dataset(published.data).items["number"].to_numpy()))
     task = NextItemTask(tmp_path / "repository", leave_last_out(events).test, events.clear(), popularity, retrieve_k=5)
-    assert next(task.chunks()).pool.column.shape[1] <= 10
+    assert next(task.chunks()).candidates.column.shape[1] <= 10
 
 
 def test_histories_can_be_cut_to_their_last_events(published: Published) -> None:
@@ -199,7 +199,7 @@ def test_histories_can_be_cut_to_their_last_events(published: Published) -> None
         assert short.tolist() == full[-len(short) :].tolist()
     [nothing] = task.chunks(events=(0, 0))
     assert not nothing.events.any()
-    assert not any(mask.any() for mask in nothing.pool.retrieved.values())
+    assert not any(mask.any() for mask in nothing.candidates.retrieved.values())
 
 
 async def test_the_gateway_ranks_as_the_offline_task_does(published: Published, tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ async def test_the_gateway_ranks_as_the_offline_task_does(published: Published, 
                 pb.RecommendRequest(user_id=user.user_id[row], history=events, k=10), timeout=30
             )
             assert not response.degraded
-            assert response.candidates == np.isfinite(ranked.pool.scores["popularity"][row]).sum()
+            assert response.candidates == np.isfinite(ranked.candidates.scores["popularity"][row]).sum()
             online = {number_of[item.item.id]: item.score for item in response.items}
             columns = np.searchsorted(task.items, list(online))
             np.testing.assert_allclose(scores[columns], list(online.values()), atol=2e-3)
