@@ -127,7 +127,7 @@ class ModelServer:
 
     def sender(self, model: str) -> Send:
         """Sends calls to one of its models, in few messages."""
-        coalescer = Coalescer(partial(self._infer, model))
+        coalescer = Coalescer(partial(self._infer, model), self.limits.rows)
         self._coalescers.append(coalescer)
         return partial(self._call, coalescer)
 
@@ -153,7 +153,7 @@ class ModelServer:
                 log.info("limits of a model server", model=self._name, **vars(limits))
             self.limits = limits
             for coalescer in self._coalescers:
-                coalescer.most_rows = limits.rows
+                coalescer.max_rows = limits.rows
 
     async def run_limits_loop(self) -> None:
         """Never returns."""

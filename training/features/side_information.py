@@ -5,10 +5,10 @@ from collections import Counter
 import numpy as np
 import polars as pl
 
+from fusion_gateway.fusion.popularity import AGES
 from training.features.content import genre_flags
 from training.features.interactions import Floats
 
-AGES = (18, 25, 35, 45, 50, 56)
 YEARS = (1, 1930, 1940, 1950, 1960, 1970, 1975, 1980, 1985, *range(1988, 2026, 2))
 LEAST_ITEMS = 3
 """Items that a director, an actor or a keyword must have."""
