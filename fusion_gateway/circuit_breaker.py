@@ -29,7 +29,7 @@ class CircuitBreaker:
         self._clock = clock
         self._failures = 0
         self._rests_until = 0.0
-        self._under_way = 0
+        self._in_flight = 0
         self._silent_since = 0.0
         self._is_open, self._opened = IS_OPEN.labels(name), OPENED.labels(name)
         self._is_open.set(0)
@@ -48,15 +48,15 @@ class CircuitBreaker:
         return True
 
     def silent_seconds(self) -> float:
-        """For how long nothing has been heard of the messages under way."""
-        return self._clock() - self._silent_since if self._under_way else 0.0
+        """For how long nothing has been heard of the messages in flight."""
+        return self._clock() - self._silent_since if self._in_flight else 0.0
 
     def sent(self) -> float:
         """Returns the moment."""
         now = self._clock()
-        if not self._under_way:
+        if not self._in_flight:
             self._silent_since = now
-        self._under_way += 1
+        self._in_flight += 1
         return now
 
     def answered(self) -> None:
@@ -84,4 +84,4 @@ class CircuitBreaker:
         return not was_open
 
     def over(self) -> None:
-        self._under_way -= 1
+        self._in_flight -= 1

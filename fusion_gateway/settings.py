@@ -31,10 +31,8 @@ class GatewaySettings(EventStoreSettings, ServingSettings):
 
     model_config = SettingsConfigDict(cli_prog_name="python -m fusion_gateway")
 
-    model_repository: str = Field(str(HOME / "repository"), description="Has the catalogue and the fusion policies.")
-    repository_poll_secs: float = Field(
-        5, ge=0.01, le=DAY, description="How often catalogue and policies are looked at."
-    )
+    model_repository: str = Field(str(HOME / "repository"), description="Has the catalog and the fusion policies.")
+    repository_poll_secs: float = Field(5, ge=0.01, le=DAY, description="How often catalog and policies are looked at.")
     scorer: Annotated[list[str], NoDecode] = Field(
         [
             "rating=127.0.0.1:8011",
@@ -64,7 +62,7 @@ class GatewaySettings(EventStoreSettings, ServingSettings):
         5000,
         ge=0,
         le=10_000_000,
-        description="Up to so many items in the catalogue, models score all instead of retrieving first.",
+        description="Up to so many items in the catalog, models score all instead of retrieving first.",
     )
     max_message_bytes: int = Field(4 << 20, ge=1 << 10, le=1 << 30, description="Largest message taken or sent.")
     max_bytes_in_flight: int = Field(

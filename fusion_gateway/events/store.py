@@ -28,7 +28,7 @@ ROWS_READ_PER_TURN = 500
 USERS_PER_TRIM = 10
 READ_SECONDS, WRITE_SECONDS = 1.0, 3.0
 """What a call's transaction may take once it has a connection."""
-MOST_READS = MOST_WRITES = 64
+MAX_READS = MAX_WRITES = 64
 """Calls that wait for a connection or have one. Histories to recommend from are not counted: few reads serve many."""
 CLOSE_SECONDS = WRITE_SECONDS
 """How long a store that is closed waits for what has been begun."""
@@ -75,14 +75,14 @@ class EventStore:
     They raise InvalidArgument, Overloaded and Unavailable, too.
     """
 
-    def __init__(self, url: str, history_limit: int, retention_days: float = 0, most_writes: int = MOST_WRITES) -> None:
+    def __init__(self, url: str, history_limit: int, retention_days: float = 0, max_writes: int = MAX_WRITES) -> None:
         """Keeps at most `history_limit` events per user, the newest, and none older than `retention_days` (0: any).
 
-        At most `most_writes` calls write or wait for it at once. Raises ConfigurationError for a bad URL.
+        At most `max_writes` calls write or wait for it at once. Raises ConfigurationError for a bad URL.
         """
         self._database = database = Database(url)
-        self._reads = Connections("read", database.reads, READ_CONNECTIONS, READ_SECONDS, MOST_READS)
-        self._writes = Connections("write", database.writes, database.write_connections, WRITE_SECONDS, most_writes)
+        self._reads = Connections("read", database.reads, READ_CONNECTIONS, READ_SECONDS, MAX_READS)
+        self._writes = Connections("write", database.writes, database.write_connections, WRITE_SECONDS, max_writes)
         self._insert = sqlite.insert if database.is_sqlite else postgresql.insert
         self._whole = HistoryReads(self._histories, history_limit)
         self._limit, self._retention = history_limit, retention_days * 86400

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from fusion_gateway.fusion.normalisers import NormaliserName, Scores
+from fusion_gateway.fusion.normalizers import NormalizerName, Scores
 
 Strategy = Literal[
     "weighted_sum", "weighted_sum_bias", "learned", "adaptive", "threshold", "switching", "cascade", "rrf"
@@ -85,7 +85,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Policy:
-    """How to fuse. With n(s) a model's normalised score and w its weight, sums over the models that did not abstain:
+    """How to fuse. With n(s) a model's normalized score and w its weight, sums over the models that did not abstain:
 
     - weighted_sum: sum w n / sum w. S1's first form, y = w_seq y_seq + w_rating y_rating with weights that sum to 1.
     - weighted_sum_bias: the same plus `bias`. S1's second form.
@@ -95,20 +95,20 @@ class Policy:
     - switching: weighted_sum with weights chosen by the user's number of events.
     - threshold: weighted_sum of what no model finds too low.
     - cascade: weighted_sum of what one model puts first; of everything where it says nothing.
-    - rrf: weighted_sum of 1 / (60 + rank), in place of a normaliser (Cormack, Clarke, Buettcher 2009).
+    - rrf: weighted_sum of 1 / (60 + rank), in place of a normalizer (Cormack, Clarke, Buettcher 2009).
 
     Fields that a strategy does not use must be left out.
     """
 
     weights: Mapping[str, float]
     strategy: Strategy = "weighted_sum"
-    normaliser: NormaliserName = "zscore"
+    normalizer: NormalizerName = "zscore"
     bias: float = 0.0
     """weighted_sum_bias: added to every fused score."""
     calibrators: Mapping[str, Calibrator] = field(default_factory=dict)
-    """normaliser calibrated: one for every model in `weights`."""
+    """normalizer calibrated: one for every model in `weights`."""
     thresholds: Mapping[str, float] = field(default_factory=dict)
-    """threshold: the least normalised score per model. A candidate below any of them is ruled out."""
+    """threshold: the least normalized score per model. A candidate below any of them is ruled out."""
     gate: str = ""
     """cascade: the model that makes the candidate set ..."""
     keep: int = 100
@@ -120,7 +120,7 @@ class Policy:
     floor: float = 0.0
     """adaptive: no share of a model with a weight falls below this."""
     units: tuple[Unit, ...] = ()
-    """learned: `weights` multiply the normalised scores before they go in."""
+    """learned: `weights` multiply the normalized scores before they go in."""
     activation: Activation = "identity"
     """learned."""
 
@@ -129,7 +129,7 @@ class Policy:
         problems = {
             "bias: must be finite": not np.isfinite(self.bias),
             "bias: only weighted_sum_bias uses it": self.bias != 0 and self.strategy != "weighted_sum_bias",
-            "calibrators: every model needs one": self.normaliser == "calibrated"
+            "calibrators: every model needs one": self.normalizer == "calibrated"
             and not self.calibrators.keys() >= set(self.models),
             "gate: exactly the strategy cascade needs it": bool(self.gate) != (self.strategy == "cascade"),
             "keep: must be at least 1": self.keep < 1,

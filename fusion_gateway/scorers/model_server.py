@@ -91,7 +91,7 @@ class Connection:
     """With these, over TLS."""
     message_seconds: float = 1.0
     """The longest wait for an answer. A server that says nothing for so long is left alone."""
-    most_waiting: int = 32
+    max_waiting: int = 32
     """Calls that wait for a server that has said nothing for CROWDED_SECONDS; more go on without it."""
 
 
@@ -167,7 +167,7 @@ class ModelServer:
                 self._probe(coalescer, inputs)
             raise ModelMissing(CIRCUIT_OPEN, self._circuit.cause)
         silent = self._circuit.silent_seconds()
-        if self._waiting >= self._connection.most_waiting and silent > CROWDED_SECONDS:
+        if self._waiting >= self._connection.max_waiting and silent > CROWDED_SECONDS:
             raise ModelMissing(CROWDED, f"nothing has been heard of it for {silent:.1f} s")
         self._waiting += 1
         try:

@@ -38,7 +38,7 @@ TAGS = {2: {0: 0.6, 2: 0.8}, 3: {1: 1.0}, 4: {1: 0.6, 2: 0.8}, 5: {0: 1.0}}
 POLICIES = """
 default: fitted
 policies:
-  fitted: {normaliser: none, weights: {rating: 1, sequential: 1, visual_temporal: 2}}
+  fitted: {normalizer: none, weights: {rating: 1, sequential: 1, visual_temporal: 2}}
   rrf: {strategy: rrf, weights: {rating: 1, sequential: 1}}
 """
 

@@ -90,10 +90,10 @@ def _choose_policies(task: NextItemTask, recipe: FusionRecipe) -> Chosen:
 def fit_policies(pools: Pools, models: Sequence[str], recipe: FusionRecipe) -> dict[str, Policy]:
     """All policies by name, fitted on these users."""
     ones, whole = dict.fromkeys(models, 1.0), pools[WHOLE]
-    choices = [Policy(ones, normaliser=name) for name in recipe.normalisers]  # type: ignore[arg-type]
+    choices = [Policy(ones, normalizer=name) for name in recipe.normalizers]  # type: ignore[arg-type]
     weighted = fit_weights(whole, *choices, fit_forms(whole, models))
     plain = replace(weighted, weights=ones)
-    calibrated = Policy(ones, normaliser="calibrated", calibrators=fit_calibrators(whole))
+    calibrated = Policy(ones, normalizer="calibrated", calibrators=fit_calibrators(whole))
     everybody = [pool for cohort in pools.values() for pool in cohort]
     switches = [
         Switch(limit, fit_weights(pools[name], plain).weights) for name, (_, limit) in COHORTS.items() if name in pools
@@ -141,7 +141,7 @@ def policy_ndcg(policy: Policy, pools: Sequence[Pool]) -> Doubles:
 
 
 def _alone(model: str) -> Policy:
-    return Policy({model: 1.0}, normaliser="none")
+    return Policy({model: 1.0}, normalizer="none")
 
 
 def _best_alone(figures: Mapping[str, Mapping[str, Doubles]], models: Sequence[str], cohort: str) -> str:

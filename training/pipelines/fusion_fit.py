@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
-from fusion_gateway.fusion import Activation, Calibrator, Policy, Slope, Unit, normalise
+from fusion_gateway.fusion import Activation, Calibrator, Policy, Slope, Unit, normalize
 from training.evaluation.gateway_candidates import Pool
 
 RIDGE = 1e-4
@@ -26,7 +26,7 @@ SAMPLE = 128
 
 @dataclass(frozen=True)
 class _Part:
-    """A pool as a policy's normaliser leaves it."""
+    """A pool as a policy's normalizer leaves it."""
 
     score: Tensor
     """[M, B, C], 0 where the model abstains."""
@@ -98,7 +98,7 @@ def fit_forms(pools: Sequence[Pool], models: Sequence[str]) -> Policy:
         if len(score):
             deviation = max(float(score.std(correction=0)), 1e-9)
             plain[model] = Calibrator(1 / deviation, -float(score.mean()) / deviation)
-    best = _fit_weights(pools, Policy(dict.fromkeys(models, 1.0), normaliser="calibrated", calibrators=plain))
+    best = _fit_weights(pools, Policy(dict.fromkeys(models, 1.0), normalizer="calibrated", calibrators=plain))
     for model in models:
         drawn_in = {**best[1].calibrators, model: replace(plain[model], form="arcsinh")}
         best = min(best, _fit_weights(pools, replace(best[1], calibrators=drawn_in)), key=itemgetter(0))
@@ -151,7 +151,7 @@ def _parts(pools: Iterable[Pool], policy: Policy) -> tuple[tuple[str, ...], list
     models, parts, random = policy.models, [], np.random.default_rng(0)
     for pool in pools:
         pool = pool.take(np.flatnonzero(pool.target >= 0))
-        tables = np.stack([normalise(policy, model, pool.scores[model].astype(np.float64)) for model in models])
+        tables = np.stack([normalize(policy, model, pool.scores[model].astype(np.float64)) for model in models])
         key = random.random(pool.column.shape) + np.isnan(tables).all(axis=0)
         np.put_along_axis(key, pool.target[:, None], -1, axis=1)
         sample = np.argsort(key, axis=1)[:, :SAMPLE]

@@ -8,7 +8,7 @@ class FusionRecipe:
     """The fitted policies."""
 
     name: str = "conditional_likelihood"
-    normalisers: tuple[str, ...] = ("zscore", "rank")
+    normalizers: tuple[str, ...] = ("zscore", "rank")
     """Candidates for every strategy, beside calibrators of each model; the likeliest on validation data is taken."""
     units: int = 6
     """Of the hidden layer."""
