@@ -19,9 +19,9 @@ OPENED = Counter("marquee_circuit_openings", "How often it began to be left alon
 
 
 class CircuitBreaker:
-    """The recent luck of one server. Closed: it is asked. Open: it is not, but for a probe now and then.
+    """The recent outcomes of one server's calls. Closed: it is called. Open: it is not, but for a probe now and then.
 
-    Each message begins with `sent`, has one of `answered` and `failed` if it comes to its end, and ends with `over`.
+    Each message begins with `sent`, has one of `answered` and `failed` if it comes to its end, and ends with `ended`.
     """
 
     def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -83,5 +83,5 @@ class CircuitBreaker:
             self._is_open.set(1)
         return not was_open
 
-    def over(self) -> None:
+    def ended(self) -> None:
         self._in_flight -= 1

@@ -12,12 +12,12 @@ from servers.runtime.errors import ArtifactError, InvalidArgument, NotFound
 from servers.runtime.files import read_regular
 
 MAX_BYTES = 64 << 10
-"""Of a file. More takes seconds to parse."""
+"""Maximum number of bytes of a file. More takes seconds to parse."""
 MAX_BRACKETS = 5000
-"""They may stand in each other, which takes longer still."""
+"""Maximum number of opening brackets: nested ones take longer still to parse."""
 MAX_POLICIES = 1000
 MAX_CHARACTERS = 500
-"""Of what is wrong with it."""
+"""Maximum number of characters of what is wrong with it."""
 
 
 class Shadow(BaseModel):
@@ -81,9 +81,10 @@ class Policies(BaseModel):
     def assigned(self, user_id: str) -> str:
         """The policy of the share that this user falls in; an anonymous user gets the default one."""
         if self.split and user_id:
-            place = percentile(user_id)
+            share = percentile(user_id)
             for name, percent in self.split.items():
-                if (place := place - percent) < 0:
+                share -= percent
+                if share < 0:
                     return name
         return self.default
 

@@ -155,7 +155,7 @@ def _same_director(row: int, alike: Likeness, catalog: Catalog) -> list[int]:
 
 
 def _most_alike(alike: Likeness, excluded: Sequence[int], k: int, catalog: Catalog) -> list[int]:
-    """The k rows that are most alike, without some."""
+    """The k rows that are most alike, without the excluded ones."""
     alike[excluded] = 0
     kth = np.partition(alike, -k)[-k] if k < len(alike) else 0  # all equals of the k-th are put in order
     rows = np.flatnonzero((alike > 0) & (alike >= kth))

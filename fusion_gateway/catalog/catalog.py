@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +28,11 @@ SCHEMA: Mapping[str, Kind] = {
 }
 TAG_SCHEMA: Mapping[str, Kind] = {"item": pl.Int32, "word": pl.Int32, "weight": pl.Float32}
 MAX_TAGS = 16_000_000
-"""Words of all items: with what it takes to sort them, about 500 MB."""
+"""Maximum number of words of all items: with what it takes to sort them, about 500 MB."""
 MAX_CHARACTERS = {"id": 1000, "title": 1000, "director": 1000, "poster": 2000}
-"""Or 500 of them would make an answer that no client takes."""
+"""Maximum number of characters of a field: 500 longer ones would make an answer that no client takes."""
 MAX_GENRES, MAX_GENRE_CHARACTERS = 100, 256
-"""Of an item."""
+"""Maximum number of genres of an item, and of characters of a genre."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class Catalog:
         self._row = {item_id: row for row, item_id in enumerate(self.id)}
         self.work: Rows = _works(self.id, self.title, self.year.tolist())
         """[items]: the first row of the same work, which may be listed under several ids."""
-        names = sorted({genre.casefold() for genres in self.genres for genre in genres})
+        names = sorted({genre.casefold() for genre in chain.from_iterable(self.genres)})
         self._genre = {name: column for column, name in enumerate(names)}
         self.has_genre = np.zeros((len(self), len(names)), np.bool_)
         for row, genres in enumerate(self.genres):
@@ -206,23 +207,23 @@ def _beyond(items: pl.DataFrame) -> str:
     """Which limit a table without gaps breaks; empty: none."""
     if items["number"][0] < 1 or not items["weighted_rating"].is_finite().all():
         return "every number must be 1 at least, and every weighted_rating finite"
-    for name, most in MAX_CHARACTERS.items():
+    for name, maximum in MAX_CHARACTERS.items():
         lengths = items[name].str.len_chars()
-        if (longest := _most(lengths)) > most:
-            return f"{name} has {longest} characters; at most {most}"
+        if (longest := _max(lengths)) > maximum:
+            return f"{name} has {longest} characters; at most {maximum}"
         if (total := lengths.sum()) > MAX_VALUES:
             return f"{name} has {total} characters in all items; at most {MAX_VALUES}"
-    if (most := _most(items["genres"].list.len())) > MAX_GENRES:
-        return f"genres has {most} of an item; at most {MAX_GENRES}"
+    if (count := _max(items["genres"].list.len())) > MAX_GENRES:
+        return f"genres has {count} of an item; at most {MAX_GENRES}"
     genres = items["genres"].explode(empty_as_null=False)
     if genres.null_count():
         return "genres has gaps"
-    if (longest := _most(genres.str.len_chars())) > MAX_GENRE_CHARACTERS:
+    if (longest := _max(genres.str.len_chars())) > MAX_GENRE_CHARACTERS:
         return f"genres has {longest} characters; at most {MAX_GENRE_CHARACTERS}"
     if (known := genres.n_unique()) * len(items) > MAX_VALUES:
         return f"genres has {known} names; at most {MAX_VALUES // len(items)} of {len(items)} items"
     return ""
 
 
-def _most(lengths: pl.Series) -> int:
+def _max(lengths: pl.Series) -> int:
     return int(lengths.to_numpy().max(initial=0))

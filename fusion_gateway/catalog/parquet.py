@@ -8,9 +8,9 @@ import polars as pl
 from servers.runtime.errors import ArtifactError
 
 MAX_ITEMS = 2_000_000
-"""Of a catalog. A gateway of 1 GiB holds 300,000 twice, as it must while it reads a newer one."""
+"""Maximum number of items. A gateway of 1 GiB holds 300,000 twice, as it must while it reads a newer catalog."""
 MAX_VALUES = 50_000_000
-"""Of a table of numbers that is held whole."""
+"""Maximum number of values of a table that is held whole."""
 Kind = pl.DataType | type[pl.DataType]
 
 

@@ -10,7 +10,7 @@ from fusion_gateway.catalog.catalog import Catalog
 from fusion_gateway.catalog.title_words import words_of
 
 MIN_LIKENESS = 78.0
-"""Of 100. One slip in a word of five letters is above, another film's title is mostly below."""
+"""Minimum likeness, of 100. One slip in a word of five letters is above, another film's title is mostly below."""
 CONTAINED = 90.0
 """Likeness of a title that contains the query: below a title that is the query but for a letter."""
 GRAM = 3
@@ -54,7 +54,7 @@ class TitleIndex:
         likeness = self._likeness(" ".join(words), " ".join(sorted(words)), rows)
         alike = np.flatnonzero(likeness >= MIN_LIKENESS)
         best = alike[np.lexsort((-self._votes[rows[alike]], -likeness[alike]))[:k]]
-        return [(int(rows[place]), float(likeness[place])) for place in best]
+        return [(int(rows[index]), float(likeness[index])) for index in best]
 
     def _shortlist(self, words: list[str]) -> NDArray[np.int64]:
         """Titles that share the most triples with the query; of equals the shorter ones, then those with more votes."""
@@ -79,4 +79,7 @@ class TitleIndex:
 def _grams(words: list[str]) -> set[str]:
     """Letter triples of each word, its ends marked, so that a word of one letter has one too."""
     padded = [f" {word} " for word in words]
-    return {word[start : start + GRAM] for word in padded for start in range(len(word) - GRAM + 1)}
+    grams: set[str] = set()
+    for word in padded:
+        grams |= {word[start : start + GRAM] for start in range(len(word) - GRAM + 1)}
+    return grams

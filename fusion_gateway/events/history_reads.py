@@ -1,4 +1,4 @@
-"""Histories that are asked for while the event store is being read are read together, next."""
+"""Histories that are requested while the event store is being read are read together, next."""
 
 import asyncio
 import time

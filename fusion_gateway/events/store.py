@@ -42,14 +42,15 @@ HISTORY = (
     sa.select(*FIELDS)
     .where(EVENTS.c.user_id == sa.bindparam("user"))
     .order_by(*NEWEST_FIRST)
-    .limit(sa.bindparam("most"))
+    .limit(sa.bindparam("limit"))
 )
 HISTORIES = (
     sa.select(*FIELDS)
     .where(EVENTS.c.user_id.in_(sa.bindparam("users", expanding=True)))
     .order_by(EVENTS.c.user_id.desc(), *NEWEST_FIRST)  # as in the index, which spares sorting them
 )
-TOO_LONG = sa.select(EVENTS.c.user_id).group_by(EVENTS.c.user_id).having(sa.func.count() > sa.bindparam("limit"))
+IS_TOO_LONG = sa.func.count() > sa.bindparam("limit")
+TOO_LONG = sa.select(EVENTS.c.user_id).group_by(EVENTS.c.user_id).having(IS_TOO_LONG)
 RANKED = (
     sa.select(
         EVENTS.c.sequence,
@@ -259,16 +260,16 @@ class EventStore:
         log.error("the event store's file was deleted or replaced; the one at its path is used now")
 
     async def _add(self, connection: AsyncConnection, events: Sequence[StoredEvent]) -> int:
-        made_up = uuid.uuid4().hex  # with the place it is unique; a thousand of them would take a while
+        made_up = uuid.uuid4().hex  # with the index it is unique; a thousand of them would take a while
         rows = [
             {
-                "event_id": event.event_id or f"{made_up}-{place}",
+                "event_id": event.event_id or f"{made_up}-{index}",
                 "user_id": event.user_id,
                 "item_id": event.item_id,
                 "rating": event.rating,
                 "time": event.time,
             }
-            for place, event in enumerate(events)
+            for index, event in enumerate(events)
         ]
         statement = self._insert(EVENTS).on_conflict_do_nothing().returning(EVENTS.c.sequence)
         paged = statement.execution_options(insertmanyvalues_page_size=ROWS_PER_TURN)
@@ -280,7 +281,7 @@ class EventStore:
 
 
 async def _newest(user_id: str, limit: int, connection: AsyncConnection) -> list[StoredEvent]:
-    rows = (await connection.execute(HISTORY, {"user": user_id, "most": limit})).all()
+    rows = (await connection.execute(HISTORY, {"user": user_id, "limit": limit})).all()
     return [StoredEvent(*row) for row in rows]
 
 

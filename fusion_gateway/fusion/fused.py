@@ -53,7 +53,8 @@ def fuse(policy: Policy, scores: Mapping[str, ArrayLike], events: ArrayLike = 0,
         fused, weight, bias = _learned(policy, models, weight, normalized)
     else:
         weight = weight / np.where(unscored, 1.0, weight.sum(axis=0))
-        fused, bias = policy.bias + (weight * np.nan_to_num(normalized)).sum(axis=0), policy.bias
+        bias = policy.bias
+        fused = bias + (weight * np.nan_to_num(normalized)).sum(axis=0)
     fused[unscored] = np.nan
     fused[_ruled_out(policy, models, normalized)] = -np.inf
     return Fused(fused, models, raw, normalized, weight, bias)
@@ -62,7 +63,7 @@ def fuse(policy: Policy, scores: Mapping[str, ArrayLike], events: ArrayLike = 0,
 def _weights(policy: Policy, models: tuple[str, ...], events: NDArray[np.int64], ratings: NDArray[np.int64]) -> Scores:
     """[M, ...]: each model's weight for each user."""
     choices = [*(switch.weights for switch in policy.switches), policy.weights]
-    table = np.array([[weights.get(model, 0.0) for weights in choices] for model in models])
+    table = np.array([_in_order(weights, models) for weights in choices]).T
     weight: Scores = table[:, np.searchsorted([switch.max_events for switch in policy.switches], events)]
     if policy.strategy != "adaptive":
         return weight
@@ -74,10 +75,14 @@ def _weights(policy: Policy, models: tuple[str, ...], events: NDArray[np.int64],
     return np.where(weight > 0, np.maximum(weight / np.where(total > 0, total, 1.0), policy.floor), 0.0)
 
 
+def _in_order(weights: Mapping[str, float], models: tuple[str, ...]) -> list[float]:
+    return [weights.get(model, 0.0) for model in models]
+
+
 def _learned(policy: Policy, models: tuple[str, ...], gain: Scores, normalized: Scores) -> tuple[Scores, Scores, float]:
     """Scores [..., C]; weights [M, ..., C] and bias of the layer without its activation."""
     inputs = gain * np.nan_to_num(normalized)
-    unit = np.array([[unit.weights.get(model, 0.0) for model in models] for unit in policy.units])
+    unit = np.array([_in_order(each.weights, models) for each in policy.units])
     bias, out = np.array([(each.bias, each.out) for each in policy.units]).T
     hidden = np.tensordot(unit, inputs, axes=1) + bias.reshape(-1, *[1] * (inputs.ndim - 1))
     score = np.tensordot(out, ACTIVATIONS[policy.activation](hidden), axes=1)

@@ -30,7 +30,7 @@ FORMS: Mapping[str, Callable[[Scores], Scores]] = {
 class Calibrator:
     """A fitted map of one model's raw scores to a common scale: scale * s + offset, or a function of that.
 
-    The arcsinh draws in long tails, so that a model which is sure of a few items does not drown the others.
+    The arcsinh compresses long tails, so that a model which is sure of a few items does not drown the others.
     """
 
     scale: float
@@ -108,7 +108,7 @@ class Policy:
     calibrators: Mapping[str, Calibrator] = field(default_factory=dict)
     """normalizer calibrated: one for every model in `weights`."""
     thresholds: Mapping[str, float] = field(default_factory=dict)
-    """threshold: the least normalized score per model. A candidate below any of them is ruled out."""
+    """threshold: the minimum normalized score per model. A candidate below any of them is ruled out."""
     gate: str = ""
     """cascade: the model that makes the candidate set ..."""
     keep: int = 100
@@ -153,8 +153,8 @@ class Policy:
         }
         problems = {}
         for name, (strategy, tables) in parts.items():
-            wanted = self.strategy == strategy
-            problems[f"{name}: exactly the strategy {strategy} needs them"] = bool(getattr(self, name)) != wanted
+            needed = self.strategy == strategy
+            problems[f"{name}: exactly the strategy {strategy} needs them"] = bool(getattr(self, name)) != needed
             problems[f"{name}: each must be of a model in weights"] = any(
                 not table.keys() <= self.weights.keys() for table in tables
             )
@@ -168,8 +168,10 @@ class Policy:
     @property
     def models(self) -> tuple[str, ...]:
         """The models whose scores matter: those with a weight for some user, and the gate."""
-        weighted = [self.weights, *(switch.weights for switch in self.switches)]
-        models = [model for model in self.weights if any(weights.get(model, 0) > 0 for weights in weighted)]
+        weighted: set[str] = set()
+        for weights in (self.weights, *(switch.weights for switch in self.switches)):
+            weighted |= {model for model, weight in weights.items() if weight > 0}
+        models = [model for model in self.weights if model in weighted]
         return tuple(dict.fromkeys([*models, self.gate] if self.gate else models))
 
 

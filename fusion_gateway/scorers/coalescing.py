@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -115,7 +116,7 @@ def merge(calls: Sequence[Arrays]) -> Arrays:
     """The rows of all calls below each other, padded to the longest."""
     if len(calls) == 1:
         return calls[0]
-    names = dict.fromkeys(name for call in calls for name in call)
+    names = dict.fromkeys(chain.from_iterable(calls))
     return {name: _stack(name, calls) for name in names}
 
 

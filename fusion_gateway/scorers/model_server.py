@@ -1,4 +1,4 @@
-"""The connection to one model server: its channel, its circuit and its limits. Speaks the Open Inference Protocol."""
+"""The channel to one model server, its circuit breaker and its limits. Speaks the Open Inference Protocol."""
 
 import asyncio
 import json
@@ -78,7 +78,7 @@ FAILED = {
 """What speaks against a model server; other codes are answers."""
 CROWDED_SECONDS = 0.1
 LIMITS_SECONDS = 10.0
-"""So often a model server is asked for its limits."""
+"""How often the limits of a model server are read."""
 log = structlog.get_logger()
 
 
@@ -88,7 +88,7 @@ class Connection:
 
     interceptors: Sequence[grpc.aio.ClientInterceptor] = ()
     credentials: grpc.ChannelCredentials | None = None
-    """With these, over TLS."""
+    """For TLS; None: without it."""
     message_seconds: float = 1.0
     """The longest wait for an answer. A server that says nothing for so long is left alone."""
     max_waiting: int = 32
@@ -96,7 +96,7 @@ class Connection:
 
 
 class ModelServer:
-    """One address, or one name of several. What it is asked raises ModelMissing where there is no answer in time."""
+    """One address, or one name of several. Calls raise ModelMissing where there is no answer in time."""
 
     def __init__(self, name: str, address: str, connection: Connection) -> None:
         """Opens a channel that connects when it is first used. Create it inside the event loop."""
@@ -140,7 +140,7 @@ class ModelServer:
             return False
 
     async def learn_limits(self) -> None:
-        """Asks for them; they stay where there is no answer, or none that says it."""
+        """Reads them; they stay as they are where there is no answer, or none that can be read."""
         request = service_pb2.ModelConfigRequest(name=self._name)
         with suppress(grpc.aio.AioRpcError):
             message = await self._model_config(request, timeout=self._connection.message_seconds)
@@ -176,7 +176,7 @@ class ModelServer:
             self._waiting -= 1
 
     def _probe(self, coalescer: Coalescer, inputs: Arrays) -> None:
-        """Asks for nobody: what becomes of it moves the circuit only."""
+        """Sends a call that nobody waits for: its outcome moves the circuit breaker only."""
         probe = asyncio.create_task(coalescer.send(inputs))
         self._probes.add(probe)
         probe.add_done_callback(self._probed)
@@ -198,7 +198,7 @@ class ModelServer:
             self._count_failure(error)
             raise
         finally:
-            self._circuit.over()
+            self._circuit.ended()
         self._circuit.answered()
         return outputs, self.version
 
