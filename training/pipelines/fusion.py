@@ -99,10 +99,10 @@ def _choose_policies(task: NextItemTask, recipe: FusionRecipe) -> Chosen:
 def fit_policies(batches: CandidateBatches, models: Sequence[str], recipe: FusionRecipe) -> dict[str, Policy]:
     """All policies by name, fitted on these users."""
     ones, whole = dict.fromkeys(models, 1.0), batches[WHOLE]
-    choices = [Policy(ones, normaliser=name) for name in recipe.normalizers]  # type: ignore[arg-type]
+    choices = [Policy(ones, normalizer=name) for name in recipe.normalizers]  # type: ignore[arg-type]
     weighted = fit_weights(whole, *choices, fit_forms(whole, models))
     plain = replace(weighted, weights=ones)
-    calibrated = Policy(ones, normaliser="calibrated", calibrators=fit_calibrators(whole))
+    calibrated = Policy(ones, normalizer="calibrated", calibrators=fit_calibrators(whole))
     everybody = [batch for cohort in batches.values() for batch in cohort]
     switches = []
     for name, (_, max_events) in COHORTS.items():
@@ -156,7 +156,7 @@ def policy_ndcg(policy: Policy, batches: Sequence[CandidateBatch]) -> Doubles:
 
 
 def _alone(model: str) -> Policy:
-    return Policy({model: 1.0}, normaliser="none")
+    return Policy({model: 1.0}, normalizer="none")
 
 
 def _best_alone(ndcg_by_policy: NdcgByPolicy, models: Sequence[str], cohort: str) -> str:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
-from fusion_gateway.fusion import Activation, Calibrator, Policy, Slope, Unit, normalise
+from fusion_gateway.fusion import Activation, Calibrator, Policy, Slope, Unit, normalize
 from training.evaluation.gateway_candidates import CandidateBatch
 
 RIDGE = 1e-4
@@ -26,7 +26,7 @@ SAMPLE = 128
 
 @dataclass(frozen=True)
 class _Part:
-    """A candidate batch as a policy's normaliser leaves it."""
+    """A candidate batch as a policy's normalizer leaves it."""
 
     score: Tensor
     """[M, B, C], 0 where the model abstains."""
@@ -100,7 +100,7 @@ def fit_forms(batches: Sequence[CandidateBatch], models: Sequence[str]) -> Polic
         if len(score):
             deviation = max(float(score.std(correction=0)), 1e-9)
             plain[model] = Calibrator(1 / deviation, -float(score.mean()) / deviation)
-    best = _fit_weights(batches, Policy(dict.fromkeys(models, 1.0), normaliser="calibrated", calibrators=plain))
+    best = _fit_weights(batches, Policy(dict.fromkeys(models, 1.0), normalizer="calibrated", calibrators=plain))
     for model in models:
         compressed = {**best[1].calibrators, model: replace(plain[model], form="arcsinh")}
         best = min(best, _fit_weights(batches, replace(best[1], calibrators=compressed)), key=itemgetter(0))
@@ -153,7 +153,7 @@ def _parts(batches: Iterable[CandidateBatch], policy: Policy) -> tuple[tuple[str
     models, parts, random = policy.models, [], np.random.default_rng(0)
     for batch in batches:
         batch = batch.select(np.flatnonzero(batch.target >= 0))
-        tables = np.stack([normalise(policy, model, batch.scores[model].astype(np.float64)) for model in models])
+        tables = np.stack([normalize(policy, model, batch.scores[model].astype(np.float64)) for model in models])
         # What no model scored sorts behind what some did, and the next item, at -1, before all.
         key = random.random(batch.column.shape) + np.isnan(tables).all(axis=0)
         np.put_along_axis(key, batch.target[:, None], -1, axis=1)
