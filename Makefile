@@ -18,7 +18,7 @@ RECIPE ?= small
 EXTRAS := servers,gateway,training,text,tracing,dev
 # Options for the invented data, for example GENERATE="--users 80 --items 60".
 
-.PHONY: help env demo up publish evaluate test check load protos lock clean
+.PHONY: help env demo up publish evaluate test check load protos released lock clean
 
 env: $(STAMP)
 
@@ -77,6 +77,10 @@ load: $(IMPORTED) $(REPOSITORY)/fusion
 protos: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I. --python_out=. --grpc_python_out=. --mypy_out=. --mypy_grpc_out=. protos/marquee/v1/*.proto
 
+# What clients may rely on from now on: run it when a version is tagged.
+released: $(STAMP)
+	$(BIN)/python -m grpc_tools.protoc -I. --descriptor_set_out=protos/marquee/v1/released.binpb protos/marquee/v1/*.proto
+
 lock: $(STAMP)
 	$(BIN)/pip-compile --quiet --no-annotate --no-emit-index-url --no-emit-find-links --strip-extras --extra $(EXTRAS) --no-header --output-file requirements.lock pyproject.toml
-	sed -i "s/+cpu$$//" requirements.lock
+	sed -i -e "s/+cpu$$//" -e "/^marquee @/d" requirements.lock

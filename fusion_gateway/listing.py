@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from fusion_gateway.catalog.catalog import open_catalog
 from fusion_gateway.catalog.popularity_file import load_popularity
-from fusion_gateway.events.store import StoredEvent
+from fusion_gateway.events.stored_event import StoredEvent
 from servers.runtime.repository import Repository
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from servers.runtime.settings import DAY, MOST_CALLS, ProgramSettings, ServingSettings
+from servers.runtime.settings import DAY, MAX_CALLS, ProgramSettings, ServingSettings
 
 HOME = Path(os.environ.get("MARQUEE_HOME", "var"))
 """Where everything that a run makes lies."""
@@ -110,7 +110,7 @@ class GatewaySettings(ScorerSettings, EventStoreSettings, ServingSettings):
     max_bytes_in_flight: int = Field(
         8 << 20, ge=1 << 10, le=1 << 40, description="Bytes of the messages that are being answered."
     )
-    max_in_flight: int = Field(64, ge=1, le=MOST_CALLS, description="Ranking calls beyond this are refused at once.")
+    max_in_flight: int = Field(64, ge=1, le=MAX_CALLS, description="Ranking calls beyond this are refused at once.")
     max_writes_in_flight: int = Field(
-        64, ge=1, le=MOST_CALLS, description="Calls that write events beyond this are refused at once."
+        64, ge=1, le=MAX_CALLS, description="Calls that write events beyond this are refused at once."
     )

@@ -18,7 +18,8 @@ import grpc
 import typer
 
 from fusion_gateway.events.files import read_events
-from fusion_gateway.events.store import EventStore, StoredEvent
+from fusion_gateway.events.store import EventStore
+from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.settings import HOME, EventStoreSettings
 from fusion_gateway.terminal import tables
 from fusion_gateway.terminal.ports import GATEWAY, ChoosePorts, Ports, any_free_ports, documented_ports

@@ -18,7 +18,7 @@ ID_WIDTH = 36
 MIN_CONTRIBUTION = 0.005
 """Contributions that would be shown as 0.00 are left out."""
 FALLBACKS = {
-    pb.FALLBACK_NONE: "the models, from the user's history",
+    pb.FALLBACK_STORED_HISTORY: "the models, from the user's history",
     pb.FALLBACK_FOLD_IN: "the models, from the history in the request",
     pb.FALLBACK_PROFILE: "the profile: what is popular of its genres, or with people like that",
     pb.FALLBACK_NO_HISTORY: "the models that need no history, among popular items",
@@ -147,7 +147,7 @@ def _contributions(explanation: pb.Explanation) -> str:
 
 def _sources(explanation: pb.Explanation, models: Collection[str]) -> str:
     """Which models retrieved the item; nothing where all of them did."""
-    everyone = set(explanation.retrieved_by) == set(models)
+    everyone = set(explanation.retrieved_by) == set(models) - {"popularity"}
     return "" if everyone else f"retrieved by {', '.join(explanation.retrieved_by)}"
 
 
@@ -163,7 +163,7 @@ def _about(response: pb.RecommendResponse, user: str, filters: str) -> Iterator[
     if not response.items:
         yield f"no movie matches {filters}" if filters else "no movie is left to recommend"
     used, skipped = response.history_used, response.history_skipped
-    store_failed = any(each.model == "history" for each in response.degraded)
+    store_failed = any(each.component == "history" for each in response.degraded)
     if user and not used and not skipped and not store_failed:
         yield f"no history of user {user}"
     origin = f"from {FALLBACKS.get(response.fallback, '?')}; " if response.items else ""
@@ -174,4 +174,4 @@ def _about(response: pb.RecommendResponse, user: str, filters: str) -> Iterator[
 
 
 def _missing(degraded: Sequence[pb.Degraded]) -> str:
-    return "missing: " + ", ".join(f"{each.model} ({each.reason})" for each in degraded) if degraded else ""
+    return "missing: " + ", ".join(f"{each.component} ({each.reason})" for each in degraded) if degraded else ""

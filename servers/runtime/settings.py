@@ -17,8 +17,10 @@ from servers.runtime.quoting import quoted, shortened
 
 DAY = 86_400
 """In seconds; the longest that can be set. gRPC counts milliseconds in 32 bits."""
-MOST_CALLS = 1 << 16
+MAX_CALLS = 1 << 16
+"""Maximum number of calls at once that can be set."""
 MAX_FILE_BYTES = 64 << 10
+"""Maximum size of a settings file."""
 
 
 class ProgramSettings(BaseSettings):
@@ -82,7 +84,7 @@ class LimitSettings(ProgramSettings):
 
     max_message_bytes: int = Field(8 << 20, ge=1 << 10, le=1 << 30, description="Largest message taken or sent.")
     max_calls: int = Field(
-        128, ge=1, le=MOST_CALLS, description="Calls answered at once; more are refused before they are read."
+        128, ge=1, le=MAX_CALLS, description="Calls answered at once; more are refused before they are read."
     )
     max_bytes_in_flight: int = Field(
         64 << 20, ge=1 << 10, le=1 << 40, description="Bytes of the messages that are being answered."
@@ -157,6 +159,7 @@ def read(kind: type[S], arguments: Sequence[str]) -> S:
 
 
 def _from_file(kind: type[ProgramSettings], arguments: Sequence[str]) -> dict[str, Any]:
+    # Read before all other flags, because what the file says ranks below them.
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--settings-file", default=os.environ.get("MARQUEE_SETTINGS_FILE"))
     name = parser.parse_known_args(arguments)[0].settings_file

@@ -38,7 +38,7 @@ def snapshot(folder: Path) -> dict[Path, int]:
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """All containers of the base: the model servers first, because the gateway is told their addresses."""
+    """All containers of the base: the model servers first, because the gateway needs their addresses."""
     volumes = tmp_path_factory.mktemp("volumes")
     (volumes / "events").mkdir()
     (volumes / "tmp").mkdir()

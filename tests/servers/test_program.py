@@ -95,7 +95,7 @@ def waiting_rows(server: Running) -> float:
 
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_what_was_accepted_is_answered_after_sigterm(tmp_path: Path, streamed: bool) -> None:
-    """The batcher is told to wait a while, so that the signal finds calls in its queue."""
+    """The batcher waits a while, so that the signal finds calls in its queue."""
     tiny_artifact.publish(tmp_path)
     with process("rating", tmp_path, "--max-queue-delay-us", "1500000") as server:
         request = service_pb2.ModelInferRequest(model_name="rating", inputs=[], raw_input_contents=[])
@@ -143,9 +143,9 @@ async def test_connections_are_renewed_at_their_age_without_losing_a_call(tmp_pa
             renewed = asyncio.create_task(channel.wait_for_state_change(grpc.ChannelConnectivity.READY))
             request = infer_request("rating", {"candidate": np.array([[3]])})
 
-            async def keep_asking() -> None:
+            async def keep_calling() -> None:
                 while not renewed.done():
                     assert (await stub.ModelInfer(request)).model_version == "1"
 
-            await asyncio.gather(*(keep_asking() for _ in range(8)))
+            await asyncio.gather(*(keep_calling() for _ in range(8)))
             assert (await stub.ModelInfer(request)).model_version == "1"

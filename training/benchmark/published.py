@@ -1,4 +1,4 @@
-"""Published figures that stand beside ours, each with where it comes from."""
+"""Published metrics that stand beside ours, each with where it comes from."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Published:
-    """Figures of one model as their source states them."""
+    """Metrics of one model as their source states them."""
 
     dataset: str
     protocol: str
     model: str
-    figures: Mapping[str, float]
+    metrics: Mapping[str, float]
     source: str
     recipe: str = ""
-    """Our recipe of that system; its figures are shown beside every data set."""
+    """Our recipe of that system; its metrics are shown beside every data set."""
 
 
 MYFM = "myFM's documentation: the rating's date, side information and implicit sets; 512 samples"
@@ -95,5 +95,5 @@ S5_LOSSES = {
 
 
 def published_beside(dataset: str) -> list[Published]:
-    """Figures on this data set, and of the systems implemented here on others."""
+    """Metrics on this data set, and of the systems implemented here on others."""
     return [row for row in PUBLISHED if row.dataset == dataset or row.recipe]

@@ -58,29 +58,29 @@ class SeedWindows:
         )
 
         @torch.no_grad()
-        def figures(model: Model, windows: Windows) -> Doubles:
+        def metrics(model: Model, windows: Windows) -> Doubles:
             table = model.item_table().T
-            return self._figures(windows, lambda asked: (model.encode(asked, True)[:, -1] @ table).cpu().numpy())
+            return self._metrics(windows, lambda events: (model.encode(events, True)[:, -1] @ table).cpu().numpy())
 
         def quality(model: Model) -> float:
-            return float(figures(model, validation)[NDCG].mean())
+            return float(metrics(model, validation)[NDCG].mean())
 
         # Shuffled, events of test windows would come into training windows.
         recipe = replace(recipe, shuffled_ties=False)
         learned = learn_windows(train, (self.data.users, self.data.items), recipe, quality)
-        return figures(learned.model.to(device), test), learned.figures
+        return metrics(learned.model.to(device), test), learned.curve
 
     def popular(self) -> Doubles:
         """The same of S1's baseline, the weighted rating of the movies with the most votes."""
         votes, total = (np.bincount(self.data.item - 1, weights) for weights in (None, self.data.rating))
         test = Windows(self.data, self.test, torch.device("cpu"))
         score = np.where(votes >= np.quantile(votes, 0.95), weighted_rating(votes, total / votes), np.nan)
-        return self._figures(test, lambda asked: np.tile(score.astype(np.float32), (len(asked.item), 1)))
+        return self._metrics(test, lambda events: np.tile(score.astype(np.float32), (len(events.item), 1)))
 
-    def _figures(self, windows: Windows, scores: Callable[[Events], Floats]) -> Doubles:
+    def _metrics(self, windows: Windows, scores: Callable[[Events], Floats]) -> Doubles:
         parts = []
         for rows in torch.arange(len(windows.end)).split(CHUNK):
-            asked, target = windows.take(rows)
-            seen = seen_mask(asked.item.cpu().numpy(), self.data.items + 1)[:, 1:]  # without the padding
-            parts.append(target_metrics(scores(asked), target[:, -1].cpu().numpy() - 1, seen))
+            events, target = windows.select(rows)
+            seen = seen_mask(events.item.cpu().numpy(), self.data.items + 1)[:, 1:]  # without the padding
+            parts.append(target_metrics(scores(events), target[:, -1].cpu().numpy() - 1, seen))
         return np.concatenate(parts, axis=1)

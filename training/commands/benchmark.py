@@ -35,15 +35,16 @@ def rating_command(
     device: Device = "cpu",
 ) -> None:
     """Rating recipes beside baselines and published figures, measured as they would be served."""
-    from training.benchmark.rating import Benchmark
+    from training.benchmark import rating
     from training.benchmark.report import as_table, rows
+    from training.benchmark.runner import Runner
     from training.data.load import load_dataset
     from training.evaluation.results_file import run_as_json
     from training.pipelines.job import torch_device
 
     dataset = load_dataset(data)
-    benchmark = Benchmark(data, dataset, split, work, torch_device(device))
-    cells = benchmark.run(recipe.split(","), numbers(seeds))
+    runner = Runner(dataset, work, torch_device(device))
+    cells = runner.run(rating.measurements(runner, data, split, recipe.split(","), numbers(seeds)))
     Console(width=180).print(as_table(cells, dataset.name, split))
     if json:
         json.write_text(run_as_json(list(rows(cells, dataset.name, split))))
@@ -66,14 +67,16 @@ def sequential_command(
     device: Device = "cpu",
 ) -> None:
     """Sequence recipes beside baselines and published figures, measured as they would be served."""
-    from training.benchmark.sequential import Benchmark
+    from training.benchmark import sequential
+    from training.benchmark.runner import Runner
     from training.benchmark.sequential_report import as_table, draw, rows
     from training.data.load import load_dataset
     from training.evaluation.results_file import run_as_json
     from training.pipelines.job import torch_device
 
     dataset = load_dataset(data)
-    cells = Benchmark(dataset, split, work, torch_device(device)).run(recipe.split(","), numbers(seeds))
+    runner = Runner(dataset, work, torch_device(device))
+    cells = runner.run(sequential.measurements(runner, split, recipe.split(","), numbers(seeds)))
     Console(width=200).print(as_table(cells, dataset.name, split))
     if json:
         json.write_text(run_as_json(list(rows(cells, dataset.name, split))))
@@ -97,13 +100,15 @@ def visual_temporal_command(
     work: Work = HOME / "benchmark",
 ) -> None:
     """The visual-temporal model, whole and without its parts, beside baselines and S5's published figures."""
-    from training.benchmark.visual_temporal import Benchmark
+    from training.benchmark import visual_temporal
+    from training.benchmark.runner import Runner
     from training.benchmark.visual_temporal_report import as_table, draw, rows
     from training.data.load import load_dataset
     from training.evaluation.results_file import run_as_json
 
     dataset = load_dataset(data)
-    cells = Benchmark(dataset, work).run(part, recipe.split(","), numbers(seeds))
+    runner = Runner(dataset, work)
+    cells = runner.run(visual_temporal.measurements(runner, part, recipe.split(","), numbers(seeds)))
     Console(width=200).print(as_table(cells, dataset, part))
     if json:
         json.write_text(run_as_json(list(rows(cells, dataset, part))))
@@ -125,14 +130,14 @@ def fold_in_command(
 ) -> None:
     """RMSE for users held out entirely, from no rating of theirs to twenty, beside item mean and biases."""
     from training.benchmark.fold_in import GIVEN, curve_rows, draw, fold_in_curves, mean_curves
-    from training.benchmark.rating import Benchmark
+    from training.benchmark.runner import Runner
     from training.data.load import load_dataset
     from training.evaluation.results_file import run_as_json
     from training.pipelines.job import torch_device
 
     dataset = load_dataset(data)
-    benchmark = Benchmark(data, dataset, "held-out users", work, torch_device(device))
-    runs = [fold_in_curves(benchmark, recipe, seed) for seed in numbers(seeds)]
+    runner = Runner(dataset, work, torch_device(device))
+    runs = [fold_in_curves(runner, recipe, seed) for seed in numbers(seeds)]
     curves = mean_curves(runs)
     title = f"{dataset.name}: users never seen in training, {len(runs)} seeds"
     table = Table("ratings given", *map(str, GIVEN), title=title, title_justify="left")
@@ -140,7 +145,7 @@ def fold_in_command(
         table.add_row(name, *(f"{value:.4f}" for value in values))
     Console(width=120).print(table)
     if json:
-        json.write_text(run_as_json(curve_rows(runs, dataset.name, recipe, numbers(seeds))))
+        json.write_text(run_as_json(list(curve_rows(runs, dataset.name, recipe, numbers(seeds)))))
     if picture:
         draw(curves, title, picture)
 

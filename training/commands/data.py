@@ -13,6 +13,7 @@ from rich.table import Table
 
 from servers.runtime.command_line import App
 from training.commands.options import HOME, Posters, Tmdb
+from training.data.download import ARCHIVES, SOURCE, MovieLens, download, license_page
 from training.data.synthetic.settings import Settings
 from training.errors import DataError, MissingColumn
 from training.terminal import output
@@ -47,6 +48,28 @@ def generate_command(
 
     generate(folder, Settings(users, items, events_per_user, seed))
     output().print(f"generated data in {folder}", markup=False, soft_wrap=True)
+
+
+@app.command("download", epilog="Example: python -m training data download ml-100k")
+def download_command(
+    name: Annotated[MovieLens, typer.Argument(help="Which MovieLens data set.")],
+    to: Annotated[Path, typer.Option(help="Folder that the data folder is made in.")] = Path("data"),
+    source: Annotated[
+        str, typer.Option("--from", hidden=True, help="Where NAME.zip is, in place of GroupLens.")
+    ] = SOURCE,
+) -> None:
+    """Get MovieLens from GroupLens: checked, unpacked; interrupted downloads are continued."""
+    size = ARCHIVES[name].num_bytes / 1e6
+    console = output()
+    console.print(
+        f"{name} ({size:.1f} MB) is by GroupLens, University of Minnesota: for research, not for commercial use.",
+        f"Terms, and how to cite it: {license_page(name)}",
+        sep="\n",
+        markup=False,
+        soft_wrap=True,
+    )
+    folder = download(name, to, source)
+    console.print(f"{folder} is ready\nnext: make demo DATA={folder}", markup=False, soft_wrap=True)
 
 
 @app.command(epilog="Example: python -m training data describe var/data/generated --report report.html")
@@ -148,11 +171,11 @@ def import_command(
 
 def _recognised(files: list[Path], given: "Given") -> tuple["Files", "Given"]:
     """On a terminal, asks which column is the user or the item where nothing tells."""
-    from training.data.importing import recognise
+    from training.data.importing import recognize
 
     while True:
         try:
-            return recognise(files, given), given
+            return recognize(files, given), given
         except MissingColumn as error:
             if not sys.stdin.isatty():
                 raise

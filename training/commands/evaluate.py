@@ -30,9 +30,9 @@ def evaluate_command(
     from training.artifacts.repository import known_numbers
     from training.data.load import load_dataset
     from training.data.splits import with_test_users
-    from training.evaluation.figures import as_table, comparison_rows, comparison_tables, rows
     from training.evaluation.measure import evaluate
     from training.evaluation.results_file import run_as_json
+    from training.evaluation.summary import as_table, comparison_rows, comparison_tables, rows
     from training.evaluation.through_gateway import through_gateway
 
     if split is SplitName.none:

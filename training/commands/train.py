@@ -92,7 +92,7 @@ def train(
     from training.artifacts.repository import known_numbers
     from training.data.load import load_dataset
     from training.features.sentences import checked
-    from training.fitting.distributed import world
+    from training.fitting.distributed import world_size
     from training.pipelines.job import Job, torch_device
 
     if index:
@@ -101,13 +101,21 @@ def train(
         if model not in (ALL, "visual_temporal"):
             raise TrainingError(f"--text-model is read by visual_temporal only, not by '{model}'")
         text_model = checked(text_model)
-    if world() > 1 and model != "sequential":
+    if world_size() > 1 and model != "sequential":
         raise TrainingError(f"several processes train the sequential model only, not '{model}'")
     with stage(f"reading {data}"):
         dataset = load_dataset(data, posters, tmdb, known_numbers(repository))
         rows = split.of(dataset.events)
     place = torch_device(device)
-    job = Job(dataset, rows, repository, HOME / "cache", (lowest, highest), place, checkpoint_seconds)
+    job = Job(
+        dataset,
+        rows,
+        repository,
+        cache=HOME / "cache",
+        scale=(lowest, highest),
+        device=place,
+        checkpoint_seconds=checkpoint_seconds,
+    )
     instead = {"seed": seed, "index_factory": index, "text_model": text_model}
     if model == ALL:
         _train_all(job, recipe, instead)

@@ -1,6 +1,6 @@
 """The next-item task under full ranking: items of the history left out, ties counted as their expectation.
 
-`Task` asks published scorers and baselines about the test events; `NextItem` validates inside a training run.
+`Task` measures published scorers and baselines on the test events; `NextItem` validates inside a training run.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -57,7 +57,7 @@ def row_chunks(count: int, size: int) -> Iterator[Ints]:
 
 @dataclass(frozen=True)
 class Task:
-    """One question a user: which of all items comes next? Items of the history are left out."""
+    """One query per user: which of all items comes next? Items of the history are left out."""
 
     items: Ints
     """[I] numbers, ascending."""
@@ -73,26 +73,26 @@ class Task:
 
     @property
     def newest(self) -> Ints:
-        """[B] time of the newest event of each history; that of the question without one."""
-        history, question = self.requests.history_time, self.requests.query_time
-        return np.array([times[-1] if len(times) else time for times, time in zip(history, question, strict=True)])
+        """[B] time of the newest event of each history; that of the query without one."""
+        history, query = self.requests.history_time, self.requests.query_time
+        return np.array([times[-1] if len(times) else time for times, time in zip(history, query, strict=True)])
 
     @property
     def gap(self) -> Ints:
-        """[B] seconds from the newest event to the question."""
+        """[B] seconds from the newest event to the query."""
         return self.requests.query_time - self.newest
 
-    def asked_at_once(self) -> "Task":
-        """The same asked in the second of the newest event, which every server knows."""
+    def queried_at_newest(self) -> "Task":
+        """The same queried in the second of the newest event, which every server knows."""
         return replace(self, requests=replace(self.requests, query_time=self.newest))
 
-    def figures(self, rank: Rank) -> Doubles:
+    def metrics(self, rank: Rank) -> Doubles:
         """[len(METRICS), B]."""
-        parts = [self._figures(rank, rows) for rows in row_chunks(len(self.target), TASK_ROWS)]
+        parts = [self._metrics(rank, rows) for rows in row_chunks(len(self.target), TASK_ROWS)]
         return np.concatenate(parts, axis=1)
 
-    def _figures(self, rank: Rank, rows: Ints) -> Doubles:
-        requests = self.requests.take(rows)
+    def _metrics(self, rank: Rank, rows: Ints) -> Doubles:
+        requests = self.requests.select(rows)
         return target_metrics(rank(requests), self.target[rows], seen_items(requests, self.items))
 
 
@@ -101,7 +101,7 @@ def all_items(split: Split) -> Ints:
     return np.unique(np.concatenate([part["item"].to_numpy() for part in (split.train, split.validation, split.test)]))
 
 
-def over(items: Ints, known: Ints, rank: Rank) -> Rank:
+def reindex(items: Ints, known: Ints, rank: Rank) -> Rank:
     """The same for `items`, of a rank for the items `known`; NaN for the others."""
     is_known = np.isin(items, known)
     columns = np.searchsorted(known, items[is_known])
@@ -127,11 +127,11 @@ def tie_order(split: Split, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     """History and targets of leave-last-out with events of one second in random order.
 
     Events that a model was trained on stay before the two held-out ones, so that none of them becomes a target: only
-    those two may change places.
+    those two may swap.
     """
     trained, held_out = (
-        rows.with_columns(held_out=pl.lit(place))
-        for place, rows in enumerate((split.train, pl.concat([split.validation, split.test])))
+        rows.with_columns(held_out=pl.lit(position))
+        for position, rows in enumerate((split.train, pl.concat([split.validation, split.test])))
     )
     events = pl.concat([trained, held_out])
     events = events[np.random.default_rng(seed).permutation(len(events))]
@@ -168,18 +168,22 @@ class NextItem:
         users = np.array([data.user_index[user] for user in known["user"]], np.int64)
         rows = [data.rows(user) for user in users]
         target = np.searchsorted(data.item_number, known["item"].to_numpy())
+
+        def newest(column: NDArray[Any], fill: float, dtype: Any) -> Tensor:
+            return torch.from_numpy(pad_front([column[row][-length:] for row in rows], fill, dtype))
+
         return cls(
-            torch.from_numpy(users).unsqueeze(1),
-            torch.from_numpy(pad_front([data.item[row][-length:] for row in rows], 0, np.int64)),
-            torch.from_numpy(pad_front([data.rating[row][-length:] for row in rows], np.nan, np.float32)),
-            torch.from_numpy(pad_front([data.time[row][-length:] for row in rows], 0, np.int64)),
-            torch.from_numpy(known["time"].to_numpy().astype(np.int64)).unsqueeze(1),
-            target,
-            [data.item[row] - 1 for row in rows],
+            user_index=torch.from_numpy(users).unsqueeze(1),
+            history_index=newest(data.item, 0, np.int64),
+            history_rating=newest(data.rating, np.nan, np.float32),
+            history_time=newest(data.time, 0, np.int64),
+            query_time=torch.from_numpy(known["time"].to_numpy().astype(np.int64)).unsqueeze(1),
+            target=target,
+            seen=[data.item[row] - 1 for row in rows],
         )
 
-    def asked_at_once(self) -> "NextItem":
-        """The same asked in the second of the newest event."""
+    def queried_at_newest(self) -> "NextItem":
+        """The same queried in the second of the newest event."""
         return replace(self, query_time=self.history_time[:, -1:])
 
     def ndcg(self, queries: Floats, item_vectors: Floats) -> float:

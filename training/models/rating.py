@@ -47,7 +47,7 @@ class RatingNetwork(nn.Module):
     def __init__(self, users: int, content: ItemContent, mean: float, recipe: RatingRecipe) -> None:
         """Row 0 of users and items belongs to padding. `mean` is the mean training rating."""
         super().__init__()
-        width, hidden = recipe.embedding, recipe.hidden
+        width, hidden = recipe.embedding_dim, recipe.hidden
         self.user, self.item = _embedding(users + 1, width), _embedding(len(content.feature) + 1, width)
         self.register_buffer("feature", nn.functional.pad(torch.from_numpy(content.feature), (0, 0, 1, 0)))
         self.register_buffer("director", nn.functional.pad(torch.from_numpy(content.director), (1, 0)))

@@ -11,7 +11,7 @@ from training.errors import NotLearnable
 from training.features.content import ItemContent
 from training.features.interactions import Floats, Interactions
 from training.fitting.checkpoint import Checkpoint
-from training.fitting.loop import fit
+from training.fitting.loop import Run, fit
 from training.models.rating import RatingNetwork
 from training.progress import track
 from training.recipes.rating import RatingRecipe
@@ -33,7 +33,7 @@ def train_rating_network(
     held_out = _rated(validation, device)
 
     def losses() -> Iterable[Tensor]:
-        for rows in torch.randperm(len(rating)).to(device).split(recipe.batch):
+        for rows in torch.randperm(len(rating)).to(device).split(recipe.batch_size):
             predicted, view = network.rating_and_view(user[rows], item[rows])
             loss = mse_loss(predicted, rating[rows])
             if recipe.view_weight:
@@ -49,10 +49,9 @@ def train_rating_network(
     def validate() -> float:
         return -float((network(*held_out[:2]) - held_out[2]).square().mean().sqrt())
 
-    figures = fit(
-        "rating network", network, optimizer, losses, validate, recipe.epochs, recipe.patience, checkpoint, "RMSE"
-    )
-    return network, -max(figures)
+    run = Run("rating network", network, optimizer, losses, validate, "RMSE")
+    curve = fit(run, recipe.epochs, recipe.patience, checkpoint)
+    return network, -max(curve)
 
 
 def rating_table(network: RatingNetwork, cold: Tensor, users: Tensor) -> Floats:
@@ -68,5 +67,6 @@ def _rated(data: Interactions, device: torch.device) -> tuple[Tensor, Tensor, Te
     rows = np.flatnonzero(np.isfinite(data.rating))
     if not len(rows):
         raise NotLearnable("no validation rating is of a user and an item with a training rating")
-    user, item, rating = (torch.from_numpy(column[rows]).to(device) for column in (data.user, data.item, data.rating))
+    columns = (data.user, data.item, data.rating)
+    user, item, rating = (torch.from_numpy(column[rows]).to(device) for column in columns)
     return user, item, rating

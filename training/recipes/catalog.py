@@ -1,4 +1,4 @@
-"""The recipe of the catalogue."""
+"""The recipe of the catalog."""
 
 from dataclasses import dataclass
 

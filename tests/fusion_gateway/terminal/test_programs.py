@@ -89,7 +89,7 @@ def test_up_says_where_everything_is(up: dict[str, Any]) -> None:
 
 
 def test_client_shows_ranked_movies(up: dict[str, Any]) -> None:
-    shown = client(up, "recommend", "--user", "4", "-k", "3", "--explain")
+    shown = client(up, "recommend", "--user=4", "-k3", "--explain")
     assert shown.exit_code == 0, shown.stderr
     for text in ("rank", "score", "id", "movie", *MODELS, "because you watched", "policy fitted"):
         assert text in shown.stdout
@@ -112,7 +112,7 @@ def test_a_real_answer_fits_the_terminal(up: dict[str, Any], width: int) -> None
 
 
 def test_client_prints_json(up: dict[str, Any]) -> None:
-    shown = client(up, "recommend", "--history", "1,3:4.5", "--weights", "rating=0.7,sequential=0.3", "--json")
+    shown = client(up, "recommend", "--history=1,3:4.5", "--weights=rating=0.7,sequential=0.3", "--json")
     reply = json.loads(shown.stdout)
     assert (reply["history_used"], reply["fallback"], len(reply["items"])) == (2, "FALLBACK_FOLD_IN", 8)
     assert "explanation" not in reply["items"][0]
@@ -122,7 +122,7 @@ def test_client_knows_the_other_calls(up: dict[str, Any]) -> None:
     assert "The Prestige" in client(up, "search", "prestige the").stdout
     assert "Like Interstellar" in client(up, "similar", "interstella").stdout
     for _ in range(2):
-        said = client(up, "record", "--user", "zoe", "--item", "6", "--rating", "4.5", "--event-id", "e1")
+        said = client(up, "record", "--user=zoe", "--item=6", "--rating=4.5", "--event-id=e1")
     assert said.stdout == "known already\n"
     history = json.loads(client(up, "history", "--user", "zoe", "--json").stdout)
     assert [(event["item_id"], event["rating"]) for event in history["events"]] == [("6", 4.5)]

@@ -47,19 +47,19 @@ class Says(Rankers):
 
 
 def measured(published: Published, says: str) -> tuple[dict[str, float], np.ndarray]:
-    """Mean figures, and chance of a hit in ten, by user."""
+    """Mean metrics, and chance of a hit in ten, by user."""
     dataset = load_dataset(published.data)
     split = leave_last_out(dataset.events)
     task = NextItemTask(published.repository, split.test, pl.concat([split.train, split.validation]))
     rankers = Says(Rankers.of(published.repository, split, task.items).policy, MappingProxyType({}), None, says)
     rows, events = measure_all(task, rankers)
-    figures = dict(zip(METRICS, rows[says].values.mean(axis=1).tolist(), strict=True))
-    return figures, TOP / (len(task.items) - events)
+    metrics = dict(zip(METRICS, rows[says].values.mean(axis=1).tolist(), strict=True))
+    return metrics, TOP / (len(task.items) - events)
 
 
 def test_a_constant_scorer_scores_chance(published: Published) -> None:
-    figures, chance = measured(published, "constant")
-    assert figures["hr@10"] == pytest.approx(chance.mean(), rel=1e-6)
+    metrics, chance = measured(published, "constant")
+    assert metrics["hr@10"] == pytest.approx(chance.mean(), rel=1e-6)
 
 
 def test_a_planted_answer_is_found(published: Published) -> None:

@@ -36,7 +36,11 @@ def test_the_table_is_what_the_network_says_of_every_pair(network: RatingNetwork
 
 
 def test_cold_items_differ_by_their_content_only(content: ItemContent) -> None:
-    alike = ItemContent(content.feature[[0, 1, 0, *range(3, ITEMS)]], np.zeros(ITEMS, np.int64), 0)
+    alike = ItemContent(
+        content.feature[[0, 1, 0, *range(3, ITEMS)]],
+        np.zeros(ITEMS, np.int64),
+        0,
+    )
     torch.manual_seed(0)
     ratings = table(RatingNetwork(USERS, alike, 3.5, hybrid_genres()), torch.tensor([1, 2, 3]))
     np.testing.assert_allclose(ratings[:, 0], ratings[:, 2], atol=1e-6)

@@ -54,7 +54,7 @@ def test_other_test_events_make_the_same_weights(
     assert hashes(again) == hashes(latest(published.repository, model))
 
 
-def test_other_test_events_make_the_same_catalogue_and_policies(
+def test_other_test_events_make_the_same_catalog_and_policies(
     published: Published, split: Split, tmp_path: Path
 ) -> None:
     found = []

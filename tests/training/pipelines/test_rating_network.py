@@ -46,19 +46,19 @@ def trained(
 
 @pytest.mark.parametrize("recipe", [hybrid_genres(), hybrid_mf_deep()], ids=lambda recipe: str(recipe.name))
 def test_what_everybody_agrees_on_is_learned(recipe: RatingRecipe, content: ItemContent, tmp_path: Path) -> None:
-    assert trained(replace(recipe, epochs=60, batch=32, patience=60), content, tmp_path)[1] < 0.5
+    assert trained(replace(recipe, epochs=60, batch_size=32, patience=60), content, tmp_path)[1] < 0.5
 
 
 def test_a_loss_that_is_not_finite_stops_with_a_message(content: ItemContent, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="the loss is not finite in epoch 1: .*--highest, or lower learning_rate"):
-        trained(replace(hybrid_genres(), learning_rate=1e30, batch=32), content, tmp_path)
+        trained(replace(hybrid_genres(), learning_rate=1e30, batch_size=32), content, tmp_path)
 
 
 def test_a_stopped_run_goes_on_to_the_same_weights(content: ItemContent, tmp_path: Path) -> None:
-    recipe = replace(hybrid_mf_deep(), batch=32)
-    whole, figure = trained(replace(recipe, epochs=4), content, tmp_path / "whole")
+    recipe = replace(hybrid_mf_deep(), batch_size=32)
+    whole, error = trained(replace(recipe, epochs=4), content, tmp_path / "whole")
     trained(replace(recipe, epochs=2), content, tmp_path, seconds=0)
     resumed, again = trained(replace(recipe, epochs=4), content, tmp_path)
-    assert figure == again
+    assert error == again
     for name, weights in whole.state_dict().items():
         assert torch.equal(weights, resumed.state_dict()[name]), name

@@ -74,7 +74,7 @@ def _items_table(items: Items, rng: np.random.Generator) -> pl.DataFrame:
             "id": range(1, len(movies) + 1),
             "title": [movie.title for movie in movies],
             "year": [movie.year for movie in movies],
-            "genres": ["|".join(GENRES[genre] for genre in genres) for genres in items.genres],
+            "genres": ["|".join(map(GENRES.__getitem__, genres)) for genres in items.genres],
             "director": [movie.director for movie in movies],
             "cast": ["|".join(movie.cast) for movie in movies],
             "keywords": ["|".join(movie.keywords) for movie in movies],
