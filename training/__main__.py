@@ -11,6 +11,7 @@ from training.commands.onboard import onboard_command
 from training.commands.recipes import recipes_command
 from training.commands.repository import app as repository_app
 from training.commands.reproduce import reproduce_command
+from training.commands.results import results_command
 from training.commands.train import train
 from training.errors import DataError, TrainingError
 
@@ -32,6 +33,7 @@ app.command("evaluate", epilog="Example: python -m training evaluate --report va
 app.command("reproduce", epilog="Example: python -m training reproduce --data data/ml-100k --only S1,S4")(
     reproduce_command
 )
+app.command("results", epilog="Example: python -m training results --write")(results_command)
 
 
 def main() -> None:

@@ -67,6 +67,17 @@ def test_objects_are_valid(objects: list[Object], version: str) -> None:
         kubernetes_validate.validate(each, version, strict=True)
 
 
+def test_the_publisher_may_write_what_others_read(objects: list[Object]) -> None:
+    pod = yaml.safe_load((K8S / "publisher.yaml").read_text())
+    kubernetes_validate.validate(pod, "1.29", strict=True)
+    [gateway] = (each for each in kind(objects, "Deployment") if each["metadata"]["name"] == "fusion-gateway")
+    serving = gateway["spec"]["template"]["spec"]
+    assert pod["spec"]["securityContext"] == serving["securityContext"]
+    [published] = (volume for volume in pod["spec"]["volumes"] if volume["name"] == "repository")
+    assert published["persistentVolumeClaim"] == {"claimName": "model-repository"}
+    assert pod["spec"]["containers"][0]["securityContext"] == container(gateway)["securityContext"]
+
+
 def test_an_invalid_object_is_noticed() -> None:
     wrong = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "x"}, "spec": {"port": []}}
     with pytest.raises(kubernetes_validate.ValidationError):

@@ -134,7 +134,7 @@ def import_command(
 ) -> None:
     """Make a data folder of any files: CSV, TSV, JSON lines, Parquet, RecBole, MovieLens, gzipped or not.
 
-    Separator, encoding, header, columns and dates are recognised, and what was understood is printed.
+    Separator, encoding, header, columns and dates are recognized, and what was understood is printed.
     """
     from fusion_gateway.ingest.events import Given
     from training.data.importing import files_of, import_files
@@ -149,7 +149,7 @@ def import_command(
         raise DataError(f"{out} exists already: remove it, or choose another folder")
     named = {"user": user, "item": item, "time": time, "rating": rating}
     given = Given({role: name for role, name in named.items() if name}, month_first, skip_incomplete)
-    found, given = _recognised(files, given)
+    found, given = _recognized(files, given)
     console = output()
     for file in found.events:
         _show(console, file)
@@ -169,7 +169,7 @@ def import_command(
     )
 
 
-def _recognised(files: list[Path], given: "Given") -> tuple["Files", "Given"]:
+def _recognized(files: list[Path], given: "Given") -> tuple["Files", "Given"]:
     """On a terminal, asks which column is the user or the item where nothing tells."""
     from training.data.importing import recognize
 

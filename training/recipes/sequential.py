@@ -158,7 +158,7 @@ def best_sequential() -> SequentialRecipe:
 
 
 def best_now_sequential() -> SequentialRecipe:
-    """best that does not distinguish queries within a minute: what a server can know."""
+    """best that does not tell queries of one minute apart: what a server can know."""
     return replace(best_sequential(), name="best_now", min_query_gap_secs=60)
 
 
