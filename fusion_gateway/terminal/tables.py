@@ -94,7 +94,7 @@ def status(response: pb.GetStatusResponse) -> Group:
         ready = "yes" if model.ready else "no"
         table.add_row(Text(model.name), Text(model.address), ready, str(model.version or "?"))
     served = (
-        f"catalogue {response.catalog_version} with {response.catalog_items} items; policies "
+        f"catalog {response.catalog_version} with {response.catalog_items} items; policies "
         f"{', '.join(response.policies)} (default {response.default_policy}) of fusion {response.fusion_version}"
     )
     return _group("", table, served)
