@@ -162,6 +162,8 @@ def _moment(seconds: int) -> str:
 def _about(response: pb.RecommendResponse, user: str, filters: str) -> Iterator[str]:
     if not response.items:
         yield f"no movie matches {filters}" if filters else "no movie is left to recommend"
+        if "genres" in filters:
+            yield "python -m fusion_gateway list-names prints the genres that there are"
     used, skipped = response.history_used, response.history_skipped
     store_failed = any(each.component == "history" for each in response.degraded)
     if user and not used and not skipped and not store_failed:
