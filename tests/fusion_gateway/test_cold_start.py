@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from fusion_gateway.terminal.ladder import rungs
+from fusion_gateway.terminal.ladder import stages
 from protos.marquee.v1 import recommender_pb2 as pb
 from tests.fusion_gateway.conftest import World
 from tests.fusion_gateway.world import publish, publish_world
@@ -95,7 +95,7 @@ async def test_the_ladder_has_every_rung(world: World) -> None:
     await world.stub.RecordEvents(pb.RecordEventsRequest(events=events))
     profile = pb.Profile(age=33, gender="F", liked_genres=["Comedy"])
     answered = []
-    for title, request in rungs("bob", events, profile, world.models):
+    for title, request in stages("bob", events, profile, world.models):
         request.k = 2
         answered.append((title, (await world.stub.Recommend(request)).fallback))
     assert answered == [
