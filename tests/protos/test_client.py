@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import distribution
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -146,7 +147,9 @@ class Unsteady:
 
     @contextmanager
     def serving(self) -> Iterator[str]:
-        handlers = {name: grpc.unary_unary_rpc_method_handler(partial(self._answer, name)) for name in METHODS}
+        handlers: dict[str, Any] = {
+            name: grpc.unary_unary_rpc_method_handler(partial(self._answer, name)) for name in METHODS
+        }
         server = grpc.server(ThreadPoolExecutor(1))
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE.full_name, handlers),))
         port = server.add_insecure_port("127.0.0.1:0")
