@@ -47,8 +47,10 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def test_each_example_calls_the_address_that_the_page_names() -> None:
-    assert [len(examples(language)) for language in ("python", "bash", "ts", "go")] == [2, 1, 1, 1]
-    assert all(ADDRESS in source for language in ("python", "bash", "ts", "go") for source in examples(language))
+    for language, count in {"python": 2, "bash": 1, "ts": 1, "go": 1}.items():
+        sources = examples(language)
+        assert len(sources) == count
+        assert all(ADDRESS in source for source in sources)
 
 
 @pytest.mark.parametrize("number", [0, 1])
