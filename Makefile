@@ -18,7 +18,7 @@ RECIPE ?= small
 EXTRAS := servers,gateway,training,text,tracing,dev
 # Options for the invented data, for example GENERATE="--users 80 --items 60".
 
-.PHONY: env demo up publish evaluate test check load protos lock clean
+.PHONY: env demo up publish evaluate test check load protos node lock clean
 
 env: $(STAMP)
 
@@ -66,6 +66,11 @@ load: $(IMPORTED) $(REPOSITORY)/fusion
 protos: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I. --python_out=. --grpc_python_out=. --mypy_out=. --mypy_grpc_out=. protos/marquee/v1/*.proto
 
+# For the test of the TypeScript example in protos/README.md, which is skipped without.
+node:
+	mkdir -p .node && cp tests/protos/package.json .node
+	npm install --silent --no-audit --no-fund --no-package-lock --prefix .node
+
 lock: $(STAMP)
 	$(BIN)/pip-compile --quiet --no-annotate --no-emit-index-url --no-emit-find-links --strip-extras --extra $(EXTRAS) --no-header --output-file requirements.lock pyproject.toml
-	sed -i "s/+cpu$$//" requirements.lock
+	sed -i -e "s/+cpu$$//" -e "/^marquee @/d" requirements.lock

@@ -65,7 +65,12 @@ MAY_IMPORT["training/models/rating.py"] = MAY_IMPORT["training/models"] | {
     "training.models",
 }
 ROOMS = {"protos", "servers", "fusion_gateway", "training", "tests"}
-EXTRAS = {"servers": {"servers", "tracing"}, "fusion_gateway": {"gateway", "tracing"}, "training": {"training"}}
+EXTRAS = {
+    "protos": set[str](),
+    "servers": {"servers", "tracing"},
+    "fusion_gateway": {"gateway", "tracing"},
+    "training": {"training"},
+}
 OF_ITS_HOST = {"triton_python_backend_utils"}  # exists inside Triton alone
 SERVING = ("servers", "fusion_gateway")
 PICKLES = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
@@ -134,13 +139,17 @@ def unpicklings(root: Path) -> list[str]:
 def installed_by(extras: set[str]) -> set[str]:
     """Distributions that installing `extras` brings, its dependencies' dependencies included."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    optional = [line for extra in extras for line in project["optional-dependencies"][extra]]
-    waiting = [Requirement(line) for line in project["dependencies"] + optional]
+    waiting = [Requirement(line) for line in project["dependencies"]]
+    if extras:
+        waiting.append(Requirement(f"marquee[{','.join(extras)}]"))
     found: set[str] = set()
     while waiting:
         wanted = waiting.pop()
         name = canonical(wanted.name)
-        if name not in found:
+        if name == "marquee":  # by the file, not as it is installed here
+            optional = project["optional-dependencies"]
+            waiting += [Requirement(line) for extra in wanted.extras for line in optional[extra]]
+        elif name not in found:
             found.add(name)
             needs = map(Requirement, requires(name) or [])
             waiting += [need for need in needs if applies(need, {"", *wanted.extras})]

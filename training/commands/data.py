@@ -14,6 +14,7 @@ from rich.table import Table
 from fusion_gateway.ingest.events import EventsFile, Given
 from training.commands.options import HOME, Posters, Tmdb
 from training.data.describe import tables
+from training.data.download import ARCHIVES, SOURCE, MovieLens, download, license_page
 from training.data.importing import Files, files_of, import_files, recognise
 from training.data.load import is_data_folder, load_dataset
 from training.data.synthetic.generate import Settings, generate
@@ -43,6 +44,31 @@ def generate_command(
     """Write the invented data set: the same for the same settings; nothing is done where it lies there already."""
     generate(folder, Settings(users, items, events_per_user, seed))
     output().print(f"generated data in {folder}", markup=False, soft_wrap=True)
+
+
+@app.command("download")
+def download_command(
+    name: Annotated[MovieLens, typer.Argument(help="Which MovieLens data set.")],
+    to: Annotated[Path, typer.Option(help="Folder that the data folder is made in.")] = Path("data"),
+    source: Annotated[
+        str, typer.Option("--from", hidden=True, help="Where NAME.zip is, in place of GroupLens.")
+    ] = SOURCE,
+) -> None:
+    """Get MovieLens from GroupLens: checked, unpacked; interrupted downloads are continued.
+
+    Example: python -m training data download ml-100k
+    """
+    size = ARCHIVES[name].num_bytes / 1e6
+    console = output()
+    console.print(
+        f"{name} ({size:.1f} MB) is by GroupLens, University of Minnesota: for research, not for commercial use.",
+        f"Terms, and how to cite it: {license_page(name)}",
+        sep="\n",
+        markup=False,
+        soft_wrap=True,
+    )
+    folder = download(name, to, source)
+    console.print(f"{folder} is ready\nnext: make demo DATA={folder}", markup=False, soft_wrap=True)
 
 
 @app.command()
