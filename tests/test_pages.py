@@ -17,7 +17,7 @@ import yaml
 from fusion_gateway.policies import load_policies
 from tests.pages import ROOT, Block, blocks, blocks_of, inline_commands, pages
 
-LABELS = {"sh", "sh no_run", "console", "text", "python", "yaml"}
+LABELS = {"sh", "sh no_run", "bash", "console", "text", "python", "ts", "go", "json", "yaml"}
 LINK = re.compile(r"\]\((?!\w+://|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 EXTRAS = re.compile(r"\[([\w,]+)\]")
@@ -91,8 +91,11 @@ def test_other_commands_name_what_is_there(command: str) -> None:
     for word in words:
         if word.split("/")[0] in tracked:
             assert (ROOT / word.partition("::")[0]).exists(), word
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    if program == "docker":
+        assert words[words.index("-t") + 1].endswith(f":{project['version']}")
     if program == "pip":
-        extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        extras = project["optional-dependencies"]
         named = {extra for word in words for found in EXTRAS.findall(word) for extra in found.split(",")}
         assert named <= extras.keys()
 
