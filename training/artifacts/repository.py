@@ -22,8 +22,6 @@ from training.published import read_table, read_text
 MAX_MANIFEST_BYTES = 4 << 20
 """As in the servers."""
 LIBRARIES = ("faiss-cpu", "numpy", "onnx", "onnxruntime", "polars", "scikit-learn", "torch")
-SCORERS = ("rating", "sequential", "visual_temporal", "linear")
-MODELS = (*SCORERS, "catalog", "fusion")
 MANIFEST = "manifest.json"
 NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 """Of a version: what the servers take for one, see servers/runtime/repository.py."""
@@ -70,6 +68,7 @@ def publish(repository: Path, manifest: Manifest, write: Callable[[Path], None])
     """
     home = repository / manifest.model
     home.mkdir(parents=True, exist_ok=True)
+    # Never a number that was used, also not of a version that was deleted in part.
     manifest.version = max(_numbers(home), default=0) + 1
     partial = home / f"{manifest.version}.partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -82,6 +81,7 @@ def publish(repository: Path, manifest: Manifest, write: Callable[[Path], None])
         for path in [*partial.iterdir(), partial]:
             _fsync(path)
         final = home / str(manifest.version)
+        # Servers look for versions at any moment: one appears whole or not at all.
         partial.rename(final)
         _fsync(home)
     except BaseException:

@@ -21,6 +21,7 @@ def better_and_tied(scores: NDArray[np.floating[Any]], target: Ints, excluded: N
     shown = np.where(np.isnan(scores), -np.inf, scores)
     own = shown[rows, target][:, None]
     allowed = ~excluded
+    # Nothing ties with itself.
     allowed[rows, target] = False
     return ((shown > own) & allowed).sum(1), ((shown == own) & allowed).sum(1)
 
@@ -38,8 +39,8 @@ def ndcg(better: Ints, tied: Ints, k: int = 10) -> Doubles:
 
 def reciprocal_rank(better: Ints, tied: Ints) -> Doubles:
     """[B]: expected 1 / rank of the target."""
-    most = int((better + tied).max(initial=0)) + 1
-    gain = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, most + 1))])
+    last = int((better + tied).max(initial=0)) + 1
+    gain = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, last + 1))])
     return (gain[better + tied + 1] - gain[better]) / (tied + 1)
 
 
@@ -63,6 +64,7 @@ def paired_p(difference: Doubles, seed: int = 0, samples: int = 2000) -> float:
 def holm(p: Sequence[float]) -> list[float]:
     """The p values of several comparisons, adjusted so that one false finding among all has the stated chance."""
     order = np.argsort(p, kind="stable")
+    # The smallest p is compared with the strictest bound.
     raised = np.asarray(p)[order] * np.arange(len(p), 0, -1)
     adjusted = np.empty(len(p))
     adjusted[order] = np.minimum(np.maximum.accumulate(raised), 1.0)
@@ -71,4 +73,5 @@ def holm(p: Sequence[float]) -> list[float]:
 
 def _means(values: Doubles, seed: int, samples: int) -> Doubles:
     random = np.random.default_rng(seed)
-    return np.array([values[random.integers(0, len(values), len(values))].mean() for _ in range(samples)])
+    count = len(values)
+    return np.array([values[random.integers(0, count, count)].mean() for _ in range(samples)])

@@ -33,7 +33,8 @@ class _SoftmaxLoss(Function):
             largest = share.amax(-1, keepdim=True)
             # Five times as fast as softmax in bfloat16; what the shares sum to divides the narrow factors instead.
             total = share.sub_(largest).exp_().sum(-1, keepdim=True).float()
-            loss += (total.log() + largest - (part * own[rows]).sum(-1, keepdim=True, dtype=torch.float32)).sum()
+            target_logit = (part * own[rows]).sum(-1, keepdim=True, dtype=torch.float32)
+            loss += (total.log() + largest - target_logit).sum()
             d_query[rows] = ((share @ item) / total).to(part.dtype) - own[rows]
             d_item += share.T @ (part / total).to(part.dtype)
         d_item.index_add_(0, target, query.float(), alpha=-1)
@@ -53,6 +54,7 @@ def sampled_softmax_loss(query: Tensor, item: Tensor, target: Tensor, negatives:
     """
     sample = torch.randint(len(item), (negatives,), device=query.device)
     logits = query @ item[sample].T.to(query.dtype) + math.log(len(item) / negatives)
+    # A target that was drawn as its own negative would be pushed away.
     logits = logits.masked_fill(sample == target[:, None], -torch.inf)
     own = (query * item[target].to(query.dtype)).sum(-1, keepdim=True)
     return cross_entropy(torch.cat([own, logits], 1).float(), torch.zeros_like(target), reduction="sum")

@@ -11,8 +11,11 @@ from rich.table import Table
 from fusion_gateway.fusion import POPULARITY, Policy, Switch
 from training.artifacts.popularity_file import FILE, write_popularity
 from training.artifacts.repository import publish
-from training.evaluation.gateway_candidates import NextItemTask, Pool
-from training.evaluation.ranking_metrics import Doubles, better_and_tied, bootstrap, ndcg
+from training.evaluation.cohorts import SHORT
+from training.evaluation.gateway_candidates import CandidateBatch, NextItemTask
+from training.evaluation.next_item import NDCG, target_metrics
+from training.evaluation.ranking_metrics import Doubles, bootstrap
+from training.features.interactions import Ints
 from training.pipelines.fusion_fit import fit_adaptive, fit_bias, fit_calibrators, fit_forms, fit_layer, fit_weights
 from training.pipelines.job import Job
 from training.pipelines.popularity import fit_popularity
@@ -20,10 +23,13 @@ from training.progress import console, stage, track
 from training.recipes.fusion import FusionRecipe
 from training.terminal import narrow_table
 
-COHORTS = {"0 events": (0, 0), "1 to 5": (1, 5), "6 to 20": (6, 20)}
+COHORTS = {each.name: (each.min_events, each.max_events) for each in SHORT}
+"""Fewest and most events of each cohort that is fitted on its own."""
 WHOLE = "whole history"
-Pools = Mapping[str, Sequence[Pool]]
+CandidateBatches = Mapping[str, Sequence[CandidateBatch]]
 """By cohort, and WHOLE."""
+NdcgByPolicy = Mapping[str, Mapping[str, Doubles]]
+"""Per policy and model alone, and cohort: [B]."""
 
 
 def train_fusion(job: Job, recipe: FusionRecipe) -> Path:
@@ -34,6 +40,7 @@ def train_fusion(job: Job, recipe: FusionRecipe) -> Path:
     alone.
     """
     popularity = fit_popularity(job.split.train, job.dataset.users, job.dataset.items["number"].to_numpy())
+    # Without a validation part the targets are of the training part, and must not be in their own history.
     history = job.split.train.join(job.validation, on=["user", "item", "time"], how="anti", maintain_order="left")
     task = NextItemTask(job.repository, job.validation, history, popularity)
     chosen = _choose_policies(task, recipe)
@@ -64,47 +71,50 @@ def _choose_policies(task: NextItemTask, recipe: FusionRecipe) -> Chosen:
         return Chosen(POPULARITY, {POPULARITY: _alone(POPULARITY)}, {})
     models = [*task.scorers, POPULARITY]
     cohorts = {**COHORTS, WHOLE: None}
-    pools: dict[str, list[Pool]] = {}
+    batches: dict[str, list[CandidateBatch]] = {}
     for name, cut in cohorts.items():
-        chunks = task.chunks(recipe.users, cut, recipe.seed)
-        shown = track(f"ranking, {name}", chunks, task.chunk_count(recipe.users), [])
-        pools[name] = [chunk.pool for chunk in shown]
-    pools = {name: chunks for name, chunks in pools.items() if chunks}
-    usable = sum(int((pool.target >= 0).sum()) for pool in pools[WHOLE])
-    if usable < recipe.least_users:
+        chunks = task.chunks(recipe.max_users, cut, recipe.seed)
+        shown = track(f"ranking, {name}", chunks, task.chunk_count(recipe.max_users), [])
+        batches[name] = [chunk.candidates for chunk in shown]
+    batches = {name: chunks for name, chunks in batches.items() if chunks}
+    usable = sum(int((batch.target >= 0).sum()) for batch in batches[WHOLE])
+    if usable < recipe.min_users:
         few = f"{usable} validation users whose next item is a candidate are too few to fit on"
-        console.print(f"  {few} ({recipe.least_users} are needed): all models count the same", soft_wrap=True)
+        console.print(f"  {few} ({recipe.min_users} are needed): all models count the same", soft_wrap=True)
         ones = dict.fromkeys(models, 1.0)
         return Chosen("equal", {"equal": Policy(ones), "rrf": Policy(ones, "rrf")}, {})
     with stage("fitting the policies"):
-        figures = _figures(pools, models, recipe)
-        policies = fit_policies(pools, models, recipe)
-    default = _choose(figures, models, [name for name, policy in policies.items() if policy.strategy != "learned"])
-    console.print(_table(figures, models, default))
-    console.print(_effect_of_scoring_by_all(policies[default], pools[WHOLE]))
-    best = _best_alone(figures, models, WHOLE)
-    metrics = {f"ndcg@10-{name}": float(figures[name][WHOLE].mean()) for name in (default, best)}
+        ndcg_by_policy = _held_out_ndcg(batches, models, recipe)
+        policies = fit_policies(batches, models, recipe)
+    # The gateway explains a list by contributions, which a learned layer does not have.
+    additive = [name for name, policy in policies.items() if policy.strategy != "learned"]
+    default = _choose(ndcg_by_policy, models, additive)
+    console.print(_table(ndcg_by_policy, models, default))
+    console.print(_effect_of_scoring_by_all(policies[default], batches[WHOLE]))
+    best = _best_alone(ndcg_by_policy, models, WHOLE)
+    metrics = {f"ndcg@10-{name}": float(ndcg_by_policy[name][WHOLE].mean()) for name in (default, best)}
     return Chosen(default, policies, metrics)
 
 
-def fit_policies(pools: Pools, models: Sequence[str], recipe: FusionRecipe) -> dict[str, Policy]:
+def fit_policies(batches: CandidateBatches, models: Sequence[str], recipe: FusionRecipe) -> dict[str, Policy]:
     """All policies by name, fitted on these users."""
-    ones, whole = dict.fromkeys(models, 1.0), pools[WHOLE]
-    choices = [Policy(ones, normaliser=name) for name in recipe.normalisers]  # type: ignore[arg-type]
+    ones, whole = dict.fromkeys(models, 1.0), batches[WHOLE]
+    choices = [Policy(ones, normaliser=name) for name in recipe.normalizers]  # type: ignore[arg-type]
     weighted = fit_weights(whole, *choices, fit_forms(whole, models))
     plain = replace(weighted, weights=ones)
     calibrated = Policy(ones, normaliser="calibrated", calibrators=fit_calibrators(whole))
-    everybody = [pool for cohort in pools.values() for pool in cohort]
-    switches = [
-        Switch(limit, fit_weights(pools[name], plain).weights) for name, (_, limit) in COHORTS.items() if name in pools
-    ]
+    everybody = [batch for cohort in batches.values() for batch in cohort]
+    switches = []
+    for name, (_, max_events) in COHORTS.items():
+        if name in batches:
+            switches.append(Switch(max_events, fit_weights(batches[name], plain).weights))
     gate = max(models, key=lambda model: policy_ndcg(_alone(model), whole).mean())
     return {
         "equal": Policy(ones),
         "weighted": weighted,
         "calibrated": fit_bias(whole, fit_weights(whole, calibrated)),
         "learned": fit_layer(whole, plain, 1, recipe.seed),
-        "learned_hidden": fit_layer(whole, plain, recipe.units, recipe.seed),
+        "learned_hidden": fit_layer(whole, plain, recipe.hidden_units, recipe.seed),
         "adaptive": fit_adaptive(everybody, plain),
         "switching": replace(weighted, strategy="switching", switches=tuple(switches)),
         "cascade": replace(weighted, strategy="cascade", gate=gate),
@@ -112,31 +122,36 @@ def fit_policies(pools: Pools, models: Sequence[str], recipe: FusionRecipe) -> d
     }
 
 
-def _figures(pools: Pools, models: Sequence[str], recipe: FusionRecipe) -> dict[str, dict[str, Doubles]]:
-    """NDCG@10 per policy and model alone, cohort and user; of policies that were fitted on other users."""
-    figures: dict[str, dict[str, list[Doubles]]] = {}
+def _held_out_ndcg(batches: CandidateBatches, models: Sequence[str], recipe: FusionRecipe) -> NdcgByPolicy:
+    """Of policies that were fitted on other users."""
+    ndcg_by_policy: dict[str, dict[str, list[Doubles]]] = {}
     for fold in range(recipe.folds):
-        fitted = fit_policies(_fold(pools, recipe.folds, fold, inside=False), models, recipe)
-        rest = _fold(pools, recipe.folds, fold, inside=True)
+        fitted = fit_policies(_fold(batches, recipe.folds, fold, inside=False), models, recipe)
+        rest = _fold(batches, recipe.folds, fold, inside=True)
         for name, policy in {**{model: _alone(model) for model in models}, **fitted}.items():
             for cohort, users in rest.items():
-                figures.setdefault(name, {}).setdefault(cohort, []).append(policy_ndcg(policy, users))
-    return {name: {cohort: np.concatenate(rows) for cohort, rows in by.items()} for name, by in figures.items()}
+                ndcg_by_policy.setdefault(name, {}).setdefault(cohort, []).append(policy_ndcg(policy, users))
+    return {name: _joined_folds(of_cohorts) for name, of_cohorts in ndcg_by_policy.items()}
 
 
-def _fold(pools: Pools, folds: int, fold: int, inside: bool) -> dict[str, list[Pool]]:
-    return {
-        name: [pool.take(np.flatnonzero((pool.user % folds == fold) == inside)) for pool in cohort]
-        for name, cohort in pools.items()
-    }
+def _joined_folds(of_cohorts: Mapping[str, Sequence[Doubles]]) -> dict[str, Doubles]:
+    return {cohort: np.concatenate(folds) for cohort, folds in of_cohorts.items()}
 
 
-def policy_ndcg(policy: Policy, pools: Sequence[Pool]) -> Doubles:
+def _fold(batches: CandidateBatches, folds: int, fold: int, inside: bool) -> dict[str, list[CandidateBatch]]:
+    def kept(batch: CandidateBatch) -> CandidateBatch:
+        return batch.select(np.flatnonzero((batch.user % folds == fold) == inside))
+
+    return {name: list(map(kept, cohort)) for name, cohort in batches.items()}
+
+
+def policy_ndcg(policy: Policy, batches: Sequence[CandidateBatch]) -> Doubles:
     """[B]: NDCG@10 of the fused list; 0 where the target is no candidate."""
     rows = []
-    for pool in pools:
-        better, tied = better_and_tied(pool.fuse(policy).score, pool.target, np.zeros(pool.column.shape, np.bool_))
-        rows.append(np.where(pool.target >= 0, ndcg(better, tied), 0.0))
+    for batch in batches:
+        nothing = np.zeros(batch.column.shape, np.bool_)
+        ndcg = target_metrics(batch.fuse(policy).score, batch.target, nothing)[NDCG]
+        rows.append(np.where(batch.target >= 0, ndcg, 0.0))
     return np.concatenate([np.zeros(0), *rows])
 
 
@@ -144,50 +159,58 @@ def _alone(model: str) -> Policy:
     return Policy({model: 1.0}, normaliser="none")
 
 
-def _best_alone(figures: Mapping[str, Mapping[str, Doubles]], models: Sequence[str], cohort: str) -> str:
-    return max(models, key=lambda model: figures[model][cohort].mean())
+def _best_alone(ndcg_by_policy: NdcgByPolicy, models: Sequence[str], cohort: str) -> str:
+    return max(models, key=lambda model: ndcg_by_policy[model][cohort].mean())
 
 
-def _choose(figures: Mapping[str, Mapping[str, Doubles]], models: Sequence[str], names: Sequence[str]) -> str:
+def _choose(ndcg_by_policy: NdcgByPolicy, models: Sequence[str], names: Sequence[str]) -> str:
     """The best policy of those that lose to the best model alone in the fewest cohorts."""
 
     def merit(name: str) -> tuple[int, float]:
-        best = {cohort: figures[_best_alone(figures, models, cohort)][cohort] for cohort in figures[name]}
-        lost = sum(figures[name][cohort].mean() < best[cohort].mean() for cohort in best if best[cohort].size)
-        return -lost, float(figures[name][WHOLE].mean())
+        own = ndcg_by_policy[name]
+        best = {cohort: ndcg_by_policy[_best_alone(ndcg_by_policy, models, cohort)][cohort] for cohort in own}
+        lost = sum(own[cohort].mean() < best[cohort].mean() for cohort in best if best[cohort].size)
+        return -lost, float(own[WHOLE].mean())
 
     return max(names, key=merit)
 
 
-def _table(figures: Mapping[str, Mapping[str, Doubles]], models: Sequence[str], default: str) -> Table:
-    best = _best_alone(figures, models, WHOLE)
+def _table(ndcg_by_policy: NdcgByPolicy, models: Sequence[str], default: str) -> Table:
+    best = _best_alone(ndcg_by_policy, models, WHOLE)
     title = "NDCG@10 on validation users that the policy was not fitted on; * is the default"
     table = narrow_table(title)
     table.add_column("model or policy", overflow="fold")
-    for cohort in figures[best]:
+    for cohort in ndcg_by_policy[best]:
         table.add_column(cohort, justify="right", no_wrap=True)
     table.add_column(f"better than {best} by, 95 %", justify="right", min_width=len("+0.0000 to +0.0000"))
-    for name, by in figures.items():
-        low, high = bootstrap(by[WHOLE] - figures[best][WHOLE])
+    for name, by in ndcg_by_policy.items():
+        low, high = bootstrap(by[WHOLE] - ndcg_by_policy[best][WHOLE])
         means = [f"{rows.mean():.4f}" if rows.size else "" for rows in by.values()]
         table.add_row(name + " *" * (name == default), *means, f"{low:+.4f} to {high:+.4f}")
     return table
 
 
-def _effect_of_scoring_by_all(policy: Policy, pools: Sequence[Pool]) -> str:
+def _effect_of_scoring_by_all(policy: Policy, batches: Sequence[CandidateBatch]) -> str:
     """What would be lost if each model scored its own retrievals only."""
-    changed = np.array([count for pool in pools for count in _changed(policy, pool)])
+    changed = np.array([count for batch in batches for count in _changed(policy, batch)])
     return (
         f"  scoring by all of what only some retrieved changes the top 10 of {np.mean(changed > 0):.0%} of the users, "
         f"{changed.mean():.1f} of their items"
     )
 
 
-def _changed(policy: Policy, pool: Pool) -> Iterator[int]:
-    own = {name: np.where(pool.retrieved.get(name, True), table, np.nan) for name, table in pool.scores.items()}
-    tables = [replace(pool, scores=scores).fuse(policy).score for scores in (pool.scores, own)]
-    tops = [np.argsort(-np.nan_to_num(table, nan=-np.inf), axis=1, kind="stable")[:, :10] for table in tables]
+def _changed(policy: Policy, batch: CandidateBatch) -> Iterator[int]:
+    own = {}
+    for name, table in batch.scores.items():
+        own[name] = np.where(batch.retrieved.get(name, True), table, np.nan)
+    tables = [replace(batch, scores=scores).fuse(policy).score for scores in (batch.scores, own)]
+    tops = [_top_ten(table) for table in tables]
     yield from (len(np.setdiff1d(a, b)) for a, b in zip(*tops, strict=True))
+
+
+def _top_ten(score: Doubles) -> Ints:
+    """[B, 10] columns, best first."""
+    return np.argsort(-np.nan_to_num(score, nan=-np.inf), axis=1, kind="stable")[:, :10]
 
 
 def as_yaml(policy: Policy) -> dict[str, object]:

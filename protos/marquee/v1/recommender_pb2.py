@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#protos/marquee/v1/recommender.proto\x12\nmarquee.v1\"w\n\x05\x45vent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0f\n\x07item_id\x18\x03 \x01(\t\x12\x13\n\x06rating\x18\x04 \x01(\x02H\x00\x88\x01\x01\x12\x11\n\x04time\x18\x05 \x01(\x03H\x01\x88\x01\x01\x42\t\n\x07_ratingB\x07\n\x05_time\"\xfc\x03\n\x10RecommendRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0e\n\x01k\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\"\n\x07history\x18\x03 \x03(\x0b\x32\x11.marquee.v1.Event\x12\x19\n\x0c\x65xclude_seen\x18\x04 \x01(\x08H\x01\x88\x01\x01\x12$\n\x07\x66ilters\x18\x05 \x01(\x0b\x32\x13.marquee.v1.Filters\x12$\n\x07profile\x18\x06 \x01(\x0b\x32\x13.marquee.v1.Profile\x12\x0e\n\x06policy\x18\x07 \x01(\t\x12:\n\x07weights\x18\x08 \x03(\x0b\x32).marquee.v1.RecommendRequest.WeightsEntry\x12\x16\n\tdiversity\x18\t \x01(\x02H\x02\x88\x01\x01\x12\x0f\n\x07\x65xplain\x18\n \x01(\x08\x12\x11\n\x04seed\x18\x0b \x01(\x03H\x03\x88\x01\x01\x12\x1a\n\rmax_per_genre\x18\x0c \x01(\x05H\x04\x88\x01\x01\x12\x18\n\x0b\x65xploration\x18\r \x01(\x02H\x05\x88\x01\x01\x1a.\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\x42\x04\n\x02_kB\x0f\n\r_exclude_seenB\x0c\n\n_diversityB\x07\n\x05_seedB\x10\n\x0e_max_per_genreB\x0e\n\x0c_exploration\"\xa5\x01\n\x07\x46ilters\x12\x12\n\ngenres_any\x18\x01 \x03(\t\x12\x13\n\x0bgenres_none\x18\x02 \x03(\t\x12\x15\n\x08year_min\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x15\n\x08year_max\x18\x04 \x01(\x05H\x01\x88\x01\x01\x12\x13\n\x0bitem_ids_in\x18\x05 \x03(\t\x12\x14\n\x0citem_ids_out\x18\x06 \x03(\tB\x0b\n\t_year_minB\x0b\n\t_year_max\"]\n\x07Profile\x12\x10\n\x03\x61ge\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06gender\x18\x02 \x01(\t\x12\x12\n\noccupation\x18\x03 \x01(\t\x12\x14\n\x0cliked_genres\x18\x04 \x03(\tB\x06\n\x04_age\"\x8b\x04\n\x11RecommendResponse\x12%\n\x05items\x18\x01 \x03(\x0b\x32\x16.marquee.v1.RankedItem\x12\x0e\n\x06policy\x18\x02 \x01(\t\x12H\n\x0emodel_versions\x18\x03 \x03(\x0b\x32\x30.marquee.v1.RecommendResponse.ModelVersionsEntry\x12&\n\x08\x64\x65graded\x18\x04 \x03(\x0b\x32\x14.marquee.v1.Degraded\x12&\n\x08\x66\x61llback\x18\x05 \x01(\x0e\x32\x14.marquee.v1.Fallback\x12 \n\x13history_age_seconds\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12@\n\ntimings_ms\x18\x07 \x03(\x0b\x32,.marquee.v1.RecommendResponse.TimingsMsEntry\x12\x14\n\x0chistory_used\x18\x08 \x01(\x05\x12\x17\n\x0fhistory_skipped\x18\t \x01(\x05\x12\x12\n\ncandidates\x18\n \x01(\x05\x1a\x34\n\x12ModelVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x30\n\x0eTimingsMsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\x42\x16\n\x14_history_age_seconds\")\n\x08\x44\x65graded\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x89\x01\n\nRankedItem\x12\x0c\n\x04rank\x18\x01 \x01(\x05\x12\x1e\n\x04item\x18\x02 \x01(\x0b\x32\x10.marquee.v1.Item\x12\r\n\x05score\x18\x03 \x01(\x02\x12,\n\x0b\x65xplanation\x18\x04 \x01(\x0b\x32\x17.marquee.v1.Explanation\x12\x10\n\x08\x65xplored\x18\x05 \x01(\x08\"e\n\x04Item\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0c\n\x04year\x18\x03 \x01(\x05\x12\x0e\n\x06genres\x18\x04 \x03(\t\x12\x10\n\x08\x64irector\x18\x05 \x01(\t\x12\x12\n\nposter_url\x18\x06 \x01(\t\"r\n\x0b\x45xplanation\x12/\n\rcontributions\x18\x01 \x03(\x0b\x32\x18.marquee.v1.Contribution\x12\x0c\n\x04\x62ias\x18\x02 \x01(\x02\x12\x14\n\x0cretrieved_by\x18\x03 \x03(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"p\n\x0c\x43ontribution\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\traw_score\x18\x02 \x01(\x02\x12\x18\n\x10normalised_score\x18\x03 \x01(\x02\x12\x0e\n\x06weight\x18\x04 \x01(\x02\x12\x14\n\x0c\x63ontribution\x18\x05 \x01(\x02\"\xc7\x01\n\x13SimilarItemsRequest\x12\x11\n\x07item_id\x18\x01 \x01(\tH\x00\x12\x0f\n\x05title\x18\x02 \x01(\tH\x00\x12\x0e\n\x01k\x18\x03 \x01(\x05H\x01\x88\x01\x01\x12=\n\x07weights\x18\x04 \x03(\x0b\x32,.marquee.v1.SimilarItemsRequest.WeightsEntry\x1a.\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\x42\x07\n\x05queryB\x04\n\x02_k\"\x86\x01\n\x14SimilarItemsResponse\x12\x1f\n\x05query\x18\x01 \x01(\x0b\x32\x10.marquee.v1.Item\x12%\n\x05items\x18\x02 \x03(\x0b\x32\x16.marquee.v1.RankedItem\x12&\n\x08\x64\x65graded\x18\x03 \x03(\x0b\x32\x14.marquee.v1.Degraded\"9\n\x12SearchItemsRequest\x12\r\n\x05title\x18\x01 \x01(\t\x12\x0e\n\x01k\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x04\n\x02_k\"9\n\x13SearchItemsResponse\x12\"\n\x07matches\x18\x01 \x03(\x0b\x32\x11.marquee.v1.Match\"6\n\x05Match\x12\x1e\n\x04item\x18\x01 \x01(\x0b\x32\x10.marquee.v1.Item\x12\r\n\x05score\x18\x02 \x01(\x02\"8\n\x13RecordEventsRequest\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.marquee.v1.Event\"<\n\x14RecordEventsResponse\x12\x10\n\x08recorded\x18\x01 \x01(\x05\x12\x12\n\nduplicates\x18\x02 \x01(\x05\"B\n\x11GetHistoryRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\x05limit\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x08\n\x06_limit\"7\n\x12GetHistoryResponse\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.marquee.v1.Event\"$\n\x11\x44\x65leteUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\",\n\x12\x44\x65leteUserResponse\x12\x16\n\x0e\x65vents_deleted\x18\x01 \x01(\x03\"\x12\n\x10GetStatusRequest\"\xae\x01\n\x11GetStatusResponse\x12\'\n\x06models\x18\x01 \x03(\x0b\x32\x17.marquee.v1.ModelStatus\x12\x10\n\x08policies\x18\x02 \x03(\t\x12\x16\n\x0e\x64\x65\x66\x61ult_policy\x18\x03 \x01(\t\x12\x17\n\x0f\x63\x61talog_version\x18\x04 \x01(\x03\x12\x15\n\rcatalog_items\x18\x05 \x01(\x03\x12\x16\n\x0e\x66usion_version\x18\x06 \x01(\x03\"L\n\x0bModelStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\r\n\x05ready\x18\x03 \x01(\x08\x12\x0f\n\x07version\x18\x04 \x01(\x03*\x95\x01\n\x08\x46\x61llback\x12\x18\n\x14\x46\x41LLBACK_UNSPECIFIED\x10\x00\x12\x11\n\rFALLBACK_NONE\x10\x01\x12\x14\n\x10\x46\x41LLBACK_FOLD_IN\x10\x05\x12\x14\n\x10\x46\x41LLBACK_PROFILE\x10\x03\x12\x17\n\x13\x46\x41LLBACK_NO_HISTORY\x10\x02\x12\x17\n\x13\x46\x41LLBACK_POPULARITY\x10\x04\x32\xb1\x04\n\x0bRecommender\x12H\n\tRecommend\x12\x1c.marquee.v1.RecommendRequest\x1a\x1d.marquee.v1.RecommendResponse\x12Q\n\x0cSimilarItems\x12\x1f.marquee.v1.SimilarItemsRequest\x1a .marquee.v1.SimilarItemsResponse\x12N\n\x0bSearchItems\x12\x1e.marquee.v1.SearchItemsRequest\x1a\x1f.marquee.v1.SearchItemsResponse\x12Q\n\x0cRecordEvents\x12\x1f.marquee.v1.RecordEventsRequest\x1a .marquee.v1.RecordEventsResponse\x12K\n\nGetHistory\x12\x1d.marquee.v1.GetHistoryRequest\x1a\x1e.marquee.v1.GetHistoryResponse\x12K\n\nDeleteUser\x12\x1d.marquee.v1.DeleteUserRequest\x1a\x1e.marquee.v1.DeleteUserResponse\x12H\n\tGetStatus\x12\x1c.marquee.v1.GetStatusRequest\x1a\x1d.marquee.v1.GetStatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#protos/marquee/v1/recommender.proto\x12\nmarquee.v1\"w\n\x05\x45vent\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0f\n\x07user_id\x18\x02 \x01(\t\x12\x0f\n\x07item_id\x18\x03 \x01(\t\x12\x13\n\x06rating\x18\x04 \x01(\x02H\x00\x88\x01\x01\x12\x11\n\x04time\x18\x05 \x01(\x03H\x01\x88\x01\x01\x42\t\n\x07_ratingB\x07\n\x05_time\"\xfc\x03\n\x10RecommendRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x0e\n\x01k\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\"\n\x07history\x18\x03 \x03(\x0b\x32\x11.marquee.v1.Event\x12\x19\n\x0c\x65xclude_seen\x18\x04 \x01(\x08H\x01\x88\x01\x01\x12$\n\x07\x66ilters\x18\x05 \x01(\x0b\x32\x13.marquee.v1.Filters\x12$\n\x07profile\x18\x06 \x01(\x0b\x32\x13.marquee.v1.Profile\x12\x0e\n\x06policy\x18\x07 \x01(\t\x12:\n\x07weights\x18\x08 \x03(\x0b\x32).marquee.v1.RecommendRequest.WeightsEntry\x12\x16\n\tdiversity\x18\t \x01(\x02H\x02\x88\x01\x01\x12\x0f\n\x07\x65xplain\x18\n \x01(\x08\x12\x11\n\x04seed\x18\x0b \x01(\x03H\x03\x88\x01\x01\x12\x1a\n\rmax_per_genre\x18\x0c \x01(\x05H\x04\x88\x01\x01\x12\x18\n\x0b\x65xploration\x18\r \x01(\x02H\x05\x88\x01\x01\x1a.\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\x42\x04\n\x02_kB\x0f\n\r_exclude_seenB\x0c\n\n_diversityB\x07\n\x05_seedB\x10\n\x0e_max_per_genreB\x0e\n\x0c_exploration\"\xa5\x01\n\x07\x46ilters\x12\x12\n\ngenres_any\x18\x01 \x03(\t\x12\x13\n\x0bgenres_none\x18\x02 \x03(\t\x12\x15\n\x08year_min\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x15\n\x08year_max\x18\x04 \x01(\x05H\x01\x88\x01\x01\x12\x13\n\x0bitem_ids_in\x18\x05 \x03(\t\x12\x14\n\x0citem_ids_out\x18\x06 \x03(\tB\x0b\n\t_year_minB\x0b\n\t_year_max\"]\n\x07Profile\x12\x10\n\x03\x61ge\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x0e\n\x06gender\x18\x02 \x01(\t\x12\x12\n\noccupation\x18\x03 \x01(\t\x12\x14\n\x0cliked_genres\x18\x04 \x03(\tB\x06\n\x04_age\"\x8b\x04\n\x11RecommendResponse\x12%\n\x05items\x18\x01 \x03(\x0b\x32\x16.marquee.v1.RankedItem\x12\x0e\n\x06policy\x18\x02 \x01(\t\x12H\n\x0emodel_versions\x18\x03 \x03(\x0b\x32\x30.marquee.v1.RecommendResponse.ModelVersionsEntry\x12&\n\x08\x64\x65graded\x18\x04 \x03(\x0b\x32\x14.marquee.v1.Degraded\x12&\n\x08\x66\x61llback\x18\x05 \x01(\x0e\x32\x14.marquee.v1.Fallback\x12 \n\x13history_age_seconds\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12@\n\ntimings_ms\x18\x07 \x03(\x0b\x32,.marquee.v1.RecommendResponse.TimingsMsEntry\x12\x14\n\x0chistory_used\x18\x08 \x01(\x05\x12\x17\n\x0fhistory_skipped\x18\t \x01(\x05\x12\x12\n\ncandidates\x18\n \x01(\x05\x1a\x34\n\x12ModelVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x30\n\x0eTimingsMsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\x42\x16\n\x14_history_age_seconds\"-\n\x08\x44\x65graded\x12\x11\n\tcomponent\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x89\x01\n\nRankedItem\x12\x0c\n\x04rank\x18\x01 \x01(\x05\x12\x1e\n\x04item\x18\x02 \x01(\x0b\x32\x10.marquee.v1.Item\x12\r\n\x05score\x18\x03 \x01(\x02\x12,\n\x0b\x65xplanation\x18\x04 \x01(\x0b\x32\x17.marquee.v1.Explanation\x12\x10\n\x08\x65xplored\x18\x05 \x01(\x08\"e\n\x04Item\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05title\x18\x02 \x01(\t\x12\x0c\n\x04year\x18\x03 \x01(\x05\x12\x0e\n\x06genres\x18\x04 \x03(\t\x12\x10\n\x08\x64irector\x18\x05 \x01(\t\x12\x12\n\nposter_url\x18\x06 \x01(\t\"r\n\x0b\x45xplanation\x12/\n\rcontributions\x18\x01 \x03(\x0b\x32\x18.marquee.v1.Contribution\x12\x0c\n\x04\x62ias\x18\x02 \x01(\x02\x12\x14\n\x0cretrieved_by\x18\x03 \x03(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"p\n\x0c\x43ontribution\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\traw_score\x18\x02 \x01(\x02\x12\x18\n\x10normalised_score\x18\x03 \x01(\x02\x12\x0e\n\x06weight\x18\x04 \x01(\x02\x12\x14\n\x0c\x63ontribution\x18\x05 \x01(\x02\"\xc7\x01\n\x13SimilarItemsRequest\x12\x11\n\x07item_id\x18\x01 \x01(\tH\x00\x12\x0f\n\x05title\x18\x02 \x01(\tH\x00\x12\x0e\n\x01k\x18\x03 \x01(\x05H\x01\x88\x01\x01\x12=\n\x07weights\x18\x04 \x03(\x0b\x32,.marquee.v1.SimilarItemsRequest.WeightsEntry\x1a.\n\x0cWeightsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x02:\x02\x38\x01\x42\x07\n\x05queryB\x04\n\x02_k\"\x86\x01\n\x14SimilarItemsResponse\x12\x1f\n\x05query\x18\x01 \x01(\x0b\x32\x10.marquee.v1.Item\x12%\n\x05items\x18\x02 \x03(\x0b\x32\x16.marquee.v1.RankedItem\x12&\n\x08\x64\x65graded\x18\x03 \x03(\x0b\x32\x14.marquee.v1.Degraded\"9\n\x12SearchItemsRequest\x12\r\n\x05title\x18\x01 \x01(\t\x12\x0e\n\x01k\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x04\n\x02_k\"9\n\x13SearchItemsResponse\x12\"\n\x07matches\x18\x01 \x03(\x0b\x32\x11.marquee.v1.Match\"6\n\x05Match\x12\x1e\n\x04item\x18\x01 \x01(\x0b\x32\x10.marquee.v1.Item\x12\r\n\x05score\x18\x02 \x01(\x02\"8\n\x13RecordEventsRequest\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.marquee.v1.Event\"<\n\x14RecordEventsResponse\x12\x10\n\x08recorded\x18\x01 \x01(\x05\x12\x12\n\nduplicates\x18\x02 \x01(\x05\"B\n\x11GetHistoryRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\x12\x12\n\x05limit\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x08\n\x06_limit\"7\n\x12GetHistoryResponse\x12!\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x11.marquee.v1.Event\"$\n\x11\x44\x65leteUserRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\t\",\n\x12\x44\x65leteUserResponse\x12\x16\n\x0e\x65vents_deleted\x18\x01 \x01(\x03\"\x12\n\x10GetStatusRequest\"\xae\x01\n\x11GetStatusResponse\x12\'\n\x06models\x18\x01 \x03(\x0b\x32\x17.marquee.v1.ModelStatus\x12\x10\n\x08policies\x18\x02 \x03(\t\x12\x16\n\x0e\x64\x65\x66\x61ult_policy\x18\x03 \x01(\t\x12\x17\n\x0f\x63\x61talog_version\x18\x04 \x01(\x03\x12\x15\n\rcatalog_items\x18\x05 \x01(\x03\x12\x16\n\x0e\x66usion_version\x18\x06 \x01(\x03\"L\n\x0bModelStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\r\n\x05ready\x18\x03 \x01(\x08\x12\x0f\n\x07version\x18\x04 \x01(\x03*\x9f\x01\n\x08\x46\x61llback\x12\x18\n\x14\x46\x41LLBACK_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x46\x41LLBACK_STORED_HISTORY\x10\x01\x12\x14\n\x10\x46\x41LLBACK_FOLD_IN\x10\x02\x12\x14\n\x10\x46\x41LLBACK_PROFILE\x10\x03\x12\x17\n\x13\x46\x41LLBACK_NO_HISTORY\x10\x04\x12\x17\n\x13\x46\x41LLBACK_POPULARITY\x10\x05\x32\xb1\x04\n\x0bRecommender\x12H\n\tRecommend\x12\x1c.marquee.v1.RecommendRequest\x1a\x1d.marquee.v1.RecommendResponse\x12Q\n\x0cSimilarItems\x12\x1f.marquee.v1.SimilarItemsRequest\x1a .marquee.v1.SimilarItemsResponse\x12N\n\x0bSearchItems\x12\x1e.marquee.v1.SearchItemsRequest\x1a\x1f.marquee.v1.SearchItemsResponse\x12Q\n\x0cRecordEvents\x12\x1f.marquee.v1.RecordEventsRequest\x1a .marquee.v1.RecordEventsResponse\x12K\n\nGetHistory\x12\x1d.marquee.v1.GetHistoryRequest\x1a\x1e.marquee.v1.GetHistoryResponse\x12K\n\nDeleteUser\x12\x1d.marquee.v1.DeleteUserRequest\x1a\x1e.marquee.v1.DeleteUserResponse\x12H\n\tGetStatus\x12\x1c.marquee.v1.GetStatusRequest\x1a\x1d.marquee.v1.GetStatusResponseB\x1dZ\x1bprotos/marquee/v1;marqueev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.marquee.v1.recommender_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'Z\033protos/marquee/v1;marqueev1'
   _globals['_RECOMMENDREQUEST_WEIGHTSENTRY']._loaded_options = None
   _globals['_RECOMMENDREQUEST_WEIGHTSENTRY']._serialized_options = b'8\001'
   _globals['_RECOMMENDRESPONSE_MODELVERSIONSENTRY']._loaded_options = None
@@ -39,8 +40,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECOMMENDRESPONSE_TIMINGSMSENTRY']._serialized_options = b'8\001'
   _globals['_SIMILARITEMSREQUEST_WEIGHTSENTRY']._loaded_options = None
   _globals['_SIMILARITEMSREQUEST_WEIGHTSENTRY']._serialized_options = b'8\001'
-  _globals['_FALLBACK']._serialized_start=3106
-  _globals['_FALLBACK']._serialized_end=3255
+  _globals['_FALLBACK']._serialized_start=3110
+  _globals['_FALLBACK']._serialized_end=3269
   _globals['_EVENT']._serialized_start=51
   _globals['_EVENT']._serialized_end=170
   _globals['_RECOMMENDREQUEST']._serialized_start=173
@@ -58,45 +59,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECOMMENDRESPONSE_TIMINGSMSENTRY']._serialized_start=1398
   _globals['_RECOMMENDRESPONSE_TIMINGSMSENTRY']._serialized_end=1446
   _globals['_DEGRADED']._serialized_start=1472
-  _globals['_DEGRADED']._serialized_end=1513
-  _globals['_RANKEDITEM']._serialized_start=1516
-  _globals['_RANKEDITEM']._serialized_end=1653
-  _globals['_ITEM']._serialized_start=1655
-  _globals['_ITEM']._serialized_end=1756
-  _globals['_EXPLANATION']._serialized_start=1758
-  _globals['_EXPLANATION']._serialized_end=1872
-  _globals['_CONTRIBUTION']._serialized_start=1874
-  _globals['_CONTRIBUTION']._serialized_end=1986
-  _globals['_SIMILARITEMSREQUEST']._serialized_start=1989
-  _globals['_SIMILARITEMSREQUEST']._serialized_end=2188
+  _globals['_DEGRADED']._serialized_end=1517
+  _globals['_RANKEDITEM']._serialized_start=1520
+  _globals['_RANKEDITEM']._serialized_end=1657
+  _globals['_ITEM']._serialized_start=1659
+  _globals['_ITEM']._serialized_end=1760
+  _globals['_EXPLANATION']._serialized_start=1762
+  _globals['_EXPLANATION']._serialized_end=1876
+  _globals['_CONTRIBUTION']._serialized_start=1878
+  _globals['_CONTRIBUTION']._serialized_end=1990
+  _globals['_SIMILARITEMSREQUEST']._serialized_start=1993
+  _globals['_SIMILARITEMSREQUEST']._serialized_end=2192
   _globals['_SIMILARITEMSREQUEST_WEIGHTSENTRY']._serialized_start=555
   _globals['_SIMILARITEMSREQUEST_WEIGHTSENTRY']._serialized_end=601
-  _globals['_SIMILARITEMSRESPONSE']._serialized_start=2191
-  _globals['_SIMILARITEMSRESPONSE']._serialized_end=2325
-  _globals['_SEARCHITEMSREQUEST']._serialized_start=2327
-  _globals['_SEARCHITEMSREQUEST']._serialized_end=2384
-  _globals['_SEARCHITEMSRESPONSE']._serialized_start=2386
-  _globals['_SEARCHITEMSRESPONSE']._serialized_end=2443
-  _globals['_MATCH']._serialized_start=2445
-  _globals['_MATCH']._serialized_end=2499
-  _globals['_RECORDEVENTSREQUEST']._serialized_start=2501
-  _globals['_RECORDEVENTSREQUEST']._serialized_end=2557
-  _globals['_RECORDEVENTSRESPONSE']._serialized_start=2559
-  _globals['_RECORDEVENTSRESPONSE']._serialized_end=2619
-  _globals['_GETHISTORYREQUEST']._serialized_start=2621
-  _globals['_GETHISTORYREQUEST']._serialized_end=2687
-  _globals['_GETHISTORYRESPONSE']._serialized_start=2689
-  _globals['_GETHISTORYRESPONSE']._serialized_end=2744
-  _globals['_DELETEUSERREQUEST']._serialized_start=2746
-  _globals['_DELETEUSERREQUEST']._serialized_end=2782
-  _globals['_DELETEUSERRESPONSE']._serialized_start=2784
-  _globals['_DELETEUSERRESPONSE']._serialized_end=2828
-  _globals['_GETSTATUSREQUEST']._serialized_start=2830
-  _globals['_GETSTATUSREQUEST']._serialized_end=2848
-  _globals['_GETSTATUSRESPONSE']._serialized_start=2851
-  _globals['_GETSTATUSRESPONSE']._serialized_end=3025
-  _globals['_MODELSTATUS']._serialized_start=3027
-  _globals['_MODELSTATUS']._serialized_end=3103
-  _globals['_RECOMMENDER']._serialized_start=3258
-  _globals['_RECOMMENDER']._serialized_end=3819
+  _globals['_SIMILARITEMSRESPONSE']._serialized_start=2195
+  _globals['_SIMILARITEMSRESPONSE']._serialized_end=2329
+  _globals['_SEARCHITEMSREQUEST']._serialized_start=2331
+  _globals['_SEARCHITEMSREQUEST']._serialized_end=2388
+  _globals['_SEARCHITEMSRESPONSE']._serialized_start=2390
+  _globals['_SEARCHITEMSRESPONSE']._serialized_end=2447
+  _globals['_MATCH']._serialized_start=2449
+  _globals['_MATCH']._serialized_end=2503
+  _globals['_RECORDEVENTSREQUEST']._serialized_start=2505
+  _globals['_RECORDEVENTSREQUEST']._serialized_end=2561
+  _globals['_RECORDEVENTSRESPONSE']._serialized_start=2563
+  _globals['_RECORDEVENTSRESPONSE']._serialized_end=2623
+  _globals['_GETHISTORYREQUEST']._serialized_start=2625
+  _globals['_GETHISTORYREQUEST']._serialized_end=2691
+  _globals['_GETHISTORYRESPONSE']._serialized_start=2693
+  _globals['_GETHISTORYRESPONSE']._serialized_end=2748
+  _globals['_DELETEUSERREQUEST']._serialized_start=2750
+  _globals['_DELETEUSERREQUEST']._serialized_end=2786
+  _globals['_DELETEUSERRESPONSE']._serialized_start=2788
+  _globals['_DELETEUSERRESPONSE']._serialized_end=2832
+  _globals['_GETSTATUSREQUEST']._serialized_start=2834
+  _globals['_GETSTATUSREQUEST']._serialized_end=2852
+  _globals['_GETSTATUSRESPONSE']._serialized_start=2855
+  _globals['_GETSTATUSRESPONSE']._serialized_end=3029
+  _globals['_MODELSTATUS']._serialized_start=3031
+  _globals['_MODELSTATUS']._serialized_end=3107
+  _globals['_RECOMMENDER']._serialized_start=3272
+  _globals['_RECOMMENDER']._serialized_end=3833
 # @@protoc_insertion_point(module_scope)

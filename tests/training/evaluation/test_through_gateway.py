@@ -13,12 +13,12 @@ from typer.testing import CliRunner
 from tests.conftest import Published
 from tests.servers.running import process, started
 from training.__main__ import app
-from training.artifacts.repository import SCORERS
 from training.data.load import load_dataset
 from training.data.splits import Split, leave_last_out
 from training.errors import TrainingError
 from training.evaluation.through_gateway import Comparison, K, through_gateway
 from training.pipelines.onboard import onboard
+from training.recipes import SCORERS
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def served(repository: Path, home: Path) -> Iterator[str]:
         yield stack.enter_context(started(command)).grpc_address
 
 
-def asked(published: Published, address: str, repository: Path | None = None) -> Comparison:
+def compared(published: Published, address: str, repository: Path | None = None) -> Comparison:
     dataset = load_dataset(published.data)
     split = leave_last_out(dataset.events)
     few = Split(split.name, split.train, split.validation, split.test.head(40))
@@ -47,11 +47,11 @@ def asked(published: Published, address: str, repository: Path | None = None) ->
 
 
 def test_the_gateway_gives_what_is_evaluated(published: Published, gateway: str) -> None:
-    comparison = asked(published, gateway)
-    figures = comparison.figures()
+    comparison = compared(published, gateway)
+    metrics = comparison.metrics()
     assert comparison.degraded == 0
-    np.testing.assert_allclose(figures["offline"], figures["gateway"], atol=1e-6)
-    assert figures["gateway"].to_numpy().max() > 0
+    np.testing.assert_allclose(metrics["offline"], metrics["gateway"], atol=1e-6)
+    assert metrics["gateway"].to_numpy().max() > 0
     assert comparison.differences().is_empty()
 
 
@@ -73,12 +73,12 @@ def test_another_repository_is_no_comparison(published: Published, gateway: str,
         for version in ("1", "2"):
             (tmp_path / model / version).symlink_to(published.repository / model / "1")
     with pytest.raises(TrainingError, match="version 1, and the newest in .* is 2: start it on this repository"):
-        asked(published, gateway, tmp_path)
+        compared(published, gateway, tmp_path)
 
 
 def test_no_gateway_is_one_line(published: Published) -> None:
     with pytest.raises(TrainingError, match="--through 127.0.0.1:1: UNAVAILABLE"):
-        asked(published, "127.0.0.1:1")
+        compared(published, "127.0.0.1:1")
 
 
 def test_differences_are_listed_per_user() -> None:
@@ -89,4 +89,4 @@ def test_differences_are_listed_per_user() -> None:
     gateway[1:, 10:12] = (12, 11)  # behind the tenth; the target of the second user is one of the two
     comparison = Comparison(["a", "b", "c"], np.array([5, 11, 5]), offline, gateway, 0)
     assert comparison.differences().rows() == [("a", 5, 5, 5, 1), ("b", 11, 11, 12, 11)]
-    assert comparison.figures()["users"].to_list() == [0, 0, 1]
+    assert comparison.metrics()["users"].to_list() == [0, 0, 1]

@@ -44,8 +44,8 @@ def _time_free(results: Results) -> Cells:
 def _rating(results: Results, file: str, dataset: str, protocol: str) -> Cells:
     ours = results.value(file, protocol=f"rating-{protocol}-as-served", recipe="best", metric="rmse")
     papers = [paper for paper in PUBLISHED if (paper.dataset, paper.protocol) == (dataset, protocol)]
-    best = min(papers, key=lambda paper: paper.figures["rmse"])
-    published = f"{number(best.figures['rmse'])}, published for {best.model}"
+    best = min(papers, key=lambda paper: paper.metrics["rmse"])
+    published = f"{number(best.metrics['rmse'])}, published for {best.model}"
     what = f"[ratings]({PAGE}#ratings), as served, without dates: RMSE"
     return [what, f"{dataset}, {protocol}", f"**{number(ours)}**", published]
 

@@ -142,7 +142,7 @@ def _ratings(results: Results, files: Sequence[str], dataset: str, protocol: str
             lines[named(row)] = (row["value"], cells)
     for paper in PUBLISHED:
         if (paper.dataset, paper.protocol) == (dataset, protocol):
-            rmse = paper.figures["rmse"]
+            rmse = paper.metrics["rmse"]
             lines[paper.model] = (rmse, [f"*published:* {paper.model}", "", number(rmse), *[""] * 5])
     yield from (cells for _, cells in sorted(lines.values()))
 
