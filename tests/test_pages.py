@@ -113,3 +113,21 @@ def test_python_is_python(block: Block) -> None:
     if block.text.startswith("#") and block.text.splitlines()[1].startswith(" "):
         return  # a part of a file
     ast.parse(block.text)
+
+
+@pytest.mark.parametrize("folder", ["servers", "fusion_gateway"])
+def test_constants_and_files_of_limits_exist(folder: str) -> None:
+    """`module.NAME` and `file.py` in the tables, wherever below the folder they are."""
+    sources = {path: path.read_text() for room in ("servers", folder) for path in (ROOT / room).rglob("*.py")}
+    page = (ROOT / folder / "README.md").read_text()
+    wrong = [
+        name
+        for name in re.findall(r"`([\w/]+\.py)`", page)
+        if not any(str(path).endswith(f"/{name}") for path in sources)
+    ]
+    for module, name in re.findall(r"`([a-z_.]+)\.([A-Z][A-Z_]+)`", page):
+        file = module.replace(".", "/") + ".py"
+        assigned = re.compile(rf"^(\w+, )*{name}(, \w+)*(: [\w\[\], ]+)? = ", re.MULTILINE)
+        found = [path for path, text in sources.items() if str(path).endswith(f"/{file}") and assigned.search(text)]
+        wrong += [] if found else [f"{module}.{name}"]
+    assert wrong == []
