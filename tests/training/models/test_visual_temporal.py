@@ -173,7 +173,8 @@ def scores(model: VisualTemporalModel) -> Tensor:
 def test_the_loss_reaches_every_parameter(model: VisualTemporalModel) -> None:
     posters = torch.randint(0, 256, (N, 3, 8, 8), dtype=torch.uint8)
     feature = model.item_feature(model.item.poster(posters))
-    history, rating = torch.tensor([[1, 6, 2, 5]]), torch.tensor([[5.0, torch.nan, 1.0, 3.0]])
+    history = torch.tensor([[1, 6, 2, 5]])
+    rating = torch.tensor([[5.0, torch.nan, 1.0, 3.0]])
     F, _, F_AE = model.user(history, pad(feature, (0, 0, 1, 0))[history], rating, num_queries=2)
     logits = model.query(F) @ model.item_vector(feature).T
     assert model.genres is not None
