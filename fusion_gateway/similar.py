@@ -26,7 +26,7 @@ OF_CATALOG = (GENRES, TAGS, DIRECTOR)
 MIN_RETRIEVED = 100
 """Minimum number of items requested from each model; twice the k of the request where that is more."""
 MAX_SAME_DIRECTOR = 2
-"""Maximum number of movies of the same director that come first (systems.md S3), where anything else has a weight."""
+"""Maximum number of movies by one director that come first (REFERENCE_SYSTEMS.md S3), where something else counts."""
 Likeness = NDArray[np.float64]
 
 

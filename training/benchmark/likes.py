@@ -1,4 +1,4 @@
-"""Will a rating be a like? 70/15/15 of each user's ratings by time (systems.md S5), its baselines, its metrics.
+"""Will a rating be a like? 70/15/15 of a user's ratings by time (REFERENCE_SYSTEMS.md S5), baselines and metrics.
 
 Legend: U users, N items, E ratings.
 """

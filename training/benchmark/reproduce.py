@@ -1,4 +1,4 @@
-"""Every seed recipe of systems.md beside its published metric, our best recipe and a trivial baseline.
+"""Every seed recipe of REFERENCE_SYSTEMS.md beside its published metric, our best recipe and a trivial baseline.
 
 Finished cells are kept by the benchmarks, so that a stopped run resumes.
 """
