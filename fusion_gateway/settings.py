@@ -75,7 +75,8 @@ class ScorerSettings(ProgramSettings):
 
     def addresses(self) -> dict[str, str]:
         """Name of each scorer to the address of its server."""
-        return {name: address for name, _, address in (scorer.partition("=") for scorer in self.scorer)}
+        parts = [scorer.partition("=") for scorer in self.scorer]
+        return {name: address for name, _, address in parts}
 
 
 class GatewaySettings(ScorerSettings, EventStoreSettings, ServingSettings):

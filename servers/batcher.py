@@ -278,10 +278,11 @@ def merge(tensors: Sequence[Tensor], calls: Sequence[Arrays]) -> Arrays:
     """The rows of all calls below each other, padded to the longest."""
     if len(calls) == 1:
         return calls[0]
-    return {tensor.name: _stack(tensor, [call[tensor.name] for call in calls]) for tensor in tensors}
+    return {tensor.name: _stack(tensor, calls) for tensor in tensors}
 
 
-def _stack(tensor: Tensor, parts: Sequence[Array]) -> Array:
+def _stack(tensor: Tensor, calls: Sequence[Arrays]) -> Array:
+    parts = [call[tensor.name] for call in calls]
     return stack_rows(parts, tensor.pad, in_front=tensor.axis == "L")
 
 
