@@ -148,7 +148,11 @@ def choose(role: str, groups: Synonyms, names: Sequence[str], path: object, give
             return fitting[0]
         if fitting:
             listed = " and ".join(map(repr, fitting[:3]))
-            raise MissingColumn(f"{path}: {listed} may each be the {role}: say --{role} NAME", role, list(names))
+            raise MissingColumn(
+                f"{path}: {listed} may each be the {role}: 'training data import' takes --{role} NAME",
+                role,
+                list(names),
+            )
     return ""
 
 

@@ -18,4 +18,8 @@ class MissingColumn(DataError):
     def of(cls, path: object, role: str, names: list[str]) -> "MissingColumn":
         """No column is known to be the role."""
         listed = ", ".join(names)
-        return cls(f"{path}: no column is known to be the {role} among {listed}: say --{role} NAME", role, names)
+        return cls(
+            f"{path}: no column is known to be the {role} among {listed}: 'training data import' takes --{role} NAME",
+            role,
+            names,
+        )

@@ -31,4 +31,8 @@ def small_fusion() -> FusionRecipe:
     return FusionRecipe("small", max_users=500)
 
 
-FUSION = {"default": conditional_likelihood, "small": small_fusion}
+FUSION = {
+    "default": conditional_likelihood,
+    "conditional_likelihood": conditional_likelihood,
+    "small": small_fusion,
+}

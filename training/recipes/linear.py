@@ -34,4 +34,4 @@ def small_linear() -> LinearRecipe:
     return LinearRecipe("small", bounds=Bounds(max_items=3_000, max_events=100_000))
 
 
-LINEAR = {"default": LinearRecipe, "small": small_linear}
+LINEAR = {"default": LinearRecipe, "closed_form": LinearRecipe, "small": small_linear}

@@ -234,7 +234,11 @@ async def test_a_broken_line_is_named_and_nothing_is_stored(
 @pytest.mark.parametrize(
     ("name", "content", "problem"),
     [
-        ("events.csv", b"item,time\n1,2\n", "no column is known to be the user among item, time: say --user NAME"),
+        (
+            "events.csv",
+            b"item,time\n1,2\n",
+            "no column is known to be the user among item, time: 'training data import' takes --user NAME",
+        ),
         ("events.csv", b"", "the file is empty"),
         ("events.csv", "user,item\né,1\n".encode() + b"\xff,1\n", "line 3: not UTF-8"),
         ("events.parquet", b"not parquet", "not a readable Parquet file"),

@@ -132,9 +132,9 @@ def test_common_shapes_are_read(tmp_path: Path, variant: str) -> None:
         ("user,item,Stars{}\na,1,dislike\n", r"'dislike' is not a finite number \(column 'Stars{}'\)"),
         ("user,item,rating\na,1,dislike\n", r"'dislike' is not a finite number \(column 'rating'\); --rating none"),
         ("user,item,rating,time\na,1,good,1\n", "line 2: rating 'good' is not a finite number"),
-        ("user,movieId,isbn\na,1,1\n", "'movieId' and 'isbn' may each be the item: say --item NAME"),
-        ("kunde;artikel\nann1;m1\n", "no column is known to be the user among kunde, artikel: say --user NAME"),
-        ("a,b,c\nx,y,1\n", "no column is known to be the user among a, b, c: say --user NAME"),
+        ("user,movieId,isbn\na,1,1\n", "'isbn' may each be the item: 'training data import' takes --item NAME"),
+        ("kunde;artikel\nann1;m1\n", "to be the user among kunde, artikel: 'training data import' takes --user NAME"),
+        ("a,b,c\nx,y,1\n", "no column is known to be the user among a, b, c: 'training data import' takes --user NAME"),
         (f"user,item\n{'x' * 257},1\n", "line 2: user xxx.* has more than 256 bytes"),
     ],
 )  # fmt: skip

@@ -98,7 +98,10 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(write: Write) -> None:
         ({"u.data": "1\t1\t5\t1\n"}, "a MovieLens 100K folder without u.item"),
         ({"events.csv": ""}, "events.csv: the file is empty"),
         ({"events.csv": "user,item,time\n"}, "no events"),
-        ({"events.csv": "user,time\na,1\n"}, "no column is known to be the item among user, time: say --item NAME"),
+        (
+            {"events.csv": "user,time\na,1\n"},
+            "no column is known to be the item among user, time: 'training data import' takes --item NAME",
+        ),
         ({"events.csv": "user,item,time\na,,1\n"}, "line 2: item is empty"),
         ({"events.csv": "user,item,time\na,1,2020-01-01\na,1,soon\n"}, "line 3: time 'soon' is not read as ISO dates"),
         ({"events.csv": "user,item,time,rating\na,1,1,inf\n"}, "line 2: rating 'inf' is not a finite number"),
