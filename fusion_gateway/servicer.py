@@ -69,6 +69,11 @@ class Servicer(pb_grpc.RecommenderServicer):
         catalog = titles.catalog
         return pb.SearchItemsResponse(matches=[pb.Match(item=catalog.item(row), score=like) for row, like in found])
 
+    async def GetItems(self, request: pb.GetItemsRequest, context: Context) -> pb.GetItemsResponse:
+        catalog = self._neighbours.catalog
+        rows = map(catalog.row_of, parsing.parse_item_ids(request.item_ids))
+        return pb.GetItemsResponse(items=[catalog.item(row) for row in rows if row is not None])
+
     async def RecordEvents(self, request: pb.RecordEventsRequest, context: Context) -> pb.RecordEventsResponse:
         self._recommender.events.check_room(self._parsing)
         self._parsing += 1
