@@ -13,14 +13,17 @@ from fusion_gateway.catalog.title_search import TitleIndex
 from fusion_gateway.events.store import EventStore
 from fusion_gateway.fusion import Popularity
 from fusion_gateway.policies import Policies, load_policies
+from fusion_gateway.published_models import PublishedModels
 from fusion_gateway.recommend import Recommender
 from fusion_gateway.reloading import Reloaded, newest_usable
 from fusion_gateway.scorers.client import Scorer
 from fusion_gateway.scorers.missing import Absences
 from fusion_gateway.scorers.model_server import Connection
+from fusion_gateway.scorers.recent_calls import RecentCalls
 from fusion_gateway.servicer import Servicer
 from fusion_gateway.settings import GatewaySettings
 from fusion_gateway.similar import Neighbours
+from fusion_gateway.status import Status
 from protos.marquee.v1.recommender_pb2 import DESCRIPTOR
 from protos.marquee.v1.recommender_pb2_grpc import add_RecommenderServicer_to_server
 from servers.runtime.background import supervised
@@ -80,6 +83,7 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
             Neighbours(titles.value.catalog, titles.value, scorers, absences),
             settings.default_timeout_secs,
             settings.max_in_flight,
+            Status(scorers, policies, popularity, PublishedModels(repository), RecentCalls()),
         )
         add_RecommenderServicer_to_server(servicer, program.server)
         program.health.set(SERVICE, True)

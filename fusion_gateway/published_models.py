@@ -1,11 +1,13 @@
 """What the manifests of published models say, for people who look at what is served."""
 
-from fusion_gateway.reloading import log
+import structlog
+
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.errors import MarqueeError
 from servers.runtime.repository import Repository
 
 MAX_KNOWN = 1000
+log = structlog.get_logger()
 
 
 class PublishedModels:
@@ -16,7 +18,9 @@ class PublishedModels:
         self._known: dict[tuple[str, int], pb.PublishedModel | None] = {}
 
     def find(self, model: str, version: int) -> pb.PublishedModel | None:
-        """None where the repository does not have the version, or has it broken."""
+        """None for version 0, and where the repository does not have the version, or has it broken."""
+        if not version:
+            return None
         key = model, version
         if key not in self._known:
             if len(self._known) >= MAX_KNOWN:

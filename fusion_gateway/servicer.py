@@ -15,6 +15,7 @@ from fusion_gateway.events.store import StoredEvent
 from fusion_gateway.recommend import Recommender
 from fusion_gateway.shadow import ShadowPolicy
 from fusion_gateway.similar import Neighbours
+from fusion_gateway.status import Status
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1 import recommender_pb2_grpc as pb_grpc
 from servers.runtime.deadline import Deadline
@@ -23,7 +24,6 @@ from servers.runtime.errors import Overloaded
 Context = grpc.aio.ServicerContext[Any, Any]
 EVENTS_PER_TURN = 100
 """Of the event loop, while they are parsed."""
-READY_TIMEOUT_SECONDS = 1.0
 
 
 class Servicer(pb_grpc.RecommenderServicer):
@@ -35,9 +35,11 @@ class Servicer(pb_grpc.RecommenderServicer):
         neighbours: Neighbours,
         default_timeout: float,
         max_in_flight: int,
+        status: Status,
     ) -> None:
         self._recommender = recommender
         self._neighbours = neighbours
+        self._status = status
         self._shadow = ShadowPolicy()
         self._default_timeout = default_timeout
         self._max_in_flight = max_in_flight
@@ -53,12 +55,15 @@ class Servicer(pb_grpc.RecommenderServicer):
     async def Recommend(self, request: pb.RecommendRequest, context: Context) -> pb.RecommendResponse:
         async with self._admitted(context) as deadline:
             answer = await self._recommender.recommend(request, deadline)
+        self._status.answers.add(0, failed=bool(answer.degraded))
         self._shadow.compare(self._recommender, request, answer)
         return answer
 
     async def SimilarItems(self, request: pb.SimilarItemsRequest, context: Context) -> pb.SimilarItemsResponse:
         async with self._admitted(context) as deadline:
-            return await self._neighbours.similar(request, deadline)
+            answer = await self._neighbours.similar(request, deadline)
+        self._status.answers.add(0, failed=bool(answer.degraded))
+        return answer
 
     async def SearchItems(self, request: pb.SearchItemsRequest, context: Context) -> pb.SearchItemsResponse:
         async with self._admitted(context):
@@ -106,21 +111,8 @@ class Servicer(pb_grpc.RecommenderServicer):
         return pb.DeleteUserResponse(events_deleted=deleted)
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
-        scorers = self._recommender.scorers.values()
-        policies = self._recommender.policies.value
-        timeout = Deadline.of(context, self._default_timeout).sooner(READY_TIMEOUT_SECONDS).remaining()
-        ready = await asyncio.gather(*(scorer.server.ready(timeout) for scorer in scorers))
-        return pb.GetStatusResponse(
-            models=[
-                pb.ModelStatus(name=scorer.name, address=scorer.address, ready=is_ready, version=scorer.server.version)
-                for scorer, is_ready in zip(scorers, ready, strict=True)
-            ],
-            policies=sorted(policies.policies),
-            default_policy=policies.default,
-            catalog_version=self._recommender.catalog.version,
-            catalog_items=len(self._recommender.catalog),
-            fusion_version=policies.version,
-        )
+        deadline = Deadline.of(context, self._default_timeout)
+        return await self._status.report(self._recommender.catalog, deadline)
 
     async def close(self) -> None:
         """Waits for what goes on behind answers that have been sent."""

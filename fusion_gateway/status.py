@@ -1,0 +1,72 @@
+"""What is being served: models, versions, policies, health."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fusion_gateway.catalog.catalog import Catalog
+from fusion_gateway.fusion import Popularity
+from fusion_gateway.policies import Policies
+from fusion_gateway.published_models import PublishedModels
+from fusion_gateway.reloading import Reloaded
+from fusion_gateway.scorers.client import Scorer
+from fusion_gateway.scorers.recent_calls import RecentCalls
+from protos.marquee.v1 import recommender_pb2 as pb
+from servers.runtime.deadline import Deadline
+
+READY_TIMEOUT_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Status:
+    """Everything that GetStatus is answered from."""
+
+    scorers: Mapping[str, Scorer]
+    policies: Reloaded[Policies]
+    popularity: Reloaded[Popularity]
+    published: PublishedModels
+    answers: RecentCalls
+    """Of Recommend and SimilarItems; degraded ones count as failed."""
+
+    async def report(self, catalog: Catalog, deadline: Deadline) -> pb.GetStatusResponse:
+        """Calls every model server; one that has not answered after READY_TIMEOUT_SECONDS is not ready."""
+        timeout = deadline.sooner(READY_TIMEOUT_SECONDS).remaining()
+        models = await asyncio.gather(*(self._model_status(scorer, timeout) for scorer in self.scorers.values()))
+        policies, recent = self.policies.value, self.answers.summary()
+        names = sorted(policies.policies)
+        groups = [group.partition("=") for group in self.popularity.value.lifts]
+        return pb.GetStatusResponse(
+            models=models,
+            policies=names,
+            default_policy=policies.default,
+            catalog_version=catalog.version,
+            catalog_items=len(catalog),
+            fusion_version=policies.version,
+            policy_settings=[
+                pb.PolicyStatus(name=name, strategy=policy.strategy, weights=policy.weights)
+                for name, policy in ((name, policies.policies[name]) for name in names)
+            ],
+            genres=catalog.genre_names,
+            genders=sorted(value for facet, _, value in groups if facet == "gender"),
+            occupations=sorted(value for facet, _, value in groups if facet == "occupation"),
+            answers=recent.calls,
+            degraded_answers=recent.failed,
+        )
+
+    async def _model_status(self, scorer: Scorer, timeout: float) -> pb.ModelStatus:
+        server = scorer.server
+        ready = await server.ready(timeout)
+        recent = server.recent.summary()
+        published = await asyncio.to_thread(self.published.find, scorer.name, server.version)
+        return pb.ModelStatus(
+            name=scorer.name,
+            address=scorer.address,
+            ready=ready,
+            version=server.version,
+            circuit_open=server.circuit_open,
+            calls=recent.calls,
+            failed_calls=recent.failed,
+            p50_ms=recent.p50_ms,
+            p99_ms=recent.p99_ms,
+            published=published,
+        )
