@@ -60,7 +60,9 @@ class Connect:
             return Response(status_code=404)
         if (sent := request.headers.get("content-type", "").partition(";")[0].strip().lower()) != "application/json":
             # What a form of another site can send without asking first is refused here, too.
-            return Response(f"Content-Type: {sent!r} is not application/json\n", 415, {"Accept-Post": "application/json"})
+            return Response(
+                f"Content-Type: {sent!r} is not application/json\n", 415, {"Accept-Post": "application/json"}
+            )
         try:
             self._check(request, method.name)
             message = _parsed(method, await _body(request))
@@ -118,7 +120,9 @@ def _parsed(method: MethodDescriptor, body: bytes) -> Any:
         # Fields of a newer client are passed over, as in protobuf's binary form.
         return json_format.Parse(body, message, ignore_unknown_fields=True)
     except (json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
-        raise ConnectError("invalid_argument", f"not the JSON of {method.input_type.name}: {str(error)[:300]}") from None
+        raise ConnectError(
+            "invalid_argument", f"not the JSON of {method.input_type.name}: {str(error)[:300]}"
+        ) from None
 
 
 def _timeout(request: Request) -> float | None:

@@ -35,7 +35,9 @@ def document(source: str) -> Json:
     return {
         "openapi": "3.1.0",
         "info": {"title": SERVICE.full_name, "version": "v1", "description": said.get("", "")},
-        "paths": {f"/{SERVICE.full_name}/{method.name}": {"post": _operation(method, said)} for method in SERVICE.methods},
+        "paths": {
+            f"/{SERVICE.full_name}/{method.name}": {"post": _operation(method, said)} for method in SERVICE.methods
+        },
         "components": {
             "schemas": schemas,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},

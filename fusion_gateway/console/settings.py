@@ -18,13 +18,16 @@ class ConsoleSettings(ProgramSettings):
 
     model_config = SettingsConfigDict(cli_prog_name="python -m fusion_gateway.console")
 
-    gateway: str = Field("127.0.0.1:8001", description="The gateway's host:port, or a name such as dns:///gateway:8001.")
+    gateway: str = Field(
+        "127.0.0.1:8001", description="The gateway's host:port, or a name such as dns:///gateway:8001."
+    )
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
     port: int = Field(8080, ge=0, le=65535, description="Port for HTTP; 0 takes a free one.")
     posters: str = Field("", description="Folder or http(s) URL below which the catalog's poster files are.")
     read_only: bool = Field(False, description="Refuse RecordEvents and DeleteUser.")
     host_name: list[str] = Field(
-        [], description="Answer only requests for this name. Default: names of the loopback when listening there, else all."
+        [],
+        description="Answer only requests for this name. Default: names of the loopback when listening there, or all.",
     )
     allow_origin: list[str] = Field(
         [], description="Pages of this origin, for example https://shop.example, may call the gateway through here."
@@ -48,7 +51,7 @@ class ConsoleSettings(ProgramSettings):
 
     @property
     def host_names(self) -> list[str]:
-        """Without the check of names, a page of any site could reach the loopback by a name of its own (DNS rebinding)."""
+        """Unless they are checked, a page of any site can reach the loopback by a name of its own (DNS rebinding)."""
         if self.host_name:
             return self.host_name
         return ["localhost", "127.0.0.1", "[::1]"] if self.host in LOOPBACK else ["*"]

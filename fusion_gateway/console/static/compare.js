@@ -6,7 +6,7 @@ import { h, notice, number, say, svg } from "./dom.js";
 import { facts, poster, titleLink, waiting } from "./movies.js";
 
 const SIDES = ["a", "b"];
-const ROW = 72;
+const ROW = 71;
 
 export function show(main) {
   const parts = Object.fromEntries(SIDES.map((side) => [side, {
@@ -14,7 +14,7 @@ export function show(main) {
     list: h("ol", { class: "list side" }, waiting()),
   }]));
   const sum = h("p", { class: "sum" }, "…");
-  const lines = svg("svg", { class: "lines", "aria-hidden": "true" });
+  const lines = svg("svg", { class: "lines", preserveAspectRatio: "none", "aria-hidden": "true" });
   const half = (side) => h("section", { class: `half ${side}`, "aria-label": `List ${side.toUpperCase()}` }, h("h2", {}, `List ${side.toUpperCase()}`), parts[side].controls, parts[side].list);
   main.replaceChildren(h("h1", {}, "Compare"), h("p", { class: "muted" }, "Two policies or weightings for one user, or one policy for two users."), sum, h("div", { class: "halves" }, half("a"), lines, half("b")));
   let status;

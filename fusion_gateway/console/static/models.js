@@ -1,7 +1,7 @@
 // What serves, and what was published.
 import { call, latest } from "./api.js";
 import { ago, h, number } from "./dom.js";
-import { color, legend, modelName, nameColors } from "./movies.js";
+import { color, legend, modelName } from "./movies.js";
 
 const EVERY_MS = 5000;
 
@@ -13,7 +13,6 @@ export function show(main) {
   const refresh = latest(async (signal) => {
     const status = await call("GetStatus", {}, { signal });
     const models = status.models ?? [];
-    nameColors([...models.map(({ name }) => name), "popularity"]);
     const lacking = Number(status.degradedAnswers ?? 0), answers = Number(status.answers ?? 0);
     parts.gateway.textContent = `Catalog ${status.catalogVersion} with ${status.catalogItems} movies · fusion ${status.fusionVersion ?? 0} · last five minutes: ${answers} answers, ` +
       (answers ? `${number((100 * lacking) / answers, 1)} % of them degraded` : "none of them degraded");

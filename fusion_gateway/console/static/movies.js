@@ -2,15 +2,13 @@
 import { about } from "./api.js";
 import { h, number } from "./dom.js";
 
-const order = [];
+const order = ["linear", "popularity", "rating", "sequential", "visual_temporal", "genres", "tags", "director"];
 
-/** The class of a model's color; models are colored in the order in which they are first named here. */
+/** The class of a model's color; models of other names are colored in the order in which they are first named here. */
 export function color(model) {
   if (!order.includes(model)) order.push(model);
   return `m${order.indexOf(model) % 8}`;
 }
-
-export const nameColors = (models) => [...models].sort().forEach(color);
 
 export const modelName = (model) => model.replaceAll("_", " ");
 

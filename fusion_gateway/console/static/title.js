@@ -4,7 +4,7 @@ import { change, state, weights } from "./address.js";
 import { call, latest } from "./api.js";
 import { weightSliders } from "./controls.js";
 import { h, notice, number, say } from "./dom.js";
-import { bar, facts, legend, modelName, nameColors, numbers, poster, rearrange, scale, titleLink, waiting } from "./movies.js";
+import { bar, facts, legend, modelName, numbers, poster, rearrange, scale, titleLink, waiting } from "./movies.js";
 import { noMovie, titleBox } from "./people.js";
 
 const KINDS = ["genres", "tags", "director"];
@@ -21,6 +21,7 @@ export function request(parameters, kinds) {
 
 export function show(main) {
   const parts = {
+    hint: h("p", { class: "empty" }, "Which movie? Type its title, as you remember it, and the movies like it show here."),
     movie: h("section", { class: "movie", "aria-label": "The movie" }),
     controls: h("details", { class: "controls", open: matchMedia("(min-width: 60rem)").matches }, h("summary", {}, "What counts as alike"), h("div", { class: "inner" })),
     legend: h("div"),
@@ -34,7 +35,7 @@ export function show(main) {
   const open = (item) => { change({ id: item.id, title: undefined }, { push: true }); notice(""); refresh(); };
   const { element, input } = titleBox("Movie title", open, (text) => notice(text));
   parts.controls.hidden = true;
-  main.replaceChildren(h("h1", { class: "hidden" }, "Title"), h("section", { class: "who" }, element), h("div", { class: "columns" }, parts.controls, results));
+  main.replaceChildren(h("h1", { class: "hidden" }, "Title"), h("section", { class: "who" }, element), parts.hint, h("div", { class: "columns" }, parts.controls, results));
 
   let kinds = [];
   const complain = (error) => {
@@ -48,6 +49,7 @@ export function show(main) {
     const parameters = state();
     if (!parameters.has("id") && !parameters.has("title")) { input.focus(); return; }
     results.hidden = parts.controls.hidden = false;
+    parts.hint.hidden = true;
     if (!parts.list.children.length) parts.list.replaceChildren(...waiting());
     if (!kinds.length) await learn(signal);
     const asked = request(parameters, kinds);
@@ -71,7 +73,6 @@ export function show(main) {
       throw error;
     });
     kinds = [...models.sort(), ...KINDS.filter((kind) => tagged || kind !== "tags")];
-    nameColors(models);
     drawControls();
   }
 
