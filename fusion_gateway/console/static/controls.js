@@ -73,7 +73,7 @@ export function box({ label, value = "", placeholder, suggest, enter }) {
     id, type: "text", value, placeholder, role: "combobox", autocomplete: "off", spellcheck: false, maxLength: 256,
     "aria-expanded": "false", "aria-controls": listId, "aria-autocomplete": "list",
   });
-  const suggestions = h("ul", { id: listId, role: "listbox", "aria-label": `Suggestions for ${label}`, hidden: true });
+  const suggestions = h("ul", { id: listId, role: "listbox", "aria-label": "Suggestions", hidden: true });
   let options = [], active = -1, turn = 0;
 
   function close() {

@@ -172,7 +172,7 @@ export function show(main) {
     const title = who === "user" ? `${stored.length >= 1000 ? "1000 events and more" : stored.length === 1 ? "1 event" : `${stored.length} events`}` : "What you have rated";
     const card = (event) => {
       const item = items.get(event.itemId) ?? { id: event.itemId, title: `${event.itemId} (not in the catalog)` };
-      return h("li", {}, h("a", { href: `/title?id=${encodeURIComponent(item.id)}`, "aria-label": item.title }, poster(item), h("span", { class: "name" }, h("bdi", {}, item.title))),
+      return h("li", {}, h("a", { href: `/title?id=${encodeURIComponent(item.id)}` }, poster(item), h("span", { class: "name" }, h("bdi", {}, item.title))),
         h("span", { class: "when" }, event.rating ? h("span", { class: "given" }, h("span", { "aria-hidden": "true" }, "★"), h("span", { class: "hidden" }, "rated "), ` ${event.rating}`) : "watched", event.time ? h("span", {}, day(Number(event.time))) : null),
         who === "new" ? h("button", { type: "button", class: "small", "aria-label": `Take ${item.title} away`, on: { click: () => {
           change({ picked: pickedText(picked(state()).filter((each) => each.itemId !== item.id)) });

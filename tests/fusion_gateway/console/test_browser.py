@@ -64,8 +64,9 @@ async def expected(world: World, **request: Any) -> list[str]:
 
 async def reaches(tab: "Page", wanted: list[str], of: str = ".list") -> None:
     """Waits until the list is this one."""
-    script = "([of, wanted]) => JSON.stringify([...document.querySelectorAll(`${of} .title`)].map(e => e.innerText)) === wanted"
-    await tab.wait_for_function(script, arg=[of, json.dumps(wanted, ensure_ascii=False, separators=(",", ":"))])
+    script = "([of, wanted]) => JSON.stringify([...document.querySelectorAll(of)].map(e => e.innerText)) === wanted"
+    as_text = json.dumps(wanted, ensure_ascii=False, separators=(",", ":"))
+    await tab.wait_for_function(script, arg=[f"{of} .title", as_text])
 
 
 async def move(tab: "Page", label: str, value: float) -> None:
@@ -77,7 +78,7 @@ async def move(tab: "Page", label: str, value: float) -> None:
 async def test_a_user_is_found_and_the_list_says_why(world: World, page: Console) -> None:
     async with opened() as tab:
         await tab.goto(page.url)
-        await tab.get_by_label("User id or movie title").press_sequentially("42")
+        await tab.get_by_role("combobox", name="User id or movie title").press_sequentially("42")
         await tab.get_by_role("option", name="User 42 2 events").click()
         await reaches(tab, await expected(world, user_id="42"))
         assert "user=42" in tab.url
@@ -104,7 +105,7 @@ async def test_suggestions_by_keyboard_lead_to_a_title(page: Console) -> None:
         await tab.keyboard.press("Enter")
         await tab.wait_for_url("**/title?id=3")
         assert (await titles(tab))[0] in ("The Prestige", "Memento", "Inception")  # the director's first
-        await tab.get_by_label("Movie title").fill("qqqqqqq")
+        await tab.get_by_role("combobox", name="Movie title").fill("qqqqqqq")
         await tab.keyboard.press("Enter")
         notice = tab.get_by_role("alert")
         await notice.get_by_text("Oops, no movie found with a title similar to 'qqqqqqq'.").wait_for()
@@ -153,7 +154,7 @@ async def test_a_new_person_picks_movies_and_nothing_is_stored(world: World, pag
     async with opened() as tab:
         await tab.goto(page.url)
         await tab.get_by_role("button", name="A new person").click()
-        await tab.get_by_label("A movie you know").press_sequentially("fargo")
+        await tab.get_by_role("combobox", name="A movie you know").press_sequentially("fargo")
         await tab.get_by_role("option", name="Fargo").click()
         await reaches(tab, await expected(world, history=[pb.Event(item_id="6", rating=5)]))
         await tab.get_by_role("button", name="Rate Up 2 of 5").click()
@@ -237,7 +238,7 @@ async def test_a_token_is_asked_for_and_kept_for_the_tab_only(repository: Path, 
         opened() as tab,
     ):
         await tab.goto(page.url)
-        await tab.get_by_label("Token").fill("secret")
+        await tab.get_by_label("Token", exact=True).fill("secret")
         await tab.get_by_role("button", name="Use it").click()
         await titles(tab)
         await tab.reload()
