@@ -15,7 +15,7 @@ IMPORTED := $(RUN)/imported/$(NAME)
 REPOSITORY ?= $(RUN)/repository
 RECIPE ?= small
 # All but gpu, whose packages take the place of others.
-EXTRAS := servers,gateway,training,text,tracing,dev
+EXTRAS := servers,gateway,console,training,text,tracing,dev
 # Options for the invented data, for example GENERATE="--users 80 --items 60".
 
 .PHONY: env demo up publish evaluate test check load protos lock clean
