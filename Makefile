@@ -18,9 +18,20 @@ RECIPE ?= small
 EXTRAS := servers,gateway,console,training,text,tracing,dev
 # Options for the invented data, for example GENERATE="--users 80 --items 60".
 
-.PHONY: env demo up publish evaluate test check load protos lock clean
+.PHONY: help env demo up publish evaluate test check load protos released lock clean
 
 env: $(STAMP)
+
+help:
+	@echo "make demo      recommendations for three users, from data to answer, and stop again"
+	@echo "make up        the same system, left running until Ctrl-C; prints where everything is"
+	@echo "make publish   data, models and fusion policy only"
+	@echo "make evaluate  what the models are worth on held-out events"
+	@echo "make check     format, lint, types, generated code; make test: everything"
+	@echo "make load      load tests of the whole system"
+	@echo "make env       the environment; make lock, make protos: what is generated"
+	@echo "make clean     removes data, models and events"
+	@echo "DATA=FILE takes your own events, RECIPE=default trains in minutes instead of seconds"
 
 # Data, models and fusion policy: made once, and kept until `make clean`.
 publish: $(REPOSITORY)/fusion
@@ -66,6 +77,10 @@ load: $(IMPORTED) $(REPOSITORY)/fusion
 protos: $(STAMP)
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I. --python_out=. --grpc_python_out=. --mypy_out=. --mypy_grpc_out=. protos/marquee/v1/*.proto
 
+# What clients may rely on from now on: run it when a version is tagged.
+released: $(STAMP)
+	$(BIN)/python -m grpc_tools.protoc -I. --descriptor_set_out=protos/marquee/v1/released.binpb protos/marquee/v1/*.proto
+
 lock: $(STAMP)
 	$(BIN)/pip-compile --quiet --no-annotate --no-emit-index-url --no-emit-find-links --strip-extras --extra $(EXTRAS) --no-header --output-file requirements.lock pyproject.toml
-	sed -i "s/+cpu$$//" requirements.lock
+	sed -i -e "s/+cpu$$//" -e "/^marquee @/d" requirements.lock

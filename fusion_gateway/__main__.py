@@ -1,4 +1,4 @@
-"""python -m fusion_gateway [import-events FILE | export-events FILE]"""
+"""python -m fusion_gateway [import-events FILE | export-events FILE | list-users | list-names]"""
 
 import signal
 
@@ -7,9 +7,10 @@ if __name__ == "__main__":
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
@@ -17,9 +18,13 @@ from pydantic_settings import CliPositionalArg, SettingsConfigDict
 from fusion_gateway.events.files import read_events, write_events
 from fusion_gateway.events.store import EventStore
 from fusion_gateway.gateway import gateway
-from fusion_gateway.settings import EventStoreSettings, GatewaySettings
+from fusion_gateway.listing import names_in, users_of
+from fusion_gateway.settings import HOME, EventStoreSettings, GatewaySettings
+from fusion_gateway.terminal import tables
 from servers.runtime import logs, settings
 from servers.runtime.errors import MarqueeError
+from servers.runtime.repository import Repository
+from servers.runtime.settings import ProgramSettings
 from servers.runtime.threads import leave
 
 
@@ -29,6 +34,8 @@ class ImportSettings(EventStoreSettings):
     Of a file with a broken line nothing is stored. An import that ends early can be run again.
     """
 
+    panel = "Import"
+    example = "python -m fusion_gateway import-events var/imported/generated/events.parquet"
     model_config = SettingsConfigDict(cli_prog_name="python -m fusion_gateway import-events")
 
     file: CliPositionalArg[Path] = Field(description="Events stored already are left alone.")
@@ -37,24 +44,31 @@ class ImportSettings(EventStoreSettings):
 class ExportSettings(EventStoreSettings):
     """Writes the event store to a file that `python -m training` and import-events read: CSV, or .parquet."""
 
+    panel = "Export"
+    example = "python -m fusion_gateway export-events var/exported/events.parquet"
     model_config = SettingsConfigDict(cli_prog_name="python -m fusion_gateway export-events")
 
     file: CliPositionalArg[Path] = Field(description="For training, name it events.csv or events.parquet in a folder.")
 
 
-def main(arguments: list[str]) -> int:
-    """The exit code: 0 after an orderly stop, 1 when it cannot start."""
-    try:
-        if arguments[:1] == ["import-events"]:
-            asyncio.run(_import(settings.read(ImportSettings, arguments[1:])))
-        elif arguments[:1] == ["export-events"]:
-            asyncio.run(_export(settings.read(ExportSettings, arguments[1:])))
-        else:
-            asyncio.run(_serve(settings.read(GatewaySettings, arguments)))
-    except MarqueeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+class ListUsersSettings(EventStoreSettings):
+    """Lists the users of whom events are stored, those with the most events first."""
+
+    panel = "Users"
+    example = "python -m fusion_gateway list-users --limit 5"
+    model_config = SettingsConfigDict(cli_prog_name="python -m fusion_gateway list-users")
+
+    limit: int = Field(20, ge=1, le=1_000_000, description="Number of users.")
+
+
+class ListNamesSettings(ProgramSettings):
+    """Lists the genres, genders and occupations that filters and profiles know."""
+
+    panel = "Names"
+    example = "python -m fusion_gateway list-names --model-repository var/repository"
+    model_config = SettingsConfigDict(cli_prog_name="python -m fusion_gateway list-names")
+
+    model_repository: str = Field(str(HOME / "repository"), description="Has the catalog and the fusion policies.")
 
 
 async def _serve(chosen: GatewaySettings) -> None:
@@ -74,6 +88,37 @@ async def _export(chosen: ExportSettings) -> None:
     async with _store("export-events", chosen) as store:
         written = write_events(chosen.file, [event async for event in store.all_events()])
     print(f"{written} events are in {chosen.file}")
+
+
+async def _list_users(chosen: ListUsersSettings) -> None:
+    async with _store("list-users", chosen) as store:
+        found = await users_of(store.all_events(), chosen.limit)
+    tables.console().print(tables.users(found))
+
+
+async def _list_names(chosen: ListNamesSettings) -> None:
+    logs.configure("fusion_gateway list-names", chosen.log_level)
+    tables.console().print(tables.names(names_in(Repository(chosen.model_repository))))
+
+
+COMMANDS: Mapping[str, tuple[type[ProgramSettings], Callable[[Any], Coroutine[Any, Any, None]]]] = {
+    "import-events": (ImportSettings, _import),
+    "export-events": (ExportSettings, _export),
+    "list-users": (ListUsersSettings, _list_users),
+    "list-names": (ListNamesSettings, _list_names),
+}
+
+
+def main(arguments: list[str]) -> int:
+    """The exit code: 0 after an orderly stop, 1 when it cannot start."""
+    name = arguments[0] if arguments else ""
+    kind, run = COMMANDS.get(name, (GatewaySettings, _serve))
+    try:
+        asyncio.run(run(settings.read(kind, arguments[1:] if name in COMMANDS else arguments)))
+    except MarqueeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 @asynccontextmanager

@@ -6,9 +6,9 @@ from functools import cached_property
 
 import numpy as np
 
-from fusion_gateway.candidates import Candidates, History
-from fusion_gateway.catalog.catalog import Catalog, Mask
-from fusion_gateway.fusion import POPULARITY, Fused, Scores
+from fusion_gateway.candidates import History
+from fusion_gateway.catalog.catalog import Catalog
+from fusion_gateway.fusion import POPULARITY, Candidates, Fused, Mask, Scores
 from protos.marquee.v1.recommender_pb2 import Contribution, Explanation
 
 ROUNDING = 1e-6
@@ -19,8 +19,8 @@ DECADE = 0.05
 
 
 @dataclass(frozen=True)
-class Reasons:
-    """What the items of one list are explained from."""
+class Explainer:
+    """Explains the items of one list."""
 
     catalog: Catalog
     candidates: Candidates
@@ -28,16 +28,16 @@ class Reasons:
     fused: Fused | None
     liked_genres: Collection[str]
     """Those that decided which items were eligible."""
-    said: Collection[str]
+    facts: Collection[str]
     """Demographic facts in words, such as "gender F"."""
     lift: Scores
     """[C]: how much likelier people of these groups are to watch the candidate, as a logarithm."""
 
-    def explain(self, place: int, explored: bool) -> Explanation:
-        """`place` is the item's position among the candidates."""
-        row = int(self.candidates.rows[place])
-        parts = [] if self.fused is None else contributions(self.fused, place)
-        reason = "picked at random, to try something different" if explored else self._reason(place, row, parts)
+    def explain(self, position: int, explored: bool) -> Explanation:
+        """`position` is the item's among the candidates."""
+        row = int(self.candidates.rows[position])
+        parts = [] if self.fused is None else contributions(self.fused, position)
+        reason = "picked at random, to try something different" if explored else self._reason(position, row, parts)
         return Explanation(
             contributions=parts,
             bias=0.0 if self.fused is None else self.fused.bias,
@@ -45,19 +45,20 @@ class Reasons:
             reason=reason,
         )
 
-    def _reason(self, place: int, row: int, parts: list[Contribution]) -> str:
+    def _reason(self, position: int, row: int, parts: list[Contribution]) -> str:
         catalog = self.catalog
-        spoken = [part for part in parts if part.model != POPULARITY]
-        if spoken and self.history.events:
+        by_models = [part for part in parts if part.model != POPULARITY]
+        if by_models and self.history.events:
             nearest = self._nearest_event(row)
             if nearest is not None:
                 return self._because_watched(nearest, row)
-            return f"mostly the choice of {max(spoken, key=lambda part: part.contribution).model}"
+            largest = max(by_models, key=lambda part: part.contribution)
+            return f"mostly the choice of {largest.model}"
         liked = {genre.casefold() for genre in self.liked_genres}
         if common := [genre for genre in catalog.genres[row] if genre.casefold() in liked]:
             return f"because you like {', '.join(common)}; {_votes(row, catalog)}"
-        if self.said and self.lift[place] > 0:
-            return f"watched more than elsewhere by people like you ({', '.join(self.said)}); {_votes(row, catalog)}"
+        if self.facts and self.lift[position] > 0:
+            return f"watched more than elsewhere by people like you ({', '.join(self.facts)}); {_votes(row, catalog)}"
         return f"widely liked: {_votes(row, catalog)}"
 
     def _nearest_event(self, row: int) -> int | None:
@@ -74,7 +75,8 @@ class Reasons:
         likeness[self._disliked | (seen == row)] = 0
         if likeness.max(initial=0) <= 0:
             return None
-        return int(len(likeness) - 1 - np.argmax(likeness[::-1]))
+        from_newest = np.argmax(likeness[::-1])
+        return int(len(likeness) - 1 - from_newest)
 
     @cached_property
     def _disliked(self) -> Mask:
@@ -85,7 +87,8 @@ class Reasons:
         return np.asarray(ratings < np.nanmean(ratings) - ROUNDING)
 
     def _because_watched(self, nearest: int, row: int) -> str:
-        catalog, event, seen = self.catalog, self.history.events[nearest], int(self.history.rows[nearest])
+        catalog, event = self.catalog, self.history.events[nearest]
+        seen = int(self.history.rows[nearest])
         year = f" ({catalog.year[seen]})" if catalog.year[seen] else ""
         rated = "" if event.rating is None else f" and rated it {event.rating:g}"
         also = [genre for genre in catalog.genres[row] if genre in catalog.genres[seen]]
@@ -94,18 +97,18 @@ class Reasons:
         return f"because you watched {catalog.title[seen]}{year}{rated}: also {', '.join(also)}"
 
 
-def contributions(fused: Fused, place: int) -> list[Contribution]:
+def contributions(fused: Fused, position: int) -> list[Contribution]:
     """One for each model that scored the item."""
     return [
         Contribution(
             model=model,
-            raw_score=fused.raw[m, place],
-            normalised_score=fused.normalised[m, place],
-            weight=fused.weight[m, place],
-            contribution=fused.weight[m, place] * fused.normalised[m, place],
+            raw_score=fused.raw[m, position],
+            normalised_score=fused.normalised[m, position],
+            weight=fused.weight[m, position],
+            contribution=fused.weight[m, position] * fused.normalised[m, position],
         )
         for m, model in enumerate(fused.models)
-        if not np.isnan(fused.raw[m, place])
+        if not np.isnan(fused.raw[m, position])
     ]
 
 

@@ -5,24 +5,25 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from fusion_gateway.access import Access, Clients, load_clients
 from fusion_gateway.catalog.catalog import open_catalog
 from fusion_gateway.catalog.popularity_file import load_popularity
 from fusion_gateway.catalog.title_search import TitleIndex
 from fusion_gateway.events.store import EventStore
-from fusion_gateway.fusion import Popularity
 from fusion_gateway.policies import Policies, load_policies
 from fusion_gateway.published_models import PublishedModels
 from fusion_gateway.recommend import Recommender
 from fusion_gateway.reloading import Reloaded, newest_usable
-from fusion_gateway.scorers.client import Scorer
+from fusion_gateway.scorers.client import ScorerClient
 from fusion_gateway.scorers.missing import Absences
 from fusion_gateway.scorers.model_server import Connection
-from fusion_gateway.scorers.recent_calls import RecentCalls
-from fusion_gateway.servicer import Servicer
+from fusion_gateway.scorers.popularity import PopularityScorer
+from fusion_gateway.servicer import Handlers, Servicer
 from fusion_gateway.settings import GatewaySettings
-from fusion_gateway.similar import Neighbours
+from fusion_gateway.shadow import ShadowPolicy
+from fusion_gateway.similar import SimilarItems
 from fusion_gateway.status import Status
 from protos.marquee.v1.recommender_pb2 import DESCRIPTOR
 from protos.marquee.v1.recommender_pb2_grpc import add_RecommenderServicer_to_server
@@ -35,6 +36,8 @@ from servers.runtime.tls import client_credentials
 TOKENS_POLL_SECONDS = 1.0
 """A client that is taken out of the tokens file can call for so long."""
 SERVICE = DESCRIPTOR.services_by_name["Recommender"].full_name
+V = TypeVar("V")
+Work = dict[str, Callable[[], Awaitable[None]]]
 
 
 @asynccontextmanager
@@ -61,53 +64,63 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         settings.max_in_flight // 2,
     )
     scorers = {
-        name: Scorer(name, address, settings.one_round_items, connection)
+        name: ScorerClient(name, address, settings.one_round_items, connection)
         for name, address in settings.addresses().items()
     }
     absences = Absences()
+    recommender = Recommender(
+        titles,
+        policies,
+        popularity,
+        events,
+        scorers,
+        history_limit=settings.history_limit,
+        retrieve_k=settings.retrieve_k,
+        tracing=program.tracing,
+        absences=absences,
+    )
+    handlers = Handlers(
+        recommender,
+        ShadowPolicy(recommender),
+        SimilarItems(titles, scorers, absences),
+        titles,
+        events,
+        Status(scorers, policies, popularity, titles, PublishedModels(repository)),
+    )
+    work: Work = {
+        "catalog": partial(titles.run_reload_loop, settings.repository_poll_secs),
+        "policies": partial(policies.run_reload_loop, settings.repository_poll_secs),
+        "popularity": partial(popularity.run_reload_loop, settings.repository_poll_secs),
+        "sweep": events.run_retention_loop,
+        "erase": events.run_erase_loop,
+        **{f"limits of {name}": scorer.server.run_limits_loop for name, scorer in scorers.items()},
+    }
+    if clients:
+        work["tokens"] = partial(clients.run_reload_loop, TOKENS_POLL_SECONDS, access.use)
     try:
         await asyncio.gather(*(scorer.server.learn_limits() for scorer in scorers.values()))
         await events.open()
-        servicer = Servicer(
-            Recommender(
-                titles.value.catalog,
-                policies,
-                popularity,
-                events,
-                scorers,
-                settings.history_limit,
-                settings.retrieve_k,
-                program.tracing,
-                absences,
-            ),
-            Neighbours(titles.value.catalog, titles.value, scorers, absences),
-            settings.default_timeout_secs,
-            settings.max_in_flight,
-            Status(scorers, policies, popularity, PublishedModels(repository), RecentCalls()),
-        )
+        servicer = Servicer(handlers, settings.default_timeout_secs, settings.max_in_flight)
         add_RecommenderServicer_to_server(servicer, program.server)
         program.health.set(SERVICE, True)
-        seconds = settings.repository_poll_secs
-        work: dict[str, Callable[[], Awaitable[None]]] = {
-            "catalog": partial(titles.follow, seconds, servicer.use_catalog),
-            "policies": partial(policies.follow, seconds),
-            "popularity": partial(popularity.follow, seconds),
-            "sweep": events.keep_swept,
-            "erase": events.keep_erased,
-            **{f"limits of {name}": scorer.server.follow_limits for name, scorer in scorers.items()},
-        }
-        if clients:
-            work["tokens"] = partial(clients.follow, TOKENS_POLL_SECONDS, access.use)
-        background = [asyncio.create_task(supervised(*each)) for each in work.items()]
-        try:
-            yield program
-        finally:
-            for task in background:
-                task.cancel()
-            await servicer.close()
+        async with _in_background(work):
+            try:
+                yield program
+            finally:
+                await servicer.close()
     finally:
         await asyncio.gather(*(scorer.server.close() for scorer in scorers.values()))
         await events.close()
+
+
+@asynccontextmanager
+async def _in_background(work: Work) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(supervised(name, loop)) for name, loop in work.items()]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 def _clients(path: Path) -> Reloaded[Clients]:
@@ -115,14 +128,12 @@ def _clients(path: Path) -> Reloaded[Clients]:
 
 
 def _titles(repository: Repository) -> Reloaded[TitleIndex]:
-    """Over the newest catalogue."""
+    """Of the newest catalog."""
 
     def read(version: Version) -> TitleIndex:
         return TitleIndex(open_catalog(version))
 
-    return Reloaded(
-        "catalog", partial(repository.stamps, "catalog"), partial(newest_usable, repository, "catalog", read)
-    )
+    return _published(repository, "catalog", "catalog", read)
 
 
 def _policies(repository: Repository, path: Path | None) -> Reloaded[Policies]:
@@ -133,12 +144,19 @@ def _policies(repository: Repository, path: Path | None) -> Reloaded[Policies]:
     def read(version: Version) -> Policies:
         return load_policies(version.file("policies.yaml"), version.number)
 
-    return Reloaded(
-        "policies", partial(repository.stamps, "fusion"), partial(newest_usable, repository, "fusion", read)
-    )
+    return _published(repository, "policies", "fusion", read)
 
 
-def _popularity(repository: Repository) -> Reloaded[Popularity]:
+def _popularity(repository: Repository) -> Reloaded[PopularityScorer]:
     """That of the newest published version, also where the policies are a file's."""
-    newest = partial(newest_usable, repository, "fusion", load_popularity)
-    return Reloaded("popularity", partial(repository.stamps, "fusion"), newest)
+
+    def read(version: Version) -> PopularityScorer:
+        return PopularityScorer(load_popularity(version), version.number)
+
+    return _published(repository, "popularity", "fusion", read)
+
+
+def _published(repository: Repository, what: str, model: str, read: Callable[[Version], V]) -> Reloaded[V]:
+    """From the newest version of `model` that can be used."""
+    stamp = partial(repository.stamps, model)
+    return Reloaded(what, stamp, partial(newest_usable, repository, model, read))

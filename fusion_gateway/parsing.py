@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fusion_gateway.catalog.catalog import Filters
-from fusion_gateway.events.store import StoredEvent
+from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.fusion.popularity import FACETS, group_of
 from fusion_gateway.ingest.checks import MAX_ID_BYTES
 from fusion_gateway.ingest.times import MAX_TIME
-from fusion_gateway.ordering import Rules
+from fusion_gateway.ordering import ListConstraints
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.errors import InvalidArgument
 
@@ -43,7 +43,7 @@ class Query:
     """Demographic facts of the profile: what was said of the user, by the name of the group."""
     policy: str
     weights: Mapping[str, float]
-    rules: Rules
+    constraints: ListConstraints
     explain: bool
     now: int
     """Unix seconds."""
@@ -52,13 +52,13 @@ class Query:
 def parse_query(request: pb.RecommendRequest) -> Query:
     """Raises InvalidArgument that names the field, what is wrong with it, and the limit."""
     now = int(time.time())
-    _check_length("user_id", request.user_id, least=0)
-    _check_length("policy", request.policy, least=0)
+    _check_length("user_id", request.user_id, minimum=0)
+    _check_length("policy", request.policy, minimum=0)
     _check_count("history", request.history, MAX_EVENTS)
     if request.profile.HasField("age"):
         _check_range("profile.age", request.profile.age, 0, MAX_AGE)
-    _check_length("profile.gender", request.profile.gender, least=0)
-    _check_length("profile.occupation", request.profile.occupation, least=0)
+    _check_length("profile.gender", request.profile.gender, minimum=0)
+    _check_length("profile.occupation", request.profile.occupation, minimum=0)
     _check_texts("profile.liked_genres", request.profile.liked_genres, MAX_GENRES)
     return Query(
         user_id=request.user_id,
@@ -69,14 +69,14 @@ def parse_query(request: pb.RecommendRequest) -> Query:
         groups=_groups(request.profile),
         policy=request.policy,
         weights=parse_weights(request.weights),
-        rules=_rules(request),
+        constraints=_constraints(request),
         explain=request.explain,
         now=now,
     )
 
 
-def _rules(request: pb.RecommendRequest) -> Rules:
-    return Rules(
+def _constraints(request: pb.RecommendRequest) -> ListConstraints:
+    return ListConstraints(
         k=_optional(request, "k", 10, 1, MAX_RESULTS),
         diversity=_optional(request, "diversity", 0.0, 0.0, 1.0),
         max_per_genre=_optional(request, "max_per_genre", None, 1, MAX_RESULTS),
@@ -100,7 +100,7 @@ def parse_events(request: pb.RecordEventsRequest) -> Iterator[StoredEvent]:
     for index, event in enumerate(request.events):
         try:
             _check_length("user_id", event.user_id)
-            _check_length("event_id", event.event_id, least=0, most=MAX_EVENT_ID_BYTES)
+            _check_length("event_id", event.event_id, minimum=0, maximum=MAX_EVENT_ID_BYTES)
             yield _event(event, now)
         except InvalidArgument as error:
             raise InvalidArgument(f"events[{index}].{error}") from None
@@ -128,9 +128,9 @@ def parse_title(title: str) -> str:
     return title
 
 
-def parse_results(request: Any, field: str = "k", default: int = 10, most: int = MAX_RESULTS) -> int:
-    """How many results are wanted. Raises InvalidArgument."""
-    return _optional(request, field, default, 1, most)
+def parse_results(request: Any, field: str = "k", default: int = 10, maximum: int = MAX_RESULTS) -> int:
+    """Number of results requested. Raises InvalidArgument."""
+    return _optional(request, field, default, 1, maximum)
 
 
 def parse_weights(weights: Mapping[str, float]) -> dict[str, float]:
@@ -172,33 +172,33 @@ def _filters(filters: pb.Filters) -> Filters:
     )
 
 
-def _optional(message: Any, field: str, default: D, least: N, most: N) -> N | D:
+def _optional(message: Any, field: str, default: D, minimum: N, maximum: N) -> N | D:
     if not message.HasField(field):
         return default
     value: N = getattr(message, field)
-    _check_range(field, value, least, most)
+    _check_range(field, value, minimum, maximum)
     return value
 
 
-def _check_range(name: str, value: float, least: float, most: float) -> None:
-    if not least <= value <= most:
-        raise InvalidArgument(f"{name}: must be {least} to {most}, not {value}")
+def _check_range(name: str, value: float, minimum: float, maximum: float) -> None:
+    if not minimum <= value <= maximum:
+        raise InvalidArgument(f"{name}: must be {minimum} to {maximum}, not {value}")
 
 
-def _check_count(name: str, values: Sequence[object], most: int) -> None:
-    if len(values) > most:
-        raise InvalidArgument(f"{name}: {len(values)} are too many; at most {most}")
+def _check_count(name: str, values: Sequence[object], maximum: int) -> None:
+    if len(values) > maximum:
+        raise InvalidArgument(f"{name}: {len(values)} are too many; at most {maximum}")
 
 
-def _check_texts(name: str, texts: Sequence[str], most: int) -> None:
-    _check_count(name, texts, most)
-    for place, text in enumerate(texts):
-        _check_length(f"{name}[{place}]", text)
+def _check_texts(name: str, texts: Sequence[str], maximum: int) -> None:
+    _check_count(name, texts, maximum)
+    for index, text in enumerate(texts):
+        _check_length(f"{name}[{index}]", text)
 
 
-def _check_length(name: str, text: str, least: int = 1, most: int = MAX_ID_BYTES) -> None:
-    if not least <= (size := len(text.encode())) <= most:
-        raise InvalidArgument(f"{name}: must have {least} to {most} bytes, not {size}")
+def _check_length(name: str, text: str, minimum: int = 1, maximum: int = MAX_ID_BYTES) -> None:
+    if not minimum <= (size := len(text.encode())) <= maximum:
+        raise InvalidArgument(f"{name}: must have {minimum} to {maximum} bytes, not {size}")
     _check_text(name, text)
 
 

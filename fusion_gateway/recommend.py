@@ -1,25 +1,28 @@
 """Recommend, from the request to the reply: parse, history, retrieve, filter, score, fuse, order."""
 
 import asyncio
-import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fusion_gateway.candidates import HISTORY, History, choose_candidates, eligible_items, popular_candidates
-from fusion_gateway.catalog.catalog import Catalog, Rows
-from fusion_gateway.events.store import EventStore, StoredEvent
-from fusion_gateway.explaining import Reasons
-from fusion_gateway.fusion import POPULARITY, Fused, Policy, Popularity, Scores, fuse
-from fusion_gateway.ordering import choose, fill_unscored, order
+from fusion_gateway.candidates import History, eligible_items, gather_candidates, popular_candidates
+from fusion_gateway.catalog.catalog import Catalog
+from fusion_gateway.catalog.title_search import TitleIndex
+from fusion_gateway.events.store import EventStore
+from fusion_gateway.events.stored_event import StoredEvent
+from fusion_gateway.explaining import Explainer
+from fusion_gateway.fusion import HISTORY, POPULARITY, Candidates, Fused, Policy, fuse
+from fusion_gateway.ordering import Ranking, rank
 from fusion_gateway.parsing import Query, parse_query
 from fusion_gateway.policies import Policies
 from fusion_gateway.reloading import Reloaded
-from fusion_gateway.scorers.client import Scorer, UserTensors
-from fusion_gateway.scorers.fan_out import HISTORY_SHARE, RETRIEVE_SHARE, SCORE_SHARE, ask
+from fusion_gateway.scorers.fan_out import HISTORY_SHARE, RETRIEVE_SHARE, SCORE_SHARE, call_all
 from fusion_gateway.scorers.missing import DEADLINE_EXCEEDED, NOT_CONFIGURED, Absences, ModelMissing
+from fusion_gateway.scorers.popularity import PopularityScorer
+from fusion_gateway.scorers.scorer import Answer, Scorer, UserTensors
+from fusion_gateway.stage_timer import StageTimer
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.deadline import Deadline
 from servers.runtime.errors import Unavailable
@@ -32,11 +35,13 @@ if TYPE_CHECKING:
 class Recommender:
     """Everything that a recommendation is made from."""
 
-    catalog: Catalog
+    titles: Reloaded[TitleIndex]
+    """Of the catalog."""
     policies: Reloaded[Policies]
-    popularity: Reloaded[Popularity]
+    popularity: Reloaded[PopularityScorer]
     events: EventStore
     scorers: Mapping[str, Scorer]
+    """The model servers, by name."""
     history_limit: int
     retrieve_k: int
     """How many items each model retrieves; twice the k of the request where that is more."""
@@ -45,105 +50,75 @@ class Recommender:
 
     async def recommend(self, request: pb.RecommendRequest, deadline: Deadline) -> pb.RecommendResponse:
         """Raises InvalidArgument and NotFound. A model or a store that fails makes the reply degraded, no more."""
-        laps = Laps(self.tracing)
+        timer = StageTimer(self.tracing)
         query = parse_query(request)
-        popularity = self.popularity.value
+        catalog, popularity = self.titles.value.catalog, self.popularity.value
         policy_name, policy = self.policies.value.choose(query.policy, query.weights, query.user_id)
-        wanted = max(self.retrieve_k, 2 * query.rules.k)
+        scorers, not_configured = self._scorers(policy, popularity)
+        count = max(self.retrieve_k, 2 * query.constraints.k)
 
-        events, store_failed = await self._events(query, deadline.remaining() * HISTORY_SHARE)
-        history = History.of(events, self.catalog)
-        everything = self.catalog.number
-        user = UserTensors.of(query.user_id, query.now, everything[history.rows], history.events, everything)
-        laps.end("history")
+        events, history_missing = await self._events(query, deadline.remaining() * HISTORY_SHARE)
+        history = History.of(events, catalog)
+        user = _user_tensors(query, history, catalog)
+        timer.end("history")
 
-        scorers = [self.scorers[model] for model in policy.models if model in self.scorers]
-        retrieved, not_retrieving = await ask(
-            scorers if history.events else [],  # there is nothing to retrieve by: the popular items are scored
-            lambda scorer, timeout: scorer.retrieve(user, wanted, timeout),
-            deadline,
-            RETRIEVE_SHARE,
+        # Without a history there is nothing for a model to retrieve by: the popular items are scored.
+        retrievers = scorers if history.events else [popularity]
+        retrieved, not_retrieved = await call_all(
+            retrievers, lambda scorer, timeout: scorer.retrieve(user, count, timeout), deadline, RETRIEVE_SHARE
         )
-        laps.end("retrieve")
+        timer.end("retrieve")
 
-        eligible, by_genre = eligible_items(query, history, self.catalog)
-        groups = [] if history.events else [group for group in query.groups if group in popularity.lifts]
-        numbers = {model: answer.item for model, answer in retrieved.items()}
-        candidates = choose_candidates(
-            numbers, eligible, history, self.catalog, self._likely(popularity, history, groups), wanted
-        )
-        laps.end("filter")
+        eligible, by_genre = eligible_items(query, history, catalog)
+        candidates = gather_candidates(retrieved, eligible, history, catalog, count)
+        timer.end("filter")
 
-        to_score = self.catalog.number[candidates.rows]
-        scored, not_scoring = await ask(
-            [scorer for scorer in scorers if len(to_score) and scorer.name not in not_retrieving],
-            lambda scorer, timeout: scorer.score(user, to_score, timeout),
+        numbers = catalog.number[candidates.rows]
+        asked = [scorer for scorer in scorers if len(numbers) and scorer.name not in not_retrieved]
+        scored, not_scored = await call_all(
+            asked,
+            lambda scorer, timeout: scorer.score(user, numbers, timeout, retrieved.get(scorer.name)),
             deadline,
             SCORE_SHARE,
         )
-        laps.end("score")
+        timer.end("score")
 
-        tables: dict[str, Scores] = {model: answer.score.astype(np.float64) for model, answer in scored.items()}
-        if POPULARITY in policy.models and len(popularity.number):
-            tables[POPULARITY] = popularity.scores(to_score, groups)
-        fused = fuse_tables(policy, tables, history)
+        fused = fuse_answers(policy, scored, history)
         if fused is None:
-            candidates = popular_candidates(eligible, self.catalog, wanted)
-        scores = self.catalog.weighted_rating[candidates.rows] if fused is None else fill_unscored(fused.score)
-        places = order(scores, candidates.rows, self.catalog)
-        places, explored = choose(places, scores, candidates.rows, self.catalog, query.rules)
-        laps.end("fuse")
+            candidates = popular_candidates(eligible, catalog, count)
+        ranking = rank(fused, candidates.rows, catalog, query.constraints)
+        timer.end("fuse")
 
-        by_group = bool(groups) and POPULARITY in tables
-        reasons = Reasons(
-            self.catalog,
+        groups = popularity.known_groups(user) if POPULARITY in policy.models else []
+        explainer = Explainer(
+            catalog,
             candidates,
             history,
             fused,
-            query.liked_genres if by_genre else (),
-            [query.groups[group] for group in groups] if by_group else (),
-            self._lift(popularity, candidates.rows, groups),
+            liked_genres=query.liked_genres if by_genre else (),
+            facts=[query.groups[group] for group in groups],
+            lift=popularity.lift(catalog.number[candidates.rows], groups),
         )
-        items = [
-            pb.RankedItem(
-                rank=rank,
-                item=self.catalog.item(candidates.rows[place]),
-                score=scores[place],
-                explanation=reasons.explain(place, place in explored) if query.explain else None,
-                explored=place in explored,
-            )
-            for rank, place in enumerate(places.tolist(), 1)
-        ]
-        unknown = [model for model in policy.models if model not in self.scorers and model not in tables]
-        not_configured = {model: ModelMissing(NOT_CONFIGURED) for model in unknown}
-        missing = {**not_configured, **store_failed, **not_retrieving, **not_scoring}
-        stored = {HISTORY} if query.user_id and not query.history else set()
-        self.absences.note(missing, (scored.keys() | stored) - missing.keys())
+        missing = not_configured | history_missing | not_retrieved | not_scored
+        self._note(query, missing, scored)
         return pb.RecommendResponse(
-            items=items,
+            items=_ranked_items(ranking, candidates, catalog, explainer if query.explain else None),
             policy=policy_name,
             model_versions={model: answer.version for model, answer in scored.items()},
-            degraded=[pb.Degraded(model=model, reason=str(why)) for model, why in missing.items()],
-            fallback=fallback(query, history, by_genre or by_group, fused),
-            history_age_seconds=max(query.now - newest(history), 0) if history.events else None,
-            timings_ms=laps.milliseconds(),
+            degraded=[pb.Degraded(component=name, reason=str(why)) for name, why in missing.items()],
+            fallback=fallback(query, history, by_genre or bool(groups), fused),
+            history_age_seconds=max(query.now - history.newest, 0) if history.events else None,
+            timings_ms=timer.milliseconds(),
             history_used=len(history.events),
             history_skipped=history.skipped,
             candidates=len(candidates.rows),
         )
 
-    def _likely(self, popularity: Popularity, history: History, groups: Collection[str]) -> Scores:
-        """[items] how likely anyone is to watch each; asked for only without a history."""
-        if history.events:
-            return np.zeros(0)
-        return popularity.scores(self.catalog.number, groups)
-
-    def _lift(self, popularity: Popularity, rows: Rows, groups: Collection[str]) -> Scores:
-        """[C] how much likelier the groups are to watch each row than everybody is, as a logarithm."""
-        if not groups:
-            return np.zeros(len(rows))
-        numbers = self.catalog.number[rows]
-        return popularity.scores(numbers, groups) - popularity.scores(numbers)
+    def _scorers(self, policy: Policy, popularity: Scorer) -> tuple[list[Scorer], dict[str, ModelMissing]]:
+        """Those that the policy weighs, and why others of them are missing."""
+        known: dict[str, Scorer] = {**self.scorers, POPULARITY: popularity}
+        missing = {model: ModelMissing(NOT_CONFIGURED) for model in policy.models if model not in known}
+        return [known[model] for model in policy.models if model in known], missing
 
     async def _events(self, query: Query, timeout: float) -> tuple[list[StoredEvent], dict[str, ModelMissing]]:
         """The user's events, oldest first, and why they are missing if they are."""
@@ -151,54 +126,57 @@ class Recommender:
             return list(query.history), {}
         try:
             async with asyncio.timeout(timeout):
-                return (await self.events.history(query.user_id, self.history_limit))[::-1], {}
+                newest_first = await self.events.history(query.user_id, self.history_limit)
         except TimeoutError:
             return [], {HISTORY: ModelMissing(DEADLINE_EXCEEDED, "of the event store")}
         except Unavailable as error:
             return [], {HISTORY: ModelMissing("unavailable", str(error))}
+        return newest_first[::-1], {}
+
+    def _note(self, query: Query, missing: Mapping[str, ModelMissing], scored: Mapping[str, Answer]) -> None:
+        """For metrics and the log: what this answer lacks, and what it has."""
+        read_from_store = {HISTORY} if query.user_id and not query.history else set()
+        self.absences.note(missing, (scored.keys() | read_from_store) - missing.keys())
 
 
-def fuse_tables(policy: Policy, tables: Mapping[str, Scores], history: History) -> Fused | None:
+def _user_tensors(query: Query, history: History, catalog: Catalog) -> UserTensors:
+    numbers = catalog.number[history.rows]
+    return UserTensors.of(query.user_id, query.now, numbers, history.events, catalog.number, groups=query.groups)
+
+
+def fuse_answers(policy: Policy, scored: Mapping[str, Answer], history: History) -> Fused | None:
     """None when nothing has been said about any item."""
-    if not tables:
+    if not scored:
         return None
-    fused = fuse(policy, tables, len(history.events), history.ratings)
+    scores = {model: answer.score for model, answer in scored.items()}
+    fused = fuse(policy, scores, len(history.events), history.ratings)
     return None if np.isnan(fused.score).all() else fused
 
 
+def _ranked_items(
+    ranking: Ranking, candidates: Candidates, catalog: Catalog, explainer: Explainer | None
+) -> list[pb.RankedItem]:
+    items = []
+    for number, position in enumerate(ranking.positions.tolist(), 1):
+        explored = position in ranking.explored
+        item = pb.RankedItem(
+            rank=number,
+            item=catalog.item(candidates.rows[position]),
+            score=ranking.scores[position],
+            explanation=explainer.explain(position, explored) if explainer else None,
+            explored=explored,
+        )
+        items.append(item)
+    return items
+
+
 def fallback(query: Query, history: History, by_profile: bool, fused: Fused | None) -> pb.Fallback.ValueType:
-    """The rung of the cold-start ladder that answered."""
-    models = (
-        []
-        if fused is None
-        else [row for model, row in zip(fused.models, fused.raw, strict=True) if model != POPULARITY]
+    """The stage of the fallback chain that answered."""
+    any_model = fused is not None and any(
+        not np.isnan(scores).all() for model, scores in zip(fused.models, fused.raw, strict=True) if model != POPULARITY
     )
-    spoken = any(not np.isnan(row).all() for row in models)
-    if history.events and spoken:
-        return pb.FALLBACK_FOLD_IN if query.history else pb.FALLBACK_NONE
+    if history.events and any_model:
+        return pb.FALLBACK_FOLD_IN if query.history else pb.FALLBACK_STORED_HISTORY
     if by_profile:
         return pb.FALLBACK_PROFILE
-    return pb.FALLBACK_NO_HISTORY if spoken else pb.FALLBACK_POPULARITY
-
-
-def newest(history: History) -> int:
-    return max(event.time for event in history.events)
-
-
-class Laps:
-    """How long each stage took."""
-
-    def __init__(self, tracing: "Tracing | None") -> None:
-        self._tracing = tracing
-        self._began = self._last = time.perf_counter()
-        self._laps: dict[str, float] = {}
-
-    def end(self, stage: str) -> None:
-        now = time.perf_counter()
-        seconds, self._last = now - self._last, now
-        self._laps[stage] = 1000 * seconds
-        if self._tracing:
-            self._tracing.stage(stage, seconds)
-
-    def milliseconds(self) -> dict[str, float]:
-        return {**self._laps, "total": 1000 * (time.perf_counter() - self._began)}
+    return pb.FALLBACK_NO_HISTORY if any_model else pb.FALLBACK_POPULARITY

@@ -1,4 +1,4 @@
-"""A value that follows the file, or the published version, that it was read from."""
+"""A value that is read anew where the file, or the published version, that it was read from has changed."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from servers.runtime.repository import Repository, Version
 REFUSED = Counter(
     "marquee_refused_reloads", "Changed files that could not be used, so that the old one stayed.", ["what"]
 )
-MOST_CHARACTERS = 1000
-"""Of what is wrong, in the log."""
+MAX_CHARACTERS = 1000
+"""Maximum number of characters in the log of what is wrong."""
 V = TypeVar("V")
 log = structlog.get_logger()
 
@@ -38,7 +38,7 @@ def newest_usable(repository: Repository, model: str, read: Callable[[Version], 
 
 
 def _unexpected(what: str, error: Exception) -> ArtifactError:
-    return ArtifactError(f"{what}: {type(error).__name__}: {str(error)[:MOST_CHARACTERS]}", "unexpected")
+    return ArtifactError(f"{what}: {type(error).__name__}: {str(error)[:MAX_CHARACTERS]}", "unexpected")
 
 
 class Reloaded(Generic[V]):
@@ -65,14 +65,14 @@ class Reloaded(Generic[V]):
         except Exception as error:  # whatever it is: the old value is whole
             REFUSED.labels(self._what).inc()
             planned = isinstance(error, MarqueeError | OSError)
-            why = str(error)[:MOST_CHARACTERS]
+            why = str(error)[:MAX_CHARACTERS]
             log.error("change refused; the old one stays", what=self._what, error=why, exc_info=not planned)
             return False
         log.info("reloaded", what=self._what)
         return True
 
-    async def follow(self, seconds: float, use: Callable[[V], None] | None = None) -> None:
-        """Calls `use` in the event loop with every new value. Never returns."""
+    async def run_reload_loop(self, seconds: float, use: Callable[[V], None] | None = None) -> None:
+        """Looks for changes every `seconds`, and calls `use` in the event loop with every new value. Never returns."""
         while True:
             await asyncio.sleep(seconds)
             if await asyncio.to_thread(self.refresh) and use:

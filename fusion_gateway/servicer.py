@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -11,10 +11,12 @@ import grpc
 
 from fusion_gateway import parsing
 from fusion_gateway.catalog.title_search import TitleIndex
-from fusion_gateway.events.store import StoredEvent
+from fusion_gateway.events.store import EventStore
+from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.recommend import Recommender
+from fusion_gateway.reloading import Reloaded
 from fusion_gateway.shadow import ShadowPolicy
-from fusion_gateway.similar import Neighbours
+from fusion_gateway.similar import SimilarItems
 from fusion_gateway.status import Status
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1 import recommender_pb2_grpc as pb_grpc
@@ -23,73 +25,72 @@ from servers.runtime.errors import Overloaded
 
 Context = grpc.aio.ServicerContext[Any, Any]
 EVENTS_PER_TURN = 100
-"""Of the event loop, while they are parsed."""
+"""Maximum number of events parsed in one turn of the event loop."""
+
+
+@dataclass(frozen=True)
+class Handlers:
+    """What the calls are answered by."""
+
+    recommender: Recommender
+    shadow: ShadowPolicy
+    similar_items: SimilarItems
+    titles: Reloaded[TitleIndex]
+    events: EventStore
+    status: Status
 
 
 class Servicer(pb_grpc.RecommenderServicer):
     """Refuses ranking calls at once when too many are in flight."""
 
-    def __init__(
-        self,
-        recommender: Recommender,
-        neighbours: Neighbours,
-        default_timeout: float,
-        max_in_flight: int,
-        status: Status,
-    ) -> None:
-        self._recommender = recommender
-        self._neighbours = neighbours
-        self._status = status
-        self._shadow = ShadowPolicy()
+    def __init__(self, handlers: Handlers, default_timeout: float, max_in_flight: int) -> None:
+        """`default_timeout` in seconds is for calls without a deadline."""
+        self._handlers = handlers
         self._default_timeout = default_timeout
         self._max_in_flight = max_in_flight
         self._in_flight = 0
-        self._parsing, self._parsing_turn = 0, asyncio.Lock()
+        self._parsing = 0
+        self._parsing_turn = asyncio.Lock()
         """One request after the other, with a turn for everything else between them: a thousand events take a while."""
-
-    def use_catalog(self, titles: TitleIndex) -> None:
-        """For the calls that begin from now on; those in flight keep the one they have."""
-        self._recommender = replace(self._recommender, catalog=titles.catalog)
-        self._neighbours = replace(self._neighbours, catalog=titles.catalog, titles=titles)
 
     async def Recommend(self, request: pb.RecommendRequest, context: Context) -> pb.RecommendResponse:
         async with self._admitted(context) as deadline:
-            answer = await self._recommender.recommend(request, deadline)
-        self._status.answers.add(0, failed=bool(answer.degraded))
-        self._shadow.compare(self._recommender, request, answer)
+            answer = await self._handlers.recommender.recommend(request, deadline)
+        self._count(answer)
+        self._handlers.shadow.compare(request, answer)
         return answer
 
     async def SimilarItems(self, request: pb.SimilarItemsRequest, context: Context) -> pb.SimilarItemsResponse:
         async with self._admitted(context) as deadline:
-            answer = await self._neighbours.similar(request, deadline)
-        self._status.answers.add(0, failed=bool(answer.degraded))
+            answer = await self._handlers.similar_items.similar(request, deadline)
+        self._count(answer)
         return answer
 
     async def SearchItems(self, request: pb.SearchItemsRequest, context: Context) -> pb.SearchItemsResponse:
         async with self._admitted(context):
-            k = parsing.parse_results(request, most=parsing.MAX_MATCHES)
+            k = parsing.parse_results(request, maximum=parsing.MAX_MATCHES)
             title = parsing.parse_title(request.title)
-            titles = self._neighbours.titles
+            titles = self._handlers.titles.value
             found = await asyncio.to_thread(titles.search, title, k)
-        catalog = titles.catalog
-        return pb.SearchItemsResponse(matches=[pb.Match(item=catalog.item(row), score=like) for row, like in found])
+        matches = [pb.Match(item=titles.catalog.item(row), score=likeness) for row, likeness in found]
+        return pb.SearchItemsResponse(matches=matches)
 
     async def GetItems(self, request: pb.GetItemsRequest, context: Context) -> pb.GetItemsResponse:
-        catalog = self._neighbours.catalog
+        catalog = self._handlers.titles.value.catalog
         rows = map(catalog.row_of, parsing.parse_item_ids(request.item_ids))
         return pb.GetItemsResponse(items=[catalog.item(row) for row in rows if row is not None])
 
     async def RecordEvents(self, request: pb.RecordEventsRequest, context: Context) -> pb.RecordEventsResponse:
-        self._recommender.events.check_room(self._parsing)
+        self._handlers.events.check_room(self._parsing)
         self._parsing += 1
         try:
-            events = await self._events(request)
+            events = await self._parse_events(request)
         finally:
             self._parsing -= 1
-        recorded = await self._recommender.events.record(events, self._timeout(context))
+        recorded = await self._handlers.events.record(events, self._deadline(context).remaining())
         return pb.RecordEventsResponse(recorded=recorded, duplicates=len(events) - recorded)
 
-    async def _events(self, request: pb.RecordEventsRequest) -> list[StoredEvent]:
+    async def _parse_events(self, request: pb.RecordEventsRequest) -> list[StoredEvent]:
         """One call's after the other's, a few in each turn of the event loop."""
         async with self._parsing_turn:
             events: list[StoredEvent] = []
@@ -102,24 +103,26 @@ class Servicer(pb_grpc.RecommenderServicer):
     async def GetHistory(self, request: pb.GetHistoryRequest, context: Context) -> pb.GetHistoryResponse:
         limit = parsing.parse_results(request, "limit", 100, parsing.MAX_EVENTS)
         user = parsing.parse_user_id(request.user_id)
-        events = await self._recommender.events.history(user, limit, self._timeout(context))
+        events = await self._handlers.events.history(user, limit, self._deadline(context).remaining())
         return pb.GetHistoryResponse(events=[_event(event) for event in events])
 
     async def DeleteUser(self, request: pb.DeleteUserRequest, context: Context) -> pb.DeleteUserResponse:
         user = parsing.parse_user_id(request.user_id)
-        deleted = await self._recommender.events.delete_user(user, self._timeout(context))
+        deleted = await self._handlers.events.delete_user(user, self._deadline(context).remaining())
         return pb.DeleteUserResponse(events_deleted=deleted)
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
-        deadline = Deadline.of(context, self._default_timeout)
-        return await self._status.report(self._recommender.catalog, deadline)
+        return await self._handlers.status.report(self._deadline(context))
 
     async def close(self) -> None:
         """Waits for what goes on behind answers that have been sent."""
-        await self._shadow.close()
+        await self._handlers.shadow.close()
 
-    def _timeout(self, context: Context) -> float:
-        return Deadline.of(context, self._default_timeout).remaining()
+    def _count(self, answer: pb.RecommendResponse | pb.SimilarItemsResponse) -> None:
+        self._handlers.status.answers.add(seconds=0, failed=bool(answer.degraded))
+
+    def _deadline(self, context: Context) -> Deadline:
+        return Deadline.of(context, self._default_timeout)
 
     @asynccontextmanager
     async def _admitted(self, context: Context) -> AsyncIterator[Deadline]:
@@ -127,7 +130,7 @@ class Servicer(pb_grpc.RecommenderServicer):
             raise Overloaded(f"{self._max_in_flight} calls are in flight already; try again later")
         self._in_flight += 1
         try:
-            yield Deadline.of(context, self._default_timeout)
+            yield self._deadline(context)
         finally:
             self._in_flight -= 1
 

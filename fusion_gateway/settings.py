@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from servers.runtime.settings import DAY, MOST_CALLS, ProgramSettings, ServingSettings
+from servers.runtime.settings import DAY, MAX_CALLS, ProgramSettings, ServingSettings
 
 HOME = Path(os.environ.get("MARQUEE_HOME", "var"))
 """Where everything that a run makes lies."""
@@ -17,24 +17,18 @@ HOME = Path(os.environ.get("MARQUEE_HOME", "var"))
 class EventStoreSettings(ProgramSettings):
     """Where events are kept."""
 
+    panel = "Event store"
+
     event_store: str = Field(f"sqlite:///{HOME}/events.db", description="sqlite:///FILE or postgresql://...")
     history_limit: int = Field(5000, ge=1, le=100_000, description="Events kept for each user, the newest.")
     retention_days: float = Field(0, ge=0, le=36_500, description="Delete events that are older; 0: keep them.")
 
 
-class GatewaySettings(EventStoreSettings, ServingSettings):
-    """Serves marquee.v1.Recommender: asks the model servers, fuses what they say.
+class ScorerSettings(ProgramSettings):
+    """Which model servers are asked."""
 
-    `python -m fusion_gateway import-events FILE` loads histories into the event store first, export-events writes them.
-    Example: python -m fusion_gateway --model-repository var/repository --scorer rating=127.0.0.1:8011
-    """
+    panel = "Model servers"
 
-    model_config = SettingsConfigDict(cli_prog_name="python -m fusion_gateway")
-
-    model_repository: str = Field(str(HOME / "repository"), description="Has the catalogue and the fusion policies.")
-    repository_poll_secs: float = Field(
-        5, ge=0.01, le=DAY, description="How often catalogue and policies are looked at."
-    )
     scorer: Annotated[list[str], NoDecode] = Field(
         [
             "rating=127.0.0.1:8011",
@@ -45,10 +39,6 @@ class GatewaySettings(EventStoreSettings, ServingSettings):
         description="NAME=ADDRESS of a model server, for example rating=dns:///rating:8001. Once for each; "
         "empty for none.",
     )
-    policies: Path | None = Field(None, description="Fusion policies from this YAML file, not the published ones.")
-    tokens: Path | None = Field(
-        None, description="Only clients of this file may call; see python -m fusion_gateway.tokens."
-    )
     scorer_ca: Path | None = Field(None, description="PEM authorities of the model servers; turns TLS to them on.")
     scorer_certificate: Path | None = Field(None, description="PEM certificate to show to model servers.")
     scorer_key: Path | None = Field(None, description="PEM private key of that.")
@@ -57,22 +47,6 @@ class GatewaySettings(EventStoreSettings, ServingSettings):
         gt=0,
         le=60,
         description="Longest wait for a model server; if it says nothing for so long, it is left alone.",
-    )
-    default_timeout_secs: float = Field(2.0, gt=0, le=DAY, description="For calls without a deadline.")
-    retrieve_k: int = Field(200, ge=1, le=1000, description="Items that each model retrieves, at least.")
-    one_round_items: int = Field(
-        5000,
-        ge=0,
-        le=10_000_000,
-        description="Up to so many items in the catalogue, models score all instead of retrieving first.",
-    )
-    max_message_bytes: int = Field(4 << 20, ge=1 << 10, le=1 << 30, description="Largest message taken or sent.")
-    max_bytes_in_flight: int = Field(
-        8 << 20, ge=1 << 10, le=1 << 40, description="Bytes of the messages that are being answered."
-    )
-    max_in_flight: int = Field(64, ge=1, le=MOST_CALLS, description="Ranking calls beyond this are refused at once.")
-    max_writes_in_flight: int = Field(
-        64, ge=1, le=MOST_CALLS, description="Calls that write events beyond this are refused at once."
     )
 
     @field_validator("scorer", mode="before")
@@ -102,3 +76,41 @@ class GatewaySettings(EventStoreSettings, ServingSettings):
     def addresses(self) -> dict[str, str]:
         """Name of each scorer to the address of its server."""
         return {name: address for name, _, address in (scorer.partition("=") for scorer in self.scorer)}
+
+
+class GatewaySettings(ScorerSettings, EventStoreSettings, ServingSettings):
+    """Serves marquee.v1.Recommender: asks the model servers, fuses what they say.
+
+    `python -m fusion_gateway import-events FILE` loads histories into the event store first; export-events writes them;
+    list-users and list-names print what can be named in calls.
+    """
+
+    panel = "Gateway"
+    example = "python -m fusion_gateway --model-repository var/repository --scorer rating=127.0.0.1:8011"
+
+    model_config = SettingsConfigDict(cli_prog_name="python -m fusion_gateway")
+
+    model_repository: str = Field(str(HOME / "repository"), description="Has the catalogue and the fusion policies.")
+    repository_poll_secs: float = Field(
+        5, ge=0.01, le=DAY, description="How often catalogue and policies are looked at."
+    )
+    policies: Path | None = Field(None, description="Fusion policies from this YAML file, not the published ones.")
+    tokens: Path | None = Field(
+        None, description="Only clients of this file may call; see python -m fusion_gateway.tokens."
+    )
+    default_timeout_secs: float = Field(2.0, gt=0, le=DAY, description="For calls without a deadline.")
+    retrieve_k: int = Field(200, ge=1, le=1000, description="Items that each model retrieves, at least.")
+    one_round_items: int = Field(
+        5000,
+        ge=0,
+        le=10_000_000,
+        description="Up to so many items in the catalogue, models score all instead of retrieving first.",
+    )
+    max_message_bytes: int = Field(4 << 20, ge=1 << 10, le=1 << 30, description="Largest message taken or sent.")
+    max_bytes_in_flight: int = Field(
+        8 << 20, ge=1 << 10, le=1 << 40, description="Bytes of the messages that are being answered."
+    )
+    max_in_flight: int = Field(64, ge=1, le=MAX_CALLS, description="Ranking calls beyond this are refused at once.")
+    max_writes_in_flight: int = Field(
+        64, ge=1, le=MAX_CALLS, description="Calls that write events beyond this are refused at once."
+    )

@@ -11,8 +11,8 @@ from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.deadline import Deadline
 from servers.runtime.errors import MarqueeError
 
-AT_ONCE = 4
-"""More shadow answers than this are not computed at a time: they must not take the place of real ones."""
+MAX_CONCURRENT = 4
+"""Maximum number of shadow answers computed at a time: they must not take the place of real ones."""
 TIMEOUT_SECONDS = 2.0
 OVERLAP = Histogram(
     "marquee_shadow_overlap",
@@ -24,39 +24,44 @@ log = structlog.get_logger()
 
 
 class ShadowPolicy:
-    """Follows the policies' `shadow`; nothing of it reaches a caller."""
+    """Computes the policies' `shadow`; nothing of it reaches a caller."""
 
-    def __init__(self) -> None:
-        self._comparing: set[asyncio.Task[None]] = set()
+    def __init__(self, recommender: Recommender) -> None:
+        self._recommender = recommender
+        self._comparisons: set[asyncio.Task[None]] = set()
 
-    def compare(self, recommender: Recommender, request: pb.RecommendRequest, answer: pb.RecommendResponse) -> None:
+    def compare(self, request: pb.RecommendRequest, answer: pb.RecommendResponse) -> None:
         """Starts the comparison, where there is one to make, and returns at once."""
-        shadow = recommender.policies.value.shadow
-        if shadow is None or request.policy or len(self._comparing) >= AT_ONCE or random.random() >= shadow.share:
+        shadow = self._recommender.policies.value.shadow
+        if shadow is None or request.policy or len(self._comparisons) >= MAX_CONCURRENT:
+            return
+        if random.random() >= shadow.share:
             return
         other = pb.RecommendRequest()
         other.CopyFrom(request)
         other.policy, other.explain = shadow.policy, False
-        task = asyncio.create_task(self._compare(recommender, other, answer))
-        self._comparing.add(task)
-        task.add_done_callback(self._comparing.discard)
+        task = asyncio.create_task(self._compare(other, answer))
+        self._comparisons.add(task)
+        task.add_done_callback(self._comparisons.discard)
 
-    async def _compare(
-        self, recommender: Recommender, request: pb.RecommendRequest, answer: pb.RecommendResponse
-    ) -> None:
+    async def _compare(self, request: pb.RecommendRequest, answer: pb.RecommendResponse) -> None:
         await asyncio.sleep(0)  # the real answer goes first
         try:
-            other = await recommender.recommend(request, Deadline.after(TIMEOUT_SECONDS))
+            other = await self._recommender.recommend(request, Deadline.after(TIMEOUT_SECONDS))
         except MarqueeError as error:  # such as weights for a model that the shadow policy does not have
             log.debug("no shadow answer", error=str(error))
             return
         except Exception as error:
             log.error("shadow answer failed", exc_info=error)
             return
-        shown, shadowed = ({item.item.id for item in each.items} for each in (answer, other))
+        shown, shadowed = _item_ids(answer), _item_ids(other)
         if shown:
             OVERLAP.labels(answer.policy, other.policy).observe(len(shown & shadowed) / len(shown))
 
     async def close(self) -> None:
-        """Waits for comparisons under way."""
-        await asyncio.gather(*self._comparing, return_exceptions=True)
+        """Waits for comparisons in progress."""
+        await asyncio.gather(*self._comparisons, return_exceptions=True)
+
+
+def _item_ids(answer: pb.RecommendResponse) -> set[str]:
+    return {item.item.id for item in answer.items}

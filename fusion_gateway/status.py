@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from fusion_gateway.catalog.catalog import Catalog
+from fusion_gateway.catalog.title_search import TitleIndex
 from fusion_gateway.fusion import Popularity
+from fusion_gateway.listing import values_of
 from fusion_gateway.policies import Policies
 from fusion_gateway.published_models import PublishedModels
 from fusion_gateway.reloading import Reloaded
-from fusion_gateway.scorers.client import Scorer
+from fusion_gateway.scorers.client import ScorerClient
 from fusion_gateway.scorers.recent_calls import RecentCalls
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.deadline import Deadline
@@ -21,20 +22,21 @@ READY_TIMEOUT_SECONDS = 1.0
 class Status:
     """Everything that GetStatus is answered from."""
 
-    scorers: Mapping[str, Scorer]
+    scorers: Mapping[str, ScorerClient]
     policies: Reloaded[Policies]
     popularity: Reloaded[Popularity]
+    titles: Reloaded[TitleIndex]
     published: PublishedModels
-    answers: RecentCalls
+    answers: RecentCalls = field(default_factory=RecentCalls)
     """Of Recommend and SimilarItems; degraded ones count as failed."""
 
-    async def report(self, catalog: Catalog, deadline: Deadline) -> pb.GetStatusResponse:
+    async def report(self, deadline: Deadline) -> pb.GetStatusResponse:
         """Calls every model server; one that has not answered after READY_TIMEOUT_SECONDS is not ready."""
         timeout = deadline.sooner(READY_TIMEOUT_SECONDS).remaining()
         models = await asyncio.gather(*(self._model_status(scorer, timeout) for scorer in self.scorers.values()))
-        policies, recent = self.policies.value, self.answers.summary()
+        policies, catalog, recent = self.policies.value, self.titles.value.catalog, self.answers.summary()
+        groups = self.popularity.value.lifts
         names = sorted(policies.policies)
-        groups = [group.partition("=") for group in self.popularity.value.lifts]
         return pb.GetStatusResponse(
             models=models,
             policies=names,
@@ -47,17 +49,17 @@ class Status:
                 for name, policy in ((name, policies.policies[name]) for name in names)
             ],
             genres=catalog.genre_names,
-            genders=sorted(value for facet, _, value in groups if facet == "gender"),
-            occupations=sorted(value for facet, _, value in groups if facet == "occupation"),
+            genders=values_of("gender", groups),
+            occupations=values_of("occupation", groups),
             answers=recent.calls,
             degraded_answers=recent.failed,
         )
 
-    async def _model_status(self, scorer: Scorer, timeout: float) -> pb.ModelStatus:
+    async def _model_status(self, scorer: ScorerClient, timeout: float) -> pb.ModelStatus:
         server = scorer.server
         ready = await server.ready(timeout)
-        recent = server.recent.summary()
         published = await asyncio.to_thread(self.published.find, scorer.name, server.version)
+        recent = server.recent.summary()
         return pb.ModelStatus(
             name=scorer.name,
             address=scorer.address,

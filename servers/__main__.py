@@ -38,6 +38,7 @@ def _serve(chosen: ServerSettings) -> None:
 
 
 async def _run(chosen: ServerSettings) -> None:
+    # Imports numpy and FAISS, for which the number of threads has just been set.
     from servers.server import model_server
 
     async with model_server(chosen) as program:

@@ -7,6 +7,7 @@ thread.
 """
 
 import asyncio
+import math
 import time
 import weakref
 from collections import deque
@@ -23,9 +24,12 @@ from servers.signature import Arrays, Signature, Tensor
 from servers.statistics import Statistics, Times
 
 MAX_WAITING_BYTES = 64 << 20
-"""Of the calls that wait for one model."""
+"""Maximum number of bytes of the calls that wait for one model."""
 MAX_ELEMENTS = 1 << 14
-"""Of the inputs of a batch, with padding, unless one row has more. It bounds how long a call waits for another one."""
+"""Maximum number of elements of a batch's inputs, with padding, unless one row has more.
+
+It bounds how long a call waits for another one.
+"""
 QUIET_TURNS = 2
 """Turns of the event loop without a further call after which a batch starts; gRPC needs more than one for a call."""
 
@@ -33,9 +37,9 @@ QUIET_TURNS = 2
 @dataclass(frozen=True)
 class BatchLimits:
     max_batch_size: int
-    """Rows in a batch."""
+    """Maximum number of rows in a batch."""
     max_queue_size: int
-    """Rows that wait."""
+    """Maximum number of rows that wait."""
     max_queue_delay: float = 0
     """Seconds to wait for more calls; 0: none."""
 
@@ -71,7 +75,9 @@ class Batcher:
         statistics: Statistics,
     ) -> None:
         """`model` maps [rows, ...] arrays to [rows, ...] arrays; it is called in `executor`, one batch at a time."""
-        self._signature, self._model, self._executor, self._limits = signature, model, executor, limits
+        self._signature, self._model = signature, model
+        self._executor = executor
+        self._limits = limits
         self._statistics = statistics
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Call] = deque()
@@ -80,7 +86,7 @@ class Batcher:
         self._waiting_rows = self._waiting_bytes = 0
         self._busy = False
         self._starting: asyncio.Handle | None = None
-        batcher = weakref.ref(self)  # for the metric stays when the model goes
+        batcher = weakref.ref(self)  # the metric outlives the model and must not keep it in memory
         statistics.watch_queue(lambda: living._waiting_rows if (living := batcher()) else 0)
 
     async def __call__(self, inputs: Arrays, deadline: Deadline) -> Arrays:
@@ -90,14 +96,17 @@ class Batcher:
         if rows <= max_rows:
             calls = [await self._computed(inputs, rows, width, deadline, self._waiting)]
         else:
+            # One part at a time is queued, so that other calls have their turn in between.
             parts = in_parts(inputs, rows, max_rows)
             calls = [await self._computed(part, rows_in(part), width, deadline, self._waiting_parts) for part in parts]
         self._statistics.answered(rows, calls[0].arrived, calls[-1].times)
         return merge(self._signature.outputs, [call.answer.result() for call in calls])
 
     async def _computed(self, inputs: Arrays, rows: int, width: int, deadline: Deadline, queue: deque[Call]) -> Call:
-        """The call, once it is answered."""
-        call = Call(inputs, rows, width, size_of(inputs), deadline, self._loop.create_future(), queue)
+        """Queues a call and returns it once it is answered."""
+        call = Call(
+            inputs, rows, width, size=size_of(inputs), deadline=deadline, answer=self._loop.create_future(), queue=queue
+        )
         try:
             self._enqueue(call)
             await call.answer
@@ -112,6 +121,7 @@ class Batcher:
     def _enqueue(self, call: Call) -> None:
         if self._waiting_rows + call.rows > self._limits.max_queue_size:
             raise Overloaded(f"{self._waiting_rows} rows wait; the limit is {self._limits.max_queue_size}")
+        # A single call is taken whatever its size: messages have a limit of their own.
         if self._waiting_rows and self._waiting_bytes + call.size > MAX_WAITING_BYTES:
             raise Overloaded(f"{self._waiting_bytes} bytes wait; the limit is {MAX_WAITING_BYTES}")
         call.queue.append(call)
@@ -136,7 +146,8 @@ class Batcher:
 
     def _start_when_quiet(self, seen: int, turns: int) -> None:
         if self._waiting_rows > seen:
-            seen, turns = self._waiting_rows, QUIET_TURNS
+            seen = self._waiting_rows
+            turns = QUIET_TURNS
         if turns:
             self._starting = self._loop.call_soon(self._start_when_quiet, seen, turns - 1)
         else:
@@ -146,7 +157,7 @@ class Batcher:
         if self._starting:
             self._starting.cancel()
             self._starting = None
-        # Twice, for of one queue all may have left.
+        # Twice, for all callers of one queue may have left.
         batch = self._take(self._next_queue()) or self._take(self._next_queue())
         self._busy = bool(batch)
         if batch:
@@ -161,28 +172,28 @@ class Batcher:
     def _take(self, queue: deque[Call]) -> list[Call]:
         """The calls that have waited longest, up to a full batch, without those that left or whose time is over."""
         batch: list[Call] = []
-        room, widest = self._limits.max_batch_size, 0
-        while queue and queue[0].rows <= room:
-            widest = max(widest, queue[0].width)
-            rows = self._limits.max_batch_size - room + queue[0].rows
-            if batch and rows * widest > MAX_ELEMENTS:
+        rows = max_width = 0
+        while queue and rows + queue[0].rows <= self._limits.max_batch_size:
+            max_width = max(max_width, queue[0].width)
+            # Every row is padded to the widest.
+            if batch and (rows + queue[0].rows) * max_width > MAX_ELEMENTS:
                 break
             call = queue.popleft()
             self._leaves(call)
-            if call.answer.done():
+            if call.answer.done():  # its caller has left
                 continue
             if call.deadline.passed():
                 call.answer.set_exception(DeadlineExceeded("the deadline passed while the call waited"))
                 continue
             batch.append(call)
-            room -= call.rows
+            rows += call.rows
         return batch
 
     def _run(self, batch: list[Call]) -> None:
         times = Times(started=time.perf_counter_ns())
 
-        def is_late(place: int) -> bool:
-            return batch[place].answer.done() or batch[place].deadline.passed()
+        def is_late(index: int) -> bool:
+            return batch[index].answer.done() or batch[index].deadline.passed()
 
         outcomes = compute(self._signature, self._model, [call.inputs for call in batch], times, is_late)
         times.finished = time.perf_counter_ns()
@@ -207,27 +218,30 @@ def compute(
     model: Callable[[Arrays], Arrays],
     calls: Sequence[Arrays],
     times: Times,
-    is_late: Callable[[int], bool] = lambda place: False,
+    is_late: Callable[[int], bool] = lambda index: False,
 ) -> Sequence[Arrays | Exception]:
-    """What `model` makes of each call's complete inputs, computed together; where that fails, one call at a time.
+    """The outputs or the error of each call, computed together; where that fails, one call at a time.
 
-    Then a call that `is_late` by now, by its place among `calls`, is left out.
+    Then a call that `is_late` by now, by its index in `calls`, is left out.
     """
     try:
         inputs = merge(signature.inputs, calls)
         merged = time.perf_counter_ns()
         outputs = model(inputs)
-        times.merged, times.computed = merged, time.perf_counter_ns()
+        times.merged = merged  # set once the model has answered: a batch that failed has neither time
+        times.computed = time.perf_counter_ns()
         return split(outputs, [(rows_in(call), signature.width(call)) for call in calls])
     except Exception as error:
         if len(calls) == 1:
             return [error]
-        return [  # one is to blame, or all together are too much; the others go on
-            DeadlineExceeded("the deadline passed within the batch")
-            if is_late(place)
-            else compute(signature, model, [call], times)[0]
-            for place, call in enumerate(calls)
-        ]
+        # One call is to blame, or all together are too much: each is tried alone.
+        outcomes: list[Arrays | Exception] = []
+        for index, call in enumerate(calls):
+            if is_late(index):
+                outcomes.append(DeadlineExceeded("the deadline passed within the batch"))
+            else:
+                outcomes += compute(signature, model, [call], times)
+        return outcomes
 
 
 def rows_in(inputs: Arrays) -> int:
@@ -239,17 +253,24 @@ def elements_in_row(inputs: Arrays) -> int:
 
 
 def in_parts(inputs: Arrays, rows: int, max_rows: int) -> list[Arrays]:
-    """The same rows, in as few parts of about as many rows as may be."""
-    parts = -(-rows // max_rows)
-    step = -(-rows // parts)
-    return [{name: array[first : first + step] for name, array in inputs.items()} for first in range(0, rows, step)]
+    """The same rows, in as few parts as `max_rows` allows, of about as many rows each."""
+    number_of_parts = math.ceil(rows / max_rows)
+    step = math.ceil(rows / number_of_parts)
+    parts = []
+    for first in range(0, rows, step):
+        parts.append({name: array[first : first + step] for name, array in inputs.items()})
+    return parts
 
 
 def size_of(inputs: Arrays) -> int:
-    """In bytes."""
-    return sum(
-        sum(map(len, array[:, 0].tolist())) if array.dtype == np.object_ else array.nbytes for array in inputs.values()
-    )
+    """Bytes of all inputs; of strings, those of their characters."""
+    size = 0
+    for array in inputs.values():
+        if array.dtype == np.object_:
+            size += sum(map(len, array[:, 0].tolist()))
+        else:
+            size += array.nbytes
+    return size
 
 
 def merge(tensors: Sequence[Tensor], calls: Sequence[Arrays]) -> Arrays:

@@ -1,4 +1,4 @@
-"""Where towers and indexes run: on the CPU, or on one NVIDIA GPU. What was asked for is used, or nothing starts."""
+"""Where towers and indexes run: on the CPU, or on one NVIDIA GPU. The requested device is used, or nothing starts."""
 
 import os
 from pathlib import Path
@@ -12,8 +12,8 @@ from servers.runtime.errors import ConfigurationError
 Device = Literal["cpu", "cuda"]
 CUDA = "CUDAExecutionProvider"
 INSTALL = "pip uninstall onnxruntime faiss-cpu, then pip install 'marquee[gpu]'"
-MOST_FOUND_BY_GPU = 2048
-"""The largest k that FAISS takes there."""
+MAX_K_ON_GPU = 2048
+"""Maximum number of items that FAISS returns for a query on a GPU."""
 
 
 def check_device(device: Device) -> None:
@@ -34,7 +34,7 @@ def load_tower(path: Path, threads: int, device: Device) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 3  # errors only
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads must not burn CPU
     providers: list[Any] = ["CPUExecutionProvider"]
     if device == "cuda":
@@ -54,11 +54,12 @@ def place_index(index: Any, device: Device) -> Any:
     try:
         return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index)
     except RuntimeError as error:
-        kind, problem = type(faiss.downcast_index(index)).__name__, str(error).rpartition(": ")[2]
+        kind = type(faiss.downcast_index(index)).__name__
+        problem = str(error).rpartition(": ")[2]
         message = f"--device cuda: {kind} cannot be on the GPU; Flat and IVF can, where memory suffices ({problem})"
         raise ConfigurationError(message) from None
 
 
-def most_found(device: Device, items: int) -> int:
-    """How many items one search may return."""
-    return items if device == "cpu" else min(items, MOST_FOUND_BY_GPU)
+def max_k(device: Device, items: int) -> int:
+    """Maximum number of items that one search may return."""
+    return items if device == "cpu" else min(items, MAX_K_ON_GPU)

@@ -17,7 +17,9 @@ from servers.signature import Arrays
 GRAPH = "item_encoder.onnx"
 TEXTS = ("overview", "keywords", "director", "cast")
 MAX_POSTER_PIXELS = 1 << 20
+"""Maximum number of pixels that an item encoder may read of a poster."""
 MAX_TEXT_BYTES = 16 << 10
+"""Maximum length of each text of an item."""
 WORD = re.compile(r"\w\w+")
 YEAR_IN_TITLE = re.compile(r"\((\d{4})\)\s*$")
 Floats = NDArray[np.float32]
@@ -36,16 +38,20 @@ class ItemEncoder:
         self._genres: list[str] = [name.casefold() for name in names["genres"]]
         self._word: dict[str, int] = {word: column for column, word in enumerate(names["words"])}
         arrays = read_tensors(version, "content.safetensors")
-        self._idf, self._components = arrays["idf"], np.ascontiguousarray(arrays["components"].T)
+        self._idf = arrays["idf"]
+        self._components = np.ascontiguousarray(arrays["components"].T)
         self._graph = load_tower(version.file(GRAPH), threads, device)
         poster, _, metadata = self._graph.get_inputs()
         self._height, self._width = poster.shape[2:]
         self._text_model: str = names.get("text_model", "")
-        words = len(self._components) if self._text_model else len(self._word)
-        columns = len(self._genres) + self._components.shape[1] + 2
+        text_width = len(self._components) if self._text_model else len(self._word)
+        metadata_width = len(self._genres) + self._components.shape[1] + 2
         if not 0 < self._height * self._width <= MAX_POSTER_PIXELS:
             raise ArtifactError(f"{version.model}/{version.number}: {GRAPH} takes posters of another size", "malformed")
-        if (len(self._word), words, columns) != (len(self._idf), len(self._components), metadata.shape[1]):
+        fits = len(self._idf) == len(self._word)
+        fits &= len(self._components) == text_width
+        fits &= metadata.shape[1] == metadata_width
+        if not fits:
             raise ArtifactError(f"{version.model}/{version.number}: content.* does not fit {GRAPH}", "malformed")
 
     def embed(self, inputs: Arrays) -> Arrays:
@@ -76,40 +82,41 @@ class ItemEncoder:
             for name, array in inputs.items()
             if array.dtype == np.object_ and name != "image"
         }
-        if self._text_model and (written := next((name for name in TEXTS if text[name].strip("| ")), None)):
+        written = [name for name in TEXTS if text[name].strip("| ")]
+        if self._text_model and written:
             raise InvalidArgument(
-                f"tensor {written!r}, row {row}: the text of this version is for a sentence-transformers model, which "
-                f"'python -m training onboard' runs and no server; leave {', '.join(TEXTS)} empty"
+                f"tensor {written[0]!r}, row {row}: the text of this version is for a sentence-transformers model, "
+                f"which 'python -m training onboard' runs and no server; leave {', '.join(TEXTS)} empty"
             )
         names = [_one_word(name) for name in [text["director"], *text["cast"].split("|")]]
         genres = {name.strip().casefold() for name in re.split("[,|]", text["genres"])}
         in_title = YEAR_IN_TITLE.search(text["title"])
         year = int(inputs["year"][row, 0]) or int(in_title[1] if in_title else 0)
-        return np.concatenate(
-            [
-                np.array([name in genres for name in self._genres], np.float32),
-                self._words(" ".join([text["overview"], text["keywords"], *names])),
-                np.array([(year - 1990) / 10 if year else 0, not year], np.float32),
-            ]
-        )
+        genre_G = np.array([name in genres for name in self._genres], np.float32)
+        text_T = self._words(" ".join([text["overview"], text["keywords"], *names]))
+        year_2 = np.array([(year - 1990) / 10 if year else 0, not year], np.float32)
+        return np.concatenate([genre_G, text_T, year_2])
 
     def _words(self, document: str) -> Floats:
         """[T]."""
         words = (self._word.get(word) for word in WORD.findall(document.lower()))
         counts = Counter(word for word in words if word is not None)
         rows = np.fromiter(counts, np.int64, len(counts))
-        weight = np.array([1 + math.log(count) for count in counts.values()], np.float32) * self._idf[rows]
+        frequency = np.array([1 + math.log(count) for count in counts.values()], np.float32)
+        weight = frequency * self._idf[rows]
         return _unit(_unit(weight, 1e-12) @ self._components[rows], 1e-6)
 
 
 def _check_lengths(name: str, texts: list[bytes]) -> None:
+    # The longest is enough: where it is within the limit, all are.
     row, length = max(enumerate(map(len, texts)), key=lambda pair: pair[1])
     if length > MAX_TEXT_BYTES:
         raise InvalidArgument(f"tensor {name!r}, row {row} has {length} bytes; the limit is {MAX_TEXT_BYTES}")
 
 
-def _unit(vector: Floats, least: float) -> Floats:
-    return vector / max(float(np.linalg.norm(vector)), least)
+def _unit(vector: Floats, min_length: float) -> Floats:
+    """The vector divided by its length, or by `min_length` where it is shorter."""
+    return vector / max(float(np.linalg.norm(vector)), min_length)
 
 
 def _one_word(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Image files to pixels. They come from strangers: bytes and pixels are bounded, and only three formats are decoded."""
+"""Image files to pixels. Files are untrusted: bytes and pixels are bounded, and only three formats are decoded."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -12,8 +12,11 @@ from servers.runtime.quoting import shortened
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 MAX_BYTES = 8 * 2**20
+"""Maximum size of an image file."""
 MAX_PIXELS = 16 * 2**20
+"""Maximum number of pixels of an image."""
 MAX_PIXELS_TOGETHER = 64 * 2**20
+"""Maximum number of pixels of all images of a call."""
 Pixels = NDArray[np.uint8]
 
 
@@ -48,7 +51,7 @@ def _open(content: bytes, name: str) -> Image.Image:
 def _decode(image: Image.Image, height: int, width: int, name: str) -> Pixels:
     try:
         with image:
-            image.draft("RGB", (width, height))
+            image.draft("RGB", (width, height))  # a JPEG is decoded at a smaller scale
             small = image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0)
             return np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1))
     except Exception as error:

@@ -6,21 +6,23 @@ from servers import golden
 from servers.device import Device
 from servers.runtime.errors import ArtifactError, ConfigurationError
 from servers.runtime.repository import Version
-from servers.scorer import Scorer
+from servers.scorer import LoadedScorer
 from servers.signature import EMBED, Limits
 
 WARM_ROWS = (1, 8)
+"""Numbers of users in the batches that warm a scorer,"""
 WARM_EVENTS = (1, 50)
+"""and numbers of events in their histories."""
 NO_LIMITS = Limits(B=max(WARM_ROWS), L=0, C=0, K=0)
 
 
-def load(version: Version, threads: int, device: Device = "cpu") -> Scorer:
+def load(version: Version, threads: int, device: Device = "cpu") -> LoadedScorer:
     """A warm scorer that reproduces the golden samples. Raises ArtifactError for whatever is wrong with the version."""
     name = f"{version.model}/{version.number}"
     if not version.manifest.HasField("scorer"):
         raise ArtifactError(f"{name}: the manifest describes no scorer", "manifest")
     try:
-        scorer = Scorer(version, threads, device)
+        scorer = LoadedScorer(version, threads, device)
         golden.check(scorer, version)
         _warm(scorer)
     except (ArtifactError, ConfigurationError):
@@ -30,9 +32,10 @@ def load(version: Version, threads: int, device: Device = "cpu") -> Scorer:
     return scorer
 
 
-def _warm(scorer: Scorer) -> None:
+def _warm(scorer: LoadedScorer) -> None:
     """Runs all that a first caller would otherwise wait for."""
     for rows in WARM_ROWS:
+        k_B1 = np.full((rows, 1), 10, np.int32)
         for events in WARM_EVENTS:
             item_BL = np.resize(scorer.item_numbers, (rows, events))
             user = {
@@ -43,7 +46,7 @@ def _warm(scorer: Scorer) -> None:
                 "query_time": np.zeros((rows, 1), np.int64),
             }
             scorer.score({**user, "candidate": item_BL})
-            scorer.retrieve({**user, "k": np.full((rows, 1), 10, np.int32)})
-        scorer.similar({"item": item_BL[:, :1], "k": np.full((rows, 1), 10, np.int32)})
+            scorer.retrieve({**user, "k": k_B1})
+        scorer.similar({"item": item_BL[:, :1], "k": k_B1})
         if scorer.encoder:
             scorer.encoder.embed(EMBED.complete({"image": np.full((rows, 1), b"", object)}, NO_LIMITS))

@@ -1,4 +1,4 @@
-"""Which version is served, and how it changes: never, by polling, or when a client asks.
+"""Which version is served, and how it changes: never, by polling, or at a client's request.
 
 A version is checked, loaded and warmed beside the one in use, then replaces it in one assignment. Calls in flight keep
 the old one until they are answered.
@@ -17,9 +17,9 @@ from servers.models import LoadedVersion, Model, names
 from servers.runtime.errors import ArtifactError, FailedPrecondition, NotFound, RepositoryError, Unavailable
 from servers.runtime.health import Health
 from servers.runtime.quoting import quoted, shortened
-from servers.runtime.repository import PASSING, Repository, Stamp, Version
+from servers.runtime.repository import TRANSIENT, Repository, Stamp, Version
 from servers.runtime.threads import in_thread_of_its_own
-from servers.scorer import Scorer
+from servers.scorer import LoadedScorer
 
 VERSION = Gauge("marquee_model_version", "Version in use; 0 when none is.", ["model"])
 LOADED = Gauge("marquee_model_loaded_timestamp_seconds", "When the version in use was loaded; 0: none.", ["model"])
@@ -43,15 +43,18 @@ class ModelControl:
         name: str,
         repository: Repository,
         health: Health,
-        load: Callable[[Version], Scorer],
-        wire: Callable[[int, Scorer], LoadedVersion],
+        load: Callable[[Version], LoadedScorer],
+        wire: Callable[[int, LoadedScorer], LoadedVersion],
         load_timeout: float,
     ) -> None:
         """`load` blocks and is called in a thread, for `load_timeout` seconds; `wire` is called in the event loop."""
-        self._name, self._repository, self._health, self._load, self._wire = name, repository, health, load, wire
+        self._name = name
+        self._repository = repository
+        self._health = health
+        self._load, self._wire = load, wire
         self._load_timeout = load_timeout
         self._names = names(name)
-        """Of the version in use, or of the last one."""
+        """The models of the version in use, or of the last one."""
         self._current: LoadedVersion | None = None
         self._refused: dict[int, Refused] = {}
         self._changing = asyncio.Lock()
@@ -92,7 +95,7 @@ class ModelControl:
         """
         async with self._changing:
             stamps = await self._stamps()
-            for number in reversed(stamps):
+            for number in reversed(stamps):  # the newest first
                 if self._current and number == self._current.number:
                     return
                 known = self._refused.get(number)
@@ -101,8 +104,13 @@ class ModelControl:
                         await self._change(number, stamps[number])
                         return
         if self._current is None:
-            reason = next(reversed(self._refused.values())).reason if self._refused else "there is none"
+            last = next(reversed(self._refused.values()), None)
+            reason = last.reason if last else await asyncio.to_thread(self._none_published)
             raise RepositoryError(f"no version of {self._name!r} can be used: {reason}")
+
+    def _none_published(self) -> str:
+        """What to say where the repository has no version, for the name may be misspelled. Blocking."""
+        return f"there is none; published are {', '.join(self._repository.models()) or 'no models'}"
 
     async def use(self, number: int | None) -> None:
         """Changes to one version, or to the newest, even if it was refused before. Raises FailedPrecondition."""
@@ -120,7 +128,7 @@ class ModelControl:
                 raise FailedPrecondition(str(error)) from None
 
     async def _stamps(self) -> dict[int, Stamp]:
-        """Of all versions; what is known of those that are gone is forgotten."""
+        """Of all versions; refusals of those that are gone are dropped."""
         stamps = await asyncio.to_thread(self._repository.stamps, self._name)
         self._refused = {number: known for number, known in self._refused.items() if number in stamps}
         return stamps
@@ -136,7 +144,7 @@ class ModelControl:
             log.info("version unloaded", model=self._name)
 
     async def poll(self, seconds: float) -> None:
-        """Looks for other versions for ever."""
+        """Looks for newer versions until it is cancelled."""
         while True:
             await asyncio.sleep(seconds)
             try:
@@ -155,7 +163,7 @@ class ModelControl:
         try:
             scorer = await self._open(number)
         except ArtifactError as error:
-            self._refused[number] = Refused(str(error), () if error.reason == PASSING else stamp)
+            self._refused[number] = Refused(str(error), () if error.reason == TRANSIENT else stamp)
             REFUSED_VERSIONS.labels(self._name, error.reason).inc()
             log.error(
                 "version refused",
@@ -167,15 +175,17 @@ class ModelControl:
             )
             raise
         self._refused.pop(number, None)
+        # One assignment: calls in flight keep the models that they have found.
         self._current = self._wire(number, scorer)
         for name in set(self._names) - self._current.models.keys():
             self._health.set(name, False)
         self._names = list(self._current.models)
-        self._tell(number, len(scorer))
+        self._report_in_use(number, items=len(scorer))
         log.info("version loaded", model=self._name, version=number, seconds=round(time.monotonic() - started, 3))
 
-    async def _open(self, number: int) -> Scorer:
+    async def _open(self, number: int) -> LoadedScorer:
         try:
+            # Not in a pool: a version that never finishes loading would take one of its threads for good.
             return await in_thread_of_its_own(
                 lambda: self._load(self._repository.open(self._name, number)), self._load_timeout
             )
@@ -183,7 +193,8 @@ class ModelControl:
             message = f"{self._name}/{number}: it was not loaded within {self._load_timeout:g} seconds"
             raise ArtifactError(message, "timeout") from None
 
-    def _tell(self, number: int, items: int) -> None:
+    def _report_in_use(self, number: int, items: int) -> None:
+        """Updates health and metrics."""
         for name in self._names:
             self._health.set(name, True)
         self._health.set("", True)

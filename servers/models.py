@@ -9,29 +9,51 @@ from tritonclient.grpc import model_config_pb2, service_pb2
 
 from servers.batcher import Batcher, BatchLimits
 from servers.runtime.deadline import Deadline
-from servers.scorer import Scorer
+from servers.scorer import LoadedScorer
 from servers.signature import EMBED, RETRIEVE, SCORE, SIMILAR, Arrays, Limits, Signature, Tensor
 from servers.statistics import Statistics
 
 PLATFORM = "marquee_onnxruntime"
 
 
+ModelFunction = Callable[[Arrays], Arrays]
+
+
+@dataclass(frozen=True)
+class ModelKind:
+    """One of the models that a scorer is served as."""
+
+    suffix: str
+    """Follows the scorer's name in the model's name."""
+    signature: Signature
+    function: Callable[[LoadedScorer], ModelFunction | None]
+    """What answers its requests; None where the version does not have this model."""
+    optional: bool = False
+    """Whether there are versions without it."""
+
+
+MODEL_KINDS = (
+    ModelKind("", SCORE, lambda scorer: scorer.score),
+    ModelKind("_retrieve", RETRIEVE, lambda scorer: scorer.retrieve),
+    ModelKind("_similar", SIMILAR, lambda scorer: scorer.similar),
+    ModelKind("_embed", EMBED, lambda scorer: scorer.encoder.embed if scorer.encoder else None, optional=True),
+)
+
+
 def names(scorer: str) -> list[str]:
-    """What the models of a scorer are called that every version has."""
-    return list(signatures(scorer))[:3]
+    """Names of the models that every version of a scorer has."""
+    return [scorer + kind.suffix for kind in MODEL_KINDS if not kind.optional]
 
 
 def signatures(scorer: str) -> dict[str, Signature]:
-    """The models that a scorer may have: name -> signature."""
-    return {scorer: SCORE, f"{scorer}_retrieve": RETRIEVE, f"{scorer}_similar": SIMILAR, f"{scorer}_embed": EMBED}
+    """Signatures of all models that a scorer may have, by the model's name."""
+    return {scorer + kind.suffix: kind.signature for kind in MODEL_KINDS}
 
 
-def computes(name: str, scorer: Scorer) -> dict[str, Callable[[Arrays], Arrays]]:
-    """What answers each model of a scorer; the last is there where the version has an item encoder."""
-    found = [scorer.score, scorer.retrieve, scorer.similar]
-    if scorer.encoder:
-        found.append(scorer.encoder.embed)
-    return dict(zip(signatures(name), found, strict=False))
+def functions(name: str, scorer: LoadedScorer) -> dict[str, ModelFunction]:
+    """What answers each model of this version of a scorer, by the model's name."""
+    found = {name + kind.suffix: kind.function(scorer) for kind in MODEL_KINDS}
+    return {model: function for model, function in found.items() if function}
 
 
 @dataclass(frozen=True)
@@ -53,34 +75,33 @@ class Model:
         name: str,
         version: str,
         signature: Signature,
-        compute: Callable[[Arrays], Arrays],
+        function: ModelFunction,
         execution: Execution,
     ) -> None:
         self.name, self.version = name, version
         executor = execution.encoder if signature is EMBED else execution.executor
         self._signature, self._execution = signature, execution
         self._statistics = Statistics(name)
-        self._batcher = Batcher(signature, compute, executor, execution.batching, self._statistics)
+        self._batcher = Batcher(signature, function, executor, execution.batching, self._statistics)
 
     async def infer(self, given: Arrays, outputs: Iterable[str], deadline: Deadline) -> Arrays:
-        """The outputs asked for, or all. Raises InvalidArgument, and what the batcher raises."""
-        wanted = self._signature.select(outputs)
+        """The requested outputs, or all where none is named. Raises InvalidArgument, and what the batcher raises."""
+        requested = self._signature.select(outputs)
         answer = await self._batcher(self._signature.complete(given, self._execution.limits), deadline)
-        return {name: answer[name] for name in wanted}
+        return {name: answer[name] for name in requested}
 
     def metadata(self) -> Any:
         """A ModelMetadataResponse."""
-        kind = service_pb2.ModelMetadataResponse.TensorMetadata
-        inputs, outputs = (
-            [kind(name=t.name, datatype=t.datatype, shape=[-1, _size(t)]) for t in tensors]
-            for tensors in (self._signature.inputs, self._signature.outputs)
-        )
         return service_pb2.ModelMetadataResponse(
-            name=self.name, versions=[self.version], platform=PLATFORM, inputs=inputs, outputs=outputs
+            name=self.name,
+            versions=[self.version],
+            platform=PLATFORM,
+            inputs=map(_metadata_of, self._signature.inputs),
+            outputs=map(_metadata_of, self._signature.outputs),
         )
 
     def config(self) -> Any:
-        """A ModelConfig; its parameters tell the limits, as those of an export for Triton do."""
+        """A ModelConfig; its parameters hold the limits, as those of an export for Triton do."""
         config = config_of(self.name, self._signature, self._execution.batching)
         config.platform = PLATFORM
         limits = self._execution.limits
@@ -91,6 +112,11 @@ class Model:
     def statistics(self) -> Any:
         """A ModelStatistics."""
         return self._statistics.message(self.name, self.version)
+
+
+def _metadata_of(tensor: Tensor) -> Any:
+    kind = service_pb2.ModelMetadataResponse.TensorMetadata
+    return kind(name=tensor.name, datatype=tensor.datatype, shape=[-1, _size(tensor)])
 
 
 def config_of(name: str, signature: Signature, batching: BatchLimits) -> Any:
@@ -131,11 +157,11 @@ class LoadedVersion:
     models: dict[str, Model]
 
 
-def models_of(name: str, number: int, scorer: Scorer, execution: Execution) -> LoadedVersion:
+def models_of(name: str, number: int, scorer: LoadedScorer, execution: Execution) -> LoadedVersion:
     """Wires a scorer to its names. Call it in the event loop."""
     signature = signatures(name)
     models = {
-        model: Model(model, str(number), signature[model], compute, execution)
-        for model, compute in computes(name, scorer).items()
+        model: Model(model, str(number), signature[model], function, execution)
+        for model, function in functions(name, scorer).items()
     }
     return LoadedVersion(number, models)

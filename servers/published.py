@@ -1,5 +1,8 @@
-"""Reads files of published versions. A small file may declare more than memory holds, so what it declares is checked
-before it is read. All raise ArtifactError for that, and what the libraries raise for files that are malformed."""
+"""Reads files of published versions.
+
+A small file may declare more than memory holds, so what it declares is checked before it is read. All functions raise
+ArtifactError for that, and what the libraries raise for malformed files.
+"""
 
 import json
 import threading
@@ -17,10 +20,11 @@ from servers.runtime.errors import ArtifactError
 from servers.runtime.repository import Version
 
 MAX_JSON_BYTES = 16 << 20
+"""Maximum size of a JSON file."""
 MAX_HEADER_BYTES = 1 << 20
-"""Of a .safetensors file."""
+"""Maximum size of the header of a .safetensors file."""
 MAX_NPZ_BYTES = 64 << 20
-"""Of all arrays of a .npz file, unpacked."""
+"""Maximum size of all arrays of a .npz file, unpacked."""
 _reading_index = threading.Lock()
 
 
@@ -62,8 +66,8 @@ def read_index(version: Version, name: str) -> Any:
 
 @contextmanager
 def _index_limits(vector_bytes: int, loops: int) -> Iterator[None]:
-    """They are the process's."""
-    with _reading_index:
+    """Limits of what FAISS reads, within the block."""
+    with _reading_index:  # the limits hold for the whole process
         before = faiss.get_deserialization_vector_byte_limit(), faiss.get_deserialization_loop_limit()
         faiss.set_deserialization_vector_byte_limit(vector_bytes)
         faiss.set_deserialization_loop_limit(loops)

@@ -1,7 +1,7 @@
 """One scorer in memory: a query tower, item vectors and their indexes. Blocking; meant for the compute thread.
 
 The score of an item for a user is the inner product of the tower's query and the item's vector. Items are known here by
-*rows*: 1 + their place in `item_number`; row 0 is padding and unknown items, and its vector is NaN, as are scores that
+*rows*: 1 + their index in `item_number`; row 0 is padding and unknown items, and its vector is NaN, as are scores that
 come of it.
 """
 
@@ -9,7 +9,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from servers.device import Device, load_tower, most_found, place_index
+from servers.device import Device, load_tower, max_k, place_index
 from servers.embedding import ItemEncoder, has_encoder
 from servers.published import read_index, read_tensors
 from servers.runtime.datatypes import Array
@@ -22,24 +22,25 @@ Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
 TIED = 1e-5
 """Scores that differ by less, relative to the largest, are equal: FAISS adds up in another order."""
-LARGEST_TABLE = 1 << 22
-MOST_GATHERED = 1 << 21
-"""Values of item vectors copied out at a time, 8 MiB."""
-MOST_READ = 1 << 22
-"""Events a tower is fed at a time, times their width: 16 MiB, of which it makes a few copies."""
+MAX_TABLE_NUMBER = 1 << 22
+"""Item number above which rows are found by binary search instead of in a table."""
+MAX_GATHERED_VALUES = 1 << 21
+"""Maximum number of values of item vectors that are copied out at a time: 8 MiB."""
+MAX_TOWER_VALUES = 1 << 22
+"""Maximum number of events fed to a tower at a time, times their width: 16 MiB, of which it makes a few copies."""
 
 
-class Scorer:
-    """Answers the kinds of models from one artifact. Row b of an answer depends on row b of the inputs only."""
+class LoadedScorer:
+    """Answers every kind of model from one artifact. Row b of an answer depends on row b of the inputs only."""
 
     def __init__(self, version: Version, threads: int, device: Device = "cpu") -> None:
         """Raises ArtifactError where the files do not fit together; their checksums have been checked before.
 
         Raises ConfigurationError where the device cannot run them.
         """
-        what = version.manifest.scorer
-        if what.engine != "onnxruntime":
-            raise ArtifactError(f"{version.model}/{version.number}: engine {what.engine!r} is not known", "manifest")
+        spec = version.manifest.scorer
+        if spec.engine != "onnxruntime":
+            raise ArtifactError(f"{version.model}/{version.number}: engine {spec.engine!r} is not known", "manifest")
         items = read_tensors(version, "items.safetensors")
         self._numbers: Rows = np.concatenate([[0], items["item_number"]])
         self._row_of = _table(self._numbers)
@@ -47,15 +48,16 @@ class Scorer:
         self._similar = _with_row_0(items["similar_vector"], 0)
         self._features = _with_row_0(items["item_feature"], 0) if "item_feature" in items else None
         self._users = Users(read_tensors(version, "users.safetensors"))
-        self._widest = max(1, what.dimension, 0 if self._features is None else self._features.shape[1])
-        self._inputs = list(what.inputs)
-        self._max_history = what.max_history
+        feature_width = 0 if self._features is None else self._features.shape[1]
+        self._widest = max(1, spec.dimension, feature_width)
+        self._inputs = list(spec.inputs)
+        self._max_history = spec.max_history
         self._tower = load_tower(version.file("query_tower.onnx"), threads, device)
         self._index = place_index(read_index(version, "index.faiss"), device)
         self._similar_index = place_index(faiss.IndexFlatIP(self._similar.shape[1]), device)
         self._similar_index.add(self._similar[1:])
-        self._most_found = most_found(device, len(self))
-        self._check(version, what.dimension)
+        self._max_k = max_k(device, len(self))
+        self._check(version, spec.dimension)
         self.encoder = ItemEncoder(version, threads, device) if has_encoder(version) else None
 
     @property
@@ -75,19 +77,20 @@ class Scorer:
         count = len(self)
         features = count + 1 if self._features is None else len(self._features)
         length = np.linalg.norm(self._similar, axis=1)
+        is_unit_or_zero = np.isclose(length, 1, atol=1e-3) | (length < 1e-3)
+        tower_inputs = {tensor.name for tensor in self._tower.get_inputs()}
         wrong = {
             f"max_history is {self._max_history}": self._max_history < 0,
             "item_number is not ascending from 1": (np.diff(self._numbers) <= 0).any(),
             f"item_vector is not [{count}, {dimension}]": self._vectors.shape != (count + 1, dimension),
             "item_vector has values that are not finite": not np.isfinite(self._vectors[1:]).all(),
             "similar_vector does not fit item_number": len(self._similar) != count + 1,
-            "similar_vector is not of unit length": not (np.isclose(length, 1, atol=1e-3) | (length < 1e-3)).all(),
+            "similar_vector is not of unit length": not is_unit_or_zero.all(),
             "similar_vector has values that are not finite": not np.isfinite(self._similar).all(),
             "item_feature does not fit item_number": features != count + 1,
             "index.faiss is not by inner product": self._index.metric_type != faiss.METRIC_INNER_PRODUCT,
             "index.faiss does not fit item_vector": (self._index.ntotal, self._index.d) != (count, dimension),
-            "query_tower.onnx has other inputs than the manifest": {i.name for i in self._tower.get_inputs()}
-            != set(self._inputs),
+            "query_tower.onnx has other inputs than the manifest": tower_inputs != set(self._inputs),
             "there are no items": count == 0,
         }
         for message, is_wrong in wrong.items():
@@ -103,14 +106,18 @@ class Scorer:
         seen_BL = self._rows(inputs["history_item"])
         query_BD = self._queries(inputs)
         abstains_B1 = np.isnan(query_BD).any(axis=1, keepdims=True)
-        most = min(self._most_found, int(inputs["k"].max()) + int((seen_BL > 0).sum(axis=1).max()))
-        _, found_BF = self._index.search(np.nan_to_num(query_BD), most)
+        # So many are searched for that k are left once those of the longest history are taken out.
+        longest_history = int((seen_BL > 0).sum(axis=1).max())
+        count = min(self._max_k, int(inputs["k"].max()) + longest_history)
+        # FAISS cannot search for NaN; what it finds for those who abstain is dropped below.
+        _, found_BF = self._index.search(np.nan_to_num(query_BD), count)
         rows_BF = found_BF + 1
         unwanted_BF = self._unwanted(rows_BF, seen_BL)
         found_B = (~unwanted_BF).sum(axis=1)
         for b in np.flatnonzero(found_B < inputs["k"][:, 0]):  # an approximate index may miss some
-            rows_BF[b] = self._search_all(query_BD[b], seen_BL[b], most)
+            rows_BF[b] = self._search_all(query_BD[b], seen_BL[b], count)
             unwanted_BF[b] = self._unwanted(rows_BF[b : b + 1], seen_BL[b : b + 1])
+        # Not the index's own scores: those of a quantized index are approximate, and differ from `score`.
         score_BF = self._products(rows_BF, query_BD)
         return self._rank(rows_BF, score_BF, unwanted_BF | abstains_B1, inputs["k"])
 
@@ -128,7 +135,7 @@ class Scorer:
         return float(np.mean(good_QK))
 
     def _are_best(self, query_D: Floats, found_K: Rows, k: int) -> NDArray[np.bool_]:
-        """Which of the places found (-1: none) score as high as the exact `k` best."""
+        """Which of the rows found (-1: none) score as high as the exact `k` best."""
         score_N = self._vectors[1:] @ query_D
         lowest = np.partition(score_N, -k)[-k] - TIED * np.abs(score_N).max()
         are_best: NDArray[np.bool_] = (found_K >= 0) & (score_N[found_K] >= lowest)
@@ -137,8 +144,8 @@ class Scorer:
     def similar(self, inputs: Arrays) -> Arrays:
         """The `k` items whose `similar_vector` is nearest by cosine, never the item itself; none for unknown items."""
         row_B1 = self._rows(inputs["item"])
-        most = min(len(self), int(inputs["k"].max()) + 1)
-        score_BF, found_BF = self._similar_index.search(self._similar[row_B1[:, 0]], most)
+        count = min(len(self), int(inputs["k"].max()) + 1)  # one more, for the item itself is found too
+        score_BF, found_BF = self._similar_index.search(self._similar[row_B1[:, 0]], count)
         rows_BF = found_BF + 1
         return self._rank(rows_BF, score_BF, (rows_BF == row_B1) | (row_B1 == 0), inputs["k"])
 
@@ -156,11 +163,14 @@ class Scorer:
         feeds["user_index"] = self._users.index(inputs["user_id"])
         feeds["query_time"] = inputs["query_time"]
         count, width = feeds["history_index"].shape
-        rows = max(1, MOST_READ // (width * self._widest))
+        rows = max(1, MAX_TOWER_VALUES // (width * self._widest))
         if count <= rows:
             return self._query(feeds)
-        parts = [slice(b, b + rows) for b in range(0, count, rows)]
-        return np.concatenate([self._query({name: feed[part] for name, feed in feeds.items()}) for part in parts])
+        queries = []
+        for start in range(0, count, rows):
+            part = {name: feed[start : start + rows] for name, feed in feeds.items()}
+            queries.append(self._query(part))
+        return np.concatenate(queries)
 
     def _query(self, feeds: Arrays) -> Floats:
         if self._features is not None:
@@ -169,9 +179,9 @@ class Scorer:
         return query
 
     def _products(self, rows_BC: Rows, query_BD: Floats) -> Floats:
-        """Inner products [B, C] of each query with the vectors of its rows, of which MOST_GATHERED are in memory."""
+        """Inner products [B, C] of each query with the vectors of its rows, copied MAX_GATHERED_VALUES at a time."""
         score_BC = np.empty(rows_BC.shape, np.float32)
-        columns = max(1, MOST_GATHERED // query_BD.shape[1])
+        columns = max(1, MAX_GATHERED_VALUES // query_BD.shape[1])
         rows = max(1, columns // max(1, rows_BC.shape[1]))
         for b in range(0, rows_BC.shape[0], rows):
             query_BD1 = query_BD[b : b + rows, :, None]
@@ -181,7 +191,7 @@ class Scorer:
         return score_BC
 
     def _history(self, inputs: Arrays) -> Arrays:
-        """The last known items of each history, `max_history` at most, padded in front."""
+        """The last known items of each history, at most `max_history` of them, padded in front."""
         rows_BL = self._rows(inputs["history_item"])
         rating_BL, time_BL = inputs["history_rating"], inputs["history_time"]
         known_BL = rows_BL > 0
@@ -190,8 +200,10 @@ class Scorer:
         if not known_BL.all():
             known_last_BL = np.argsort(known_BL, axis=1, kind="stable")  # known events keep their order
             rows_BL = np.take_along_axis(rows_BL, known_last_BL, axis=1)
-            rating_BL = np.take_along_axis(np.where(known_BL, rating_BL, np.float32(np.nan)), known_last_BL, axis=1)
-            time_BL = np.take_along_axis(np.where(known_BL, time_BL, 0), known_last_BL, axis=1)
+            rating_BL = np.where(known_BL, rating_BL, np.float32(np.nan))
+            rating_BL = np.take_along_axis(rating_BL, known_last_BL, axis=1)
+            time_BL = np.where(known_BL, time_BL, 0)
+            time_BL = np.take_along_axis(time_BL, known_last_BL, axis=1)
         return {
             "history_index": rows_BL[:, -width:],
             "history_rating": rating_BL[:, -width:],
@@ -201,6 +213,7 @@ class Scorer:
     def _unwanted(self, rows_BF: Rows, seen_BL: Rows) -> NDArray[np.bool_]:
         """True where a found row is in the history, or is nothing."""
         unwanted_BF: NDArray[np.bool_] = rows_BF == 0
+        # One table of all items, cleared after each user: a table for every user would take too much memory.
         is_seen = np.zeros(len(self._numbers), bool)
         for rows, seen, unwanted in zip(rows_BF, seen_BL, unwanted_BF, strict=True):
             is_seen[seen] = True
@@ -219,19 +232,21 @@ class Scorer:
         """The k best per user as item numbers and scores; 0 and NaN where there are fewer."""
         width = int(k_B1.max())
         score_BF = np.where(unwanted_BF, -np.inf, score_BF)
+        # Stable, so that an answer does not depend on the batch where scores are equal.
         best_BK = np.argsort(-score_BF, axis=1, kind="stable")[:, :width]
         score_BK = np.take_along_axis(score_BF, best_BK, axis=1)
         empty_BK = np.isneginf(score_BK) | (np.arange(best_BK.shape[1]) >= k_B1)
         item = np.zeros((len(rows_BF), width), np.int64)
         score = np.full((len(rows_BF), width), np.nan, np.float32)
-        item[:, : best_BK.shape[1]] = np.where(empty_BK, 0, self._numbers[np.take_along_axis(rows_BF, best_BK, axis=1)])
+        item_BK = self._numbers[np.take_along_axis(rows_BF, best_BK, axis=1)]
+        item[:, : best_BK.shape[1]] = np.where(empty_BK, 0, item_BK)
         score[:, : best_BK.shape[1]] = np.where(empty_BK, np.nan, score_BK)
         return {"item": item, "score": score}
 
 
 def _table(numbers: Rows) -> Rows | None:
     """Row by number, with a 0 at both ends for what lies beyond; None where numbers are too large for a table."""
-    if numbers.max() > LARGEST_TABLE:
+    if numbers.max() > MAX_TABLE_NUMBER:
         return None
     table = np.zeros(numbers.max() + 2, np.int64)
     table[numbers] = np.arange(len(numbers))
@@ -239,4 +254,5 @@ def _table(numbers: Rows) -> Rows | None:
 
 
 def _with_row_0(array: Array, value: float) -> Floats:
-    return np.concatenate([np.full((1, array.shape[1]), value, np.float32), array.astype(np.float32, copy=False)])
+    row_0 = np.full((1, array.shape[1]), value, np.float32)
+    return np.concatenate([row_0, array.astype(np.float32, copy=False)])

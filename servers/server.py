@@ -1,4 +1,4 @@
-"""The one place where a model server is put together."""
+"""Puts a model server together."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -16,7 +16,7 @@ from servers.models import Execution, LoadedVersion, models_of
 from servers.runtime.background import supervised
 from servers.runtime.lifecycle import Program
 from servers.runtime.repository import Repository
-from servers.scorer import Scorer
+from servers.scorer import LoadedScorer
 from servers.servicer import SERVICE, InferenceServicer
 from servers.settings import ServerSettings
 from servers.signature import Limits
@@ -37,17 +37,13 @@ async def model_server(settings: ServerSettings) -> AsyncIterator[Program]:
         ThreadPoolExecutor(1, thread_name_prefix="encode") as encode,
     ):
 
-        def wire(number: int, scorer: Scorer) -> LoadedVersion:
+        def wire(number: int, scorer: LoadedScorer) -> LoadedVersion:
             return models_of(settings.name, number, scorer, Execution(compute, encode, limits, batching))
 
         repository = Repository(settings.model_repository)
+        load_version = partial(load, threads=settings.threads, device=settings.device)
         control = ModelControl(
-            settings.name,
-            repository,
-            program.health,
-            partial(load, threads=settings.threads, device=settings.device),
-            wire,
-            settings.load_timeout_secs,
+            settings.name, repository, program.health, load_version, wire, settings.load_timeout_secs
         )
         await control.use_newest()
         servicer = InferenceServicer(

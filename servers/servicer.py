@@ -1,4 +1,4 @@
-"""The Open Inference Protocol v2: tells who answers what, and holds no logic of its own."""
+"""The Open Inference Protocol v2: each method hands its request on; there is no logic here."""
 
 import asyncio
 import json
@@ -16,15 +16,17 @@ from servers.runtime.deadline import Deadline
 from servers.runtime.errors import DeadlineExceeded, FailedPrecondition, InvalidArgument, Unavailable
 from servers.runtime.health import Health
 from servers.runtime.quoting import quoted
-from servers.runtime.request_ids import MOST_CHARACTERS, REQUEST_ID
+from servers.runtime.request_ids import MAX_CHARACTERS, REQUEST_ID
 from servers.runtime.status import MESSAGE_BYTES, status_of
 
 SERVICE = "inference.GRPCInferenceService"
 EXTENSIONS = ["model_configuration", "model_repository", "schedule_policy", "statistics"]
 MAX_CONFIG_CHARACTERS = 10_000
+"""Maximum number of characters of a load's `config`."""
 STREAM_CALLS = 256
+"""Maximum number of calls that one stream holds."""
 STREAM_BYTES = 4 << 20
-"""Of the requests and answers that one stream holds; a single one may be larger."""
+"""Maximum size of the requests and answers that one stream holds; a single one may be larger."""
 
 
 class _Stream:
@@ -39,12 +41,13 @@ class _Stream:
         self._sent = asyncio.Event()
 
     def holds(self, calls: int, messages_bytes: int) -> None:
-        """So many calls and bytes more than before."""
+        """Adds calls and bytes to what the stream holds; negative numbers take them away."""
         self._held_calls += calls
         self._held_bytes += messages_bytes
         self._sent.set()
 
     async def room(self) -> None:
+        """Waits until the stream may hold another call."""
         while self._held_calls >= STREAM_CALLS or self._held_bytes >= STREAM_BYTES:
             self._sent.clear()
             await self._sent.wait()
@@ -60,7 +63,10 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
 
     def __init__(self, control: ModelControl, health: Health, explicit: bool, timeout: float) -> None:
         """A call without a deadline waits `timeout` seconds for its answer."""
-        self._control, self._health, self._explicit, self._timeout = control, health, explicit, timeout
+        self._control = control
+        self._health = health
+        self._explicit = explicit
+        self._timeout = timeout
         self._readers: set[asyncio.Task[None]] = set()
         self._closing = False
 
@@ -101,7 +107,7 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
         _check_size(request)
         model = self._control.model(request.model_name, request.model_version)
         given = tensors.decode(request.inputs, request.raw_input_contents)
-        wanted = (output.name for output in request.outputs)
+        requested = (output.name for output in request.outputs)
         timeout_us = request.parameters["timeout"].int64_param  # 0 where there is none
         if timeout_us > 0:
             deadline = deadline.sooner(timeout_us / 1e6)
@@ -109,7 +115,7 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
         waiting = asyncio.timeout(self._timeout) if math.isinf(deadline.moment) else nullcontext()
         try:
             async with waiting:
-                outputs = await model.infer(given, wanted, deadline)
+                outputs = await model.infer(given, requested, deadline)
         except TimeoutError:
             raise DeadlineExceeded(f"there was no answer within {self._timeout:g} seconds") from None
         response = tensors.infer_response(model.name, model.version, request.id, outputs)
@@ -126,6 +132,7 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
                 yield response
                 stream.holds(-1, -size)
         finally:
+            # The client may have left: what it no longer waits for is not computed.
             self._readers.discard(reader)
             reader.cancel()
             for call in stream.unanswered():
@@ -137,7 +144,8 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
     async def _read(self, requests: AsyncIterator[Any], stream: "_Stream", deadline: Deadline) -> None:
         try:
             async for request in requests:
-                stream.holds(1, size := MESSAGE_BYTES.get())
+                size = MESSAGE_BYTES.get()
+                stream.holds(1, size)
                 stream.calls.put_nowait(asyncio.create_task(self._infer_in_stream(request, size, stream, deadline)))
                 del request  # else it is kept until the next one is read
                 await stream.room()
@@ -152,7 +160,7 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
         return response, size
 
     async def _response_in_stream(self, request: Any, deadline: Deadline) -> tuple[Any, int]:
-        request_id = request.id[:MOST_CHARACTERS]
+        request_id = request.id[:MAX_CHARACTERS]
         if request_id:
             REQUEST_ID.set(request_id)
         try:
@@ -176,7 +184,7 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
 
     async def RepositoryModelLoad(self, request: Any, context: Any) -> Any:
         self._check_control(request.model_name)
-        # Who leaves does not end the loading: the next one waits for it, so that one version is loaded at a time.
+        # A client that leaves does not end the loading; the next load waits for it, so one version loads at a time.
         await asyncio.shield(self._control.use(_version_in(request.parameters)))
         return service_pb2.RepositoryModelLoadResponse()
 
@@ -194,9 +202,9 @@ class InferenceServicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type:
 
 
 def _check_size(request: Any) -> None:
-    """Raises InvalidArgument for what only costs time."""
-    if (length := len(request.id)) > MOST_CHARACTERS:
-        raise InvalidArgument(f"id has {length} characters; the limit is {MOST_CHARACTERS}")
+    """Raises InvalidArgument for a request whose checking alone would take long."""
+    if (length := len(request.id)) > MAX_CHARACTERS:
+        raise InvalidArgument(f"id has {length} characters; the limit is {MAX_CHARACTERS}")
     if (count := len(request.outputs)) > tensors.MAX_TENSORS:
         raise InvalidArgument(f"outputs names {count} tensors; the limit is {tensors.MAX_TENSORS}")
 

@@ -13,6 +13,8 @@ from servers.runtime.settings import DAY, ProgramSettings, ServingSettings
 class ModelSettings(ProgramSettings):
     """Which models, and what they may be asked, whoever serves them."""
 
+    panel = "Models and their limits"
+
     model_repository: str = Field(description="Directory or fsspec URL that holds <name>/<version>/.")
     max_batch_size: int = Field(32, ge=1, le=4096, description="Most rows (users) in a request and in a batch.")
     max_history: int = Field(2_000, ge=1, le=100_000, description="Most events in a history.")
@@ -20,13 +22,14 @@ class ModelSettings(ProgramSettings):
     max_k: int = Field(1_000, ge=1, le=1_000_000, description="Most items retrieved for one user.")
 
 
-class ServerSettings(ServingSettings, ModelSettings):
+class ServerSettings(ModelSettings, ServingSettings):
     """Serves one scorer of a model repository, with retrieval and similar items, over the Open Inference Protocol.
 
     `python -m servers export-triton` writes the scorers as models of NVIDIA Triton instead; it has a --help of its own.
-    Example: python -m servers rating --model-repository var/repository --grpc-port 8011 --metrics-port 8012
     """
 
+    panel = "Serving"
+    example = "python -m servers rating --model-repository var/repository --grpc-port 8011 --metrics-port 8012"
     model_config = SettingsConfigDict(cli_prog_name="python -m servers")
 
     name: CliPositionalArg[str] = Field(
@@ -67,6 +70,8 @@ class ExportSettings(ModelSettings):
     Start Triton with OMP_NUM_THREADS and OPENBLAS_NUM_THREADS as --threads, or every model takes all cores.
     """
 
+    panel = "Export"
+    example = "python -m servers export-triton --model-repository var/repository --out var/triton"
     model_config = SettingsConfigDict(cli_prog_name="python -m servers export-triton")
 
     threads: int = Field(1, ge=1, le=256, description="Threads that compute one batch.")

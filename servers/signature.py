@@ -1,4 +1,4 @@
-"""The tensors that each kind of model takes and gives, and the checks that a request must pass.
+"""The inputs and outputs of each kind of model, and the checks that a request must pass.
 
 `B` users, `L` history length, `C` candidates, `K` results: the table is in the README.
 """
@@ -26,7 +26,7 @@ class Tensor:
     pad: object = 0
     """Fills rows that are shorter than others: in front for L, behind for C."""
     default: Callable[[], object] | None = None
-    """What a client gets who leaves the tensor out; None: it must be given."""
+    """Makes the value for clients that leave the tensor out; None: it is required."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Signature:
     outputs: tuple[Tensor, ...]
 
     def complete(self, given: Arrays, limits: Limits) -> Arrays:
-        """All inputs of the model, checked, with defaults for those left out; L is 1 at least.
+        """All inputs of the model, checked, with defaults for those left out; L is at least 1.
 
         Raises InvalidArgument, naming the tensor and the limit.
         """
@@ -63,7 +63,7 @@ class Signature:
         if sizes.get("L") == 0:
             sizes["L"] = 1
             given = {name: array for name, array in given.items() if not name.startswith("history_")}
-        complete = {tensor.name: _or_default(tensor, given, sizes) for tensor in self.inputs}
+        complete = {tensor.name: _given_or_default(tensor, given, sizes) for tensor in self.inputs}
         if "k" in complete:
             _check_k(complete["k"], limits)
         return complete
@@ -81,13 +81,13 @@ class Signature:
             raise InvalidArgument("tensor 'history_item' is missing; history_rating and history_time go with it")
 
     def select(self, names: Iterable[str]) -> list[str]:
-        """The outputs asked for, or all where none is named."""
+        """The requested outputs, or all where none is named. Raises InvalidArgument for an unknown one."""
         known = [tensor.name for tensor in self.outputs]
-        wanted = list(names)
-        for name in wanted:
+        requested = list(names)
+        for name in requested:
             if name not in known:
                 raise InvalidArgument(f"unknown output {quoted(name)}; this model gives {', '.join(known)}")
-        return wanted or known
+        return requested or known
 
     def width(self, inputs: Arrays) -> int | None:
         """Columns of the outputs that belong to these inputs; None: all."""
@@ -109,20 +109,21 @@ def _check_shape(tensor: Tensor, array: Array, sizes: dict[str, int], limits: Li
         if sizes.setdefault(axis, size) != size:
             raise InvalidArgument(f"tensor {name!r} has shape {shape}; {axis} must be {sizes[axis]} here")
     if sizes["B"] == 0:
-        raise InvalidArgument(f"tensor {name!r} has shape {shape}; there must be one row at least")
+        raise InvalidArgument(f"tensor {name!r} has shape {shape}; there must be at least one row")
 
 
 def _check_k(k_B1: Array, limits: Limits) -> None:
     limits.check("K", int(k_B1.max()), "k")
     if k_B1.min() < 1:
-        raise InvalidArgument(f"tensor 'k' is {k_B1.min()}; it must be 1 at least")
+        raise InvalidArgument(f"tensor 'k' is {k_B1.min()}; it must be at least 1")
 
 
-def _or_default(tensor: Tensor, given: Arrays, sizes: dict[str, int]) -> Array:
+def _given_or_default(tensor: Tensor, given: Arrays, sizes: dict[str, int]) -> Array:
     if tensor.name in given:
         return given[tensor.name]
     assert tensor.default is not None
-    return np.full((sizes["B"], sizes.get(tensor.axis, 1)), tensor.default(), DTYPES[tensor.datatype])
+    shape = sizes["B"], sizes.get(tensor.axis, 1)
+    return np.full(shape, tensor.default(), DTYPES[tensor.datatype])
 
 
 _USER = (
@@ -138,14 +139,11 @@ _RANKED = (Tensor("item", "INT64", "K"), Tensor("score", "FP32", "K", pad=np.nan
 SCORE = Signature((*_USER, Tensor("candidate", "INT64", "C")), (Tensor("score", "FP32", "C"),))
 RETRIEVE = Signature((*_USER, _K), _RANKED)
 SIMILAR = Signature((Tensor("item", "INT64", "1"), _K), _RANKED)
+_TEXTS = [
+    Tensor(name, "BYTES", "1", default=lambda: b"")
+    for name in ("title", "overview", "genres", "director", "cast", "keywords")
+]
 EMBED = Signature(
-    (
-        Tensor("image", "BYTES", "1"),
-        *(
-            Tensor(name, "BYTES", "1", default=lambda: b"")
-            for name in ("title", "overview", "genres", "director", "cast", "keywords")
-        ),
-        Tensor("year", "INT64", "1", default=lambda: 0),
-    ),
+    (Tensor("image", "BYTES", "1"), *_TEXTS, Tensor("year", "INT64", "1", default=lambda: 0)),
     (Tensor("embedding", "FP32", "D"),),
 )

@@ -1,4 +1,4 @@
-"""What is counted of one version of one model, for ModelStatistics and for Prometheus."""
+"""Counts and times of one version of one model, for ModelStatistics and for Prometheus."""
 
 import time
 from collections import defaultdict
@@ -68,14 +68,17 @@ class Statistics:
     def __init__(self, model: str) -> None:
         self._model = model
         self._rows = self._executions = self._last = 0
-        self._success, self._fail, self._queue = Duration(), Duration(), Duration()
+        self._success = Duration()
+        self._fail = Duration()
+        self._queue = Duration()
         self._calls = Compute()
         self._batches: dict[int, Compute] = defaultdict(Compute)
-        self._queue_seconds, self._compute_seconds = QUEUE.labels(model), COMPUTE.labels(model)
+        self._queue_seconds = QUEUE.labels(model)
+        self._compute_seconds = COMPUTE.labels(model)
         self._batch_rows = ROWS.labels(model)
 
     def watch_queue(self, waiting_rows: Callable[[], int]) -> None:
-        """Has the metrics ask for the length of the queue when they are read."""
+        """`waiting_rows` is called whenever the metrics are read."""
         WAITING.labels(self._model).set_function(waiting_rows)
 
     def answered(self, rows: int, arrived: int, times: Times) -> None:

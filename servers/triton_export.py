@@ -35,6 +35,7 @@ def export(settings: ExportSettings) -> list[Version]:
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise ConfigurationError(f"--out {out} is there and not empty; name another folder, or remove it first")
     versions = _choose(settings)
+    # Written beside `out` and renamed, so that Triton never sees half of it.
     partial = Path(f"{out.resolve()}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)

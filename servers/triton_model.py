@@ -10,7 +10,7 @@ import triton_python_backend_utils as backend
 
 from servers.batcher import compute
 from servers.loading import load
-from servers.models import computes, signatures
+from servers.models import functions, signatures
 from servers.runtime.errors import InvalidArgument
 from servers.runtime.repository import verify
 from servers.runtime.status import status_of
@@ -22,25 +22,26 @@ class TritonPythonModel:
     """What Triton makes of a model folder, and calls."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Raises ArtifactError; Triton then tells it and does not serve the model."""
+        """Raises ArtifactError; Triton then reports it and does not serve the model."""
         name, version = args["model_name"], args["model_version"]
         config = json.loads(args["model_config"])
-        said = {key: value["string_value"] for key, value in config["parameters"].items()}
-        artifact = verify(Path(args["model_repository"], version, "artifact"), said["scorer"], int(version))
-        self._signature = signatures(said["scorer"])[name]
-        self._compute = computes(said["scorer"], load(artifact, int(said["threads"])))[name]
+        parameters = {key: value["string_value"] for key, value in config["parameters"].items()}
+        artifact = verify(Path(args["model_repository"], version, "artifact"), parameters["scorer"], int(version))
+        self._signature = signatures(parameters["scorer"])[name]
+        self._function = functions(parameters["scorer"], load(artifact, int(parameters["threads"])))[name]
         self._limits = Limits(
             B=config["max_batch_size"],
-            L=int(said["max_history"]),
-            C=int(said["max_candidates"]),
-            K=int(said["max_k"]),
+            L=int(parameters["max_history"]),
+            C=int(parameters["max_candidates"]),
+            K=int(parameters["max_k"]),
         )
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """A response for each request; those that can be answered are computed together."""
         calls = [self._complete(request) for request in requests]
-        good = [call for call in calls if not isinstance(call, Exception)]
-        answers = iter(compute(self._signature, self._compute, good, Times(time.perf_counter_ns())) if good else [])
+        complete = [call for call in calls if not isinstance(call, Exception)]
+        times = Times(time.perf_counter_ns())
+        answers = iter(compute(self._signature, self._function, complete, times) if complete else [])
         outcomes = [call if isinstance(call, Exception) else next(answers) for call in calls]
         return [self._response(*pair) for pair in zip(requests, outcomes, strict=True)]
 
@@ -54,8 +55,8 @@ class TritonPythonModel:
     def _response(self, request: Any, outcome: Arrays | Exception) -> Any:
         if isinstance(outcome, Exception):
             return backend.InferenceResponse(error=_error(outcome, request))
-        wanted = self._signature.select(request.requested_output_names())
-        return backend.InferenceResponse([backend.Tensor(name, outcome[name]) for name in wanted])
+        requested = self._signature.select(request.requested_output_names())
+        return backend.InferenceResponse([backend.Tensor(name, outcome[name]) for name in requested])
 
 
 def _error(error: Exception, request: Any) -> Any:

@@ -15,7 +15,8 @@ class Users:
 
     def __init__(self, tensors: dict[str, Array]) -> None:
         """Takes `user_id` UINT8 [U, W] and `user_index` INT64 [U]; raises ValueError where they do not fit together."""
-        ids_UW, self._index = tensors["user_id"], tensors["user_index"]
+        ids_UW = tensors["user_id"]
+        self._index = tensors["user_index"]
         self._ids: NDArray[np.bytes_] = np.ascontiguousarray(ids_UW).view(f"S{ids_UW.shape[1]}")[:, 0]
         if self._ids.shape != self._index.shape:
             raise ValueError("user_index does not fit user_id")
@@ -36,6 +37,8 @@ class Users:
         """Indexes [B, 1] of ids given as `bytes` [B, 1]; 0 for those that are unknown."""
         if not len(self._ids):
             return np.zeros(user_B1.shape, np.int64)
-        # What is cut off here is found to differ below.
-        place_B1 = np.searchsorted(self._ids, user_B1.astype(self._ids.dtype)).clip(max=len(self._ids) - 1)
-        return np.where(self._ids[place_B1].astype(object) == user_B1, self._index[place_B1], 0)
+        # This cuts off ids that are too long; they differ from what is found.
+        cut_B1 = user_B1.astype(self._ids.dtype)
+        row_B1 = np.searchsorted(self._ids, cut_B1).clip(max=len(self._ids) - 1)
+        is_known_B1 = self._ids[row_B1].astype(object) == user_B1
+        return np.where(is_known_B1, self._index[row_B1], 0)

@@ -1,4 +1,4 @@
-"""Whatever data people bring: files in any form are imported, trained on, evaluated, served and asked about.
+"""Whatever data people bring: files in any form are imported, trained on, evaluated, served and queried.
 
 Each example writes files whose tables, columns, ids, scales and spellings are drawn, runs the command line on them, and
 asks a gateway and model servers that listen on real ports. `MARQUEE_EXAMPLES` sets how many are drawn.
@@ -35,7 +35,8 @@ from servers.runtime.settings import read
 from tests.servers import running
 from training import recipes
 from training.__main__ import app
-from training.artifacts.repository import SCORERS, versions
+from training.artifacts.repository import versions
+from training.recipes import SCORERS
 
 if TYPE_CHECKING:
     from protos.marquee.v1.recommender_pb2_grpc import RecommenderAsyncStub
@@ -101,17 +102,18 @@ def shops(draw: st.DrawFn) -> Shop:
     count = draw(st.sampled_from([1, 12, 60, 150]))
     pairs = [(random.randrange(len(users)), random.randrange(len(items))) for _ in range(count)]
     columns = st.sets(st.sampled_from(["title", "year", "genres", "overview"]))
+    forms = ["csv", "semicolons", "tsv", "csv.gz", "utf-16", "latin-1", "parquet", "jsonl"]
     return Shop(
         users,
         items,
-        pairs,
-        draw(st.sampled_from(sorted(RATINGS))),
-        draw(st.sampled_from(sorted(TIMES))),
-        draw(st.sampled_from(NAMES)),
-        draw(st.sampled_from(["csv", "semicolons", "tsv", "csv.gz", "utf-16", "latin-1", "parquet", "jsonl"])),
-        sorted(draw(columns)),
-        draw(st.booleans()),
-        draw(st.booleans()),
+        events=pairs,
+        rating=draw(st.sampled_from(sorted(RATINGS))),
+        time=draw(st.sampled_from(sorted(TIMES))),
+        names=draw(st.sampled_from(NAMES)),
+        form=draw(st.sampled_from(forms)),
+        items_table=sorted(draw(columns)),
+        users_table=draw(st.booleans()),
+        posters=draw(st.booleans()),
     )
 
 
@@ -205,7 +207,7 @@ def test_any_data_becomes_recommendations(tmp_path_factory: pytest.TempPathFacto
     source.mkdir()
     run("data", "import", *write_files(shop, source), "--out", data)
     assert len(pl.read_parquet(data / "events.parquet")) == len(shop.events)
-    run("train", "all", "--recipe", "small", "--data", data, "--repository", repository)
+    run(*["train", "all", "--recipe", "small", "--data"], data, "--repository", repository)
     assert versions(repository, "catalog")
     assert versions(repository, "fusion")
     run("evaluate", "--data", data, "--repository", repository)

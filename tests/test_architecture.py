@@ -18,8 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 # Folder -> what else of this repository its files may import. `servers/runtime` has its own row because the gateway
 # uses it without the rest of `servers`; `fusion_gateway/fusion` because training evaluates the fusion it will serve;
-# `fusion_gateway/ingest` because the gateway imports the files that training reads. The event store has circuit
-# breakers, as model servers have.
+# `fusion_gateway/ingest` because the gateway imports the files that training reads.
 MAY_IMPORT = {
     "protos": set[str](),
     "servers": {"protos"},
@@ -28,8 +27,15 @@ MAY_IMPORT = {
     "fusion_gateway/fusion": set[str](),
     "fusion_gateway/ingest": set[str](),
     "fusion_gateway/catalog": {"protos", "servers.runtime", "fusion_gateway.fusion"},
-    "fusion_gateway/events": {"servers.runtime", "fusion_gateway.ingest", "fusion_gateway.scorers.circuit_breaker"},
-    "fusion_gateway/scorers": {"servers.runtime", "fusion_gateway.events.store"},
+    "fusion_gateway/circuit_breaker.py": set[str](),
+    "fusion_gateway/events/stored_event.py": set[str](),
+    "fusion_gateway/events": {"servers.runtime", "fusion_gateway.ingest", "fusion_gateway.circuit_breaker"},
+    "fusion_gateway/scorers": {
+        "servers.runtime",
+        "fusion_gateway.fusion",
+        "fusion_gateway.circuit_breaker",
+        "fusion_gateway.events.stored_event",
+    },
     "fusion_gateway/terminal": {
         "protos",
         "servers.runtime",
@@ -57,16 +63,18 @@ LAYERS = (
 for height, layer in enumerate(LAYERS):
     below = {f"training.{name.removesuffix('.py')}" for lower in LAYERS[height + 1 :] for name in lower}
     MAY_IMPORT |= {f"training/{name}": MAY_IMPORT["training"] | below for name in layer}
+# One look for the --help of all programs.
+MAY_IMPORT["training/__main__.py"] |= {"servers.runtime.command_line"}
+MAY_IMPORT["training/commands"] |= {"servers.runtime.command_line"}
 # Networks and closed forms: they know nothing of files, checkpoints or progress.
 MAY_IMPORT["training/models"] = {"training.features", "training.recipes", "training.errors"}
-# Its training loop is beside the network.
-MAY_IMPORT["training/models/rating.py"] = MAY_IMPORT["training/models"] | {
-    "training.fitting",
-    "training.progress",
-    "training.models",
-}
 ROOMS = {"protos", "servers", "fusion_gateway", "training", "tests"}
-EXTRAS = {"servers": {"servers", "tracing"}, "fusion_gateway": {"gateway", "console", "tracing"}, "training": {"training"}}
+EXTRAS = {
+    "protos": set[str](),
+    "servers": {"servers", "tracing"},
+    "fusion_gateway": {"gateway", "console", "tracing"},
+    "training": {"training"},
+}
 OF_ITS_HOST = {"triton_python_backend_utils"}  # exists inside Triton alone
 SERVING = ("servers", "fusion_gateway")
 PICKLES = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
@@ -135,13 +143,17 @@ def unpicklings(root: Path) -> list[str]:
 def installed_by(extras: set[str]) -> set[str]:
     """Distributions that installing `extras` brings, its dependencies' dependencies included."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    optional = [line for extra in extras for line in project["optional-dependencies"][extra]]
-    waiting = [Requirement(line) for line in project["dependencies"] + optional]
+    waiting = [Requirement(line) for line in project["dependencies"]]
+    if extras:
+        waiting.append(Requirement(f"marquee[{','.join(extras)}]"))
     found: set[str] = set()
     while waiting:
         wanted = waiting.pop()
         name = canonical(wanted.name)
-        if name not in found:
+        if name == "marquee":  # by the file, not as it is installed here
+            optional = project["optional-dependencies"]
+            waiting += [Requirement(line) for extra in wanted.extras for line in optional[extra]]
+        elif name not in found:
             found.add(name)
             needs = map(Requirement, requires(name) or [])
             waiting += [need for need in needs if applies(need, {"", *wanted.extras})]
@@ -176,7 +188,10 @@ def test_arrows_point_one_way() -> None:
         ("fusion_gateway/recommend.py", "from servers import scorer"),
         ("fusion_gateway/fusion/fused.py", "from fusion_gateway import policies"),
         ("fusion_gateway/catalog/title_search.py", "from fusion_gateway import parsing"),
+        ("fusion_gateway/circuit_breaker.py", "from fusion_gateway.scorers import missing"),
+        ("fusion_gateway/events/stored_event.py", "from fusion_gateway.events import schema"),
         ("fusion_gateway/events/store.py", "from fusion_gateway.scorers.client import Answer"),
+        ("fusion_gateway/scorers/client.py", "from fusion_gateway.events.store import EventStore"),
         ("fusion_gateway/scorers/fan_out.py", "from fusion_gateway.recommend import Recommender"),
         ("fusion_gateway/terminal/local.py", "from fusion_gateway.gateway import gateway"),
         ("fusion_gateway/console/app.py", "from fusion_gateway.access import METADATA"),
@@ -191,6 +206,7 @@ def test_arrows_point_one_way() -> None:
         ("training/models/linear.py", "from training.artifacts import requests"),
         ("training/models/linear.py", "from training.fitting.loop import fit"),
         ("training/models/rating.py", "from training.data import splits"),
+        ("training/models/rating.py", "from training.fitting.loop import fit"),
         ("training/features/windows.py", "from training.artifacts.repository import latest"),
         ("training/fitting/loop.py", "from training.features import windows"),
         ("training/data/load.py", "from training import recipes"),

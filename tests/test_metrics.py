@@ -1,4 +1,4 @@
-"""The README's table of metrics is what running processes expose."""
+"""The READMEs' tables of metrics are what running processes expose."""
 
 import re
 import urllib.request
@@ -12,7 +12,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.fusion_gateway.real_system import RealSystem, real_system
 from tests.servers.running import Running
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+NAME = re.compile(r"`(marquee_\w+)`")
+
+
+def documented(folder: str) -> set[str]:
+    """The names in the section on metrics of the folder's page."""
+    page = (ROOT / folder / "README.md").read_text()
+    return set(NAME.findall(page.partition("## Metrics")[2].partition("\n## ")[0]))
 
 
 def exposed(running: Running) -> dict[str, Metric]:
@@ -28,10 +35,16 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealSystem]:
         yield running
 
 
-def test_the_readme_lists_every_metric_and_no_other(system: RealSystem) -> None:
-    documented = set(re.findall(r"`(marquee_\w+)`", README.partition("## Metrics")[2].partition("\n## ")[0]))
-    shown = {**exposed(system.gateway), **exposed(system.rating)}
-    assert {name for name in shown if name.startswith("marquee_")} == documented
+@pytest.mark.parametrize(("program", "folder"), [("gateway", "fusion_gateway"), ("rating", "servers")])
+def test_the_readme_lists_every_metric_and_no_other(program: str, folder: str, system: RealSystem) -> None:
+    shown = exposed(getattr(system, program))
+    assert {name for name in shown if name.startswith("marquee_")} == documented(folder)
+
+
+def test_alerts_are_of_metrics_that_there_are() -> None:
+    used = set(re.findall(r"marquee_\w+", (ROOT / "k8s/README.md").read_text()))
+    series = {name.removesuffix("_bucket") for name in used}
+    assert series <= documented("fusion_gateway") | documented("servers")
 
 
 @pytest.mark.parametrize("program", ["gateway", "rating"])

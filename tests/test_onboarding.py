@@ -60,7 +60,8 @@ def repository(tmp_path: Path) -> Path:
     train_catalog(job, CatalogRecipe())
     content = ContentEncoder.fit(dataset.items, 2, 0)
     metadata = content(dataset.items).all
-    feature = GenresAndRed()(torch.zeros(20, 3, 4, 4), torch.zeros(20), torch.from_numpy(metadata))[0].numpy()
+    no_posters = torch.zeros(20, 3, 4, 4), torch.zeros(20)
+    feature = GenresAndRed()(*no_posters, torch.from_numpy(metadata))[0].numpy()
     encoder = ItemEncoderParts(GenresAndRed(), content, (4, 4), metadata.shape[1])
     numbers = dataset.items["number"].to_numpy()
     inputs = ("history_feature",)

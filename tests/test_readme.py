@@ -1,28 +1,38 @@
-"""The README's commands do what it says, in a copy of the tree and on a small invented data set."""
+"""The READMEs' commands do what they say, in a copy of the tree and on a small invented data set.
 
-import json
+What is only checked is in test_pages.py.
+"""
+
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from tests.load.processes import FREE_PORTS, started
+from tests.pages import blocks
+
 ROOT = Path(__file__).parents[1]
-TREE = ("protos", "servers", "fusion_gateway", "training", "Makefile", "pyproject.toml", "requirements.lock")
+TREE = (
+    "protos", "servers", "fusion_gateway", "training", "Makefile", "pyproject.toml", "requirements.lock", "README.md",
+)  # fmt: skip
 SMALL = "GENERATE=--users 80 --items 60"
+PYTHON = ".venv/bin/python"
+GATEWAY, SERVER = "127.0.0.1:8001", "127.0.0.1:8011"
 
-SERVER = "127.0.0.1:8011"
-
-README = (ROOT / "README.md").read_text()
-COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines() if line]
+RUN = blocks("sh", "README.md")
+[BY_HAND] = [block for block in RUN if block.text.rstrip("\n").count(" &\n") > 1]
+COMMANDS = [command for block in RUN if block is not BY_HAND for command in block.commands]
 MAKE = [command for command in COMMANDS if command.startswith("make ")]
-CLIENT = [command for command in COMMANDS if "fusion_gateway.client" in command]
-PROGRAMS = [command for command in COMMANDS if command not in MAKE + CLIENT]
+CLIENT = [command for command in COMMANDS if re.search(r"fusion_gateway\.(client|ladder)", command)]
+PROGRAMS = [command for command in COMMANDS if command.startswith(PYTHON) and command not in CLIENT]
 
 
 @pytest.fixture(scope="module")
@@ -98,24 +108,40 @@ def test_client_commands_answer(command: str, tree: Path, address: str) -> None:
     assert run(tree, "bash", "-c", command, MARQUEE_ADDRESS=address)
 
 
+def script_for(address: str) -> str:
+    """The Python example that calls this address."""
+    [script] = [block.text for block in blocks("python", "README.md") if address in block.text]
+    return script
+
+
+def test_the_gateway_answers_the_first_script(tree: Path, address: str) -> None:
+    printed = run(tree, PYTHON, "-c", script_for(GATEWAY).replace(GATEWAY, address))
+    assert [line.split()[0] for line in printed.splitlines()] == ["1", "2", "3", "4", "5"]
+
+
 def test_the_tritonclient_script_is_answered(tree: Path, demo: str) -> None:
-    [script] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert SERVER in script
-    serve = [".venv/bin/python", "-m", "servers", "rating", "--model-repository=var/repository"]
-    with subprocess.Popen(
-        [*serve, "--grpc-port=0", "--metrics-port=0"],
-        cwd=tree,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as server:
-        assert server.stdout
-        address = json.loads(server.stdout.readline())["grpc_address"]
-        printed = run(tree, ".venv/bin/python", "-c", script.replace(SERVER, address))
-        server.terminate()
+    with started(["-m", "servers", "rating", "--model-repository=var/repository", *FREE_PORTS], cwd=tree) as server:
+        printed = run(tree, PYTHON, "-c", script_for(SERVER).replace(SERVER, server.grpc_address))
     assert printed.endswith("from version 1\n")
 
 
 @pytest.mark.parametrize("command", PROGRAMS)
 def test_programs_run(command: str, tree: Path, demo: str) -> None:
     assert run(tree, "bash", "-c", command) or "train" in command
+
+
+def test_the_system_is_started_by_hand(tree: Path, demo: str) -> None:
+    """On free ports, for those of the page may be taken."""
+    with ExitStack() as stack:
+        addresses: dict[str, str] = {}
+        for command in BY_HAND.commands:
+            if not command.endswith(" &"):
+                small = [SMALL] if command.startswith("make ") else []
+                printed = run(tree, *shlex.split(command), *small, MARQUEE_ADDRESS=addresses.get("gateway", ""))
+                continue
+            _, *arguments = shlex.split(command.removesuffix(" &"))
+            name = arguments[2] if "servers" in arguments else "gateway"
+            scorers = [f"--scorer={model}={at}" for model, at in addresses.items() if name == "gateway"]
+            server = stack.enter_context(started([*arguments, *scorers, *FREE_PORTS], cwd=tree))
+            addresses[name] = server.grpc_address
+    assert "from the models, from the user's history" in printed

@@ -2,6 +2,6 @@
 
 import os
 
-# OpenMP threads that spin while they wait make a run beside a busy neighbour several times slower; torch reads these.
+# OpenMP threads that spin while they wait make a run beside a busy neighbor several times slower; torch reads these.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("GOMP_SPINCOUNT", "0")

@@ -2,34 +2,38 @@
 
 import sys
 
-import typer
-
+from servers.runtime.command_line import App
 from training.commands.benchmark import app as benchmark_app
 from training.commands.contact_sheet import contact_sheet_command
 from training.commands.data import app as data_app
 from training.commands.evaluate import evaluate_command
 from training.commands.onboard import onboard_command
+from training.commands.recipes import recipes_command
 from training.commands.repository import app as repository_app
 from training.commands.reproduce import reproduce_command
+from training.commands.results import results_command
 from training.commands.train import train
 from training.errors import DataError, TrainingError
 
-app = typer.Typer(
+app = App(
     help="Data, training, evaluation and the model repository of Marquee.",
     no_args_is_help=True,
-    add_completion=False,
     epilog="Example: python -m training train all --recipe small --data var/data/generated --repository var/repository",
 )
 app.add_typer(data_app, name="data")
 app.add_typer(benchmark_app, name="benchmark")
 app.add_typer(repository_app, name="repository")
 app.command(epilog="Example: python -m training train rating --recipe small --split none")(train)
+app.command("recipes", epilog="Example: python -m training recipes sequential")(recipes_command)
 app.command("onboard", epilog="Example: python -m training onboard --items new.csv --posters new-posters")(
     onboard_command
 )
 app.command("contact-sheet", epilog="Example: python -m training contact-sheet sheet.png")(contact_sheet_command)
 app.command("evaluate", epilog="Example: python -m training evaluate --report var/report")(evaluate_command)
-app.command("reproduce")(reproduce_command)
+app.command("reproduce", epilog="Example: python -m training reproduce --data data/ml-100k --only S1,S4")(
+    reproduce_command
+)
+app.command("results", epilog="Example: python -m training results --write")(results_command)
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
-"""Okabe and Ito's palette, told apart in every form of colour blindness."""
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
+"""Okabe and Ito's palette, distinct in every form of color blindness."""
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
@@ -64,11 +64,18 @@ def facts(values: Iterable[tuple[str, str]]) -> str:
 def grid(columns: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
     """A table; every cell is text."""
     head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
-    body = "\n".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    body = "\n".join(map(_table_row, rows))
     return f"<table class='grid'><caption>{html.escape(caption)}</caption><tr>{head}</tr>\n{body}</table>"
 
 
 def frame_grid(frame: pl.DataFrame, caption: str = "") -> str:
     """A table of a frame; floats with four digits."""
-    cells = ([f"{value:.4f}" if isinstance(value, float) else str(value) for value in row] for row in frame.iter_rows())
-    return grid(frame.columns, cells, caption)
+    return grid(frame.columns, (list(map(_shown, row)) for row in frame.iter_rows()), caption)
+
+
+def _table_row(cells: Sequence[str]) -> str:
+    return "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

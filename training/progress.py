@@ -52,12 +52,12 @@ def track(name: str, steps: Iterable[T], total: int, note: list[str], done: int 
 
 def _logged(name: str, steps: Iterable[T], total: int, note: list[str], done: int) -> Iterator[T]:
     started = said = time.monotonic()
-    for place, step in enumerate(steps, done + 1):
+    for position, step in enumerate(steps, done + 1):
         yield step
         now = time.monotonic()
-        if now - said >= LINE_SECONDS or place == total:
-            said, left = now, timedelta(seconds=round((now - started) / (place - done) * (total - place)))
-            console.print(f"{name} {place}/{total}, {left} left", *note[-1:], highlight=False)
+        if now - said >= LINE_SECONDS or position == total:
+            said, left = now, timedelta(seconds=round((now - started) / (position - done) * (total - position)))
+            console.print(f"{name} {position}/{total}, {left} left", *note[-1:], highlight=False)
 
 
 @contextmanager

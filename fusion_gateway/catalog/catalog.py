@@ -9,12 +9,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fusion_gateway.catalog.parquet import MOST_ITEMS, MOST_VALUES, Kind, read_table
+from fusion_gateway.fusion import Mask, Rows
 from protos.marquee.v1.recommender_pb2 import Item
 from servers.runtime.errors import ArtifactError
 from servers.runtime.repository import Version
-
-Rows = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 SCHEMA: Mapping[str, Kind] = {
     "number": pl.Int64,
@@ -104,7 +102,7 @@ class Catalog:
         self.poster: list[str] = items["poster"].to_list()
         self.votes: NDArray[np.int64] = items["votes"].to_numpy()
         self.weighted_rating: NDArray[np.float64] = items["weighted_rating"].to_numpy()
-        self.popular: Rows = np.lexsort((self.number, -self.votes, -self.weighted_rating))
+        self.by_rating: Rows = np.lexsort((self.number, -self.votes, -self.weighted_rating))
         """All rows, by weighted rating, best first."""
         self._row = {item_id: row for row, item_id in enumerate(self.id)}
         self.work: Rows = _works(self.id, self.title, self.year.tolist())
@@ -114,7 +112,7 @@ class Catalog:
         self.has_genre = np.zeros((len(self), len(names)), np.bool_)
         for row, genres in enumerate(self.genres):
             self.has_genre[row, [self._genre[genre.casefold()] for genre in genres]] = True
-        self.genre_names = sorted({genre for genres in self.genres for genre in genres})
+        self.genre_names = sorted({genre for genres in self.genres for genre in genres}, key=str.casefold)
         """As the items spell them."""
         length = np.sqrt(self.has_genre.sum(axis=1, keepdims=True, dtype=np.float32))
         self.genre_vector: NDArray[np.float32] = self.has_genre / np.maximum(length, 1)

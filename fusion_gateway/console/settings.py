@@ -11,10 +11,10 @@ from servers.runtime.settings import ProgramSettings
 
 
 class ConsoleSettings(ProgramSettings):
-    """Serves pages that show what a gateway recommends and why, and the gateway's calls as JSON over HTTP.
+    """Serves pages that show what a gateway recommends and why, and the gateway's calls as JSON over HTTP."""
 
-    Example: python -m fusion_gateway.console --gateway 127.0.0.1:8001 --posters var/posters
-    """
+    panel = "Console"
+    example = "python -m fusion_gateway.console --gateway 127.0.0.1:8001 --posters var/posters"
 
     model_config = SettingsConfigDict(cli_prog_name="python -m fusion_gateway.console")
 

@@ -11,7 +11,7 @@ import structlog
 from prometheus_client import Counter
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from fusion_gateway.scorers.circuit_breaker import Circuit
+from fusion_gateway.circuit_breaker import CircuitBreaker
 from servers.runtime.errors import DeadlineExceeded, InvalidArgument, MarqueeError, Overloaded, Unavailable
 
 CALM_SECONDS = 5.0
@@ -40,7 +40,7 @@ class Connections:
         self._number, self._free = number, asyncio.Semaphore(number)
         self._attempts: Tasks = set()
         self._transactions: Tasks = set()
-        self._circuit = Circuit(f"event store, {work}")
+        self._circuit = CircuitBreaker(f"event store, {work}")
         self._failed = FAILURES.labels(work)
         self._is_failing, self._failed_at, self._answered_at = False, 0.0, 0.0
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from fusion_gateway.events.store import StoredEvent
+from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.ingest.errors import DataError
 from fusion_gateway.ingest.events import EventsFile
 from servers.runtime.errors import ConfigurationError

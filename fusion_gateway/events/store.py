@@ -5,7 +5,6 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
@@ -19,6 +18,7 @@ from fusion_gateway.events.connections import Connections
 from fusion_gateway.events.database import READ_CONNECTIONS, Database, empty_log, usable_url
 from fusion_gateway.events.history_reads import HistoryReads
 from fusion_gateway.events.schema import EVENTS
+from fusion_gateway.events.stored_event import StoredEvent
 from servers.runtime.errors import ConfigurationError, DeadlineExceeded, MarqueeError, Unavailable
 
 ROWS_PER_STATEMENT = 1000
@@ -66,18 +66,6 @@ SWEEP_SECONDS = 3600.0
 """Events past their time are deleted at the start, and as often as this."""
 ERASE_SECONDS = 1.0
 """To take deleted events out of SQLite's log, and until that is tried again where somebody is reading it."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredEvent:
-    """What one user did with one item; `rating` is on the data set's own scale, `time` in unix seconds."""
-
-    user_id: str
-    item_id: str
-    rating: float | None
-    time: int
-    event_id: str = ""
-    """Empty: a new random one when it is stored."""
 
 
 class EventStore:
@@ -196,8 +184,8 @@ class EventStore:
             await self._erase_traces()
         return swept
 
-    async def keep_swept(self) -> None:
-        """Sweeps now and then. Never returns."""
+    async def run_retention_loop(self) -> None:
+        """Deletes events past their time every SWEEP_SECONDS. Never returns."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             with suppress(Unavailable):  # it has been logged
@@ -215,7 +203,7 @@ class EventStore:
             self._has_traces.set()
         return int(deleted)
 
-    async def keep_erased(self) -> None:
+    async def run_erase_loop(self) -> None:
         """Takes what has been deleted out of SQLite's log, where that could not be done at once. Never returns."""
         while True:
             await self._has_traces.wait()

@@ -28,10 +28,16 @@ class Popularity:
 
     def scores(self, numbers: NDArray[np.int64], groups: Iterable[str] = ()) -> Scores:
         """[C] for item numbers [C], NaN for items it does not know; the lifts of several groups add up."""
+        return self._look_up(sum((self.lifts[group] for group in groups), self.log_share), numbers)
+
+    def lift(self, numbers: NDArray[np.int64], groups: Iterable[str]) -> Scores:
+        """[C]: how much likelier people of these groups are to watch each item, as a logarithm; NaN where unknown."""
+        return self._look_up(sum((self.lifts[group] for group in groups), np.zeros(len(self.number))), numbers)
+
+    def _look_up(self, table: Scores, numbers: NDArray[np.int64]) -> Scores:
         if not len(self.number):
             return np.full(len(numbers), np.nan)
         row = np.searchsorted(self.number, numbers).clip(max=len(self.number) - 1)
-        table = sum((self.lifts[group] for group in groups), self.log_share)
         return np.where(self.number[row] == numbers, table[row], np.nan)
 
 

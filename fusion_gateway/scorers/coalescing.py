@@ -12,7 +12,7 @@ import numpy as np
 from fusion_gateway.scorers.missing import DEADLINE_EXCEEDED, ModelMissing
 from servers.runtime.datatypes import Array
 from servers.runtime.errors import InvalidArgument
-from servers.runtime.request_ids import MOST_CHARACTERS, REQUEST_ID
+from servers.runtime.request_ids import MAX_CHARACTERS, REQUEST_ID
 
 MOST_ROWS = 32
 """In a message; fewer where the model server takes no more."""
@@ -83,7 +83,7 @@ class Coalescer:
         self._start()
 
     async def _ask(self, calls: Sequence[_Call]) -> None:
-        REQUEST_ID.set(",".join(call.request_id for call in calls)[:MOST_CHARACTERS])
+        REQUEST_ID.set(",".join(call.request_id for call in calls)[:MAX_CHARACTERS])
         try:
             outputs, version = await self.send(merge([call.inputs for call in calls]))
         except InvalidArgument as error:

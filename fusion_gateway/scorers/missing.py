@@ -10,8 +10,8 @@ from prometheus_client import Counter
 from servers.runtime.errors import Unavailable
 
 MISSING = Counter("marquee_missing_models", "Answers that a model is missing from, by reason.", ["model", "reason"])
-MOST_CHARACTERS = 200
-"""Of what others say of a failure."""
+MAX_CHARACTERS = 200
+"""Maximum number of characters kept of what others say of a failure."""
 LINES_APART_SECONDS = 1.0
 """A model that comes and goes is logged no more often."""
 
@@ -32,7 +32,7 @@ class ModelMissing(Unavailable):
     """
 
     def __init__(self, reason: str, details: str = "", tells_addresses: bool = False) -> None:
-        self.reason, self.details = reason, details[:MOST_CHARACTERS]
+        self.reason, self.details = reason, details[:MAX_CHARACTERS]
         super().__init__(f"{reason}: {self.details}" if self.details and not tells_addresses else reason)
 
 

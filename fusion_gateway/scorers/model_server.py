@@ -13,8 +13,8 @@ import grpc
 import structlog
 from tritonclient.grpc import service_pb2
 
+from fusion_gateway.circuit_breaker import CircuitBreaker
 from fusion_gateway.scorers.answers import read_answer
-from fusion_gateway.scorers.circuit_breaker import Circuit
 from fusion_gateway.scorers.coalescing import Answered, Arrays, Coalescer, Send
 from fusion_gateway.scorers.limits import Limits
 from fusion_gateway.scorers.missing import CIRCUIT_OPEN, CROWDED, UNREADABLE, ModelMissing
@@ -107,7 +107,7 @@ class ModelServer:
         self.limits = Limits()
         self.recent = RecentCalls()
         self._name, self._connection = name, connection
-        self._circuit = Circuit(name)
+        self._circuit = CircuitBreaker(name)
         self._coalescers: list[Coalescer] = []
         self._waiting = 0
         self._probes: set[asyncio.Task[Answered]] = set()
@@ -132,11 +132,11 @@ class ModelServer:
             probe.cancel()
         await self._channel.close()
 
-    def asking(self, model: str) -> Send:
-        """Asks one of its models, in few messages."""
+    def sender(self, model: str) -> Send:
+        """Sends calls to one of its models, in few messages."""
         coalescer = Coalescer(partial(self._infer, model))
         self._coalescers.append(coalescer)
-        return partial(self._ask, coalescer)
+        return partial(self._call, coalescer)
 
     async def ready(self, timeout: float) -> bool:
         request = service_pb2.ModelReadyRequest(name=self._name)
@@ -162,13 +162,13 @@ class ModelServer:
             for coalescer in self._coalescers:
                 coalescer.most_rows = limits.rows
 
-    async def follow_limits(self) -> None:
+    async def run_limits_loop(self) -> None:
         """Never returns."""
         while True:
             await asyncio.sleep(LIMITS_SECONDS)
             await self.learn_limits()
 
-    async def _ask(self, coalescer: Coalescer, inputs: Arrays, timeout: float) -> Answered:
+    async def _call(self, coalescer: Coalescer, inputs: Arrays, timeout: float) -> Answered:
         if self._circuit.is_open:
             if self._circuit.may_probe():
                 self._probe(coalescer, inputs)

@@ -1,4 +1,4 @@
-"""python -m fusion_gateway.client {recommend,similar,search,record,history,status}: ask a gateway from a terminal."""
+"""python -m fusion_gateway.client: calls a gateway from a terminal."""
 
 import math
 import sys
@@ -20,7 +20,9 @@ from fusion_gateway.terminal import tables
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from servers.runtime import channels
+from servers.runtime.command_line import App
 from servers.runtime.errors import MarqueeError
+from servers.runtime.request_ids import METADATA as REQUEST_ID
 from servers.runtime.tls import client_credentials
 
 M = TypeVar("M", bound=Message)
@@ -33,30 +35,33 @@ def _without_scheme(address: str) -> str:
     return address
 
 
+USER, FILTERS, LIST, CONNECT = "User", "Filters", "The list", "Connection and output"
+"""Groups of options in --help."""
 Token = Annotated[str, typer.Option(envvar="MARQUEE_TOKEN", help="Bearer token; best given in the environment.")]
 Authority = Annotated[Path | None, typer.Option(envvar="MARQUEE_CA", help="PEM authorities of the gateway: use TLS.")]
-Certificate = Annotated[Path | None, typer.Option(help="PEM file to show to a gateway that asks for one.")]
+Certificate = Annotated[Path | None, typer.Option(help="PEM certificate, for a gateway that asks clients for one.")]
+Key = Annotated[Path | None, typer.Option(help="PEM private key of the certificate.")]
 Address = Annotated[
-    str, typer.Option(envvar="MARQUEE_ADDRESS", callback=_without_scheme, help="The gateway's host:port.")
+    str,
+    typer.Option(
+        envvar="MARQUEE_ADDRESS", callback=_without_scheme, help="The gateway's host:port.", rich_help_panel=CONNECT
+    ),
 ]
-Timeout = Annotated[float, typer.Option(help="Seconds to wait for an answer.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the reply as JSON.")]
-Count = Annotated[int | None, typer.Option("-k", "--k", help="How many.")]
+Timeout = Annotated[float, typer.Option(help="Seconds to wait for an answer.", rich_help_panel=CONNECT)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the reply as JSON.", rich_help_panel=CONNECT)]
+User = Annotated[str, typer.Option(help="User id.")]
+Count = Annotated[int | None, typer.Option("-k", "--k", help="Number of movies.", show_default="10")]
 DEFAULT_ADDRESS, DEFAULT_TIMEOUT = "127.0.0.1:8001", 10.0
 
-app = typer.Typer(
+app = App(
     no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
     epilog="Example: python -m fusion_gateway.client recommend --user 42 -k 5",
 )
 
 
 @app.callback()
-def connection(
-    token: Token = "", ca: Authority = None, certificate: Certificate = None, key: Certificate = None
-) -> None:
-    """Ask a gateway from a terminal."""
+def connection(token: Token = "", ca: Authority = None, certificate: Certificate = None, key: Key = None) -> None:
+    """Calls a gateway from a terminal."""
     CONNECTION.set(Connection(token, ca, certificate, key))
 
 
@@ -97,31 +102,54 @@ class _Authorization(grpc.UnaryUnaryClientInterceptor):
     epilog="Example: python -m fusion_gateway.client recommend --history 50,181:4.5 --genres Comedy,Drama -k 5"
 )
 def recommend(
-    user: Annotated[str, typer.Option(help="User id; leave out for an anonymous user.")] = "",
-    k: Count = None,
+    user: Annotated[str, typer.Option(help="User id; leave out for an anonymous user.", rich_help_panel=USER)] = "",
     history: Annotated[
         str,
         typer.Option(
-            help="Item ids, oldest first: 50,181,1 or with ratings 50:4,181:5; "
-            """or JSON, for any id: '[{"item_id": "a,b:1", "rating": 4}]'."""
+            help="Instead of the stored history, item ids, oldest first: 50,181,1 or with ratings 50:4,181:5; "
+            """or JSON, for any id: '[{"item_id": "a,b:1", "rating": 4}]'.""",
+            rich_help_panel=USER,
         ),
     ] = "",
-    weights: Annotated[str, typer.Option(help="For example rating=0.7,sequential=0.3.")] = "",
-    policy: Annotated[str, typer.Option(help="Name of a fusion policy.")] = "",
-    genres: Annotated[str, typer.Option(help="At least one of these: Comedy,Drama.")] = "",
-    not_genres: Annotated[str, typer.Option(help="None of these.")] = "",
-    liked: Annotated[str, typer.Option(help="Genres liked by a user without a history.")] = "",
-    year_min: int | None = None,
-    year_max: int | None = None,
-    age: Annotated[int | None, typer.Option(help="Of a user without a history, as are gender and occupation.")] = None,
-    gender: str = "",
-    occupation: str = "",
-    diversity: Annotated[float | None, typer.Option(help="0 (score only) to 1 (diversity only).")] = None,
-    max_per_genre: Annotated[int | None, typer.Option(help="At most this many of any one genre.")] = None,
-    exploration: Annotated[float | None, typer.Option(help="Share of places for movies drawn at random.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Makes the draw repeatable.")] = None,
-    seen: Annotated[bool, typer.Option("--seen", help="Movies of the history may come back.")] = False,
-    explain: Annotated[bool, typer.Option("--explain", help="Say why, in words.")] = False,
+    liked: Annotated[str, typer.Option(help="Without a history: liked genres.", rich_help_panel=USER)] = "",
+    age: Annotated[int | None, typer.Option(help="Without a history: age in years.", rich_help_panel=USER)] = None,
+    gender: Annotated[str, typer.Option(help="Without a history: as the data has it.", rich_help_panel=USER)] = "",
+    occupation: Annotated[str, typer.Option(help="Without a history: as the data has it.", rich_help_panel=USER)] = "",
+    genres: Annotated[str, typer.Option(help="At least one of these: Comedy,Drama.", rich_help_panel=FILTERS)] = "",
+    not_genres: Annotated[str, typer.Option(help="None of these.", rich_help_panel=FILTERS)] = "",
+    year_min: Annotated[int | None, typer.Option(help="This year or later.", rich_help_panel=FILTERS)] = None,
+    year_max: Annotated[int | None, typer.Option(help="This year or earlier.", rich_help_panel=FILTERS)] = None,
+    items: Annotated[str, typer.Option(help="Only these item ids: 50,181.", rich_help_panel=FILTERS)] = "",
+    not_items: Annotated[str, typer.Option(help="None of these item ids.", rich_help_panel=FILTERS)] = "",
+    seen: Annotated[
+        bool, typer.Option("--seen", help="Movies of the history may come back.", rich_help_panel=FILTERS)
+    ] = False,
+    k: Annotated[
+        int | None, typer.Option("-k", "--k", help="Number of movies.", show_default="10", rich_help_panel=LIST)
+    ] = None,
+    policy: Annotated[
+        str, typer.Option(help="Fusion policy; status lists them.", show_default="the published", rich_help_panel=LIST)
+    ] = "",
+    weights: Annotated[
+        str,
+        typer.Option(
+            help="Of models, in place of the policy's: rating=0.7,sequential=0.3.",
+            rich_help_panel=LIST,
+        ),
+    ] = "",
+    diversity: Annotated[
+        float | None,
+        typer.Option(help="0 (score only) to 1 (diversity only).", show_default="0", rich_help_panel=LIST),
+    ] = None,
+    max_per_genre: Annotated[
+        int | None, typer.Option(help="Maximum number of movies of any one genre.", rich_help_panel=LIST)
+    ] = None,
+    exploration: Annotated[
+        float | None,
+        typer.Option(help="Share of the list that is drawn at random, 0 to 1.", show_default="0", rich_help_panel=LIST),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Makes the draw repeatable.", rich_help_panel=LIST)] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Say why, in words.", rich_help_panel=LIST)] = False,
     as_json: AsJson = False,
     address: Address = DEFAULT_ADDRESS,
     timeout: Timeout = DEFAULT_TIMEOUT,
@@ -134,7 +162,12 @@ def recommend(
         weights=_weights(weights),
         policy=policy,
         filters=pb.Filters(
-            genres_any=_split(genres), genres_none=_split(not_genres), year_min=year_min, year_max=year_max
+            genres_any=_split(genres),
+            genres_none=_split(not_genres),
+            year_min=year_min,
+            year_max=year_max,
+            item_ids_in=_split(items),
+            item_ids_out=_split(not_items),
         ),
         profile=pb.Profile(age=age, gender=gender, occupation=occupation, liked_genres=_split(liked)),
         diversity=diversity,
@@ -147,6 +180,7 @@ def recommend(
     with gateway(address) as stub:
         response = stub.Recommend(request, timeout=timeout)
     options = {"--genres": genres, "--not-genres": not_genres, "--year-min": year_min, "--year-max": year_max}
+    options |= {"--items": items, "--not-items": not_items}
     filters = " ".join(f"{option} {value}" for option, value in options.items() if value)
     _show(response, as_json, lambda: tables.recommendations(response, user=user, filters=filters, reasons=explain))
 
@@ -173,7 +207,7 @@ def similar(
 
 @app.command(epilog='Example: python -m fusion_gateway.client search "the last"')
 def search(
-    title: str,
+    title: Annotated[str, typer.Argument(help="A title, more or less.")],
     k: Count = None,
     as_json: AsJson = False,
     address: Address = DEFAULT_ADDRESS,
@@ -187,10 +221,10 @@ def search(
 
 @app.command(epilog="Example: python -m fusion_gateway.client record --user 42 --item 181 --rating 4.5")
 def record(
-    user: Annotated[str, typer.Option()],
-    item: Annotated[str, typer.Option()],
-    rating: float | None = None,
-    time: Annotated[int | None, typer.Option(help="Unix seconds; now when left out.")] = None,
+    user: User,
+    item: Annotated[str, typer.Option(help="Item id.")],
+    rating: Annotated[float | None, typer.Option(help="On the data's own scale; none: watched, not rated.")] = None,
+    time: Annotated[int | None, typer.Option(help="Unix seconds.", show_default="now")] = None,
     event_id: Annotated[str, typer.Option(help="Makes it safe to send the event again.")] = "",
     as_json: AsJson = False,
     address: Address = DEFAULT_ADDRESS,
@@ -205,8 +239,8 @@ def record(
 
 @app.command(epilog="Example: python -m fusion_gateway.client history --user 42 --limit 20")
 def history(
-    user: Annotated[str, typer.Option()],
-    limit: int | None = None,
+    user: User,
+    limit: Annotated[int | None, typer.Option(help="Number of events.", show_default="100")] = None,
     as_json: AsJson = False,
     address: Address = DEFAULT_ADDRESS,
     timeout: Timeout = DEFAULT_TIMEOUT,
@@ -217,7 +251,23 @@ def history(
     _show(response, as_json, lambda: tables.events(response, user))
 
 
-@app.command()
+@app.command(epilog="Example: python -m fusion_gateway.client delete-user --user 42")
+def delete_user(
+    user: User,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+    address: Address = DEFAULT_ADDRESS,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """Erases everything that is stored about a user."""
+    if not yes:
+        typer.confirm(f"Erase everything that is stored about user {user}?", abort=True)
+    with gateway(address) as stub:
+        response = stub.DeleteUser(pb.DeleteUserRequest(user_id=user), timeout=timeout)
+    _show(response, as_json, lambda: _erased(response.events_deleted))
+
+
+@app.command(epilog="Example: python -m fusion_gateway.client status --address 127.0.0.1:8001")
 def status(as_json: AsJson = False, address: Address = DEFAULT_ADDRESS, timeout: Timeout = DEFAULT_TIMEOUT) -> None:
     """What is being served."""
     with gateway(address) as stub:
@@ -236,7 +286,7 @@ def gateway(address: str) -> Iterator[RecommenderStub]:
         raise typer.Exit(1) from None
     except grpc.RpcError as error:
         code, details = error.code(), error.details()
-        if code == grpc.StatusCode.UNAVAILABLE:
+        if code == grpc.StatusCode.UNAVAILABLE and not _is_from_a_gateway(error):
             details = f"no gateway answers at {address} ({details})"
         if code == grpc.StatusCode.DEADLINE_EXCEEDED:
             details = f"no answer from {address} in time; --timeout waits longer"
@@ -244,11 +294,20 @@ def gateway(address: str) -> Iterator[RecommenderStub]:
         raise typer.Exit(1) from None
 
 
+def _is_from_a_gateway(error: Any) -> bool:
+    """Every answer of a gateway has the request's id in its trailing metadata; what gRPC says by itself has not."""
+    return any(name == REQUEST_ID for name, _ in error.trailing_metadata() or ())
+
+
 def _show(response: Message, as_json: bool, readable: Callable[[], RenderableType]) -> None:
     if as_json:
         print(json_format.MessageToJson(response, preserving_proto_field_name=True, ensure_ascii=False))
     else:
         tables.console().print(readable())
+
+
+def _erased(events: int) -> str:
+    return f"{events} event{' is' if events == 1 else 's are'} erased"
 
 
 def _split(text: str) -> list[str]:

@@ -8,8 +8,9 @@ import typer
 from fusion_gateway.terminal import tables
 from fusion_gateway.terminal.client import DEFAULT_ADDRESS, Address, gateway
 from protos.marquee.v1 import recommender_pb2 as pb
+from servers.runtime.command_line import App
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = App()
 
 
 def rungs(
@@ -32,10 +33,10 @@ def rungs(
 @app.command(epilog="Example: python -m fusion_gateway.ladder --user 42 --age 25 --liked Comedy,Drama")
 def main(
     user: Annotated[str, typer.Option(help="A user with a stored history.")],
-    age: int = 25,
-    gender: str = "F",
-    occupation: str = "student",
-    liked: Annotated[str, typer.Option(help="Genres, with commas between.")] = "Comedy",
+    age: Annotated[int, typer.Option(help="Of the profile.")] = 25,
+    gender: Annotated[str, typer.Option(help="Of the profile.")] = "F",
+    occupation: Annotated[str, typer.Option(help="Of the profile.")] = "student",
+    liked: Annotated[str, typer.Option(help="Genres of the profile, with commas between.")] = "Comedy",
     k: Annotated[int, typer.Option("-k", help="Movies for each rung.")] = 5,
     address: Address = DEFAULT_ADDRESS,
 ) -> None:

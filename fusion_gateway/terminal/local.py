@@ -18,29 +18,33 @@ import grpc
 import typer
 
 from fusion_gateway.events.files import read_events
-from fusion_gateway.events.store import EventStore, StoredEvent
+from fusion_gateway.events.store import EventStore
+from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.settings import HOME, EventStoreSettings
 from fusion_gateway.terminal import tables
-from fusion_gateway.terminal.processes import Processes
+from fusion_gateway.terminal.ports import GATEWAY, ChoosePorts, Ports, any_free_ports, documented_ports
+from fusion_gateway.terminal.processes import Addresses, Processes
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from servers.runtime import channels
-from servers.runtime.errors import MarqueeError, RepositoryError, Unavailable
+from servers.runtime.command_line import App
+from servers.runtime.errors import ConfigurationError, MarqueeError, RepositoryError, Unavailable
 from servers.runtime.repository import Repository
 
 if TYPE_CHECKING:
     from protos.marquee.v1.recommender_pb2_grpc import RecommenderAsyncStub
 
-app = typer.Typer(
+app = App(
     no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
     epilog="Example: python -m fusion_gateway.local up --repository var/repository",
 )
 Folder = Annotated[Path, typer.Option(help="A model repository.")]
 IMPORTED = HOME / "imported" / "generated" / "events.parquet"
 """Where `make` puts the events of the data set that it invents."""
-Events = Annotated[Path, typer.Option(help="CSV or Parquet with user, item, rating, time.")]
+Events = Annotated[Path, typer.Option(help="File of events, of any form that training reads.")]
+AnyPorts = Annotated[bool, typer.Option("--any-ports", help="Take free ports instead of 8001, 8002, 8011, 8012, ...")]
+STORE = EventStoreSettings.model_fields["event_store"].default
+"""The store of `python -m fusion_gateway` without flags."""
 
 
 @dataclass(frozen=True)
@@ -54,26 +58,40 @@ class System:
     """How many events each user has."""
 
 
-@app.command()
-def up(repository: Folder = HOME / "repository", events: Events = IMPORTED) -> None:
-    """Runs until Ctrl-C, with an event store of its own."""
-    sys.exit(asyncio.run(_guarded(repository, events, _wait)))
+@app.command(epilog="Example: python -m fusion_gateway.local up --repository var/repository")
+def up(repository: Folder = HOME / "repository", events: Events = IMPORTED, any_ports: AnyPorts = False) -> None:
+    """Runs until Ctrl-C, on the documented ports where they are free.
+
+    What is recorded is kept for the next time. Events of the file that were erased since come back with it.
+    """
+    choose = any_free_ports if any_ports else documented_ports
+    sys.exit(asyncio.run(_guarded(repository, events, STORE, choose, _wait)))
 
 
-@app.command()
+@app.command(epilog="Example: python -m fusion_gateway.local demo --repository var/repository")
 def demo(repository: Folder = HOME / "repository", events: Events = IMPORTED) -> None:
-    """Asks for a known, a new and an anonymous user, and stops again."""
-    sys.exit(asyncio.run(_guarded(repository, events, _ask_three_times)))
+    """Asks for a known, a new and an anonymous user, stops again, and keeps nothing."""
+    HOME.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="local-", dir=HOME) as folder:
+        store = f"sqlite:///{folder}/events.db"
+        code = asyncio.run(_guarded(repository, events, store, any_free_ports, _ask_three_times))
+    sys.exit(code)
 
 
-async def _guarded(repository: Path, events: Path, use: Callable[[System], Coroutine[Any, Any, None]]) -> int:
+async def _guarded(
+    repository: Path,
+    events: Path,
+    store: str,
+    choose: ChoosePorts,
+    use: Callable[[System], Coroutine[Any, Any, None]],
+) -> int:
     """Runs the system for as long as `use` takes, unless a process ends before; the exit code."""
     task = asyncio.current_task()
     assert task
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     try:
-        async with _system(repository, events) as system:
+        async with _system(repository, events, store, choose) as system:
             using, watching = asyncio.create_task(use(system)), asyncio.create_task(system.processes.watch())
             try:
                 [first, *_], _ = await asyncio.wait({using, watching}, return_when=asyncio.FIRST_COMPLETED)
@@ -91,22 +109,23 @@ async def _guarded(repository: Path, events: Path, use: Callable[[System], Corou
 
 
 @asynccontextmanager
-async def _system(repository: Path, events: Path) -> AsyncIterator[System]:
+async def _system(repository: Path, events: Path, store: str, choose: ChoosePorts) -> AsyncIterator[System]:
     names = _scorers(repository)
+    if events == IMPORTED and not events.exists():
+        raise ConfigurationError(f"there is no {events}, which 'make publish' makes: name a file with --events")
     HOME.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="local-", dir=HOME) as folder:
-        store = f"sqlite:///{folder}/events.db"
-        logs = HOME / "logs" / f"{time.strftime('%Y-%m-%d-%H%M%S')}-{os.getpid()}"  # another run's are left alone
-        async with Processes(logs) as processes:
-            _say(f"starting {', '.join(names) or 'no model'}; importing {events}; logs are in {logs}")
-            shared = (f"--model-repository={repository}", "--model-control-mode=poll")
-            starting = [_start(processes, name, "servers", name, *shared) for name in names]
-            users, addresses = await asyncio.gather(_import(store, events), asyncio.gather(*starting))
-            scorers = [f"--scorer={name}={address}" for name, address in zip(names, addresses, strict=True)]
-            scorers = scorers or ["--scorer="]  # not the default ones
-            shared = (f"--model-repository={repository}", f"--event-store={store}")
-            gateway = await _start(processes, "fusion_gateway", "fusion_gateway", *shared, *scorers)
-            yield System(gateway, processes, users)
+    ports = choose([*names, GATEWAY])
+    logs = HOME / "logs" / f"{time.strftime('%Y-%m-%d-%H%M%S')}-{os.getpid()}"  # another run's are left alone
+    async with Processes(logs) as processes:
+        _say(f"starting {', '.join(names) or 'no model'}; importing {events}; logs are in {logs}")
+        shared = (f"--model-repository={repository}", "--model-control-mode=poll")
+        starting = [_start(processes, name, ports[name], "servers", name, *shared) for name in names]
+        users, addresses = await asyncio.gather(_import(store, events), asyncio.gather(*starting))
+        scorers = [f"--scorer={name}={address.grpc}" for name, address in zip(names, addresses, strict=True)]
+        scorers = scorers or ["--scorer="]  # not the default ones
+        shared = (f"--model-repository={repository}", f"--event-store={store}")
+        gateway = await _start(processes, GATEWAY, ports[GATEWAY], "fusion_gateway", *shared, *scorers)
+        yield System(gateway.grpc, processes, users)
 
 
 def _scorers(repository: Path) -> list[str]:
@@ -118,11 +137,13 @@ def _scorers(repository: Path) -> list[str]:
     return [name for name in names if opened.latest(name).manifest.HasField("scorer")]
 
 
-async def _start(processes: Processes, name: str, *arguments: str) -> str:
+async def _start(processes: Processes, name: str, ports: Ports, *arguments: str) -> Addresses:
     began = time.monotonic()
-    address = await processes.start(name, *arguments, "--grpc-port=0", "--metrics-port=0")
-    _say(f"{name} is ready at {address} after {time.monotonic() - began:.1f} s")
-    return address
+    grpc_port, metrics_port = ports
+    found = await processes.start(name, *arguments, f"--grpc-port={grpc_port}", f"--metrics-port={metrics_port}")
+    seconds = time.monotonic() - began
+    _say(f"{name} is ready at {found.grpc} after {seconds:.1f} s; http://{found.http}/metrics")
+    return found
 
 
 async def _import(url: str, path: Path) -> Counter[str]:
@@ -146,6 +167,7 @@ async def _import(url: str, path: Path) -> Counter[str]:
 
 
 async def _wait(system: System) -> None:
+    _say(f"what is recorded is kept in {STORE}")
     arguments = ["recommend", "--address", system.gateway, "--user", _typical(system.users)]
     _say(f"{_python()} -m fusion_gateway.client {shlex.join(arguments)}")
     _say("Ctrl-C stops everything")

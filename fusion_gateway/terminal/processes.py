@@ -5,12 +5,20 @@ import json
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from servers.runtime.errors import StartError
 
 READY_TIMEOUT_SECONDS = 120.0
 STOP_TIMEOUT_SECONDS = 15.0
+
+
+class Addresses(NamedTuple):
+    """Where a program listens, each host:port."""
+
+    grpc: str
+    http: str
+    """Metrics and health."""
 
 
 class Processes:
@@ -20,8 +28,8 @@ class Processes:
         self._logs = logs
         self._children: dict[str, asyncio.subprocess.Process] = {}
 
-    async def start(self, name: str, *arguments: str) -> str:
-        """Runs `python -m ARGUMENTS`; its gRPC address, once it has said that it is ready. Raises StartError."""
+    async def start(self, name: str, *arguments: str) -> Addresses:
+        """Runs `python -m ARGUMENTS`; its addresses, once it has said that it is ready. Raises StartError."""
         log = self._log(name)
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as stderr:
@@ -42,7 +50,8 @@ class Processes:
             raise StartError(f"{name} is not ready after {READY_TIMEOUT_SECONDS:g} s; its log is {log}") from None
         if not line:
             raise self._ended(name, await child.wait())
-        return str(json.loads(line)["grpc_address"])
+        ready = json.loads(line)
+        return Addresses(ready["grpc_address"], ready["http_address"])
 
     async def watch(self) -> None:
         """Returns never; raises StartError when a child ends."""

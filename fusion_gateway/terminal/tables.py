@@ -1,7 +1,7 @@
 """The gateway's answers as tables for a terminal: they read at 80 columns, with every id, title and score whole."""
 
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from rich.box import SIMPLE_HEAD
@@ -18,7 +18,7 @@ ID_WIDTH = 36
 MIN_CONTRIBUTION = 0.005
 """Contributions that would be shown as 0.00 are left out."""
 FALLBACKS = {
-    pb.FALLBACK_NONE: "the models, from the user's history",
+    pb.FALLBACK_STORED_HISTORY: "the models, from the user's history",
     pb.FALLBACK_FOLD_IN: "the models, from the history in the request",
     pb.FALLBACK_PROFILE: "the profile: what is popular of its genres, or with people like that",
     pb.FALLBACK_NO_HISTORY: "the models that need no history, among popular items",
@@ -50,8 +50,11 @@ def neighbours(response: pb.SimilarItemsResponse) -> Group:
     for item in response.items:
         movie = _movie(item.item, _contributions(item.explanation))
         table.add_row(str(item.rank), f"{item.score:.3f}", _id(item.item.id), movie)
-    nothing = "" if response.items else "nothing is known to be like it"
-    return _group(f"Like {_dated(response.query)}", table, nothing, _missing(response.degraded))
+    scores = [item.score for item in response.items]
+    note = "" if scores else "nothing is known to be like it"
+    if scores != sorted(scores, reverse=True):
+        note = "ordered by score, but for movies of the same director, which come first"
+    return _group(f"Like {_dated(response.query)}", table, note, _missing(response.degraded))
 
 
 def matches(response: pb.SearchItemsResponse) -> Group:
@@ -69,6 +72,22 @@ def events(response: pb.GetHistoryResponse, user: str) -> Group:
     return _group("", table, "" if response.events else f"nothing is stored about user {user}")
 
 
+def users(found: Iterable[tuple[str, int, int]]) -> Group:
+    """Of each: id, number of events, unix seconds of the newest."""
+    table = _table("user", "events", "newest (UTC)")
+    for user, count, newest in found:
+        table.add_row(_id(user), str(count), _moment(newest))
+    return _group("", table, "" if table.row_count else "no events are stored")
+
+
+def names(found: Mapping[str, Sequence[str]]) -> Group:
+    """By their kind."""
+    table = _table("kind", "names")
+    for kind, values in found.items():
+        table.add_row(kind, Text(", ".join(values) or "none"))
+    return _group("", table)
+
+
 def status(response: pb.GetStatusResponse) -> Group:
     table = _table("model", "address", "ready", "version")
     for model in response.models:
@@ -84,12 +103,12 @@ def status(response: pb.GetStatusResponse) -> Group:
 def _table(*columns: str) -> Table:
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
-        number = column in ("rank", "score", "likeness", "rating", "version")
+        number = column in ("rank", "score", "likeness", "rating", "version", "events")
         table.add_column(
             column,
             justify="right" if number else "left",
             overflow="fold",
-            no_wrap=number or column in ("id", "time (UTC)"),
+            no_wrap=number or column in ("id", "user", "time (UTC)", "newest (UTC)"),
         )
     return table
 
@@ -128,7 +147,7 @@ def _contributions(explanation: pb.Explanation) -> str:
 
 def _sources(explanation: pb.Explanation, models: Collection[str]) -> str:
     """Which models retrieved the item; nothing where all of them did."""
-    everyone = set(explanation.retrieved_by) == set(models)
+    everyone = set(explanation.retrieved_by) == set(models) - {"popularity"}
     return "" if everyone else f"retrieved by {', '.join(explanation.retrieved_by)}"
 
 
@@ -144,17 +163,15 @@ def _about(response: pb.RecommendResponse, user: str, filters: str) -> Iterator[
     if not response.items:
         yield f"no movie matches {filters}" if filters else "no movie is left to recommend"
     used, skipped = response.history_used, response.history_skipped
-    store_failed = any(each.model == "history" for each in response.degraded)
+    store_failed = any(each.component == "history" for each in response.degraded)
     if user and not used and not skipped and not store_failed:
         yield f"no history of user {user}"
-    yield (
-        f"from {FALLBACKS.get(response.fallback, '?')}; {response.candidates} candidates, "
-        f"{used} event{'s' * (used != 1)} used, {skipped} skipped"
-    )
+    origin = f"from {FALLBACKS.get(response.fallback, '?')}; " if response.items else ""
+    yield (f"{origin}{response.candidates} candidates, {used} event{'s' * (used != 1)} used, {skipped} skipped")
     versions = ", ".join(f"{model} {version}" for model, version in sorted(response.model_versions.items()))
     yield f"policy {response.policy}; versions: {versions or 'none'}; {response.timings_ms['total']:.1f} ms"
     yield _missing(response.degraded)
 
 
 def _missing(degraded: Sequence[pb.Degraded]) -> str:
-    return "missing: " + ", ".join(f"{each.model} ({each.reason})" for each in degraded) if degraded else ""
+    return "missing: " + ", ".join(f"{each.component} ({each.reason})" for each in degraded) if degraded else ""

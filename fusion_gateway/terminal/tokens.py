@@ -7,8 +7,9 @@ import typer
 import yaml
 
 from fusion_gateway.access import hash_of, new_token
+from servers.runtime.command_line import App
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = App()
 
 
 @app.command(epilog="Example: python -m fusion_gateway.tokens the-shop --rate 100 >> tokens.yaml")

@@ -1,4 +1,4 @@
-# docker build -f k8s/containers/training.Dockerfile -t marquee/training:0.1.0 .
+# docker build -f k8s/containers/training.Dockerfile -t marquee/training:0.2.0 .
 FROM python:3.11-slim AS build
 WORKDIR /build
 COPY pyproject.toml requirements.lock ./

@@ -1,4 +1,4 @@
-"""Work that goes on beside the calls for as long as a program runs."""
+"""Background work, for as long as a program runs."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -6,17 +6,16 @@ from collections.abc import Awaitable, Callable
 import structlog
 from prometheus_client import Counter
 
-FAILURES = Counter("marquee_background_failures", "Times that work beside the calls ended by an error.", ["task"])
+FAILURES = Counter("marquee_background_failures", "Times that a background task ended by an error.", ["task"])
 RESTART_SECONDS = 1.0
-LONGEST_RESTART_SECONDS = 60.0
+"""Pause before a task that failed is started again for the first time."""
+MAX_RESTART_SECONDS = 60.0
+"""Maximum pause: it doubles with every failure."""
 log = structlog.get_logger()
 
 
 async def supervised(name: str, work: Callable[[], Awaitable[None]], restart_seconds: float = RESTART_SECONDS) -> None:
-    """Awaits `work()`. Where it ends by an error, logs and counts that, and begins it anew a while later.
-
-    The wait doubles with each error, up to a minute.
-    """
+    """Awaits `work()`. Where it raises, logs and counts the error, and starts it again after a pause."""
     failures = FAILURES.labels(name)
     while True:
         try:
@@ -25,4 +24,4 @@ async def supervised(name: str, work: Callable[[], Awaitable[None]], restart_sec
             failures.inc()
             log.error("background task failed", task=name, restart_seconds=restart_seconds, exc_info=error)
         await asyncio.sleep(restart_seconds)
-        restart_seconds = min(2 * restart_seconds, LONGEST_RESTART_SECONDS)
+        restart_seconds = min(2 * restart_seconds, MAX_RESTART_SECONDS)

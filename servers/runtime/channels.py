@@ -2,5 +2,5 @@
 
 from typing import Any
 
-# Servers and collectors are neighbours, on loopback or in the cluster: no proxy of the environment stands between.
+# Servers and collectors are on the loopback or in the same cluster: the environment's proxy is not for them.
 OPTIONS: Any = (("grpc.enable_http_proxy", 0),)

@@ -4,11 +4,12 @@ import math
 import os
 from pathlib import Path
 
-MOST_THREADS = 4
+MAX_THREADS = 4
+"""Maximum number of compute threads that a process takes by itself."""
 
 
 def usable_cpus(root: Path = Path("/")) -> int:
-    """What affinity and the container's limit allow, a part of a CPU counted whole; `root` is where /sys lies."""
+    """What affinity and the container's limit allow, fractions of a CPU rounded up; /sys is in `root`."""
     affinity = len(os.sched_getaffinity(0))
     limit = _limit(root / "sys/fs/cgroup")
     return affinity if limit is None else min(affinity, max(1, math.ceil(limit)))
@@ -17,12 +18,12 @@ def usable_cpus(root: Path = Path("/")) -> int:
 def default_threads(root: Path = Path("/")) -> int:
     """Compute threads of a process: 1, or more where a container's limit gives it CPUs of its own.
 
-    One CPU is left to the event loop. Small models gain nothing from a second thread, except in large batches: a
-    transformer of 2 blocks with 200 events, 2 threads instead of 1, is as fast for 1 and 8 users, 1.3 times for 32.
+    One CPU is left to the event loop. Small models gain from a second thread in large batches only: a transformer of
+    2 blocks with 200 events is as fast with 2 threads as with 1 for 1 and 8 users, and 1.3 times as fast for 32.
     """
     if _limit(root / "sys/fs/cgroup") is None:  # a machine's CPUs are shared with the other servers on it
         return 1
-    return min(MOST_THREADS, max(1, usable_cpus(root) - 1))
+    return min(MAX_THREADS, max(1, usable_cpus(root) - 1))
 
 
 def _limit(cgroup: Path) -> float | None:

@@ -18,19 +18,19 @@ def open_regular(path: Path) -> BufferedReader:
     return stream
 
 
-def read_regular(path: Path, most_bytes: int) -> bytes:
+def read_regular(path: Path, max_bytes: int) -> bytes:
     """Raises OSError, also for a file that is larger."""
     with open_regular(path) as stream:
-        content = stream.read(most_bytes + 1)
-    if len(content) > most_bytes:
-        raise OSError(errno.EFBIG, f"larger than {most_bytes} bytes")
+        content = stream.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise OSError(errno.EFBIG, f"larger than {max_bytes} bytes")
     return content
 
 
 def stamp_of(path: Path) -> Stamp:
-    """Equal as long as the file is the same; empty while it is away, as in the middle of a replacement.
+    """Equal as long as the file is the same; empty while it is missing, as in the middle of a replacement.
 
-    Its time of change alone does not tell: whoever replaces a file may keep it.
+    The modification time alone is not enough: whoever replaces a file may preserve it.
     """
     try:
         status = path.stat()

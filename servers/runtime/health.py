@@ -1,6 +1,6 @@
 """grpc.health.v1 for a whole process and for each of its models.
 
-Written here because the servicer of grpcio-health-checking forgets all watchers of a service once one of them leaves,
+Written here because the servicer of grpcio-health-checking drops all watchers of a service once one of them leaves,
 and keeps Watch calls open while the server waits for its last calls to end.
 """
 
@@ -45,6 +45,7 @@ class Health(HealthServicer):
         self._notify()
 
     def _notify(self) -> None:
+        # A new event for whoever waits next; the old one wakes all that wait now.
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
@@ -62,6 +63,6 @@ class Health(HealthServicer):
             if status != last:
                 yield HealthCheckResponse(status=status)
             last = status
-            if closed:  # looked up before the status, so that the last one is told however slow the watcher is
+            if closed:  # read before the status, so that even a slow watcher gets the last one
                 return
             await changed.wait()

@@ -15,11 +15,13 @@ from servers.runtime.errors import InvalidArgument, Overloaded, Unavailable
 from servers.runtime.receiving import Context, Receiver
 
 MAX_STREAMS = 1_000
-"""Of one method."""
+"""Maximum number of open streams of one method."""
 LARGE_BYTES = 1 << 14
-"""Messages above this are parsed one after the other."""
+"""Message size above which messages are parsed one after the other."""
 LARGE_SHARE = 0.1
-"""Of the event loop's time, for parsing them; receiving them and all that follows takes several times as much."""
+"""Share of the event loop's time for parsing them; receiving them and all that follows takes several times as much."""
+TIMER_SECONDS = 0.001
+"""The event loop's timers are no finer: a shorter pause is one turn of the loop."""
 Check = Callable[[Context, str], None]
 """Raises for a caller that may not call this method, such as /package.Service/Method."""
 Parse = Callable[[bytes], Any]
@@ -33,7 +35,8 @@ class Intake:
     """Bounds the calls of each service, and the bytes of the messages that are being answered."""
 
     def __init__(self, max_calls: int, max_bytes: int, check: Check = anybody) -> None:
-        self._max_calls, self._max_bytes, self._check = max_calls, max_bytes, check
+        self._max_calls, self._max_bytes = max_calls, max_bytes
+        self._check = check
         self._open = Counter[str]()
         self._bytes = 0
         self._closed = False
@@ -49,7 +52,8 @@ class Intake:
         kind = f"streams of {method}" if streams else f"calls of {method.rpartition('/')[0]}"
         # Health probes have turns of their own.
         receiver = self._probes if method.startswith("/grpc.") else self._messages
-        return Requests(self, receiver, method, parse, kind, MAX_STREAMS if streams else self._max_calls)
+        limit = MAX_STREAMS if streams else self._max_calls
+        return Requests(self, receiver, method, parse, kind, limit)
 
     @contextmanager
     def stream(self, context: Context, method: str) -> Iterator[None]:
@@ -62,21 +66,21 @@ class Intake:
         finally:
             self.leave(kind)
 
-    def check(self, context: Context, method: str, kind: str, most: int) -> None:
+    def check(self, context: Context, method: str, kind: str, limit: int) -> None:
         """Raises what the check raises, Overloaded where too many of this kind are open, and Unavailable."""
         if self._closed:
             raise Unavailable("this server is stopping; call another one")
         self._check(context, method)
-        self._check_room(kind, most)
+        self._check_room(kind, limit)
 
-    def enter(self, kind: str, most: int) -> None:
+    def enter(self, kind: str, limit: int) -> None:
         """Raises Overloaded where too many of this kind are open by now."""
-        self._check_room(kind, most)
+        self._check_room(kind, limit)
         self._open[kind] += 1
 
-    def _check_room(self, kind: str, most: int) -> None:
-        if self._open[kind] >= most:
-            raise Overloaded(f"{most} {kind} are being answered already; try again later")
+    def _check_room(self, kind: str, limit: int) -> None:
+        if self._open[kind] >= limit:
+            raise Overloaded(f"{limit} {kind} are being answered already; try again later")
 
     def leave(self, kind: str) -> None:
         self._open[kind] -= 1
@@ -91,18 +95,19 @@ class Intake:
         self._bytes -= size
 
     async def parsed(self, content: bytes, parse: Parse) -> Any:
-        """The message. Large ones wait for each other, so that they have at most a share of the event loop's time.
+        """The message. Large ones wait for each other, and so take at most LARGE_SHARE of the event loop's time.
 
         Raises InvalidArgument where the bytes are no such message.
         """
         if len(content) <= LARGE_BYTES:
             return _parsed(content, parse)
         await self._parsing.acquire()
-        began = time.perf_counter()
+        began = time.thread_time()
         try:
             return _parsed(content, parse)
         finally:
-            pause = (time.perf_counter() - began) * (1 / LARGE_SHARE - 1)
+            pause = (time.thread_time() - began) * (1 / LARGE_SHARE - 1)
+            pause = pause if pause > TIMER_SECONDS else 0
             asyncio.get_running_loop().call_later(pause, self._parsing.release)
 
 
@@ -127,7 +132,7 @@ class Requests:
 
 
 class _Request:
-    """Written out, for it is on the way of every call: generators would cost more than what they guard."""
+    """A class, because every call passes here: a generator would cost more than what it guards."""
 
     def __init__(self, requests: Requests, context: Context) -> None:
         self._requests, self._context = requests, context

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from servers.runtime.tracing import Tracing
 
 CONNECTION_CALLS = 256
-"""Calls and streams of one connection. More wait at the client or are refused by gRPC, which costs next to nothing."""
+"""Maximum number of calls and streams of one connection; more wait at the client, or gRPC refuses them cheaply."""
 HANDSHAKE_MILLISECONDS = 10_000
 REFUSING_SECONDS = 0.2
 """How long a stopping server still answers, with UNAVAILABLE; calls that come later end CANCELLED, which few retry."""
@@ -41,7 +41,7 @@ log = structlog.get_logger()
 
 
 class Program:
-    """A gRPC server with its health, reflection, metrics and manners.
+    """A gRPC server with health, reflection, metrics, limits and an orderly stop.
 
     Create it inside the event loop, add servicers to `server`, then `serve()`; in tests, `async with program:`.
     `on_stop` is called after draining, before calls in flight are waited for: end streams there.
@@ -101,7 +101,7 @@ class Program:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop)
         gc.collect()
-        gc.freeze()  # else a full collection looks at all that was imported, and stops every call for 100 ms
+        gc.freeze()  # else a full collection visits all that was imported, and stops every call for 100 ms
         await self.start()
         addresses = {"grpc_address": self.grpc_address, "http_address": self.http_address}
         log.info("ready", **addresses)
@@ -117,6 +117,7 @@ class Program:
         self.health.drain()
         await asyncio.sleep(self._settings.drain_secs)
         self._intake.close()
+        # Late calls get UNAVAILABLE, which clients retry elsewhere, before the port is closed.
         await asyncio.sleep(min(REFUSING_SECONDS, self._settings.exit_timeout_secs))
         for end in self.on_stop:
             end()
@@ -136,7 +137,7 @@ class Program:
 
 
 def _why_not(host: str, port: int) -> str:
-    """What the system says of listening there; gRPC does not tell."""
+    """Why the operating system refuses to listen there; gRPC does not say."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         with socket.create_server(found[0][4][:2], family=found[0][0]):
@@ -174,11 +175,11 @@ def _options(settings: ServingSettings) -> list[tuple[str, int]]:
         ("grpc.max_connection_idle_ms", int(settings.max_connection_idle_secs * 1000)),
         ("grpc.max_concurrent_streams", CONNECTION_CALLS),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_MILLISECONDS),
-        # A client that is gone without a word is found out, and what it had open is closed.
+        # Notices clients that vanished without closing their connection, and closes it.
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.http2.ping_timeout_ms", 10_000),
-        ("grpc.http2.bdp_probe", 0),  # else gRPC would take in more and more of what nobody has asked for yet
+        ("grpc.http2.bdp_probe", 0),  # else gRPC would buffer more and more that nobody has read yet
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ]

@@ -13,11 +13,11 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from servers.runtime.request_ids import REQUEST_ID
 
 OURS = ("servers", "fusion_gateway", "training", "__main__")
-"""Packages that log at the level chosen; libraries log warnings, for at debug they show what people do."""
+"""Packages that log at the chosen level; libraries log warnings, for at debug they show what people do."""
 MAX_TEXT = 2_000
-"""Characters of one value on a line; of a traceback, its end, four times as many."""
+"""Maximum number of characters of one value on a line; four times as many for a traceback, of which the end is kept."""
 LINES_PER_SECOND = 20
-"""Of all libraries together; more are left out."""
+"""Maximum number of lines of all libraries together; more are left out."""
 
 
 def configure(program: str, level: str) -> None:
@@ -83,17 +83,17 @@ class _Foreign(logging.Filter):
 
 
 class _Rate:
-    """So many a second."""
+    """Allows a number of lines in each second."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, lines_per_second: int) -> None:
+        self._lines_per_second = lines_per_second
         self._second = self._count = 0
 
     def allows(self) -> bool:
         if (now := int(time.monotonic())) != self._second:
             self._second, self._count = now, 0
         self._count += 1
-        return self._count <= self._most
+        return self._count <= self._lines_per_second
 
 
 def _shorten(logger: WrappedLogger, method: str, line: EventDict) -> EventDict:

@@ -1,4 +1,4 @@
-"""Prometheus metrics of every process, and the small HTTP server that shows them beside the health of the process.
+"""Prometheus metrics of every process, and the small HTTP server for them and for the health of the process.
 
 Names are `marquee_<what>_<unit>`; durations are in seconds.
 """
@@ -25,11 +25,14 @@ CALL_SECONDS = Histogram(
     "marquee_call_seconds", "From a call's arrival to its answer.", ["method"], buckets=LATENCY_BUCKETS
 )
 
-MAX_CONNECTIONS, CONNECTION_SECONDS = 32, 5.0
-"""Of the metrics server: a scraper needs one, for milliseconds."""
-REFUSAL_SECONDS, PAUSE_SECONDS = 0.01, 0.05
-"""How long nothing is done after a connection that was too many, and after the metrics have been written: whoever asks
-all the time would keep Python from answering calls."""
+MAX_CONNECTIONS = 32
+"""Maximum number of connections to the metrics server at once; a scraper needs one, for milliseconds."""
+CONNECTION_SECONDS = 5.0
+"""Seconds after which a connection to the metrics server is closed."""
+REFUSAL_SECONDS = 0.01
+"""Pause after a connection that was one too many, so that a flood of them leaves Python time to answer calls."""
+PAUSE_SECONDS = 0.05
+"""Pause after the metrics have been written, for the same reason."""
 log = structlog.get_logger()
 
 
@@ -78,10 +81,10 @@ def _server_of(host: str) -> type["_Server"]:
 
 
 class _Server(http.server.ThreadingHTTPServer):
-    """Serves so many connections at once, each for so long; closes the others unread."""
+    """Serves MAX_CONNECTIONS at once, each for CONNECTION_SECONDS, and closes others unread."""
 
-    daemon_threads = True
-    request_queue_size = 128
+    daemon_threads = True  # a slow scraper must not keep the process from ending
+    request_queue_size = 128  # connections that wait for `accept`: the 5 of the default overflow in a burst
     block_on_close = False
 
     def __init__(self, *arguments: Any) -> None:
@@ -107,7 +110,7 @@ class _Server(http.server.ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that leaves before its answer is no error of ours."""
+        """A client that leaves before its answer is not an error."""
         log.debug("metrics connection failed", error=str(sys.exception()))
 
 

@@ -1,4 +1,4 @@
-"""Receives the messages of calls: few at once, so that those that are on their way have a bound, and in turns."""
+"""Receives the messages of calls, in turns: few at once, so that their memory is bounded."""
 
 import asyncio
 from collections import Counter
@@ -12,30 +12,33 @@ from servers.runtime.errors import DeadlineExceeded, InvalidArgument
 
 T = TypeVar("T")
 Context = grpc.aio.ServicerContext[Any, Any]
-MAX_MESSAGES, MAX_MESSAGES_OF_CONNECTION = 32, 8
-"""Maximum number of messages on their way at once; other calls wait."""
+MAX_MESSAGES = 32
+"""Maximum number of messages that are received at once; other calls wait."""
+MAX_MESSAGES_OF_CONNECTION = 8
+"""Maximum number of those that one connection sends."""
 TICK_SECONDS = 0.05
 """Waiting is measured in ticks of the event loop, not by the clock: a loop that stands still refuses nobody."""
 MAX_TICKS = 200
-"""A call whose message has not arrived after that many is refused,"""
+"""Ticks after which a call whose message has not arrived is refused."""
 PATIENCE_TICKS = 5
-"""or after that many on its way, where another call waits for its turn."""
+"""Ticks of its turn after which such a call is refused where another one waits for that turn."""
 
 
 class Receiver:
-    """Takes messages in. One that does not arrive keeps others away for PATIENCE_TICKS only."""
+    """Receives messages. One that does not arrive holds up others for PATIENCE_TICKS only."""
 
     def __init__(self) -> None:
         self._turns = asyncio.Semaphore(MAX_MESSAGES)
         self._turns_of: dict[str, asyncio.Semaphore] = {}
-        """By connection; those without calls are dropped at the next tick."""
+        """Of each connection; those of connections without calls are dropped at the next tick."""
         self._calls: dict[_Call, None] = {}
-        """In order of arrival."""
+        """Calls whose message has not arrived, in order of their own arrival."""
         self._now = 0
+        """Ticks so far."""
         self._ticking = False
 
     async def receive(self, context: Context, take: Callable[[bytes], Awaitable[T]]) -> T:
-        """What `take` makes of the message of a unary call, as long as it is the call's turn.
+        """What `take` returns for the message of a unary call; the turn lasts until it has returned.
 
         Raises DeadlineExceeded for a message that does not arrive, InvalidArgument for none.
         """
@@ -78,7 +81,7 @@ class Receiver:
             asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
 
     def _overdue(self) -> list["_Call"]:
-        """Those that came longest ago first; no more lose their turn to others than wait for it."""
+        """Calls to refuse, oldest first; no more lose their turn to others than wait for it."""
         waiting = Counter(call.waits_for for call in self._calls)
         overdue = []
         for call in self._calls:
@@ -94,15 +97,15 @@ class Receiver:
 
 @dataclass(eq=False, slots=True)
 class _Call:
-    """One whose message is not there yet."""
+    """A call whose message has not arrived."""
 
     connection: str
     turns: asyncio.Semaphore
     """Of its connection."""
     limit: asyncio.Timeout
     arrived: int
-    """Tick."""
+    """The tick at which the call arrived."""
     waits_for: asyncio.Semaphore | None
-    """None: its message is on its way,"""
+    """None once it is its turn."""
     since: int = 0
-    """since this tick."""
+    """The tick at which its turn began."""

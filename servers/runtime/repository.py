@@ -26,13 +26,14 @@ from servers.runtime.quoting import quoted, shortened
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 4 << 20
 MAX_FILES = 100
+"""Maximum number of files that a manifest names."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 _CHANGING = ("size", "mtime", "created", "LastModified", "last_modified", "updated", "ETag", "etag", "modificationTime")
-"""What file systems of fsspec tell of a file that is another once its content is."""
-PASSING = "unreadable"
+"""Details of a file, in one or another of fsspec's file systems, that change with its content."""
+TRANSIENT = "unreadable"
 """The reason of an ArtifactError that says nothing about the version: try again."""
-_PASSING = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
+_TRANSIENT = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT}
 Stamp = tuple[object, ...]
 log = structlog.get_logger()
 
@@ -71,14 +72,15 @@ class Repository:
 
     def models(self) -> list[str]:
         """Names of all models that have a published version, in alphabetical order."""
-        names = (folder.rsplit("/", 1)[-1] for folder in self._remote.ls(self._root, detail=False))
+        folders = self._remote.ls(self._root, detail=False)
+        names = (folder.rsplit("/", 1)[-1] for folder in folders)
         return sorted(name for name in names if self.versions(name))
 
     def versions(self, model: str) -> list[int]:
         """Numbers of all published versions, ascending; empty where the model is unknown."""
         if not _NAME.fullmatch(model) or not self._remote.isdir(f"{self._root}/{model}"):
             return []
-        self._remote.invalidate_cache()
+        self._remote.invalidate_cache()  # else fsspec would list what was there at the first call
         folders = self._remote.ls(f"{self._root}/{model}", detail=False)
         published = (folder for folder in folders if self._remote.exists(f"{folder}/{MANIFEST}"))
         names = (folder.rsplit("/", 1)[-1] for folder in published)
@@ -87,7 +89,7 @@ class Repository:
     def stamps(self, model: str) -> dict[int, Stamp]:
         """All published versions, ascending, each with a stamp that is equal as long as its files are the same.
 
-        Nothing is read: names, sizes and times of the files tell.
+        It is made of the files' names, sizes and times; nothing is read.
         """
         return {number: self._stamp(model, number) for number in self.versions(model)}
 
@@ -122,6 +124,7 @@ class Repository:
         with self._mirroring:
             stamp = self._stamp(model, number)  # before the copy: what changes meanwhile makes it old
             if self._mirrored.get(folder) != stamp:
+                # Renamed once it is whole, so that a copy that fails halfway is never opened.
                 partial = folder.with_suffix(".partial")
                 shutil.rmtree(partial, ignore_errors=True)
                 self._remote.get(f"{remote}/", f"{partial}/", recursive=True)
@@ -172,9 +175,9 @@ def _check_paths(folder: Path, manifest: Manifest, name: str) -> None:
         try:
             path = (folder / file.path).resolve()
         except (OSError, ValueError, RuntimeError):  # a NUL, a name that is too long, links in a circle
-            raise ArtifactError(f"{name}: {quoted(file.path)} is no path", "manifest") from None
+            raise ArtifactError(f"{name}: {quoted(file.path)} is not a path", "manifest") from None
         if not path.is_relative_to(folder.resolve()):
-            raise ArtifactError(f"{name}: {quoted(file.path)} lies outside the version's folder", "manifest")
+            raise ArtifactError(f"{name}: {quoted(file.path)} is outside the version's folder", "manifest")
         if path in found:
             raise ArtifactError(f"{name}: its manifest names {quoted(file.path)} twice", "manifest")
         found.add(path)
@@ -194,4 +197,4 @@ def _verify_file(path: Path, file: File, name: str) -> None:
 
 
 def _reason(error: OSError) -> str:
-    return PASSING if error.errno in _PASSING else "missing_file"
+    return TRANSIENT if error.errno in _TRANSIENT else "missing_file"

@@ -8,30 +8,31 @@ from typing import Any
 import grpc
 
 METADATA = "x-request-id"
-MOST_CHARACTERS = 128
+MAX_CHARACTERS = 128
+"""Maximum number of characters of a request id."""
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
-"""Empty outside calls. Every call runs in a context of its own, so nobody has to reset it."""
+"""Empty outside calls. Every call runs in a context of its own, so it need not be reset."""
 
 _PROCESS = secrets.token_hex(6)
 _CALLS = itertools.count(1)
 
 
 def identify(request: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-    """Sets REQUEST_ID to the `id` of an inference request, or to x-request-id, or to one that is made up.
+    """Sets REQUEST_ID to the `id` of an inference request, else to x-request-id, else to a new one.
 
-    The answer to an inference request has the id in itself, all others in their trailing metadata.
+    The answer to an inference request has a field for it; all others have it in their trailing metadata.
     """
     given: str | None = getattr(request, "id", None)
     if given is not None:
-        REQUEST_ID.set(given[:MOST_CHARACTERS] or _made_up())
+        REQUEST_ID.set(given[:MAX_CHARACTERS] or _new_id())
         return
-    told = [value for name, value in context.invocation_metadata() or () if name == METADATA]
-    request_id = str(told[0])[:MOST_CHARACTERS] if told else ""
+    sent = [value for name, value in context.invocation_metadata() or () if name == METADATA]
+    request_id = str(sent[0])[:MAX_CHARACTERS] if sent else ""
     if not (request_id.isascii() and request_id.isprintable() and request_id.strip()):
-        request_id = _made_up()  # what is not printable ASCII cannot be sent back
+        request_id = _new_id()  # gRPC sends back printable ASCII only
     REQUEST_ID.set(request_id)
     context.set_trailing_metadata(((METADATA, request_id),))
 
 
-def _made_up() -> str:
+def _new_id() -> str:
     return f"{_PROCESS}-{next(_CALLS)}"

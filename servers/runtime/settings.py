@@ -5,11 +5,11 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, CliApp, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, CliApp, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from servers.runtime.errors import ConfigurationError
 from servers.runtime.files import read_regular
@@ -17,12 +17,19 @@ from servers.runtime.quoting import quoted, shortened
 
 DAY = 86_400
 """In seconds; the longest that can be set. gRPC counts milliseconds in 32 bits."""
-MOST_CALLS = 1 << 16
+MAX_CALLS = 1 << 16
+"""Maximum number of calls at once that can be set."""
 MAX_FILE_BYTES = 64 << 10
+"""Maximum size of a settings file."""
 
 
 class ProgramSettings(BaseSettings):
     """Parent of a program's settings: each field is a flag, an environment variable and a key of the file."""
+
+    panel: ClassVar[str] = "Program"
+    """Under which --help lists the fields that a class adds."""
+    example: ClassVar[str] = ""
+    """A whole command."""
 
     model_config = SettingsConfigDict(
         env_prefix="MARQUEE_",
@@ -53,24 +60,31 @@ class ProgramSettings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="What is logged, to stderr.")
 
 
-class ServingSettings(ProgramSettings):
-    """What every gRPC server of Marquee can be told."""
+class ListenSettings(ProgramSettings):
+    """Where a server listens, and how it stops."""
+
+    panel = "Listening and stopping"
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
     grpc_port: int = Field(8001, ge=0, le=65535, description="Port for gRPC; 0 takes a free one.")
     metrics_port: int = Field(8002, ge=0, le=65535, description="Port for /metrics and /health; 0 takes a free one.")
+    reflection: bool | None = Field(None, description="Offer gRPC reflection. Default: on loopback only.")
     exit_timeout_secs: float = Field(
         30, ge=0, le=DAY, description="At SIGTERM, wait at most this long for calls in flight."
     )
     drain_secs: float = Field(
         0, ge=0, le=DAY, description="At SIGTERM, go on serving this long, so that clients notice first."
     )
-    max_connection_age_secs: float = Field(
-        0, ge=0, le=DAY, description="Ask clients to reconnect after this; 0: never."
-    )
+
+
+class LimitSettings(ProgramSettings):
+    """How much a server takes on."""
+
+    panel = "Limits"
+
     max_message_bytes: int = Field(8 << 20, ge=1 << 10, le=1 << 30, description="Largest message taken or sent.")
     max_calls: int = Field(
-        128, ge=1, le=MOST_CALLS, description="Calls answered at once; more are refused before they are read."
+        128, ge=1, le=MAX_CALLS, description="Calls answered at once; more are refused before they are read."
     )
     max_bytes_in_flight: int = Field(
         64 << 20, ge=1 << 10, le=1 << 40, description="Bytes of the messages that are being answered."
@@ -79,13 +93,29 @@ class ServingSettings(ProgramSettings):
     max_connection_idle_secs: float = Field(
         300, gt=0, le=DAY, description="Close a connection without a call for this long."
     )
-    reflection: bool | None = Field(None, description="Offer gRPC reflection. Default: on loopback only.")
+    max_connection_age_secs: float = Field(
+        0, ge=0, le=DAY, description="Ask clients to reconnect after this; 0: never."
+    )
+
+
+class TracingSettings(ProgramSettings):
+    """Where traces go."""
+
+    panel = "Tracing"
+
     trace_endpoint: str | None = Field(
         None, pattern=r"^https?://", description="Send OpenTelemetry spans there by OTLP/gRPC: http://collector:4317."
     )
     trace_sample_ratio: float = Field(
         1, ge=0, le=1, description="Share of traces kept of those that begin here; a caller's own choice is respected."
     )
+
+
+class TlsSettings(ProgramSettings):
+    """How a server's connections are encrypted."""
+
+    panel = "TLS"
+
     tls_certificate: Path | None = Field(None, description="PEM certificate chain. With --tls-key, serves TLS.")
     tls_key: Path | None = Field(None, description="PEM private key.")
     tls_client_ca: Path | None = Field(None, description="PEM authorities; clients must show a certificate of theirs.")
@@ -97,6 +127,10 @@ class ServingSettings(ProgramSettings):
         return self
 
 
+class ServingSettings(ListenSettings, LimitSettings, TracingSettings, TlsSettings):
+    """What every gRPC server of Marquee can be told."""
+
+
 S = TypeVar("S", bound=ProgramSettings)
 
 
@@ -105,8 +139,17 @@ def read(kind: type[S], arguments: Sequence[str]) -> S:
 
     Exits with 0 after --help and --print-config, and with 2 for a flag that does not exist.
     """
+    if {"-h", "--help"} & set(arguments):
+        from servers.runtime.settings_help import show_help  # nobody else needs typer
+
+        show_help(kind)
+        sys.exit(0)
     try:
-        settings = CliApp.run(kind, cli_args=list(arguments), cli_exit_on_error=True, **_from_file(kind, arguments))
+        settings = CliApp.run(kind, cli_args=list(arguments), cli_exit_on_error=False, **_from_file(kind, arguments))
+    except SettingsError as error:
+        message = str(error).removeprefix("error parsing CLI: ")
+        print(f"error: {message}; {kind.model_config['cli_prog_name']} --help lists all", file=sys.stderr)
+        sys.exit(2)
     except ValidationError as error:
         raise ConfigurationError("; ".join(map(_explain, error.errors()))) from None
     if settings.print_config:
@@ -116,6 +159,7 @@ def read(kind: type[S], arguments: Sequence[str]) -> S:
 
 
 def _from_file(kind: type[ProgramSettings], arguments: Sequence[str]) -> dict[str, Any]:
+    # Read before all other flags, because what the file says ranks below them.
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--settings-file", default=os.environ.get("MARQUEE_SETTINGS_FILE"))
     name = parser.parse_known_args(arguments)[0].settings_file
@@ -136,6 +180,9 @@ def _from_file(kind: type[ProgramSettings], arguments: Sequence[str]) -> dict[st
 
 
 def _explain(error: Any) -> str:
-    name = ".".join(str(part) for part in error["loc"])
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{name}: {message}" if name else message
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if not error["loc"]:
+        return message
+    name = str(error["loc"][0])
+    flag = f"--{name.replace('_', '-')}"
+    return f"{flag} is needed, or MARQUEE_{name.upper()}" if error["type"] == "missing" else f"{flag}: {message}"

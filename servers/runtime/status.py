@@ -31,18 +31,19 @@ STATUS_CODES: dict[type[BaseException], grpc.StatusCode] = {
 }
 log = structlog.get_logger()
 MESSAGE_BYTES = ContextVar("MESSAGE_BYTES", default=0)
-"""Of the latest request of a stream, for the handler that has just taken it."""
+"""Size of the latest request of a stream, for the handler that has just taken it."""
 MAX_MESSAGE = 1000
-"""Characters of a status message. Callers may choose the names in it, and gRPC sends at most 8 KB of metadata."""
+"""Maximum number of characters of a status message: it may quote callers, and gRPC sends at most 8 KB of metadata."""
 
 
 def code_of(error: BaseException) -> grpc.StatusCode:
-    """INTERNAL for an error that nobody planned for."""
-    return next((STATUS_CODES[kind] for kind in type(error).__mro__ if kind in STATUS_CODES), grpc.StatusCode.INTERNAL)
+    """INTERNAL for an unexpected error."""
+    codes = [STATUS_CODES[kind] for kind in type(error).__mro__ if kind in STATUS_CODES]
+    return codes[0] if codes else grpc.StatusCode.INTERNAL
 
 
 def status_of(error: Exception, request: object) -> tuple[grpc.StatusCode, str]:
-    """Status and message for the caller; an error that nobody planned for is logged here and told without internals."""
+    """Status and message for the caller; an unexpected error is logged here, and its internals stay here."""
     if (code := code_of(error)) != grpc.StatusCode.INTERNAL:
         return code, shortened(error, MAX_MESSAGE)
     log.error("unexpected error", request=type(request).__name__, exc_info=error)
@@ -68,10 +69,11 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         if method in self._handlers:
             return self._handlers[method]
         handler = await continuation(handler_call_details)
-        if handler is None:  # an unknown method: gRPC answers UNIMPLEMENTED; not kept, for callers choose the name
+        if handler is None:
+            # An unknown method, which gRPC answers with UNIMPLEMENTED. It is not kept: callers choose the name.
             return None
-        self._handlers[method] = wrapped = _Guard(handler, method, self._intake).handler()
-        return wrapped
+        self._handlers[method] = _Guard(handler, method, self._intake).handler()
+        return self._handlers[method]
 
 
 class _Guard:
@@ -79,7 +81,9 @@ class _Guard:
 
     def __init__(self, handler: Any, method: str, intake: Intake) -> None:
         """`handler` is the grpc.RpcMethodHandler of a servicer that uses asyncio."""
-        self._handler, self._method, self._intake = handler, method, intake
+        self._handler = handler
+        self._method = method
+        self._intake = intake
         self._parse: Parse = handler.request_deserializer or bytes
         self._requests = intake.requests(method, self._parse, streams=bool(handler.unary_stream))
         self._record = _Record(method)
@@ -96,7 +100,9 @@ class _Guard:
         return self._handler
 
     async def _unary(self, _: AsyncIterator[bytes], context: Context) -> Any:
-        request, started, code = None, time.perf_counter(), grpc.StatusCode.CANCELLED
+        request = None
+        started = time.perf_counter()
+        code = grpc.StatusCode.CANCELLED
         try:
             async with self._requests.of(context) as request:
                 identify(request, context)
@@ -135,7 +141,8 @@ class _Guard:
             yield response
 
     async def _guarded(self, context: Context, responses: Callable[[], AsyncIterator[Any]]) -> AsyncIterator[Any]:
-        started, code = time.perf_counter(), grpc.StatusCode.CANCELLED
+        started = time.perf_counter()
+        code = grpc.StatusCode.CANCELLED
         identify(None, context)
         try:
             async for response in responses():
@@ -152,7 +159,8 @@ class _Record:
     """Where the calls of one method leave a trace: in the metrics, and at level debug in the log."""
 
     def __init__(self, method: str) -> None:
-        self._method, self._timer = method, metrics.CallTimer(method.rpartition("/")[2])
+        self._method = method
+        self._timer = metrics.CallTimer(method.rpartition("/")[2])
         self._is_logged = logging.getLogger(__name__).isEnabledFor(logging.DEBUG)
 
     def unary(self, code: str, started: float) -> None:

@@ -18,13 +18,15 @@ from servers.runtime.errors import InvalidArgument
 from servers.runtime.quoting import quoted
 
 MAX_TENSORS = 32
+"""Maximum number of tensors of a message."""
 MAX_RANK = 8
+"""Maximum number of axes of a tensor."""
 MAX_ELEMENTS = 2**31 - 1
-"""Of a tensor, with axes of size 0 taken for 1: numpy makes no others."""
+"""Maximum number of elements of a tensor, with axes of size 0 counted as 1, which is numpy's own limit."""
 MAX_STRINGS = 1 << 16
-"""Elements of all BYTES tensors of a message."""
+"""Maximum number of elements of all BYTES tensors of a message."""
 MAX_TYPED_ELEMENTS = 1 << 20
-"""Of a message."""
+"""Maximum number of elements of a message with typed contents."""
 Shape = tuple[int, ...]
 TYPED_FIELDS = {
     "BOOL": "bool_contents",
@@ -119,7 +121,9 @@ def _split_bytes(tensor: Any, raw: bytes, size: int) -> list[bytes]:
 
 def encode(arrays: Mapping[str, Array], kind: type[Any]) -> tuple[list[Any], list[bytes]]:
     """Tensor messages of `kind` (InferInputTensor or InferOutputTensor) and their raw contents."""
-    tensors = [kind(name=name, datatype=DATATYPES[array.dtype], shape=array.shape) for name, array in arrays.items()]
+    tensors = []
+    for name, array in arrays.items():
+        tensors.append(kind(name=name, datatype=DATATYPES[array.dtype], shape=array.shape))
     return tensors, [_raw(array) for array in arrays.values()]
 
 
@@ -132,9 +136,9 @@ def _raw(array: Array) -> bytes:
 def infer_request(model: str, inputs: Mapping[str, Array], outputs: Iterable[str] = (), request_id: str = "") -> Any:
     """A ModelInferRequest with raw contents; object arrays must hold `bytes`. No `outputs`: all of them."""
     tensors, raw = encode(inputs, service_pb2.ModelInferRequest.InferInputTensor)
-    wanted = [service_pb2.ModelInferRequest.InferRequestedOutputTensor(name=name) for name in outputs]
+    requested = [service_pb2.ModelInferRequest.InferRequestedOutputTensor(name=name) for name in outputs]
     return service_pb2.ModelInferRequest(
-        model_name=model, id=request_id, inputs=tensors, outputs=wanted, raw_input_contents=raw
+        model_name=model, id=request_id, inputs=tensors, outputs=requested, raw_input_contents=raw
     )
 
 

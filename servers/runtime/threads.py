@@ -1,4 +1,4 @@
-"""What may never end must neither stop anything else nor keep the process from ending."""
+"""Work that may never end: it must neither block anything else nor keep the process from ending."""
 
 import asyncio
 import contextvars

@@ -12,6 +12,7 @@ from servers.runtime.files import Stamp, read_regular, stamp_of
 from servers.runtime.settings import ServingSettings
 
 MAX_FILE_BYTES = 16 << 20
+"""Maximum size of a file of certificates or keys."""
 log = structlog.get_logger()
 
 
@@ -21,6 +22,7 @@ def server_credentials(settings: ServingSettings) -> grpc.ServerCredentials | No
         return None
     files = _Files(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
     _check(files.ca, files.certificate, files.key)
+    # gRPC calls `changed` at each handshake, so that a renewed certificate needs no restart.
     return grpc.dynamic_ssl_server_credentials(
         files.read(), files.changed, require_client_authentication=files.ca is not None
     )
@@ -48,7 +50,7 @@ def _check(ca: Path | None, certificate: Path | None, key: Path | None) -> None:
             raise ConfigurationError(f"cannot read {path}: {error.strerror}") from None
     try:
         if certificate:
-            context.load_cert_chain(certificate, key, password="")  # else it would ask for one on the terminal
+            context.load_cert_chain(certificate, key, password="")  # else OpenSSL would prompt for one on the terminal
     except ssl.SSLError as error:
         raise ConfigurationError(f"{certificate} and {key} are no PEM certificate and its key: {_why(error)}") from None
     try:

@@ -27,7 +27,7 @@ from servers.runtime.status import code_of
 W3C = TraceContextTextMapPropagator()
 OK, CANCELLED = 0, 1
 SEND_SECONDS = 3
-"""A stop waits at most this long for a collector that is away."""
+"""Maximum time that a stop waits for a collector that does not answer."""
 Handler = Any
 """grpc.RpcMethodHandler, which takes its parameters in the stubs only."""
 
@@ -77,26 +77,25 @@ class _ServerSpans(grpc.aio.ServerInterceptor):
             return grpc.stream_stream_rpc_method_handler(self._stream(handler.stream_stream, method), *coders)
         return handler
 
-    def _unary(self, behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
+    def _unary(self, method_handler: Callable[..., Any], method: str) -> Callable[..., Any]:
         async def traced(request: Any, context: Any) -> Any:
-            span, code, problem = self._start(method, context, request), CANCELLED, ""
+            span = self._start(method, context, request)
+            code, problem = CANCELLED, ""
             try:
-                response = await behaviour(request, context)
-                _tell_version(span, response)
+                response = await method_handler(request, context)
+                _record_version(span, response)
                 code = OK
                 return response
             except Exception as error:
-                code, problem = (
-                    code_of(error).value[0],
-                    str(error) if isinstance(error, MarqueeError) else "internal error",
-                )
+                code = code_of(error).value[0]
+                problem = str(error) if isinstance(error, MarqueeError) else "internal error"
                 raise
             finally:
                 _end(span, code, problem)
 
         return traced
 
-    def _stream(self, behaviour: Callable[..., Any], method: str) -> Callable[..., Any]:
+    def _stream(self, method_handler: Callable[..., Any], method: str) -> Callable[..., Any]:
         async def traced(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
             spans: deque[Span] = deque()
 
@@ -106,9 +105,9 @@ class _ServerSpans(grpc.aio.ServerInterceptor):
                     yield request  # its reader serves it in this context, or in a task that copies it
 
             try:
-                async for response in behaviour(started(), context):
+                async for response in method_handler(started(), context):
                     span = spans.popleft()
-                    _tell_version(span, response.infer_response)
+                    _record_version(span, response.infer_response)
                     _end(span, OK, response.error_message)
                     yield response
             finally:
@@ -145,13 +144,14 @@ class _ClientSpans(grpc.aio.UnaryUnaryClientInterceptor):
         name = (method.decode() if isinstance(method, bytes) else method)[1:]
         if _is_housekeeping(f"/{name}"):
             return await continuation(client_call_details, request)
-        span, code = self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes={"rpc.system": "grpc"}), CANCELLED
-        told: dict[str, str] = {}
-        W3C.inject(told, set_span_in_context(span))
+        span = self._tracer.start_span(name, kind=SpanKind.CLIENT, attributes={"rpc.system": "grpc"})
+        code = CANCELLED
+        carrier: dict[str, str] = {}
+        W3C.inject(carrier, set_span_in_context(span))
         details = grpc.aio.ClientCallDetails(
             method,
             client_call_details.timeout,
-            grpc.aio.Metadata(*(client_call_details.metadata or ()), *told.items()),
+            grpc.aio.Metadata(*(client_call_details.metadata or ()), *carrier.items()),
             client_call_details.credentials,
             client_call_details.wait_for_ready,
         )
@@ -164,7 +164,7 @@ class _ClientSpans(grpc.aio.UnaryUnaryClientInterceptor):
 
 
 def _is_housekeeping(method: str) -> bool:
-    """Health probes, reflection and what gateways ask now and then: they would drown the others."""
+    """Health probes, reflection and the gateway's regular ModelConfig calls, whose spans would drown the others."""
     return method.startswith("/grpc.") or method.endswith("/ModelConfig")
 
 
@@ -174,7 +174,7 @@ def _own_parent(request: Any) -> dict[str, str]:
     return {"traceparent": parameters["traceparent"].string_param} if "traceparent" in parameters else {}
 
 
-def _tell_version(span: Span, response: Any) -> None:
+def _record_version(span: Span, response: Any) -> None:
     if version := getattr(response, "model_version", ""):
         span.set_attribute("marquee.version", version)
 

@@ -18,7 +18,7 @@ from tests.chaos import attacking, faulting, faults, memory, soaking, system, ta
 from tests.chaos.killing import kill_and_restart
 from tests.fusion_gateway import postgresql
 from tests.load import options, report
-from training.artifacts.repository import SCORERS
+from training.recipes import SCORERS
 
 Data = Annotated[Path | None, typer.Option(help="Events: a file or a folder with events.*. Default: tiny ones.")]
 Repository = Annotated[Path | None, typer.Option(help="The model repository; it is copied. Default: a tiny one.")]
@@ -41,7 +41,7 @@ def attack(
     if reason := memory.missing():
         progress.print(f"skipped: memory is measured and not limited: {reason}", style="bold red")
     with _world(data, repository) as world:
-        rows = attacking.run(world, chosen, quiet, _tell_attack)
+        rows = attacking.run(world, chosen, quiet, _print_attack)
     tables.show_attacks(rows)
     _end(json, rows, [row.faults for row in rows])
 
@@ -59,7 +59,7 @@ def play_faults(
     for reason in skipped:
         progress.print(f"skipped: {reason}", style="bold red")
     with _world(data, repository) as world, nullcontext() if postgresql.missing() else postgresql.postgresql() as base:
-        rows = asyncio.run(faulting.run(world, chosen, seconds, base, _tell_fault))
+        rows = asyncio.run(faulting.run(world, chosen, seconds, base, _print_fault))
     tables.show_faults(rows)
     _end(json, rows, [row.faults for row in rows])
 
@@ -91,7 +91,7 @@ def soak(
     """A mixed load with reloads, and what every process needs minute by minute."""
     with _world(data, repository) as world:
         samples = max(round(minutes), 6)
-        soaked = asyncio.run(soaking.soak(world, 60 * minutes, samples, _tell_samples))
+        soaked = asyncio.run(soaking.soak(world, 60 * minutes, samples, _print_samples))
     tables.show_soak(soaked)
     _end(json, [soaked], [soaked.faults])
 
@@ -104,15 +104,15 @@ def _world(data: Path | None, repository: Path | None) -> Iterator[system.World]
         yield world
 
 
-def _tell_attack(row: attacking.Row) -> None:
+def _print_attack(row: attacking.Row) -> None:
     progress.print(f"{row.victim}: {row.attack}: {'; '.join(row.faults) or 'held'}")
 
 
-def _tell_fault(row: faulting.Row) -> None:
+def _print_fault(row: faulting.Row) -> None:
     progress.print(f"{row.fault}: {'; '.join(row.faults) or 'held'}")
 
 
-def _tell_samples(samples: Sequence[soaking.Sample]) -> None:
+def _print_samples(samples: Sequence[soaking.Sample]) -> None:
     memory_of = ", ".join(f"{sample.process} {sample.rss_mib:.0f} MiB" for sample in samples)
     progress.print(f"{samples[0].second:.0f} s: {memory_of}")
 

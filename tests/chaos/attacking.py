@@ -18,17 +18,19 @@ from tests.chaos.attacks.target import Answers, Attack, Target
 from tests.chaos.process import Process
 from tests.chaos.steady import Answer, Call, Steady, failures, quantile_ms
 from tests.chaos.system import TOKEN, World
-from training.artifacts.repository import SCORERS
+from tests.chaos.trials import WARM_SECONDS, is_chosen, log_faults
+from training.recipes import SCORERS
 
-RATE, NEWCOMERS_RATE = 50.0, 12.0
-"""Calls a second; a connection costs the client more than a call."""
-WARM_SECONDS = 20.0
-P99_RATIO = 3.0
+RATE = 50.0
+"""Calls a second of the well-behaved client."""
+NEWCOMERS_RATE = 12.0
+"""Calls a second where each opens a connection, which costs the client more than the call."""
+MAX_P99_RATIO = 3.0
+"""Maximum p99 under attack, in multiples of the p99 before it."""
 FLOOR_MS = 50.0
-"""A p99 below it is no harm, whatever it was before."""
-MOST_THREADS = 200
-MOST_LOG_BYTES = 256 << 10
-"""Of one process, for one attack."""
+"""p99 that is good enough, whatever it was before the attack."""
+MAX_THREADS = 200
+"""Maximum number of threads of a process."""
 SAMPLE_SECONDS = 0.1
 
 
@@ -70,7 +72,7 @@ def _start(world: World) -> None:
     system.start(list(world.processes.values()))
 
 
-def run(world: World, attacks: Sequence[Attack], quiet_seconds: float, tell: Callable[[Row], None]) -> list[Row]:
+def run(world: World, attacks: Sequence[Attack], quiet_seconds: float, on_row: Callable[[Row], None]) -> list[Row]:
     """Runs the attacks in the order of the list; a process that does not survive one is started again.
 
     Calls are counted for `quiet_seconds` before each attack, and for as long as it lasts, but not for less.
@@ -81,7 +83,7 @@ def run(world: World, attacks: Sequence[Attack], quiet_seconds: float, tell: Cal
     with ProcessPoolExecutor(1, context, _prepare_attacker) as attacker:
         for attack in attacks:
             rows.append(asyncio.run(_measure(world, attack, quiet_seconds, attacker)))
-            tell(rows[-1])
+            on_row(rows[-1])
             for process in world.processes.values():
                 if not _is_well(process) or (process.name == attack.victim and rows[-1].stuck):
                     process.kill()
@@ -90,9 +92,9 @@ def run(world: World, attacks: Sequence[Attack], quiet_seconds: float, tell: Cal
 
 
 def _prepare_attacker() -> None:
-    """Many descriptors, and the processor only when the system does not want it: attackers bring their own."""
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    """Allows many descriptors, and yields the CPU to the system: real attackers have their own."""
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
     os.nice(10)
 
 
@@ -142,14 +144,14 @@ def _call(world: World, attack: Attack, channel: grpc.aio.Channel, token: str) -
 
 
 class Watch:
-    """What processes need and say from its making on."""
+    """What processes use and log from its creation on."""
 
     def __init__(self, processes: Iterable[Process]) -> None:
         self._processes = list(processes)
         self._logged = {process.name: process.log_bytes() for process in self._processes}
         self.threads = 0
         for process in self._processes:
-            process.forget_peak()
+            process.reset_peak()
 
     async def sample(self) -> None:
         """Never returns."""
@@ -164,7 +166,7 @@ class Watch:
         return [process.name for process in self._processes if not process.alive]
 
     def log_bytes(self) -> int:
-        """Of the process that said most."""
+        """Of the process that logged most."""
         return max(process.log_bytes() - self._logged[process.name] for process in self._processes)
 
     def odd_lines(self) -> list[str]:
@@ -198,20 +200,17 @@ def _faults(row: Row, attack: Attack) -> Iterator[str]:
         yield f"{', '.join(row.dead)} died"
     if row.failed:
         yield "failed calls"
-    if row.p99_ms > max(P99_RATIO * row.p99_quiet_ms, FLOOR_MS):
+    if row.p99_ms > max(MAX_P99_RATIO * row.p99_quiet_ms, FLOOR_MS):
         yield "p99"
     if row.peak_mib > row.limit_mib:
         yield "memory"
-    if row.threads > MOST_THREADS:
+    if row.threads > MAX_THREADS:
         yield f"{row.threads} threads"
-    if row.log_bytes > MOST_LOG_BYTES:
-        yield f"{row.log_bytes >> 10} KiB of log"
-    if row.odd_lines:
-        yield "log lines that are no JSON"
+    yield from log_faults(row.log_bytes, row.odd_lines)
     if unclear := sorted(row.answers.keys() - attack.clear):
         yield f"answered {', '.join(unclear)}"
 
 
 def chosen(names: Sequence[str]) -> list[Attack]:
-    """The attacks whose title holds one of these; all without any."""
-    return [attack for attack in ATTACKS if not names or any(name in attack.title for name in names)]
+    """The attacks whose title contains one of these names; all without names."""
+    return [attack for attack in ATTACKS if is_chosen(attack.title, names)]

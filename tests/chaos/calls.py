@@ -25,7 +25,7 @@ def recommend(channel: grpc.aio.Channel, requests: Sequence[RecommendRequest], t
     async def call(number: int) -> Collection[str]:
         request = requests[number % len(requests)]
         answer = await stub.Recommend(request, timeout=DEADLINE_SECONDS, metadata=bearer(token))
-        return [each.model for each in answer.degraded]
+        return [each.component for each in answer.degraded]
 
     return call
 

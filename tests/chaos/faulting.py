@@ -18,18 +18,19 @@ from tests.chaos.process import Process
 from tests.chaos.proxy import Proxy
 from tests.chaos.steady import Steady, failures, quantile_ms
 from tests.chaos.system import EXIT_SECONDS, World
+from tests.chaos.trials import WARM_SECONDS, log_faults
 from tests.chaos.writer import Writer
 from tests.fusion_gateway.postgresql import PostgreSQL
-from training.artifacts.repository import SCORERS
+from training.recipes import SCORERS
 
-READS_PER_SECOND, WRITES_PER_SECOND = 40.0, 10.0
+READS_PER_SECOND = 40.0
+WRITES_PER_SECOND = 10.0
 RECOVERY_SECONDS = 20.0
+"""Maximum time until all is answered again once a fault has ended."""
 SPARE_SECONDS = 5.0
-"""SIGTERM may take so much longer than its time for calls in flight."""
-WARM_SECONDS = 20.0
+"""Maximum time that a process takes after SIGTERM beyond its own for calls in flight."""
 SETTLED_MS = 100.0
-"""Once the gateway knows of a fault, most calls take no longer."""
-MOST_LOG_BYTES = 256 << 10
+"""Maximum median latency once the gateway knows of a fault."""
 WRITER = "secret-writer"
 """Begins the name of every user whose events are written."""
 TWIN = "a second sequential"
@@ -119,7 +120,8 @@ async def stage(world: World, database: PostgreSQL | None) -> AsyncIterator[Stag
 
 async def play(stage: Stage, fault: Fault, seconds: float) -> Row:
     """Holds it for so many seconds under load, waits for the recovery, holds it again for SIGTERM."""
-    stage.number, stage.store_taken = stage.number + 1, 0.0
+    stage.number += 1
+    stage.store_taken = 0.0
     store = Path(stage.sqlite).parent
     store.mkdir()
     with small_disk(store) if fault.on_small_disk else nullcontext():
@@ -173,7 +175,7 @@ async def _played(stage: Stage, fault: Fault, seconds: float) -> Row:
 
 
 async def _recovered(*clients: Steady) -> float | None:
-    """Seconds until all are answered as if nothing had been."""
+    """Seconds until all clients get whole answers again; None: not in time."""
     since = time.monotonic()
     seconds = [await client.until_whole(RECOVERY_SECONDS, since) for client in clients]
     found = [each for each in seconds if each is not None]
@@ -216,7 +218,7 @@ def _without_history(world: World) -> list[pb.RecommendRequest]:
 
 
 async def _terminated(stage: Stage, fault: Fault) -> tuple[float, int | None]:
-    """Clients go on calling."""
+    """SIGTERM during the fault, while clients keep calling: seconds and exit code."""
     process = stage.gateway if fault.ends == "gateway" else stage.servers[fault.ends]
     async with fault.hold(stage):
         await asyncio.sleep(1)
@@ -235,10 +237,7 @@ def _faults(row: Row, fault: Fault) -> Iterator[str]:
         yield "no recovery"
     if row.p50_ms > SETTLED_MS and not fault.slows:
         yield "slow calls"
-    if row.log_bytes > MOST_LOG_BYTES:
-        yield f"{row.log_bytes >> 10} KiB of log"
-    if row.odd_lines:
-        yield "log lines that are no JSON"
+    yield from log_faults(row.log_bytes, row.odd_lines)
     if row.names_in_log:
         yield f"{row.names_in_log} log lines with a user's name"
     if row.exit_seconds is None:
@@ -250,12 +249,12 @@ def _faults(row: Row, fault: Fault) -> Iterator[str]:
 
 
 async def run(
-    world: World, faults: Sequence[Fault], seconds: float, database: PostgreSQL | None, tell: Callable[[Row], None]
+    world: World, faults: Sequence[Fault], seconds: float, database: PostgreSQL | None, on_row: Callable[[Row], None]
 ) -> list[Row]:
     """One after the other, each with a gateway of its own."""
     rows = []
     async with stage(world, database) as playing:
         for fault in faults:
             rows.append(await play(playing, fault, seconds))
-            tell(rows[-1])
+            on_row(rows[-1])
     return rows

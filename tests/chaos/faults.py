@@ -12,12 +12,14 @@ from pathlib import Path
 import grpc
 
 from tests.chaos import disk, lies
-from tests.chaos.attacks.artifacts import endless_tower, nothing, publish
+from tests.chaos.attacks.artifacts import endless_tower, publish
 from tests.chaos.attacks.floods import leave_half_way
 from tests.chaos.faulting import TWIN, Fault, Hold, Stage
 from tests.chaos.liar import lying
+from tests.chaos.trials import is_chosen
 from tests.fusion_gateway import postgresql
-from training.artifacts.repository import SCORERS, versions
+from training.artifacts.repository import versions
+from training.recipes import SCORERS
 
 RESET_SECONDS = 0.05
 SLOW_SECONDS = 1.0
@@ -104,7 +106,7 @@ def slow(proxy: str) -> Hold:
 
 @asynccontextmanager
 async def hostile(stage: Stage) -> AsyncIterator[None]:
-    """Until every lie has been told, however rarely the gateway still asks."""
+    """Until every lie has been served, however rarely the gateway still calls."""
     proxy = stage.proxies["rating"]
     honest = proxy.upstream
     async with lying() as (liar, address):
@@ -113,7 +115,7 @@ async def hostile(stage: Stage) -> AsyncIterator[None]:
         try:
             yield
             until = time.monotonic() + ALL_LIES_SECONDS
-            while stage.gateway.alive and liar.told < len(lies.LIES) and time.monotonic() < until:
+            while stage.gateway.alive and liar.answers < len(lies.LIES) and time.monotonic() < until:
                 await asyncio.sleep(0.1)
         finally:
             proxy.upstream = honest
@@ -137,7 +139,7 @@ async def endless_version(stage: Stage) -> AsyncIterator[None]:
     """A version of `rating` that never finishes loading."""
     repository = stage.world.repository
     newest = versions(repository, "rating")[-1]
-    publish(repository, "rating", newest, newest + 1, endless_tower, nothing)
+    publish(repository / "rating" / str(newest), newest + 1, before=endless_tower)
     try:
         yield
     finally:
@@ -220,11 +222,10 @@ FAULTS = [
 
 def chosen(names: Sequence[str]) -> tuple[list[Fault], list[str]]:
     """The faults whose name holds one of these, all without any; and what cannot be tried here, and why."""
-    found = [fault for fault in FAULTS if not names or any(name in fault.name for name in names)]
+    found = [fault for fault in FAULTS if is_chosen(fault.name, names)]
     reasons = {fault.name: _missing(fault) for fault in found}
-    return [fault for fault in found if not reasons[fault.name]], [
-        f"{name}: {reason}" for name, reason in reasons.items() if reason
-    ]
+    possible = [fault for fault in found if not reasons[fault.name]]
+    return possible, [f"{name}: {reason}" for name, reason in reasons.items() if reason]
 
 
 def _missing(fault: Fault) -> str:

@@ -18,7 +18,7 @@ from tests.load.processes import FREE_PORTS, Started, started
 
 DEADLINE_SECONDS = 5.0
 BACK_SECONDS = 20.0
-"""Longer than this nobody waits for a server to be used again."""
+"""Maximum time from a server's restart until it is used again."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Servers:
 
 
 class Callers:
-    """A closed loop of clients that goes on until it is stopped."""
+    """A closed loop of clients, until it is stopped."""
 
     def __init__(self, channel: grpc.aio.Channel, requests: Sequence[RecommendRequest], callers: int) -> None:
         self.answers: list[Answer] = []
@@ -105,8 +105,8 @@ class Callers:
         return Answer(
             time.monotonic(),
             "OK",
-            frozenset(each.model for each in answer.degraded),
-            frozenset(f"{each.model}: {each.reason}" for each in answer.degraded),
+            frozenset(each.component for each in answer.degraded),
+            frozenset(f"{each.component}: {each.reason}" for each in answer.degraded),
             Fallback.Name(answer.fallback),
         )
 

@@ -1,4 +1,4 @@
-"""A model server that tells one lie after the other."""
+"""A model server that answers with one lie after the other."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,15 +15,15 @@ SERVICE = "inference.GRPCInferenceService"
 
 
 class Liar:
-    """`told` counts its answers; after the last lie it begins anew."""
+    """`answers` counts its answers; after the last lie it starts over."""
 
     def __init__(self) -> None:
-        self.told = 0
+        self.answers = 0
 
     async def infer(self, request: Any, context: Any) -> bytes:
         names = list(lies.LIES)
-        name = names[self.told % len(names)]
-        self.told += 1
+        name = names[self.answers % len(names)]
+        self.answers += 1
         return lies.lie(name, request)
 
     async def ready(self, request: Any, context: Any) -> Any:

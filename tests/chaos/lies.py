@@ -17,7 +17,7 @@ VERSION = "7"
 
 
 def honest(request: Any) -> Response:
-    """Every candidate scores 0.5; the items 1, 2, 3 ... are retrieved and similar, as many as asked for up to ten."""
+    """Every candidate scores 0.5; the items 1, 2, 3 ... are retrieved and similar, as many as requested, up to ten."""
     inputs = tensors.decode(request.inputs, request.raw_input_contents)
     if "candidate" in inputs:
         outputs = {"score": np.full(inputs["candidate"].shape, 0.5, np.float32)}
@@ -25,7 +25,8 @@ def honest(request: Any) -> Response:
     rows, k = len(inputs["k"]), int(inputs["k"].max())
     item, score = np.zeros((rows, k), np.int64), np.full((rows, k), np.nan, np.float32)
     found = min(k, 10)
-    item[:, :found], score[:, :found] = np.arange(1, found + 1), 1 / np.arange(1, found + 1)
+    item[:, :found] = np.arange(1, found + 1)
+    score[:, :found] = 1 / np.arange(1, found + 1)
     return tensors.infer_response(request.model_name, VERSION, request.id, {"item": item, "score": score})
 
 

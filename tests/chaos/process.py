@@ -17,9 +17,9 @@ from tests.load.processes import Started, started
 
 PORTS = list(range(15_000, 32_000))
 ENVIRONMENT = {"MARQUEE_LOAD_TIMEOUT_SECS": "5"}
-"""A version that never loads is given up sooner than by default."""
+"""A version that never loads is given up sooner than by default, which keeps trials short."""
 NEVER_SECONDS = 30.0
-"""What has not ended then does not end."""
+"""Time after which a process counts as one that does not end."""
 
 
 class Process:
@@ -86,13 +86,13 @@ class Process:
         self.kill()
         self._stack.close()
 
-    def forget_peak(self) -> None:
+    def reset_peak(self) -> None:
         """`peak_mib` counts from here."""
         if self.alive:
             Path(f"/proc/{self._process.pid}/clear_refs").write_text("5")
 
     def peak_mib(self) -> float:
-        """The most memory that was resident; 0 for a process that has ended."""
+        """Maximum resident memory; 0 for a process that has ended."""
         return self._status("VmHWM") / 1024
 
     def rss_mib(self) -> float:

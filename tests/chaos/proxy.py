@@ -39,7 +39,7 @@ class Proxy:
         self._links: set[Link] = set()
 
     def freeze(self) -> None:
-        """Nothing passes any more through the connections that there are, and nobody is told."""
+        """From here on, nothing passes through the connections that exist, and neither end is notified."""
         for link in self._links:
             link.flows.clear()
 

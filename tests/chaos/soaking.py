@@ -13,20 +13,27 @@ import numpy as np
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from tests.chaos import calls, system
-from tests.chaos.attacks.artifacts import nothing, publish
+from tests.chaos.attacks.artifacts import publish
 from tests.chaos.process import Process
 from tests.chaos.steady import DEADLINE_SECONDS, Call, Steady, failures
 from tests.chaos.system import World
 from tests.chaos.writer import Writer
-from training.artifacts.repository import SCORERS, versions
+from training.artifacts.repository import versions
+from training.recipes import SCORERS
 
 CALLS_PER_SECOND = 20.0
 WARM_SHARE = 0.4
-"""Of the time, before growth counts."""
-MOST_MIB, MOST_DESCRIPTORS, MOST_THREADS = 24.0, 16.0, 8.0
-"""How much the last samples may need more than the first that count."""
-RELOADS, LEAST_RELOAD_SECONDS = 100, 0.5
-"""In all the time, and between two; each publishes a new version of one model."""
+"""Share of the time before growth counts."""
+MAX_MIB_GROWTH = 24.0
+"""Maximum number of MiB that the last samples may have more than the first that count."""
+MAX_DESCRIPTORS_GROWTH = 16.0
+"""Maximum number of open descriptors that they may have more."""
+MAX_THREADS_GROWTH = 8.0
+"""Maximum number of threads that they may have more."""
+RELOADS = 100
+"""Number of reloads in all the time; each publishes a new version of one model."""
+MIN_RELOAD_SECONDS = 0.5
+"""Minimum time between two of them."""
 KEPT_VERSIONS = 3
 
 
@@ -78,7 +85,7 @@ class Soak:
         return found
 
 
-async def soak(world: World, seconds: float, samples: int, tell: Callable[[Sequence[Sample]], None]) -> Soak:
+async def soak(world: World, seconds: float, samples: int, on_samples: Callable[[Sequence[Sample]], None]) -> Soak:
     """Takes so many samples of each process."""
     system.add_model_servers(world)
     scorers = system.scorer_flags({model: world.processes[model].grpc_address for model in SCORERS})
@@ -89,13 +96,13 @@ async def soak(world: World, seconds: float, samples: int, tell: Callable[[Seque
         writer = Writer(channel, "soaker", world.requests[-1].history[0].item_id)
         client = Steady(_mixed(channel, world, writer), CALLS_PER_SECOND)
         async with client.calling():
-            reloading = asyncio.create_task(_reload(world, max(seconds / RELOADS, LEAST_RELOAD_SECONDS)))
+            reloading = asyncio.create_task(_reload(world, max(seconds / RELOADS, MIN_RELOAD_SECONDS)))
             began = time.monotonic()
             for number in range(1, samples + 1):
                 await asyncio.sleep(began + number * seconds / samples - time.monotonic())
                 now = [_sample(process, time.monotonic() - began) for process in world.processes.values()]
                 taken.extend(now)
-                tell(now)
+                on_samples(now)
             reloading.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await reloading
@@ -107,7 +114,7 @@ async def soak(world: World, seconds: float, samples: int, tell: Callable[[Seque
         lost=lost,
         reloads=sum(max(versions(world.repository, model)) for model in ROUND) - len(ROUND),
         samples=taken,
-        growth=[_growth([each for each in taken if each.process == name]) for name in world.processes],
+        growth=[_growth(taken, name) for name in world.processes],
     )
 
 
@@ -118,7 +125,7 @@ def _mixed(channel: grpc.aio.Channel, world: World, writer: Writer) -> Call:
     async def similar(number: int) -> Collection[str]:
         item = world.requests[number % len(world.requests)].history[0].item_id
         answer = await stub.SimilarItems(pb.SimilarItemsRequest(item_id=item), timeout=DEADLINE_SECONDS)
-        return [each.model for each in answer.degraded]
+        return [each.component for each in answer.degraded]
 
     async def search(number: int) -> Collection[str]:
         await stub.SearchItems(pb.SearchItemsRequest(title=f"the {number % 50}"), timeout=DEADLINE_SECONDS)
@@ -137,16 +144,16 @@ def _mixed(channel: grpc.aio.Channel, world: World, writer: Writer) -> Call:
 
 
 ROUND = ("rating", "catalog", "fusion", "visual_temporal")
-"""What gets a new version in turn."""
+"""The models that get a new version, in turn."""
 
 
 async def _reload(world: World, seconds: float) -> None:
-    """Publishes what is there once more, for ever, and keeps the newest versions only."""
+    """Publishes copies until it is cancelled, and keeps the newest versions only."""
     while True:
         for model in ROUND:
             await asyncio.sleep(seconds)
             *old, newest = versions(world.repository, model)
-            await asyncio.to_thread(publish, world.repository, model, newest, newest + 1, nothing, nothing)
+            await asyncio.to_thread(publish, world.repository / model / str(newest), newest + 1)
             for number in old[: -KEPT_VERSIONS + 1]:
                 await asyncio.to_thread(shutil.rmtree, world.repository / model / str(number))
 
@@ -155,29 +162,30 @@ def _sample(process: Process, second: float) -> Sample:
     return Sample(process.name, second, process.rss_mib(), process.descriptors(), process.threads())
 
 
-def _growth(samples: Sequence[Sample]) -> Growth:
-    """`samples` are of one process."""
-    counted = [each for each in samples if each.second > WARM_SHARE * samples[-1].second]
+def _growth(samples: Sequence[Sample], process: str) -> Growth:
+    own = [sample for sample in samples if sample.process == process]
+    counted = [sample for sample in own if sample.second > WARM_SHARE * own[-1].second]
     third = max(len(counted) // 3, 1)
     first, last = counted[:third], counted[-third:]
-    mib, seconds = [each.rss_mib for each in counted], [each.second for each in counted]
+    mib = [each.rss_mib for each in counted]
+    seconds = [each.second for each in counted]
     slope = np.polyfit(seconds, mib, 1)[0] if len(counted) > 1 else 0.0
 
     def median(part: Sequence[Sample], name: str) -> float:
         return float(np.median([getattr(each, name) for each in part]))
 
     growth = Growth(
-        process=samples[0].process,
+        process=process,
         first_mib=median(first, "rss_mib"),
         last_mib=median(last, "rss_mib"),
         mib_an_hour=float(slope) * 3600,
         descriptors=median(last, "descriptors") - median(first, "descriptors"),
         threads=median(last, "threads") - median(first, "threads"),
     )
-    if growth.last_mib - growth.first_mib > MOST_MIB:
+    if growth.last_mib - growth.first_mib > MAX_MIB_GROWTH:
         growth.faults.append(f"{growth.process}: memory")
-    if growth.descriptors > MOST_DESCRIPTORS:
+    if growth.descriptors > MAX_DESCRIPTORS_GROWTH:
         growth.faults.append(f"{growth.process}: descriptors")
-    if growth.threads > MOST_THREADS:
+    if growth.threads > MAX_THREADS_GROWTH:
         growth.faults.append(f"{growth.process}: threads")
     return growth

@@ -17,19 +17,19 @@ from tests.fusion_gateway.world import MOVIES
 from tests.load import gateway, tiny_system
 from tests.load.traffic import Traffic
 from tests.servers import tiny_artifact
-from training.artifacts.repository import SCORERS
+from training.recipes import SCORERS
 
 TOKEN = "a token of the well-behaved client"
 LARGE_DIMENSION = 400
-"""Of `linear`, as on real data, whose vectors are the longest."""
+"""Dimension of `linear`, which has the longest vectors on real data as well."""
 POLL = "--repository-poll-secs=0.5"
 EXIT_SECONDS = 5.0
-"""What each program is given to end calls in flight; the default of 30 would make tests long."""
+"""Time that each program has for calls in flight at its end; the default of 30 would make tests long."""
 
 
 @dataclass
 class World:
-    """What is served, and what is asked."""
+    """What is served, and the requests for it."""
 
     folder: Path
     repository: Path
@@ -60,7 +60,7 @@ def world(folder: Path, data: Path | None, repository: Path | None, k: int = 3) 
 
 
 def add_model_servers(world: World, models: Sequence[str] = SCORERS, name: str = "") -> None:
-    """All follow the repository, but `sequential` is told by clients. `name`: default the model's."""
+    """All poll the repository, except `sequential`, which clients load. `name`: default the model's."""
     for model in models:
         mode = "explicit" if model == "sequential" else "poll"
         flags = [f"--model-repository={world.repository}", f"--model-control-mode={mode}", POLL]

@@ -84,11 +84,11 @@ def _seconds(value: float | None) -> str:
 def show_soak(soak: soaking.Soak) -> None:
     """A row a minute: RSS, descriptors and threads of each process; below it the growth."""
     names = list(dict.fromkeys(sample.process for sample in soak.samples))
-    taken = [soak.samples[start : start + len(names)] for start in range(0, len(soak.samples), len(names))]
-    rows = [
-        [f"{now[0].second / 60:.1f} min", *(f"{s.rss_mib:.0f} {s.descriptors} {s.threads}" for s in now)]
-        for now in taken
-    ]
+    rows = []
+    for start in range(0, len(soak.samples), len(names)):
+        now = soak.samples[start : start + len(names)]
+        cells = [f"{sample.rss_mib:.0f} {sample.descriptors} {sample.threads}" for sample in now]
+        rows.append([f"{now[0].second / 60:.1f} min", *cells])
     growth = [f"{g.last_mib - g.first_mib:+.1f} {g.descriptors:+.0f} {g.threads:+.0f}" for g in soak.growth]
     slopes = [f"{g.mib_an_hour:+.0f} MiB/h" for g in soak.growth]
     what = f"{soak.calls} calls, {sum(soak.failed.values())} failed, {soak.degraded} degraded, {soak.lost} events lost"

@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.chaos.killing import kill_and_restart
 from tests.load import gateway, tiny_system
 from tests.load.traffic import Traffic
-from training.artifacts.repository import SCORERS
+from training.recipes import SCORERS
 
 
 async def test_clients_notice_no_killed_model_server(tmp_path: Path) -> None:

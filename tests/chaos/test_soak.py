@@ -8,7 +8,7 @@ from tests.chaos.soaking import soak
 
 async def test_a_mixed_load_with_reloads_fails_no_call_and_leaves_nothing_open(tmp_path: Path) -> None:
     with system.world(tmp_path, None, None) as world:
-        soaked = await soak(world, seconds=6, samples=12, tell=lambda samples: None)
+        soaked = await soak(world, seconds=6, samples=12, on_samples=lambda samples: None)
     assert soaked.calls > 60
     assert soaked.reloads > 3
     assert (soaked.failed, soaked.lost) == ({}, 0)

@@ -12,7 +12,7 @@ from tests.servers.tiny_artifact import seal
 
 HEIGHT, WIDTH = 48, 32
 COLUMNS = 4
-"""Of the metadata: a genre, a word and two of the year."""
+"""Width of the metadata: a genre, a word and two for the year."""
 
 
 def add_encoder(folder: Path) -> None:

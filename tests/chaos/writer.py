@@ -13,7 +13,7 @@ from tests.chaos.steady import DEADLINE_SECONDS
 
 EVENTS_A_CALL = 5
 CALLS_A_USER = 100
-"""So that GetHistory can list all of a user's events."""
+"""Calls that write events of the same user: so few that GetHistory can list all of them."""
 
 
 class Acknowledged(NamedTuple):
@@ -41,13 +41,13 @@ class Writer:
 
     async def lost(self, channel: grpc.aio.Channel, since: float = 0.0) -> int:
         """Events acknowledged since then that GetHistory does not list."""
-        wanted: dict[str, set[str]] = defaultdict(set)
+        expected: dict[str, set[str]] = defaultdict(set)
         for event in self.acknowledged:
             if event.began >= since:
-                wanted[event.user_id].add(event.event_id)
+                expected[event.user_id].add(event.event_id)
         stub = RecommenderStub(channel)
         lost = 0
-        for user, ids in wanted.items():
+        for user, ids in expected.items():
             history = await stub.GetHistory(pb.GetHistoryRequest(user_id=user, limit=1000), timeout=10)
             lost += len(ids - {event.event_id for event in history.events})
         return lost

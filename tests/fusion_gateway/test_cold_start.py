@@ -56,7 +56,7 @@ async def test_every_rung_is_named_and_explained(world: World) -> None:
     stored = [pb.Event(user_id="anna", item_id="7", rating=2), pb.Event(user_id="anna", item_id="1", rating=4)]
     await world.stub.RecordEvents(pb.RecordEventsRequest(events=stored))
     known = await ask(user_id="anna")
-    assert known.fallback == pb.FALLBACK_NONE
+    assert known.fallback == pb.FALLBACK_STORED_HISTORY
     assert reason(known, "8") == "because you watched Toy Story (1995) and rated it 4: also Comedy"
     given = await ask(user_id="anna", history=HISTORY)
     assert given.fallback == pb.FALLBACK_FOLD_IN
@@ -99,7 +99,7 @@ async def test_the_ladder_has_every_rung(world: World) -> None:
         request.k = 2
         answered.append((title, (await world.stub.Recommend(request)).fallback))
     assert answered == [
-        ("User bob, known and with a stored history", pb.FALLBACK_NONE),
+        ("User bob, known and with a stored history", pb.FALLBACK_STORED_HISTORY),
         ("The same history from a user nobody knows", pb.FALLBACK_FOLD_IN),
         ("The last three of these events only", pb.FALLBACK_FOLD_IN),
         ("A profile alone: age 33, gender F", pb.FALLBACK_PROFILE),
@@ -147,4 +147,4 @@ async def test_without_any_model_popularity_answers(world: World) -> None:
     response = await world.stub.Recommend(pb.RecommendRequest(history=HISTORY, k=3, explain=True))
     assert (response.fallback, ids(response)) == (pb.FALLBACK_POPULARITY, ["5", "2", "3"])
     assert [part.model for part in response.items[0].explanation.contributions] == ["popularity"]
-    assert {each.model for each in response.degraded} == set(world.models)
+    assert {each.component for each in response.degraded} == set(world.models)

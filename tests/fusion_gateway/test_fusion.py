@@ -28,7 +28,10 @@ CALIBRATORS = {
 }
 WEIGHTS = {"rating": 0.2, "sequential": 0.5, "visual_temporal": 0.3}
 
-UNITS = (Unit({"rating": 0.5, "sequential": 2.0}, bias=-0.3, out=0.7), Unit({"visual_temporal": 1.0}, bias=0.1))
+UNITS = (
+    Unit({"rating": 0.5, "sequential": 2.0}, bias=-0.3, out=0.7),
+    Unit({"visual_temporal": 1.0}, bias=0.1),
+)
 PARTS: dict[str, dict[str, object]] = {
     "weighted_sum_bias": {"bias": 0.25},
     "adaptive": {"slopes": {"rating": Slope(-0.5, 0.2), "sequential": Slope(0.4, 0.0)}, "floor": 0.05},
@@ -49,6 +52,10 @@ policies = additive | st.builds(made, st.just("learned"), normalisers, activatio
 counts = st.tuples(st.integers(0, 50), st.integers(0, 50))
 number = st.floats(-1000, 1000, width=32) | st.sampled_from([0.0, 0.1, np.nan, np.nan])
 tables = st.integers(1, 8).flatmap(lambda items: arrays(np.float64, (3, items), elements=number))
+
+
+def tables_of(users: int) -> st.SearchStrategy[Scores]:
+    return arrays(np.float64, (3, users, 5), elements=number)
 
 
 def by_model(table: Scores) -> dict[str, Scores]:
@@ -99,7 +106,7 @@ def test_normalisers_keep_the_order_of_scores(name: str, table: Scores) -> None:
         assert (np.diff(after[order]) >= 0).all()
 
 
-@given(policies, st.integers(1, 4).flatmap(lambda users: arrays(np.float64, (3, users, 5), elements=number)), counts)
+@given(policies, st.integers(1, 4).flatmap(tables_of), counts)
 def test_a_batch_of_users_equals_one_at_a_time(policy: Policy, table: Scores, first: tuple[int, int]) -> None:
     users = np.arange(table.shape[1])
     events, ratings = first[0] + users, first[1] + 2 * users
@@ -110,28 +117,45 @@ def test_a_batch_of_users_equals_one_at_a_time(policy: Policy, table: Scores, fi
 
 def test_the_equation_by_hand() -> None:
     policy = Policy({"rating": 1, "sequential": 3}, strategy="weighted_sum_bias", normaliser="none", bias=0.5)
-    fused = fuse(policy, {"sequential": [4.0, np.nan, np.inf], "rating": [2.0, 2.0, np.nan], "other": [9.0, 9.0, 9.0]})
+    scores = {
+        "sequential": [4.0, np.nan, np.inf],
+        "rating": [2.0, 2.0, np.nan],
+        "other": [9.0, 9.0, 9.0],
+    }
+    fused = fuse(policy, scores)
     np.testing.assert_allclose(fused.score, [0.5 + (2 + 3 * 4) / 4, 0.5 + 2, np.nan])
     assert fused.models == ("rating", "sequential")
 
 
 @pytest.mark.parametrize("name", ["minmax", "zscore"])
 def test_equal_scores_say_nothing(name: str) -> None:
-    np.testing.assert_array_equal(NORMALISERS[name](np.array([0.1, 0.1, np.nan, 0.1])), [0, 0, np.nan, 0])
+    np.testing.assert_array_equal(
+        NORMALISERS[name](np.array([0.1, 0.1, np.nan, 0.1])),
+        [0, 0, np.nan, 0],
+    )
     np.testing.assert_array_equal(NORMALISERS[name](np.array([7.0])), [0])
 
 
 def test_normalisers_by_hand() -> None:
     scores = np.array([1.0, 3.0, np.nan, 5.0])
     np.testing.assert_allclose(NORMALISERS["minmax"](scores), [0, 0.5, np.nan, 1])
-    np.testing.assert_allclose(NORMALISERS["zscore"](scores), np.array([-1, 0, np.nan, 1]) * np.sqrt(1.5))
+    np.testing.assert_allclose(
+        NORMALISERS["zscore"](scores),
+        np.array([-1, 0, np.nan, 1]) * np.sqrt(1.5),
+    )
     np.testing.assert_allclose(NORMALISERS["rank"](scores), [1 / 3, 2 / 3, np.nan, 1])
     np.testing.assert_allclose(np.nansum(NORMALISERS["softmax"](scores)), 1)
-    np.testing.assert_allclose(competition_rank(np.array([2.0, 9.0, 2.0, np.nan])), [2, 1, 2, np.nan])
+    np.testing.assert_allclose(
+        competition_rank(np.array([2.0, 9.0, 2.0, np.nan])),
+        [2, 1, 2, np.nan],
+    )
 
 
 def test_reciprocal_rank_fusion_by_hand() -> None:
-    fused = fuse(Policy({"a": 1, "b": 1}, strategy="rrf"), {"a": [9.0, 8.0], "b": [1.0, 2.0]})
+    fused = fuse(
+        Policy({"a": 1, "b": 1}, strategy="rrf"),
+        {"a": [9.0, 8.0], "b": [1.0, 2.0]},
+    )
     np.testing.assert_allclose(fused.score, [(1 / 61 + 1 / 62) / 2] * 2)
 
 
@@ -145,14 +169,14 @@ def test_no_candidates_and_no_votes() -> None:
 
 def test_threshold_rules_out_what_any_model_finds_too_low() -> None:
     policy = Policy({"a": 1, "b": 1}, strategy="threshold", normaliser="none", thresholds={"a": 3.5})
-    np.testing.assert_allclose(fuse(policy, {"a": [3.5, 3.0, np.nan], "b": [1.0, 9.0, 2.0]}).score, [2.25, -np.inf, 2])
+    scores = {"a": [3.5, 3.0, np.nan], "b": [1.0, 9.0, 2.0]}
+    np.testing.assert_allclose(fuse(policy, scores).score, [2.25, -np.inf, 2])
 
 
 def test_cascade_sorts_what_its_gate_keeps() -> None:
     policy = Policy({"b": 1}, strategy="cascade", normaliser="none", gate="a", keep=2)
-    np.testing.assert_allclose(
-        fuse(policy, {"a": [1.0, 3.0, 2.0, np.nan], "b": [9.0, 1.0, 2.0, 8.0]}).score, [-np.inf, 1, 2, -np.inf]
-    )
+    scores = {"a": [1.0, 3.0, 2.0, np.nan], "b": [9.0, 1.0, 2.0, 8.0]}
+    np.testing.assert_allclose(fuse(policy, scores).score, [-np.inf, 1, 2, -np.inf])
     np.testing.assert_allclose(fuse(policy, {"b": [9.0, 1.0]}).score, [9, 1])  # a missing gate lets all pass
 
 
@@ -164,26 +188,43 @@ def test_a_gate_that_says_nothing_of_a_user_rules_nothing_out() -> None:
 
 
 def test_switching_chooses_weights_by_the_users_events() -> None:
-    policy = Policy(
-        {"a": 1, "b": 1}, strategy="switching", normaliser="none", switches=(Switch(0, {"b": 1}), Switch(5, {"a": 1}))
-    )
+    switches = (Switch(0, {"b": 1}), Switch(5, {"a": 1}))
+    policy = Policy({"a": 1, "b": 1}, strategy="switching", normaliser="none", switches=switches)
     scores = {"a": np.full((4, 1), 2.0), "b": np.full((4, 1), 4.0)}
-    np.testing.assert_allclose(fuse(policy, scores, events=[0, 1, 5, 6]).score[:, 0], [4, 2, 2, 3])
+    np.testing.assert_allclose(
+        fuse(policy, scores, events=[0, 1, 5, 6]).score[:, 0],
+        [4, 2, 2, 3],
+    )
     np.testing.assert_allclose(fuse(policy, {"a": [2.0], "b": [4.0]}, events=3).score, [2])
 
 
 def test_adaptive_weights_grow_with_what_is_known_of_the_user() -> None:
-    policy = Policy({"a": 1, "b": 3}, strategy="adaptive", normaliser="none", slopes={"a": Slope(2, -1)}, floor=0.1)
+    policy = Policy(
+        {"a": 1, "b": 3},
+        strategy="adaptive",
+        normaliser="none",
+        slopes={"a": Slope(2, -1)},
+        floor=0.1,
+    )
     scores = {"a": np.array([[1.0]] * 4), "b": np.array([[0.0]] * 4)}
     grown = 4**2 / 2 / (4**2 / 2 + 3)  # a's share after 3 events, of which 1 has a rating
-    fused = fuse(policy, scores, events=[0, 3, 10**9, 0], ratings=[0, 1, 0, 10**9]).score[:, 0]
+    many = 10**9
+    fused = fuse(
+        policy,
+        scores,
+        events=[0, 3, many, 0],
+        ratings=[0, 1, 0, many],
+    ).score[:, 0]
     np.testing.assert_allclose(fused, [0.25, grown, 1 / 1.1, 0.1 / 1.1], rtol=1e-6)
     alone = fuse(policy, {"a": [7.0, np.nan], "b": [np.nan, np.nan]}, 3, 1)
     np.testing.assert_allclose(alone.score, [7, np.nan])
 
 
 def test_a_learned_layer_by_hand() -> None:
-    units = (Unit({"a": 0.5, "b": 2}, bias=-1, out=3), Unit({"a": 1}, bias=0.5))
+    units = (
+        Unit({"a": 0.5, "b": 2}, bias=-1, out=3),
+        Unit({"a": 1}, bias=0.5),
+    )
     policy = Policy({"a": 1, "b": 2}, strategy="learned", normaliser="none", units=units, activation="relu")
     scores = {"a": [1.0, -2.0, np.nan, np.nan], "b": [2.0, 0.0, 1.0, np.nan]}
     np.testing.assert_allclose(fuse(policy, scores).score, [3 * 7.5 + 1.5, 0, 3 * 3 + 0.5, np.nan])
@@ -196,15 +237,18 @@ def test_popularity_is_the_groups_own_where_the_profile_names_one() -> None:
     popularity = Popularity(np.array([2, 5]), np.array([-1.0, -2.0]), lifts)
     np.testing.assert_allclose(popularity.scores(np.array([5, 3, 2])), [-2, np.nan, -1])
     np.testing.assert_allclose(popularity.scores(np.array([5, 2]), ["gender=f", "age=25"]), [-2.5, -0.25])
-    assert np.isnan(Popularity(np.zeros(0, np.int64), np.zeros(0), {}).scores(np.array([5]))).all()
+    empty = Popularity(np.zeros(0, np.int64), np.zeros(0), {})
+    assert np.isnan(empty.scores(np.array([5]))).all()
     assert [group_of("age", age) for age in (0, 17, 18, 34, 90)] == ["age=0", "age=0", "age=18", "age=25", "age=56"]
     assert group_of("occupation", " Writer ") == "occupation=writer"
 
 
 def test_given_weights_hold_for_every_user() -> None:
-    policy = Policy({"a": 1, "b": 1}, strategy="switching", normaliser="none", switches=(Switch(5, {"a": 1}),))
+    switches = (Switch(5, {"a": 1}),)
+    policy = Policy({"a": 1, "b": 1}, strategy="switching", normaliser="none", switches=switches)
     given = policy.with_weights({"a": 0.0, "b": 2.0})
-    np.testing.assert_allclose(fuse(given, {"a": [[1.0]] * 2, "b": [[3.0]] * 2}, events=[2, 9]).score, [[3], [3]])
+    scores = {"a": [[1.0]] * 2, "b": [[3.0]] * 2}
+    np.testing.assert_allclose(fuse(given, scores, events=[2, 9]).score, [[3], [3]])
     with pytest.raises(ValueError, match="weights: at least one"):
         policy.with_weights({"a": 0.0})
 
@@ -239,7 +283,12 @@ def test_a_calibrator_that_turns_the_order_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", [lambda: Unit({"a": -1.0}), lambda: Unit({"a": 1.0}, out=-1), lambda: Slope(np.nan, 0.0)]
+    "unit",
+    [
+        lambda: Unit({"a": -1.0}),
+        lambda: Unit({"a": 1.0}, out=-1),
+        lambda: Slope(np.nan, 0.0),
+    ],
 )
 def test_parameters_that_would_turn_the_order_are_refused(unit: Callable[[], object]) -> None:
     with pytest.raises(ValueError, match="0 or more|finite"):

@@ -61,12 +61,12 @@ async def test_a_request_id_goes_from_the_caller_to_every_log_line_and_back(tmp_
 
 BROKEN = """
 import runpy, sys
-from servers.scorer import Scorer
-score = Scorer.score
+from servers.scorer import LoadedScorer
+score = LoadedScorer.score
 def broken(self, inputs):
     assert 666 not in inputs["candidate"]
     return score(self, inputs)
-Scorer.score = broken
+LoadedScorer.score = broken
 runpy.run_module("servers", run_name="__main__", alter_sys=True)
 """
 

@@ -58,7 +58,11 @@ async def test_an_explanation_adds_up(world: World) -> None:
 
 
 async def test_models_get_the_history_and_the_time_left(world: World) -> None:
-    history = [pb.Event(item_id="6", time=50), pb.Event(item_id="nowhere"), pb.Event(item_id="1", rating=4, time=60)]
+    history = [
+        pb.Event(item_id="6", time=50),
+        pb.Event(item_id="nowhere"),
+        pb.Event(item_id="1", rating=4, time=60),
+    ]
     response = await world.stub.Recommend(pb.RecommendRequest(user_id="anna", history=history))
     assert (response.history_used, response.history_skipped) == (2, 1)
     [asked] = world.models["sequential"].seen  # once, about everything
@@ -75,7 +79,8 @@ async def test_models_get_the_history_and_the_time_left(world: World) -> None:
 
 
 async def test_the_stored_history_goes_to_the_models_oldest_first(world: World) -> None:
-    events = [pb.Event(user_id="anna", item_id=item, time=time) for item, time in [("4", 30), ("2", 10), ("6", 20)]]
+    times = {"4": 30, "2": 10, "6": 20}
+    events = [pb.Event(user_id="anna", item_id=item, time=time) for item, time in times.items()]
     await world.stub.RecordEvents(pb.RecordEventsRequest(events=events))
     await world.stub.Recommend(pb.RecommendRequest(user_id="anna"))
     assert world.models["rating"].seen[0]["history_item"].tolist() == [[2, 6, 4]]
@@ -87,7 +92,7 @@ async def test_a_recorded_event_counts_at_once(world: World) -> None:
     assert "3" in ids(before)
     await world.stub.RecordEvents(pb.RecordEventsRequest(events=[pb.Event(user_id="anna", item_id="3", rating=5)]))
     after = await world.stub.Recommend(pb.RecommendRequest(user_id="anna", explain=True))
-    assert after.fallback == pb.FALLBACK_NONE
+    assert after.fallback == pb.FALLBACK_STORED_HISTORY
     assert "3" not in ids(after)
     assert {part.model for part in after.items[1].explanation.contributions} >= {"rating", "visual_temporal"}
     inline = await world.stub.Recommend(pb.RecommendRequest(user_id="anna", history=HISTORY))
@@ -181,7 +186,7 @@ async def test_exploration_can_be_repeated(world: World) -> None:
 async def test_a_late_model_is_named_and_its_weight_spread(world: World) -> None:
     world.models["visual_temporal"].delay = 5
     response = await world.stub.Recommend(pb.RecommendRequest(history=HISTORY, explain=True), timeout=0.8)
-    assert [(each.model, each.reason) for each in response.degraded] == [("visual_temporal", "deadline exceeded")]
+    assert [(each.component, each.reason) for each in response.degraded] == [("visual_temporal", "deadline exceeded")]
     assert set(response.model_versions) == {"rating", "sequential"}
     assert len(world.models["visual_temporal"].seen) == 1  # late once is enough for one request
     for item in response.items:
@@ -191,7 +196,7 @@ async def test_a_late_model_is_named_and_its_weight_spread(world: World) -> None
 async def test_a_model_server_that_dies_and_comes_back(world: World) -> None:
     await world.servers["rating"].aclose()
     response = await world.stub.Recommend(pb.RecommendRequest(history=HISTORY))
-    assert [(each.model, each.reason) for each in response.degraded] == [("rating", "unavailable")]
+    assert [(each.component, each.reason) for each in response.degraded] == [("rating", "unavailable")]
     assert len(response.items) == 8
     port = int(world.addresses["rating"].rpartition(":")[2])
     async with serving(world.models["rating"], port):
@@ -209,7 +214,7 @@ async def test_without_any_model_the_popular_items_come(world: World) -> None:
     assert ids(response) == ["5", "4", "2"]
     assert response.items[0].score == pytest.approx(4.3)
     assert response.items[0].explanation.reason == "widely liked: 500 votes, weighted rating 4.3"
-    assert {each.model for each in response.degraded} == set(world.models)
+    assert {each.component for each in response.degraded} == set(world.models)
 
 
 async def test_the_cold_start_ladder(world: World) -> None:

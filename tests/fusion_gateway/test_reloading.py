@@ -36,7 +36,8 @@ HISTORY = [pb.Event(item_id="1")]
 
 @asynccontextmanager
 async def running(tmp_path: Path, *more: str) -> AsyncIterator["RecommenderAsyncStub"]:
-    up, down = {n: n / 10 for n in range(1, 11)}, {n: -n / 10 for n in range(1, 11)}
+    up = {n: n / 10 for n in range(1, 11)}
+    down = {n: -score for n, score in up.items()}
     async with AsyncExitStack() as stack:
         addresses = [
             await stack.enter_async_context(serving(TinyModel(*each)))

@@ -20,11 +20,17 @@ if TYPE_CHECKING:
     from protos.marquee.v1.recommender_pb2_grpc import RecommenderAsyncStub
 
 IDS = [movie[0] for movie in MOVIES]
+
+
+def consecutive_events(first: int, count: int) -> list[pb.Event]:
+    return [pb.Event(item_id=IDS[number % 10], time=100 + number) for number in range(first, first + count)]
+
+
 REQUESTS = [
     pb.RecommendRequest(
         user_id=f"user {number}",
         k=1 + number % 7,
-        history=[pb.Event(item_id=IDS[place % 10], time=100 + place) for place in range(number, number + number % 6)],
+        history=consecutive_events(first=number, count=number % 6),
         exclude_seen=number % 3 > 0,
         filters=pb.Filters(genres_none=["comedy"] * (number % 2)),
         policy=["fitted", "rrf"][number % 2],

@@ -54,7 +54,7 @@ async def test_similar_items_by_weight(world: World) -> None:
 async def test_similar_items_without_a_model(world: World) -> None:
     await world.servers["rating"].aclose()
     response = await world.stub.SimilarItems(pb.SimilarItemsRequest(item_id="6"))
-    assert [(each.model, each.reason) for each in response.degraded] == [("rating", "unavailable")]
+    assert [(each.component, each.reason) for each in response.degraded] == [("rating", "unavailable")]
     assert titles(response)
     with pytest.raises(grpc.aio.AioRpcError, match="rating: unavailable") as caught:
         await world.stub.SimilarItems(pb.SimilarItemsRequest(item_id="6", weights={"rating": 1}))
@@ -140,7 +140,7 @@ async def test_a_broken_event_store_costs_the_history_only(world: World, tmp_pat
     with closing(sqlite3.connect(tmp_path / "events.db")) as connection:
         connection.execute("DROP TABLE events")
     response = await world.stub.Recommend(pb.RecommendRequest(user_id="anna", k=3))
-    assert [(each.model, each.reason) for each in response.degraded] == [
+    assert [(each.component, each.reason) for each in response.degraded] == [
         ("history", "unavailable: the event store cannot be used: OperationalError")
     ]
     assert (len(response.items), response.fallback) == (3, pb.FALLBACK_NO_HISTORY)

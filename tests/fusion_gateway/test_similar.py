@@ -7,12 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusion_gateway.catalog.catalog import TAG_SCHEMA, Tags
-from fusion_gateway.similar import Kind
+from fusion_gateway.similar import SimilarityComponent
 
 ITEMS, WORDS = 5, 4
 
 
-@given(st.dictionaries(st.tuples(st.integers(0, ITEMS - 1), st.integers(0, WORDS - 1)), st.floats(0.1, 1)))
+@given(
+    st.dictionaries(
+        st.tuples(st.integers(0, ITEMS - 1), st.integers(0, WORDS - 1)),
+        st.floats(0.1, 1),
+    )
+)
 def test_likeness_of_words_is_the_product_of_their_weights(weights: dict[tuple[int, int], float]) -> None:
     dense = np.zeros((ITEMS, WORDS), np.float32)
     for place, weight in weights.items():
@@ -23,26 +28,26 @@ def test_likeness_of_words_is_the_product_of_their_weights(weights: dict[tuple[i
         np.testing.assert_allclose(tags.likeness(row), dense @ dense[row], atol=1e-6)
 
 
-def test_rows_that_a_kind_leaves_out_are_as_alike_as_the_least() -> None:
-    kind = Kind(2.0, np.array([0.9, 0.5, 0.7]), np.array([3, 0, 1]))
+def test_rows_that_a_component_leaves_out_are_as_alike_as_the_least() -> None:
+    component = SimilarityComponent(2.0, np.array([0.9, 0.5, 0.7]), np.array([3, 0, 1]))
     alike = np.zeros(5)
-    kind.add_to(alike)
+    component.add_to(alike)
     np.testing.assert_allclose(alike, [0, 1, 0, 2, 0])
-    told = [kind.contribution("rating", row, 4.0) for row in range(5)]
-    np.testing.assert_allclose([part.contribution for part in told], alike / 4)
-    np.testing.assert_allclose([part.raw_score for part in told], [0.5, 0.7, 0.5, 0.9, 0.5])
+    parts = [component.contribution("rating", row, 4.0) for row in range(5)]
+    np.testing.assert_allclose([part.contribution for part in parts], alike / 4)
+    np.testing.assert_allclose([part.raw_score for part in parts], [0.5, 0.7, 0.5, 0.9, 0.5])
 
 
 def test_items_that_are_all_equally_alike_add_nothing() -> None:
     alike = np.zeros(3)
-    Kind(1.0, np.full(3, 0.4)).add_to(alike)
+    SimilarityComponent(1.0, np.full(3, 0.4)).add_to(alike)
     assert not alike.any()
 
 
 @pytest.mark.parametrize("size", [1e-45, 1e30, 3e38])
 def test_scores_of_any_size_make_a_likeness_of_0_to_1(size: float) -> None:
-    kind = Kind(1.0, np.array([-size, size, -size], np.float32))
+    component = SimilarityComponent(1.0, np.array([-size, size, -size], np.float32))
     alike = np.zeros(3)
-    kind.add_to(alike)
+    component.add_to(alike)
     np.testing.assert_array_equal(alike, [0, 1, 0])
-    assert [kind.contribution("rating", row, 1.0).contribution for row in range(3)] == [0, 1, 0]
+    assert [component.contribution("rating", row, 1.0).contribution for row in range(3)] == [0, 1, 0]

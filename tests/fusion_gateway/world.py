@@ -34,7 +34,12 @@ MOVIES = [
     ("ten", "Lost Reel", 0, [], "", 0, 3.5),
 ]
 # Row in MOVIES -> weight of each word, of unit length; the words could be "space", "memory", "dream".
-TAGS = {2: {0: 0.6, 2: 0.8}, 3: {1: 1.0}, 4: {1: 0.6, 2: 0.8}, 5: {0: 1.0}}
+TAGS = {
+    2: {0: 0.6, 2: 0.8},
+    3: {1: 1.0},
+    4: {1: 0.6, 2: 0.8},
+    5: {0: 1.0},
+}
 POLICIES = """
 default: fitted
 policies:
@@ -96,9 +101,12 @@ class TinyModel(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
         await asyncio.sleep(self.delay)
         task = request.model_name.removeprefix(self.name)
         answer = {"": self._score, "_retrieve": self._retrieve, "_similar": self._similar}[task]
-        rows = [{name: array[[row]] for name, array in inputs.items()} for row in range(len(inputs[min(inputs)]))]
-        answers = [answer(row) for row in rows]
-        outputs = {name: _below_each_other([each[name] for each in answers]) for name in answers[0]}
+        answers = []
+        for row in range(len(inputs[min(inputs)])):
+            answers.append(answer({name: array[[row]] for name, array in inputs.items()}))
+        outputs = {}
+        for name in answers[0]:
+            outputs[name] = _below_each_other([each[name] for each in answers])
         return tensors.infer_response(request.model_name, "7", request.id, outputs)
 
     async def ModelReady(self, request: Any, context: Any) -> Any:
@@ -117,8 +125,9 @@ class TinyModel(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
 
     def _similar(self, inputs: dict[str, tensors.Array]) -> dict[str, tensors.Array]:
         number = int(inputs["item"][0, 0])
-        likeness = {n: -abs(s - self.scores[number]) for n, s in self.scores.items()} if number in self.scores else {}
-        likeness.pop(number, None)
+        likeness: dict[int, float] = {}
+        if number in self.scores:
+            likeness = {n: -abs(score - self.scores[number]) for n, score in self.scores.items() if n != number}
         return self._ranked(sorted(likeness, key=lambda n: -likeness[n]), inputs, likeness)
 
     def _ranked(
@@ -136,7 +145,11 @@ class TinyModel(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
 def _below_each_other(rows: list[tensors.Array]) -> tensors.Array:
     longest = max(row.shape[1] for row in rows)
     fill = np.nan if rows[0].dtype == np.float32 else 0
-    return np.concatenate([np.pad(row, ((0, 0), (0, longest - row.shape[1])), constant_values=fill) for row in rows])
+    padded = []
+    for row in rows:
+        padding = (0, 0), (0, longest - row.shape[1])
+        padded.append(np.pad(row, padding, constant_values=fill))
+    return np.concatenate(padded)
 
 
 @asynccontextmanager

@@ -20,8 +20,8 @@ def kustomize_missing() -> str:
     """Why overlays cannot be rendered here; empty when they can."""
     if not shutil.which("kubectl"):
         return "kubectl is not installed"
-    asked = subprocess.run(["kubectl", "version", "--client", "-o", "json"], capture_output=True, check=True)
-    if json.loads(asked.stdout).get("kustomizeVersion", "").startswith("v5"):
+    answer = subprocess.run(["kubectl", "version", "--client", "-o", "json"], capture_output=True, check=True)
+    if json.loads(answer.stdout).get("kustomizeVersion", "").startswith("v5"):
         return ""
     return "this kubectl is too old to know Kustomize components"
 

@@ -21,7 +21,7 @@ from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from tests.k8s.manifests import ROOT, Object, base, container, entrypoint, kind
 from tests.load import tiny_system
 from tests.load.processes import Started, started
-from training.artifacts.repository import SCORERS
+from training.recipes import SCORERS
 
 GATEWAY, CONSOLE = "fusion-gateway", "console"
 PODS = {each["metadata"]["name"]: each for each in kind(base(), "Deployment")}
@@ -44,7 +44,7 @@ def snapshot(folder: Path) -> dict[Path, int]:
 
 @pytest.fixture(scope="module")
 def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """All containers of the base: the model servers first, because the gateway is told their addresses."""
+    """All containers of the base: the model servers first, because the gateway needs their addresses."""
     volumes = tmp_path_factory.mktemp("volumes")
     (volumes / "events").mkdir()
     (volumes / "tmp").mkdir()

@@ -32,7 +32,8 @@ def file(request: pytest.FixtureRequest) -> Path:
 def copies(text: str) -> list[tuple[list[str], str]]:
     """(sources, destination) of every COPY from the repository."""
     lines = re.findall(r"^COPY (?!--from)(.+)$", text, re.MULTILINE)
-    return [(words[:-1], words[-1]) for words in (line.split() for line in lines)]
+    words = map(str.split, lines)
+    return [(sources, destination) for *sources, destination in words]
 
 
 def test_there_is_a_file_for_each_image() -> None:

@@ -59,7 +59,12 @@ def by_name(objects: list[Object]) -> dict[tuple[str, str], Object]:
 def test_model_servers_have_one_deployment() -> None:
     """A scorer is an overlay of k8s/base/scorer, never a copy of it."""
     files = {file.relative_to(K8S).as_posix() for file in K8S.rglob("*.yaml") if DEPLOYMENT.search(file.read_text())}
-    assert files == {"base/scorer/scorer.yaml", "base/console.yaml", "base/fusion-gateway.yaml", "components/postgresql/gateway.yaml"}
+    assert files == {
+        "base/scorer/scorer.yaml",
+        "base/console.yaml",
+        "base/fusion-gateway.yaml",
+        "components/postgresql/gateway.yaml",
+    }
 
 
 @pytest.mark.parametrize("version", ["1.29", "1.37"])
@@ -67,6 +72,17 @@ def test_objects_are_valid(objects: list[Object], version: str) -> None:
     assert {each["metadata"]["name"] for each in kind(objects, "Deployment")} == DEPLOYMENTS
     for each in objects:
         kubernetes_validate.validate(each, version, strict=True)
+
+
+def test_the_publisher_may_write_what_others_read(objects: list[Object]) -> None:
+    pod = yaml.safe_load((K8S / "publisher.yaml").read_text())
+    kubernetes_validate.validate(pod, "1.29", strict=True)
+    [gateway] = (each for each in kind(objects, "Deployment") if each["metadata"]["name"] == "fusion-gateway")
+    serving = gateway["spec"]["template"]["spec"]
+    assert pod["spec"]["securityContext"] == serving["securityContext"]
+    [published] = (volume for volume in pod["spec"]["volumes"] if volume["name"] == "repository")
+    assert published["persistentVolumeClaim"] == {"claimName": "model-repository"}
+    assert pod["spec"]["containers"][0]["securityContext"] == container(gateway)["securityContext"]
 
 
 def test_an_invalid_object_is_noticed() -> None:

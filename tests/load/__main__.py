@@ -18,7 +18,7 @@ from tests.load import gateway, model_server, options, report
 from tests.load.options import Timing, loads
 from tests.load.processes import system
 from tests.load.traffic import Traffic
-from training.artifacts.repository import SCORERS
+from training.recipes import SCORERS
 
 HOME = Path(os.environ.get("MARQUEE_HOME", "var"))
 
@@ -37,7 +37,7 @@ def main(
     warm_up: options.WarmUp = 1,
     timeout: options.Timeout = 2,
     seed: options.Seed = 0,
-    json: Annotated[Path | None, typer.Option(help="Also write the figures to this file.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Also write the numbers to this file.")] = None,
 ) -> None:
     """Load-test every model server alone, unary and streaming, and the gateway."""
     traffic, timing = Traffic(data, repository, seed), Timing(duration, warm_up, timeout)
@@ -68,9 +68,9 @@ def runs(
         for stream in (False, True):
             for each in loads(rate, concurrency):
                 yield asyncio.run(model_server.measure(address, requests, each, timing, rng, stream))
-    asked = gateway.prepare(traffic, k=10, stored_history=False)
+    recommend = gateway.prepare(traffic, k=10, stored_history=False)
     for each in loads(gateway_rate, concurrency):
-        yield asyncio.run(gateway.measure(gateway_address, asked, each, timing, rng))
+        yield asyncio.run(gateway.measure(gateway_address, recommend, each, timing, rng))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pytest
 
 from tests.load import tiny_system
 from tests.load.processes import system
-from training.artifacts.repository import SCORERS
+from training.recipes import SCORERS
 
 
 class Tiny(NamedTuple):

@@ -8,6 +8,7 @@ import logging
 import tempfile
 import time
 import warnings
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -119,7 +120,7 @@ def make(tower: nn.Module, folder: Path) -> tuple[dict[str, Engine], dict[str, s
 
 def milliseconds(tower: nn.Module, engines: Mapping[str, Engine], rounds: int) -> dict[str, list[float]]:
     """Medians of each engine, by size."""
-    taken: dict[str, list[list[float]]] = {name: [[] for _ in SIZES] for name in engines}
+    taken: dict[tuple[str, int], list[float]] = defaultdict(list)
     for _ in track(range(rounds), type(tower).__name__, console=Console(stderr=True)):
         for size, (rows, events) in enumerate(SIZES):
             given = inputs(tower, rows, events)
@@ -128,8 +129,11 @@ def milliseconds(tower: nn.Module, engines: Mapping[str, Engine], rounds: int) -
                 started = time.perf_counter()
                 for _ in range(5):
                     engine(given)
-                taken[name][size].append((time.perf_counter() - started) * 1000 / 5)
-    return {name: [float(np.median(each)) for each in sizes] for name, sizes in taken.items()}
+                taken[name, size].append((time.perf_counter() - started) * 1000 / 5)
+    medians: dict[str, list[float]] = {}
+    for name in engines:
+        medians[name] = [float(np.median(taken[name, size])) for size in range(len(SIZES))]
+    return medians
 
 
 def main(rounds: Annotated[int, typer.Option(min=1, help="Turns of every engine at every size.")] = 30) -> None:

@@ -59,7 +59,7 @@ class Caller:
         self._totals.update(dict(answer.timings_ms))
         if answer.degraded:
             self._totals["degraded share"] += 1
-        if answer.fallback != Fallback.FALLBACK_NONE:
+        if answer.fallback != Fallback.FALLBACK_STORED_HISTORY:
             self._totals[f"{Fallback.Name(answer.fallback).lower()} share"] += 1
 
     def means(self) -> dict[str, float]:

@@ -9,9 +9,10 @@ import asyncio
 import os
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from statistics import median
 from typing import Annotated
@@ -24,16 +25,19 @@ from rich.table import Table
 
 from fusion_gateway.catalog.catalog import open_catalog
 from fusion_gateway.catalog.popularity_file import load_popularity
-from fusion_gateway.events.store import EventStore, StoredEvent
+from fusion_gateway.catalog.title_search import TitleIndex
+from fusion_gateway.events.store import EventStore
+from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.policies import load_policies
 from fusion_gateway.recommend import Recommender
 from fusion_gateway.reloading import Reloaded
-from fusion_gateway.scorers.client import Scorer
+from fusion_gateway.scorers.client import ScorerClient
 from fusion_gateway.scorers.coalescing import Answered, Arrays, Send
+from fusion_gateway.scorers.popularity import PopularityScorer
 from fusion_gateway.settings import GatewaySettings
 from protos.marquee.v1.recommender_pb2 import RecommendRequest
 from servers.loading import load
-from servers.models import computes, signatures
+from servers.models import functions, signatures
 from servers.runtime.deadline import Deadline
 from servers.runtime.repository import Repository
 from servers.signature import Arrays as ServerArrays
@@ -42,7 +46,7 @@ from tests.load import gateway, options, report
 from tests.load.arrivals import Load
 from tests.load.processes import Started, started_system
 from tests.load.traffic import Traffic
-from training.artifacts.repository import SCORERS
+from training.recipes import SCORERS
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 LIMITS = Limits(B=32, L=2000, C=20_000, K=1000)
@@ -65,13 +69,13 @@ class Cost:
     gateway_ms: float
 
 
-class InProcess(Scorer):
+class InProcess(ScorerClient):
     """A scorer without a server: what the server computes, in this thread."""
 
     def __init__(self, name: str, repository: Repository, one_round_items: int) -> None:
         super().__init__(name, "127.0.0.1:1", one_round_items=one_round_items)  # its channel is never used
         version = repository.latest(name)
-        models = computes(name, load(version, threads=1))
+        models = functions(name, load(version, threads=1))
         self._score = _asking(models[name], signatures(name)[name], version.number)
         self._retrieve = _asking(models[f"{name}_retrieve"], signatures(name)[f"{name}_retrieve"], version.number)
 
@@ -93,13 +97,13 @@ async def in_process(repository: Path, store: str, one_round_items: int) -> Asyn
     await events.open()
     try:
         yield Recommender(
-            open_catalog(items),
+            Reloaded("catalog", lambda: 0, lambda: TitleIndex(open_catalog(items))),
             Reloaded("policies", lambda: 0, lambda: load_policies(fusion.file("policies.yaml"))),
-            Reloaded("popularity", lambda: 0, lambda: load_popularity(fusion)),
+            Reloaded("popularity", lambda: 0, lambda: PopularityScorer(load_popularity(fusion), fusion.number)),
             events,
             scorers,
-            HISTORY_LIMIT,
-            RETRIEVE_K,
+            history_limit=HISTORY_LIMIT,
+            retrieve_k=RETRIEVE_K,
         )
     finally:
         await asyncio.gather(events.close(), *(scorer.server.close() for scorer in scorers.values()))
@@ -116,7 +120,8 @@ async def saturated(
         await recommender.recommend(requests[count % len(requests)], Deadline.after(10))
         count += 1
     seconds, used = time.perf_counter() - began, time.process_time() - cpu
-    return Cost("in one process", 1, number, count, count / seconds, 1000 * used / count, 1000 * used / count)
+    cpu_ms = 1000 * used / count
+    return Cost("in one process", 1, number, count, count / seconds, cpu_ms=cpu_ms, gateway_ms=cpu_ms)
 
 
 async def through_grpc(
@@ -136,7 +141,8 @@ async def through_grpc(
         run = await load.drive(gateway.Caller(channel, list(requests), timing.timeout).call, timing.duration, rng)
         used = np.array([cpu_seconds(pid) for pid in pids]) - before
     ok = sum(outcome.code == "OK" for outcome in run.outcomes)
-    return Cost("gRPC", callers, number, ok, ok / run.seconds, 1000 * used.sum() / ok, 1000 * used[0] / ok)
+    cpu_ms = 1000 * used / ok  # the gateway's first
+    return Cost("gRPC", callers, number, ok, ok / run.seconds, cpu_ms=cpu_ms.sum(), gateway_ms=cpu_ms[0])
 
 
 def cpu_seconds(pid: int) -> float:
@@ -149,14 +155,16 @@ async def fill(store: str, traffic: Traffic) -> None:
     """Stores every user's events."""
     events = EventStore(store, HISTORY_LIMIT)
     await events.open()
-    await events.import_all(
-        StoredEvent(user.id, item, None if rating != rating else rating, time, f"{user.id} {place}")
-        for user in traffic.users
-        for place, (item, rating, time) in enumerate(
-            zip(user.item_id, user.rating.tolist(), user.time.tolist(), strict=True)
-        )
-    )
+    await events.import_all(_stored_events(traffic))
     await events.close()
+
+
+def _stored_events(traffic: Traffic) -> Iterator[StoredEvent]:
+    for user in traffic.users:
+        columns = zip(user.item_id, user.rating.tolist(), user.time.tolist(), strict=True)
+        for number, (item, rating, moment) in enumerate(columns):
+            event_id = f"{user.id} {number}"
+            yield StoredEvent(user.id, item, None if isnan(rating) else rating, moment, event_id)
 
 
 app = typer.Typer()
@@ -174,7 +182,7 @@ def main(
     inline: Annotated[bool, typer.Option(help="Histories come with the requests instead of from the store.")] = False,
     one_round_items: Annotated[int, typer.Option(help="As the gateway's flag.")] = ONE_ROUND_ITEMS,
     seed: options.Seed = 0,
-    json: Annotated[Path | None, typer.Option(help="Also write the figures to this file.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Also write the numbers to this file.")] = None,
 ) -> None:
     """CPU per Recommend through gRPC, and in one process."""
     traffic, timing = Traffic(data, repository, seed), options.Timing(duration, warm_up, timeout)
@@ -205,8 +213,10 @@ def show(costs: Sequence[Cost]) -> None:
     one = median(cost.cpu_ms for cost in costs if cost.what == "in one process")
     for what, callers in dict.fromkeys((cost.what, cost.callers) for cost in costs):
         same = [cost for cost in costs if (cost.what, cost.callers) == (what, callers)]
-        rate, cpu, own = (median(getattr(c, name) for c in same) for name in ("per_second", "cpu_ms", "gateway_ms"))
-        table.add_row(what, str(callers), f"{rate:.0f}", f"{cpu:.2f}", f"{own:.2f}", f"{cpu / one:.2f} ×")
+        rate = median(cost.per_second for cost in same)
+        cpu = median(cost.cpu_ms for cost in same)
+        gateway_cpu = median(cost.gateway_ms for cost in same)
+        table.add_row(what, str(callers), f"{rate:.0f}", f"{cpu:.2f}", f"{gateway_cpu:.2f}", f"{cpu / one:.2f} ×")
     Console(width=120).print(table)
 
 

@@ -1,4 +1,4 @@
-"""What is left of the gateway's best rate when more is asked of it than it can do.
+"""What is left of the gateway's best rate when it is overloaded.
 
 python -m tests.load.gateway_overload --data var/data/generated --repository var/repository
 
@@ -21,7 +21,7 @@ from tests.load.gateway_cost import fill
 from tests.load.options import Timing
 from tests.load.processes import system
 from tests.load.traffic import Traffic
-from training.artifacts.repository import SCORERS
+from training.recipes import SCORERS
 
 app = typer.Typer()
 
@@ -36,7 +36,7 @@ def main(
     warm_up: options.WarmUp = 2,
     timeout: options.Timeout = 2,
     seed: options.Seed = 0,
-    json: Annotated[Path | None, typer.Option(help="Also write the figures to this file.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Also write the numbers to this file.")] = None,
 ) -> None:
     """Goodput and latency of Recommend under open-loop load."""
     traffic, timing = Traffic(data, repository, seed), Timing(duration, warm_up, timeout)

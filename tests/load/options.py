@@ -1,4 +1,4 @@
-"""What both load tests can be told."""
+"""Options of the load tests."""
 
 import sys
 from dataclasses import dataclass

@@ -60,7 +60,7 @@ def row(what: str, load: Load, run: Run, inside_ms: Mapping[str, float]) -> Row:
 
 
 def document(rows: Sequence[Any], **more: Any) -> str:
-    """JSON with what is needed to read the figures later: command, date, commit, machine, and what else is given."""
+    """JSON with what is needed to read the numbers later: command, date, commit, machine, and what else is given."""
     about = {
         "command": shlex.join(sys.orig_argv[1:]),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -17,12 +17,12 @@ from safetensors.numpy import load_file
 
 from servers.runtime.datatypes import Array
 from servers.runtime.repository import Repository, Version
-from servers.scorer import Scorer
+from servers.scorer import LoadedScorer
 from tests.load import options
 from tests.load.__main__ import HOME
 from tests.load.report import machine
 from training.artifacts.onnx_export import session
-from training.artifacts.repository import SCORERS
+from training.recipes import SCORERS
 
 DAY = 86_400
 app = typer.Typer()
@@ -44,19 +44,22 @@ def request(numbers: Array, events: int, candidates: int) -> dict[str, Array]:
 
 def parts(version: Version, events: int, candidates: int) -> dict[str, Callable[[], object]]:
     """What is timed, by name."""
-    scorer, items = Scorer(version, threads=1), load_file(version.file("items.safetensors"))
-    tower, inputs = session(version.file("query_tower.onnx"), threads=1), version.manifest.scorer.inputs
-    asked = request(items["item_number"], events, candidates)
-    index = np.searchsorted(items["item_number"], asked["history_item"][:, -version.manifest.scorer.max_history :]) + 1
-    feeds = {name: value[:, -index.shape[1] :] for name, value in asked.items()}
+    scorer = LoadedScorer(version, threads=1)
+    items = load_file(version.file("items.safetensors"))
+    tower = session(version.file("query_tower.onnx"), threads=1)
+    spec = version.manifest.scorer
+    given = request(items["item_number"], events, candidates)
+    history = given["history_item"][:, -spec.max_history :]
+    index = np.searchsorted(items["item_number"], history) + 1
+    feeds = {name: value[:, -index.shape[1] :] for name, value in given.items()}
     feeds |= {"history_index": index, "user_index": np.zeros((1, 1), np.int64)}
     if "item_feature" in items:
         feeds["history_feature"] = items["item_feature"][index - 1]
-    feeds = {name: feeds[name] for name in inputs}
+    feeds = {name: feeds[name] for name in spec.inputs}
     vectors, query = items["item_vector"], tower.run(["query"], feeds)[0][0]
-    rows = np.searchsorted(items["item_number"], asked["candidate"][0])
+    rows = np.searchsorted(items["item_number"], given["candidate"][0])
     return {
-        "score": lambda: scorer.score(asked),
+        "score": lambda: scorer.score(given),
         "tower": lambda: tower.run(["query"], feeds),
         "dot": lambda: vectors[rows] @ query,
     }

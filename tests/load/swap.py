@@ -3,7 +3,7 @@
 python -m tests.load.swap --data var/data/generated
 
 A rating server is loaded with Poisson arrivals at half of what it can do. Rounds without and with changes take turns.
-Every version multiplies all scores by a factor of its own, so that an answer tells which version it came from.
+Every version multiplies all scores by a factor of its own, so that an answer shows which version it came from.
 """
 
 import asyncio
@@ -170,7 +170,7 @@ def main(
     every: Annotated[float, typer.Option(min=0.1, help="Seconds from one version to the next.")] = 1,
     mode: Annotated[str, typer.Option(help="explicit, poll, or both with a comma.")] = "explicit,poll",
     picture: Annotated[Path | None, typer.Option(help="Draw the server's memory over the changes here.")] = None,
-    json: Annotated[Path | None, typer.Option(help="Also write the figures to this file.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Also write the numbers to this file.")] = None,
     seed: options.Seed = 0,
 ) -> None:
     """Change versions under load, and compare with the same load without changes."""

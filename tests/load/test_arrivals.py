@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from tests.load.arrivals import Load, closed_loop, open_loop, poisson
 
+SEEDS = st.integers(0, 2**32 - 1)
 
-@given(rate=st.floats(0.1, 1000), duration=st.floats(0.1, 10), seed=st.integers(0, 2**32 - 1))
+
+@given(rate=st.floats(0.1, 1000), duration=st.floats(0.1, 10), seed=SEEDS)
 def test_arrivals_are_in_order_and_in_time(rate: float, duration: float, seed: int) -> None:
     moments = poisson(rate, duration, np.random.default_rng(seed))
     assert np.all(np.diff(moments) >= 0)

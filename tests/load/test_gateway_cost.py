@@ -3,8 +3,10 @@
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import grpc
+import typer
 from typer.testing import CliRunner
 
 from protos.marquee.v1.recommender_pb2 import RecommendResponse
@@ -33,21 +35,23 @@ async def test_one_process_gives_the_answers_of_the_system(tiny: Tiny, tmp_path:
             assert all(answer.items for answer in served)
 
 
-def test_costs_are_shown_and_written(tiny: Tiny, tmp_path: Path) -> None:
-    arguments = ["--data", str(tiny.data), "--repository", str(tiny.repository), "--json", str(tmp_path / "cost.json")]
-    arguments += ["--rounds=1", "--duration=0.3", "--warm-up=0.1", "--concurrency=2"]
-    shown = CliRunner().invoke(gateway_cost.app, arguments, catch_exceptions=False)
+def run(app: typer.Typer, tiny: Tiny, report: Path, *arguments: str) -> tuple[str, list[Any]]:
+    """What a program prints, and the rows that it writes."""
+    shared = [f"--data={tiny.data}", f"--repository={tiny.repository}", f"--json={report}"]
+    shared += ["--duration=0.3", "--warm-up=0.1"]
+    shown = CliRunner().invoke(app, [*shared, *arguments], catch_exceptions=False)
     assert shown.exit_code == 0
-    assert "in one process" in shown.output
-    rows = json.loads((tmp_path / "cost.json").read_text())["rows"]
+    return shown.output, json.loads(report.read_text())["rows"]
+
+
+def test_costs_are_shown_and_written(tiny: Tiny, tmp_path: Path) -> None:
+    shown, rows = run(gateway_cost.app, tiny, tmp_path / "cost.json", "--rounds=1", "--concurrency=2")
+    assert "in one process" in shown
     assert [(row["what"], row["callers"]) for row in rows] == [("in one process", 1), ("gRPC", 2)]
     assert all(0 < row["gateway_ms"] <= row["cpu_ms"] for row in rows)
 
 
 def test_overload_is_shown_and_written(tiny: Tiny, tmp_path: Path) -> None:
-    arguments = ["--data", str(tiny.data), "--repository", str(tiny.repository), "--json", str(tmp_path / "over.json")]
-    arguments += ["--shares=50,120", "--callers=2", "--duration=0.3", "--warm-up=0.1"]
-    shown = CliRunner().invoke(gateway_overload.app, arguments, catch_exceptions=False)
-    assert shown.exit_code == 0
-    assert "of the best rate" in shown.output
-    assert len(json.loads((tmp_path / "over.json").read_text())["rows"]) == 3
+    shown, rows = run(gateway_overload.app, tiny, tmp_path / "over.json", "--shares=50,120", "--callers=2")
+    assert "of the best rate" in shown
+    assert len(rows) == 3

@@ -37,10 +37,14 @@ def row(server: str, turn: int, per_second: float) -> Row:
 
 def test_ratios_are_of_the_same_round() -> None:
     """The second round has half the machine; medians alone would call the servers 6 to 5."""
-    rows = [row(OURS, 0, 800), row("peer", 0, 400), row(OURS, 1, 400), row("peer", 1, 500), row(OURS, 2, 600)]
-    ours, peer = summaries([*rows, row("peer", 2, 500)])
-    assert ours == Summary("unary", 8, OURS, 600, 1000 / 600, 1, 1, 1)
-    assert peer == Summary("unary", 8, "peer", 500, 2, 1.2, 0.8, 2)
+    rows = [
+        *(row(OURS, 0, 800), row("peer", 0, 400)),
+        *(row(OURS, 1, 400), row("peer", 1, 500)),
+        *(row(OURS, 2, 600), row("peer", 2, 500)),
+    ]
+    ours, peer = summaries(rows)
+    assert ours == Summary("unary", 8, OURS, per_second=600, p50_ms=1000 / 600, ours=1, ours_min=1, ours_max=1)
+    assert peer == Summary("unary", 8, "peer", per_second=500, p50_ms=2, ours=1.2, ours_min=0.8, ours_max=2)
 
 
 @needs_h2load

@@ -45,7 +45,7 @@ def test_model_server(tiny: Tiny, model: str, mode: str) -> None:
 
 @pytest.mark.parametrize("mode", ["--no-stream", "--stream"])
 def test_refusals_are_counted_apart(tiny: Tiny, mode: str) -> None:
-    """A k beyond the limit is refused; on a stream there is only the message to tell."""
+    """A k beyond the limit is refused; on a stream only the message shows it."""
     arguments = [f"--address={tiny.servers['rating']}", "--model=rating_retrieve", mode, "--k=1000000", "--rate=40"]
     [row] = run(tiny, "model_server", *arguments)["rows"]
     [(reason, count)] = row["errors"].items()

@@ -44,5 +44,6 @@ class Answers:
 
 
 async def test_an_answer_of_another_version_than_it_names_is_noticed() -> None:
-    calls = Checked(Answers((1, 1), (2, 2), (2, 1), (3, 3)), [service_pb2.ModelInferRequest()], timeout=1)
+    answers = Answers((1, 1), (2, 2), (2, 1), (3, 3))
+    calls = Checked(answers, [service_pb2.ModelInferRequest()], timeout=1)
     assert [await calls.call(number) for number in range(4)] == ["OK", "OK", "MIXED_VERSIONS", "OK"]

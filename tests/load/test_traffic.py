@@ -24,9 +24,9 @@ def test_every_user_comes_with_her_own_history(traffic: Traffic) -> None:
 def test_requests_differ_and_cover_all_users(traffic: Traffic) -> None:
     prepared = model_server.prepare(traffic, "rating", candidates=5, k=3)
     assert len(set(prepared)) == len(prepared) >= USERS
-    asked = gateway.prepare(traffic, k=4, stored_history=False)
-    assert {request.user_id for request in asked} == {f"user {user}" for user in range(USERS)}
-    assert {event.HasField("rating") for request in asked for event in request.history} == {True, False}
+    requests = gateway.prepare(traffic, k=4, stored_history=False)
+    assert {request.user_id for request in requests} == {f"user {user}" for user in range(USERS)}
+    assert {event.HasField("rating") for request in requests for event in request.history} == {True, False}
 
 
 def test_candidates_are_different_items(traffic: Traffic) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.fusion_gateway import world
 from tests.fusion_gateway.world import MOVIES
 from tests.servers import tiny_artifact
-from training.artifacts.repository import SCORERS
+from training.recipes import SCORERS
 
 POLICIES = f"default: all\npolicies: {{all: {{normaliser: none, weights: {dict.fromkeys(SCORERS, 1)}}}}}"
 USERS = 7

@@ -19,27 +19,27 @@ Cell = tuple[str, str]
 
 
 def outcomes(report: Path) -> dict[str, dict[Cell, list[bool]]]:
-    """By behaviour, whether each test of it passed, by (server, client); skipped ones are left out."""
+    """By behavior, whether each test of it passed, by (server, client); skipped ones are left out."""
     found: dict[str, dict[Cell, list[bool]]] = defaultdict(lambda: defaultdict(list))
     for case in ElementTree.parse(report).iter("testcase"):
         name, _, parameters = case.attrib["name"].partition("[")
         server = next((server for server in SERVERS if server in parameters), None)
         if server and case.find("skipped") is None:
-            asked = re.search(r"ask_(\w+)", parameters)
+            ask = re.search(r"ask_(\w+)", parameters)
+            client = ask[1] if ask else "other"
             failed = case.find("failure") is not None or case.find("error") is not None
-            found[name.removeprefix("test_").replace("_", " ")][server, asked[1] if asked else "other"].append(
-                not failed
-            )
+            found[name.removeprefix("test_").replace("_", " ")][server, client].append(not failed)
     return found
 
 
 def table(found: dict[str, dict[Cell, list[bool]]]) -> Table:
-    made = Table("behaviour", *SERVERS, title="Three marks: sync, aio, stream. One mark: whatever the client.")
-    for behaviour, cells in found.items():
+    made = Table("behavior", *SERVERS, title="Three marks: sync, aio, stream. One mark: whatever the client.")
+    for behavior, cells in found.items():
         marks = {cell: "✓" if all(passed) else "✗" for cell, passed in cells.items()}
-        made.add_row(
-            behaviour, *(" ".join(marks.get((server, client), "") for client in CLIENTS) for server in SERVERS)
-        )
+        row = []
+        for server in SERVERS:
+            row.append(" ".join(marks.get((server, client), "") for client in CLIENTS))
+        made.add_row(behavior, *row)
     return made
 
 

@@ -66,7 +66,9 @@ async def settle() -> None:
 
 @st.composite
 def call_inputs(draw: st.DrawFn) -> Arrays:
-    rows, width, events = draw(st.integers(1, 8)), draw(st.integers(0, 5)), draw(st.integers(1, 5))
+    rows = draw(st.integers(1, 8))
+    width = draw(st.integers(0, 5))
+    events = draw(st.integers(1, 5))
     numbers = st.integers(1, 600)
     candidates = draw(st.lists(st.lists(numbers, min_size=width, max_size=width), min_size=rows, max_size=rows))
     histories = draw(st.lists(st.lists(numbers, min_size=events, max_size=events), min_size=rows, max_size=rows))
@@ -153,7 +155,8 @@ async def test_a_full_queue_refuses_at_once_and_serves_on() -> None:
     async with batcher(model, rows=2, queue=4) as infer:
         running = asyncio.create_task(infer(inputs([[1]] * 2, [[1]] * 2), FOREVER))
         await settle()
-        waiting = [asyncio.create_task(infer(inputs([[1]] * 2, [[1]] * 2), FOREVER)) for _ in range(2)]
+        call = inputs([[1]] * 2, [[1]] * 2)
+        waiting = [asyncio.create_task(infer(call, FOREVER)) for _ in range(2)]
         await settle()
         with pytest.raises(Overloaded, match="4 rows wait; the limit is 4"):
             await infer(inputs([[1]], [[1]]), FOREVER)
@@ -196,7 +199,8 @@ async def test_one_who_leaves_just_before_a_batch_starts_is_not_computed() -> No
 async def test_one_who_leaves_while_it_is_computed_takes_no_neighbour_along() -> None:
     model = SumModel()
     async with batcher(model) as infer:
-        calls = [asyncio.create_task(infer(inputs([[number]], [[1]]), FOREVER)) for number in (1, 2, 3)]
+        each = [inputs([[number]], [[1]]) for number in (1, 2, 3)]
+        calls = [asyncio.create_task(infer(call, FOREVER)) for call in each]
         await settle()
         calls[1].cancel()
         model.go.set()
@@ -219,7 +223,8 @@ async def test_retrieved_items_are_cut_to_each_callers_k() -> None:
         return {"item": np.tile(np.arange(width), (len(arrays["k"]), 1))}
 
     async with batcher(model, signature=RETRIEVE) as infer:
-        calls = [RETRIEVE.complete({"k": np.array([[k]], np.int32)}, LIMITS) for k in (3, 10, 1)]
+        given = [np.array([[k]], np.int32) for k in (3, 10, 1)]
+        calls = [RETRIEVE.complete({"k": k}, LIMITS) for k in given]
         answers = await asyncio.gather(*(infer(call, FOREVER) for call in calls))
     assert [answer["item"].shape for answer in answers] == [(1, 3), (1, 10), (1, 1)]
 
@@ -245,7 +250,8 @@ async def test_what_waits_has_a_limit_in_bytes(monkeypatch: pytest.MonkeyPatch) 
 
 async def test_a_call_has_its_turn_between_the_parts_of_large_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     model = SumModel()
-    small, large = inputs([[1]], [[1]]), inputs([[1, 2, 3]] * 4, [[1]] * 4)
+    small = inputs([[1]], [[1]])
+    large = inputs([[1, 2, 3]] * 4, [[1]] * 4)
     monkeypatch.setattr("servers.batcher.MAX_ELEMENTS", 2 * elements_in_row(large))
     async with batcher(model) as infer:
         answered: list[str] = []
@@ -266,8 +272,14 @@ async def test_a_call_has_its_turn_between_the_parts_of_large_ones(monkeypatch: 
 
 def test_rows_are_parted_evenly() -> None:
     call = inputs([[1, 2, 3]] * 7, [[1]] * 7)
-    for max_rows, rows in [(1, [1] * 7), (3, [3, 3, 1]), (4, [4, 3]), (6, [4, 3]), (7, [7])]:
-        assert [len(part["candidate"]) for part in in_parts(call, 7, max_rows)] == rows
+
+    def sizes(max_rows: int) -> list[int]:
+        return [len(part["candidate"]) for part in in_parts(call, 7, max_rows)]
+
+    assert sizes(1) == [1] * 7
+    assert sizes(3) == [3, 3, 1]
+    assert sizes(4) == sizes(6) == [4, 3]
+    assert sizes(7) == [7]
 
 
 async def test_statistics_add_up() -> None:
@@ -275,18 +287,19 @@ async def test_statistics_add_up() -> None:
     statistics = Statistics("test")
     with ThreadPoolExecutor(1) as executor:
         infer = Batcher(SCORE, model, executor, BatchLimits(8, 9), statistics)
-        calls = [asyncio.create_task(infer(inputs([[1]] * 3, [[1]] * 3), FOREVER)) for _ in range(3)]
+        call = inputs([[1]] * 3, [[1]] * 3)
+        calls = [asyncio.create_task(infer(call, FOREVER)) for _ in range(3)]
         await settle()
         with pytest.raises(MarqueeError):
             await infer(inputs([[1]] * 8, [[1]] * 8), FOREVER)
         model.go.set()
         await asyncio.gather(*calls)
-    told = statistics.message("test", "1")
-    assert told.inference_count == 9
-    assert told.execution_count == 2
-    assert [(batch.batch_size, batch.compute_infer.count) for batch in told.batch_stats] == [(3, 1), (6, 1)]
-    assert (told.inference_stats.success.count, told.inference_stats.fail.count) == (3, 1)
-    parts = told.inference_stats
+    message = statistics.message("test", "1")
+    assert message.inference_count == 9
+    assert message.execution_count == 2
+    assert [(batch.batch_size, batch.compute_infer.count) for batch in message.batch_stats] == [(3, 1), (6, 1)]
+    assert (message.inference_stats.success.count, message.inference_stats.fail.count) == (3, 1)
+    parts = message.inference_stats
     together = parts.queue.ns + parts.compute_input.ns + parts.compute_infer.ns + parts.compute_output.ns
     assert together == parts.success.ns
 
@@ -302,9 +315,9 @@ async def test_failures_leave_the_statistics_of_others_alone() -> None:
         await asyncio.gather(*calls, return_exceptions=True)
         with pytest.raises(ValueError, match="poison"):
             await infer(inputs([[POISON]], [[1]]), FOREVER)
-    told = statistics.message("test", "1").inference_stats
-    assert (told.success.count, told.fail.count) == (1, 2)
-    assert told.compute_infer.ns >= 0
+    message = statistics.message("test", "1").inference_stats
+    assert (message.success.count, message.fail.count) == (1, 2)
+    assert message.compute_infer.ns >= 0
 
 
 async def test_a_call_whose_deadline_passes_within_the_batch_is_not_computed_alone() -> None:

@@ -86,7 +86,8 @@ def ask(request: pytest.FixtureRequest) -> Ask:
 
 
 def test_scores_are_right_with_every_client(server: Running, tiny: Tiny, name: str, ask: Ask) -> None:
-    histories, candidates = [[0, 3, 5], [999, 9, 9], [0, 0, 0]], [[3, 7, 0, 999]] * 3
+    histories = [[0, 3, 5], [999, 9, 9], [0, 0, 0]]
+    candidates = [[3, 7, 0, 999]] * 3
     answer = ask(server.grpc_address, name, {"history_item": histories, "candidate": candidates}).as_numpy("score")
     expected = [tiny.score(h, c) for h, c in zip(histories, candidates, strict=True)]
     np.testing.assert_allclose(answer, expected, atol=1e-5)
@@ -110,8 +111,8 @@ def test_ids_are_echoed_and_versions_named(server: Running, name: str, ask: Ask)
 
 
 def test_only_the_outputs_asked_for_come_back(server: Running, name: str, ask: Ask) -> None:
-    wanted = [triton.InferRequestedOutput("score")]
-    answer = ask(server.grpc_address, f"{name}_retrieve", {"history_item": [[3]]}, outputs=wanted)
+    requested = [triton.InferRequestedOutput("score")]
+    answer = ask(server.grpc_address, f"{name}_retrieve", {"history_item": [[3]]}, outputs=requested)
     assert [output.name for output in answer.get_response().outputs] == ["score"]
 
 
@@ -147,9 +148,9 @@ BAD_REQUESTS: list[tuple[str, dict[str, Any], str]] = [
         {"candidate": [[1]], "history_item": [[1, 2]], "history_time": [[1]]},
         r"'history_time' has shape \[1, 1\]; L must be 2",
     ),
-    ("", {"candidate": np.zeros((0, 3), np.int64)}, "there must be one row at least"),
+    ("", {"candidate": np.zeros((0, 3), np.int64)}, "there must be at least one row"),
     ("_retrieve", {"history_item": [[3]], "k": k(51)}, "'k': K = 51 is more than the limit of 50"),
-    ("_retrieve", {"history_item": [[3]], "k": k(0)}, "'k' is 0; it must be 1 at least"),
+    ("_retrieve", {"history_item": [[3]], "k": k(0)}, "'k' is 0; it must be at least 1"),
     ("_similar", {"k": k(3)}, "'item' is missing"),
     ("_retrieve", {}, "there is no tensor; one must be given"),
     ("", {"candidate": [[1]], "x" * 20_000: [[1]]}, r"unknown tensor 'x{100}'\.\.\.; this model takes candidate"),
@@ -274,8 +275,9 @@ def test_metadata_and_config_say_the_same(client: triton.InferenceServerClient, 
     config = client.get_model_config(name + suffix).config
     assert (metadata.name, list(metadata.versions), config.name) == (name + suffix, ["1"], name + suffix)
     assert config.max_batch_size == 4
-    for told, configured in ((metadata.inputs, config.input), (metadata.outputs, config.output)):
-        assert [(t.name, list(t.shape)) for t in told] == [(c.name, [-1, *c.dims]) for c in configured]
+    for described, configured in ((metadata.inputs, config.input), (metadata.outputs, config.output)):
+        shapes = {tensor.name: [-1, *tensor.dims] for tensor in configured}
+        assert {tensor.name: list(tensor.shape) for tensor in described} == shapes
     assert {t.name for t in config.input if not t.optional} == {"": {"candidate"}, "_similar": {"item"}}.get(
         suffix, set()
     )
@@ -289,11 +291,11 @@ def test_server_metadata(client: triton.InferenceServerClient) -> None:
 
 def test_statistics_add_up(client: triton.InferenceServerClient, name: str) -> None:
     def counts() -> np.ndarray[Any, Any]:
-        (told,) = client.get_inference_statistics(name).model_stats
-        stats = told.inference_stats
+        (statistics,) = client.get_inference_statistics(name).model_stats
+        stats = statistics.inference_stats
         parts = (stats.success, stats.queue, stats.compute_input, stats.compute_infer, stats.compute_output)
-        assert sum(batch.compute_infer.count for batch in told.batch_stats) == told.execution_count
-        return np.array([told.inference_count, *(part.count for part in parts)])
+        assert sum(batch.compute_infer.count for batch in statistics.batch_stats) == statistics.execution_count
+        return np.array([statistics.inference_count, *(part.count for part in parts)])
 
     before = counts()
     for rows in (1, 2, 4):
@@ -305,13 +307,14 @@ def test_statistics_add_up(client: triton.InferenceServerClient, name: str) -> N
 async def test_statistics_of_concurrent_calls_add_up(server: Running, name: str) -> None:
     async with triton_aio.InferenceServerClient(server.grpc_address) as client:
 
-        async def told() -> Any:
+        async def statistics() -> Any:
             (each,) = (await client.get_inference_statistics(f"{name}_similar")).model_stats
             return each
 
-        before = await told()
-        await asyncio.gather(*(client.infer(f"{name}_similar", tensors({"item": [[3], [5]]})) for _ in range(20)))
-        after = await told()
+        before = await statistics()
+        request = tensors({"item": [[3], [5]]})
+        await asyncio.gather(*(client.infer(f"{name}_similar", request) for _ in range(20)))
+        after = await statistics()
     assert after.inference_count - before.inference_count == 40
     assert after.inference_stats.success.count - before.inference_stats.success.count == 20
     assert 10 <= after.execution_count - before.execution_count <= 20  # four rows a batch at most

@@ -40,11 +40,11 @@ def test_a_gpu_gives_the_answers_of_the_cpu(tmp_path: Path, index: str) -> None:
     artifact = tiny_artifact.publish(tmp_path, item_numbers=range(1, 5001), index=index)
     scorer = load(Repository(tmp_path).latest("rating"), threads=1, device="cuda")
     history = list(range(1, 2000))
-    asked = {"history_item": np.array([history]), "candidate": np.array([[7, 4000, 9999]])}
-    score = scorer.score(SCORE.complete(asked, LIMITS))["score"]
+    given = {"history_item": np.array([history]), "candidate": np.array([[7, 4000, 9999]])}
+    score = scorer.score(SCORE.complete(given, LIMITS))["score"]
     np.testing.assert_allclose(score[0], artifact.score(history, [7, 4000, 9999]), atol=1e-4)
-    asked = {"history_item": np.array([history]), "k": np.array([[500]], np.int32)}
-    item = scorer.retrieve(RETRIEVE.complete(asked, LIMITS))["item"][0]
+    given = {"history_item": np.array([history]), "k": np.array([[500]], np.int32)}
+    item = scorer.retrieve(RETRIEVE.complete(given, LIMITS))["item"][0]
     assert len(set(item.tolist()) - {0, *history}) == 500
     if index == "Flat":
         np.testing.assert_array_equal(item, artifact.best(history, 500))

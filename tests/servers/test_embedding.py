@@ -31,7 +31,7 @@ from training.artifacts.repository import latest, publish, read_manifest
 from training.data.load import load_dataset
 from training.data.posters import read_poster
 from training.features.content import ContentEncoder
-from training.features.tfidf import Words
+from training.features.tfidf import TfidfVocabulary
 
 NAME = "visual_temporal"
 LISTS = ("genres", "cast", "keywords")
@@ -45,12 +45,12 @@ async def client(published: Published) -> AsyncIterator[triton_aio.InferenceServ
 
 def inputs(items: pl.DataFrame) -> dict[str, Any]:
     """What a client sends who has the items as training had them; [B, 1] each."""
-    texts = {name: ["|".join(words) for words in items[name]] for name in LISTS}
+    texts = {name: items[name].list.join("|").to_list() for name in LISTS}
     texts |= {name: items[name].to_list() for name in ("title", "overview", "director")}
     images = [Path(path).read_bytes() if path else b"" for path in items["poster"]]
-    named = {name: [text.encode() for text in column] for name, column in texts.items()} | {"image": images}
-    columns = {name: np.array(column, object)[:, None] for name, column in named.items()}
-    return {**columns, "year": items["year"].to_numpy().astype(np.int64)[:, None]}
+    columns = {name: column(*values) for name, values in texts.items()}
+    year = items["year"].to_numpy().astype(np.int64)[:, None]
+    return {**columns, "image": column(*images), "year": year}
 
 
 def image(size: tuple[int, int] = (30, 40), kind: str = "PNG") -> bytes:
@@ -71,7 +71,8 @@ async def test_known_items_are_where_training_put_them(
     batch = inputs(items)
     np.testing.assert_allclose(await embed(client, batch), expected, atol=1e-4)
     del batch["year"]
-    batch["title"] = np.array([[f"{t} ({y})".encode()] for t, y in items.select("title", "year").iter_rows()], object)
+    titles = [f"{title} ({year})" for title, year in items.select("title", "year").iter_rows()]
+    batch["title"] = column(*titles)
     np.testing.assert_allclose(await embed(client, batch), expected, atol=1e-4)
 
 
@@ -86,7 +87,7 @@ async def test_a_broken_image_is_named_and_its_neighbours_are_answered(
     client: triton_aio.InferenceServerClient,
 ) -> None:
     good, cut = image(kind="JPEG"), image((300, 400), "JPEG")[:700]
-    calls = [np.array([[good]], object), np.array([[good], [b""], [cut]], object), np.array([[good]], object)]
+    calls = [column(good), column(good, b"", cut), column(good)]
     alone = await embed(client, {"image": calls[0]})
     answers: list[Any] = await asyncio.gather(
         *(embed(client, {"image": call}) for call in calls), return_exceptions=True
@@ -98,7 +99,7 @@ async def test_a_broken_image_is_named_and_its_neighbours_are_answered(
     assert "tensor 'image', row 2 cannot be decoded as JPEG, PNG, WEBP" in answers[1].message()
 
 
-async def test_it_is_told_of_like_the_others(published: Published, client: triton_aio.InferenceServerClient) -> None:
+async def test_it_is_described_like_the_others(published: Published, client: triton_aio.InferenceServerClient) -> None:
     metadata = await client.get_model_metadata(f"{NAME}_embed")
     assert {tensor.name for tensor in metadata.inputs} == {tensor.name for tensor in EMBED.inputs}
     config = (await client.get_model_config(f"{NAME}_embed")).config
@@ -176,10 +177,10 @@ async def test_what_is_too_long_to_read_is_refused(client: triton_aio.InferenceS
 
 
 @given(st.binary(max_size=64), st.integers(0, 200), st.sampled_from(["JPEG", "PNG", "WEBP"]))
-def test_garbage_in_an_image_never_raises_anything_else(garbage: bytes, place: int, kind: str) -> None:
+def test_garbage_in_an_image_never_raises_anything_else(garbage: bytes, start: int, kind: str) -> None:
     content = image(kind=kind)
     try:
-        pixels = decode_images([content[:place] + garbage + content[place + len(garbage) :]], 8, 6, "it")
+        pixels = decode_images([content[:start] + garbage + content[start + len(garbage) :]], 8, 6, "it")
     except InvalidArgument:
         return
     assert pixels.shape == (1, 3, 8, 6)
@@ -201,9 +202,10 @@ def encoders(published: Published) -> tuple[ItemEncoder, ContentEncoder]:
 
 
 WORDS = st.text() | st.sampled_from(["Comedy", "toy", "a toy Toy", "Kira Lindqvist", "ship-wreck"])
+WORDS_OF_LISTS = WORDS.filter(lambda word: "|" not in word)
 
 
-@given(text=WORDS, name=WORDS, words=st.lists(WORDS.filter(lambda word: "|" not in word)), year=st.integers(-1, 3000))
+@given(text=WORDS, name=WORDS, words=st.lists(WORDS_OF_LISTS), year=st.integers(-1, 3000))
 def test_any_text_is_encoded_as_in_training(
     encoders: tuple[ItemEncoder, ContentEncoder], text: str, name: str, words: list[str], year: int
 ) -> None:
@@ -228,7 +230,8 @@ def test_of_a_version_with_a_text_model_no_text_is_taken_and_the_rest_is_embedde
     folder = latest(published.repository, NAME)
     usual = ContentEncoder.read(folder)
     T = len(usual.components)
-    other = ContentEncoder(usual.genres, Words((), usual.words.idf[:0]), np.ones((T, T + 3), np.float32), "any/model")
+    no_words = TfidfVocabulary((), usual.words.idf[:0])
+    other = ContentEncoder(usual.genres, no_words, np.ones((T, T + 3), np.float32), "any/model")
 
     def write(partial: Path) -> None:
         shutil.copytree(folder, partial, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json"))
@@ -238,14 +241,18 @@ def test_of_a_version_with_a_text_model_no_text_is_taken_and_the_rest_is_embedde
     manifest.ClearField("files")
     publish(tmp_path, manifest, write)
     encoder, limits = ItemEncoder(Repository(tmp_path).latest(NAME), 1, "cpu"), Limits(2, 1, 1, 1)
-    told = {"genres": column("War", usual.genres[0]), "title": column("", "A (1999)"), "image": column("", image())}
-    wordless = EMBED.complete(told, limits)
+    given_ = {
+        "genres": column("War", usual.genres[0]),
+        "title": column("", "A (1999)"),
+        "image": column("", image()),
+    }
+    wordless = EMBED.complete(given_, limits)
     plain = ItemEncoder(Repository(published.repository).latest(NAME), 1, "cpu")
     np.testing.assert_allclose(encoder.metadata(wordless), plain.metadata(wordless))
     np.testing.assert_allclose(encoder.embed(wordless)["embedding"], plain.embed(wordless)["embedding"])
     for name in ("overview", "keywords", "director", "cast"):
         with pytest.raises(InvalidArgument, match=f"tensor '{name}', row 1: .+ sentence-transformers model"):
-            encoder.embed(EMBED.complete(told | {name: column("", "A word")}, limits))
+            encoder.embed(EMBED.complete(given_ | {name: column("", "A word")}, limits))
 
 
 def column(*values: str | bytes) -> Any:

@@ -1,8 +1,10 @@
 """The program as its users meet it: its flags, its refusals to start, and its way to stop."""
 
 import asyncio
+import re
 import signal
 import socket
+import sys
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from servers.runtime.tensors import infer_request
+from servers.settings import ServerSettings
 from tests.servers import tiny_artifact
 from tests.servers.running import Running, command, process, run, tensors
 
@@ -29,12 +32,14 @@ def refused(repository: Path, name: str, *flags: str) -> str:
 
 def test_a_repository_that_is_missing_or_empty(tmp_path: Path) -> None:
     assert "is not a directory" in refused(tmp_path / "nowhere", "rating")
-    assert refused(tmp_path, "rating") == "error: no version of 'rating' can be used: there is none"
+    assert refused(tmp_path, "rating") == (
+        "error: no version of 'rating' can be used: there is none; published are no models"
+    )
 
 
 def test_a_model_that_is_missing_and_one_that_is_broken(tmp_path: Path) -> None:
     folder = tiny_artifact.publish(tmp_path).folder
-    assert "no version of 'sequential' can be used" in refused(tmp_path, "sequential")
+    assert "no version of 'ratings' can be used: there is none; published are rating" in refused(tmp_path, "ratings")
     (folder / "index.faiss").write_bytes(b"")
     assert "rating/1: index.faiss has 0 bytes instead of" in refused(tmp_path, "rating")
 
@@ -50,9 +55,20 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
 
 
 def test_settings_that_are_wrong(tmp_path: Path) -> None:
-    assert refused(tmp_path, "rating", "--threads", "0").startswith("error: threads: Input should be greater than")
+    assert refused(tmp_path, "rating", "--threads", "0").startswith("error: --threads: Input should be greater than")
     assert "--max-queue-size must be at least" in refused(tmp_path, "rating", "--max-queue-size", "1")
     assert "--tls-key go together" in refused(tmp_path, "rating", "--tls-key", "key.pem")
+
+
+def test_flags_that_are_missing_or_unknown() -> None:
+    serve = (sys.executable, "-m", "servers")
+    missing = run(*serve, "rating")
+    assert missing.returncode == 1
+    assert missing.stderr == "error: --model-repository is needed, or MARQUEE_MODEL_REPOSITORY\n"
+    for flags, message in (([], "required: NAME"), (["rating", "--nope"], "unrecognized arguments: --nope")):
+        wrong = run(*serve, *flags)
+        assert wrong.returncode == 2
+        assert re.fullmatch(f"error: .*{message}; python -m servers --help lists all\n", wrong.stderr)
 
 
 def test_print_config_shows_what_flags_make_of_the_defaults(tmp_path: Path) -> None:
@@ -64,9 +80,11 @@ def test_print_config_shows_what_flags_make_of_the_defaults(tmp_path: Path) -> N
 
 def test_help_names_every_flag_with_its_default(tmp_path: Path) -> None:
     shown = run(*command("rating", tmp_path, "--help")).stdout
-    for flag in ("--model-repository", "--model-control-mode", "--max-queue-delay-us", "--exit-timeout-secs"):
-        assert flag in shown
-    assert "(default: 32)" in shown
+    for flag in ServerSettings.model_fields.keys() - {"name"}:
+        assert f"--{flag.replace('_', '-')} " in shown
+    for text in ("[default: 32]", "INTEGER", "Limits", "Example: python -m servers rating"):
+        assert text in shown
+    assert "<int>" not in shown
 
 
 def waiting_rows(server: Running) -> float:
@@ -77,7 +95,7 @@ def waiting_rows(server: Running) -> float:
 
 @pytest.mark.parametrize("streamed", [False, True])
 async def test_what_was_accepted_is_answered_after_sigterm(tmp_path: Path, streamed: bool) -> None:
-    """The batcher is told to wait a while, so that the signal finds calls in its queue."""
+    """The batcher waits a while, so that the signal finds calls in its queue."""
     tiny_artifact.publish(tmp_path)
     with process("rating", tmp_path, "--max-queue-delay-us", "1500000") as server:
         request = service_pb2.ModelInferRequest(model_name="rating", inputs=[], raw_input_contents=[])
@@ -125,9 +143,9 @@ async def test_connections_are_renewed_at_their_age_without_losing_a_call(tmp_pa
             renewed = asyncio.create_task(channel.wait_for_state_change(grpc.ChannelConnectivity.READY))
             request = infer_request("rating", {"candidate": np.array([[3]])})
 
-            async def keep_asking() -> None:
+            async def keep_calling() -> None:
                 while not renewed.done():
                     assert (await stub.ModelInfer(request)).model_version == "1"
 
-            await asyncio.gather(*(keep_asking() for _ in range(8)))
+            await asyncio.gather(*(keep_calling() for _ in range(8)))
             assert (await stub.ModelInfer(request)).model_version == "1"

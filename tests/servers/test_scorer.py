@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from servers.loading import load
 from servers.runtime.datatypes import Array
 from servers.runtime.repository import Repository
-from servers.scorer import Scorer
+from servers.scorer import LoadedScorer
 from servers.signature import RETRIEVE, SCORE, SIMILAR, Arrays, Limits
 from tests.servers import tiny_artifact
 from tests.servers.tiny_artifact import Tiny
@@ -20,12 +20,12 @@ from tests.servers.tiny_artifact import Tiny
 LIMITS = Limits(B=100, L=2000, C=2000, K=2000)
 
 
-def opened(repository: Path, model: str = "rating") -> Scorer:
+def opened(repository: Path, model: str = "rating") -> LoadedScorer:
     return load(Repository(repository).latest(model), threads=1)
 
 
 @pytest.fixture(scope="module", params=[61, 10**12], ids=["small numbers", "a huge number"])
-def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Tiny, Scorer]:
+def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Tiny, LoadedScorer]:
     repository = tmp_path_factory.mktemp("repository")
     return tiny_artifact.publish(repository, item_numbers=[*range(3, 61, 2), request.param]), opened(repository)
 
@@ -36,26 +36,25 @@ def user(histories: list[list[int]], **more: Any) -> Arrays:
     return {"history_item": np.array(padded, np.int64).reshape(len(histories), width), **more}
 
 
-def score(scorer: Scorer, histories: list[list[int]], candidates: list[list[int]]) -> Array:
+def score(scorer: LoadedScorer, histories: list[list[int]], candidates: list[list[int]]) -> Array:
     given = user(histories, candidate=np.array(candidates, np.int64))
     return scorer.score(SCORE.complete(given, LIMITS))["score"]
 
 
-def retrieve(scorer: Scorer, histories: list[list[int]], k: list[int]) -> Arrays:
+def retrieve(scorer: LoadedScorer, histories: list[list[int]], k: list[int]) -> Arrays:
     return scorer.retrieve(RETRIEVE.complete(user(histories, k=np.array(k, np.int32)[:, None]), LIMITS))
 
 
 NUMBERS = st.sampled_from([-1, 0, 1, 2, *range(3, 63, 2), 10**12, 2**63 - 1])
+HISTORIES = st.lists(NUMBERS, max_size=8)
+LONG_HISTORIES = st.lists(NUMBERS, min_size=1, max_size=30)
+CANDIDATES = st.lists(NUMBERS, min_size=5, max_size=5)
 
 
 @settings(deadline=None, max_examples=50)
-@given(
-    rows=st.lists(
-        st.tuples(st.lists(NUMBERS, max_size=8), st.lists(NUMBERS, min_size=5, max_size=5)), min_size=1, max_size=6
-    )
-)
+@given(rows=st.lists(st.tuples(HISTORIES, CANDIDATES), min_size=1, max_size=6))
 def test_scores_are_right_together_and_alone(
-    tiny: tuple[Tiny, Scorer], rows: list[tuple[list[int], list[int]]]
+    tiny: tuple[Tiny, LoadedScorer], rows: list[tuple[list[int], list[int]]]
 ) -> None:
     """Unknown items, empty histories, ragged histories, padding: row by row as if alone."""
     artifact, scorer = tiny
@@ -66,14 +65,15 @@ def test_scores_are_right_together_and_alone(
 
 
 @settings(deadline=None, max_examples=50)
-@given(rows=st.lists(st.tuples(st.lists(NUMBERS, min_size=1, max_size=30), st.integers(1, 40)), min_size=1, max_size=4))
+@given(rows=st.lists(st.tuples(LONG_HISTORIES, st.integers(1, 40)), min_size=1, max_size=4))
 def test_retrieval_gives_the_best_items_outside_the_history(
-    tiny: tuple[Tiny, Scorer], rows: list[tuple[list[int], int]]
+    tiny: tuple[Tiny, LoadedScorer], rows: list[tuple[list[int], int]]
 ) -> None:
     artifact, scorer = tiny
     found = retrieve(scorer, [history for history, _ in rows], [k for _, k in rows])
     for item, item_score, (history, k) in zip(found["item"], found["score"], rows, strict=True):
-        best = artifact.best(history, k) if np.isfinite(artifact.query(history)).all() else np.array([], np.int64)
+        has_query = np.isfinite(artifact.query(history)).all()
+        best = artifact.best(history, k) if has_query else np.array([], np.int64)
         np.testing.assert_array_equal(item, np.pad(best, (0, len(item) - len(best))))
         np.testing.assert_allclose(item_score[: len(best)], artifact.score(history, best), atol=1e-5)
         assert np.isnan(item_score[len(best) :]).all()
@@ -100,23 +100,27 @@ def test_a_history_of_1000_items_leaves_the_best_k_with_any_index(tmp_path: Path
 def test_an_index_that_finds_too_little_is_made_up_for_by_exact_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("servers.golden.LEAST_RECALL", 0)
+    monkeypatch.setattr("servers.golden.MIN_RECALL", 0)
     artifact = tiny_artifact.publish(tmp_path, item_numbers=range(1, 1201), index="IVF64,Flat nprobe=1")
     history = list(range(1, 1001))
     found = retrieve(opened(tmp_path), [history], [150])
     np.testing.assert_array_equal(found["item"][0], artifact.best(history, 150))
 
 
-@pytest.mark.parametrize("most", [1, 50, 1_000])
-def test_what_is_computed_in_parts_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+@pytest.mark.parametrize("max_values", [1, 50, 1_000])
+def test_what_is_computed_in_parts_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_values: int
+) -> None:
     """One candidate at a time, several, and several users."""
     tiny_artifact.publish(tmp_path)
     scorer = opened(tmp_path)
     random = np.random.default_rng(0)
-    histories, candidates = random.integers(0, 70, (9, 7)).tolist(), random.integers(0, 70, (9, 40)).tolist()
-    scores, found = score(scorer, histories, candidates), retrieve(scorer, histories, [20] * 9)
-    monkeypatch.setattr("servers.scorer.MOST_GATHERED", most)
-    monkeypatch.setattr("servers.scorer.MOST_READ", most)
+    histories = random.integers(0, 70, (9, 7)).tolist()
+    candidates = random.integers(0, 70, (9, 40)).tolist()
+    scores = score(scorer, histories, candidates)
+    found = retrieve(scorer, histories, [20] * 9)
+    monkeypatch.setattr("servers.scorer.MAX_GATHERED_VALUES", max_values)
+    monkeypatch.setattr("servers.scorer.MAX_TOWER_VALUES", max_values)
     np.testing.assert_allclose(score(scorer, histories, candidates), scores, atol=1e-5)
     again = retrieve(scorer, histories, [20] * 9)
     np.testing.assert_array_equal(again["item"], found["item"])
@@ -127,7 +131,8 @@ def test_a_large_request_takes_little_memory(tmp_path: Path) -> None:
     """What it would gather at once is 32 rows of 20,000 candidates of 512 values, 1.3 GB."""
     tiny_artifact.publish(tmp_path, dimension=512)
     scorer = opened(tmp_path)
-    request = SCORE.complete(user([[3]] * 32, candidate=np.full((32, 20_000), 5)), Limits(B=32, L=1, C=20_000, K=1))
+    given = user([[3]] * 32, candidate=np.full((32, 20_000), 5))
+    request = SCORE.complete(given, Limits(B=32, L=1, C=20_000, K=1))
     tracemalloc.start()
     scorer.score(request)
     _, peak = tracemalloc.get_traced_memory()
@@ -135,10 +140,13 @@ def test_a_large_request_takes_little_memory(tmp_path: Path) -> None:
     assert peak < 100 << 20
 
 
-def test_similar_items_are_the_nearest_by_cosine_without_the_item_itself(tiny: tuple[Tiny, Scorer]) -> None:
+def test_similar_items_are_the_nearest_by_cosine_without_the_item_itself(tiny: tuple[Tiny, LoadedScorer]) -> None:
     artifact, scorer = tiny
     unit = artifact.vectors / np.linalg.norm(artifact.vectors, axis=1, keepdims=True)
-    given = {"item": np.array([[3], [999], [59]]), "k": np.array([[5], [5], [40]], np.int32)}
+    given = {
+        "item": np.array([[3], [999], [59]]),
+        "k": np.array([[5], [5], [40]], np.int32),
+    }
     found = scorer.similar(SIMILAR.complete(given, LIMITS))
     for row, number, k in ((0, 3, 5), (2, 59, 40)):
         cosine = unit @ unit[artifact.row(number)]
@@ -155,14 +163,14 @@ def test_similar_items_are_the_nearest_by_cosine_without_the_item_itself(tiny: t
 def probe(tmp_path: Path, given: Arrays, max_history: int = 0) -> dict[str, list[float]]:
     """What the tower was fed, by input."""
     artifact = tiny_artifact.publish_probe(tmp_path, max_history=max_history)
-    complete = SCORE.complete(
-        {**given, "candidate": np.tile(artifact.numbers, (len(next(iter(given.values()))), 1))}, LIMITS
-    )
+    rows = len(next(iter(given.values())))
+    candidates = np.tile(artifact.numbers, (rows, 1))
+    complete = SCORE.complete({**given, "candidate": candidates}, LIMITS)
     sums = opened(tmp_path).score(complete)["score"]
     return dict(zip(tiny_artifact.PROBED, sums.T.tolist(), strict=True))
 
 
-def test_the_tower_is_fed_all_that_it_asks_for(tmp_path: Path) -> None:
+def test_the_tower_is_fed_all_of_its_inputs(tmp_path: Path) -> None:
     """Rows of items and users, and what belongs to unknown items left out."""
     fed = probe(
         tmp_path,

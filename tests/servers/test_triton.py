@@ -49,7 +49,10 @@ VERSION = 7
 REQUESTS: dict[str, list[dict[str, Array]]] = {
     "rating": [
         {"history_item": np.array([[3, 5]]), "candidate": np.array([[7, 9, 11]])},
-        {"history_item": np.array([[3, 5, 9], [0, 0, 13]]), "candidate": np.array([[7], [999]])},
+        {
+            "history_item": np.array([[3, 5, 9], [0, 0, 13]]),
+            "candidate": np.array([[7], [999]]),
+        },
         {"candidate": np.array([[7, 9]])},
         {
             "user_id": np.array([[b"ann"]], object),
@@ -62,7 +65,10 @@ REQUESTS: dict[str, list[dict[str, Array]]] = {
         {"history_item": np.array([[7, 5, 9]]), "k": k(40)},
         {"history_item": np.array([[11]])},
     ],
-    "rating_similar": [{"item": np.array([[3]]), "k": k(2)}, {"item": np.array([[999], [5]])}],
+    "rating_similar": [
+        {"item": np.array([[3]]), "k": k(2)},
+        {"item": np.array([[999], [5]])},
+    ],
 }
 
 
@@ -334,7 +340,7 @@ def test_triton_stands_in_for_a_server_behind_the_gateway(
             for name in ("sequential", "visual_temporal")
         ]
 
-        def asked(rating: str, events: str) -> list[RecommendResponse]:
+        def answers(rating: str, events: str) -> list[RecommendResponse]:
             store = f"--event-store=sqlite:///{tmp_path}/{events}.db"
             arguments = ["-m", "fusion_gateway", *others, f"--scorer=rating={rating}", *scorers, store]
             requests = gateway.prepare(Traffic(published.data, published.repository, 0), k=10, stored_history=False)
@@ -342,10 +348,10 @@ def test_triton_stands_in_for_a_server_behind_the_gateway(
                 stub = RecommenderStub(channel)
                 return [stub.Recommend(request, timeout=20) for request in requests[:20]]
 
-        for ours, tritons in zip(asked(real_server, "ours"), asked(real_triton, "triton"), strict=True):
+        for ours, tritons in zip(answers(real_server, "ours"), answers(real_triton, "triton"), strict=True):
             assert not ours.degraded
             assert not tritons.degraded
             assert tritons.model_versions == ours.model_versions
             assert [item.item.id for item in tritons.items] == [item.item.id for item in ours.items]
-            scores = [[item.score for item in answer.items] for answer in (tritons, ours)]
-            np.testing.assert_allclose(scores[0], scores[1], atol=1e-4)
+            scores = [item.score for item in tritons.items]
+            np.testing.assert_allclose(scores, [item.score for item in ours.items], atol=1e-4)

@@ -9,8 +9,9 @@ IDS = st.lists(st.text(st.characters(exclude_characters="\0", exclude_categories
 
 
 def users(known: list[str]) -> Users:
-    ids = np.array(sorted(user.encode() for user in known), np.bytes_)
-    index = np.array([1 + [user.encode() for user in known].index(each) for each in ids.tolist()], np.int64)
+    index_of = {user.encode(): index for index, user in enumerate(known, start=1)}
+    ids = np.array(sorted(index_of), np.bytes_)
+    index = np.array([index_of[user] for user in ids.tolist()], np.int64)
     width = max(1, ids.dtype.itemsize)
     raw = ids.astype(f"S{width}").view(np.uint8).reshape(len(known), width)
     return Users({"user_id": raw, "user_index": index})
@@ -19,7 +20,7 @@ def users(known: list[str]) -> Users:
 @given(known=IDS, others=IDS)
 def test_it_finds_what_a_dictionary_finds(known: list[str], others: list[str]) -> None:
     known = [user for user in known if user]  # the empty id is the anonymous user
-    asked = [
+    queried = [
         "",
         *known,
         *others,
@@ -28,9 +29,9 @@ def test_it_finds_what_a_dictionary_finds(known: list[str], others: list[str]) -
         "long" * 100,
         "ann\0",
     ]
-    answer = users(known).index(np.array([[a.encode()] for a in asked], object))
+    answer = users(known).index(np.array([[a.encode()] for a in queried], object))
     right = {user: index for index, user in enumerate(known, start=1)}
-    assert answer[:, 0].tolist() == [right.get(user, 0) for user in asked]
+    assert answer[:, 0].tolist() == [right.get(user, 0) for user in queried]
 
 
 @pytest.mark.parametrize(

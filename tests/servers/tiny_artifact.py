@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import faiss
 import numpy as np
@@ -64,26 +64,46 @@ class Tiny:
         return int(np.searchsorted(self.numbers, number))
 
 
-def publish(
-    repository: Path,
-    model: str = "rating",
-    version: int = 1,
-    *,
-    item_numbers: Sequence[int] = tuple(range(3, 63, 2)),
-    scale: float = 1.0,
-    index: str = "Flat",
-    max_history: int = 0,
-    dimension: int = DIMENSION,
-) -> Tiny:
-    """A scorer over `item_numbers` (ascending); the same numbers always get the same vectors."""
-    numbers = np.array(item_numbers, np.int64)
+@dataclass(frozen=True)
+class Spec:
+    """How a tiny scorer is made."""
+
+    item_numbers: Sequence[int] = tuple(range(3, 63, 2))
+    """Ascending; the same numbers always get the same vectors."""
+    scale: float = 1.0
+    index: str = "Flat"
+    """FAISS factory string, and search-time parameters after a space."""
+    max_history: int = 0
+    dimension: int = DIMENSION
+
+
+class Golden(NamedTuple):
+    """Requests and the scores they must give."""
+
+    histories: Array
+    candidates: Array
+    scores: Array
+
+
+def publish(repository: Path, model: str = "rating", version: int = 1, **changes: Any) -> Tiny:
+    """A scorer whose query is the mean of a history's item vectors; `changes` are fields of Spec."""
+    spec = Spec(**changes)
+    numbers = np.array(spec.item_numbers, np.int64)
     random = np.random.default_rng(7)
-    vectors = random.normal(size=(len(numbers), dimension)).astype(np.float32)
-    tiny = Tiny(repository / model / str(version), numbers, vectors, scale)
-    histories = np.array([[0, 0, numbers[0], numbers[1]], [0, numbers[-1], 2**40, numbers[2]], [0, 0, 0, 0]])
-    candidates = np.array([[*numbers[:5], 0, 2**40]] * len(histories))
-    expected = np.stack([tiny.score(h, c) for h, c in zip(histories.tolist(), candidates.tolist(), strict=True)])
-    _write(tiny, _mean_tower(vectors, scale), ["history_index"], index, max_history, histories, candidates, expected)
+    vectors = random.normal(size=(len(numbers), spec.dimension)).astype(np.float32)
+    tiny = Tiny(repository / model / str(version), numbers, vectors, spec.scale)
+    unknown = 2**40
+    histories = np.array(
+        [
+            [0, 0, numbers[0], numbers[1]],
+            [0, numbers[-1], unknown, numbers[2]],
+            [0, 0, 0, 0],
+        ]
+    )
+    candidates = np.array([*numbers[:5], 0, unknown])
+    scores = np.stack([tiny.score(history, candidates.tolist()) for history in histories.tolist()])
+    golden = Golden(histories, np.tile(candidates, (len(histories), 1)), scores)
+    _write(tiny, _mean_tower(vectors, spec.scale), ["history_index"], spec, golden)
     return tiny
 
 
@@ -94,9 +114,9 @@ def publish_probe(repository: Path, model: str = "rating", version: int = 1, *, 
     """
     numbers = np.array([10, 20, 30, 40, 50, 60], np.int64)
     tiny = Tiny(repository / model / str(version), numbers, np.eye(6, dtype=np.float32))
-    histories = np.zeros((1, 1), np.int64)
-    expected = np.array([[0, 0, 100, 0, 1000, 0]], np.float32)  # user "", no history, no rating, query_time 1000
-    _write(tiny, _probe_tower(), PROBED, "Flat", max_history, histories, numbers[None], expected)
+    scores = np.array([[0, 0, 100, 0, 1000, 0]], np.float32)  # user "", no history, no rating, query_time 1000
+    golden = Golden(np.zeros((1, 1), np.int64), numbers[None], scores)
+    _write(tiny, _probe_tower(), PROBED, Spec(max_history=max_history), golden)
     return tiny
 
 
@@ -113,16 +133,7 @@ def seal(folder: Path) -> None:
     (folder / "manifest.json").write_text(text)
 
 
-def _write(
-    tiny: Tiny,
-    tower: onnx.ModelProto,
-    inputs: list[str],
-    index: str,
-    max_history: int,
-    histories: Array,
-    candidates: Array,
-    expected: Array,
-) -> None:
+def _write(tiny: Tiny, tower: onnx.ModelProto, inputs: list[str], spec: Spec, golden: Golden) -> None:
     folder = tiny.folder.with_suffix(".partial")
     folder.mkdir(parents=True)
     onnx.save(tower, str(folder / "query_tower.onnx"))
@@ -136,7 +147,7 @@ def _write(
     users = np.array([1 + USERS.index(user.decode()) for user in ids.tolist()], np.int64)
     raw = ids.view(np.uint8).reshape(len(ids), -1)
     save_file({"user_id": raw, "user_index": users}, folder / "users.safetensors")
-    factory, _, parameters = index.partition(" ")
+    factory, _, parameters = spec.index.partition(" ")
     built: Any = faiss.index_factory(tiny.vectors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
     built.train(tiny.vectors)
     built.add(tiny.vectors)
@@ -146,20 +157,20 @@ def _write(
     faiss.write_index(built, str(folder / "index.faiss"))
     np.savez(
         folder / "golden.npz",
-        user_id=np.array([""] * len(histories)),
-        history_item=histories,
-        history_rating=np.full(histories.shape, np.nan, np.float32),
-        history_time=np.zeros(histories.shape, np.int64),
-        query_time=np.full((len(histories), 1), 1000),
-        candidate=candidates,
-        score=expected,
+        user_id=np.array([""] * len(golden.histories)),
+        history_item=golden.histories,
+        history_rating=np.full(golden.histories.shape, np.nan, np.float32),
+        history_time=np.zeros(golden.histories.shape, np.int64),
+        query_time=np.full((len(golden.histories), 1), 1000),
+        candidate=golden.candidates,
+        score=golden.scores,
     )
     scorer = Scorer(
         engine="onnxruntime",
         inputs=inputs,
         dimension=tiny.vectors.shape[1],
-        max_history=max_history,
-        index=Index(factory=index, recall_at_100=1, recall_queries=1),
+        max_history=spec.max_history,
+        index=Index(factory=spec.index, recall_at_100=1, recall_queries=1),
         golden_tolerance=TOLERANCE,
     )
     manifest = Manifest(model=tiny.folder.parent.name, version=int(tiny.folder.name), scorer=scorer)
@@ -184,8 +195,9 @@ def _tower(
 
 
 def _mean_tower(vectors: Array, scale: float) -> onnx.ModelProto:
+    padding = np.zeros((1, vectors.shape[1]), np.float32)
     constants = {
-        "table": np.concatenate([np.zeros((1, vectors.shape[1]), np.float32), vectors * np.float32(scale)]),
+        "table": np.concatenate([padding, vectors * np.float32(scale)]),
         "zero": np.array(0, np.int64),
         "events": np.array([1], np.int64),
     }

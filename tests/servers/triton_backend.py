@@ -38,10 +38,10 @@ class InferenceResponse:
 @dataclass
 class InferenceRequest:
     given: dict[str, Array]
-    wanted: tuple[str, ...]
+    requested: tuple[str, ...]
 
     def inputs(self) -> list[Tensor]:
         return [Tensor(name, array) for name, array in self.given.items()]
 
     def requested_output_names(self) -> tuple[str, ...]:
-        return self.wanted
+        return self.requested

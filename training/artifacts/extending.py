@@ -2,8 +2,10 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from protos.marquee.v1.artifact_pb2 import Manifest
 from training.artifacts.faiss_index import write_index
@@ -22,7 +24,7 @@ GOLDEN_EVENTS = 8
 def publish_extended(before: Path, number: Ints, feature: Floats, vector: Floats) -> Path:
     """Publishes the version `before` with more items: `number` [P] ascending, `feature` and `vector` of the encoder.
 
-    Raises TrainingError where the numbers are not beyond those it has, for the tower may know items by their place; and
+    Raises TrainingError where the numbers are not beyond those it has, for the tower may know items by position, and
     where the tower cannot read a history of the added items.
     """
     manifest = read_manifest(before)
@@ -54,13 +56,16 @@ def _golden(before: Path, added: Ints) -> Requests:
     """First the added items as a history, then the golden requests of the version `before`."""
     kept = read_arrays(before / "golden.npz")
     real = kept["history_item"] > 0
-    histories = {name: [row[r] for row, r in zip(kept[name], real, strict=True)] for name in kept if "history" in name}
+
+    def histories(name: str) -> list[NDArray[Any]]:
+        return [row[events] for row, events in zip(kept[name], real, strict=True)]
+
     user_id, query_time = kept["user_id"].tolist(), kept["query_time"][:, 0]
     added = added[:GOLDEN_EVENTS]
     return Requests(
         ["", *user_id],
-        [added, *histories["history_item"]],
-        [np.full(len(added), np.nan, np.float32), *histories["history_rating"]],
-        [np.full(len(added), query_time[0]), *histories["history_time"]],
+        [added, *histories("history_item")],
+        [np.full(len(added), np.nan, np.float32), *histories("history_rating")],
+        [np.full(len(added), query_time[0]), *histories("history_time")],
         np.concatenate([query_time[:1], query_time]),
     )

@@ -60,12 +60,10 @@ class PublishedItemEncoder:
 
     def encode(self, metadata: Floats, pixels: StoredPixels, has_poster: np.ndarray) -> tuple[Floats, Floats]:
         """As calling it, with the metadata [N, M] encoded already."""
-        parts = [
-            self._session.run(
-                ["item_feature", "item_vector"],
-                {"poster": pixels[rows], "has_poster": has_poster[rows], "metadata": metadata[rows]},
-            )
-            for rows in (slice(first, first + ROWS) for first in range(0, len(metadata), ROWS))
-        ]
+        parts = []
+        for first in range(0, len(metadata), ROWS):
+            rows = slice(first, first + ROWS)
+            inputs = {"poster": pixels[rows], "has_poster": has_poster[rows], "metadata": metadata[rows]}
+            parts.append(self._session.run(["item_feature", "item_vector"], inputs))
         features, vectors = zip(*parts, strict=True)
         return np.concatenate(features), np.concatenate(vectors)

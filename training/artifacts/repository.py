@@ -22,8 +22,6 @@ from training.published import read_table, read_text
 MAX_MANIFEST_BYTES = 4 << 20
 """As in the servers."""
 LIBRARIES = ("faiss-cpu", "numpy", "onnx", "onnxruntime", "polars", "scikit-learn", "torch")
-SCORERS = ("rating", "sequential", "visual_temporal", "linear")
-MODELS = (*SCORERS, "catalog", "fusion")
 MANIFEST = "manifest.json"
 NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 """Of a version: what the servers take for one, see servers/runtime/repository.py."""

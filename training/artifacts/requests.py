@@ -25,7 +25,7 @@ class Requests:
     def __len__(self) -> int:
         return len(self.user_id)
 
-    def take(self, rows: Ints) -> "Requests":
+    def select(self, rows: Ints) -> "Requests":
         return Requests(
             [self.user_id[row] for row in rows],
             [self.history_item[row] for row in rows],
@@ -39,7 +39,7 @@ class Requests:
         order = np.argsort([len(items) for items in self.history_item], kind="stable")
         for first in range(0, len(order), size):
             rows = order[first : first + size]
-            yield rows, self.take(rows)
+            yield rows, self.select(rows)
 
     def last(self, counts: Ints) -> "Requests":
         """Histories cut to their last events, so many [B] of each."""

@@ -44,7 +44,7 @@ class ScorerParts:
     item_vector: Floats
     """[N, D]."""
     similar_vector: Floats
-    """[N, S], any length; normalised when written."""
+    """[N, S], any length; normalized when written."""
     user_ids: Sequence[str] = ()
     item_feature: Floats | None = None
     """[N, F], for towers with the input history_feature."""
@@ -132,7 +132,7 @@ def write_golden(offline: "OfflineScorer", golden: Requests, folder: Path) -> fl
     Returns the largest score without its sign.
     """
     rows = np.arange(min(len(golden), 16))
-    golden = golden.take(rows)
+    golden = golden.select(rows)
     random = np.random.default_rng(0)
     columns = random.integers(0, len(offline.item_number), (len(golden), 63))
     unknown = np.full((len(golden), 1), offline.item_number[-1] + 1)

@@ -1,6 +1,6 @@
 """Items nobody has watched: some are hidden from all training, then asked for by those who watched them next.
 
-Legend: B questions, N items, K hidden items.
+Legend: B queries, N items, K hidden items.
 """
 
 from dataclasses import dataclass
@@ -11,12 +11,13 @@ import polars as pl
 from training.artifacts.requests import Requests, requests_for
 from training.data.dataset import Dataset
 from training.data.splits import Split, in_order
-from training.evaluation.next_item import Rank
-from training.evaluation.ranking_metrics import Doubles, better_and_tied, hit_rate, ndcg
+from training.evaluation import next_item
+from training.evaluation.next_item import Rank, seen_items, target_metrics
+from training.evaluation.ranking_metrics import Doubles
 from training.features.content import genre_flags
 from training.features.interactions import Floats, Ints
 
-METRICS = ("hr@10", "ndcg@10")
+METRICS = next_item.METRICS[:2]
 HIDDEN = 0.1
 """Share of the watched items."""
 AMONG = ("all items", "hidden items")
@@ -24,10 +25,10 @@ AMONG = ("all items", "hidden items")
 
 @dataclass(frozen=True)
 class ColdItems:
-    """Each user's last event of a hidden item is a question, of which only the events before are known."""
+    """Each user's last event of a hidden item is a query, of which only the events before are known."""
 
     items: Ints
-    """[N] numbers of the catalogue, ascending."""
+    """[N] numbers of the catalog, ascending."""
     hidden: Ints
     """[K] columns of `items`."""
     split: Split
@@ -41,29 +42,27 @@ class ColdItems:
         watched = np.unique(dataset.events["item"].to_numpy())
         hidden = np.random.default_rng(seed).choice(watched, max(1, round(HIDDEN * len(watched))), replace=False)
         events = in_order(dataset.events).with_columns(
-            hidden=pl.col("item").is_in(hidden.tolist()), place=pl.int_range(pl.len()).over("user")
+            hidden=pl.col("item").is_in(hidden.tolist()), position=pl.int_range(pl.len()).over("user")
         )
-        question = pl.when(pl.col("hidden")).then(pl.col("place")).max().over("user")
-        asked = events.filter(pl.col("place") == question)
-        known = events.filter(~pl.col("hidden") & ((pl.col("place") < question) | question.is_null()))
-        known, asked = known.drop("hidden", "place"), asked.drop("hidden", "place")
-        asked = asked.join(known.select("user").unique(), on="user", how="semi", maintain_order="left")
+        query = pl.when(pl.col("hidden")).then(pl.col("position")).max().over("user")
+        queries = events.filter(pl.col("position") == query)
+        known = events.filter(~pl.col("hidden") & ((pl.col("position") < query) | query.is_null()))
+        known, queries = known.drop("hidden", "position"), queries.drop("hidden", "position")
+        queries = queries.join(known.select("user").unique(), on="user", how="semi", maintain_order="left")
         last = pl.int_range(pl.len()).reverse().over("user") == 0
-        split = Split(f"cold-items-{seed}", known.filter(~last), known.filter(last), asked)
+        split = Split(f"cold-items-{seed}", known.filter(~last), known.filter(last), queries)
         items = dataset.items["number"].to_numpy()
-        columns = (np.searchsorted(items, numbers) for numbers in (np.sort(hidden), asked["item"].to_numpy()))
-        return cls(items, next(columns), split, requests_for(asked, known), next(columns))
+        columns = (np.searchsorted(items, numbers) for numbers in (np.sort(hidden), queries["item"].to_numpy()))
+        return cls(items, next(columns), split, requests_for(queries, known), next(columns))
 
-    def figures(self, rank: Rank) -> Doubles:
+    def metrics(self, rank: Rank) -> Doubles:
         """[len(AMONG), len(METRICS), B] of a rank over `items`. Items of the history are left out."""
         scores = rank(self.requests)
-        excluded = np.zeros(scores.shape, bool)
-        for mask, history in zip(excluded, self.requests.history_item, strict=True):
-            mask[np.searchsorted(self.items, history)] = True
-        only_hidden = np.ones_like(excluded)
-        only_hidden[:, self.hidden] = False
-        places = (better_and_tied(scores, self.target, left_out) for left_out in (excluded, only_hidden))
-        return np.stack([[measure(*place) for measure in (hit_rate, ndcg)] for place in places])
+        seen = seen_items(self.requests, self.items)
+        not_hidden = np.ones_like(seen)
+        not_hidden[:, self.hidden] = False
+        found = [target_metrics(scores, self.target, excluded) for excluded in (seen, not_hidden)]
+        return np.stack(found)[:, : len(METRICS)]
 
     def popularity_of_same_genres(self, dataset: Dataset) -> Rank:
         """The mean popularity of the known items, weighted by how alike their genres are."""

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 
 from training import recipes
 from training.artifacts.scorer_files import OfflineScorer
-from training.benchmark.rating import Benchmark, columns, served
+from training.benchmark.rating import columns, served
 from training.benchmark.rating_baselines import Predict, item_mean, tuned_biases
+from training.benchmark.runner import Arrays, Runner, over_seeds
 from training.data.splits import Split, held_out_users
 from training.evaluation.ranking_metrics import rmse
 from training.features.interactions import Floats, Interactions
@@ -25,32 +26,37 @@ GIVEN = (0, 1, 3, 5, 10, 20)
 HELD_OUT = 0.1
 """Share of the users."""
 BASELINES = {"item mean": item_mean, "user + item bias": tuned_biases}
-# Okabe and Ito's palette; the markers tell the lines apart without colour.
+# Okabe and Ito's palette; the markers tell the lines apart without color.
 STYLES = {"item mean": ("#009E73", "^"), "user + item bias": ("#D55E00", "s"), "fold-in": ("#0072B2", "o")}
 Curves = dict[str, list[float]]
 """RMSE by number of ratings given, of each predictor."""
 
 
-def fold_in_curves(benchmark: Benchmark, recipe: str, seed: int) -> Curves:
+def fold_in_curves(runner: Runner, recipe: str, seed: int) -> Curves:
     """RMSE of the ratings after the first max(GIVEN) of each held-out user, in random order: the same ones for all."""
-    split = held_out_users(benchmark.dataset.events, HELD_OUT, seed)
+    split = held_out_users(runner.dataset.events, HELD_OUT, seed)
     split = dataclasses.replace(split, train=pl.concat([split.train, split.validation]), validation=split.test.clear())
     chosen = dataclasses.replace(recipes.choose(recipes.RATING, recipe), seed=seed)
-    return benchmark.kept(f"fold-in-{recipe}-{seed}", chosen, lambda: _curves(benchmark, chosen, split, seed))
+
+    def measure() -> Arrays:
+        return {name: np.array(curve) for name, curve in _curves(runner, chosen, split, seed).items()}
+
+    kept = runner.kept(f"fold-in-{recipe}-{seed}", chosen, measure)
+    return {name: curve.tolist() for name, curve in kept.items()}
 
 
-def _curves(benchmark: Benchmark, recipe: AnyRating, split: Split, seed: int) -> Curves:
+def _curves(runner: Runner, recipe: AnyRating, split: Split, seed: int) -> Curves:
     with TemporaryDirectory() as folder:
-        job = Job(benchmark.dataset, split, Path(folder), benchmark.work, device=benchmark.device)
+        job = Job(runner.dataset, split, Path(folder), runner.work, device=runner.device)
         scorer = OfflineScorer(train_rating(job, recipe))
     shuffled = usable_ratings(split.test, job.scale)[0].sample(fraction=1.0, shuffle=True, seed=seed)
-    place = pl.int_range(pl.len()).over("user")
-    targets = shuffled.filter(place >= max(GIVEN))
+    position = pl.int_range(pl.len()).over("user")
+    targets = shuffled.filter(position >= max(GIVEN))
     actual = targets["rating"].to_numpy()
     known = split.train["rating"].drop_nulls().to_numpy()
     curves: Curves = {name: [] for name in STYLES}
     for given in GIVEN:
-        history = shuffled.filter(place < given)
+        history = shuffled.filter(position < given)
         for name, predicted in _predictors(scorer, split.train, history, targets, seed):
             answers = np.where(np.isfinite(predicted), predicted, known.mean())
             curves[name].append(rmse(np.clip(answers, known.min(), known.max()), actual))
@@ -60,7 +66,7 @@ def _curves(benchmark: Benchmark, recipe: AnyRating, split: Split, seed: int) ->
 def _predictors(
     scorer: OfflineScorer, train: pl.DataFrame, history: pl.DataFrame, targets: pl.DataFrame, seed: int
 ) -> Iterator[tuple[str, Floats]]:
-    """What each says of the targets. The baselines are fitted again with the history; the model has only been asked."""
+    """What each says of the targets. The baselines are fitted again with the history; the model is only queried."""
     yield "fold-in", served(scorer, history, targets)
     known = Interactions.of(pl.concat([train, history]).filter(pl.col("rating").is_not_null()))
     fits: dict[str, Predict] = {name: fit(known, seed) for name, fit in BASELINES.items()}
@@ -71,34 +77,35 @@ def _predictors(
 
 def mean_curves(runs: Sequence[Curves]) -> Curves:
     """Means over seeds."""
-    return {name: np.mean([run[name] for run in runs], axis=0).tolist() for name in STYLES}
+    return {name: _by_seed(runs, name).mean(axis=0).tolist() for name in STYLES}
 
 
-def curve_rows(runs: Sequence[Curves], dataset: str, recipe: str, seeds: Sequence[int]) -> list[dict[str, object]]:
+def _by_seed(runs: Sequence[Curves], name: str) -> np.ndarray:
+    """[seeds, len(GIVEN)]."""
+    return np.array([run[name] for run in runs])
+
+
+def curve_rows(runs: Sequence[Curves], dataset: str, recipe: str, seeds: Sequence[int]) -> Iterator[dict[str, object]]:
     """In the format of results, with the lowest and highest seed."""
-    return [
-        {
+    for name in STYLES:
+        is_recipe = name == "fold-in"
+        named = {
             "dataset": dataset,
-            "protocol": f"rating-fold-in-{given}-as-served",
-            "model": "rating" if name == "fold-in" else name,
-            "recipe": recipe if name == "fold-in" else "",
+            "model": "rating" if is_recipe else name,
+            "recipe": recipe if is_recipe else "",
             "metric": "rmse",
-            "value": float(np.mean(values)),
-            "low": min(values),
-            "high": max(values),
             "seeds": list(seeds),
         }
-        for name in STYLES
-        for given, values in zip(GIVEN, np.transpose([run[name] for run in runs]).tolist(), strict=True)
-    ]
+        for given, values in zip(GIVEN, _by_seed(runs, name).T.tolist(), strict=True):
+            yield named | {"protocol": f"rating-fold-in-{given}-as-served"} | over_seeds(values)
 
 
 def draw(curves: Curves, title: str, path: Path) -> None:
     """Writes the picture; its format is that of the file's ending."""
     figure = Figure(figsize=(7, 4.2), dpi=150, layout="constrained")
     axes = figure.add_subplot()
-    for name, (colour, marker) in STYLES.items():
-        axes.plot(GIVEN, curves[name], color=colour, marker=marker, label=name)
+    for name, (color, marker) in STYLES.items():
+        axes.plot(GIVEN, curves[name], color=color, marker=marker, label=name)
         axes.annotate(f"{curves[name][-1]:.3f}", (GIVEN[-1], curves[name][-1]), (6, -3), textcoords="offset points")
     axes.set(title=title, xlabel="ratings given in the request", ylabel="RMSE of the user's other ratings")
     axes.set_xticks(GIVEN)

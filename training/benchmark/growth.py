@@ -1,4 +1,4 @@
-"""What a training step costs when the catalogue grows: the real one copied, its events spread over the copies."""
+"""What a training step costs when the catalog grows: the real one copied, its events spread over the copies."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -17,7 +17,7 @@ from training.data.load import load_dataset
 from training.data.splits import leave_last_out
 from training.errors import TrainingError
 from training.features.windows import Windows, cut
-from training.fitting.loop import fit
+from training.fitting import loop as fitting
 from training.pipelines.job import Job
 from training.pipelines.sequential import learn_windows
 from training.pipelines.visual_temporal import prepare
@@ -36,7 +36,7 @@ class Cost:
 
 
 def growth(data: Path, model: str, recipe: str, items: Sequence[int], cache: Path) -> Iterator[Cost]:
-    """Each catalogue in a process of its own, with one thread. Raises TrainingError for a `model` not in STEPS."""
+    """Each catalog in a process of its own, with one thread. Raises TrainingError for a `model` not in STEPS."""
     if model not in STEPS:
         raise TrainingError(f"no growth of '{model}' here; there are {', '.join(STEPS)}")
     for size in track(f"growth of {model}", items, len(items), []):
@@ -53,19 +53,21 @@ def cost_rows(costs: Sequence[Cost], dataset: str, model: str, recipe: str) -> I
 
 
 def copied(dataset: Dataset, items: int) -> Dataset:
-    """The catalogue again and again until there are so many `items`; an event is of one of the copies of its item."""
+    """The catalog again and again until there are so many `items`; an event is of one of the copies of its item."""
     own = len(dataset.items)
     number = dataset.items["number"].to_numpy()
-    catalogue = dataset.items[np.arange(items) % own].with_columns(
-        number=pl.Series(np.arange(1, items + 1)), id=pl.Series(map(str, range(1, items + 1)))
+    new_number = np.arange(1, items + 1)
+    catalog = dataset.items[np.arange(items) % own].with_columns(
+        number=pl.Series(new_number),
+        id=pl.Series(map(str, new_number.tolist())),
     )
-    place = np.searchsorted(number, dataset.events["item"].to_numpy())
-    copies = (items - 1 - place) // own + 1
+    position = np.searchsorted(number, dataset.events["item"].to_numpy())
+    copies = (items - 1 - position) // own + 1
     if (copies < 1).any():
         raise TrainingError(f"{dataset.name} has {own} items, more than {items}")
     copy = np.random.default_rng(0).integers(copies)
-    events = dataset.events.with_columns(item=pl.Series(place + own * copy + 1))
-    return replace(dataset, items=catalogue, events=events)
+    events = dataset.events.with_columns(item=pl.Series(position + own * copy + 1))
+    return replace(dataset, items=catalog, events=events)
 
 
 def _cost(data: Path, model: str, recipe: str, items: int, cache: Path) -> Cost:
@@ -83,19 +85,21 @@ Run = tuple[Callable[[], object], int]
 
 
 def _sequential(job: Job, name: str) -> Run:
-    recipe = replace(recipes.choose(recipes.SEQUENTIAL, name), epochs=1, epochs_of_many=1)
+    recipe = replace(recipes.choose(recipes.SEQUENTIAL, name), epochs=1)
+    if recipe.large_data:
+        recipe = replace(recipe, large_data=replace(recipe.large_data, epochs=1))
     train = job.train_all_items
-    windows = Windows(train, cut(train, recipe.length, recipe.step), job.device)
+    windows = Windows(train, cut(train, recipe.length, recipe.stride), job.device)
     size = (train.users, train.items)
-    return lambda: learn_windows(windows, size, recipe, lambda model: 0.0), len(windows.batches(recipe.tokens))
+    return lambda: learn_windows(windows, size, recipe, lambda model: 0.0), len(windows.batches(recipe.batch_tokens))
 
 
 def _visual_temporal(job: Job, name: str) -> Run:
     recipe = recipes.choose(recipes.VISUAL_TEMPORAL, name)
     training = prepare(job, recipe)
     optimizer = torch.optim.Adam(training.model.parameters())
-    epoch = (training.model, optimizer, training.losses, lambda: 0.0, 1, 1)
-    return lambda: fit("visual-temporal", *epoch), training.steps
+    run = fitting.Run("visual-temporal", training.model, optimizer, training.losses, lambda: 0.0)
+    return lambda: fitting.fit(run, epochs=1, patience=1), training.steps
 
 
 STEPS: dict[str, Callable[[Job, str], Run]] = {"sequential": _sequential, "visual_temporal": _visual_temporal}

@@ -1,4 +1,4 @@
-"""Will a rating be a like? 70/15/15 of each user's ratings by time (systems.md S5), its baselines, its figures.
+"""Will a rating be a like? 70/15/15 of each user's ratings by time (systems.md S5), its baselines, its metrics.
 
 Legend: U users, N items, E ratings.
 """
@@ -20,7 +20,7 @@ CUTS = (4.0, 3.0)
 """A rating from here is a like."""
 METRICS = ("precision", "recall", "f1", "accuracy", "auc")
 TRAIN, VALIDATION = 0.70, 0.85
-NEIGHBOURS = 40
+NEIGHBORS = 40
 THRESHOLDS = 200
 Scores = tuple[Floats, Floats]
 """Of the validation ratings and of the test ratings, higher for a like."""
@@ -34,7 +34,7 @@ def shares_in_time(events: pl.DataFrame) -> Split:
     return Split("70/15/15", *(ordered.filter(part) for part in parts))
 
 
-def asked(split: Split, rank: Rank, items: Ints) -> Scores:
+def held_out_scores(split: Split, rank: Rank, items: Ints) -> Scores:
     """What a ranker over the item numbers `items` says of the held-out ratings, given the user's ratings before."""
     before = (split.train, pl.concat([split.train, split.validation]))
     parts = zip((split.validation, split.test), before, strict=True)
@@ -44,7 +44,7 @@ def asked(split: Split, rank: Rank, items: Ints) -> Scores:
 
 def _scores(targets: pl.DataFrame, history: pl.DataFrame, rank: Rank, items: Ints) -> Floats:
     users = targets.unique("user", keep="first", maintain_order=True)
-    row = {user: place for place, user in enumerate(users["user"])}
+    row = {user: position for position, user in enumerate(users["user"])}
     table = rank(requests_for(users, history))
     return table[[row[user] for user in targets["user"]], np.searchsorted(items, targets["item"].to_numpy())]
 
@@ -60,7 +60,7 @@ def baselines(dataset: Dataset, split: Split) -> Mapping[str, Scores]:
     content = content_of(dataset.items, 64, 0).all
     held_out = (split.validation, split.test)
     found = {"always yes": always_yes(split)}
-    for name, vectors in (("CF", _centred(train).T), ("content-based", content)):
+    for name, vectors in (("CF", _centered(train).T), ("content-based", content)):
         table = _nearest(train, _cosine(vectors))
         validation, test = (_cells(train, table, rows) for rows in held_out)
         found[name] = (validation, test)
@@ -72,7 +72,7 @@ def _cells(train: Interactions, table: Floats, rows: pl.DataFrame) -> Floats:
     return table[user, np.searchsorted(train.item_number, rows["item"].to_numpy())]
 
 
-def _centred(train: Interactions) -> Floats:
+def _centered(train: Interactions) -> Floats:
     """[U, N] ratings less their user's mean; 0 where there is none."""
     table = np.zeros((train.users, train.items), np.float32)
     table[train.user - 1, train.item - 1] = train.rating - _user_mean(train)[train.user - 1]
@@ -93,23 +93,23 @@ def _cosine(vectors: Floats) -> Floats:
 
 
 def _nearest(train: Interactions, similarity: Floats) -> Floats:
-    """[U, N] predicted ratings: the user's mean and the weighted mean of the NEIGHBOURS most similar items' ratings."""
-    k = min(NEIGHBOURS, len(similarity))
-    least = np.partition(similarity, -k, axis=1)[:, -k, None]
-    near = np.where(similarity >= np.maximum(least, 0), similarity, 0)
-    centred = _centred(train)
-    rated = np.zeros_like(centred)
+    """[U, N] predicted ratings: the user's mean and the weighted mean of the NEIGHBORS most similar items' ratings."""
+    k = min(NEIGHBORS, len(similarity))
+    nearest = np.partition(similarity, -k, axis=1)[:, -k, None]
+    near = np.where(similarity >= np.maximum(nearest, 0), similarity, 0)
+    centered = _centered(train)
+    rated = np.zeros_like(centered)
     rated[train.user - 1, train.item - 1] = 1
-    mean = centred @ near.T / np.maximum(rated @ near.T, 1e-6)
+    mean = centered @ near.T / np.maximum(rated @ near.T, 1e-6)
     return np.asarray(_user_mean(train)[:, None] + mean, np.float32)
 
 
-def figures(split: Split, scores: Scores, cut: float) -> dict[str, float]:
+def metrics(split: Split, scores: Scores, cut: float) -> dict[str, float]:
     """METRICS on the test ratings; the threshold is the one of best accuracy on the validation ratings."""
-    wanted, actual = (rows["rating"].to_numpy() >= cut for rows in (split.validation, split.test))
+    liked, actual = (rows["rating"].to_numpy() >= cut for rows in (split.validation, split.test))
     validation, test = scores
     thresholds = np.quantile(validation, np.linspace(0, 1, THRESHOLDS))
-    threshold = max(thresholds, key=lambda least: float(((validation >= least) == wanted).mean()))
+    threshold = max(thresholds, key=lambda cut: float(((validation >= cut) == liked).mean()))
     said = test >= threshold
     precision, recall, f1, _ = precision_recall_fscore_support(actual, said, average="binary", zero_division=0.0)
     auc = roc_auc_score(actual, test) if 0 < actual.sum() < len(actual) else float("nan")

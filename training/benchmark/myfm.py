@@ -1,4 +1,4 @@
-"""myFM as an evaluated baseline: ordered probit factorisation machine with side information and implicit sets."""
+"""myFM as an evaluated baseline: ordered probit factorization machine with side information and implicit sets."""
 
 from typing import Any
 
@@ -52,4 +52,5 @@ def _side(rated: sparse.csr_matrix, blocks: list[Floats]) -> sparse.csr_matrix:
     """[n + 1, K]: who it is, whom it met over the root of their number, and what is known of it; row 0 is unknown."""
     count = np.maximum(np.asarray(rated.sum(1)).ravel(), 1)
     known = [sparse.csr_matrix(np.vstack([np.zeros_like(block[:1]), block])) for block in blocks]
-    return sparse.hstack([sparse.identity(rated.shape[0]), sparse.diags(count**-0.5) @ rated, *known]).tocsr()
+    itself, met = sparse.identity(rated.shape[0]), sparse.diags(count**-0.5) @ rated
+    return sparse.hstack([itself, met, *known]).tocsr()

@@ -1,4 +1,4 @@
-"""Every seed recipe of systems.md beside its published figure, our best recipe and a trivial baseline.
+"""Every seed recipe of systems.md beside its published metric, our best recipe and a trivial baseline.
 
 Finished cells are kept by the benchmarks, so that a run that was stopped goes on when it is started again.
 """
@@ -12,16 +12,12 @@ import torch
 from rich.table import Table
 
 from training import recipes
-from training.benchmark import likes
-from training.benchmark.published import PUBLISHED, S1_NDCG
-from training.benchmark.rating import SERVED
-from training.benchmark.rating import Benchmark as RatingBenchmark
+from training.benchmark import likes, rating, sequential
+from training.benchmark.published import PUBLISHED, S1_NDCG, S5_LIKES
 from training.benchmark.report import of_seeds
-from training.benchmark.sequential import AS_GIVEN, LEAVE_LAST_OUT, SEED_WINDOWS
-from training.benchmark.sequential import Benchmark as SequentialBenchmark
-from training.benchmark.visual_temporal import WHOLE
-from training.benchmark.visual_temporal import Benchmark as VisualTemporalBenchmark
-from training.benchmark.visual_temporal_report import PUBLISHED as PUBLISHED_LIKES
+from training.benchmark.runner import Runner
+from training.benchmark.sequential import LEAVE_LAST_OUT, SEED_WINDOWS
+from training.benchmark.visual_temporal import WHOLE, likes_measurement
 from training.data.dataset import Dataset
 from training.errors import TrainingError
 from training.evaluation.next_item import METRICS
@@ -39,7 +35,7 @@ BEST = "best"
 
 @dataclass(frozen=True)
 class Claim:
-    """A system's recipe under a protocol. `published` is its source's figure, measured on `data`."""
+    """A system's recipe under a protocol. `published` is its source's value, measured on `data`."""
 
     system: str
     recipe: str
@@ -52,14 +48,15 @@ class Claim:
 
 def _ratings(system: str, recipe: str, protocol: str, trivial: str, *metrics: str) -> list[Claim]:
     row = {row.recipe: row for row in PUBLISHED}.get(recipe)
-    figures, data = (row.figures, row.dataset) if row else ({}, "")
-    return [Claim(system, recipe, protocol, metric, figures.get(metric), data, trivial) for metric in metrics]
+    published, data = (row.metrics, row.dataset) if row else ({}, "")
+    claim = Claim(system, recipe, protocol, metric="", data=data, trivial=trivial)
+    return [replace(claim, metric=metric, published=published.get(metric)) for metric in metrics]
 
 
 CLAIMS = (
     *_ratings("S1", "seed_rating", FOLD, BIASES, "rmse"),
     *_ratings("S1", "seed_rating", FOLD, GLOBAL_MEAN, "precision@50", "recall@50"),
-    Claim("S1", "seed_transformer", SEED_WINDOWS, "ndcg@10", S1_NDCG, "ml-20m", "S1's popularity"),
+    Claim("S1", "seed_transformer", SEED_WINDOWS, "ndcg@10", S1_NDCG, "ml-20m", trivial="S1's popularity"),
     Claim("S1", "seed_transformer", LEAVE_LAST_OUT, "ndcg@10", trivial=POPULARITY),
     *_ratings("S2", "hybrid_mf_deep", FOLD, BIASES, "rmse"),
     *_ratings("S3", "svd", FOLD, BIASES, "rmse"),
@@ -67,8 +64,8 @@ CLAIMS = (
     *_ratings("S4", "hybrid_genres", ALL_FOLDS, BIASES, "mse", "accuracy@2.5"),
     *_ratings("S4", "hybrid_genres", RANDOM, BIASES, "mse", "accuracy@2.5"),
     *(
-        Claim("S5", "seed_cnn_birnn_ae", LIKED, metric, figure, "TMDB", ALWAYS_YES)
-        for metric, figure in zip(likes.METRICS, PUBLISHED_LIKES[WHOLE], strict=False)
+        Claim("S5", "seed_cnn_birnn_ae", LIKED, metric, value, "TMDB", trivial=ALWAYS_YES)
+        for metric, value in zip(likes.METRICS, S5_LIKES[WHOLE], strict=False)
     ),
 )
 
@@ -94,13 +91,17 @@ class Reproduction:
     seeds: Sequence[int]
     device: torch.device = torch.device("cpu")
 
+    @property
+    def _runner(self) -> Runner:
+        return Runner(self.dataset, self.work, self.device)
+
     def run(self, systems: Collection[str]) -> Iterator[Line]:
         """One line a claim, as each is done. Raises TrainingError for a system that is none of SYSTEMS."""
         if unknown := set(systems) - set(SYSTEMS):
             raise TrainingError(f"no system '{min(unknown)}'; there are {', '.join(SYSTEMS)}")
         claims = dict.fromkeys(self._possible(claim) for claim in CLAIMS if claim.system in systems)
-        for place, claim in enumerate(claims, 1):
-            console.print(f"{place}/{len(claims)}  {claim.system} {claim.recipe}, {claim.protocol}", highlight=False)
+        for position, claim in enumerate(claims, 1):
+            console.print(f"{position}/{len(claims)}  {claim.system} {claim.recipe}, {claim.protocol}", highlight=False)
             yield self._line(claim)
 
     def _possible(self, claim: Claim) -> Claim:
@@ -111,47 +112,48 @@ class Reproduction:
 
     def _line(self, claim: Claim) -> Line:
         if claim.system == "S5":
-            figures = self._likes(claim)
+            metrics = self._likes(claim)
         elif claim.recipe in recipes.RATING:
-            figures = self._rating(claim)
+            metrics = self._rating(claim)
         else:
-            figures = self._sequential(claim)
-        return Line(claim, *figures)
+            metrics = self._sequential(claim)
+        return Line(claim, *metrics)
 
     def _rating(self, claim: Claim) -> tuple[float, ...]:
-        benchmark = RatingBenchmark(self.folder, self.dataset, claim.protocol, self.work, self.device)
-        cells = benchmark.run([claim.recipe, BEST], self.seeds)
         models = (claim.recipe, BEST, claim.trivial)
-        return tuple(float(np.mean(of_seeds(cells, model, SERVED, claim.metric))) for model in models)
+        todo = rating.measurements(self._runner, self.folder, claim.protocol, [claim.recipe, BEST], self.seeds)
+        cells = self._runner.run(todo)
+        return tuple(float(np.mean(of_seeds(cells, model, rating.SERVED, claim.metric))) for model in models)
 
     def _sequential(self, claim: Claim) -> tuple[float, ...]:
-        cells = SequentialBenchmark(self.dataset, claim.protocol, self.work, self.device).run(
-            [claim.recipe, BEST], self.seeds
-        )
+        todo = sequential.measurements(self._runner, claim.protocol, [claim.recipe, BEST], self.seeds)
+        cells = self._runner.run(todo)
         metric = METRICS.index(claim.metric)
-        return tuple(
-            float(np.mean([cell.figures[AS_GIVEN][metric].mean() for cell in cells if cell.model == model]))
-            for model in (claim.recipe, BEST, claim.trivial)
-        )
+
+        def mean(model: str) -> float:
+            own = [cell.arrays[sequential.AS_GIVEN][metric] for cell in cells if cell.model == model]
+            return float(np.mean([of_users.mean() for of_users in own]))
+
+        return mean(claim.recipe), mean(BEST), mean(claim.trivial)
 
     def _likes(self, claim: Claim) -> tuple[float, ...]:
         """S5 does not say what a relevant item is."""
         split = likes.shares_in_time(self.dataset.events)
-        benchmark = VisualTemporalBenchmark(self.dataset, self.work)
 
-        def figure(scores: likes.Scores) -> float:
-            return likes.figures(split, scores, LIKED_FROM)[claim.metric]
+        def measured(scores: likes.Scores) -> float:
+            return likes.metrics(split, scores, LIKED_FROM)[claim.metric]
 
         def mean(name: str) -> float:
             chosen = recipes.choose(recipes.VISUAL_TEMPORAL, name)
-            cells = [benchmark.likes_cell(replace(chosen, seed=seed)).arrays for seed in self.seeds]
-            return float(np.mean([figure((cell["validation"], cell["test"])) for cell in cells]))
+            todo = [likes_measurement(self._runner, replace(chosen, seed=seed)) for seed in self.seeds]
+            cells = [self._runner.cell(each).arrays for each in todo]
+            return float(np.mean([measured((cell["validation"], cell["test"])) for cell in cells]))
 
-        return mean(claim.recipe), mean(BEST), figure(likes.always_yes(split))
+        return mean(claim.recipe), mean(BEST), measured(likes.always_yes(split))
 
 
 def verdict(line: Line, dataset: str) -> str:
-    """In words: the recipe against the baseline, the best one against it, and whether the published figure compares."""
+    """In words: the recipe against the baseline, the best one against it, and whether the published metric compares."""
     claim, words = line.claim, []
     beaten = _better(claim.metric, line.ours, line.trivial)
     words.append(f"{'beats' if beaten else 'does not beat'} {claim.trivial}")
@@ -159,7 +161,7 @@ def verdict(line: Line, dataset: str) -> str:
         share = abs(line.best - line.ours) / abs(line.ours)
         words.append(f"best is {share:.1%} {'better' if _better(claim.metric, line.best, line.ours) else 'worse'}")
     if claim.published is None:
-        words.append("no comparable figure was published")
+        words.append("no comparable metric was published")
     elif claim.data != dataset:
         words.append(f"published on {claim.data}, which does not compare")
     else:
@@ -168,7 +170,7 @@ def verdict(line: Line, dataset: str) -> str:
             for name, ours in (("recipe", line.ours), ("best", line.best))
             if not _better(claim.metric, claim.published, ours)
         ]
-        words.append(f"published figure, of an unnamed split, reached by {' and '.join(reached) or 'neither'}")
+        words.append(f"published metric, of an unnamed split, reached by {' and '.join(reached) or 'neither'}")
     return "; ".join(words)
 
 
@@ -187,10 +189,9 @@ def as_table(lines: Sequence[Line], dataset: Dataset) -> Table:
     for line in lines:
         claim = line.claim
         published = "" if claim.published is None else f"{claim.published:.4f}"
-        figures = (f"{value:.4f}" for value in (line.ours, line.best, line.trivial))
-        table.add_row(
-            claim.system, claim.protocol, claim.metric, published, claim.recipe, *figures, verdict(line, dataset.name)
-        )
+        metrics = (f"{value:.4f}" for value in (line.ours, line.best, line.trivial))
+        named = (claim.system, claim.protocol, claim.metric, published, claim.recipe)
+        table.add_row(*named, *metrics, verdict(line, dataset.name))
     return table
 
 

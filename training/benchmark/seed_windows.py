@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from training.data.dataset import Dataset
-from training.evaluation.next_item import METRICS
-from training.evaluation.ranking_metrics import Doubles, better_and_tied, hit_rate, ndcg, reciprocal_rank
+from training.evaluation.next_item import NDCG, seen_mask, target_metrics
+from training.evaluation.ranking_metrics import Doubles
 from training.features.interactions import Floats, Interactions, Ints
 from training.features.windows import Events, Windows
 from training.pipelines.catalog import weighted_rating
@@ -22,7 +22,6 @@ from training.recipes.sequential import SequentialRecipe
 
 WINDOW, STEP, TEST, VALIDATION = 4, 2, 0.2, 0.08
 CHUNK = 512
-NDCG = METRICS.index("ndcg@10")
 
 
 @dataclass(frozen=True)
@@ -59,31 +58,29 @@ class SeedWindows:
         )
 
         @torch.no_grad()
-        def figures(model: Model, windows: Windows) -> Doubles:
+        def metrics(model: Model, windows: Windows) -> Doubles:
             table = model.item_table().T
-            return self._figures(windows, lambda asked: (model.encode(asked, True)[:, -1] @ table).cpu().numpy())
+            return self._metrics(windows, lambda events: (model.encode(events, True)[:, -1] @ table).cpu().numpy())
 
         def quality(model: Model) -> float:
-            return float(figures(model, validation)[NDCG].mean())
+            return float(metrics(model, validation)[NDCG].mean())
 
         # Shuffled, events of test windows would come into training windows.
         recipe = replace(recipe, shuffled_ties=False)
         learned = learn_windows(train, (self.data.users, self.data.items), recipe, quality)
-        return figures(learned.model.to(device), test), learned.figures
+        return metrics(learned.model.to(device), test), learned.curve
 
     def popular(self) -> Doubles:
         """The same of S1's baseline, the weighted rating of the movies with the most votes."""
         votes, total = (np.bincount(self.data.item - 1, weights) for weights in (None, self.data.rating))
         test = Windows(self.data, self.test, torch.device("cpu"))
         score = np.where(votes >= np.quantile(votes, 0.95), weighted_rating(votes, total / votes), np.nan)
-        return self._figures(test, lambda asked: np.tile(score.astype(np.float32), (len(asked.item), 1)))
+        return self._metrics(test, lambda events: np.tile(score.astype(np.float32), (len(events.item), 1)))
 
-    def _figures(self, windows: Windows, scores: Callable[[Events], Floats]) -> Doubles:
+    def _metrics(self, windows: Windows, scores: Callable[[Events], Floats]) -> Doubles:
         parts = []
         for rows in torch.arange(len(windows.end)).split(CHUNK):
-            asked, target = windows.take(rows)
-            seen = np.zeros((len(rows), self.data.items + 1), bool)
-            np.put_along_axis(seen, asked.item.cpu().numpy(), True, axis=1)
-            better, tied = better_and_tied(scores(asked), target[:, -1].cpu().numpy() - 1, seen[:, 1:])
-            parts.append(np.stack([measure(better, tied) for measure in (hit_rate, ndcg, reciprocal_rank)]))
+            events, target = windows.select(rows)
+            seen = seen_mask(events.item.cpu().numpy(), self.data.items + 1)[:, 1:]  # without the padding
+            parts.append(target_metrics(scores(events), target[:, -1].cpu().numpy() - 1, seen))
         return np.concatenate(parts, axis=1)

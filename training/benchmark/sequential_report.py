@@ -9,15 +9,16 @@ from rich.table import Table
 
 from training import recipes
 from training.benchmark.published import NEXT_ITEM, S1_NDCG, S1_POPULARITY_NDCG
-from training.benchmark.sequential import AS_GIVEN, AT_ONCE, SEED_WINDOWS, SHUFFLED, Cell
-from training.evaluation.next_item import METRICS
+from training.benchmark.runner import Cell, over_queries
+from training.benchmark.sequential import AS_GIVEN, AT_ONCE, SEED_WINDOWS, SHUFFLED, reads_time
+from training.evaluation.next_item import METRICS, NDCG
 from training.evaluation.ranking_metrics import Doubles, bootstrap
 
 ENDINGS = {AS_GIVEN: "", SHUFFLED: "-ties-shuffled-when-asked", AT_ONCE: "-asked-at-once"}
-"""Of a protocol's name, by how it was asked."""
+"""Of a protocol's name, by query variant."""
 GAPS = {"same second": "-gap-0", "later": "-gap-positive"}
 # Okabe and Ito's palette.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 LINES = ("-", "--", ":", "-.")
 """A model joined to another has its network's curve, which must show below it."""
 
@@ -28,57 +29,46 @@ def of_model(cells: Sequence[Cell]) -> Iterator[tuple[str, list[Cell]]]:
         yield model, [cell for cell in cells if cell.model == model]
 
 
-def asked(cells: Sequence[Cell]) -> Mapping[str, Doubles]:
+def by_ending(cells: Sequence[Cell]) -> Mapping[str, Doubles]:
     """By the protocol's ending: [len(METRICS), B users], the mean over seeds.
 
-    Seeds whose order of events differs ask other questions; where the question's gap matters, the first seed's counts.
+    Seeds whose order of events differs have other queries; where the query's gap matters, the first seed's counts.
     """
-    found = {ENDINGS[how]: np.mean([cell.figures[how] for cell in cells], axis=0) for how in cells[0].figures}
-    same_second = cells[0].gap == 0
+    found: dict[str, Doubles] = {}
+    for variant, ending in ENDINGS.items():
+        if variant in cells[0].arrays:
+            found[ending] = np.mean([cell.arrays[variant] for cell in cells], axis=0)
+    same_second = cells[0].arrays["gap"] == 0
     found[GAPS["same second"]] = found[""][:, same_second]
     found[GAPS["later"]] = found[""][:, ~same_second]
     return {ending: values for ending, values in found.items() if values.shape[1]}
 
 
 def rows(cells: Sequence[Cell], dataset: str, split: str) -> Iterator[dict[str, object]]:
-    """One figure a row, its mean over seeds, with a 95 % bootstrap interval over users."""
+    """One metric per row, its mean over seeds, with a 95 % bootstrap interval over users."""
     for model, own in of_model(cells):
         is_recipe = model in recipes.SEQUENTIAL
-        for ending, values in asked(own).items():
+        named = {
+            "dataset": dataset,
+            "model": "sequential" if is_recipe else model,
+            "recipe": model if is_recipe else "",
+            "seeds": [cell.seed for cell in own],
+            "time": "aware" if reads_time(own[0]) else "free",
+        }
+        for ending, values in by_ending(own).items():
             for metric, of_users in zip(METRICS, values, strict=True):
-                low, high = bootstrap(of_users)
-                yield {
-                    "dataset": dataset,
-                    "protocol": split + ending,
-                    "model": "sequential" if is_recipe else model,
-                    "recipe": model if is_recipe else "",
-                    "metric": metric,
-                    "value": float(of_users.mean()),
-                    "low": low,
-                    "high": high,
-                    "seeds": [cell.seed for cell in own],
-                    "n": len(of_users),
-                    "time": "aware" if own[0].reads_time else "free",
-                }
+                yield named | {"protocol": split + ending, "metric": metric} | over_queries(of_users)
 
 
 def as_table(cells: Sequence[Cell], dataset: str, split: str) -> Table:
-    """Best first, published figures below: HR@10 / NDCG@10, and the interval of NDCG@10 over users."""
+    """Best first, published metrics below: HR@10 / NDCG@10, and the interval of NDCG@10 over users."""
     title = f"{dataset}, {split}, full ranking over all items, seen items left out: HR@10 / NDCG@10"
     table = Table(title=title, title_justify="left")
     columns = ("", "time", "as given", "95 %", "MRR", *list(ENDINGS)[1:], *GAPS, "epochs", "min", "seeds")
-    for place, name in enumerate(columns):
-        table.add_column(name, justify="right" if place > 1 else "left")
-    order = sorted(of_model(cells), key=lambda pair: -asked(pair[1])[""][1].mean())
-    for model, own in order:
-        found = asked(own)
-        low, high = bootstrap(found[""][1])
-        others = (_shown(found.get(ending)) for ending in [*list(ENDINGS.values())[1:], *GAPS.values()])
-        interval, reciprocal = f"{low:.4f} to {high:.4f}", f"{found[''][2].mean():.4f}"
-        epochs = f"{np.mean([len(cell.curve) for cell in own]):.0f}" if own[0].curve else ""
-        minutes = f"{np.mean([cell.seconds for cell in own]) / 60:.1f}"
-        reads = "aware" if own[0].reads_time else "free"
-        table.add_row(model, reads, _shown(found[""]), interval, reciprocal, *others, epochs, minutes, str(len(own)))
+    for position, name in enumerate(columns):
+        table.add_column(name, justify="right" if position > 1 else "left")
+    for model, own in sorted(of_model(cells), key=lambda pair: -by_ending(pair[1])[""][1].mean()):
+        table.add_row(model, *_cells(own))
     table.add_section()
     if split == SEED_WINDOWS:
         table.add_row("published: S1's transformer (ml-20m)", "free", f"       / {S1_NDCG:.4f}")
@@ -89,21 +79,37 @@ def as_table(cells: Sequence[Cell], dataset: str, split: str) -> Table:
     return table
 
 
+def _cells(own: Sequence[Cell]) -> Iterator[str]:
+    """Of the cells of one model: what stands in the table beside its name."""
+    found = by_ending(own)
+    low, high = bootstrap(found[""][NDCG])
+    yield "aware" if reads_time(own[0]) else "free"
+    yield _shown(found[""])
+    yield f"{low:.4f} to {high:.4f}"
+    yield f"{found[''][METRICS.index('mrr')].mean():.4f}"
+    for ending in [*list(ENDINGS.values())[1:], *GAPS.values()]:
+        yield _shown(found.get(ending))
+    yield f"{np.mean([len(cell.arrays['curve']) for cell in own]):.0f}" if "curve" in own[0].arrays else ""
+    yield f"{np.mean([cell.arrays['seconds'] for cell in own]) / 60:.1f}"
+    yield str(len(own))
+
+
 def _shown(values: Doubles | None) -> str:
     return "" if values is None else f"{values[0].mean():.4f} / {values[1].mean():.4f}"
 
 
 def draw(cells: Sequence[Cell], title: str, path: Path) -> None:
-    """Writes the learning curves, one line a seed, the colour its recipe's; the format is that of the file's ending."""
+    """Writes the learning curves, one line a seed, the color its recipe's; the format is that of the file's ending."""
     figure = Figure(figsize=(7, 4.2), dpi=150, layout="constrained")
     axes = figure.add_subplot()
-    trained = [(model, own) for model, own in of_model(cells) if own[0].curve]
-    for place, (model, own) in enumerate(trained):
+    trained = [(model, own) for model, own in of_model(cells) if "curve" in own[0].arrays]
+    for position, (model, own) in enumerate(trained):
         for cell in own:
-            epochs = np.arange(1, len(cell.curve) + 1)
+            curve = cell.arrays["curve"]
+            epochs = np.arange(1, len(curve) + 1)
             label = model if cell is own[0] else None
-            colour, line = COLOURS[place % len(COLOURS)], LINES[place % len(LINES)]
-            axes.plot(epochs, cell.curve, color=colour, linestyle=line, linewidth=1.2, label=label)
+            color, line = COLORS[position % len(COLORS)], LINES[position % len(LINES)]
+            axes.plot(epochs, curve, color=color, linestyle=line, linewidth=1.2, label=label)
     axes.set(title=title, xlabel="epoch", ylabel="validation NDCG@10")
     axes.grid(alpha=0.3)
     if trained:

@@ -1,11 +1,9 @@
-"""Trains and measures the visual-temporal model, whole and without its parts; every finished cell is kept in a file."""
+"""Measures the visual-temporal model, whole and without its parts, and baselines."""
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,23 +11,22 @@ from numpy.typing import NDArray
 
 from training import recipes
 from training.benchmark import likes
-from training.benchmark.cells import cell_path
 from training.benchmark.cold_items import ColdItems
-from training.data.dataset import Dataset
+from training.benchmark.runner import Arrays, Measurement, Runner
 from training.data.splits import Split, leave_last_out
 from training.errors import TrainingError
-from training.evaluation.next_item import METRICS, Rank, Task, all_items, first_of_each_user, over
-from training.evaluation.next_item_baselines import fit_neighbours
-from training.features.interactions import Interactions
+from training.evaluation.next_item import Rank, Task, all_items, first_of_each_user
+from training.evaluation.next_item_baselines import tuned_baselines
+from training.evaluation.ranking_metrics import Doubles
 from training.pipelines.job import Job
 from training.pipelines.visual_temporal import Training, learn, prepare
-from training.progress import console, peak_gib
+from training.progress import peak_gib
 from training.recipes.visual_temporal import VisualTemporalRecipe
 
 NEXT, ABLATION, LIKES, COLD = "next", "ablation", "likes", "cold"
 PARTS = (NEXT, ABLATION, LIKES, COLD)
 WHOLE = "whole"
-ABLATIONS: Mapping[str, tuple[str, ...]] = {
+ABLATIONS: dict[str, tuple[str, ...]] = {
     WHOLE: (),
     "without CNN": ("cnn",),
     "without RNN": ("rnn",),
@@ -38,143 +35,119 @@ ABLATIONS: Mapping[str, tuple[str, ...]] = {
     "without metadata and text": ("metadata",),
     "without posters": ("posters",),
 }
-ALONE: Mapping[str, tuple[str, ...]] = {
+ALONE: dict[str, tuple[str, ...]] = {
     "CNN alone": ("rnn", "autoencoder"),
     "RNN alone": ("cnn", "autoencoder"),
     "autoencoder alone": ("cnn", "rnn"),
 }
-KNOWN_OF_COLD: Mapping[str, tuple[str, ...]] = {
+KNOWN_OF_COLD: dict[str, tuple[str, ...]] = {
     "posters, text, genres, year": (),
     "text, genres, year": ("posters",),
     "genres, year": ("posters", "text"),
 }
+VARIANTS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    NEXT: {WHOLE: ()},
+    ABLATION: ABLATIONS,
+    LIKES: ALONE | ABLATIONS,
+    COLD: KNOWN_OF_COLD,
+}
+"""By part of the benchmark: the variants of a recipe, and the parts that each leaves out."""
 SHOWN = 6
 """Posters whose attention maps are kept."""
-Arrays = dict[str, NDArray[Any]]
+Variant = tuple[str, tuple[str, ...]]
+"""A model's name in the tables, and the parts that are left out of it."""
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A model, or a baseline, of one part of the benchmark with one seed."""
+def measurements(runner: Runner, part: str, names: Sequence[str], seeds: Sequence[int]) -> list[Measurement]:
+    """The baselines, then every recipe with every seed. Raises TrainingError.
 
-    model: str
-    recipe: str
-    """Empty for a baseline."""
-    seed: int
-    arrays: Mapping[str, NDArray[Any]]
+    Arrays of a cell: metrics, or of likes the validation and test scores; of a recipe also curve, seconds, gib.
+    """
+    for name in names:
+        recipes.choose(recipes.VISUAL_TEMPORAL, name)
+    if part not in PARTS:
+        raise TrainingError(f"no part '{part}' here; there are {', '.join(PARTS)}")
+    found = list(_baselines(runner, part, seeds))
+    for name in names:
+        for seed in seeds:
+            recipe = dataclasses.replace(recipes.choose(recipes.VISUAL_TEMPORAL, name), seed=seed)
+            found += [_measurement(runner, part, recipe, variant) for variant in VARIANTS[part].items()]
+    return found
 
 
-@dataclass(frozen=True)
-class Benchmark:
-    """A data set, and where finished cells and stopped runs are kept."""
+def _measurement(runner: Runner, part: str, recipe: VisualTemporalRecipe, variant: Variant) -> Measurement:
+    if part == LIKES:
+        return likes_measurement(runner, recipe, variant)
+    if part == COLD:
+        cold = ColdItems.of(runner.dataset, recipe.seed)
+        return _trained(runner, cold.split, recipe, variant, lambda training, rank: {"metrics": cold.metrics(rank)})
+    split = leave_last_out(runner.dataset.events)
 
-    dataset: Dataset
-    work: Path
+    def measure(training: Training, rank: Rank) -> Arrays:
+        task = Task.of(all_items(split), *first_of_each_user(split))
+        metrics = task.metrics(lambda requests: _columns(rank(requests), training, task.items))
+        return {"metrics": metrics, **attention_maps(training)}
 
-    def run(self, part: str, names: Sequence[str], seeds: Sequence[int]) -> list[Cell]:
-        """The baselines, then every recipe with every seed; says how far it is. Raises TrainingError."""
-        for name in names:
-            recipes.choose(recipes.VISUAL_TEMPORAL, name)
-        runs: Mapping[str, Callable[[VisualTemporalRecipe], Iterable[Cell]]] = {
-            NEXT: lambda recipe: [self._next_item(recipe, WHOLE, ())],
-            ABLATION: lambda recipe: (self._next_item(recipe, *which) for which in ABLATIONS.items()),
-            LIKES: self._likes,
-            COLD: self._cold_items,
-        }
-        if part not in runs:
-            raise TrainingError(f"no part '{part}' here; there are {', '.join(runs)}")
-        cells = list(self._baselines(part, seeds))
-        for name in names:
-            for seed in seeds:
-                recipe = dataclasses.replace(recipes.choose(recipes.VISUAL_TEMPORAL, name), seed=seed)
-                for cell in runs[part](recipe):
-                    cells.append(cell)
-                    console.print(f"{part} {name} seed {seed}: {cell.model}", highlight=False)
-        return cells
+    return _trained(runner, split, recipe, variant, measure)
 
-    def _baselines(self, part: str, seeds: Sequence[int]) -> Iterator[Cell]:
-        if part in (NEXT, ABLATION):
-            split = leave_last_out(self.dataset.events)
-            yield from (Cell(name, "", seeds[0], {"figures": found}) for name, found in self._neighbours(split))
-        elif part == LIKES:
-            split = likes.shares_in_time(self.dataset.events)
-            for name, (validation, test) in likes.baselines(self.dataset, split).items():
-                yield Cell(name, "", seeds[0], {"validation": validation, "test": test})
-        else:
-            for seed in seeds:
-                cold = ColdItems.of(self.dataset, seed)
-                ranks = {"same genres' popularity": cold.popularity_of_same_genres(self.dataset)}
-                for name, rank in (ranks | {"random": cold.random(seed)}).items():
-                    yield Cell(name, "", seed, {"figures": cold.figures(rank)})
 
-    def _neighbours(self, split: Split) -> Iterator[tuple[str, NDArray[np.float64]]]:
-        items, train = all_items(split), Interactions.of(split.train)
-        validated = Task.of(items, split.train, split.validation)
+def likes_measurement(runner: Runner, recipe: VisualTemporalRecipe, variant: Variant = (WHOLE, ())) -> Measurement:
+    """What the recipe, trained to tell likes, says of the validation and the test ratings."""
+    split = likes.shares_in_time(runner.dataset.events)
 
-        def quality(rank: Rank) -> float:
-            return float(validated.figures(over(items, train.item_number, rank))[METRICS.index("ndcg@10")].mean())
+    def measure(training: Training, rank: Rank) -> Arrays:
+        validation, test = likes.held_out_scores(split, rank, training.train.item_number)
+        return {"validation": validation, "test": test}
 
-        task = Task.of(items, *first_of_each_user(split))
-        for name, rank in fit_neighbours(train, quality).items():
-            yield name, task.figures(over(items, train.item_number, rank))
+    return _trained(runner, split, dataclasses.replace(recipe, task="like"), variant, measure)
 
-    def _next_item(self, recipe: VisualTemporalRecipe, model: str, without: tuple[str, ...]) -> Cell:
-        split = leave_last_out(self.dataset.events)
 
-        def measure(training: Training, rank: Rank) -> Arrays:
-            task = Task.of(all_items(split), *first_of_each_user(split))
-            figures = task.figures(lambda requests: _columns(rank(requests), training, task.items))
-            return {"figures": figures, **attention_maps(training)}
+def _trained(
+    runner: Runner,
+    split: Split,
+    recipe: VisualTemporalRecipe,
+    variant: Variant,
+    measure: Callable[[Training, Rank], Arrays],
+) -> Measurement:
+    """Of a variant of the recipe, whose model is trained first."""
+    model, without = variant
+    recipe = dataclasses.replace(recipe, without=without)
 
-        return self._cell(split, recipe, model, without, measure)
-
-    def _likes(self, recipe: VisualTemporalRecipe) -> Iterator[Cell]:
-        for model, without in {**ALONE, **ABLATIONS}.items():
-            yield self.likes_cell(recipe, model, without)
-
-    def likes_cell(self, recipe: VisualTemporalRecipe, model: str = WHOLE, without: tuple[str, ...] = ()) -> Cell:
-        """What the recipe, trained to tell likes, says of the validation and the test ratings."""
-        split = likes.shares_in_time(self.dataset.events)
-
-        def measure(training: Training, rank: Rank) -> Arrays:
-            validation, test = likes.asked(split, rank, training.train.item_number)
-            return {"validation": validation, "test": test}
-
-        return self._cell(split, dataclasses.replace(recipe, task="like"), model, without, measure)
-
-    def _cold_items(self, recipe: VisualTemporalRecipe) -> Iterator[Cell]:
-        cold = ColdItems.of(self.dataset, recipe.seed)
-        for model, without in KNOWN_OF_COLD.items():
-            yield self._cell(cold.split, recipe, model, without, lambda training, rank: {"figures": cold.figures(rank)})
-
-    def _cell(
-        self,
-        split: Split,
-        recipe: VisualTemporalRecipe,
-        model: str,
-        without: tuple[str, ...],
-        measure: Callable[[Training, Rank], Arrays],
-    ) -> Cell:
-        recipe = dataclasses.replace(recipe, without=without)
-        name = (
-            f"{split.name.replace('/', '-')}-{recipe.name}-{'-'.join(('without', *without) if without else (WHOLE,))}"
-        )
-        path = cell_path(self.work, self.dataset, f"{name}-{recipe.seed}", recipe, ".npz")
-        if not path.is_file():
-            np.savez_compressed(path, **self._trained(split, recipe, measure))  # type: ignore[arg-type]
-        return Cell(model, recipe.name, recipe.seed, dict(np.load(path)))
-
-    def _trained(
-        self, split: Split, recipe: VisualTemporalRecipe, measure: Callable[[Training, Rank], Arrays]
-    ) -> Arrays:
-        job = Job(self.dataset, split, self.work / "repository", self.work)
+    def train_and_measure() -> Arrays:
+        job = Job(runner.dataset, split, runner.work / "repository", runner.work)
         training, checkpoint = prepare(job, recipe), job.checkpoint(recipe)
         started = time.monotonic()
         curve = learn(job, training, checkpoint)
         cost = {"seconds": np.array(time.monotonic() - started), "gib": np.array(peak_gib())}
         found = measure(training, training.ranker())
-        checkpoint.forget()
+        checkpoint.delete()
         return {**found, "curve": np.array(curve), **cost}
+
+    return Measurement(f"{split.name}-{recipe.name}", model, recipe, recipe.seed, train_and_measure)
+
+
+def _baselines(runner: Runner, part: str, seeds: Sequence[int]) -> Iterator[Measurement]:
+    dataset = runner.dataset
+    if part in (NEXT, ABLATION):
+        split = leave_last_out(dataset.events)
+        task = Task.of(all_items(split), *first_of_each_user(split))
+        for name, rank in tuned_baselines(split).items():
+            yield _baseline(split.name, name, seeds[0], partial(task.metrics, rank))
+    elif part == LIKES:
+        split = likes.shares_in_time(dataset.events)
+        for name, (validation, test) in likes.baselines(dataset, split).items():
+            scores = {"validation": validation, "test": test}
+            yield Measurement(split.name, name, None, seeds[0], partial(dict, scores))
+    else:
+        for seed in seeds:
+            cold = ColdItems.of(dataset, seed)
+            ranks = {"same genres' popularity": cold.popularity_of_same_genres(dataset), "random": cold.random(seed)}
+            for name, rank in ranks.items():
+                yield _baseline(cold.split.name, name, seed, partial(cold.metrics, rank))
+
+
+def _baseline(protocol: str, name: str, seed: int, metrics: Callable[[], Doubles]) -> Measurement:
+    return Measurement(protocol, name, None, seed, lambda: {"metrics": metrics()})
 
 
 def _columns(scores: NDArray[np.float32], training: Training, items: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -186,7 +159,7 @@ def attention_maps(training: Training) -> Arrays:
     """Posters uint8 [P, 3, H, W] of the items with most events, and the weight of each of their regions [P, h, w]."""
     network, posters = training.model.item.poster, training.posters
     watched = torch.bincount(torch.from_numpy(training.train.item - 1), minlength=training.train.items)
-    most = posters.rows[watched[posters.rows].argsort(descending=True, stable=True)[:SHOWN]]
-    pixels = posters.pixels(most)
+    watched_most = posters.rows[watched[posters.rows].argsort(descending=True, stable=True)[:SHOWN]]
+    pixels = posters.pixels(watched_most)
     weight = network.weight(network.regions(pixels.float() / 255))
     return {"posters": pixels.numpy(), "attention": weight[:, 0].numpy()}

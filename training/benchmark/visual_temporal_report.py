@@ -1,6 +1,6 @@
 """Cells of the visual-temporal benchmark as rows in the format of results, as tables, and as attention maps."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,25 +8,13 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from training.benchmark import cold_items, likes
-from training.benchmark.visual_temporal import COLD, LIKES, WHOLE, Cell
+from training.benchmark.published import S5_LIKES, S5_LOSSES
+from training.benchmark.runner import Cell, over_queries, over_seeds
+from training.benchmark.visual_temporal import COLD, LIKES, WHOLE
 from training.data.dataset import Dataset
 from training.evaluation.next_item import METRICS
 from training.evaluation.ranking_metrics import Doubles, bootstrap
 
-PUBLISHED: Mapping[str, tuple[float, float, float]] = {
-    "CF": (0.78, 0.65, 0.71),
-    "content-based": (0.82, 0.67, 0.74),
-    "CNN alone": (0.85, 0.70, 0.77),
-    "RNN alone": (0.87, 0.72, 0.79),
-    "autoencoder alone": (0.88, 0.75, 0.81),
-    WHOLE: (0.93, 0.85, 0.89),
-}
-"""Precision, recall and F1 (systems.md S5); the paper does not say what a relevant item is."""
-PUBLISHED_LOSS = {
-    "without CNN": "accuracy -5 %",
-    "without RNN": "recall -6 %",
-    "without autoencoder": "precision -4 %",
-}
 FIRST = "posters, text, genres, year"
 
 
@@ -37,18 +25,18 @@ def by_model(cells: Sequence[Cell]) -> Iterator[list[Cell]]:
 
 
 def rows(cells: Sequence[Cell], dataset: Dataset, part: str) -> Iterator[dict[str, object]]:
-    """One figure a row: its mean over seeds, with a 95 % bootstrap interval over questions, or from the lowest seed to
-    the highest where there is none. `whole-less-this` is paired by question.
+    """One metric per row: its mean over seeds, with a 95 % bootstrap interval over queries, or from the lowest seed to
+    the highest where there is none. `whole-less-this` is paired by query.
     """
     for own in by_model(cells):
         named: dict[str, object] = {"dataset": dataset.name, "model": own[0].model, "recipe": own[0].recipe}
         named["seeds"] = sorted({cell.seed for cell in own})
-        figures = _like_rows(own, dataset) if part == LIKES else _ranking_rows(own, whole_of(cells), part)
-        for figure in figures:
-            yield named | figure
+        metrics = _like_rows(own, dataset) if part == LIKES else _ranking_rows(own, whole_of(cells), part)
+        for row in metrics:
+            yield named | row
         for cost in ("seconds", "gib", "epochs") if own[0].recipe else ():
             spent = [len(cell.arrays["curve"]) if cost == "epochs" else float(cell.arrays[cost]) for cell in own]
-            yield named | {"protocol": part, "metric": cost} | _of_seeds(spent)
+            yield named | {"protocol": part, "metric": cost} | over_seeds(spent)
 
 
 def whole_of(cells: Sequence[Cell]) -> list[Cell]:
@@ -57,40 +45,37 @@ def whole_of(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def _ranking_rows(own: Sequence[Cell], whole: Sequence[Cell], part: str) -> Iterator[dict[str, object]]:
-    for (protocol, metric, values), (_, _, best) in zip(_rankings(own, part), _rankings(whole, part), strict=True):
-        pairs = [(metric, values)] + ([] if own[0] is whole[0] else [(f"{metric}-whole-less-this", best - values)])
-        for name, figures in pairs:
-            low, high = bootstrap(figures)
-            value = float(figures.mean())
-            yield {"protocol": protocol, "metric": name, "value": value, "low": low, "high": high, "n": len(figures)}
+    for found, of_whole in zip(_rankings(own, part), _rankings(whole, part), strict=True):
+        protocol, metric, values = found
+        yield {"protocol": protocol, "metric": metric} | over_queries(values)
+        if own[0] is not whole[0]:
+            less = of_whole[2] - values
+            yield {"protocol": protocol, "metric": f"{metric}-whole-less-this"} | over_queries(less)
 
 
 def _rankings(own: Sequence[Cell], part: str) -> Iterator[tuple[str, str, Doubles]]:
-    """Protocol, metric, and a figure a question. Questions are those of all seeds, or the same for every seed."""
-    figures = [cell.arrays["figures"] for cell in own]
+    """Protocol, metric, and a value per query. Queries are those of all seeds, or the same for every seed."""
+    metrics = [cell.arrays["metrics"] for cell in own]
     if part == COLD:
-        for among, found in zip(cold_items.AMONG, np.concatenate(figures, axis=2), strict=True):
+        for among, found in zip(cold_items.AMONG, np.concatenate(metrics, axis=2), strict=True):
             for metric, values in zip(cold_items.METRICS, found, strict=True):
                 yield f"cold-items among {among}", metric, values
     else:
-        for metric, values in zip(METRICS, np.mean(figures, axis=0), strict=True):
+        for metric, values in zip(METRICS, np.mean(metrics, axis=0), strict=True):
             yield "leave-last-out", metric, values
 
 
 def _like_rows(own: Sequence[Cell], dataset: Dataset) -> Iterator[dict[str, object]]:
     for cut in likes.CUTS:
-        for metric, values in _like_figures(own, dataset, cut).items():
-            yield {"protocol": f"70/15/15 at {cut:.0f}", "metric": metric} | _of_seeds(values)
+        for metric, values in _like_metrics(own, dataset, cut).items():
+            yield {"protocol": f"70/15/15 at {cut:.0f}", "metric": metric} | over_seeds(values)
 
 
-def _like_figures(own: Sequence[Cell], dataset: Dataset, cut: float) -> dict[str, list[float]]:
+def _like_metrics(own: Sequence[Cell], dataset: Dataset, cut: float) -> dict[str, list[float]]:
     split = likes.shares_in_time(dataset.events)
-    found = [likes.figures(split, (cell.arrays["validation"], cell.arrays["test"]), cut) for cell in own]
-    return {metric: [figures[metric] for figures in found] for metric in likes.METRICS}
-
-
-def _of_seeds(values: Sequence[float]) -> dict[str, object]:
-    return {"value": float(np.mean(values)), "low": min(values), "high": max(values)}
+    found = [likes.metrics(split, (cell.arrays["validation"], cell.arrays["test"]), cut) for cell in own]
+    by_metric = zip(*(metrics.values() for metrics in found), strict=True)
+    return dict(zip(likes.METRICS, map(list, by_metric), strict=True))
 
 
 def as_table(cells: Sequence[Cell], dataset: Dataset, part: str) -> Table:
@@ -101,7 +86,7 @@ def as_table(cells: Sequence[Cell], dataset: Dataset, part: str) -> Table:
 
 
 def _ranking_table(cells: Sequence[Cell], dataset: Dataset, part: str) -> Table:
-    """The last columns but one are paired by question."""
+    """The last columns but one are paired by query."""
     table = Table(title=f"{dataset.name}, {part}: full ranking, items of the history left out", title_justify="left")
     whole = list(_rankings(whole_of(cells), part))
     names = [f"{metric}\n{protocol}" for protocol, metric, _ in whole]
@@ -110,13 +95,14 @@ def _ranking_table(cells: Sequence[Cell], dataset: Dataset, part: str) -> Table:
         table.add_column(name, justify="right" if name else "left")
     for own in by_model(cells):
         found = list(_rankings(own, part))
-        figures = [f"{values.mean():.4f}" for _, _, values in found]
+        metrics = [f"{values.mean():.4f}" for _, _, values in found]
         less = [
             "{:+.4f} to {:+.4f}".format(*bootstrap(best - values))
             for (_, metric, values), (_, _, best) in zip(found, whole, strict=True)
             if metric == "ndcg@10"
         ]
-        table.add_row(own[0].model, own[0].recipe, *figures, *less, PUBLISHED_LOSS.get(own[0].model, ""))
+        model = own[0].model
+        table.add_row(model, own[0].recipe, *metrics, *less, S5_LOSSES.get(model, ""))
     return table
 
 
@@ -126,10 +112,10 @@ def _likes_table(cells: Sequence[Cell], dataset: Dataset) -> Table:
     for name in ("", "recipe", *cuts, "S5: P / R / F1"):
         table.add_column(name, justify="right" if name else "left")
     for own in by_model(cells):
-        found = [_like_figures(own, dataset, cut) for cut in likes.CUTS]
-        figures = [f"{np.mean(values):.3f}" for of_cut in found for values in of_cut.values()]
-        published = " / ".join(f"{value:.2f}" for value in PUBLISHED.get(own[0].model, ()))
-        table.add_row(own[0].model, own[0].recipe, *figures, published or PUBLISHED_LOSS.get(own[0].model, ""))
+        found = [_like_metrics(own, dataset, cut) for cut in likes.CUTS]
+        metrics = [f"{np.mean(values):.3f}" for of_cut in found for values in of_cut.values()]
+        published = " / ".join(f"{value:.2f}" for value in S5_LIKES.get(own[0].model, ()))
+        table.add_row(own[0].model, own[0].recipe, *metrics, published or S5_LOSSES.get(own[0].model, ""))
     return table
 
 
@@ -138,9 +124,9 @@ def draw(cells: Sequence[Cell], path: Path) -> None:
     whole = next(cell for cell in cells if "attention" in cell.arrays)
     posters, maps = whole.arrays["posters"], whole.arrays["attention"]
     figure = Figure(figsize=(1.6 * max(len(posters), 1), 5), dpi=120, layout="constrained")
-    for place, (poster, weight) in enumerate(zip(posters, maps, strict=True)):
-        top = figure.add_subplot(2, len(posters), place + 1)
-        below = figure.add_subplot(2, len(posters), len(posters) + place + 1)
+    for position, (poster, weight) in enumerate(zip(posters, maps, strict=True)):
+        top = figure.add_subplot(2, len(posters), position + 1)
+        below = figure.add_subplot(2, len(posters), len(posters) + position + 1)
         top.imshow(poster.transpose(1, 2, 0))
         below.imshow(poster.transpose(1, 2, 0).mean(2), cmap="gray", extent=(0, 1, 0, 1.5))
         below.imshow(weight, cmap="magma", alpha=0.6, extent=(0, 1, 0, 1.5))

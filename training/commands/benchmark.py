@@ -7,25 +7,24 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from training.benchmark.growth import cost_rows, growth
-from training.benchmark.rating import Benchmark
-from training.benchmark.report import as_table, rows
-from training.benchmark.sequential import Benchmark as SequentialBenchmark
-from training.benchmark.visual_temporal import Benchmark as VisualTemporalBenchmark
+from servers.runtime.command_line import App
 from training.commands.options import HOME, numbers
-from training.data.load import load_dataset
-from training.evaluation.results_file import run_as_json
-from training.pipelines.job import torch_device
 
-app = typer.Typer(help="Train recipes under the papers' protocols and measure them.", no_args_is_help=True)
+app = App(
+    help="Train recipes under the papers' protocols and measure them.",
+    no_args_is_help=True,
+    epilog="Example: python -m training benchmark rating --data data/ml-100k --recipe best,svd --split u1",
+)
 Data = Annotated[Path, typer.Option(help="Data folder.")]
-Json = Annotated[Path | None, typer.Option(help="Also write the figures to this file.")]
+Json = Annotated[Path | None, typer.Option(help="Also write the metrics to this file.")]
 Device = Annotated[str, typer.Option(help="'cpu' or 'cuda'.")]
 Work = Annotated[Path, typer.Option(help="Finished cells are kept here.")]
 Seeds = Annotated[str, typer.Option(help="Whole numbers with commas between.")]
 
 
-@app.command("rating")
+@app.command(
+    "rating", epilog="Example: python -m training benchmark rating --data data/ml-100k --recipe best,svd --split u1"
+)
 def rating_command(
     data: Data,
     split: Annotated[str, typer.Option(help="u1 to u5, u1..u5, 90/10 or another random split, last-20%.")] = "90/10",
@@ -36,15 +35,25 @@ def rating_command(
     device: Device = "cpu",
 ) -> None:
     """Rating recipes beside baselines and published figures, measured as they would be served."""
+    from training.benchmark import rating
+    from training.benchmark.report import as_table, rows
+    from training.benchmark.runner import Runner
+    from training.data.load import load_dataset
+    from training.evaluation.results_file import run_as_json
+    from training.pipelines.job import torch_device
+
     dataset = load_dataset(data)
-    benchmark = Benchmark(data, dataset, split, work, torch_device(device))
-    cells = benchmark.run(recipe.split(","), numbers(seeds))
+    runner = Runner(dataset, work, torch_device(device))
+    cells = runner.run(rating.measurements(runner, data, split, recipe.split(","), numbers(seeds)))
     Console(width=180).print(as_table(cells, dataset.name, split))
     if json:
         json.write_text(run_as_json(list(rows(cells, dataset.name, split))))
 
 
-@app.command("sequential")
+@app.command(
+    "sequential",
+    epilog="Example: python -m training benchmark sequential --data data/ml-100k --recipe best_time_free --seeds 0",
+)
 def sequential_command(
     data: Data,
     split: Annotated[
@@ -58,10 +67,16 @@ def sequential_command(
     device: Device = "cpu",
 ) -> None:
     """Sequence recipes beside baselines and published figures, measured as they would be served."""
-    from training.benchmark.sequential_report import as_table, draw, rows  # matplotlib is slow
+    from training.benchmark import sequential
+    from training.benchmark.runner import Runner
+    from training.benchmark.sequential_report import as_table, draw, rows
+    from training.data.load import load_dataset
+    from training.evaluation.results_file import run_as_json
+    from training.pipelines.job import torch_device
 
     dataset = load_dataset(data)
-    cells = SequentialBenchmark(dataset, split, work, torch_device(device)).run(recipe.split(","), numbers(seeds))
+    runner = Runner(dataset, work, torch_device(device))
+    cells = runner.run(sequential.measurements(runner, split, recipe.split(","), numbers(seeds)))
     Console(width=200).print(as_table(cells, dataset.name, split))
     if json:
         json.write_text(run_as_json(list(rows(cells, dataset.name, split))))
@@ -69,7 +84,10 @@ def sequential_command(
         draw(cells, f"{dataset.name}, {split}", picture)
 
 
-@app.command("visual-temporal")
+@app.command(
+    "visual-temporal",
+    epilog="Example: python -m training benchmark visual-temporal --data data/ml-100k --part ablation",
+)
 def visual_temporal_command(
     data: Data,
     part: Annotated[
@@ -82,10 +100,15 @@ def visual_temporal_command(
     work: Work = HOME / "benchmark",
 ) -> None:
     """The visual-temporal model, whole and without its parts, beside baselines and S5's published figures."""
-    from training.benchmark.visual_temporal_report import as_table, draw, rows  # matplotlib is slow
+    from training.benchmark import visual_temporal
+    from training.benchmark.runner import Runner
+    from training.benchmark.visual_temporal_report import as_table, draw, rows
+    from training.data.load import load_dataset
+    from training.evaluation.results_file import run_as_json
 
     dataset = load_dataset(data)
-    cells = VisualTemporalBenchmark(dataset, work).run(part, recipe.split(","), numbers(seeds))
+    runner = Runner(dataset, work)
+    cells = runner.run(visual_temporal.measurements(runner, part, recipe.split(","), numbers(seeds)))
     Console(width=200).print(as_table(cells, dataset, part))
     if json:
         json.write_text(run_as_json(list(rows(cells, dataset, part))))
@@ -93,7 +116,9 @@ def visual_temporal_command(
         draw(cells, picture)
 
 
-@app.command("fold-in")
+@app.command(
+    "fold-in", epilog="Example: python -m training benchmark fold-in --data data/ml-100k --picture fold-in.png"
+)
 def fold_in_command(
     data: Data,
     recipe: Annotated[str, typer.Option(help="A rating recipe.")] = "best",
@@ -104,11 +129,15 @@ def fold_in_command(
     device: Device = "cpu",
 ) -> None:
     """RMSE for users held out entirely, from no rating of theirs to twenty, beside item mean and biases."""
-    from training.benchmark.fold_in import GIVEN, curve_rows, draw, fold_in_curves, mean_curves  # matplotlib is slow
+    from training.benchmark.fold_in import GIVEN, curve_rows, draw, fold_in_curves, mean_curves
+    from training.benchmark.runner import Runner
+    from training.data.load import load_dataset
+    from training.evaluation.results_file import run_as_json
+    from training.pipelines.job import torch_device
 
     dataset = load_dataset(data)
-    benchmark = Benchmark(data, dataset, "held-out users", work, torch_device(device))
-    runs = [fold_in_curves(benchmark, recipe, seed) for seed in numbers(seeds)]
+    runner = Runner(dataset, work, torch_device(device))
+    runs = [fold_in_curves(runner, recipe, seed) for seed in numbers(seeds)]
     curves = mean_curves(runs)
     title = f"{dataset.name}: users never seen in training, {len(runs)} seeds"
     table = Table("ratings given", *map(str, GIVEN), title=title, title_justify="left")
@@ -116,12 +145,12 @@ def fold_in_command(
         table.add_row(name, *(f"{value:.4f}" for value in values))
     Console(width=120).print(table)
     if json:
-        json.write_text(run_as_json(curve_rows(runs, dataset.name, recipe, numbers(seeds))))
+        json.write_text(run_as_json(list(curve_rows(runs, dataset.name, recipe, numbers(seeds)))))
     if picture:
         draw(curves, title, picture)
 
 
-@app.command("growth")
+@app.command("growth", epilog="Example: python -m training benchmark growth --data data/ml-100k --items 4000,40000")
 def growth_command(
     data: Data,
     model: Annotated[str, typer.Option(help="sequential or visual_temporal.")] = "sequential",
@@ -131,6 +160,10 @@ def growth_command(
     work: Work = HOME / "cache",
 ) -> None:
     """What a training step costs when the catalogue grows: the data's own one copied, its events spread over it."""
+    from training.benchmark.growth import cost_rows, growth
+    from training.data.load import load_dataset
+    from training.evaluation.results_file import run_as_json
+
     dataset = load_dataset(data)
     costs = list(growth(data, model, recipe, numbers(items, "items"), work))
     table = Table(

@@ -5,9 +5,7 @@ from typing import Annotated
 
 import typer
 
-from training.artifacts.repository import known_numbers
 from training.commands.options import HOME, Data, Repository
-from training.data.load import load_dataset
 
 
 def contact_sheet_command(
@@ -17,7 +15,9 @@ def contact_sheet_command(
     seed: Annotated[int, typer.Option(help="Chooses the items.")] = 0,
 ) -> None:
     """Picture the nearest items of six by poster only, by text only, and by all that the item encoder reads."""
-    from training.evaluation.contact_sheet import contact_sheet  # matplotlib takes a second to import
+    from training.artifacts.repository import known_numbers
+    from training.data.load import load_dataset
+    from training.evaluation.contact_sheet import contact_sheet
 
     dataset = load_dataset(data, numbers=known_numbers(repository))
     contact_sheet(dataset.items, repository, HOME / "cache", out, seed)

@@ -4,27 +4,28 @@ import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fusion_gateway.ingest.events import EventsFile, Given
+from servers.runtime.command_line import App
 from training.commands.options import HOME, Posters, Tmdb
-from training.data.describe import tables
-from training.data.importing import Files, files_of, import_files, recognise
-from training.data.load import is_data_folder, load_dataset
-from training.data.synthetic.generate import Settings, generate
-from training.data.validate import Problem, validate
-from training.data.writing import write_generic
+from training.data.download import ARCHIVES, SOURCE, MovieLens, download, license_page
+from training.data.synthetic.settings import Settings
 from training.errors import DataError, MissingColumn
 from training.terminal import output
 
+if TYPE_CHECKING:
+    from fusion_gateway.ingest.events import EventsFile, Given
+    from training.data.importing import Files
+    from training.data.validate import Problem
+
 GENERATED = HOME / "data" / "generated"
 
-app = typer.Typer(
+app = App(
     help="Generate, look at, check and convert data sets.",
     no_args_is_help=True,
     epilog="Example: python -m training data describe var/data/generated --report report.html",
@@ -32,20 +33,46 @@ app = typer.Typer(
 Folder = Annotated[Path, typer.Argument(help="Data folder: MovieLens as published, or events.csv / events.parquet.")]
 
 
-@app.command("generate")
+@app.command("generate", epilog="Example: python -m training data generate --users 80 --items 60 var/data/small")
 def generate_command(
     folder: Annotated[Path, typer.Argument(help="Where to write it.")] = GENERATED,
-    users: Annotated[int, typer.Option(min=1, max=1_000_000)] = Settings.users,
-    items: Annotated[int, typer.Option(min=50, max=100_000)] = Settings.items,
-    events_per_user: Annotated[int, typer.Option(min=12, max=1000, help="Mean.")] = Settings.events_per_user,
-    seed: Annotated[int, typer.Option(min=0)] = Settings.seed,
+    users: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of users.")] = Settings.users,
+    items: Annotated[int, typer.Option(min=50, max=100_000, help="Number of items.")] = Settings.items,
+    events_per_user: Annotated[
+        int, typer.Option(min=12, max=1000, help="Mean number of events of a user.")
+    ] = Settings.events_per_user,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed invents other people and movies.")] = Settings.seed,
 ) -> None:
     """Write the invented data set: the same for the same settings; nothing is done where it lies there already."""
+    from training.data.synthetic.generate import generate
+
     generate(folder, Settings(users, items, events_per_user, seed))
     output().print(f"generated data in {folder}", markup=False, soft_wrap=True)
 
 
-@app.command()
+@app.command("download", epilog="Example: python -m training data download ml-100k")
+def download_command(
+    name: Annotated[MovieLens, typer.Argument(help="Which MovieLens data set.")],
+    to: Annotated[Path, typer.Option(help="Folder that the data folder is made in.")] = Path("data"),
+    source: Annotated[
+        str, typer.Option("--from", hidden=True, help="Where NAME.zip is, in place of GroupLens.")
+    ] = SOURCE,
+) -> None:
+    """Get MovieLens from GroupLens: checked, unpacked; interrupted downloads are continued."""
+    size = ARCHIVES[name].num_bytes / 1e6
+    console = output()
+    console.print(
+        f"{name} ({size:.1f} MB) is by GroupLens, University of Minnesota: for research, not for commercial use.",
+        f"Terms, and how to cite it: {license_page(name)}",
+        sep="\n",
+        markup=False,
+        soft_wrap=True,
+    )
+    folder = download(name, to, source)
+    console.print(f"{folder} is ready\nnext: make demo DATA={folder}", markup=False, soft_wrap=True)
+
+
+@app.command(epilog="Example: python -m training data describe var/data/generated --report report.html")
 def describe(
     folder: Folder = GENERATED,
     report: Annotated[Path | None, typer.Option(help="Also write plots to this HTML file.")] = None,
@@ -53,18 +80,21 @@ def describe(
     tmdb: Tmdb = None,
 ) -> None:
     """Print counts, ratings, quantiles, coverage and genres."""
+    from training.data.describe import tables
+    from training.data.load import load_dataset
+
     dataset = load_dataset(folder, posters, tmdb)
     console = output()
     for table in tables(dataset):
         console.print(table)
     if report is not None:
-        from training.data.report import write_report  # matplotlib takes a second to import
+        from training.data.report import write_report
 
         write_report(dataset, report)
         console.print(f"report in {report}", markup=False, soft_wrap=True)
 
 
-@app.command("validate")
+@app.command("validate", epilog="Example: python -m training data validate var/data/mine --highest 10")
 def validate_command(
     folder: Folder = GENERATED,
     lowest: Annotated[float, typer.Option(help="Lowest rating of the scale.")] = 0.5,
@@ -73,6 +103,9 @@ def validate_command(
     tmdb: Tmdb = None,
 ) -> None:
     """List problems of a data set; exit code 1 when one of them would corrupt training."""
+    from training.data.load import load_dataset
+    from training.data.validate import validate
+
     problems = validate(load_dataset(folder, posters, tmdb), lowest, highest)
     console = output()
     console.print(_problem_table(problems) if problems else "no problems found")
@@ -80,7 +113,9 @@ def validate_command(
         raise typer.Exit(1)
 
 
-@app.command("import")
+@app.command(
+    "import", epilog="Example: python -m training data import orders.csv.gz products.csv --item sku --out data/mine"
+)
 def import_command(
     files: Annotated[list[Path], typer.Argument(help="Files of events, items and users, or one folder of them.")],
     out: Annotated[Path, typer.Option(help="Data folder to make.")],
@@ -99,10 +134,12 @@ def import_command(
 ) -> None:
     """Make a data folder of any files: CSV, TSV, JSON lines, Parquet, RecBole, MovieLens, gzipped or not.
 
-    Separator, encoding, header, columns and dates are recognised, and what was understood is printed. Example:
-
-    python -m training data import orders.csv.gz products.csv --item sku --out data/mine
+    Separator, encoding, header, columns and dates are recognized, and what was understood is printed.
     """
+    from fusion_gateway.ingest.events import Given
+    from training.data.importing import files_of, import_files
+    from training.data.load import is_data_folder
+
     if len(files) == 1 and is_data_folder(files[0]):
         convert(files[0], out, posters, tmdb)
         return
@@ -112,7 +149,7 @@ def import_command(
         raise DataError(f"{out} exists already: remove it, or choose another folder")
     named = {"user": user, "item": item, "time": time, "rating": rating}
     given = Given({role: name for role, name in named.items() if name}, month_first, skip_incomplete)
-    found, given = _recognised(files, given)
+    found, given = _recognized(files, given)
     console = output()
     for file in found.events:
         _show(console, file)
@@ -132,11 +169,13 @@ def import_command(
     )
 
 
-def _recognised(files: list[Path], given: Given) -> tuple[Files, Given]:
+def _recognized(files: list[Path], given: "Given") -> tuple["Files", "Given"]:
     """On a terminal, asks which column is the user or the item where nothing tells."""
+    from training.data.importing import recognize
+
     while True:
         try:
-            return recognise(files, given), given
+            return recognize(files, given), given
         except MissingColumn as error:
             if not sys.stdin.isatty():
                 raise
@@ -147,7 +186,7 @@ def _recognised(files: list[Path], given: Given) -> tuple[Files, Given]:
             given = replace(given, columns={**given.columns, error.role: answer})
 
 
-def _show(console: Console, file: EventsFile) -> None:
+def _show(console: Console, file: "EventsFile") -> None:
     """What has been understood of a file of events, and its first rows."""
     console.print(f"{file.path.name}:", markup=False)
     for name, value in file.understood().items():
@@ -161,7 +200,7 @@ def _show(console: Console, file: EventsFile) -> None:
     console.print(table)
 
 
-@app.command()
+@app.command(epilog="Example: python -m training data convert data/ml-100k var/data/ml-100k")
 def convert(
     folder: Folder,
     out: Annotated[Path, typer.Argument(help="Folder to make.")],
@@ -169,6 +208,9 @@ def convert(
     tmdb: Tmdb = None,
 ) -> None:
     """Write any data set as a generic folder: events, items and users as Parquet, posters copied."""
+    from training.data.load import load_dataset
+    from training.data.writing import write_generic
+
     dataset = load_dataset(folder, posters, tmdb)
     write_generic(dataset, out)
     output().print(
@@ -176,7 +218,7 @@ def convert(
     )
 
 
-def _problem_table(problems: list[Problem]) -> Table:
+def _problem_table(problems: "list[Problem]") -> Table:
     table = Table("", "problem", "count", "for example")
     for problem in problems:
         weight = "[red]harmful[/]" if problem.harmful else "[yellow]note[/]"

@@ -5,15 +5,8 @@ from typing import Annotated
 
 import typer
 
-from training.artifacts.repository import known_numbers
 from training.commands.options import HOME, Data, SplitName, SplitOption
-from training.data.load import load_dataset
-from training.data.splits import with_test_users
 from training.errors import TrainingError
-from training.evaluation.figures import as_table, comparison_rows, comparison_tables, rows
-from training.evaluation.measure import evaluate
-from training.evaluation.results_file import run_as_json
-from training.evaluation.through_gateway import through_gateway
 from training.terminal import output
 
 
@@ -27,13 +20,21 @@ def evaluate_command(
     report: Annotated[
         Path | None, typer.Option(help="Also write report.html and report.json into this folder.")
     ] = None,
-    json: Annotated[Path | None, typer.Option(help="Also write the figures to this file.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Also write the metrics to this file.")] = None,
     users: Annotated[int, typer.Option(min=0, help="Maximum number of test users, drawn at random; 0: all.")] = 0,
     through: Annotated[
         str | None, typer.Option(help="Address of a running gateway: also ask it, and compare.", metavar="HOST:PORT")
     ] = None,
 ) -> None:
     """Measure every published model, the fused list and popularity on the held-out test events."""
+    from training.artifacts.repository import known_numbers
+    from training.data.load import load_dataset
+    from training.data.splits import with_test_users
+    from training.evaluation.measure import evaluate
+    from training.evaluation.results_file import run_as_json
+    from training.evaluation.summary import as_table, comparison_rows, comparison_tables, rows
+    from training.evaluation.through_gateway import through_gateway
+
     if split is SplitName.none:
         raise TrainingError("split 'none' holds nothing out, so there is nothing to evaluate on")
     repositories = repository or [HOME / "repository"]

@@ -6,9 +6,7 @@ from typing import Annotated
 
 import typer
 
-from training.artifacts.repository import versions
 from training.commands.options import HOME, Repository
-from training.pipelines.onboard import onboard
 from training.progress import console
 
 
@@ -31,6 +29,9 @@ def onboard_command(
 
     Items whose id is known stay as they are.
     """
+    from training.artifacts.repository import versions
+    from training.pipelines.onboard import onboard
+
     started = time.monotonic()
     done = onboard(items, posters, repository)
     for number, id, title in done.items.select("number", "id", "title").iter_rows():

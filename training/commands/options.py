@@ -1,17 +1,25 @@
-"""Flags that several commands have."""
+"""Flags that several commands have.
+
+Commands import what they run when they are called: --help must not wait for torch and Polars.
+"""
 
 import os
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import polars as pl
 import typer
 
-from training.data.splits import Split, global_time, leave_last_out, no_split
 from training.errors import TrainingError
 
+if TYPE_CHECKING:
+    import polars as pl
+
+    from training.data.splits import Split
+
+DATA_PANEL, MODEL_PANEL, RUN_PANEL = "Data", "Model", "Run"
+"""Groups of options in --help."""
 HOME = Path(os.environ.get("MARQUEE_HOME", "var"))
 
 
@@ -22,17 +30,32 @@ class SplitName(StrEnum):
     global_time = "global-time"
     none = "none"
 
-    def of(self, events: pl.DataFrame) -> Split:
+    def of(self, events: "pl.DataFrame") -> "Split":
+        from training.data.splits import global_time, leave_last_out, no_split
+
         if self is SplitName.none:
             return no_split(events)
         return leave_last_out(events) if self is SplitName.leave_last_out else global_time(events)
 
 
-Data = Annotated[Path, typer.Option(help="Data folder: MovieLens as published, or events.csv / events.parquet.")]
+Data = Annotated[
+    Path,
+    typer.Option(
+        help="Data folder: MovieLens as published, or events.csv / events.parquet.", rich_help_panel=DATA_PANEL
+    ),
+]
 Repository = Annotated[Path, typer.Option(help="The model repository.")]
-SplitOption = Annotated[SplitName, typer.Option(help="Rows held out: 'none' to serve, the others to measure.")]
-Posters = Annotated[Path | None, typer.Option(help="Folder of <item id>.jpg. Default: found beside the data.")]
-Tmdb = Annotated[Path | None, typer.Option(help="TMDB table. Default: found beside the data.")]
+SplitOption = Annotated[
+    SplitName,
+    typer.Option(help="Rows held out: 'none' to serve, the others to measure.", rich_help_panel=DATA_PANEL),
+]
+Posters = Annotated[
+    Path | None,
+    typer.Option(help="Folder of <item id>.jpg. Default: found beside the data.", rich_help_panel=DATA_PANEL),
+]
+Tmdb = Annotated[
+    Path | None, typer.Option(help="TMDB table. Default: found beside the data.", rich_help_panel=DATA_PANEL)
+]
 
 
 def numbers(text: str, name: str = "seeds") -> list[int]:

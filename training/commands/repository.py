@@ -1,24 +1,28 @@
 """python -m training repository ..."""
 
-import typer
 from rich.markup import escape
 from rich.text import Text
 
-from training.artifacts.repository import MODELS, read_manifest, verify, versions
+from servers.runtime.command_line import App
 from training.commands.options import HOME, Repository
 from training.errors import TrainingError
+from training.recipes import RECIPES
 from training.terminal import narrow_table, output
 
-app = typer.Typer(help="List and check what is published.", no_args_is_help=True)
+app = App(
+    help="List and check what is published.", no_args_is_help=True, epilog="Example: python -m training repository list"
+)
 
 
-@app.command("list")
+@app.command("list", epilog="Example: python -m training repository list --repository var/repository")
 def list_command(repository: Repository = HOME / "repository") -> None:
-    """What is published: versions, recipes, data and figures."""
+    """What is published: versions, recipes, data and metrics."""
+    from training.artifacts.repository import read_manifest, versions
+
     table = narrow_table(escape(str(repository)))
     table.add_column("version", no_wrap=True)
     table.add_column("recipe, data, metrics", overflow="fold")
-    for model in MODELS:
+    for model in RECIPES:
         for version in versions(repository, model):
             manifest = read_manifest(repository / model / str(version))
             figures = ", ".join(f"{metric.name} {metric.value:.4g}" for metric in manifest.metrics)
@@ -30,10 +34,12 @@ def list_command(repository: Repository = HOME / "repository") -> None:
     output().print(table)
 
 
-@app.command("verify")
+@app.command("verify", epilog="Example: python -m training repository verify --repository var/repository")
 def verify_command(repository: Repository = HOME / "repository") -> None:
     """Check every file of every version against its manifest."""
-    folders = [repository / model / str(version) for model in MODELS for version in versions(repository, model)]
+    from training.artifacts.repository import verify, versions
+
+    folders = [repository / model / str(version) for model in RECIPES for version in versions(repository, model)]
     if not folders:
         raise TrainingError(f"nothing is published in {repository}: run 'python -m training train all'")
     for folder in folders:

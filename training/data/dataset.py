@@ -8,7 +8,14 @@ from dataclasses import dataclass
 import polars as pl
 
 WORDS = pl.List(pl.String())
-EVENTS = pl.Schema({"user": pl.String(), "item": pl.Int64(), "rating": pl.Float32(), "time": pl.Int64()})
+EVENTS = pl.Schema(
+    {
+        "user": pl.String(),
+        "item": pl.Int64(),
+        "rating": pl.Float32(),
+        "time": pl.Int64(),
+    }
+)
 ITEMS = pl.Schema(
     {
         "number": pl.Int64(),
@@ -24,8 +31,16 @@ ITEMS = pl.Schema(
     }
 )
 USERS = pl.Schema(
-    {"user": pl.String(), "age": pl.Int32(), "gender": pl.String(), "occupation": pl.String(), "zip": pl.String()}
+    {
+        "user": pl.String(),
+        "age": pl.Int32(),
+        "gender": pl.String(),
+        "occupation": pl.String(),
+        "zip": pl.String(),
+    }
 )
+RECENT_SHARE = 0.1
+"""Share of the time range that counts as recent."""
 NUMERIC_ID = r"^[1-9][0-9]{0,17}$"
 
 
@@ -38,7 +53,7 @@ class Dataset:
     events: pl.DataFrame
     """In file order. `item` is an item number, `rating` null for an event without one, `time` unix seconds."""
     items: pl.DataFrame
-    """Sorted by number: catalogue and every item of the events. `year` 0 and "" mean unknown; `poster` is a path."""
+    """Sorted by number: catalog and every item of the events. `year` 0 and "" mean unknown; `poster` is a path."""
     users: pl.DataFrame | None
     fingerprint: str
     """sha256 of events and items as read; the same wherever the folder lies."""
@@ -57,16 +72,16 @@ def assemble(
     row for every item of the events.
     `numbers` holds the numbers given in earlier runs by external id; they are kept.
     """
-    catalogue = completed(items, ITEMS)
-    numbered = number_items(catalogue["id"], numbers or {})
-    catalogue = catalogue.drop("number").join(numbered, on="id").select(ITEMS.names()).sort("number")
+    catalog = completed(items, ITEMS)
+    numbered = number_items(catalog["id"], numbers or {})
+    catalog = catalog.drop("number").join(numbered, on="id").select(ITEMS.names()).sort("number")
     events = (
         events.rename({"item": "id"})
         .join(numbered.rename({"number": "item"}), on="id", how="left", maintain_order="left")
         .select(pl.col(column).cast(dtype) for column, dtype in EVENTS.items())
     )
     users = None if users is None else completed(users, USERS)
-    return Dataset(name, events, catalogue, users, fingerprint(events, catalogue))
+    return Dataset(name, events, catalog, users, fingerprint(events, catalog))
 
 
 def number_items(ids: pl.Series, existing: Mapping[str, int]) -> pl.DataFrame:
@@ -75,9 +90,8 @@ def number_items(ids: pl.Series, existing: Mapping[str, int]) -> pl.DataFrame:
     A known id keeps its number; an id that is a whole number >= 1 becomes that number where it is free; the others
     get the numbers after the greatest, in the order given. So numbers are append-only from run to run.
     """
-    known = pl.DataFrame(
-        {"id": list(existing), "number": list(existing.values())}, schema={"id": pl.String(), "number": pl.Int64()}
-    )
+    numbers = {"id": list(existing), "number": list(existing.values())}
+    known = pl.DataFrame(numbers, schema={"id": pl.String(), "number": pl.Int64()})
     own = pl.when(pl.col("id").str.contains(NUMERIC_ID)).then(pl.col("id")).cast(pl.Int64)
     table = ids.alias("id").to_frame().join(known, on="id", how="left", maintain_order="left")
     table = table.with_columns(own=own).with_columns(
@@ -113,3 +127,10 @@ def completed(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
         pl.col("director", "overview", "poster").fill_null(""),
     )
     return frame
+
+
+def is_recent(events: pl.DataFrame) -> pl.Expr:
+    """Whether a row is of the last RECENT_SHARE of the time range of `events`."""
+    time = pl.col("time")
+    first, last = events.select(first=time.min(), last=time.max()).row(0)
+    return time >= last - RECENT_SHARE * (last - first)

@@ -41,7 +41,7 @@ def facts(dataset: Dataset) -> dict[str, str]:
         "events": f"{len(events):,}",
         "events with a rating": f"{len(rated):,}",
         "users with events": f"{users:,}",
-        "items in the catalogue": f"{len(dataset.items):,}",
+        "items in the catalog": f"{len(dataset.items):,}",
         "items with events": f"{items:,}",
         "sparsity (users x items with events)": f"{sparsity(events):.4f}",
         "mean rating": f"{rated.mean():.3f}" if len(rated) else "none",
@@ -114,7 +114,8 @@ def genres(dataset: Dataset) -> pl.DataFrame:
     """Columns genre, items, events, mean rating, most frequent first; an item counts for each of its genres."""
     listed = dataset.items.select("number", genre="genres").explode("genre", empty_as_null=False)
     events = listed.join(dataset.events, left_on="number", right_on="item")
-    of_events = events.group_by("genre").agg(pl.len().alias("events"), pl.col("rating").mean().alias("mean rating"))
+    mean_rating = pl.col("rating").mean().alias("mean rating")
+    of_events = events.group_by("genre").agg(pl.len().alias("events"), mean_rating)
     counted = listed.group_by("genre").agg(items=pl.len())
     return counted.join(of_events, on="genre", how="left").sort(["items", "genre"], descending=[True, False])
 
@@ -127,7 +128,8 @@ def by_period(events: pl.DataFrame, period: str) -> pl.DataFrame:
 
 
 def _span(events: pl.DataFrame) -> tuple[int, int]:
-    first, last = events.select(pl.col("time").min(), pl.col("time").max().alias("last")).row(0)
+    time = pl.col("time")
+    first, last = events.select(first=time.min(), last=time.max()).row(0)
     return first, last
 
 

@@ -42,7 +42,7 @@ class Counts:
     """How many of the items the items table describes; None where there is no such table."""
 
 
-def recognise(paths: Sequence[Path], given: Given) -> Files:
+def recognize(paths: Sequence[Path], given: Given) -> Files:
     """Reads the beginnings of the files. Raises DataError where one cannot be read or there are no events, and
     MissingColumn where the caller has to say which column is the user or the item.
     """
@@ -61,8 +61,8 @@ def recognise(paths: Sequence[Path], given: Given) -> Files:
     if timed and len(timed) < len(events):
         untimed = next(file.path.name for file in events if not file.has_times)
         raise DataError(f"{timed[0]} has times and {untimed} has none: leave them out of all with --time none")
-    items, users = (next((table.path for table in of_kind[kind]), None) for kind in ("items", "users"))
-    return Files(events, items, users)
+    items, users = of_kind["items"], of_kind["users"]
+    return Files(events, items[0].path if items else None, users[0].path if users else None)
 
 
 def _kind(table: Table, given: Given) -> str:

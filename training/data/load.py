@@ -1,4 +1,4 @@
-"""From a folder to a Dataset: recognises the layout, finds posters and TMDB tables beside it."""
+"""From a folder to a Dataset: recognizes the layout, finds posters and TMDB tables beside it."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -51,7 +51,7 @@ def load_dataset(
 
 def is_data_folder(folder: Path) -> bool:
     """Whether `load_dataset` knows how to read the folder."""
-    return folder.is_dir() and _recognised(folder) is not None
+    return folder.is_dir() and _recognized(folder) is not None
 
 
 def _layout(folder: Path) -> Callable[[Path], Tables]:
@@ -59,7 +59,7 @@ def _layout(folder: Path) -> Callable[[Path], Tables]:
         raise DataError(f"{folder} is a file, not a data folder")
     if not folder.is_dir():
         raise DataError(f"no data folder at {folder}")
-    read = _recognised(folder)
+    read = _recognized(folder)
     if read:
         return read
     for name, files, _ in LAYOUTS:
@@ -69,12 +69,12 @@ def _layout(folder: Path) -> Callable[[Path], Tables]:
     known = "; ".join(f"{' + '.join(files)} ({name})" for name, files, _ in LAYOUTS)
     found = ", ".join(sorted(path.name for path in folder.iterdir())[:FOUND_SHOWN]) or "nothing"
     raise DataError(
-        f"{folder}: no data set recognised among {found}. A data folder holds one of: events.csv or events.parquet, "
+        f"{folder}: no data set recognized among {found}. A data folder holds one of: events.csv or events.parquet, "
         f"with user and item in it; {known}"
     )
 
 
-def _recognised(folder: Path) -> Callable[[Path], Tables] | None:
+def _recognized(folder: Path) -> Callable[[Path], Tables] | None:
     for _, files, read in LAYOUTS:
         if all((folder / file).is_file() for file in files):
             return read
@@ -102,11 +102,11 @@ def _known_numbers(items: pl.DataFrame, earlier: Mapping[str, int]) -> dict[str,
 def _beside(named: Path | None, *usual: Path) -> Path | None:
     if named is not None and not named.exists():
         raise DataError(f"nothing at {named}")
-    return named or next((place for place in usual if place.exists()), None)
+    return named or next((path for path in usual if path.exists()), None)
 
 
 def with_unlisted(items: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
-    """The catalogue, and behind it the items known only from events."""
+    """The catalog, and behind it the items known only from events."""
     unlisted = (
         events.select(id="item").unique(maintain_order=True).join(items, on="id", how="anti", maintain_order="left")
     )

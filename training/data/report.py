@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from training.data import describe
 from training.data.dataset import Dataset
-from training.html_page import COLOURS, facts, picture, write_page
+from training.html_page import COLORS, facts, picture, write_page
 from training.progress import track
 
-BLUE, ORANGE = COLOURS[:2]
+BLUE, ORANGE = COLORS[:2]
 GRID = 120
 """Cells a side in the picture of sparsity."""
 
@@ -26,9 +26,9 @@ Draw = Callable[[Axes, Dataset], None]
 def write_report(dataset: Dataset, path: Path) -> None:
     """Writes the report; a file that is there already is replaced once the new one is whole."""
     plots = track("plots drawn", PLOTS, len(PLOTS), [])
-    figures = [picture(title, caption, _of(draw, dataset)) for title, caption, draw in plots]
+    metrics = [picture(title, caption, _of(draw, dataset)) for title, caption, draw in plots]
     table = facts(describe.facts(dataset).items())
-    write_page(path, f"Data set {dataset.name}", [table, "<main>", *figures, "</main>"])
+    write_page(path, f"Data set {dataset.name}", [table, "<main>", *metrics, "</main>"])
 
 
 def _of(draw: Draw, dataset: Dataset) -> Callable[[Axes], None]:
@@ -68,7 +68,8 @@ def _mean_per_year(axes: Axes, dataset: Dataset) -> None:
     if years.is_empty():
         _nothing(axes)
         return
-    axes.plot(years["start"].dt.year().cast(pl.String).to_list(), years["mean"].to_list(), "o-", color=BLUE)
+    labels = years["start"].dt.year().cast(pl.String).to_list()
+    axes.plot(labels, years["mean"].to_list(), "o-", color=BLUE)
     axes.set(xlabel="year of the rating (UTC)", ylabel="mean rating")
     for year, mean in enumerate(years["mean"]):
         axes.annotate(f"{mean:.2f}", (year, mean), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8)
@@ -110,17 +111,18 @@ def _sparsity(axes: Axes, dataset: Dataset) -> None:
     users, items = user.max() + 1, item.max() + 1
     seen, _, _ = np.histogram2d(user, item, bins=GRID, range=[[0, users], [0, items]])
     cell = users * items / GRID**2
-    image = axes.imshow(seen / cell, cmap="cividis", aspect="auto", vmin=0, vmax=1, extent=(0, items, users, 0))
+    extent = (0, items, users, 0)
+    image = axes.imshow(seen / cell, cmap="cividis", aspect="auto", vmin=0, vmax=1, extent=extent)
     axes.set(xlabel="items, the most watched first", ylabel="users, the most active first")
     bar = axes.figure.colorbar(image, ax=axes, format=PercentFormatter(1))
     bar.set_label(f"pairs with an event (of all: {1 - describe.sparsity(dataset.events):.2%})")
 
 
 def _place(column: pl.Series) -> NDArray[np.int64]:
-    """For each row the place of its value by frequency, the most frequent at 0."""
+    """For each row the rank of its value by frequency, the most frequent at 0."""
     code = column.rank("dense").to_numpy() - 1
-    place = np.argsort(np.argsort(-np.bincount(code), kind="stable"))
-    return place[code]
+    rank = np.argsort(np.argsort(-np.bincount(code), kind="stable"))
+    return rank[code]
 
 
 def _long_tail(axes: Axes, dataset: Dataset) -> None:
@@ -129,7 +131,7 @@ def _long_tail(axes: Axes, dataset: Dataset) -> None:
     events = counts.cumsum() / counts.sum()
     fifth = int(np.ceil(len(counts) * 0.2)) - 1
     axes.plot(items, events, color=BLUE, linewidth=2)
-    axes.plot([0, 1], [0, 1], "--", color="grey", linewidth=1, label="all items equally watched")
+    axes.plot([0, 1], [0, 1], "--", color="gray", linewidth=1, label="all items equally watched")
     axes.plot(
         items[fifth], events[fifth], "o", color=ORANGE, label=f"the top 20% have {events[fifth]:.0%} of the events"
     )
@@ -165,8 +167,8 @@ def _ties(axes: Axes, dataset: Dataset) -> None:
 def _coverage(axes: Axes, dataset: Dataset) -> None:
     known = describe.coverage(dataset)
     y = np.arange(len(known))
-    for offset, column, colour in ((-0.2, "of items", BLUE), (0.2, "of events", ORANGE)):
-        bars = axes.barh(y + offset, known[column].to_numpy(), 0.38, color=colour, label=column)
+    for offset, column, color in ((-0.2, "of items", BLUE), (0.2, "of events", ORANGE)):
+        bars = axes.barh(y + offset, known[column].to_numpy(), 0.38, color=color, label=column)
         axes.bar_label(bars, fmt="{:.1%}", padding=3, fontsize=8)
     axes.set_yticks(y, known["field"].to_list())
     axes.invert_yaxis()
@@ -192,18 +194,18 @@ def _nothing(axes: Axes) -> None:
 
 PLOTS: tuple[tuple[str, str, Draw], ...] = (
     ("Distribution of ratings", "How often each rating was given.", _ratings),
-    ("Genres", "How many items of the catalogue carry each genre.", _genres),
+    ("Genres", "How many items of the catalog carry each genre.", _genres),
     ("Events per year", "A sharp rise often means a campaign or a change of the site.", _per_year),
     ("Events per user", "The left end are users about whom little is known.", _per_user),
     ("Events per item", "The left end are items that collaborative models can hardly place.", _per_item),
     ("Mean rating per year", "A drift here makes old and new ratings mean different things.", _mean_per_year),
     ("Mean rating per genre", "Over all ratings of the genre's items.", _mean_per_genre),
-    ("Sparsity", "Each cell is a block of users and items; its colour is how full it is.", _sparsity),
+    ("Sparsity", "Each cell is a block of users and items; its color is how full it is.", _sparsity),
     ("Long tail", "The further from the diagonal, the more popularity alone explains.", _long_tail),
     ("Timeline", "Events by month.", _timeline),
     (
         "Ties",
-        "Events in one second have no order of their own; next-item figures depend on how ties are broken.",
+        "Events in one second have no order of their own; next-item metrics depend on how ties are broken.",
         _ties,
     ),
     ("Coverage", "What content models can build on.", _coverage),

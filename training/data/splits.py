@@ -76,8 +76,8 @@ def held_out_users(events: pl.DataFrame, fraction: float, seed: int) -> Split:
     users = events["user"].unique(maintain_order=True)
     count = round(fraction * len(users))
     shuffled = users.gather(np.random.default_rng(seed).permutation(len(users)))
-    test, validation = shuffled[:count], shuffled[count : 2 * count]
-    parts = [events.filter(pl.col("user").is_in(part.implode())) for part in (shuffled[2 * count :], validation, test)]
+    test, validation, train = shuffled[:count], shuffled[count : 2 * count], shuffled[2 * count :]
+    parts = [events.filter(pl.col("user").is_in(part.implode())) for part in (train, validation, test)]
     return Split("held-out-users", *parts)
 
 

@@ -85,8 +85,10 @@ def _silent_users(dataset: Dataset) -> list[str]:
 
 
 def _bare_items(items: pl.DataFrame) -> list[str]:
-    bare = (pl.col("title") == pl.col("id")) & (pl.col("genres").list.len() == 0) & (pl.col("overview") == "")
-    return [f"item {id}" for id in items.filter(bare)["id"]]
+    untitled = pl.col("title") == pl.col("id")
+    without_genres = pl.col("genres").list.len() == 0
+    bare = items.filter(untitled, without_genres, pl.col("overview") == "")
+    return [f"item {id}" for id in bare["id"]]
 
 
 def _unreadable_posters(items: pl.DataFrame) -> Iterable[str]:

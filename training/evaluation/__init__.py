@@ -1,1 +1,1 @@
-"""Evaluates what is published: figures, where they come from, and the report that shows them."""
+"""Evaluates what is published: metrics, where they come from, and the report that shows them."""

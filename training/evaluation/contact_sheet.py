@@ -13,7 +13,7 @@ from training.data.posters import Pixels, StoredPixels, poster_tensor
 from training.features.interactions import Floats
 
 ITEMS = 6
-NEIGHBOURS = 3
+NEIGHBORS = 3
 KINDS = ("poster", "text", "all")
 
 
@@ -26,12 +26,12 @@ def contact_sheet(items: pl.DataFrame, repository: Path, cache: Path, out: Path,
     pixels, present = poster_tensor(items, encoder.poster_size, cache)
     alike = likeness(encoder, items, pixels, present)
     shown = np.random.default_rng(seed).choice(np.flatnonzero(present), ITEMS, replace=False)
-    figure = Figure(figsize=(1.3 * (1 + len(KINDS) * NEIGHBOURS), 2.4 * ITEMS), layout="constrained")
-    grid = figure.subplots(ITEMS, 1 + len(KINDS) * NEIGHBOURS)
+    figure = Figure(figsize=(1.3 * (1 + len(KINDS) * NEIGHBORS), 2.4 * ITEMS), layout="constrained")
+    grid = figure.subplots(ITEMS, 1 + len(KINDS) * NEIGHBORS)
     for axes, item in zip(grid, shown, strict=True):
         columns = [(item, "")]
         for kind in KINDS:
-            nearest = [row for row in np.argsort(-alike[kind][item]) if row != item and present[row]][:NEIGHBOURS]
+            nearest = [row for row in np.argsort(-alike[kind][item]) if row != item and present[row]][:NEIGHBORS]
             columns += [(row, f"by {kind}") for row in nearest]
         for axis, (row, kind) in zip(axes, columns, strict=True):
             _show(axis, pixels[row], f"{kind}\n{items['title'][int(row)][:18]}")
@@ -45,9 +45,10 @@ def likeness(
     content = encoder.content(items)
     blank = np.tile(np.array([0, 1], np.float32), (len(items), 1))
     nothing = np.hstack([0 * content.genres, 0 * content.text, blank])
+    only_text = np.hstack([0 * content.genres, content.text, blank])
     features = {
         "poster": encoder.encode(nothing, pixels, present)[0],
-        "text": encoder.encode(np.hstack([0 * content.genres, content.text, blank]), pixels, np.zeros_like(present))[0],
+        "text": encoder.encode(only_text, pixels, np.zeros_like(present))[0],
         "all": encoder.encode(content.all, pixels, present)[0],
     }
     return {kind: _cosines(feature) for kind, feature in features.items()}
@@ -55,8 +56,8 @@ def likeness(
 
 def _cosines(feature: Floats) -> Floats:
     """Of the differences from the mean: what all items have in common says nothing."""
-    centred = feature - feature.mean(axis=0)
-    unit = centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-12)
+    centered = feature - feature.mean(axis=0)
+    unit = centered / np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), 1e-12)
     return np.asarray(unit @ unit.T, np.float32)
 
 

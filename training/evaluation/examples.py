@@ -8,6 +8,7 @@ import polars as pl
 
 from training.data.splits import in_order
 from training.evaluation.measure import Evaluation
+from training.features.interactions import Ints
 
 COUNT = 20
 SHOWN = 10
@@ -44,11 +45,13 @@ def _example(evaluation: Evaluation, row: int) -> Example:
         events=len(before),
         history=[_rated(title[item], rating) for item, rating in newest.select("item", "rating").iter_rows()],
         watched=_rated(title[target["item"]], target["rating"]),
-        lists={
-            each.model: [title[item] + " ●" * (item == target["item"]) for item in each.top[row].tolist() if item]
-            for each in evaluation.rows
-        },
+        lists={each.model: _titles(each.top[row], title, target["item"]) for each in evaluation.rows},
     )
+
+
+def _titles(listed: Ints, title: Mapping[int, str], watched: int) -> list[str]:
+    """Of a list of item numbers, 0 where it is short; what was watched next is marked."""
+    return [title[item] + " ●" * (item == watched) for item in listed.tolist() if item]
 
 
 def _rated(title: str, rating: float | None) -> str:

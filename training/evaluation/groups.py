@@ -1,23 +1,21 @@
-"""Figures of groups of users: by the length of their history, and by the genres of what they watched next."""
+"""Metrics of groups of users: by the length of their history, and by the genres of what they watched next."""
 
 from collections.abc import Iterator
 
 import numpy as np
 import polars as pl
 
+from training.evaluation.cohorts import COHORTS
 from training.evaluation.measure import Evaluation
 
-COHORTS = ((0, "0 events"), (5, "1 to 5"), (20, "6 to 20"), (50, "21 to 50"), (200, "51 to 200"))
-"""Most events of each cohort; up to 5 are cold, up to 50 warm."""
-LONGEST = "more than 200"
 METRIC = "ndcg@10"
 
 
 def by_cohort(evaluation: Evaluation, metric: str = METRIC) -> pl.DataFrame:
     """Columns cohort, users, and the mean of each model; cohorts without users are left out."""
-    place = np.searchsorted([most for most, _ in COHORTS], evaluation.events)
-    names = [name for _, name in COHORTS] + [LONGEST]
-    return _table(evaluation, metric, "cohort", ((name, place == index) for index, name in enumerate(names)))
+    events = evaluation.events
+    masks = ((each.name, (events >= each.min_events) & (events <= each.max_events)) for each in COHORTS)
+    return _table(evaluation, metric, "cohort", masks)
 
 
 def by_genre(evaluation: Evaluation, metric: str = METRIC) -> pl.DataFrame:
@@ -26,13 +24,20 @@ def by_genre(evaluation: Evaluation, metric: str = METRIC) -> pl.DataFrame:
     genres = dict(zip(items["number"].to_list(), items["genres"].to_list(), strict=True))
     of_target = [set(genres[item]) for item in evaluation.targets["item"]]
     names = sorted(set().union(*of_target))
-    masks = ((name, np.array([name in own for own in of_target])) for name in names)
+
+    def has(name: str) -> np.ndarray:
+        return np.array([name in own for own in of_target])
+
+    masks = ((name, has(name)) for name in names)
     return _table(evaluation, metric, "genre", masks).sort("users", descending=True, maintain_order=True)
 
 
 def _table(evaluation: Evaluation, metric: str, what: str, groups: Iterator[tuple[str, np.ndarray]]) -> pl.DataFrame:
     found = [(name, mask) for name, mask in groups if mask.any()]
-    columns: dict[str, list[object]] = {what: [name for name, _ in found], "users": [int(m.sum()) for _, m in found]}
+    columns: dict[str, list[object]] = {
+        what: [name for name, _ in found],
+        "users": [int(mask.sum()) for _, mask in found],
+    }
     for row in evaluation.rows:
         columns[row.model] = [float(row.of(metric)[mask].mean()) for _, mask in found]
     schema = {what: pl.String(), "users": pl.Int64()} | {row.model: pl.Float64() for row in evaluation.rows}

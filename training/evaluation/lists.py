@@ -14,7 +14,7 @@ DECILES = 10
 
 
 @dataclass(frozen=True)
-class Shelf:
+class CatalogStats:
     """The items that can be recommended, as training saw them. Legend: I items, G genres."""
 
     number: Ints
@@ -27,10 +27,10 @@ class Shelf:
     """[I]: 0 for the tenth of the items with the most events, 9 for that with the fewest."""
 
     @classmethod
-    def of(cls, dataset: Dataset, split: Split) -> "Shelf":
+    def of(cls, dataset: Dataset, split: Split) -> "CatalogStats":
         number = dataset.items["number"].to_numpy()
-        place = np.searchsorted(number, split.train.select("user", "item").unique()["item"].to_numpy())
-        users = np.bincount(place, minlength=len(number))
+        position = np.searchsorted(number, split.train.select("user", "item").unique()["item"].to_numpy())
+        users = np.bincount(position, minlength=len(number))
         novelty = -np.log2((users + 1) / (split.train["user"].n_unique() + 1))
         flags = genre_flags(dataset.items)
         length = np.linalg.norm(flags, axis=1, keepdims=True)
@@ -59,17 +59,17 @@ class ListQuality:
     """[DECILES]: share of the recommendations by how popular the item is."""
 
 
-def list_quality(top: Ints, shelf: Shelf) -> ListQuality:
+def list_quality(top: Ints, stats: CatalogStats) -> ListQuality:
     """`top` [B, K] holds item numbers, 0 where a list is short."""
     shown = top[top > 0]
-    place = np.searchsorted(shelf.number, shown)
-    count = np.bincount(place, minlength=len(shelf.number))
+    position = np.searchsorted(stats.number, shown)
+    count = np.bincount(position, minlength=len(stats.number))
     return ListQuality(
         coverage=float((count > 0).mean()),
         gini=gini(count),
-        novelty=float(shelf.novelty[place].mean()) if len(place) else float("nan"),
-        diversity=_diversity(top, shelf),
-        by_decile=shelf.deciles(shown),
+        novelty=float(stats.novelty[position].mean()) if len(position) else float("nan"),
+        diversity=_diversity(top, stats),
+        by_decile=stats.deciles(shown),
     )
 
 
@@ -83,11 +83,15 @@ def gini(count: Ints) -> float:
     return float((2 * order - len(count) - 1) @ ascending / (len(count) * total))
 
 
-def _diversity(top: Ints, shelf: Shelf) -> float:
+def _diversity(top: Ints, stats: CatalogStats) -> float:
     """NaN where no list has two items. The sum over pairs comes from the length of the sum, list by list."""
     listed = top > 0
-    vectors = shelf.genres[np.searchsorted(shelf.number, np.where(listed, top, shelf.number[0]))] * listed[..., None]
+    any_item = stats.number[0]  # in the gaps of short lists, as zeros
+    row = np.searchsorted(stats.number, np.where(listed, top, any_item))
+    vectors = stats.genres[row] * listed[..., None]
     items = listed.sum(axis=1)
     pairs = items * (items - 1)
-    likeness = np.square(vectors.sum(axis=1)).sum(axis=1) - np.square(vectors).sum(axis=(1, 2))
-    return float((1 - likeness[pairs > 0] / pairs[pairs > 0]).mean()) if (pairs > 0).any() else float("nan")
+    squares = np.square(vectors).sum(axis=(1, 2))
+    similarity = np.square(vectors.sum(axis=1)).sum(axis=1) - squares
+    several = pairs > 0
+    return float((1 - similarity[several] / pairs[several]).mean()) if several.any() else float("nan")

@@ -13,30 +13,29 @@ from pydantic import TypeAdapter
 from fusion_gateway.fusion import Policy
 from protos.marquee.v1.artifact_pb2 import Data, Recipe
 from training.artifacts.repository import latest, read_manifest
-from training.data.dataset import EVENTS, ITEMS, Dataset, completed
+from training.data.dataset import EVENTS, ITEMS, Dataset, completed, is_recent
 from training.data.splits import Split
 from training.errors import TrainingError
+from training.evaluation import next_item
 from training.evaluation.gateway_candidates import NextItemTask, Ranked
-from training.evaluation.next_item import Rank, over
-from training.evaluation.next_item_baselines import MOST_EASE_ITEMS, Ease
-from training.evaluation.ranking_metrics import Doubles, better_and_tied, hit_rate, ndcg, reciprocal_rank
+from training.evaluation.next_item import Rank, reindex, target_metrics
+from training.evaluation.next_item_baselines import MAX_EASE_ITEMS, Ease
+from training.evaluation.ranking_metrics import Doubles
 from training.features.interactions import Floats, Interactions, Ints
 from training.progress import stage, track
 from training.published import read_text
+from training.recipes.linear import LinearRecipe
 
-METRICS = ("hr@10", "ndcg@10", "mrr", "answered", "abstained")
+RANKING = next_item.METRICS
+METRICS = (*RANKING, "answered", "abstained")
 """Rows of `Row.values`. The last two: whether anything was said at all; the share of unseen items without a score."""
-RANKING = METRICS[:3]
 TOP = 10
-EASE_PENALTY = 500.0
-RECENT = 0.1
-"""Share of the training time that counts as recent."""
 Tables = Iterator[tuple[str, Floats]]
 
 
 @dataclass(frozen=True)
 class Row:
-    """One ranker's figures, one column a user, averaged over seeds; every row has the same users."""
+    """One ranker's metrics, one column a user, averaged over seeds; every row has the same users."""
 
     model: str
     recipe: str
@@ -77,18 +76,18 @@ class Evaluation:
 def evaluate(dataset: Dataset, split: Split, repositories: Sequence[Path]) -> Evaluation:
     """Next-item ranking of the test events by each published scorer, fused, and by popularity; one repository a seed.
 
-    Items that were added to the catalogue without training are ranked with the others.
+    Items that were added to the catalog without training are ranked with the others.
     Raises TrainingError where an artifact was trained on other data or another split: it might know the answers.
     """
     _check_held_out(dataset, split)
     dataset = _with_added_items(dataset, repositories[0])
     runs = [_evaluate(dataset, split, repository) for repository in repositories]
-    rows = [_mean([run.rows[place] for run in runs]) for place in range(len(runs[0].rows))]
-    return replace(runs[0], rows=rows)
+    of_seeds = zip(*(run.rows for run in runs), strict=True)
+    return replace(runs[0], rows=[_mean(rows) for rows in of_seeds])
 
 
 def _with_added_items(dataset: Dataset, repository: Path) -> Dataset:
-    """The data set with the items that only the catalogue has."""
+    """The data set with the items that only the catalog has."""
     catalog = pl.read_parquet(latest(repository, "catalog") / "items.parquet")
     added = completed(catalog.join(dataset.items, on="number", how="anti"), ITEMS)
     return replace(dataset, items=pl.concat([dataset.items, added]).sort("number"))
@@ -147,7 +146,7 @@ def _evaluate(dataset: Dataset, split: Split, repository: Path) -> Evaluation:
 def _check_made_from(folder: Path, data: Data, dataset: Dataset, split: Split) -> None:
     if (data.fingerprint, data.split) != (dataset.fingerprint, split.name):
         raise TrainingError(
-            f"{folder} was trained on {data.dataset} ({data.split}, {data.fingerprint[:12]}), and is asked about "
+            f"{folder} was trained on {data.dataset} ({data.split}, {data.fingerprint[:12]}), and is evaluated on "
             f"{dataset.name} ({split.name}, {dataset.fingerprint[:12]}): train on the same data and split first"
         )
 
@@ -175,18 +174,16 @@ class Rankers:
 
     @classmethod
     def of(cls, repository: Path, split: Split, items: Ints) -> "Rankers":
-        time = split.train["time"]
-        first, last = int(time.min()), int(time.max())  # type: ignore[arg-type]
-        recent = split.train.filter(pl.col("time") >= last - RECENT * (last - first))
+        recent = split.train.filter(is_recent(split.train))
         counts = {"popularity": split.train, "recent popularity": recent}
         popularity = {
             name: np.bincount(np.searchsorted(items, rows["item"].to_numpy()), minlength=len(items)).astype(np.float32)
             for name, rows in counts.items()
         }
         train, ease = Interactions.of(split.train), None
-        if train.items <= MOST_EASE_ITEMS:
+        if train.items <= MAX_EASE_ITEMS:
             with stage("fitting EASE"):
-                ease = over(items, train.item_number, Ease.of(train, EASE_PENALTY))
+                ease = reindex(items, train.item_number, Ease.of(train, LinearRecipe().ease_penalty))
         return cls(default_policy(repository)[1], popularity, ease)
 
     def tables(self, chunk: Ranked) -> Tables:
@@ -209,18 +206,18 @@ def measure_all(task: NextItemTask, rankers: Rankers) -> tuple[dict[str, Row], I
             # Seen items are left out of every list, so a target among them is found by none.
             table = np.where(chunk.seen, np.float32(np.nan), scores)
             parts.setdefault(name, []).append(_measured(name, table, chunk, task.items))
-    rows = {
-        name: Row(
-            name,
-            "",
-            (),
-            np.hstack([row.values for row in own]),
-            np.vstack([row.top for row in own]),
-            np.hstack([row.predicted for row in own]),
-        )
-        for name, own in parts.items()
-    }
+    rows = {name: _joined(own) for name, own in parts.items()}
     return rows, np.concatenate(events)
+
+
+def _joined(parts: Sequence[Row]) -> Row:
+    """One row of its chunks of users."""
+    return replace(
+        parts[0],
+        values=np.hstack([part.values for part in parts]),
+        top=np.vstack([part.top for part in parts]),
+        predicted=np.hstack([part.predicted for part in parts]),
+    )
 
 
 def _chunks(task: NextItemTask) -> Iterator[Ranked]:
@@ -233,18 +230,18 @@ def _chunks(task: NextItemTask) -> Iterator[Ranked]:
 
 
 def _measured(name: str, table: Floats, chunk: Ranked, items: Ints) -> Row:
-    better, tied = better_and_tied(table, chunk.target, chunk.seen)
     silent = np.isnan(table)
     unseen = np.maximum((~chunk.seen).sum(axis=1), 1)
     abstained = (silent & ~chunk.seen).sum(axis=1) / unseen
-    found = [hit_rate(better, tied), ndcg(better, tied), reciprocal_rank(better, tied), ~silent.all(axis=1), abstained]
-    return Row(name, "", (), np.stack(found), best(table, chunk.seen, items), _predicted(name, table, chunk))
+    values = np.vstack([target_metrics(table, chunk.target, chunk.seen), ~silent.all(axis=1), abstained])
+    return Row(name, "", (), values, best(table, chunk.seen, items), _predicted(name, table, chunk))
 
 
 def best(table: Floats, seen: np.ndarray, items: Ints, k: int = TOP) -> Ints:
     """[B, k] item numbers that are not seen, best first; equal scores by item number; 0 where there are fewer."""
     shown = np.where(seen | ~np.isfinite(table), -np.inf, table)
-    few = np.sort(np.argpartition(-shown, min(k, shown.shape[1] - 1), axis=1)[:, :k], axis=1)
+    last = min(k, shown.shape[1] - 1)
+    few = np.sort(np.argpartition(-shown, last, axis=1)[:, :k], axis=1)
     order = np.argsort(-np.take_along_axis(shown, few, axis=1), axis=1, kind="stable")
     columns = np.take_along_axis(few, order, axis=1)
     numbers = np.where(np.isfinite(np.take_along_axis(shown, columns, axis=1)), items[columns], 0)
@@ -272,7 +269,7 @@ def _tied(split: Split) -> pl.DataFrame:
 
 
 def _swapped(repository: Path, split: Split, rankers: Rankers) -> Mapping[str, tuple[np.ndarray, Doubles]]:
-    """By ranker: which users are tied [B], and their figures [len(RANKING), users] with the two events exchanged."""
+    """By ranker: which users are tied [B], and their metrics [len(RANKING), users] with the two events exchanged."""
     tied = _tied(split)
     if tied.is_empty():
         return {}
@@ -280,15 +277,15 @@ def _swapped(repository: Path, split: Split, rankers: Rankers) -> Mapping[str, t
     instead = split.test.join(tied, on="user", how="semi", maintain_order="left")
     task = NextItemTask(repository, other, pl.concat([split.train, instead]))
     rows, _ = measure_all(task, rankers)
-    place = split.test["user"].is_in(tied["user"].implode()).to_numpy()
-    return {name: (place, row.values[: len(RANKING)]) for name, row in rows.items()}
+    is_tied = split.test["user"].is_in(tied["user"].implode()).to_numpy()
+    return {name: (is_tied, row.values[: len(RANKING)]) for name, row in rows.items()}
 
 
 def _either(row: Row, name: str, swapped: Mapping[str, tuple[np.ndarray, Doubles]]) -> Doubles | None:
     """The mean over both orders."""
     if name not in swapped:
         return None
-    place, other = swapped[name]
-    figures = row.values[: len(RANKING)].copy()
-    figures[:, place] = (figures[:, place] + other) / 2
-    return figures
+    is_tied, other = swapped[name]
+    metrics = row.values[: len(RANKING)].copy()
+    metrics[:, is_tied] = (metrics[:, is_tied] + other) / 2
+    return metrics

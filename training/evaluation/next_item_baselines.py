@@ -8,14 +8,15 @@ import numpy as np
 import scipy.sparse
 
 from training.artifacts.requests import Requests
-from training.evaluation.next_item import Rank
+from training.data.splits import Split
+from training.evaluation.next_item import NDCG, Rank, Task, all_items, reindex
 from training.features.interactions import Floats, Interactions, Ints
 from training.models.linear import ease
 
 WINDOW = 5
 """Events between an item and one that follows it, at most."""
 EASE_PENALTIES = (50.0, 200.0, 500.0, 1000.0)
-MOST_EASE_ITEMS = 20_000
+MAX_EASE_ITEMS = 20_000
 """EASE inverts a matrix of items by items."""
 
 
@@ -90,11 +91,24 @@ def z_sum(parts: tuple[Rank, ...], requests: Requests) -> Floats:
     return np.sum(scaled, axis=0, dtype=np.float32)
 
 
-def fit_neighbours(train: Interactions, quality: Callable[[Rank], float]) -> Mapping[str, Rank]:
+def fit_neighbors(train: Interactions, quality: Callable[[Rank], float]) -> Mapping[str, Rank]:
     """All baselines over the items of `train`; the penalty of EASE has the best `quality`."""
     popularity, transitions = Popularity.of(train), Transitions.of(train)
-    if train.items > MOST_EASE_ITEMS:
+    if train.items > MAX_EASE_ITEMS:
         return {"popularity": popularity, "transitions": transitions}
     ease = max((Ease.of(train, penalty) for penalty in EASE_PENALTIES), key=quality)
     both = partial(z_sum, (ease, transitions))
     return {"popularity": popularity, "EASE": ease, "transitions": transitions, "EASE + transitions": both}
+
+
+def tuned_baselines(split: Split) -> Mapping[str, Rank]:
+    """All baselines over all_items(split), the penalty of EASE chosen on each user's first validation event."""
+    items, train = all_items(split), Interactions.of(split.train)
+    targets = split.validation.unique("user", keep="first", maintain_order=True)
+    validation = Task.of(items, split.train, targets)
+
+    def quality(rank: Rank) -> float:
+        return float(validation.metrics(reindex(items, train.item_number, rank))[NDCG].mean())
+
+    fitted = fit_neighbors(train, quality)
+    return {name: reindex(items, train.item_number, rank) for name, rank in fitted.items()}

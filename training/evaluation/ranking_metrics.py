@@ -38,8 +38,8 @@ def ndcg(better: Ints, tied: Ints, k: int = 10) -> Doubles:
 
 def reciprocal_rank(better: Ints, tied: Ints) -> Doubles:
     """[B]: expected 1 / rank of the target."""
-    most = int((better + tied).max(initial=0)) + 1
-    gain = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, most + 1))])
+    last = int((better + tied).max(initial=0)) + 1
+    gain = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, last + 1))])
     return (gain[better + tied + 1] - gain[better]) / (tied + 1)
 
 
@@ -71,4 +71,5 @@ def holm(p: Sequence[float]) -> list[float]:
 
 def _means(values: Doubles, seed: int, samples: int) -> Doubles:
     random = np.random.default_rng(seed)
-    return np.array([values[random.integers(0, len(values), len(values))].mean() for _ in range(samples)])
+    count = len(values)
+    return np.array([values[random.integers(0, count, count)].mean() for _ in range(samples)])

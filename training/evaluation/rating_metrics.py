@@ -68,4 +68,6 @@ def calibration_error(actual: NDArray[np.float64], predicted: NDArray[np.float64
 def reliability(actual: NDArray[np.float64], predicted: NDArray[np.float64]) -> NDArray[np.float64]:
     """[3, D]: mean prediction, mean rating and number of ratings in each decile of the predictions."""
     deciles = np.array_split(np.argsort(predicted, kind="stable"), DECILES)
-    return np.array([(predicted[rows].mean(), actual[rows].mean(), len(rows)) for rows in deciles if len(rows)]).T
+    filled = [rows for rows in deciles if len(rows)]
+    columns = [(predicted[rows].mean(), actual[rows].mean(), len(rows)) for rows in filled]
+    return np.array(columns).T

@@ -10,14 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
 from training.evaluation.examples import Example, examples
-from training.evaluation.figures import NOTE, against_fused, interval, predicted_ratings, rating_figures
 from training.evaluation.groups import by_cohort, by_genre
-from training.evaluation.lists import DECILES, ListQuality, Shelf, list_quality
+from training.evaluation.lists import DECILES, CatalogStats, ListQuality, list_quality
 from training.evaluation.measure import RANKING, Evaluation, Row
 from training.evaluation.ranking_metrics import bootstrap
 from training.evaluation.rating_metrics import reliability
+from training.evaluation.summary import NOTE, against_fused, interval, predicted_ratings, row_rating_metrics
 from training.evaluation.through_gateway import Comparison
-from training.html_page import COLOURS, facts, frame_grid, grid, picture, write_page
+from training.html_page import COLORS, facts, frame_grid, grid, picture, write_page
 
 MARKERS = "osD^vPX*"
 Qualities = dict[str, ListQuality]
@@ -25,13 +25,13 @@ Qualities = dict[str, ListQuality]
 
 def write_report(evaluation: Evaluation, comparison: Comparison | None, path: Path) -> None:
     """Writes the report; a file that is there already is replaced once the new one is whole."""
-    shelf = Shelf.of(evaluation.dataset, evaluation.split)
-    qualities = {row.model: list_quality(row.top, shelf) for row in evaluation.rows}
+    stats = CatalogStats.of(evaluation.dataset, evaluation.split)
+    qualities = {row.model: list_quality(row.top, stats) for row in evaluation.rows}
     parts = [
         _protocol(evaluation),
-        _figures(evaluation),
+        _metrics(evaluation),
         "<main>",
-        *_pictures(evaluation, qualities, shelf),
+        *_pictures(evaluation, qualities, stats),
         "</main>",
         "<h2>The lists themselves</h2>",
         _lists(qualities),
@@ -51,7 +51,7 @@ def _protocol(evaluation: Evaluation) -> str:
     seeds = {row.model: ", ".join(map(str, row.seeds)) for row in evaluation.rows}
     return facts(
         [
-            ("protocol", f"{evaluation.split.name}: full ranking over the catalogue, items of the history left out"),
+            ("protocol", f"{evaluation.split.name}: full ranking over the catalog, items of the history left out"),
             ("test events", f"{len(evaluation.targets):,} of {evaluation.targets['user'].n_unique():,} users"),
             ("items", f"{len(evaluation.dataset.items):,}"),
             ("training events", f"{len(evaluation.split.train):,}"),
@@ -62,13 +62,13 @@ def _protocol(evaluation: Evaluation) -> str:
     )
 
 
-def _figures(evaluation: Evaluation) -> str:
+def _metrics(evaluation: Evaluation) -> str:
     p, fused = against_fused(evaluation), evaluation.row("fused").of("ndcg@10")
     columns = ["model", "recipe", "HR@10", "NDCG@10", "95 % interval", "MRR", "answered", "without a score"]
     columns += ["NDCG@10, ties shuffled", "fused is better by", "p", "RMSE", "MAE", "AUC at ≥ 4"]
     rows = []
     for row in sorted(evaluation.rows, key=lambda row: -row.of("ndcg@10").mean()):
-        gain, ratings = row.of("ndcg@10"), rating_figures(evaluation, row)
+        gain, ratings = row.of("ndcg@10"), row_rating_metrics(evaluation, row)
         shuffled = "" if row.shuffled is None else f"{row.shuffled[RANKING.index('ndcg@10')].mean():.4f}"
         cells = [row.model, row.recipe, f"{row.of('hr@10').mean():.4f}", f"{gain.mean():.4f}", interval(gain)]
         cells += [f"{row.of('mrr').mean():.4f}"]
@@ -91,15 +91,15 @@ def _lists(qualities: Qualities) -> str:
     return grid(columns, rows, caption + "of users who know an item, 1 - cosine of the genres of two items of a list.")
 
 
-def _pictures(evaluation: Evaluation, qualities: Qualities, shelf: Shelf) -> Iterator[str]:
+def _pictures(evaluation: Evaluation, qualities: Qualities, stats: CatalogStats) -> Iterator[str]:
     users = "NDCG@10 with 95 % intervals by bootstrap over users."
     yield picture("Who finds the next item", users, partial(_accuracy, rows=evaluation.rows))
     seen = "How good each ranker is for users about whom little or much is known."
     yield picture("By length of the history", seen, partial(_cohorts, evaluation=evaluation))
     bias = "Tenths of the items, the most watched first. Black: what users really watched next."
-    watched = shelf.deciles(evaluation.targets["item"].to_numpy())
+    watched = stats.deciles(evaluation.targets["item"].to_numpy())
     yield picture("Popularity bias", bias, partial(_deciles, qualities=qualities, watched=watched))
-    trade = "To the right: finds more. Upwards: shows more of the catalogue to somebody."
+    trade = "To the right: finds more. Upwards: shows more of the catalog to somebody."
     yield picture("Accuracy and coverage", trade, partial(_trade, rows=evaluation.rows, qualities=qualities))
     if any(predicted_ratings(evaluation, row) for row in evaluation.rows):
         calibrated = "Tenths of the predicted ratings of the test events: on the line, predictions mean what they say."
@@ -107,17 +107,18 @@ def _pictures(evaluation: Evaluation, qualities: Qualities, shelf: Shelf) -> Ite
 
 
 def styles(rankers: int) -> list[tuple[str, str]]:
-    """A colour and a marker for each; the last, the fused list, has the first of both."""
-    return [(COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]) for place in reversed(range(rankers))]
+    """A color and a marker for each; the last, the fused list, has the first of both."""
+    return [(COLORS[position % len(COLORS)], MARKERS[position % len(MARKERS)]) for position in reversed(range(rankers))]
 
 
 def _accuracy(axes: Axes, rows: list[Row]) -> None:
-    for place, row in enumerate(sorted(rows, key=lambda row: row.of("ndcg@10").mean())):
+    ascending = sorted(rows, key=lambda row: row.of("ndcg@10").mean())
+    for position, row in enumerate(ascending):
         gain = row.of("ndcg@10")
-        axes.plot(bootstrap(gain), [place, place], color=COLOURS[0], linewidth=2)
-        axes.plot(gain.mean(), place, "o", color=COLOURS[0])
-        axes.annotate(f"{gain.mean():.3f}", (gain.mean(), place), (0, 7), textcoords="offset points", ha="center")
-    axes.set_yticks(range(len(rows)), [row.model for row in sorted(rows, key=lambda row: row.of("ndcg@10").mean())])
+        axes.plot(bootstrap(gain), [position, position], color=COLORS[0], linewidth=2)
+        axes.plot(gain.mean(), position, "o", color=COLORS[0])
+        axes.annotate(f"{gain.mean():.3f}", (gain.mean(), position), (0, 7), textcoords="offset points", ha="center")
+    axes.set_yticks(range(len(rows)), [row.model for row in ascending])
     axes.set(xlabel="NDCG@10", ylim=(-0.5, len(rows) - 0.3))
     axes.set_xlim(left=0)
 
@@ -125,8 +126,8 @@ def _accuracy(axes: Axes, rows: list[Row]) -> None:
 def _cohorts(axes: Axes, evaluation: Evaluation) -> None:
     table = by_cohort(evaluation)
     names = [f"{name}\n({users:,} users)" for name, users in table.select("cohort", "users").iter_rows()]
-    for row, (colour, marker) in zip(evaluation.rows, styles(len(evaluation.rows)), strict=True):
-        axes.plot(names, table[row.model].to_list(), color=colour, marker=marker, label=row.model)
+    for row, (color, marker) in zip(evaluation.rows, styles(len(evaluation.rows)), strict=True):
+        axes.plot(names, table[row.model].to_list(), color=color, marker=marker, label=row.model)
     room_for_the_legend = 1.3 * axes.get_ylim()[1]
     axes.set(xlabel="events in the history", ylabel="NDCG@10", ylim=(0, room_for_the_legend))
     axes.legend(frameon=False, fontsize=8, ncols=3, loc="upper center")
@@ -134,8 +135,8 @@ def _cohorts(axes: Axes, evaluation: Evaluation) -> None:
 
 def _deciles(axes: Axes, qualities: Qualities, watched: np.ndarray) -> None:
     tenth = np.arange(1, DECILES + 1)
-    for (model, quality), (colour, marker) in zip(qualities.items(), styles(len(qualities)), strict=True):
-        axes.plot(tenth, quality.by_decile, color=colour, marker=marker, markersize=4, label=model)
+    for (model, quality), (color, marker) in zip(qualities.items(), styles(len(qualities)), strict=True):
+        axes.plot(tenth, quality.by_decile, color=color, marker=marker, markersize=4, label=model)
     axes.plot(tenth, watched, "k--", linewidth=2, label="watched next")
     axes.set(xlabel="tenth of the items, the most watched first", ylabel="share of what is shown")
     axes.set_xticks(tenth)
@@ -144,9 +145,9 @@ def _deciles(axes: Axes, qualities: Qualities, watched: np.ndarray) -> None:
 
 
 def _trade(axes: Axes, rows: list[Row], qualities: Qualities) -> None:
-    for row, (colour, marker) in zip(rows, styles(len(rows)), strict=True):
+    for row, (color, marker) in zip(rows, styles(len(rows)), strict=True):
         point = (row.of("ndcg@10").mean(), qualities[row.model].coverage)
-        axes.plot(*point, marker, color=colour, markersize=9, label=row.model)
+        axes.plot(*point, marker, color=color, markersize=9, label=row.model)
     axes.margins(0.1)
     axes.set(xlabel="NDCG@10", ylabel="items that anybody is shown", xlim=(0, None), ylim=(0, None))
     axes.yaxis.set_major_formatter(PercentFormatter(1))
@@ -154,10 +155,10 @@ def _trade(axes: Axes, rows: list[Row], qualities: Qualities) -> None:
 
 
 def _reliability(axes: Axes, evaluation: Evaluation) -> None:
-    for row, (colour, _) in zip(evaluation.rows, styles(len(evaluation.rows)), strict=True):
+    for row, (color, _) in zip(evaluation.rows, styles(len(evaluation.rows)), strict=True):
         if predicted := predicted_ratings(evaluation, row):
             said, was, _ = reliability(predicted.actual.astype(float), predicted.predicted.astype(float))
-            axes.plot(said, was, "o-", color=colour, label=row.model)
+            axes.plot(said, was, "o-", color=color, label=row.model)
     limits = (min(*axes.get_xlim(), *axes.get_ylim()), max(*axes.get_xlim(), *axes.get_ylim()))
     axes.plot(limits, limits, "k--", linewidth=1, label="as said")
     axes.set(xlabel="mean predicted rating", ylabel="mean rating given")
@@ -167,9 +168,11 @@ def _reliability(axes: Axes, evaluation: Evaluation) -> None:
 def _comparison(comparison: Comparison) -> Iterator[str]:
     differences = comparison.differences()
     yield "<h2>Through the gateway</h2>"
-    caption = f"{len(comparison.user):,} users asked for, {comparison.degraded} degraded answers; both asked with the "
-    caption += "present as the time of the question, lists of 100. Users: how many have another value."
-    yield frame_grid(comparison.figures(), caption)
+    caption = (
+        f"{len(comparison.user):,} users requested, {comparison.degraded} degraded answers; both queried with the "
+    )
+    caption += "present as the query time, lists of 100. Users: how many have another value."
+    yield frame_grid(comparison.metrics(), caption)
     yield frame_grid(
         differences, f"{len(differences)} users with another rank or another list of ten; rank 0: not listed"
     )
@@ -179,4 +182,4 @@ def _example(example: Example) -> str:
     head = f"user {example.user}, {example.events} events, watched next: {example.watched}"
     columns = ["", "history, newest first", *example.lists]
     rows = zip_longest(example.history, *example.lists.values(), fillvalue="")
-    return grid(columns, [[str(place), *row] for place, row in enumerate(rows, 1)], head)
+    return grid(columns, [[str(position), *row] for position, row in enumerate(rows, 1)], head)

@@ -1,6 +1,6 @@
-"""Asks the running gateway what is evaluated, and finds where its lists are not those that are made offline.
+"""Requests from the running gateway what is evaluated, and finds where its lists are not those that are made offline.
 
-Both sides are asked with the present as the time of the question, which a request to the gateway cannot choose.
+Both sides are queried with the present as query time, which a request to the gateway cannot choose.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import grpc
 import numpy as np
 import polars as pl
 
+from fusion_gateway.fusion import POPULARITY
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from training.artifacts.repository import versions
@@ -27,7 +28,7 @@ from training.progress import track
 
 K = 100
 """Length of the lists: of a longer one the gateway would make more candidates than of the usual one."""
-MOST_EVENTS = 1000
+MAX_EVENTS = 1000
 """That a request may bring; of longer histories the last ones."""
 IN_FLIGHT = 8
 TIMEOUT = 60.0
@@ -35,7 +36,7 @@ TIMEOUT = 60.0
 
 @dataclass(frozen=True)
 class Comparison:
-    """The same B questions, asked twice."""
+    """The same B queries, answered twice."""
 
     user: list[str]
     target: Ints
@@ -46,22 +47,22 @@ class Comparison:
     degraded: int
     """Answers in which a model was missing."""
 
-    def figures(self) -> pl.DataFrame:
+    def metrics(self) -> pl.DataFrame:
         """Columns metric, offline, gateway, users: how many of them have another value."""
-        offline, gateway = (_figures(_ranks(lists, self.target)) for lists in (self.offline, self.gateway))
+        offline, gateway = (_metrics(_ranks(lists, self.target)) for lists in (self.offline, self.gateway))
         changed = (~np.isclose(offline, gateway, atol=1e-9)).sum(axis=1)
         columns = {"metric": RANKING, "offline": offline.mean(axis=1), "gateway": gateway.mean(axis=1)}
         return pl.DataFrame({**columns, "users": changed})
 
     def differences(self) -> pl.DataFrame:
-        """Columns user, target, and of both sides the rank of the target (0: not listed), and the first place at which
-        the lists differ; only users for whom it is one of the first ten, or whose rank differs.
+        """Columns user, target, the rank of the target on both sides (0: not listed), and the first rank at which the
+        lists differ; only users for whom it is one of the first ten, or whose rank differs.
         """
         other = self.offline != self.gateway
-        place = np.where(other.any(axis=1), other.argmax(axis=1) + 1, 0)
+        rank = np.where(other.any(axis=1), other.argmax(axis=1) + 1, 0)
         offline, gateway = (_ranks(lists, self.target) for lists in (self.offline, self.gateway))
         columns = {"user": self.user, "target": self.target, "offline": offline, "gateway": gateway}
-        frame = pl.DataFrame({**columns, "first difference": place})
+        frame = pl.DataFrame({**columns, "first difference": rank})
         return frame.filter(pl.col("first difference").is_between(1, 10) | (pl.col("offline") != pl.col("gateway")))
 
 
@@ -71,7 +72,7 @@ def _ranks(lists: Ints, target: Ints) -> Ints:
     return np.where(found.any(axis=1), found.argmax(axis=1) + 1, 0)
 
 
-def _figures(ranks: Ints) -> Doubles:
+def _metrics(ranks: Ints) -> Doubles:
     """[len(RANKING), B]."""
     better, alone = np.where(ranks > 0, ranks - 1, K), np.zeros_like(ranks)
     reciprocal = np.where(ranks > 0, 1 / np.maximum(ranks, 1), 0.0)
@@ -79,16 +80,16 @@ def _figures(ranks: Ints) -> Doubles:
 
 
 def through_gateway(address: str, dataset: Dataset, split: Split, repository: Path) -> Comparison:
-    """Every test event's user is asked for, with the history before it.
+    """Every test event's user is requested, with the history before it.
 
     Raises TrainingError where no gateway answers at `address`, or it serves other versions than the newest here.
     """
-    place = pl.int_range(pl.len()).reverse().over("user")
-    history = in_order(pl.concat([split.train, split.validation])).filter(place < MOST_EVENTS)
+    position = pl.int_range(pl.len()).reverse().over("user")
+    history = in_order(pl.concat([split.train, split.validation])).filter(position < MAX_EVENTS)
     targets = split.test.with_columns(time=pl.lit(int(time.time()), pl.Int64))
     name, policy = default_policy(repository)
     requests = _requests(dataset, targets, history, name)
-    answers = asyncio.run(_ask(address, requests))
+    answers = asyncio.run(_recommend(address, requests))
     for answer in answers:
         _check_versions(answer, address, repository)
     numbers = dict(dataset.items.select("id", "number").iter_rows())
@@ -112,10 +113,10 @@ def _requests(dataset: Dataset, targets: pl.DataFrame, history: pl.DataFrame, po
     ]
 
 
-async def _ask(address: str, requests: Sequence[pb.RecommendRequest]) -> list[pb.RecommendResponse]:
+async def _recommend(address: str, requests: Sequence[pb.RecommendRequest]) -> list[pb.RecommendResponse]:
     """In the order of the requests, several at a time."""
     turn = asyncio.Semaphore(IN_FLIGHT)
-    shown = track("users asked for", range(len(requests)), len(requests), [])
+    shown = track("users requested", range(len(requests)), len(requests), [])
 
     # A gateway on loopback or in the cluster is reached without the environment's proxy.
     async with grpc.aio.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
@@ -137,7 +138,8 @@ async def _ask(address: str, requests: Sequence[pb.RecommendRequest]) -> list[pb
 
 def _check_versions(answer: pb.RecommendResponse, address: str, repository: Path) -> None:
     for model, served in answer.model_versions.items():
-        newest = versions(repository, model)[-1:]
+        published_as = "fusion" if model == POPULARITY else model
+        newest = versions(repository, published_as)[-1:]
         if [served] != newest:
             raise TrainingError(
                 f"--through {address}: it serves {model} version {served}, and the newest in {repository} is "

@@ -15,7 +15,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from training.errors import TrainingError
 from training.features.interactions import Floats, Ints
 from training.features.sentences import sentence_vectors
-from training.features.tfidf import Words
+from training.features.tfidf import TfidfVocabulary
 from training.published import read_tensors, read_text
 
 
@@ -68,7 +68,7 @@ class ContentEncoder:
     """Fitted on some items; encodes these and any others. Genres and words that it does not know are ignored."""
 
     genres: tuple[str, ...]
-    words: Words
+    words: TfidfVocabulary
     """None where there is a text model."""
     components: Floats
     """[T, W] of the SVD."""
@@ -78,7 +78,7 @@ class ContentEncoder:
     @classmethod
     def fit(cls, items: pl.DataFrame, text_dimension: int, seed: int, text_model: str = "") -> "ContentEncoder":
         """`items` as in Dataset.items; `text_dimension` is the T to have where texts differ enough."""
-        words = Words.fit([] if text_model else _documents(items))
+        words = TfidfVocabulary.fit([] if text_model else _documents(items))
         weights = _weights(items, words, text_model)
         dimension = min(text_dimension, weights.shape[1] - 1, len(items) - 1) if abs(weights).sum() else 0
         components = np.zeros((0, weights.shape[1]), np.float32)
@@ -111,7 +111,7 @@ class ContentEncoder:
         arrays = read_tensors(folder / "content.safetensors")
         try:
             names = json.loads(read_text(folder / "content.json"))
-            words = Words(tuple(names["words"]), arrays["idf"])
+            words = TfidfVocabulary(tuple(names["words"]), arrays["idf"])
             return cls(tuple(names["genres"]), words, arrays["components"], names.get("text_model", ""))
         except (ValueError, TypeError, KeyError) as error:
             raise TrainingError(f"{folder}: content.json and content.safetensors are of no encoder: {error}") from error
@@ -125,10 +125,11 @@ def genres_of(items: pl.DataFrame) -> tuple[str, ...]:
 def genre_flags(items: pl.DataFrame, names: Sequence[str] | None = None) -> Floats:
     """[N, G] 0 or 1; `names` in any case, by default all that there are."""
     folded = [name.casefold() for name in (genres_of(items) if names is None else names)]
-    has = [{genre.casefold() for genre in genres} for genres in items["genres"]]
-    return np.array([[name in genres for name in folded] for genres in has], np.float32).reshape(
-        len(items), len(folded)
-    )
+    flags = np.zeros((len(items), len(folded)), np.float32)
+    for row, genres in zip(flags, items["genres"], strict=True):
+        own = {genre.casefold() for genre in genres}
+        row[:] = [name in own for name in folded]
+    return flags
 
 
 def tag_words(items: pl.DataFrame, words: int = 1000) -> Floats:
@@ -140,22 +141,25 @@ def tag_words(items: pl.DataFrame, words: int = 1000) -> Floats:
     return np.asarray(table.toarray(), np.float32)
 
 
-def _weights(items: pl.DataFrame, words: Words, text_model: str) -> Any:
+def _weights(items: pl.DataFrame, words: TfidfVocabulary, text_model: str) -> Any:
     """[N, W], of unit length or zero; sparse where they are words."""
     return sentence_vectors(text_model, tuple(_sentences(items))) if text_model else words.weights(_documents(items))
 
 
 def _sentences(items: pl.DataFrame) -> list[str]:
     """Empty where nothing is written."""
-    parts = items.select("overview", pl.col("keywords").list.join(", "), "director", pl.col("cast").list.join(", "))
-    return [". ".join(part.strip() for part in row if part.strip()) for row in parts.iter_rows()]
+    keywords, cast = (pl.col(name).list.join(", ") for name in ("keywords", "cast"))
+    parts = items.select("overview", keywords, "director", cast)
+    return [". ".join(filter(None, map(str.strip, row))) for row in parts.iter_rows()]
 
 
 def _documents(items: pl.DataFrame) -> list[str]:
-    return [
-        " ".join([overview, *keywords, *(_one_word(name) for name in [director, *cast])])
-        for overview, keywords, director, cast in items.select("overview", "keywords", "director", "cast").iter_rows()
-    ]
+    rows = items.select("overview", "keywords", "director", "cast").iter_rows()
+    return [_document(*row) for row in rows]
+
+
+def _document(overview: str, keywords: list[str], director: str, cast: list[str]) -> str:
+    return " ".join([overview, *keywords, *map(_one_word, [director, *cast])])
 
 
 def _one_word(name: str) -> str:

@@ -1,16 +1,16 @@
-"""What is known of users and items besides their ratings, as blocks of 0/1 columns for the Bayesian factorisation."""
+"""What is known of users and items besides their ratings, as blocks of 0/1 columns for the Bayesian factorization."""
 
 from collections import Counter
 
 import numpy as np
 import polars as pl
 
+from fusion_gateway.fusion.popularity import AGES
 from training.features.content import genre_flags
 from training.features.interactions import Floats
 
-AGES = (18, 25, 35, 45, 50, 56)
 YEARS = (1, 1930, 1940, 1950, 1960, 1970, 1975, 1980, 1985, *range(1988, 2026, 2))
-LEAST_ITEMS = 3
+MIN_ITEMS = 3
 """Items that a director, an actor or a keyword must have."""
 
 
@@ -36,18 +36,22 @@ def item_blocks(items: pl.DataFrame, words: bool = False) -> list[Floats]:
 
 def _words(items: pl.DataFrame) -> Floats:
     """[N, K] of the people and keywords that occur often enough to say something."""
-    of_item = [
-        {("director", director), *(("cast", name) for name in cast), *(("keyword", word) for word in keywords)}
-        for director, cast, keywords in items.select("director", "cast", "keywords").iter_rows()
-    ]
+    of_item = [_words_of(*row) for row in items.select("director", "cast", "keywords").iter_rows()]
     count = Counter(word for words in of_item for word in words if word[1])
-    column = {word: place for place, word in enumerate(sorted(w for w, n in count.items() if n >= LEAST_ITEMS))}
+    frequent = sorted(word for word, items_with in count.items() if items_with >= MIN_ITEMS)
+    column = {word: index for index, word in enumerate(frequent)}
     flags = np.zeros((len(items), len(column)), np.float32)
     for row, words in zip(flags, of_item, strict=True):
         row[[column[word] for word in words if word in column]] = 1
     return flags
 
 
+def _words_of(director: str, cast: list[str], keywords: list[str]) -> set[tuple[str, str]]:
+    people = {("director", director), *(("cast", name) for name in cast)}
+    return people | {("keyword", word) for word in keywords}
+
+
 def _one_hot(values: list[object]) -> Floats:
     names = sorted(set(values), key=str)
-    return np.array([[value == name for name in names] for value in values], np.float32)
+    column = {name: index for index, name in enumerate(names)}
+    return np.eye(len(names), dtype=np.float32)[[column[value] for value in values]]

@@ -1,4 +1,4 @@
-"""Words of texts as numbers: TF-IDF, fitted once and kept as a list of words and their weights."""
+"""TfidfVocabulary of texts as numbers: TF-IDF, fitted once and kept as a list of words and their weights."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from training.features.interactions import Floats
 
-MOST_WORDS = 20_000
+MAX_WORDS = 20_000
 
 
 @dataclass(frozen=True)
-class Words:
+class TfidfVocabulary:
     """A fitted vocabulary. A word is two or more letters, digits or underscores, in lower case."""
 
     words: tuple[str, ...]
@@ -21,9 +21,9 @@ class Words:
     """[W]."""
 
     @classmethod
-    def fit(cls, documents: Sequence[str]) -> "Words":
+    def fit(cls, documents: Sequence[str]) -> "TfidfVocabulary":
         """English stop words and words of a single document are left out; there may be none left."""
-        fitted = TfidfVectorizer(stop_words="english", min_df=2, max_features=MOST_WORDS)
+        fitted = TfidfVectorizer(stop_words="english", min_df=2, max_features=MAX_WORDS)
         try:
             fitted.fit(documents)
         except ValueError:  # sklearn refuses an empty vocabulary

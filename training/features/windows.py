@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from training.features.interactions import Interactions, Ints
-from training.fitting.distributed import own_part
+from training.fitting.distributed import shard
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Events:
     time: Tensor
     """[B, L] unix seconds."""
     query_time: Tensor
-    """[B, 1] unix seconds: when the event after the newest is asked for."""
+    """[B, 1] unix seconds: when the event after the newest is predicted."""
 
-    def asked(self) -> Tensor:
+    def target_time(self) -> Tensor:
         """[B, L]: when the event after each was to come."""
         return torch.cat([self.time[:, 1:], self.query_time], 1)
 
@@ -74,28 +74,28 @@ class Windows:
         order = torch.randperm(len(self._size))
         order = order[self._size[order].argsort(stable=True)]
         sizes, first, parts = self._size[order].tolist(), 0, []
-        for place, size in enumerate(sizes):
-            if first < place and size * (place + 1 - first) > tokens:
-                parts.append(order[first:place])
-                first = place
+        for position, size in enumerate(sizes):
+            if first < position and size * (position + 1 - first) > tokens:
+                parts.append(order[first:position])
+                first = position
         parts.append(order[first:])
-        return [parts[place] for place in torch.randperm(len(parts))]
+        return [parts[position] for position in torch.randperm(len(parts))]
 
-    def take(self, rows: Tensor) -> tuple[Events, Tensor]:
+    def select(self, rows: Tensor) -> tuple[Events, Tensor]:
         """The windows of one batch and their targets [B, L], 0 where there is none."""
         rows = rows.to(self.device)
         longest = int(self._size[rows.cpu()].max())
-        place = self.end[rows].unsqueeze(1) - torch.arange(longest, 0, -1, device=self.device)
-        inside = place >= self.first[rows].unsqueeze(1)
-        place = place.clamp(min=0)
+        position = self.end[rows].unsqueeze(1) - torch.arange(longest, 0, -1, device=self.device)
+        inside = position >= self.first[rows].unsqueeze(1)
+        position = position.clamp(min=0)
         events = Events(
             self.user[rows].unsqueeze(1),
-            torch.where(inside, self._item[place], 0),
-            torch.where(inside, self._rating[place], torch.nan),
-            torch.where(inside, self._time[place], 0),
+            torch.where(inside, self._item[position], 0),
+            torch.where(inside, self._rating[position], torch.nan),
+            torch.where(inside, self._time[position], 0),
             self._time[self.end[rows]].unsqueeze(1),
         )
-        return events, torch.where(inside, self._item[place + 1], 0)
+        return events, torch.where(inside, self._item[position + 1], 0)
 
     def with_shuffled_ties(self) -> "Windows":
         """The same windows over the same events, those of one user and second in random order.
@@ -110,5 +110,5 @@ class Windows:
     def epoch(self, tokens: int, shuffled_ties: bool = False) -> Iterator[tuple[Events, Tensor]]:
         """Every window once; of several processes each has its part of them."""
         windows = self.with_shuffled_ties() if shuffled_ties else self
-        for rows in own_part(windows.batches(tokens)):
-            yield windows.take(rows)
+        for rows in shard(windows.batches(tokens)):
+            yield windows.select(rows)

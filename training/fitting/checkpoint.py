@@ -39,7 +39,7 @@ class Checkpoint:
         state: State = saved["state"]
         return state
 
-    def forget(self) -> None:
+    def delete(self) -> None:
         """After publishing: there is nothing left to go on with."""
         self._path.unlink(missing_ok=True)
 

@@ -14,12 +14,12 @@ from training.progress import console
 T = TypeVar("T")
 
 
-def world() -> int:
+def world_size() -> int:
     """How many processes torchrun started."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def is_first() -> bool:
+def is_rank_zero() -> bool:
     """The first process shows progress, saves and publishes."""
     return int(os.environ.get("RANK", "0")) == 0
 
@@ -27,10 +27,10 @@ def is_first() -> bool:
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
     """Joins the others; each process on a machine with GPUs takes its own."""
-    if world() == 1:
+    if world_size() == 1:
         yield
         return
-    console.quiet = not is_first()
+    console.quiet = not is_rank_zero()
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
@@ -41,24 +41,24 @@ def process_group(device: torch.device) -> Iterator[None]:
         distributed.destroy_process_group()
 
 
-def agreed(value: T) -> T:
+def broadcast(value: T) -> T:
     """The first process's value."""
-    if world() == 1:
+    if world_size() == 1:
         return value
     box = [value]
     distributed.broadcast_object_list(box)
     return box[0]
 
 
-def own_part(batches: Sequence[T]) -> Sequence[T]:
+def shard(batches: Sequence[T]) -> Sequence[T]:
     """This process's share of the first one's batches; as many for each, so that some may be left out."""
-    if world() == 1:
+    if world_size() == 1:
         return batches
-    each = max(1, len(batches) // world())
-    taken = [batches[place % len(batches)] for place in range(each * world())]
-    return agreed(taken)[distributed.get_rank() :: world()]
+    each = max(1, len(batches) // world_size())
+    taken = [batches[position % len(batches)] for position in range(each * world_size())]
+    return broadcast(taken)[distributed.get_rank() :: world_size()]
 
 
-def averaging(module: nn.Module) -> nn.Module:
+def wrap_ddp(module: nn.Module) -> nn.Module:
     """The same module, its gradients the mean over all processes."""
-    return module if world() == 1 else DistributedDataParallel(module)
+    return module if world_size() == 1 else DistributedDataParallel(module)

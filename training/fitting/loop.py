@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,49 +14,56 @@ from training.fitting.checkpoint import Checkpoint, State
 from training.progress import track
 
 
+@dataclass(frozen=True)
+class Run:
+    """What is trained, and how it is validated."""
+
+    name: str
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    losses: Callable[[], Iterable[Tensor]]
+    """One a step of an epoch."""
+    validate: Callable[[], float]
+    """Higher is better; a metric to make small is given negated."""
+    metric: str = "NDCG@10"
+    """What `validate` returns."""
+
+
 def fit(
-    name: str,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    losses: Callable[[], Iterable[Tensor]],
-    validate: Callable[[], float],
-    epochs: int,
-    patience: int,
-    checkpoint: Checkpoint | None = None,
-    figure: str = "NDCG@10",
-    decay: float = 0.0,
+    run: Run, epochs: int, patience: int, checkpoint: Checkpoint | None = None, ema_decay: float = 0.0
 ) -> list[float]:
-    """One epoch steps down each of `losses()`. Stops when `validate()` has not risen for `patience` epochs.
+    """One epoch steps down each of `run.losses()`. Stops when `run.validate()` has not risen for `patience` epochs.
 
     What is validated and kept are the model's weights averaged over the steps, of which each before the newest counts
-    `decay` times the one after it (Polyak and Juditsky 1992); 0 for the newest alone.
-    Goes on from `checkpoint`, where `losses` draws only torch's random numbers.
-    Returns the validation figure of each epoch (one to make small is given negated); the model ends in its best state.
+    `ema_decay` times the one after it (Polyak and Juditsky 1992); 0 for the newest alone.
+    Resumes from `checkpoint`, where `losses` draws only torch's random numbers.
+    Returns the validation metric of each epoch; the model ends in its best state.
     Raises TrainingError where the loss is not finite.
     """
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
+    model, optimizer = run.model, run.optimizer
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema_decay)) if ema_decay else None
     kept, note = model.state_dict(), [""]
-    figures: list[float] = []
+    curve: list[float] = []
     saved = checkpoint.restore(next(model.parameters()).device) if checkpoint else None
     if saved:
         model.load_state_dict(saved["model"])
         if average:
             average.load_state_dict(saved["average"])
         optimizer.load_state_dict(saved["optimizer"])
-        kept, figures = saved["kept"], saved["figures"]
+        kept, curve = saved["kept"], saved["curve"]
 
     def state() -> State:
-        parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "kept": kept, "figures": figures}
+        parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "kept": kept, "curve": curve}
         return parts | ({"average": average.state_dict()} if average else {})
 
-    for _ in track(name, range(len(figures), epochs), epochs, note, len(figures)):
-        if _stale(figures) >= patience:
+    for _ in track(run.name, range(len(curve), epochs), epochs, note, len(curve)):
+        if _stale(curve) >= patience:
             break
         model.train()
-        for loss in losses():
+        for loss in run.losses():
             if not torch.isfinite(loss):
                 raise TrainingError(
-                    f"{name}: the loss is not finite in epoch {len(figures) + 1}: "
+                    f"{run.name}: the loss is not finite in epoch {len(curve) + 1}: "
                     "leave out what is no rating by --lowest and --highest, or lower learning_rate"
                 )
             optimizer.zero_grad()
@@ -66,15 +74,15 @@ def fit(
                 average.update_parameters(model)
         model.eval()
         with _weights(model, average.module) if average else nullcontext():
-            figures.append(validate())
-        note.append(f"validation {figure} {abs(figures[-1]):.4f}")
-        if figures[-1] >= max(figures):
+            curve.append(run.validate())
+        note.append(f"validation {run.metric} {abs(curve[-1]):.4f}")
+        if curve[-1] >= max(curve):
             kept = _copy(average.module if average else model)
         if checkpoint:
             checkpoint.save(state)
     model.load_state_dict(kept)
     model.eval()
-    return figures
+    return curve
 
 
 @contextmanager
@@ -90,6 +98,6 @@ def _copy(model: nn.Module) -> dict[str, Tensor]:
     return {key: value.clone() for key, value in model.state_dict().items()}
 
 
-def _stale(figures: list[float]) -> int:
+def _stale(curve: list[float]) -> int:
     """Epochs since the best one."""
-    return len(figures) - 1 - int(np.argmax(figures)) if figures else 0
+    return len(curve) - 1 - int(np.argmax(curve)) if curve else 0

@@ -1,4 +1,4 @@
-"""Bayesian matrix factorisation with side information, sampled by Gibbs.
+"""Bayesian matrix factorization with side information, sampled by Gibbs.
 
     r_ui ~ N(mean + b_u + b_i + p_u · q_i, 1 / (α γ_u γ_i))
     (b_u, p_u) ~ N(m + Σ_g f_ug B_g, Λ⁻¹),   B_g ~ N(0, (λ_g Λ)⁻¹),   and the items likewise
@@ -60,13 +60,13 @@ class Side:
         n, d = self.vector.shape
         explained = [block.mean for block in self.blocks]
         left = self.vector - sum(explained, torch.zeros_like(self.vector))
-        centre = left.sum(0) / (n + 2.0)
-        scatter = left.T @ left - (n + 2.0) * torch.outer(centre, centre) + torch.eye(d, device=left.device)
+        center = left.sum(0) / (n + 2.0)
+        scatter = left.T @ left - (n + 2.0) * torch.outer(center, center) + torch.eye(d, device=left.device)
         for block in self.blocks:
             scatter = scatter + block.precision * block.link.T @ block.link
         freedom = d + n + sum(len(block.link) for block in self.blocks)
         self.root = _inverse_wishart_root(_symmetric(scatter).double().cpu(), freedom).float().to(left.device)
-        self.mean = centre + self.root @ torch.randn_like(centre) / (n + 2.0) ** 0.5
+        self.mean = center + self.root @ torch.randn_like(center) / (n + 2.0) ** 0.5
         for block, own in zip(self.blocks, explained, strict=True):
             left = left + own
             block.sample(left - self.mean, self.root)
@@ -82,11 +82,11 @@ class Side:
         target = pad(root * (self.rating - other.vector[self.others, 0]), (0, 1))
         root = pad(root, (0, 1))
         vector = torch.empty_like(self.vector)
-        for rows, places in self.pages:
-            F = feature[self.others_padded[places]].mul_(root[places].unsqueeze(-1))
+        for rows, positions in self.pages:
+            F = feature[self.others_padded[positions]].mul_(root[positions].unsqueeze(-1))
             own = noise * self.noise[rows].reshape(-1, 1, 1)
             factor = torch.linalg.cholesky(own * (F.mT @ F) + prior)
-            linear = own * (F.mT @ target[places].unsqueeze(-1)) + (explained[rows] @ prior).unsqueeze(-1)
+            linear = own * (F.mT @ target[positions].unsqueeze(-1)) + (explained[rows] @ prior).unsqueeze(-1)
             half = torch.linalg.solve_triangular(factor, linear, upper=False) + torch.randn_like(linear)
             vector[rows] = torch.linalg.solve_triangular(factor.transpose(1, 2), half, upper=True).squeeze(-1)
         self.vector = vector
@@ -138,9 +138,11 @@ class Sampler:
         torch.manual_seed(recipe.seed)
         self.recipe, self.mean = recipe, float(ratings.value.mean())
         user, item, (users, items) = ratings.user, ratings.item, ratings.shape
-        centred, written_out = ratings.value - self.mean, users * items <= largest
-        self.users = _side(user, item, centred, (users, items), user_blocks, recipe.rank + 1, written_out)
-        self.items = _side(item, user, centred, (items, users), item_blocks, recipe.rank + 1, written_out)
+        centered, written_out = ratings.value - self.mean, users * items <= largest
+        by_users = Ratings(user, item, centered, (users, items))
+        by_items = Ratings(item, user, centered, (items, users))
+        self.users = _side(by_users, user_blocks, recipe.rank + 1, written_out)
+        self.items = _side(by_items, item_blocks, recipe.rank + 1, written_out)
         # Where the ratings in the items' order stand in the users' order.
         by_user, by_item = (torch.argsort(side, stable=True) for side in (user, item))
         self._to_item_order = torch.argsort(by_user)[by_item]
@@ -204,7 +206,7 @@ class Sampler:
 
 
 def _pages(rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Rows [b] with like numbers of ratings together, and the places [b, L] of these; E, past the last, is padding."""
+    """Rows [b] with like numbers of ratings together, and the positions [b, L] of these; E, beyond all, is padding."""
     count = rows.diff()
     order = torch.argsort(count, stable=True)
     lengths = count[order].tolist()
@@ -215,31 +217,25 @@ def _pages(rows: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
             last += 1
         page = order[first:last]
         column = torch.arange(max(1, lengths[last - 1]), device=rows.device)
-        places = rows[page, None] + column
-        yield page, torch.where(column < count[page, None], places, rows[-1])
+        positions = rows[page, None] + column
+        yield page, torch.where(column < count[page, None], positions, rows[-1])
         first = last
 
 
 def _with_one(vector: Tensor) -> Tensor:
-    """[n, d] with a one in place of the bias."""
+    """[n, d] with a one instead of the bias."""
     return torch.cat([torch.ones_like(vector[:, :1]), vector[:, 1:]], 1)
 
 
-def _with_bias(vector: Tensor, place: int) -> Tensor:
-    """[n, d + 1] with biases at `place` 0 or 1 and ones at the other, so that one product gives the prediction."""
+def _with_bias(vector: Tensor, position: int) -> Tensor:
+    """[n, d + 1] with biases at `position` 0 or 1 and ones at the other, so that one product gives the prediction."""
     columns = [vector[:, :1], torch.ones_like(vector[:, :1])]
-    return torch.cat([columns[place], columns[1 - place], vector[:, 1:]], 1)
+    return torch.cat([columns[position], columns[1 - position], vector[:, 1:]], 1)
 
 
-def _side(
-    own: Tensor,
-    other: Tensor,
-    rating: Tensor,
-    shape: tuple[int, int],
-    features: Sequence[Tensor],
-    dimension: int,
-    written_out: bool,
-) -> Side:
+def _side(ratings: Ratings, features: Sequence[Tensor], dimension: int, written_out: bool) -> Side:
+    """The side that `ratings` has as its users; the items' side takes them exchanged."""
+    own, other, shape = ratings.user, ratings.item, ratings.shape
     order = torch.argsort(own, stable=True)
     count = torch.bincount(own, minlength=shape[0])
     rows = torch.cat([torch.zeros_like(count[:1]), count.cumsum(0)])
@@ -249,14 +245,16 @@ def _side(
         Block.of(implicit.to_dense().double(), dimension) if written_out else Block.of_sparse(implicit, dimension),
         *(Block.of(block.double(), dimension) for block in features if block.shape[1]),
     ]
-    return Side(rows, other[order], rating[order], 0.1 * torch.randn(shape[0], dimension, device=own.device), blocks)
+    vector = 0.1 * torch.randn(shape[0], dimension, device=own.device)
+    return Side(rows, other[order], ratings.value[order], vector, blocks)
 
 
 def _inverse_wishart_root(scatter: Tensor, freedom: int) -> Tensor:
     """A root R of an inverse Wishart draw R Rᵀ with this scatter [d, d], by Bartlett's decomposition."""
     d = len(scatter)
     bartlett = torch.randn(d, d, dtype=torch.float64).tril(-1)
-    bartlett += (2 * Gamma((freedom - torch.arange(d)) / 2, torch.ones(d)).sample()).sqrt().double().diag()
+    half_chi_squared = Gamma((freedom - torch.arange(d)) / 2, torch.ones(d)).sample()
+    bartlett += (2 * half_chi_squared).sqrt().double().diag()
     half = torch.linalg.cholesky(torch.linalg.inv(scatter)) @ bartlett
     return torch.linalg.cholesky(torch.cholesky_inverse(half))
 

@@ -1,4 +1,4 @@
-"""Side information of users or items in a Bayesian factorisation: one link matrix a block (Simm et al. 2015)."""
+"""Side information of users or items in a Bayesian factorization: one link matrix a block (Simm et al. 2015)."""
 
 from dataclasses import dataclass
 

@@ -40,12 +40,13 @@ class Factors:
         root = np.float32(spread**0.5)
         return replace(self, item=self.item * root, user=self.user / root)
 
-    def centred_at(self, z: Floats) -> "Factors":
+    def centered_at(self, z: Floats) -> "Factors":
         """The same predictions of known users; of an unknown one, those of a user at `z` [d]."""
-        return replace(self, offset=self.offset + self.item @ z, user=np.vstack([self.user[:1], self.user[1:] - z]))
+        user = np.vstack([self.user[:1], self.user[1:] - z])  # the first is the unknown user
+        return replace(self, offset=self.offset + self.item @ z, user=user)
 
 
-def factorise(table: Table, weights: tuple[Floats, Floats], rank: int, noise: float, seed: int = 0) -> Factors:
+def factorize(table: Table, weights: tuple[Floats, Floats], rank: int, noise: float, seed: int = 0) -> Factors:
     """Truncated SVD of [U, N] predictions around item means; S is the covariance of the users' z.
 
     The error at (u, i) counts weights[0][u] times weights[1][i].
@@ -61,14 +62,15 @@ def factorise(table: Table, weights: tuple[Floats, Floats], rank: int, noise: fl
     left, right, scale = left[:, :rank], right[:, :rank], singular[:rank].sqrt().numpy()
     # The constant factor carries the user's own mean.
     user = np.hstack([user_mean, left.numpy() * scale / user_weight[:, None]])
-    item = np.hstack([np.ones((len(offset), 1), np.float32), right.numpy() * scale / item_weight[:, None]])
-    centre = user.mean(axis=0)
-    covariance = np.cov(user, rowvar=False, ddof=min(1, len(user) - 1)) + 1e-6 * np.eye(user.shape[1])
-    root = np.linalg.cholesky(covariance)
-    whitened = np.linalg.solve(root, (user - centre).T).T
+    ones = np.ones((len(offset), 1), np.float32)
+    item = np.hstack([ones, right.numpy() * scale / item_weight[:, None]])
+    center = user.mean(axis=0)
+    covariance = np.cov(user, rowvar=False, ddof=min(1, len(user) - 1))
+    root = np.linalg.cholesky(covariance + 1e-6 * np.eye(user.shape[1]))
+    whitened = np.linalg.solve(root, (user - center).T).T
     return Factors(
         item=_with_padding(item @ root),
-        offset=_with_padding(offset + item @ centre),
+        offset=_with_padding(offset + item @ center),
         user=_with_padding(whitened),
         noise=noise,
     )
@@ -95,7 +97,8 @@ def _low_rank_apart(table: LowRank, user_weight: Floats, item_weight: Floats) ->
     around = np.average(table.right, axis=0, weights=item_weight), np.average(offset, weights=item_weight)
     user_mean = np.asarray(table.left @ around[0] - around[1], np.float32)[:, None]
     left = np.hstack([table.left, -np.ones_like(user_mean), -user_mean]) * user_weight[:, None]
-    right = np.hstack([table.right, offset[:, None], np.ones_like(offset[:, None])]) * item_weight[:, None]
+    ones = np.ones_like(offset[:, None])
+    right = np.hstack([table.right, offset[:, None], ones]) * item_weight[:, None]
     (left_basis, left_rest), (right_basis, right_rest) = (
         torch.linalg.qr(torch.from_numpy(side)) for side in (left, right)
     )

@@ -1,6 +1,6 @@
 """The gated sequence model: attention that knows how long ago each event was, after HSTU (Zhai et al. 2024).
 
-Legend: B users, L events, Q of them asked (the newest ones), H heads, D dimension, N items.
+Legend: B users, L events, Q of them queried (the newest ones), H heads, D dimension, N items.
 """
 
 import math
@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from training.features.rating_scale import STARS, RatingScale
 from training.features.windows import Events
-from training.models.rating_place import RATINGS, rating_place
+from training.models.rating_index import RATINGS, rating_index
 from training.recipes.sequential import SequentialRecipe
 
 BUCKETS = 128
@@ -22,11 +22,11 @@ HIDDEN = -1e4
 
 
 class GatedBlock(nn.Module):
-    """Pointwise attention, SiLU(QKᵀ + bias) / length, whose outcome is normalised and gated; pre-norm."""
+    """Pointwise attention, SiLU(QKᵀ + bias) / length, whose outcome is normalized and gated; pre-norm."""
 
     def __init__(self, recipe: SequentialRecipe) -> None:
         super().__init__()
-        D = recipe.dimension
+        D = recipe.embedding_dim
         self.heads, self.length = recipe.heads, recipe.length
         self.before, self.after = nn.LayerNorm(D, eps=1e-6), nn.LayerNorm(D, eps=1e-6)
         self.project, self.join = nn.Linear(D, 4 * D), nn.Linear(D, D)
@@ -57,13 +57,13 @@ class GatedTransformer(nn.Module):
 
     def __init__(self, items: int, recipe: SequentialRecipe, scale: RatingScale = STARS) -> None:
         super().__init__()
-        D = recipe.dimension
+        D = recipe.embedding_dim
         self.scale = scale
-        self.temperature, self.least_gap = recipe.temperature, recipe.least_gap
+        self.temperature, self.min_query_gap_secs = recipe.temperature, recipe.min_query_gap_secs
         self.item = nn.Embedding(items + 1, D, padding_idx=0)
         self.rating = nn.Embedding(RATINGS, D)
         self.gap = nn.Embedding(BUCKETS, D) if recipe.times else None
-        self.blocks = nn.ModuleList(GatedBlock(recipe) for _ in range(recipe.blocks))
+        self.blocks = nn.ModuleList(GatedBlock(recipe) for _ in range(recipe.num_layers))
         self.norm, self.drop = nn.LayerNorm(D), nn.Dropout(recipe.dropout)
         for embedding in (self.item, self.rating, self.gap):
             if embedding is not None:
@@ -72,18 +72,18 @@ class GatedTransformer(nn.Module):
     def encode(self, events: Events, newest: bool = False) -> Tensor:
         """Queries [B, L, D], or [B, 1, D] of the newest event alone. Padding in front changes nothing."""
         L = events.item.shape[1]
-        place = torch.arange(L, device=events.item.device)
-        distance_LL = place.unsqueeze(1) - place
+        position = torch.arange(L, device=events.item.device)
+        distance_LL = position.unsqueeze(1) - position
         hidden_BLL = torch.where((distance_LL >= 0) & (events.item > 0).unsqueeze(1), 0.0, HIDDEN)
         distance_LL = distance_LL.clamp(min=0)
-        # Relative to the question, times fit in 32 bits, which are twice as fast to compare.
-        time_BL, asked_BL = ((times - events.query_time).int() for times in (events.time, events.asked()))
-        asked_BL = torch.maximum(asked_BL, time_BL + self.least_gap)
-        age_BLL = _bucket(asked_BL.unsqueeze(2) - time_BL.unsqueeze(1)) if self.gap is not None else hidden_BLL
-        rating_BLD = self.rating(rating_place(events.rating, self.scale))
+        # Relative to the query, times fit in 32 bits, which are twice as fast to compare.
+        time_BL, target_time_BL = ((times - events.query_time).int() for times in (events.time, events.target_time()))
+        target_time_BL = torch.maximum(target_time_BL, time_BL + self.min_query_gap_secs)
+        age_BLL = _bucket(target_time_BL.unsqueeze(2) - time_BL.unsqueeze(1)) if self.gap is not None else hidden_BLL
+        rating_BLD = self.rating(rating_index(events.rating, self.scale))
         x_BLD = self.item(events.item) * math.sqrt(self.item.embedding_dim) + rating_BLD
         if self.gap is not None:
-            x_BLD = x_BLD + self.gap(_bucket(asked_BL - time_BL))
+            x_BLD = x_BLD + self.gap(_bucket(target_time_BL - time_BL))
         x_BLD = self.drop(x_BLD)
         for block in self.blocks[:-1]:
             x_BLD = block(x_BLD, hidden_BLL, distance_LL, age_BLL)

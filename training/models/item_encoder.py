@@ -17,7 +17,8 @@ class PosterNetwork(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for narrow, wide in zip((3, *channels[:-1]), channels, strict=True):
-            layers += [nn.Conv2d(narrow, wide, 3, padding=1), nn.BatchNorm2d(wide), nn.ReLU(), nn.MaxPool2d(2)]
+            layers += [nn.Conv2d(narrow, wide, 3, padding=1), nn.BatchNorm2d(wide)]
+            layers += [nn.ReLU(), nn.MaxPool2d(2)]
         self.regions = nn.Sequential(*layers)
         self.attention = nn.Conv2d(channels[-1], 1, 1)
         self.attends = attends
@@ -44,11 +45,11 @@ class ItemEncoder(nn.Module):
         self.absent = nn.Parameter(torch.zeros(recipe.channels[-1]))
         self.absent_text = nn.Parameter(torch.zeros(self.parts[1]))
         self.layers = nn.Sequential(
-            nn.Linear(recipe.channels[-1] + sum(self.parts), 2 * recipe.dimension),
+            nn.Linear(recipe.channels[-1] + sum(self.parts), 2 * recipe.embedding_dim),
             nn.ReLU(),
             nn.Dropout(recipe.dropout),
-            nn.Linear(2 * recipe.dimension, recipe.dimension),
-            nn.LayerNorm(recipe.dimension),
+            nn.Linear(2 * recipe.embedding_dim, recipe.embedding_dim),
+            nn.LayerNorm(recipe.embedding_dim),
         )
 
     def forward(self, poster_feature: Tensor, has_poster: Tensor, metadata: Tensor) -> Tensor:

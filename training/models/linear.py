@@ -33,7 +33,7 @@ class Linear:
     vector: Floats
     """[N, R] of the items that are scored."""
 
-    def among(self, items: int, row: Ints) -> "Linear":
+    def expand_to(self, items: int, row: Ints) -> "Linear":
         """The same among so many `items`, of which it knows those at each `row` [N]; the others have zeros."""
         wider = np.zeros((3, items, self.vector.shape[1]), np.float32)
         wider[:, row] = self.follows, self.together, self.vector
@@ -46,7 +46,8 @@ def fit_linear(train: Interactions, recipe: LinearRecipe) -> Linear:
     count = np.maximum(np.bincount(train.item - 1, minlength=train.items), 1)
     tempered = (count**-recipe.tempering).astype(np.float32)
     weights = [part.scaled() * tempered for part in parts]
-    explained = np.sum([w.T @ part.gram @ w / part.rows for w, part in zip(weights, parts, strict=True)], axis=0)
+    pairs = zip(weights, parts, strict=True)
+    explained = np.sum([weight.T @ part.gram @ weight / part.rows for weight, part in pairs], axis=0)
     torch.manual_seed(recipe.seed)  # of the sketch; all eigenvectors would take minutes
     basis = torch.svd_lowrank(torch.from_numpy(explained), min(recipe.rank, train.items), niter=4)[0].numpy()
     follows, together = (weight @ basis for weight in weights)
@@ -78,11 +79,11 @@ def _next_items(train: Interactions, recipe: LinearRecipe) -> Regression:
 
 def _pairs(train: Interactions, recipe: LinearRecipe) -> Iterator[tuple[scipy.sparse.csr_array, ...]]:
     """What came before some events, and these themselves: [E, N] each."""
-    place = np.arange(len(train.item)) - train.start[train.user]
+    position = np.arange(len(train.item)) - train.start[train.user]
     size = max(1, AT_ONCE // recipe.recent)
     for first in range(0, len(train.item), size):
         event = np.arange(first, min(first + size, len(train.item)))
-        earlier = [event[place[event] >= k] for k in range(1, recipe.recent + 1)]
+        earlier = [event[position[event] >= k] for k in range(1, recipe.recent + 1)]
         row = np.concatenate(earlier) - first
         column = np.concatenate([train.item[some - k] - 1 for k, some in enumerate(earlier, start=1)])
         weight = np.repeat(np.arange(1, recipe.recent + 1) ** -recipe.decay, [len(some) for some in earlier])
@@ -94,9 +95,9 @@ def _pairs(train: Interactions, recipe: LinearRecipe) -> Iterator[tuple[scipy.sp
 
 def ease(train: Interactions, penalty: float) -> Regression:
     """Every item as a linear combination of the others that a user had."""
-    seen = scipy.sparse.csr_array(
-        (np.ones(len(train.item), np.float32), (train.user - 1, train.item - 1)), shape=(train.users, train.items)
-    )
+    ones = np.ones(len(train.item), np.float32)
+    cells = (train.user - 1, train.item - 1)
+    seen = scipy.sparse.csr_array((ones, cells), shape=(train.users, train.items))
     seen.sum_duplicates()
     seen.data[:] = 1.0  # an item counts once, however often a user had it
     gram = (seen.T @ seen).toarray()
@@ -105,20 +106,24 @@ def ease(train: Interactions, penalty: float) -> Regression:
     return Regression(weight, gram, train.users)
 
 
+def _padded(table: Floats) -> nn.Embedding:
+    """With zeros for the padding before the first row."""
+    return nn.Embedding.from_pretrained(torch.from_numpy(np.pad(table, ((1, 0), (0, 0)))))
+
+
 class LinearTower(nn.Module):
     """Query [B, R]; NaN where the history is empty."""
 
-    place: Tensor
+    position: Tensor
 
     def __init__(self, model: Linear, recipe: LinearRecipe) -> None:
         super().__init__()
-        tables = (torch.from_numpy(np.pad(table, ((1, 0), (0, 0)))) for table in (model.follows, model.together))
-        self.follows, self.together = (nn.Embedding.from_pretrained(table) for table in tables)
-        place = torch.arange(recipe.length, 0, -1)
-        self.register_buffer("place", torch.where(place <= recipe.recent, place.float() ** -recipe.decay, 0.0))
+        self.follows, self.together = _padded(model.follows), _padded(model.together)
+        position = torch.arange(recipe.length, 0, -1)
+        self.register_buffer("position", torch.where(position <= recipe.recent, position.float() ** -recipe.decay, 0.0))
 
     def forward(self, history_index: Tensor) -> Tensor:
         """Of histories [B, L], padded in front."""
-        recent = self.place[-history_index.shape[1] :].unsqueeze(-1)
+        recent = self.position[-history_index.shape[1] :].unsqueeze(-1)
         query = (self.follows(history_index) * recent + self.together(history_index)).sum(1)
         return torch.where((history_index > 0).any(1, keepdim=True), query, torch.nan)

@@ -4,19 +4,14 @@ systems.md S1 (embeddings 64 + 64, hidden 128, dropout 0.1), S4 (with genres, hi
 director and tags, hidden 128 and 64) and S2 (an inner product beside the deep part, views beside ratings).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
-from training.errors import NotLearnable
 from training.features.content import ItemContent
-from training.features.interactions import Floats, Interactions
-from training.fitting.checkpoint import Checkpoint
-from training.fitting.loop import fit
-from training.progress import track
+from training.features.interactions import Floats
 from training.recipes.rating import RatingRecipe
 
 ITEMS_AT_ONCE = 8_192
@@ -52,7 +47,7 @@ class RatingNetwork(nn.Module):
     def __init__(self, users: int, content: ItemContent, mean: float, recipe: RatingRecipe) -> None:
         """Row 0 of users and items belongs to padding. `mean` is the mean training rating."""
         super().__init__()
-        width, hidden = recipe.embedding, recipe.hidden
+        width, hidden = recipe.embedding_dim, recipe.hidden
         self.user, self.item = _embedding(users + 1, width), _embedding(len(content.feature) + 1, width)
         self.register_buffer("feature", nn.functional.pad(torch.from_numpy(content.feature), (0, 0, 1, 0)))
         self.register_buffer("director", nn.functional.pad(torch.from_numpy(content.director), (1, 0)))
@@ -99,8 +94,8 @@ class RatingNetwork(nn.Module):
         return self.item_half(torch.cat(known, -1))
 
     @torch.no_grad()
-    def table(self, cold: Tensor, users: Tensor | None = None) -> Floats:
-        """[U, N]: ratings of `users`, by default all, of every item; `cold` ones [C] get the others' mean embedding."""
+    def ratings(self, cold: Tensor, users: Tensor) -> Iterator[Floats]:
+        """[N] for each of the `users`: of every item; `cold` ones [C] get the others' mean embedding."""
         self.eval()
         warm = torch.ones(self.item.num_embeddings, dtype=torch.bool, device=cold.device)
         warm[0] = warm[cold] = False
@@ -108,64 +103,16 @@ class RatingNetwork(nn.Module):
             embedding.weight[cold] = embedding.weight[warm].mean(0)
         item = torch.arange(1, self.item.num_embeddings, device=cold.device)
         of_item = self._of_item(item)
-        if users is None:
-            users = torch.arange(1, self.user.num_embeddings, device=cold.device)
-        table = np.empty((len(users), len(item)), np.float32)
-        for row, user in enumerate(track("rating table", users, len(users), [])):
+        for user in users:
+            ratings = np.empty(len(item), np.float32)
             for first in range(0, len(item), ITEMS_AT_ONCE):
                 some = slice(first, first + ITEMS_AT_ONCE)
                 rating, _ = self._answer(self._of_user(user) + of_item[some], user, item[some])
-                table[row, some] = rating.cpu().numpy()
-        return table
+                ratings[some] = rating.cpu().numpy()
+            yield ratings
 
 
 def _embedding(rows: int, width: int) -> nn.Embedding:
     embedding = nn.Embedding(rows, width)
     nn.init.normal_(embedding.weight, std=0.05)
     return embedding
-
-
-def train_rating_network(
-    train: Interactions,
-    validation: Interactions,
-    content: ItemContent,
-    recipe: RatingRecipe,
-    checkpoint: Checkpoint,
-    device: torch.device,
-) -> tuple[RatingNetwork, float]:
-    """Least squares on the rated events. Keeps, and returns beside it, the epoch with the lowest validation RMSE."""
-    torch.manual_seed(recipe.seed)
-    user, item, rating = _rated(train, device)
-    network = RatingNetwork(train.users, content, float(rating.mean()), recipe).to(device)
-    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
-    held_out = _rated(validation, device)
-
-    def losses() -> Iterable[Tensor]:
-        for rows in torch.randperm(len(rating)).to(device).split(recipe.batch):
-            predicted, view = network.rating_and_view(user[rows], item[rows])
-            loss = mse_loss(predicted, rating[rows])
-            if recipe.view_weight:
-                drawn = torch.randint(1, network.item.num_embeddings, (len(rows),)).to(device)
-                _, no_view = network.rating_and_view(user[rows], drawn)
-                views = torch.cat([view, no_view])
-                loss = loss + recipe.view_weight * binary_cross_entropy_with_logits(
-                    views, (torch.arange(len(views), device=device) < len(rows)).float()
-                )
-            yield loss
-
-    @torch.no_grad()
-    def validate() -> float:
-        return -float((network(*held_out[:2]) - held_out[2]).square().mean().sqrt())
-
-    figures = fit(
-        "rating network", network, optimizer, losses, validate, recipe.epochs, recipe.patience, checkpoint, "RMSE"
-    )
-    return network, -max(figures)
-
-
-def _rated(data: Interactions, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    rows = np.flatnonzero(np.isfinite(data.rating))
-    if not len(rows):
-        raise NotLearnable("no validation rating is of a user and an item with a training rating")
-    user, item, rating = (torch.from_numpy(column[rows]).to(device) for column in (data.user, data.item, data.rating))
-    return user, item, rating

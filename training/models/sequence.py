@@ -35,7 +35,8 @@ class Block(nn.Module):
 
     def _attend(self, x_BLD: Tensor, mask_BQL: Tensor) -> Tensor:
         (B, L, D), Q = x_BLD.shape, mask_BQL.shape[1]
-        query, key, value = self.project(x_BLD).view(B, L, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
+        projected = self.project(x_BLD).view(B, L, 3, self.heads, D // self.heads)
+        query, key, value = projected.permute(2, 0, 3, 1, 4)
         dropout = self.dropout if self.training else 0.0
         heads = functional.scaled_dot_product_attention(query[:, :, -Q:], key, value, mask_BQL.unsqueeze(1), dropout)
         return self.join(heads.transpose(1, 2).reshape(B, Q, D))
@@ -48,7 +49,7 @@ class SequenceTransformer(nn.Module):
 
     def __init__(self, users: int, items: int, recipe: SequentialRecipe) -> None:
         super().__init__()
-        D, joined = recipe.dimension, recipe.dimension + recipe.user_embedding
+        D, joined = recipe.embedding_dim, recipe.embedding_dim + recipe.user_embedding
         self.length = recipe.length
         self.item = nn.Embedding(items + 1, D, padding_idx=0)
         self.user = nn.Embedding(users + 1, recipe.user_embedding) if recipe.user_embedding else None
@@ -56,7 +57,7 @@ class SequenceTransformer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(items + 1))
         self.learned_position = nn.Parameter(torch.zeros(recipe.length, D)) if recipe.positions == "learned" else None
         self.register_buffer("position", sincos(recipe.length, D))
-        self.blocks = nn.ModuleList(Block(D, recipe.heads, recipe.dropout) for _ in range(recipe.blocks))
+        self.blocks = nn.ModuleList(Block(D, recipe.heads, recipe.dropout) for _ in range(recipe.num_layers))
         self.norm, self.drop = nn.LayerNorm(D), nn.Dropout(recipe.dropout)
         for embedding in (self.item, self.user, self.output):
             if embedding is not None:

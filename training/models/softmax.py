@@ -33,7 +33,8 @@ class _SoftmaxLoss(Function):
             largest = share.amax(-1, keepdim=True)
             # Five times as fast as softmax in bfloat16; what the shares sum to divides the narrow factors instead.
             total = share.sub_(largest).exp_().sum(-1, keepdim=True).float()
-            loss += (total.log() + largest - (part * own[rows]).sum(-1, keepdim=True, dtype=torch.float32)).sum()
+            target_logit = (part * own[rows]).sum(-1, keepdim=True, dtype=torch.float32)
+            loss += (total.log() + largest - target_logit).sum()
             d_query[rows] = ((share @ item) / total).to(part.dtype) - own[rows]
             d_item += share.T @ (part / total).to(part.dtype)
         d_item.index_add_(0, target, query.float(), alpha=-1)

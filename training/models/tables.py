@@ -79,8 +79,9 @@ class SketchedMean:
         basis = torch.linalg.qr(self._range)[0]
         right = torch.linalg.lstsq(self._along.T @ basis, self._corange).solution.T / self._count
         left, right = (side.cpu().numpy() for side in (basis, right))
-        ones = np.ones((len(left), 1), np.float32), np.full((len(right), 1), offset, np.float32)
-        return LowRank(np.hstack([left, ones[0]]), np.hstack([right, ones[1]]))
+        ones = np.ones((len(left), 1), np.float32)
+        offsets = np.full((len(right), 1), offset, np.float32)
+        return LowRank(np.hstack([left, ones]), np.hstack([right, offsets]))
 
     def state(self) -> dict[str, Any]:
         return {"range": self._range, "corange": self._corange, "count": self._count}

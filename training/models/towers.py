@@ -25,7 +25,8 @@ class _Tower(nn.Module):
 
     def query(self, events: Events) -> Tensor:
         """[B, D]."""
-        return torch.where(events.item[:, -1:] > 0, self.model.encode(events, newest=True)[:, -1], torch.nan)
+        query = self.model.encode(events, newest=True)[:, -1]
+        return torch.where(events.item[:, -1:] > 0, query, torch.nan)
 
 
 class UserTower(_Tower):
@@ -50,7 +51,7 @@ class RatedTower(_Tower):
 
 
 class TimeTower(_Tower):
-    """For a model that also reads when events were, and when it is asked."""
+    """For a model that also reads when events were, and when the query is."""
 
     def forward(
         self, history_index: Tensor, history_rating: Tensor, history_time: Tensor, query_time: Tensor

@@ -1,6 +1,6 @@
-"""Posters (CNN with attention), behaviour (bi-directional RNN), enhanced autoencoder and fusion layer: systems.md S5.
+"""Posters (CNN with attention), behavior (bi-directional RNN), enhanced autoencoder and fusion layer: systems.md S5.
 
-Legend: B users, L events, Q of them asked after (the newest ones), W events of a window, N items, D dimension.
+Legend: B users, L events, Q of them queried after (the newest ones), W events of a window, N items, D dimension.
 """
 
 import torch
@@ -9,9 +9,9 @@ from torch.nn.functional import normalize, pad
 
 from training.features.content import Content
 from training.features.rating_scale import STARS, RatingScale
-from training.models.behaviour import EnhancedAutoencoder, Recall, TemporalEncoder, attended
+from training.models.behavior import EnhancedAutoencoder, HistoryPooling, TemporalEncoder, attended
 from training.models.item_encoder import ItemEncoder
-from training.models.rating_place import RATINGS, rating_place
+from training.models.rating_index import RATINGS, rating_index
 from training.recipes.visual_temporal import VisualTemporalRecipe
 
 OF_ITEM = ("watched.weight", "learned.weight", "bias")
@@ -36,7 +36,7 @@ class VisualTemporalModel(nn.Module):
         scale: RatingScale = STARS,
     ) -> None:
         super().__init__()
-        D, N = recipe.dimension, len(has_poster)
+        D, N = recipe.embedding_dim, len(has_poster)
         self.recipe, self.scale = recipe, scale
         self.has = {part: part not in recipe.without for part in PARTS}
         kept = [self.has["metadata"], self.has["metadata"] and self.has["text"], self.has["metadata"]]
@@ -51,8 +51,8 @@ class VisualTemporalModel(nn.Module):
         self.rating = nn.Embedding(RATINGS, D)
         self.temporal = TemporalEncoder(D, recipe)
         self.pool = nn.Linear(D, 1)
-        self.recall = Recall(recipe, scale) if recipe.behaviour else None
-        width = 3 * D if recipe.behaviour else 2 * D
+        self.recall = HistoryPooling(recipe, scale) if recipe.history_pools else None
+        width = 3 * D if recipe.history_pools else 2 * D
         self.autoencoder = EnhancedAutoencoder(width, recipe)
         self.drop = nn.Dropout(recipe.dropout)
         self.fusion = nn.Linear(2 * D + width, D)
@@ -65,7 +65,7 @@ class VisualTemporalModel(nn.Module):
             nn.init.normal_(embedding.weight, std=D**-0.5)
         nn.init.zeros_(self.watched.weight.data[0])
 
-    def among(self, content: Content, has_poster: Tensor, row: Tensor) -> "VisualTemporalModel":
+    def expand_to(self, content: Content, has_poster: Tensor, row: Tensor) -> "VisualTemporalModel":
         """The same model over the items of `content`; those at each `row` [N] it was trained on, of the others it knows
         the content alone.
         """
@@ -99,10 +99,16 @@ class VisualTemporalModel(nn.Module):
         return torch.cat([normalize(vector[:, :-1], dim=1), vector[:, -1:]], 1)
 
     def user(
-        self, history_BL: Tensor, feature_BLD: Tensor, rating_BL: Tensor, asked: int = 1, hidden: Tensor | None = None
+        self,
+        history_BL: Tensor,
+        feature_BLD: Tensor,
+        rating_BL: Tensor,
+        num_queries: int = 1,
+        hidden: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """F [B, Q, D] after each of the newest `asked` events, and the autoencoder's input and output; no F depends on
-        events after its own. Histories are padded in front with item 0.
+        """F [B, Q, D] after each of the newest Q = `num_queries` events, and the autoencoder's input and output.
+
+        No F depends on events after its own. Histories are padded in front with item 0.
 
         Of items that the model does not know, and of those in bool [N] `hidden`, only the content is read.
         """
@@ -112,11 +118,11 @@ class VisualTemporalModel(nn.Module):
             own_BLD = own_BLD * ~pad(hidden, (1, 0))[known_BL].unsqueeze(-1)
         feature_BLD = feature_BLD * self.has["cnn"]
         x_BLD = self.drop(self.enter(feature_BLD) * self.has["cnn"] + own_BLD)
-        place_Q = torch.arange(history_BL.shape[1] - asked, history_BL.shape[1])
-        age_QL = place_Q.unsqueeze(1) - torch.arange(history_BL.shape[1])
+        position_Q = torch.arange(history_BL.shape[1] - num_queries, history_BL.shape[1])
+        age_QL = position_Q.unsqueeze(1) - torch.arange(history_BL.shape[1])
         seen_BQL = (history_BL > 0).unsqueeze(1) & (age_QL >= 0) & (age_QL < self.recipe.length)
         F_CNN = attended(self.pool if self.has["attention"] else None, feature_BLD, seen_BQL)
-        F_RNN = self._temporal(x_BLD + self.rating(rating_place(rating_BL, self.scale)), history_BL > 0, place_Q)
+        F_RNN = self._temporal(x_BLD + self.rating(rating_index(rating_BL, self.scale)), history_BL > 0, position_Q)
         parts = [F_CNN, F_RNN] + ([self.recall(x_BLD, rating_BL, seen_BQL, age_QL)] if self.recall else [])
         joined = torch.cat(parts, -1)
         F_AE = self.autoencoder(self.drop(joined)) * self.has["autoencoder"]
@@ -125,13 +131,13 @@ class VisualTemporalModel(nn.Module):
         F = self.fusion(self.drop(torch.cat([F_CNN, F_RNN, F_AE], -1)))
         return F if self.recipe.temperature else torch.tanh(F), joined, F_AE
 
-    def _temporal(self, x_BLD: Tensor, real_BL: Tensor, place_Q: Tensor) -> Tensor:
-        """F_RNN [B, Q, D] of the newest events at each place."""
+    def _temporal(self, x_BLD: Tensor, real_BL: Tensor, position_Q: Tensor) -> Tensor:
+        """F_RNN [B, Q, D] of the newest events at each position."""
         W, (B, _, D) = self.recipe.window, x_BLD.shape
-        Q = len(place_Q)
+        Q = len(position_Q)
         if not self.has["rnn"]:
             return torch.zeros_like(x_BLD[:, :1]).expand(B, Q, D)
-        window_QW = place_Q.unsqueeze(1) + torch.arange(1, W + 1)
+        window_QW = position_Q.unsqueeze(1) + torch.arange(1, W + 1)
         events = pad(x_BLD, (0, 0, W, 0))[:, window_QW].reshape(B * Q, W, D)
         real = pad(real_BL, (W, 0))[:, window_QW].reshape(B * Q, W)
         return self.temporal(events, real).view(B, Q, D)

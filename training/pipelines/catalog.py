@@ -1,4 +1,4 @@
-"""Publishes the catalogue: items with their numbers, ids and metadata, and how popular each is."""
+"""Publishes the catalog: items with their numbers, ids and metadata, and how popular each is."""
 
 from pathlib import Path
 
@@ -8,20 +8,19 @@ from scipy.sparse import csr_matrix, vstack
 
 from protos.marquee.v1.artifact_pb2 import Manifest
 from training.artifacts.repository import latest, publish, read_manifest, versions
+from training.data.dataset import is_recent
 from training.errors import TrainingError
-from training.features.tfidf import Words
+from training.features.tfidf import TfidfVocabulary
 from training.pipelines.job import Job
 from training.progress import stage
 from training.published import read_table
 from training.recipes.catalog import CatalogRecipe
 
-RECENT = 0.1
-"""Share of the time range that counts as recent."""
 MAX_TAGS = 100_000_000
 """Rows of tags.parquet: one for each word of each item."""
 COLUMNS = ["number", "id", "title", "year", "genres", "director", "poster", "votes", "mean_rating", "recent_votes"]
 MAX_CHARACTERS, MAX_GENRES, MAX_GENRE_CHARACTERS = 1000, 100, 256
-"""What gateways take of an item's texts and genres; more would be refused with the whole catalogue."""
+"""What gateways take of an item's texts and genres; more would be refused with the whole catalog."""
 POSTER_NAME = pl.col("poster").map_elements(lambda path: Path(path).name, return_dtype=pl.String)
 
 
@@ -36,10 +35,10 @@ def train_catalog(job: Job, recipe: CatalogRecipe) -> Path:
             raise TrainingError(
                 f"{job.repository} belongs to '{before}', not '{job.dataset.name}': use another --repository"
             )
-    with stage("words of the catalogue"):
+    with stage("words of the catalog"):
         table = _with_popularity(job.dataset.items, job.split.train)
         documents = _tag_documents(job.dataset.items)
-        words = Words.fit(documents)
+        words = TfidfVocabulary.fit(documents)
         manifest: Manifest = job.manifest("catalog", recipe, {})
         return publish(job.repository, manifest, lambda folder: _write(table, words, words.weights(documents), folder))
 
@@ -53,7 +52,7 @@ def publish_extended_catalog(before: Path, items: pl.DataFrame) -> Path:
     table = read_table(before / "items.parquet", COLUMNS)
     tags = read_table(before / "tags.parquet", ["item", "word", "weight"], MAX_TAGS)
     stored = read_table(before / "words.parquet", ["word", "idf"])
-    words = Words(tuple(stored["word"]), stored["idf"].to_numpy())
+    words = TfidfVocabulary(tuple(stored["word"]), stored["idf"].to_numpy())
     mean = float(np.average(table["mean_rating"].to_numpy(), weights=table["votes"].to_numpy() + 1e-9))
     added = items.with_columns(
         POSTER_NAME,
@@ -75,7 +74,7 @@ def _tag_documents(items: pl.DataFrame) -> list[str]:
     return [" ".join([*keywords, overview]) for keywords, overview in items.select("keywords", "overview").iter_rows()]
 
 
-def _write(table: pl.DataFrame, words: Words, weights: csr_matrix, folder: Path) -> None:
+def _write(table: pl.DataFrame, words: TfidfVocabulary, weights: csr_matrix, folder: Path) -> None:
     cut = [
         pl.col("title", "director").str.slice(0, MAX_CHARACTERS),
         pl.col("genres").list.head(MAX_GENRES).list.eval(pl.element().str.slice(0, MAX_GENRE_CHARACTERS)),
@@ -91,14 +90,10 @@ def _write(table: pl.DataFrame, words: Words, weights: csr_matrix, folder: Path)
 
 
 def _with_popularity(items: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
-    first, last = events["time"].min(), events["time"].max()
-    assert isinstance(first, int)
-    assert isinstance(last, int)
-    recent = pl.col("time") >= last - RECENT * (last - first)
     counts = events.group_by("item").agg(
         votes=pl.len().cast(pl.Int64),
         mean_rating=pl.col("rating").mean().cast(pl.Float64),
-        recent_votes=recent.sum().cast(pl.Int64),
+        recent_votes=is_recent(events).sum().cast(pl.Int64),
     )
     table = items.join(counts, left_on="number", right_on="item", how="left", maintain_order="left")
     mean = events["rating"].mean()
@@ -120,8 +115,8 @@ def weighted_rating(votes: np.ndarray, mean_rating: np.ndarray) -> np.ndarray:
 
     Where all ratings are 0, or there are none, v/(v+m).
     """
-    least = max(np.quantile(votes, 0.95), 1)
-    share = votes / (votes + least)
+    min_votes = max(np.quantile(votes, 0.95), 1)
+    share = votes / (votes + min_votes)
     if not mean_rating.any():
         return share
     return share * mean_rating + (1 - share) * mean_rating.mean()

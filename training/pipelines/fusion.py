@@ -11,8 +11,11 @@ from rich.table import Table
 from fusion_gateway.fusion import POPULARITY, Policy, Switch
 from training.artifacts.popularity_file import FILE, write_popularity
 from training.artifacts.repository import publish
-from training.evaluation.gateway_candidates import NextItemTask, Pool
-from training.evaluation.ranking_metrics import Doubles, better_and_tied, bootstrap, ndcg
+from training.evaluation.cohorts import SHORT
+from training.evaluation.gateway_candidates import CandidateBatch, NextItemTask
+from training.evaluation.next_item import NDCG, target_metrics
+from training.evaluation.ranking_metrics import Doubles, bootstrap
+from training.features.interactions import Ints
 from training.pipelines.fusion_fit import fit_adaptive, fit_bias, fit_calibrators, fit_forms, fit_layer, fit_weights
 from training.pipelines.job import Job
 from training.pipelines.popularity import fit_popularity
@@ -20,9 +23,10 @@ from training.progress import console, stage, track
 from training.recipes.fusion import FusionRecipe
 from training.terminal import narrow_table
 
-COHORTS = {"0 events": (0, 0), "1 to 5": (1, 5), "6 to 20": (6, 20)}
+COHORTS = {each.name: (each.min_events, each.max_events) for each in SHORT}
+"""Fewest and most events of each cohort that is fitted on its own."""
 WHOLE = "whole history"
-Pools = Mapping[str, Sequence[Pool]]
+Pools = Mapping[str, Sequence[CandidateBatch]]
 """By cohort, and WHOLE."""
 
 
@@ -64,33 +68,34 @@ def _choose_policies(task: NextItemTask, recipe: FusionRecipe) -> Chosen:
         return Chosen(POPULARITY, {POPULARITY: _alone(POPULARITY)}, {})
     models = [*task.scorers, POPULARITY]
     cohorts = {**COHORTS, WHOLE: None}
-    pools: dict[str, list[Pool]] = {}
+    pools: dict[str, list[CandidateBatch]] = {}
     for name, cut in cohorts.items():
-        chunks = task.chunks(recipe.users, cut, recipe.seed)
-        shown = track(f"ranking, {name}", chunks, task.chunk_count(recipe.users), [])
+        chunks = task.chunks(recipe.max_users, cut, recipe.seed)
+        shown = track(f"ranking, {name}", chunks, task.chunk_count(recipe.max_users), [])
         pools[name] = [chunk.pool for chunk in shown]
     pools = {name: chunks for name, chunks in pools.items() if chunks}
     usable = sum(int((pool.target >= 0).sum()) for pool in pools[WHOLE])
-    if usable < recipe.least_users:
+    if usable < recipe.min_users:
         few = f"{usable} validation users whose next item is a candidate are too few to fit on"
-        console.print(f"  {few} ({recipe.least_users} are needed): all models count the same", soft_wrap=True)
+        console.print(f"  {few} ({recipe.min_users} are needed): all models count the same", soft_wrap=True)
         ones = dict.fromkeys(models, 1.0)
         return Chosen("equal", {"equal": Policy(ones), "rrf": Policy(ones, "rrf")}, {})
     with stage("fitting the policies"):
-        figures = _figures(pools, models, recipe)
+        ndcg_by_policy = _held_out_ndcg(pools, models, recipe)
         policies = fit_policies(pools, models, recipe)
-    default = _choose(figures, models, [name for name, policy in policies.items() if policy.strategy != "learned"])
-    console.print(_table(figures, models, default))
+    additive = [name for name, policy in policies.items() if policy.strategy != "learned"]
+    default = _choose(ndcg_by_policy, models, additive)
+    console.print(_table(ndcg_by_policy, models, default))
     console.print(_effect_of_scoring_by_all(policies[default], pools[WHOLE]))
-    best = _best_alone(figures, models, WHOLE)
-    metrics = {f"ndcg@10-{name}": float(figures[name][WHOLE].mean()) for name in (default, best)}
+    best = _best_alone(ndcg_by_policy, models, WHOLE)
+    metrics = {f"ndcg@10-{name}": float(ndcg_by_policy[name][WHOLE].mean()) for name in (default, best)}
     return Chosen(default, policies, metrics)
 
 
 def fit_policies(pools: Pools, models: Sequence[str], recipe: FusionRecipe) -> dict[str, Policy]:
     """All policies by name, fitted on these users."""
     ones, whole = dict.fromkeys(models, 1.0), pools[WHOLE]
-    choices = [Policy(ones, normaliser=name) for name in recipe.normalisers]  # type: ignore[arg-type]
+    choices = [Policy(ones, normaliser=name) for name in recipe.normalizers]  # type: ignore[arg-type]
     weighted = fit_weights(whole, *choices, fit_forms(whole, models))
     plain = replace(weighted, weights=ones)
     calibrated = Policy(ones, normaliser="calibrated", calibrators=fit_calibrators(whole))
@@ -104,7 +109,7 @@ def fit_policies(pools: Pools, models: Sequence[str], recipe: FusionRecipe) -> d
         "weighted": weighted,
         "calibrated": fit_bias(whole, fit_weights(whole, calibrated)),
         "learned": fit_layer(whole, plain, 1, recipe.seed),
-        "learned_hidden": fit_layer(whole, plain, recipe.units, recipe.seed),
+        "learned_hidden": fit_layer(whole, plain, recipe.hidden_units, recipe.seed),
         "adaptive": fit_adaptive(everybody, plain),
         "switching": replace(weighted, strategy="switching", switches=tuple(switches)),
         "cascade": replace(weighted, strategy="cascade", gate=gate),
@@ -112,31 +117,36 @@ def fit_policies(pools: Pools, models: Sequence[str], recipe: FusionRecipe) -> d
     }
 
 
-def _figures(pools: Pools, models: Sequence[str], recipe: FusionRecipe) -> dict[str, dict[str, Doubles]]:
+def _held_out_ndcg(pools: Pools, models: Sequence[str], recipe: FusionRecipe) -> dict[str, dict[str, Doubles]]:
     """NDCG@10 per policy and model alone, cohort and user; of policies that were fitted on other users."""
-    figures: dict[str, dict[str, list[Doubles]]] = {}
+    ndcg_by_policy: dict[str, dict[str, list[Doubles]]] = {}
     for fold in range(recipe.folds):
         fitted = fit_policies(_fold(pools, recipe.folds, fold, inside=False), models, recipe)
         rest = _fold(pools, recipe.folds, fold, inside=True)
         for name, policy in {**{model: _alone(model) for model in models}, **fitted}.items():
             for cohort, users in rest.items():
-                figures.setdefault(name, {}).setdefault(cohort, []).append(policy_ndcg(policy, users))
-    return {name: {cohort: np.concatenate(rows) for cohort, rows in by.items()} for name, by in figures.items()}
+                ndcg_by_policy.setdefault(name, {}).setdefault(cohort, []).append(policy_ndcg(policy, users))
+    return {name: _joined_folds(of_cohorts) for name, of_cohorts in ndcg_by_policy.items()}
 
 
-def _fold(pools: Pools, folds: int, fold: int, inside: bool) -> dict[str, list[Pool]]:
-    return {
-        name: [pool.take(np.flatnonzero((pool.user % folds == fold) == inside)) for pool in cohort]
-        for name, cohort in pools.items()
-    }
+def _joined_folds(of_cohorts: Mapping[str, Sequence[Doubles]]) -> dict[str, Doubles]:
+    return {cohort: np.concatenate(folds) for cohort, folds in of_cohorts.items()}
 
 
-def policy_ndcg(policy: Policy, pools: Sequence[Pool]) -> Doubles:
+def _fold(pools: Pools, folds: int, fold: int, inside: bool) -> dict[str, list[CandidateBatch]]:
+    def kept(pool: CandidateBatch) -> CandidateBatch:
+        return pool.select(np.flatnonzero((pool.user % folds == fold) == inside))
+
+    return {name: list(map(kept, cohort)) for name, cohort in pools.items()}
+
+
+def policy_ndcg(policy: Policy, pools: Sequence[CandidateBatch]) -> Doubles:
     """[B]: NDCG@10 of the fused list; 0 where the target is no candidate."""
     rows = []
     for pool in pools:
-        better, tied = better_and_tied(pool.fuse(policy).score, pool.target, np.zeros(pool.column.shape, np.bool_))
-        rows.append(np.where(pool.target >= 0, ndcg(better, tied), 0.0))
+        nothing = np.zeros(pool.column.shape, np.bool_)
+        ndcg = target_metrics(pool.fuse(policy).score, pool.target, nothing)[NDCG]
+        rows.append(np.where(pool.target >= 0, ndcg, 0.0))
     return np.concatenate([np.zeros(0), *rows])
 
 
@@ -144,37 +154,38 @@ def _alone(model: str) -> Policy:
     return Policy({model: 1.0}, normaliser="none")
 
 
-def _best_alone(figures: Mapping[str, Mapping[str, Doubles]], models: Sequence[str], cohort: str) -> str:
-    return max(models, key=lambda model: figures[model][cohort].mean())
+def _best_alone(ndcg_by_policy: Mapping[str, Mapping[str, Doubles]], models: Sequence[str], cohort: str) -> str:
+    return max(models, key=lambda model: ndcg_by_policy[model][cohort].mean())
 
 
-def _choose(figures: Mapping[str, Mapping[str, Doubles]], models: Sequence[str], names: Sequence[str]) -> str:
+def _choose(ndcg_by_policy: Mapping[str, Mapping[str, Doubles]], models: Sequence[str], names: Sequence[str]) -> str:
     """The best policy of those that lose to the best model alone in the fewest cohorts."""
 
     def merit(name: str) -> tuple[int, float]:
-        best = {cohort: figures[_best_alone(figures, models, cohort)][cohort] for cohort in figures[name]}
-        lost = sum(figures[name][cohort].mean() < best[cohort].mean() for cohort in best if best[cohort].size)
-        return -lost, float(figures[name][WHOLE].mean())
+        own = ndcg_by_policy[name]
+        best = {cohort: ndcg_by_policy[_best_alone(ndcg_by_policy, models, cohort)][cohort] for cohort in own}
+        lost = sum(own[cohort].mean() < best[cohort].mean() for cohort in best if best[cohort].size)
+        return -lost, float(own[WHOLE].mean())
 
     return max(names, key=merit)
 
 
-def _table(figures: Mapping[str, Mapping[str, Doubles]], models: Sequence[str], default: str) -> Table:
-    best = _best_alone(figures, models, WHOLE)
+def _table(ndcg_by_policy: Mapping[str, Mapping[str, Doubles]], models: Sequence[str], default: str) -> Table:
+    best = _best_alone(ndcg_by_policy, models, WHOLE)
     title = "NDCG@10 on validation users that the policy was not fitted on; * is the default"
     table = narrow_table(title)
     table.add_column("model or policy", overflow="fold")
-    for cohort in figures[best]:
+    for cohort in ndcg_by_policy[best]:
         table.add_column(cohort, justify="right", no_wrap=True)
     table.add_column(f"better than {best} by, 95 %", justify="right", min_width=len("+0.0000 to +0.0000"))
-    for name, by in figures.items():
-        low, high = bootstrap(by[WHOLE] - figures[best][WHOLE])
+    for name, by in ndcg_by_policy.items():
+        low, high = bootstrap(by[WHOLE] - ndcg_by_policy[best][WHOLE])
         means = [f"{rows.mean():.4f}" if rows.size else "" for rows in by.values()]
         table.add_row(name + " *" * (name == default), *means, f"{low:+.4f} to {high:+.4f}")
     return table
 
 
-def _effect_of_scoring_by_all(policy: Policy, pools: Sequence[Pool]) -> str:
+def _effect_of_scoring_by_all(policy: Policy, pools: Sequence[CandidateBatch]) -> str:
     """What would be lost if each model scored its own retrievals only."""
     changed = np.array([count for pool in pools for count in _changed(policy, pool)])
     return (
@@ -183,11 +194,18 @@ def _effect_of_scoring_by_all(policy: Policy, pools: Sequence[Pool]) -> str:
     )
 
 
-def _changed(policy: Policy, pool: Pool) -> Iterator[int]:
-    own = {name: np.where(pool.retrieved.get(name, True), table, np.nan) for name, table in pool.scores.items()}
+def _changed(policy: Policy, pool: CandidateBatch) -> Iterator[int]:
+    own = {}
+    for name, table in pool.scores.items():
+        own[name] = np.where(pool.retrieved.get(name, True), table, np.nan)
     tables = [replace(pool, scores=scores).fuse(policy).score for scores in (pool.scores, own)]
-    tops = [np.argsort(-np.nan_to_num(table, nan=-np.inf), axis=1, kind="stable")[:, :10] for table in tables]
+    tops = [_top_ten(table) for table in tables]
     yield from (len(np.setdiff1d(a, b)) for a, b in zip(*tops, strict=True))
+
+
+def _top_ten(score: Doubles) -> Ints:
+    """[B, 10] columns, best first."""
+    return np.argsort(-np.nan_to_num(score, nan=-np.inf), axis=1, kind="stable")[:, :10]
 
 
 def as_yaml(policy: Policy) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Fits the parameters of fusion policies: all maximise the likelihood of the item that was watched next.
+"""Fits the parameters of fusion policies: all maximize the likelihood of the item that was watched next.
 
 The likelihood is the softmax over a user's candidates of the fused score times a scale, which is fitted and thrown
 away. Users whose next item is no candidate say nothing. Of the other candidates a random sample stands for all, which
@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
 from fusion_gateway.fusion import Activation, Calibrator, Policy, Slope, Unit, normalise
-from training.evaluation.gateway_candidates import Pool
+from training.evaluation.gateway_candidates import CandidateBatch
 
 RIDGE = 1e-4
 """Of the slopes and the layer, times the sum of squares."""
@@ -36,24 +36,26 @@ class _Part:
     """[2, B]: log(1 + events), log(1 + ratings)."""
 
 
-def fit_weights(pools: Sequence[Pool], *policies: Policy) -> Policy:
+def fit_weights(pools: Sequence[CandidateBatch], *policies: Policy) -> Policy:
     """The policy with fitted weights; of several, the one that makes the next items likeliest."""
     return min((_fit_weights(pools, policy) for policy in policies), key=itemgetter(0))[1]
 
 
-def _fit_weights(pools: Sequence[Pool], policy: Policy) -> tuple[float, Policy]:
+def _fit_weights(pools: Sequence[CandidateBatch], policy: Policy) -> tuple[float, Policy]:
     """The loss, and the policy with fitted weights."""
     models, parts = _parts(pools, policy)
     logit, scale = _zeros(len(models)), _to_unit(parts)
 
     def score(part: _Part) -> Tensor:
-        return scale.exp() * _averaged(logit.softmax(0)[:, None].expand(-1, part.score.shape[1]), part)
+        users = part.score.shape[1]
+        weight = logit.softmax(0)[:, None].expand(-1, users)
+        return scale.exp() * _averaged(weight, part)
 
-    loss = _minimise([logit, scale], lambda: _loss(parts, score))
+    loss = _minimize([logit, scale], lambda: _loss(parts, score))
     return loss, replace(policy, weights=_by_model(models, logit.softmax(0)))
 
 
-def fit_adaptive(pools: Sequence[Pool], policy: Policy, floor: float = 0.0) -> Policy:
+def fit_adaptive(pools: Sequence[CandidateBatch], policy: Policy, floor: float = 0.0) -> Policy:
     """Weights as a function of how many events and ratings the user has; give it users with few and with many."""
     models, parts = _parts(pools, policy)
     logit, slope, scale, growth = _zeros(len(models)), _zeros(len(models), 2), _to_unit(parts), _zeros(2)
@@ -62,13 +64,13 @@ def fit_adaptive(pools: Sequence[Pool], policy: Policy, floor: float = 0.0) -> P
         weight = (logit[:, None] + slope @ part.facts).softmax(0)
         return (scale + growth @ part.facts).exp()[:, None] * _averaged(weight, part)
 
-    _minimise([logit, slope, scale, growth], lambda: _loss(parts, score) + RIDGE * slope.square().sum())
+    _minimize([logit, slope, scale, growth], lambda: _loss(parts, score) + RIDGE * slope.square().sum())
     slopes = {model: Slope(*row) for model, row in zip(models, slope.tolist(), strict=True)}
     weights = _by_model(models, logit.softmax(0))
     return replace(policy, strategy="adaptive", weights=weights, slopes=slopes, floor=floor)
 
 
-def fit_layer(pools: Sequence[Pool], policy: Policy, units: int, seed: int) -> Policy:
+def fit_layer(pools: Sequence[CandidateBatch], policy: Policy, units: int, seed: int) -> Policy:
     """One linear unit, or a hidden layer of tanh units; no weight is negative, so that the score is monotone."""
     models, parts = _parts(pools, policy)
     start = torch.Generator().manual_seed(seed)
@@ -81,7 +83,7 @@ def fit_layer(pools: Sequence[Pool], policy: Policy, units: int, seed: int) -> P
         fused = torch.einsum("u,ubc->bc", softplus(parameters[2]), bend(hidden))
         return fused.masked_fill(part.scored.sum(0) == 0, RULED_OUT)
 
-    _minimise(parameters, lambda: _loss(parts, score) + RIDGE * softplus(parameters[0]).square().sum())
+    _minimize(parameters, lambda: _loss(parts, score) + RIDGE * softplus(parameters[0]).square().sum())
     rows = zip(softplus(parameters[0]), parameters[1].tolist(), softplus(parameters[2]).tolist(), strict=True)
     fitted = tuple(Unit(_by_model(models, row), bias, out) for row, bias, out in rows)
     ones = dict.fromkeys(models, 1.0)
@@ -89,7 +91,7 @@ def fit_layer(pools: Sequence[Pool], policy: Policy, units: int, seed: int) -> P
     return replace(policy, strategy="learned", weights=ones, units=fitted, activation=activation)
 
 
-def fit_forms(pools: Sequence[Pool], models: Sequence[str]) -> Policy:
+def fit_forms(pools: Sequence[CandidateBatch], models: Sequence[str]) -> Policy:
     """Weights over raw scores, each model's in units of its deviation, and tails drawn in where that is likelier."""
     plain = {}
     for model in models:
@@ -105,12 +107,12 @@ def fit_forms(pools: Sequence[Pool], models: Sequence[str]) -> Policy:
     return best[1]
 
 
-def fit_calibrators(pools: Sequence[Pool]) -> dict[str, Calibrator]:
+def fit_calibrators(pools: Sequence[CandidateBatch]) -> dict[str, Calibrator]:
     """Per model the chance that a candidate of this raw score is the next item (Platt 1999)."""
     return {model: _calibrator(pools, model) for model in pools[0].scores}
 
 
-def _finite(pools: Sequence[Pool], model: str) -> tuple[Tensor, Tensor]:
+def _finite(pools: Sequence[CandidateBatch], model: str) -> tuple[Tensor, Tensor]:
     """All scores of the model, and whether each is of the next item."""
     scores, labels = [], []
     for pool in pools:
@@ -121,24 +123,24 @@ def _finite(pools: Sequence[Pool], model: str) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(np.concatenate(scores)).float(), torch.from_numpy(np.concatenate(labels))
 
 
-def _calibrator(pools: Sequence[Pool], model: str) -> Calibrator:
+def _calibrator(pools: Sequence[CandidateBatch], model: str) -> Calibrator:
     score, label = _finite(pools, model)
     if not len(score):
         return Calibrator(1.0, 0.0, "sigmoid")
-    centre, spread = score.mean(), score.std(correction=0).clamp(min=1e-9)
-    score = (score - centre) / spread
+    center, spread = score.mean(), score.std(correction=0).clamp(min=1e-9)
+    score = (score - center) / spread
     scale, offset = _zeros(), _zeros()
 
     def loss() -> Tensor:
         line = softplus(scale) * score + offset
         return -torch.where(label, logsigmoid(line), logsigmoid(-line)).mean()
 
-    _minimise([scale, offset], loss)
+    _minimize([scale, offset], loss)
     slope = float(softplus(scale).detach() / spread)
-    return Calibrator(slope, float(offset.detach()) - slope * float(centre), "sigmoid")
+    return Calibrator(slope, float(offset.detach()) - slope * float(center), "sigmoid")
 
 
-def fit_bias(pools: Sequence[Pool], policy: Policy) -> Policy:
+def fit_bias(pools: Sequence[CandidateBatch], policy: Policy) -> Policy:
     """With the bias that makes the mean fused score over candidates the share of them that was watched next."""
     scores = [pool.fuse(policy).score for pool in pools]
     found = sum(int((pool.target >= 0).sum()) for pool in pools)
@@ -147,10 +149,10 @@ def fit_bias(pools: Sequence[Pool], policy: Policy) -> Policy:
     return replace(policy, strategy="weighted_sum_bias", bias=bias)
 
 
-def _parts(pools: Iterable[Pool], policy: Policy) -> tuple[tuple[str, ...], list[_Part]]:
+def _parts(pools: Iterable[CandidateBatch], policy: Policy) -> tuple[tuple[str, ...], list[_Part]]:
     models, parts, random = policy.models, [], np.random.default_rng(0)
     for pool in pools:
-        pool = pool.take(np.flatnonzero(pool.target >= 0))
+        pool = pool.select(np.flatnonzero(pool.target >= 0))
         tables = np.stack([normalise(policy, model, pool.scores[model].astype(np.float64)) for model in models])
         key = random.random(pool.column.shape) + np.isnan(tables).all(axis=0)
         np.put_along_axis(key, pool.target[:, None], -1, axis=1)
@@ -167,14 +169,15 @@ def _joined(parts: Sequence[_Part]) -> list[_Part]:
     by_width: dict[int, list[_Part]] = {}
     for part in parts:
         by_width.setdefault(part.score.shape[2], []).append(part)
-    return [
-        _Part(
-            torch.cat([part.score for part in alike], 1),
-            torch.cat([part.scored for part in alike], 1),
-            torch.cat([part.facts for part in alike], 1),
-        )
-        for alike in by_width.values()
-    ]
+    return [_concatenated(alike) for alike in by_width.values()]
+
+
+def _concatenated(parts: Sequence[_Part]) -> _Part:
+    return _Part(
+        torch.cat([part.score for part in parts], 1),
+        torch.cat([part.scored for part in parts], 1),
+        torch.cat([part.facts for part in parts], 1),
+    )
 
 
 def _to_unit(parts: Sequence[_Part]) -> Tensor:
@@ -198,7 +201,7 @@ def _loss(parts: Sequence[_Part], score: Callable[[_Part], Tensor]) -> Tensor:
     return torch.stack(losses).sum() / max(sum(part.score.shape[1] for part in parts), 1)
 
 
-def _minimise(parameters: Sequence[Tensor], loss: Callable[[], Tensor]) -> float:
+def _minimize(parameters: Sequence[Tensor], loss: Callable[[], Tensor]) -> float:
     """The loss at the minimum. Where the search diverges, as it may with few users, nothing changes."""
     start = [parameter.detach().clone() for parameter in parameters]
     optimizer = torch.optim.LBFGS(parameters, max_iter=30, line_search_fn="strong_wolfe")

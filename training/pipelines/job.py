@@ -70,7 +70,7 @@ class Job:
 
     @cached_property
     def train_all_items(self) -> Interactions:
-        """Training rows over every item of the catalogue."""
+        """Training rows over every item of the catalog."""
         return Interactions.of(self.split.train, self.dataset.items["number"].to_numpy())
 
     @cached_property

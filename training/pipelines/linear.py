@@ -8,7 +8,7 @@ import torch
 
 from training.artifacts.scorer_files import ScorerParts
 from training.errors import NotLearnable
-from training.evaluation.validation import NextItem
+from training.evaluation.next_item import NextItem
 from training.features.interactions import Floats, Interactions
 from training.models.linear import Linear, LinearTower, fit_linear
 from training.pipelines.job import Job
@@ -32,21 +32,21 @@ def train_linear(job: Job, recipe: LinearRecipe) -> Path:
         max_history=recipe.length,
         index_factory=recipe.index_factory,
     )
-    figures = {"ndcg@10": held_out.ndcg(_queries(tower, held_out), model.vector)} if len(held_out.target) else {}
-    return job.publish_scorer("linear", recipe, parts, figures | train.special())
+    metrics = {"ndcg@10": held_out.ndcg(_queries(tower, held_out), model.vector)} if len(held_out.target) else {}
+    return job.publish_scorer("linear", recipe, parts, metrics | train.special())
 
 
 def fit_most_watched(events: pl.DataFrame, recipe: LinearRecipe) -> tuple[Interactions, Linear]:
     """The model of the most watched items, and the events of these. Raises NotLearnable where no user has two."""
-    train = Interactions.of(_most_watched(events, recipe.most_items))
+    train = Interactions.of(_most_watched(events, recipe.max_items))
     if len(train.item) == train.users:
         raise NotLearnable("no user has two training events: there is no order to learn from")
     with stage(f"linear model of {train.items:,} items"):
         return train, fit_linear(train, recipe)
 
 
-def _most_watched(events: pl.DataFrame, most: int) -> pl.DataFrame:
-    known = events["item"].value_counts(sort=True).head(most)
+def _most_watched(events: pl.DataFrame, max_items: int) -> pl.DataFrame:
+    known = events["item"].value_counts(sort=True).head(max_items)
     return events.filter(pl.col("item").is_in(known["item"].implode()))
 
 

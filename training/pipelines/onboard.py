@@ -31,7 +31,7 @@ class Onboarded:
     """What has been done."""
 
     items: pl.DataFrame
-    """As in Dataset.items: those that the catalogue or the model did not have."""
+    """As in Dataset.items: those that the catalog or the model did not have."""
     known: int
     """Items of the table that both had."""
     published: list[Path]
@@ -44,7 +44,7 @@ def onboard(table: Path, posters: Path | None, repository: Path) -> Onboarded:
     The table has the columns id and title, and any of year, genres, director, cast, keywords, overview, poster; lists
     are separated by |. `posters` is a folder of <item id>.jpg, .png or .webp; one that cannot be read is named on the
     terminal, and the item goes without. Where no `visual_temporal` is published, which the data may not allow, only the
-    catalogue has the items. Raises DataError for the table, TrainingError for the repository.
+    catalog has the items. Raises DataError for the table, TrainingError for the repository.
     """
     catalog = latest(repository, "catalog")
     model = latest(repository, MODEL) if versions(repository, MODEL) else None

@@ -8,7 +8,7 @@ import polars as pl
 from training.artifacts.scorer_files import ScorerParts
 from training.evaluation.ranking_metrics import rmse
 from training.features.interactions import Floats, Interactions, Ints
-from training.models.factors import Factors, FoldInTower, factorise, fold_in, item_vectors
+from training.models.factors import Factors, FoldInTower, factorize, fold_in, item_vectors
 from training.pipelines.job import Job
 from training.pipelines.rating_predictions import Predictions, predict
 from training.pipelines.sampling import within_bounds
@@ -40,8 +40,8 @@ def publish_rating(job: Job, recipe: AnyRating, predicted: Predictions) -> Path:
         user_ids=predicted.train.user_ids,
         index_factory=recipe.index_factory,
     )
-    folder = job.publish_scorer("rating", recipe, parts, predicted.figures | _validated(job, predicted.train, factors))
-    job.checkpoint(recipe).forget()
+    folder = job.publish_scorer("rating", recipe, parts, predicted.metrics | _validated(job, predicted.train, factors))
+    job.checkpoint(recipe).delete()
     return folder
 
 
@@ -53,12 +53,12 @@ def last_time(train: Interactions) -> Ints:
 def fit_fold_in(predicted: Predictions, recipe: AnyRating) -> Factors:
     """The factors, with a prior over users as wide as it is best for predicting a user's ratings from a few others."""
     train = predicted.train
-    factors = factorise(predicted.table, _weights(train), recipe.served_rank, predicted.noise, recipe.seed)
+    factors = factorize(predicted.table, _weights(train), recipe.served_rank, predicted.noise, recipe.seed)
     # Whoever is unknown starts half way between the average user and the one user who gave everybody's ratings.
-    factors = factors.centred_at(np.float32(0.5) * fold_in(factors, train.item, train.rating))
+    factors = factors.centered_at(np.float32(0.5) * fold_in(factors, train.item, train.rating))
     tasks = [task for given in FOLD_IN_GIVEN for task in _fold_in_tasks(train, given, recipe.seed)]
-    figures = {spread: _fold_in_rmse(factors.widened(spread), tasks) for spread in SPREADS}
-    best = min(figures, key=lambda spread: figures[spread])
+    metrics = {spread: _fold_in_rmse(factors.widened(spread), tasks) for spread in SPREADS}
+    best = min(metrics, key=lambda spread: metrics[spread])
     return factors.widened(best)
 
 

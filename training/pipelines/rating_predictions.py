@@ -1,5 +1,6 @@
 """What a rating recipe predicts: a table of ratings, from a network, gradient descent or a sampler."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -11,14 +12,14 @@ from training.data.splits import random_split
 from training.errors import NotLearnable
 from training.evaluation.ranking_metrics import rmse
 from training.features.content import ItemContent
-from training.features.interactions import Floats, Interactions, Ints
+from training.features.interactions import Floats, Interactions
 from training.features.ratings import usable_ratings
 from training.features.side_information import item_blocks, user_blocks
 from training.models.bayesian import Ratings, Sampler
-from training.models.rating import train_rating_network
-from training.models.svd import train_svd
+from training.models.svd import Descent, Svd, train_svd
 from training.models.tables import LARGEST, Table
 from training.pipelines.job import Job
+from training.pipelines.rating_network import rating_table, train_rating_network
 from training.pipelines.sampling import whole_users
 from training.progress import track
 from training.recipes.bounds import Bounds
@@ -26,7 +27,7 @@ from training.recipes.rating import AnyRating, BayesianRecipe, RatingRecipe, Svd
 
 STOPPING = 0.1
 """Share of the training ratings that chooses the epoch where the validation part has too few."""
-LEAST_NOISE = 1e-3
+MIN_NOISE = 1e-3
 """In square stars: what is predicted without an error, as where all ratings are equal, is still believed like this."""
 
 
@@ -40,7 +41,7 @@ class Predictions:
     """The ratings it learned from; its items may be more than those rated."""
     noise: float
     """Variance of a rating around its prediction."""
-    figures: dict[str, float]
+    metrics: dict[str, float]
     """In points of the data's scale."""
 
 
@@ -51,11 +52,11 @@ def predict(job: Job, recipe: AnyRating) -> Predictions:
     if isinstance(recipe, BayesianRecipe):
         predicted = _sampled(job, recipe, ratings)
     elif isinstance(recipe, SvdRecipe):
-        predicted = _factorised(job, recipe, ratings)
+        predicted = _factorized(job, recipe, ratings)
     else:
         predicted = _network(job, recipe, ratings)
-    figures = predicted.figures | counts | {"items-without-rating": float(unrated)}
-    return replace(predicted, noise=max(predicted.noise, LEAST_NOISE), figures=figures)
+    metrics = predicted.metrics | counts | {"items-without-rating": float(unrated)}
+    return replace(predicted, noise=max(predicted.noise, MIN_NOISE), metrics=metrics)
 
 
 def _usable_stars(job: Job, events: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, float]]:
@@ -66,21 +67,22 @@ def _usable_stars(job: Job, events: pl.DataFrame) -> tuple[pl.DataFrame, dict[st
 
 
 def _network(job: Job, recipe: RatingRecipe, ratings: pl.DataFrame) -> Predictions:
-    """Over every item of the catalogue where the network knows their content."""
+    """Over every item of the catalog where the network knows their content."""
     learned, held_out = _stopping_parts(job, ratings, recipe.seed)
     numbers = job.dataset.items["number"].to_numpy() if recipe.content else None
     train = Interactions.of(learned, numbers)
-    known = held_out.filter(pl.col("user").is_in(train.user_ids), pl.col("item").is_in(train.item_number.tolist()))
+    of_known_user = pl.col("user").is_in(train.user_ids)
+    known = held_out.filter(of_known_user, pl.col("item").is_in(train.item_number.tolist()))
     validation = Interactions.of(known, train.item_number).under_users_of(train)
     items = job.dataset.items.filter(pl.col("number").is_in(train.item_number.tolist()))
-    network, figure = train_rating_network(
+    network, error = train_rating_network(
         train, validation, ItemContent.of(items, recipe.content), recipe, job.checkpoint(recipe), job.device
     )
     cold = np.setdiff1d(np.arange(1, train.items + 1), train.item)
     some = _of_some_users(learned, train, recipe.seed)
     users = [train.user_index[user] for user in some.user_ids]
-    table = network.table(torch.tensor(cold, device=job.device), torch.tensor(users, device=job.device))
-    return Predictions(table, some, figure**2, {"rmse": figure * job.rating_scale.points})
+    table = rating_table(network, torch.tensor(cold, device=job.device), torch.tensor(users, device=job.device))
+    return Predictions(table, some, error**2, {"rmse": error * job.rating_scale.points})
 
 
 def _of_some_users(ratings: pl.DataFrame, train: Interactions, seed: int) -> Interactions:
@@ -104,46 +106,42 @@ def _stopping_parts(job: Job, ratings: pl.DataFrame, seed: int) -> tuple[pl.Data
     return parts.train, parts.test
 
 
-def _factorised(job: Job, recipe: SvdRecipe, ratings: pl.DataFrame) -> Predictions:
+def _factorized(job: Job, recipe: SvdRecipe, ratings: pl.DataFrame) -> Predictions:
     """The grid's best on held-out ratings, trained again on all. Users and items with few ratings are left out."""
     count = pl.len().over
-    ratings = ratings.filter(
-        count("item") > recipe.most_ignored_item_ratings, count("user") >= recipe.least_user_ratings
-    )
+    ratings = ratings.filter(count("item") > recipe.max_ignored_item_ratings, count("user") >= recipe.min_user_ratings)
     if not ratings.height:
         raise NotLearnable(f"no ratings are left by recipe '{recipe.name}', which leaves out users and items with few")
     train = Interactions.of(ratings)
     held_out = np.random.default_rng(recipe.seed).random(len(train.user)) < STOPPING
     tried = {size: _svd_rmse(train, held_out, recipe, *size) for size in product(recipe.factors, recipe.epochs)}
     best = min(tried, key=lambda size: tried[size])
-    model = train_svd(*_shuffled(train, recipe.seed), *best, recipe.learning_rate, recipe.regularisation, recipe.seed)
-    figures = {"rmse": tried[best] * job.rating_scale.points, "factors": float(best[0]), "epochs": float(best[1])}
-    return Predictions(model.table(), train, tried[best] ** 2, figures)
+    model = _train_svd(train, recipe, *best)
+    metrics = {"rmse": tried[best] * job.rating_scale.points, "factors": float(best[0]), "epochs": float(best[1])}
+    return Predictions(model.table(), train, tried[best] ** 2, metrics)
 
 
 def _svd_rmse(train: Interactions, held_out: np.ndarray, recipe: SvdRecipe, factors: int, epochs: int) -> float:
     learned = replace(train, user=train.user[~held_out], item=train.item[~held_out], rating=train.rating[~held_out])
-    model = train_svd(
-        *_shuffled(learned, recipe.seed), factors, epochs, recipe.learning_rate, recipe.regularisation, recipe.seed
-    )
+    model = _train_svd(learned, recipe, factors, epochs)
     return rmse(model.predict(train.user[held_out] - 1, train.item[held_out] - 1), train.rating[held_out])
 
 
-def _shuffled(train: Interactions, seed: int) -> tuple[Ints, Ints, Floats, tuple[int, int]]:
-    """0-based users and items, ratings, and how many users and items there are."""
-    order = np.random.default_rng(seed).permutation(len(train.user))
-    return train.user[order] - 1, train.item[order] - 1, train.rating[order], (train.users, train.items)
+def _train_svd(train: Interactions, recipe: SvdRecipe, factors: int, epochs: int) -> Svd:
+    """From the ratings in random order."""
+    order = np.random.default_rng(recipe.seed).permutation(len(train.user))
+    ratings = (train.user[order] - 1, train.item[order] - 1, train.rating[order])
+    descent = Descent(factors, epochs, recipe.learning_rate, recipe.regularization, recipe.seed)
+    return train_svd(ratings, (train.users, train.items), descent)
 
 
 def _sampled(job: Job, recipe: BayesianRecipe, ratings: pl.DataFrame) -> Predictions:
-    """Over every item of the catalogue: the prior answers where nobody rated."""
+    """Over every item of the catalog: the prior answers where nobody rated."""
     train, items = Interactions.of(ratings, job.dataset.items["number"].to_numpy()), job.dataset.items
     user, item, value = (torch.from_numpy(column) for column in (train.user - 1, train.item - 1, train.rating))
     known = Ratings(user, item, value, (train.users, train.items)).to(job.device)
-    users, movies = (
-        [torch.from_numpy(block).to(job.device) for block in blocks]
-        for blocks in (user_blocks(job.dataset.users, train.user_ids), item_blocks(items, recipe.words))
-    )
+    users = _on(job.device, user_blocks(job.dataset.users, train.user_ids))
+    movies = _on(job.device, item_blocks(items, recipe.words))
     sized, checkpoint, note = recipe.for_size(len(value)), job.checkpoint(recipe), [""]
     sampler = Sampler(known, users, movies, sized)
     if saved := checkpoint.restore(job.device):
@@ -152,3 +150,7 @@ def _sampled(job: Job, recipe: BayesianRecipe, ratings: pl.DataFrame) -> Predict
         note.append(f"noise {sampler.noise**-0.5:.4f}")
         checkpoint.save(sampler.state)
     return Predictions(sampler.table(), train, 1 / sampler.noise, {})
+
+
+def _on(device: torch.device, blocks: Sequence[Floats]) -> list[torch.Tensor]:
+    return [torch.from_numpy(block).to(device) for block in blocks]

@@ -50,13 +50,13 @@ def _of_items(kept: int, all: int) -> str:
     return f", the {kept:,} most watched of {all:,} items" if kept < all else ""
 
 
-def most_watched(items: pl.DataFrame, events: pl.DataFrame, most: int) -> pl.DataFrame:
+def most_watched(items: pl.DataFrame, events: pl.DataFrame, max_items: int) -> pl.DataFrame:
     """At most so many of `items` (see Dataset.items), in their order; all of them for 0."""
-    if not most or items.height <= most:
+    if not max_items or items.height <= max_items:
         return items
     count = events.group_by(number="item").len("count")
     counted = items.select("number").join(count, on="number", how="left").fill_null(0)
-    kept = counted.sort(["count", "number"], descending=[True, False]).head(most)
+    kept = counted.sort(["count", "number"], descending=[True, False]).head(max_items)
     return items.join(kept, on="number", how="semi", maintain_order="left")
 
 

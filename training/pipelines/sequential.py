@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from training.artifacts.scorer_files import ScorerParts
 from training.errors import NotLearnable
-from training.evaluation.validation import NextItem
+from training.evaluation.next_item import NextItem
 from training.features.interactions import Floats
 from training.features.rating_scale import STARS, RatingScale
 from training.features.windows import Events, Windows, cut
 from training.fitting.checkpoint import Checkpoint
-from training.fitting.distributed import agreed, averaging, is_first, process_group, world
-from training.fitting.loop import fit
+from training.fitting.distributed import broadcast, is_rank_zero, process_group, world_size, wrap_ddp
+from training.fitting.loop import Run, fit
 from training.models.gated import GatedTransformer
 from training.models.joined import Joined
 from training.models.linear import LinearTower
@@ -38,11 +38,11 @@ UNVALIDATED_WEIGHT = 0.2
 
 
 @dataclass(frozen=True)
-class Learned:
+class TrainedModel:
     """A model in its best state."""
 
     model: Model
-    figures: list[float]
+    curve: list[float]
     """Validation NDCG@10 of the network, each epoch."""
     ndcg: float
     """That of the model."""
@@ -53,23 +53,23 @@ def train_sequential(job: Job, recipe: SequentialRecipe) -> Path:
     with process_group(job.device):
         job = within_bounds(job, "sequential", recipe)
         learned = learn(job, recipe)
-        folder = agreed(publish_sequential(job, recipe, learned) if is_first() else Path())
-        job.checkpoint(network_of(recipe)).forget()
+        folder = broadcast(publish_sequential(job, recipe, learned) if is_rank_zero() else Path())
+        job.checkpoint(network_of(recipe)).delete()
         return folder
 
 
-def learn(job: Job, recipe: SequentialRecipe) -> Learned:
+def learn(job: Job, recipe: SequentialRecipe) -> TrainedModel:
     """Learns from the training events; goes on where a run was stopped."""
     train = job.train
     held_out = NextItem.of(train, job.validation, recipe.length)
     if not len(held_out.target):
         raise NotLearnable("no validation event is of a known user and a known item")
-    windows = Windows(train, cut(train, recipe.length, recipe.step), job.device)
+    windows = Windows(train, cut(train, recipe.length, recipe.stride), job.device)
 
     def quality(model: Model) -> float:
         return held_out.ndcg(queries(model, held_out, job.device), item_vectors(model))
 
-    checkpoint = (job if is_first() else replace(job, checkpoint_seconds=math.inf)).checkpoint(network_of(recipe))
+    checkpoint = (job if is_rank_zero() else replace(job, checkpoint_seconds=math.inf)).checkpoint(network_of(recipe))
     learned = learn_windows(windows, (train.users, train.items), recipe, quality, checkpoint, job.rating_scale)
     return learned if recipe.linear is None else join(job, recipe.linear, learned, held_out)
 
@@ -80,27 +80,28 @@ def network_of(recipe: SequentialRecipe) -> SequentialRecipe:
 
 
 @torch.no_grad()
-def join(job: Job, recipe: LinearRecipe, learned: Learned, held_out: NextItem) -> Learned:
+def join(job: Job, recipe: LinearRecipe, learned: TrainedModel, held_out: NextItem) -> TrainedModel:
     """The network with the linear model beside it, which counts as much as is best for validation users.
 
     These ask when they did and at once: a network that reads the time is the surer of itself the more that tells.
     """
     known, linear = fit_most_watched(job.split.train, recipe)
-    linear = linear.among(job.train.items, np.searchsorted(job.train.item_number, known.item_number))
+    linear = linear.expand_to(job.train.items, np.searchsorted(job.train.item_number, known.item_number))
     tower = LinearTower(linear, recipe)
     both, own = Joined(learned.model, tower, linear.vector, 1.0), item_vectors(learned.model).shape[1]
-    questions = [(asked, queries(both, asked, torch.device("cpu"))) for asked in (held_out, held_out.asked_at_once())]
+    cpu = torch.device("cpu")
+    variants = [(each, queries(both, each, cpu)) for each in (held_out, held_out.queried_at_newest())]
     vectors = item_vectors(both)
 
-    def figures(weight: float) -> list[float]:
+    def ndcgs(weight: float) -> list[float]:
         scale = np.where(np.arange(vectors.shape[1]) < own, 1, weight).astype(np.float32)
-        return [asked.ndcg(query * scale, vectors) for asked, query in questions]
+        return [variant.ndcg(query * scale, vectors) for variant, query in variants]
 
     validated = job.split.validation.height
-    weight = max(LINEAR_WEIGHTS, key=lambda weight: sum(figures(weight))) if validated else UNVALIDATED_WEIGHT
-    then, at_once = figures(weight)
-    console.print(f"the linear model counts {weight}: validation NDCG@10 {then:.4f}, asked at once {at_once:.4f}")
-    return Learned(Joined(learned.model, tower, linear.vector, weight), learned.figures, then)
+    weight = max(LINEAR_WEIGHTS, key=lambda weight: sum(ndcgs(weight))) if validated else UNVALIDATED_WEIGHT
+    then, at_once = ndcgs(weight)
+    console.print(f"the linear model counts {weight}: validation NDCG@10 {then:.4f}, without a gap {at_once:.4f}")
+    return TrainedModel(Joined(learned.model, tower, linear.vector, weight), learned.curve, then)
 
 
 def learn_windows(
@@ -110,7 +111,7 @@ def learn_windows(
     quality: Callable[[Model], float],
     checkpoint: Checkpoint | None = None,
     scale: RatingScale = STARS,
-) -> Learned:
+) -> TrainedModel:
     """Learns to tell what comes next in the windows, of so many users and items in `size`.
 
     Raises NotLearnable where nothing comes after anything.
@@ -121,23 +122,23 @@ def learn_windows(
     torch.manual_seed(recipe.seed)
     model = make_model(recipe, *size, scale).to(windows.device)
     optimizer = _optimizer(model, recipe)
-    steps = len(windows.batches(recipe.tokens))
-    loss = averaging(_Loss(model, recipe))
+    steps = len(windows.batches(recipe.batch_tokens))
+    loss = wrap_ddp(_Loss(model, recipe))
 
     def losses() -> Iterable[Tensor]:
-        for events, target in windows.epoch(recipe.tokens, recipe.shuffled_ties):
-            _schedule(optimizer, recipe, recipe.epochs * max(1, steps // world()))
+        for events, target in windows.epoch(recipe.batch_tokens, recipe.shuffled_ties):
+            _schedule(optimizer, recipe, recipe.epochs * max(1, steps // world_size()))
             # Over the mean batch, so that an event counts the same in every batch.
             yield loss(events, target) / (windows.targets / steps)
 
     @torch.no_grad()
     def validate() -> float:
-        return agreed(quality(model))
+        return broadcast(quality(model))
 
-    decay = max(0.0, 1 - world() / (recipe.averaged * steps)) if recipe.averaged else 0.0
-    stop = (recipe.epochs, recipe.patience, checkpoint)
-    figures = fit("sequence model", model, optimizer, losses, validate, *stop, decay=decay)
-    return Learned(model.cpu(), figures, max(figures))
+    decay = max(0.0, 1 - world_size() / (recipe.ema_epochs * steps)) if recipe.ema_epochs else 0.0
+    run = Run("sequence model", model, optimizer, losses, validate)
+    curve = fit(run, recipe.epochs, recipe.patience, checkpoint, decay)
+    return TrainedModel(model.cpu(), curve, max(curve))
 
 
 def make_model(recipe: SequentialRecipe, users: int, items: int, scale: RatingScale = STARS) -> Model:
@@ -154,14 +155,14 @@ class _Loss(nn.Module):
         """Sum over the events that have one after them."""
         with torch.autocast(events.item.device.type, torch.bfloat16, enabled=self.bf16):
             query = self.model.encode(events)[target > 0]
-        query, wanted = query.bfloat16() if self.bf16 else query, target[target > 0] - 1
+        query, target_row = query.bfloat16() if self.bf16 else query, target[target > 0] - 1
         item = self.model.item_table()
         negatives = self.recipe.negatives
-        if len(item) > self.recipe.many_items:
-            negatives = negatives or self.recipe.negatives_of_many
+        if len(item) > self.recipe.large_catalog_items:
+            negatives = negatives or self.recipe.large_catalog_negatives
         if negatives:
-            return sampled_softmax_loss(query, item, wanted, negatives)
-        return softmax_loss(query, item, wanted)
+            return sampled_softmax_loss(query, item, target_row, negatives)
+        return softmax_loss(query, item, target_row)
 
 
 def has_bf16(device: torch.device) -> bool:
@@ -180,23 +181,24 @@ def _optimizer(model: Model, recipe: SequentialRecipe) -> torch.optim.Optimizer:
 
 def _schedule(optimizer: torch.optim.Optimizer, recipe: SequentialRecipe, total: int) -> None:
     """Sets the learning rate of the next step: it rises, stays, and falls to 0 at the last of the `total` steps."""
+    falling_steps = max(total * (1 - recipe.constant_lr_fraction), 1)
     for group in optimizer.param_groups:  # also keeps the count in checkpoints
         step = group["steps"] = group.get("steps", 0) + 1
-        rising = step / max(recipe.warm_up, 1)
-        falling = (total + 1 - step) / max(total * (1 - recipe.flat), 1) if recipe.flat < 1 else 1.0
+        rising = step / max(recipe.warmup_steps, 1)
+        falling = (total + 1 - step) / falling_steps if recipe.constant_lr_fraction < 1 else 1.0
         group["lr"] = recipe.learning_rate * min(rising, falling, 1.0)
 
 
-def queries(model: Encoder, asked: NextItem, device: torch.device) -> Floats:
+def queries(model: Encoder, held_out: NextItem, device: torch.device) -> Floats:
     """[V, D]."""
     parts = []
-    for rows in torch.arange(len(asked.target)).split(VALIDATED_AT_ONCE):
-        width = int((asked.history_index[rows] > 0).sum(1).max())
+    for rows in torch.arange(len(held_out.target)).split(VALIDATED_AT_ONCE):
+        width = int((held_out.history_index[rows] > 0).sum(1).max())
         item, rating, time = (
             column[rows, -width:].to(device)
-            for column in (asked.history_index, asked.history_rating, asked.history_time)
+            for column in (held_out.history_index, held_out.history_rating, held_out.history_time)
         )
-        events = Events(asked.user_index[rows].to(device), item, rating, time, asked.query_time[rows].to(device))
+        events = Events(held_out.user_index[rows].to(device), item, rating, time, held_out.query_time[rows].to(device))
         parts.append(model.encode(events, newest=True)[:, -1].detach().cpu().numpy())
     return np.concatenate(parts)
 
@@ -206,7 +208,7 @@ def item_vectors(model: Encoder) -> Floats:
     return model.item_table().detach().cpu().numpy()
 
 
-def publish_sequential(job: Job, recipe: SequentialRecipe, learned: Learned) -> Path:
+def publish_sequential(job: Job, recipe: SequentialRecipe, learned: TrainedModel) -> Path:
     """Returns the folder."""
     model, train = learned.model, job.train
     network = item_vectors(model.network if isinstance(model, Joined) else model)
@@ -228,7 +230,7 @@ def publish_sequential(job: Job, recipe: SequentialRecipe, learned: Learned) -> 
         max_history=recipe.length,
         index_factory=recipe.index_factory,
     )
-    figures = {"ndcg@10": learned.ndcg, "epochs": float(len(learned.figures))}
+    metrics = {"ndcg@10": learned.ndcg, "epochs": float(len(learned.curve))}
     if isinstance(model, Joined):
-        figures["linear-weight"] = model.weight
-    return job.publish_scorer("sequential", recipe, parts, figures | train.special())
+        metrics["linear-weight"] = model.weight
+    return job.publish_scorer("sequential", recipe, parts, metrics | train.special())

@@ -16,12 +16,12 @@ from training.artifacts.requests import Requests, pad_front
 from training.artifacts.scorer_files import ScorerParts
 from training.data.posters import StoredPixels, poster_tensor
 from training.errors import NotLearnable
+from training.evaluation.next_item import NextItem
 from training.evaluation.rating_metrics import GOOD
-from training.evaluation.validation import NextItem
 from training.features.content import ContentEncoder
 from training.features.interactions import Floats, Interactions
 from training.fitting.checkpoint import Checkpoint
-from training.fitting.loop import fit
+from training.fitting.loop import Run, fit
 from training.models.softmax import softmax_loss
 from training.models.visual_temporal import NewItems, VisualTemporalModel, VisualTemporalTower
 from training.pipelines.job import Job
@@ -30,7 +30,7 @@ from training.progress import stage
 from training.recipes.visual_temporal import VisualTemporalRecipe
 
 ENCODED_AT_ONCE = 128
-ASKED_AT_ONCE = 64
+QUERY_BATCH = 64
 
 
 class Posters:
@@ -71,7 +71,7 @@ class Posters:
         """uint8 [P, 3, H, W]."""
         return torch.from_numpy(self._pixels[self._stored[rows].numpy()])
 
-    def among(self, model: VisualTemporalModel, row: Tensor) -> "Posters":
+    def expand_to(self, model: VisualTemporalModel, row: Tensor) -> "Posters":
         """The same posters for a model of more items, to whose items at each `row` they belong."""
         stored = torch.zeros(len(model.has_poster), dtype=torch.int64)
         stored[row] = self._stored
@@ -94,21 +94,22 @@ class Training:
         self._watched = torch.nonzero(~self._unwatched).squeeze(1)
         self._place = torch.cumsum(~self._unwatched, 0) - 1
         self._tower = VisualTemporalTower(model)
-        self.steps = min(self.recipe.steps, math.ceil(len(_ends(train, 1)) / self.recipe.users))
+        self.steps = min(self.recipe.steps, math.ceil(len(_ends(train, 1)) / self.recipe.batch_users))
         """Of an epoch."""
         if not self.steps:
             raise NotLearnable("no user has two training events: there is no order to learn from")
 
     def losses(self) -> Iterable[Tensor]:
         """One a step of an epoch."""
-        for ends in _ends(self.train, self.recipe.targets).split(self.recipe.users)[: self.steps]:
+        for ends in _ends(self.train, self.recipe.targets).split(self.recipe.batch_users)[: self.steps]:
             yield self._loss(ends)
 
     def _loss(self, ends: Tensor) -> Tensor:
         history, rating, target, target_rating = _crops(self.train, ends, self.recipe.length, self.recipe.targets)
         feature = self.model.item_feature(self.posters.step())
         hidden = (torch.rand(self.train.items) < self.recipe.item_dropout) | self._unwatched
-        parts = self.model.user(history, pad(feature, (0, 0, 1, 0))[history], rating, target.shape[1], hidden)
+        with_padding = pad(feature, (0, 0, 1, 0))
+        parts = self.model.user(history, with_padding[history], rating, target.shape[1], hidden)
         F, joined, F_AE = (part[target > 0] for part in parts)
         query, vector = self.model.query(F), self.model.item_vector(feature, hidden)
         target_rating, target = target_rating[target > 0], target[target > 0]
@@ -124,15 +125,15 @@ class Training:
         genres = binary_cross_entropy_with_logits(self.model.genres(F), self.model.genre_flags[target - 1])
         return loss + self.recipe.genre_weight * genres
 
-    def among(self, items: pl.DataFrame) -> "Training":
+    def expand_to(self, items: pl.DataFrame) -> "Training":
         """The same over more items, as in Dataset.items; those beyond the trained ones have their content alone."""
         numbers = items["number"].to_numpy()
         row = torch.from_numpy(np.searchsorted(numbers, self.train.item_number))
         has_poster = torch.zeros(len(items), dtype=torch.bool)
         has_poster[row] = self.model.has_poster
-        model = self.model.among(self._content(items), has_poster, row)
+        model = self.model.expand_to(self._content(items), has_poster, row)
         train = replace(self.train, item_number=numbers, item=row.numpy()[self.train.item - 1] + 1)
-        return Training(train, model, self.posters.among(model, row), self._content)
+        return Training(train, model, self.posters.expand_to(model, row), self._content)
 
     @torch.no_grad()
     def tables(self) -> tuple[Tensor, Tensor]:
@@ -145,7 +146,7 @@ class Training:
     def queries(self, history: Tensor, rating: Tensor, feature: Tensor) -> Tensor:
         """[V, D + 1] of histories [V, L] padded in front; `feature` as from tables()."""
         table = pad(feature, (0, 0, 1, 0))
-        rows = torch.arange(len(history)).split(ASKED_AT_ONCE)
+        rows = torch.arange(len(history)).split(QUERY_BATCH)
         return torch.cat([self._tower(history[some], table[history[some]], rating[some]) for some in rows])
 
     def ranker(self) -> Callable[[Requests], Floats]:
@@ -154,21 +155,21 @@ class Training:
 
         def rank(requests: Requests) -> Floats:
             scores = np.empty((len(requests), len(vectors)), np.float32)
-            for rows, some in requests.batches(ASKED_AT_ONCE):
+            for rows, some in requests.batches(QUERY_BATCH):
                 known = [np.flatnonzero(np.isin(item, self.train.item_number)) for item in some.history_item]
-                places = [place[-self.recipe.length :] for place in known]
+                positions = [position[-self.recipe.length :] for position in known]
                 history = [
-                    np.searchsorted(self.train.item_number, item[place]) + 1
-                    for item, place in zip(some.history_item, places, strict=True)
+                    np.searchsorted(self.train.item_number, item[position]) + 1
+                    for item, position in zip(some.history_item, positions, strict=True)
                 ]
-                rating = [given[place] for given, place in zip(some.history_rating, places, strict=True)]
+                rating = [given[position] for given, position in zip(some.history_rating, positions, strict=True)]
                 items, ratings = pad_front(history, 0, np.int64), pad_front(rating, np.nan, np.float32)
                 scores[rows] = self.queries(torch.from_numpy(items), torch.from_numpy(ratings), feature) @ vectors.T
             return scores
 
         return rank
 
-    def publish(self, job: Job, figures: list[float]) -> Path:
+    def publish(self, job: Job, curve: list[float]) -> Path:
         """Returns the folder of the published version."""
         feature, vectors = self.tables()
         size = (self.recipe.poster_height, self.recipe.poster_width)
@@ -184,20 +185,20 @@ class Training:
             index_factory=self.recipe.index_factory,
         )
         name = "ndcg@10" if self.recipe.task == "next" else "cross entropy"
-        metrics = {name: abs(max(figures)), "epochs": len(figures)}
+        metrics = {name: abs(max(curve)), "epochs": len(curve)}
         return job.publish_scorer("visual_temporal", self.recipe, parts, metrics)
 
 
 def train_visual_temporal(job: Job, recipe: VisualTemporalRecipe) -> Path:
-    """Returns the folder of the published version, which knows every item of the catalogue, watched or not."""
+    """Returns the folder of the published version, which knows every item of the catalog, watched or not."""
     part = within_bounds(job, "visual_temporal", recipe)
     training = prepare(part, recipe)
     checkpoint = part.checkpoint(recipe)
-    figures = learn(part, training, checkpoint)
+    curve = learn(part, training, checkpoint)
     if len(part.dataset.items) < len(job.dataset.items):
-        training = training.among(job.dataset.items)
-    folder = training.publish(replace(part, dataset=job.dataset), figures)
-    checkpoint.forget()
+        training = training.expand_to(job.dataset.items)
+    folder = training.publish(replace(part, dataset=job.dataset), curve)
+    checkpoint.delete()
     return folder
 
 
@@ -208,7 +209,7 @@ def prepare(job: Job, recipe: VisualTemporalRecipe) -> Training:
         raise NotLearnable(f"recipe '{recipe.name}' learns from ratings, and some events have none")
     torch.manual_seed(recipe.seed)
     with stage("words of the items"):
-        content = ContentEncoder.fit(items, recipe.text_dimension, recipe.seed, recipe.text_model)
+        content = ContentEncoder.fit(items, recipe.text_dim, recipe.seed, recipe.text_model)
     shown = most_watched(items.filter(pl.col("poster") != ""), job.split.train, recipe.max_posters)
     items = items.with_columns(poster=pl.when(pl.col("number").is_in(shown["number"].implode())).then("poster"))
     items = items.with_columns(pl.col("poster").fill_null(""))
@@ -218,7 +219,7 @@ def prepare(job: Job, recipe: VisualTemporalRecipe) -> Training:
 
 
 def learn(job: Job, training: Training, checkpoint: Checkpoint | None = None) -> list[float]:
-    """Trains until validation stops it; its figure by epoch."""
+    """Trains until validation stops it; the validation metric by epoch."""
     recipe, model = training.recipe, training.model
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     likes = recipe.task == "like"
@@ -229,15 +230,16 @@ def learn(job: Job, training: Training, checkpoint: Checkpoint | None = None) ->
             _schedule(optimizer, recipe, recipe.epochs * training.steps)
             yield loss
 
-    stop = (recipe.epochs, recipe.patience, checkpoint, "cross entropy" if likes else "NDCG@10")
-    return fit("visual-temporal", model, optimizer, losses, validate, *stop)
+    metric = "cross entropy" if likes else "NDCG@10"
+    run = Run("visual-temporal", model, optimizer, losses, validate, metric)
+    return fit(run, recipe.epochs, recipe.patience, checkpoint)
 
 
 def _schedule(optimizer: torch.optim.Optimizer, recipe: VisualTemporalRecipe, total: int) -> None:
     """Sets the learning rate of the next step, where it falls: to 0 at the end of the `total` steps."""
     for group in optimizer.param_groups:  # also keeps the count in checkpoints
         done = group["steps"] = group.get("steps", -1) + 1
-        group["lr"] = recipe.learning_rate * (1 - done / total if recipe.falling else 1.0)
+        group["lr"] = recipe.learning_rate * (1 - done / total if recipe.linear_decay else 1.0)
 
 
 def next_item_validation(job: Job, training: Training) -> Callable[[], float]:
@@ -254,25 +256,25 @@ def next_item_validation(job: Job, training: Training) -> Callable[[], float]:
 
 
 def likes_validation(job: Job, training: Training) -> Callable[[], float]:
-    """Negated cross entropy of all held-out ratings, each asked from the user's training events.
+    """Negated cross entropy of all held-out ratings, each queried from the user's training events.
 
     Raises NotLearnable where there are none.
     """
     train = training.train
     first = job.validation.unique("user", keep="first", maintain_order=True)
     held_out = NextItem.of(train, first, training.recipe.length)
-    row = {train.user_ids[user - 1]: place for place, user in enumerate(held_out.user_index[:, 0].tolist())}
+    row = {train.user_ids[user - 1]: position for position, user in enumerate(held_out.user_index[:, 0].tolist())}
     rated = job.validation.filter(pl.col("user").is_in(list(row)) & pl.col("rating").is_not_null())
     if rated.is_empty():
         raise NotLearnable("no validation event of a known user has a rating")
-    asker = torch.tensor([row[user] for user in rated["user"]])
+    user_row = torch.tensor([row[user] for user in rated["user"]])
     item = torch.from_numpy(np.searchsorted(train.item_number, rated["item"].to_numpy()))
     liked = torch.from_numpy((job.rating_scale.stars(rated["rating"].to_numpy()) >= GOOD).astype(np.float32))
 
     def validate() -> float:
         feature, vectors = training.tables()
         queries = training.queries(held_out.history_index, held_out.history_rating, feature)
-        return -float(binary_cross_entropy_with_logits((queries[asker] * vectors[item]).sum(1), liked))
+        return -float(binary_cross_entropy_with_logits((queries[user_row] * vectors[item]).sum(1), liked))
 
     return validate
 

@@ -3,8 +3,9 @@
 `small` recipes train in seconds to a minute on two cores and are what the demo uses; the others take minutes.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from training.errors import TrainingError
 from training.recipes.catalog import CATALOG
@@ -14,9 +15,9 @@ from training.recipes.rating import RATING
 from training.recipes.sequential import SEQUENTIAL
 from training.recipes.visual_temporal import VISUAL_TEMPORAL
 
-__all__ = ["CATALOG", "FUSION", "LINEAR", "RATING", "SEQUENTIAL", "VISUAL_TEMPORAL", "choose"]
+__all__ = ["CATALOG", "FUSION", "LINEAR", "RATING", "SCORERS", "SEQUENTIAL", "VISUAL_TEMPORAL", "about", "choose"]
 
-RECIPES = {
+RECIPES: Mapping[str, Mapping[str, Callable[[], Any]]] = {
     "catalog": CATALOG,
     "rating": RATING,
     "sequential": SEQUENTIAL,
@@ -24,6 +25,8 @@ RECIPES = {
     "linear": LINEAR,
     "fusion": FUSION,
 }
+"""Every model, in the order of training: a line here, and `train_<model>` in training/pipelines/<model>.py."""
+SCORERS = tuple(model for model in RECIPES if model not in ("catalog", "fusion"))
 R = TypeVar("R")
 
 
@@ -35,6 +38,11 @@ def choose(choices: Mapping[str, Callable[[], R]], name: str) -> R:
         [model] = [model for model, own in RECIPES.items() if own is choices]
         raise TrainingError(f"{model} has no recipe '{name}'; there are {_listed()}")
     return choices[name]()
+
+
+def about(recipe: Callable[[], Any]) -> str:
+    """What it is: the first paragraph of its documentation."""
+    return " ".join((inspect.getdoc(recipe) or "").partition("\n\n")[0].split())
 
 
 def _listed() -> str:

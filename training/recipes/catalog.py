@@ -1,11 +1,11 @@
-"""The recipe of the catalogue."""
+"""The recipe of the catalog."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class CatalogRecipe:
-    """Nothing to choose."""
+    """Titles, genres and weighted ratings of the items; nothing to choose."""
 
     name: str = "weighted_rating"
     seed: int = 0

@@ -15,14 +15,14 @@ class LinearRecipe:
     recent: int = 50
     """... the newest ones, which tell what follows."""
     decay: float = 0.7
-    """The event k places before the next one counts k^-decay in what follows."""
+    """The event k positions before the next one counts k^-decay in what follows."""
     ridge: float = 400.0
     """Of what follows."""
     ease_penalty: float = 500.0
     rank: int = 512
     tempering: float = 0.25
     """Errors on an item count by its number of events to the power of twice minus this."""
-    most_items: int = 10_000
+    max_items: int = 10_000
     """The most watched ones are known; matrices of items by items are inverted."""
     bounds: Bounds = UNBOUNDED
     index_factory: str = "Flat"
@@ -30,6 +30,7 @@ class LinearRecipe:
 
 
 def small_linear() -> LinearRecipe:
+    """The same on a sample."""
     return LinearRecipe("small", bounds=Bounds(max_items=3_000, max_events=100_000))
 
 

@@ -1,4 +1,4 @@
-"""Rating recipes: networks, factorisation by gradient descent, and Bayesian factorisation."""
+"""Rating recipes: networks, factorization by gradient descent, and Bayesian factorization."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ class RatingRecipe:
     """The rating network and its linear factors."""
 
     name: str = "hybrid_genres"
-    embedding: int = 64
+    embedding_dim: int = 64
     hidden: tuple[int, ...] = (64, 32)
     content: tuple[str, ...] = ("genres",)
     """What the network knows of an item: some of genres, tags, director."""
@@ -22,7 +22,7 @@ class RatingRecipe:
     view_weight: float = 0.0
     """Weight of telling the items that a user watched from others drawn at random."""
     learning_rate: float = 1e-3
-    batch: int = 256
+    batch_size: int = 256
     epochs: int = 15
     patience: int = 15
     served_rank: int = 32
@@ -34,16 +34,16 @@ class RatingRecipe:
 
 @dataclass(frozen=True)
 class SvdRecipe:
-    """Biased matrix factorisation by stochastic gradient descent, its size chosen from a grid."""
+    """Biased matrix factorization by stochastic gradient descent, its size chosen from a grid."""
 
     name: str = "svd"
     factors: tuple[int, ...] = (50, 100)
     epochs: tuple[int, ...] = (20, 30)
     learning_rate: float = 0.005
-    regularisation: float = 0.02
-    least_user_ratings: int = 20
-    """Users with fewer, and items with at most `most_ignored_item_ratings`, are left out."""
-    most_ignored_item_ratings: int = 50
+    regularization: float = 0.02
+    min_user_ratings: int = 20
+    """Users with fewer, and items with at most `max_ignored_item_ratings`, are left out."""
+    max_ignored_item_ratings: int = 50
     served_rank: int = 32
     bounds: Bounds = UNBOUNDED
     index_factory: str = "Flat"
@@ -51,17 +51,24 @@ class SvdRecipe:
 
 
 @dataclass(frozen=True)
+class LargeData:
+    """Fields that count instead from `min_ratings` ratings on."""
+
+    rank: int
+    samples: int
+    min_ratings: int = 500_000
+
+
+@dataclass(frozen=True)
 class BayesianRecipe:
-    """Bayesian matrix factorisation and its linear factors."""
+    """Bayesian matrix factorization and its linear factors."""
 
     name: str = "bayesian"
     rank: int = 20
     samples: int = 400
     burn_in: int = 80
-    many: int = 500_000
-    """From so many ratings on, these count instead."""
-    rank_of_many: int = 20
-    samples_of_many: int = 400
+    large_data: LargeData | None = None
+    """What is different with many ratings."""
     noise_freedom: float = 10.0
     """Degrees of freedom of the noise of each user and each item; fewer let them differ more."""
     words: bool = False
@@ -73,25 +80,28 @@ class BayesianRecipe:
     seed: int = 0
 
     def for_size(self, ratings: int) -> "BayesianRecipe":
-        """The recipe with the rank and the number of samples of that many ratings."""
-        return self if ratings < self.many else replace(self, rank=self.rank_of_many, samples=self.samples_of_many)
+        """The recipe for that many ratings."""
+        large = self.large_data
+        if large is None or ratings < large.min_ratings:
+            return self
+        return replace(self, rank=large.rank, samples=large.samples)
 
 
 AnyRating = RatingRecipe | SvdRecipe | BayesianRecipe
 
 
 def seed_rating() -> RatingRecipe:
-    """S1: no genres, one hidden layer of 128, dropout 0.1."""
+    """S1, a network of user and item embeddings: no genres, one hidden layer of 128, dropout 0.1."""
     return RatingRecipe("seed_rating", hidden=(128,), content=(), embedding_dropout=0.0, dropout=0.1)
 
 
 def hybrid_genres() -> RatingRecipe:
-    """S4."""
+    """S4: a network of ids and genres."""
     return RatingRecipe()
 
 
 def hybrid_mf_deep() -> RatingRecipe:
-    """S2: factorisation and deep part, from ratings and views together. It publishes no numbers; these are S4's."""
+    """S2: factorization and deep part, from ratings and views together. It publishes no numbers; these are S4's."""
     return replace(hybrid_genres(), name="hybrid_mf_deep", factors=True, view_weight=0.1)
 
 
@@ -99,36 +109,41 @@ def ids_content_nn() -> RatingRecipe:
     """S3's network: embeddings of 50 for user, movie and director, genres, 1000 tag words; hidden 128 and 64."""
     return RatingRecipe(
         "ids_content_nn",
-        embedding=50,
+        embedding_dim=50,
         hidden=(128, 64),
         content=("genres", "tags", "director"),
         embedding_dropout=0.0,
         dropout=0.5,
-        batch=32,
+        batch_size=32,
         epochs=50,
         patience=3,
     )
 
 
 def svd() -> SvdRecipe:
-    """S3, which takes it from Surprise."""
+    """S3, which takes it from Surprise: biased factorization by gradient descent."""
     return SvdRecipe()
 
 
 def bayesian() -> BayesianRecipe:
+    """Bayesian factorization of rank 20, without words."""
     return BayesianRecipe()
 
 
 def best() -> BayesianRecipe:
-    """Chosen on a tenth of ML-100k's u1.base, and for many ratings on a tenth of ML-1M's training part."""
+    """Bayesian factorization with people and keywords; rank 32, or 64 from 500,000 ratings.
+
+    Chosen on a tenth of ML-100k's u1.base, and for many ratings on a tenth of ML-1M's training part.
+    """
     return BayesianRecipe(
-        "best", rank=32, samples=800, words=True, rank_of_many=64, samples_of_many=300, served_rank=64
+        "best", rank=32, samples=800, words=True, large_data=LargeData(rank=64, samples=300), served_rank=64
     )
 
 
 def small_rating() -> RatingRecipe:
+    """hybrid_genres on a sample, 12 epochs."""
     bounds = Bounds(max_items=6_000, max_users=2_000, max_events=60_000)
-    return replace(hybrid_genres(), name="small", batch=512, learning_rate=2e-3, epochs=12, bounds=bounds)
+    return replace(hybrid_genres(), name="small", batch_size=512, learning_rate=2e-3, epochs=12, bounds=bounds)
 
 
 RATING: Mapping[str, Callable[[], AnyRating]] = {

@@ -7,23 +7,34 @@ from training.recipes.linear import LinearRecipe
 
 
 @dataclass(frozen=True)
+class LargeData:
+    """Fields that count instead from `min_targets` training targets on, where ties are not shuffled."""
+
+    embedding_dim: int
+    num_layers: int
+    ema_epochs: float
+    epochs: int
+    min_targets: int = 500_000
+
+
+@dataclass(frozen=True)
 class SequentialRecipe:
     """The sequence transformer, or the gated one that reads ratings and times."""
 
     name: str = "transformer"
     gated: bool = False
-    dimension: int = 64
-    blocks: int = 2
+    embedding_dim: int = 64
+    num_layers: int = 2
     heads: int = 2
     dropout: float = 0.2
     positions: str = "learned"
     """`learned` or `sincos`, counted from the newest event. The gated model learns one bias a distance instead."""
     length: int = 100
     """Events in a window, and the most that are read of a history."""
-    step: int = 50
+    stride: int = 50
     """Events between the starts of two windows of one user."""
     shuffled_ties: bool = False
-    """Every epoch has the events of one second in a new random order, below `many` targets."""
+    """Every epoch has the events of one second in a new random order, except with large data."""
     user_embedding: int = 0
     """Width of the user embedding joined to the transformer's output; 0: none."""
     tied: bool = True
@@ -31,36 +42,32 @@ class SequentialRecipe:
     temperature: float = 0.05
     """What the gated model's cosines are divided by."""
     times: bool = False
-    """Whether the gated model reads how long before the question each event was."""
-    least_gap: int = 0
-    """Seconds. A question sooner after the newest event counts as asked then: a server cannot know that the next event
+    """Whether the gated model reads how long before the query each event was."""
+    min_query_gap_secs: int = 0
+    """Seconds. A query sooner after the newest event counts as made then: a server cannot know that the next event
     will carry the same second."""
     negatives: int = 0
     """Sampled instead of all items in the softmax; 0: all, unless they are very many."""
-    many_items: int = 50_000
+    large_catalog_items: int = 50_000
     """Beyond so many items, ..."""
-    negatives_of_many: int = 4096
+    large_catalog_negatives: int = 4096
     """... so many are sampled."""
     optimizer: str = "adam"
     learning_rate: float = 2e-3
-    warm_up: int = 0
+    warmup_steps: int = 0
     """Steps in which the learning rate rises."""
-    flat: float = 1.0
-    """Share of all steps after which the learning rate falls to 0 in a line."""
-    tokens: int = 6_400
+    constant_lr_fraction: float = 1.0
+    """Fraction of all steps after which the learning rate falls linearly to 0."""
+    batch_tokens: int = 6_400
     """Events in a batch, padding included."""
     bf16: bool = False
     """Encode and compare in bfloat16 while training, on devices that have it."""
-    averaged: float = 0.0
+    ema_epochs: float = 0.0
     """Epochs over which the weights that are kept are averaged, the newest counting most; 0: the newest alone."""
     epochs: int = 60
     patience: int = 10
-    many: int = 500_000
-    """From so many training targets on, these count instead, where they are set."""
-    dimension_of_many: int = 0
-    blocks_of_many: int = 0
-    averaged_of_many: float = 0.0
-    epochs_of_many: int = 0
+    large_data: LargeData | None = None
+    """What is different with many training targets."""
     linear: LinearRecipe | None = None
     """Fitted after the network and joined to it: scores are their weighted sum."""
     bounds: Bounds = UNBOUNDED
@@ -69,15 +76,16 @@ class SequentialRecipe:
 
     def for_size(self, targets: int) -> "SequentialRecipe":
         """The recipe for that many training targets."""
-        if targets < self.many:
+        large = self.large_data
+        if large is None or targets < large.min_targets:
             return self
         return replace(
             self,
             shuffled_ties=False,
-            dimension=self.dimension_of_many or self.dimension,
-            blocks=self.blocks_of_many or self.blocks,
-            averaged=self.averaged_of_many or self.averaged,
-            epochs=self.epochs_of_many or self.epochs,
+            embedding_dim=large.embedding_dim,
+            num_layers=large.num_layers,
+            ema_epochs=large.ema_epochs,
+            epochs=large.epochs,
         )
 
 
@@ -89,16 +97,17 @@ def seed_transformer() -> SequentialRecipe:
         "seed_transformer",
         positions="sincos",
         length=3,
-        step=2,
+        stride=2,
         user_embedding=64,
         tied=False,
         optimizer="sgd",
         learning_rate=0.5,
-        tokens=3 * 256,
+        batch_tokens=3 * 256,
     )
 
 
 def transformer() -> SequentialRecipe:
+    """S1's with learned positions, longer windows and Adam."""
     return SequentialRecipe()
 
 
@@ -112,73 +121,78 @@ def sasrec() -> SequentialRecipe:
         heads=1,
         dropout=0.1,
         length=200,
-        step=200,
+        stride=200,
         learning_rate=1e-3,
-        warm_up=100,
-        flat=0.4,
-        tokens=2_048,
+        warmup_steps=100,
+        constant_lr_fraction=0.4,
+        batch_tokens=2_048,
         bf16=True,
-        averaged=2,
+        ema_epochs=2,
         epochs=40,
         patience=20,
     )
 
 
 def best_sequential() -> SequentialRecipe:
-    """Reads the time of the question, as the literature does offline."""
+    """Gated transformer that reads ratings and times; 64 wide, or 128 from 500,000 targets.
+
+    Reads the time of the query, as the literature does offline.
+    """
     return SequentialRecipe(
         "best",
         gated=True,
         heads=1,
         dropout=0.3,
         length=200,
-        step=200,
+        stride=200,
         shuffled_ties=True,
         times=True,
-        warm_up=100,
-        flat=0.4,
-        tokens=2_048,
+        warmup_steps=100,
+        constant_lr_fraction=0.4,
+        batch_tokens=2_048,
         bf16=True,
         epochs=140,
         patience=40,
-        dimension_of_many=128,
-        blocks_of_many=4,
-        averaged_of_many=2,
-        epochs_of_many=20,
+        large_data=LargeData(embedding_dim=128, num_layers=4, ema_epochs=2, epochs=20),
     )
 
 
 def best_now_sequential() -> SequentialRecipe:
-    """The same without telling questions of one minute apart: what a server can know."""
-    return replace(best_sequential(), name="best_now", least_gap=60)
+    """best that does not tell queries of one minute apart: what a server can know."""
+    return replace(best_sequential(), name="best_now", min_query_gap_secs=60)
 
 
 def best_time_free_sequential() -> SequentialRecipe:
-    """The same from the order of events and their ratings alone."""
+    """best from the order of events and their ratings alone."""
     return replace(best_sequential(), name="best_time_free", times=False)
 
 
 def best_with_linear() -> SequentialRecipe:
-    """For a server on its own: the fusion weighs the two better when they are apart."""
+    """best with the linear model inside, for a server on its own.
+
+    The fusion weighs the two better when they are apart.
+    """
     return replace(best_sequential(), name="best_with_linear", linear=LinearRecipe())
 
 
 def best_time_free_with_linear() -> SequentialRecipe:
+    """best_time_free with the linear model inside."""
     return replace(best_time_free_sequential(), name="best_time_free_with_linear", linear=LinearRecipe())
 
 
 def small_sequential() -> SequentialRecipe:
+    """transformer on a sample, 40 epochs."""
     return replace(
         transformer(),
         name="small",
         length=50,
-        step=50,
-        tokens=2_400,
+        stride=50,
+        batch_tokens=2_400,
         learning_rate=3e-3,
         epochs=40,
         patience=6,
-        many_items=4_000,
-        negatives_of_many=1_024,
+        large_catalog_items=4_000,
+        large_catalog_negatives=1_024,
         bounds=Bounds(max_items=6_000, max_events=40_000),
     )
 

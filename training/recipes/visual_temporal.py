@@ -20,24 +20,26 @@ class VisualTemporalRecipe:
     text_model: str = ""
     """A sentence-transformers model, by local path or name, for overview, keywords, director and cast; by default
     TF-IDF."""
-    text_dimension: int = 64
+    text_dim: int = 64
     """Of either, reduced by SVD."""
-    dimension: int = 64
-    rnn_dimension: int = 32
+    embedding_dim: int = 64
+    rnn_dim: int = 32
     """Of each direction."""
-    behaviour: int = 4
-    """Weighted sums of the history that the autoencoder reads, each with weights of its own by place and rating; with
-    none it reads F_CNN and F_RNN alone."""
+    history_pools: int = 4
+    """Weighted sums of the history that the autoencoder reads, each with weights of its own by position and rating.
+
+    With none it reads F_CNN and F_RNN alone.
+    """
     dropout: float = 0.3
     length: int = 100
     window: int = 8
     """Newest events that the RNN reads; the other parts read `length`."""
     temperature: float = 0.07
     """Of the cosines of queries and items; 0 for inner products with F as a tanh."""
-    users: int = 16
+    batch_users: int = 16
     """Of one step; ..."""
     targets: int = 32
-    """... at most so many consecutive positions of each one's sequence, at a random place, are asked for."""
+    """... at most so many consecutive positions of each one's sequence, at a random position, are asked for."""
     steps: int = 1_000
     """Of an epoch, in which every user has one turn, at most."""
     posters_per_step: int = 8
@@ -47,7 +49,7 @@ class VisualTemporalRecipe:
     reconstruction_weight: float = 0.02
     genre_weight: float = 0.1
     learning_rate: float = 3e-3
-    falling: bool = True
+    linear_decay: bool = True
     """The learning rate, to 0 at the last epoch."""
     weight_decay: float = 0.0
     epochs: int = 16
@@ -60,26 +62,29 @@ class VisualTemporalRecipe:
 
 
 def best_visual_temporal() -> VisualTemporalRecipe:
-    """Chosen by validation NDCG@10 on ML-100k, seed 0."""
-    return VisualTemporalRecipe(dimension=128, dropout=0.4, epochs=24, patience=12)
+    """Poster CNN, RNN in both directions and autoencoder, for the next item.
+
+    Chosen by validation NDCG@10 on ML-100k, seed 0.
+    """
+    return VisualTemporalRecipe(embedding_dim=128, dropout=0.4, epochs=24, patience=12)
 
 
 def small_visual_temporal() -> VisualTemporalRecipe:
-    """For the demo: seconds to a minute."""
+    """The same on a sample: seconds to a minute."""
     bounds = Bounds(max_items=2_000, max_events=40_000)
     return VisualTemporalRecipe("small", length=50, steps=50, epochs=8, max_posters=2_000, bounds=bounds)
 
 
 def seed_cnn_birnn_ae() -> VisualTemporalRecipe:
-    """As published (systems.md S5), on smaller images."""
+    """S5, for likes, on smaller images than published."""
     return replace(
         best_visual_temporal(),
         name="seed_cnn_birnn_ae",
         task="like",
         poster_height=72,
         poster_width=48,
-        dimension=64,
-        behaviour=0,
+        embedding_dim=64,
+        history_pools=0,
         dropout=0.5,
         length=50,
         window=50,
@@ -88,9 +93,9 @@ def seed_cnn_birnn_ae() -> VisualTemporalRecipe:
         reconstruction_weight=1.0,
         genre_weight=1.0,
         learning_rate=1e-3,
-        falling=False,
+        linear_decay=False,
         weight_decay=1e-5,
-        users=4,
+        batch_users=4,
         epochs=100,
         patience=8,
     )

@@ -8,7 +8,7 @@ import { bar, facts, legend, modelName, numbers, poster, rearrange, scale, stars
 import { personBox, titleBox } from "./people.js";
 
 const HOW = {
-  FALLBACK_NONE: "from the stored history",
+  FALLBACK_STORED_HISTORY: "from the stored history",
   FALLBACK_FOLD_IN: "from the movies you rated",
   FALLBACK_PROFILE: "from the profile",
   FALLBACK_NO_HISTORY: "for nobody in particular",
@@ -98,7 +98,7 @@ export function show(main) {
     parts.legend.replaceChildren(legend(models));
     parts.how.textContent = told(answer);
     parts.degraded.hidden = !answer.degraded?.length;
-    parts.degraded.textContent = (answer.degraded ?? []).map((each) => `Without ${modelName(each.component ?? each.model)}: ${each.reason}.`).join(" ");
+    parts.degraded.textContent = (answer.degraded ?? []).map((each) => `Without ${modelName(each.component)}: ${each.reason}.`).join(" ");
     rearrange(parts.list, items.map((ranked) => [ranked.item.id, row(ranked, sizes, parameters)]));
     parts.empty.hidden = items.length > 0;
     parts.empty.textContent = "Nothing passes these filters. Take some away, or widen the years.";

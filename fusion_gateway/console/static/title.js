@@ -96,7 +96,7 @@ export function show(main) {
     const sizes = scale(items);
     parts.legend.replaceChildren(legend([...new Set(items.flatMap(({ explanation }) => (explanation?.contributions ?? []).map((part) => part.model)))]));
     parts.degraded.hidden = !answer.degraded?.length;
-    parts.degraded.textContent = (answer.degraded ?? []).map((each) => `Without ${modelName(each.component ?? each.model)}: ${each.reason}.`).join(" ");
+    parts.degraded.textContent = (answer.degraded ?? []).map((each) => `Without ${modelName(each.component)}: ${each.reason}.`).join(" ");
     rearrange(parts.list, items.map((ranked) => [ranked.item.id, row(ranked, sizes, query)]));
     say(`${items.length} movies similar to ${query.title}. First: ${items[0]?.item.title ?? "none"}.`);
   }

@@ -5,13 +5,13 @@ The gateway's API: ranked, explained recommendations fused from several independ
 
 Conventions for every message:
 - Times are unix seconds (UTC). Durations carry their unit in the field's name.
-- Item ids are the catalogue's external ids (for MovieLens: the movie id as text). Unknown item ids in a
+- Item ids are the catalog's external ids (for MovieLens: the movie id as text). Unknown item ids in a
   history are skipped and counted, never an error.
 - A field that is left out takes the default named in its comment.
 - Deadlines: set one on the call. Without one the gateway's own default applies (2 seconds).
 - Status codes: INVALID_ARGUMENT names the field and its limit; NOT_FOUND for an unknown title or policy;
-  RESOURCE_EXHAUSTED when the gateway sheds load, or a client asks more often than it may (retry later); UNAVAILABLE
-  when nothing can be answered; UNAUTHENTICATED and PERMISSION_DENIED where the gateway asks for tokens.
+  RESOURCE_EXHAUSTED when the gateway sheds load, or a client calls more often than it may (retry later); UNAVAILABLE
+  when nothing can be answered; UNAUTHENTICATED and PERMISSION_DENIED where the gateway requires tokens.
   A missing or late model is not an error: the answer comes without it and `degraded` names it.
 """
 
@@ -38,30 +38,30 @@ class _Fallback:
 class _FallbackEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fallback.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     FALLBACK_UNSPECIFIED: _Fallback.ValueType  # 0
-    FALLBACK_NONE: _Fallback.ValueType  # 1
-    """Models answered from the user's stored history."""
-    FALLBACK_FOLD_IN: _Fallback.ValueType  # 5
+    FALLBACK_STORED_HISTORY: _Fallback.ValueType  # 1
+    """Models answered from the user's stored history: nothing had to stand in for it."""
+    FALLBACK_FOLD_IN: _Fallback.ValueType  # 2
     """Models answered from the history in the request, whether they know the user or not."""
     FALLBACK_PROFILE: _Fallback.ValueType  # 3
     """No history: popular items of the profile's liked genres, or what people of its age, gender, occupation watch."""
-    FALLBACK_NO_HISTORY: _Fallback.ValueType  # 2
+    FALLBACK_NO_HISTORY: _Fallback.ValueType  # 4
     """No history and no profile: models that need none answered, with the popular items as candidates."""
-    FALLBACK_POPULARITY: _Fallback.ValueType  # 4
+    FALLBACK_POPULARITY: _Fallback.ValueType  # 5
     """No model answered, or none could say anything: the popularity that the policy weighs, else the weighted rating."""
 
 class Fallback(_Fallback, metaclass=_FallbackEnumTypeWrapper):
-    """Which rung of the cold-start ladder answered."""
+    """Which stage of the fallback chain answered."""
 
 FALLBACK_UNSPECIFIED: Fallback.ValueType  # 0
-FALLBACK_NONE: Fallback.ValueType  # 1
-"""Models answered from the user's stored history."""
-FALLBACK_FOLD_IN: Fallback.ValueType  # 5
+FALLBACK_STORED_HISTORY: Fallback.ValueType  # 1
+"""Models answered from the user's stored history: nothing had to stand in for it."""
+FALLBACK_FOLD_IN: Fallback.ValueType  # 2
 """Models answered from the history in the request, whether they know the user or not."""
 FALLBACK_PROFILE: Fallback.ValueType  # 3
 """No history: popular items of the profile's liked genres, or what people of its age, gender, occupation watch."""
-FALLBACK_NO_HISTORY: Fallback.ValueType  # 2
+FALLBACK_NO_HISTORY: Fallback.ValueType  # 4
 """No history and no profile: models that need none answered, with the popular items as candidates."""
-FALLBACK_POPULARITY: Fallback.ValueType  # 4
+FALLBACK_POPULARITY: Fallback.ValueType  # 5
 """No model answered, or none could say anything: the popularity that the policy weighs, else the weighted rating."""
 Global___Fallback: _TypeAlias = Fallback  # noqa: Y015
 
@@ -401,11 +401,11 @@ class RecommendResponse(_message.Message):
 
     @_builtins.property
     def model_versions(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
-        """Model name to the version that answered."""
+        """Model name to the version that answered; "popularity" has the version of the fusion policies."""
 
     @_builtins.property
     def degraded(self) -> _containers.RepeatedCompositeFieldContainer[Global___Degraded]:
-        """Models that are missing from this answer, and why."""
+        """What is missing from this answer, and why."""
 
     @_builtins.property
     def timings_ms(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
@@ -437,24 +437,25 @@ Global___RecommendResponse: _TypeAlias = RecommendResponse  # noqa: Y015
 
 @_typing.final
 class Degraded(_message.Message):
-    """A model that is missing from an answer, or "history": what is stored of the user could not be read."""
+    """A component that is missing from an answer."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    MODEL_FIELD_NUMBER: _builtins.int
+    COMPONENT_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
-    model: _builtins.str
+    component: _builtins.str
+    """Name of a model, or "history": what is stored of the user could not be read."""
     reason: _builtins.str
     """For example "deadline exceeded", "unavailable" or "circuit open: unavailable"."""
     def __init__(
         self,
         *,
-        model: _builtins.str = ...,
+        component: _builtins.str = ...,
         reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["component", b"component", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -502,7 +503,7 @@ Global___RankedItem: _TypeAlias = RankedItem  # noqa: Y015
 
 @_typing.final
 class Item(_message.Message):
-    """What the catalogue knows of a movie."""
+    """What the catalog knows of a movie."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -745,7 +746,7 @@ Global___SearchItemsRequest: _TypeAlias = SearchItemsRequest  # noqa: Y015
 
 @_typing.final
 class SearchItemsResponse(_message.Message):
-    """Titles like the one asked for."""
+    """Titles like the given one."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -819,14 +820,14 @@ Global___GetItemsRequest: _TypeAlias = GetItemsRequest  # noqa: Y015
 
 @_typing.final
 class GetItemsResponse(_message.Message):
-    """What the catalogue has of them."""
+    """What the catalog has of them."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     ITEMS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Item]:
-        """In the order of the request, without those that the catalogue does not have."""
+        """In the order of the request, without those that the catalog does not have."""
 
     def __init__(
         self,
@@ -944,7 +945,7 @@ Global___GetHistoryResponse: _TypeAlias = GetHistoryResponse  # noqa: Y015
 
 @_typing.final
 class DeleteUserRequest(_message.Message):
-    """Whom to forget."""
+    """Whose events to erase."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -5,13 +5,13 @@ The gateway's API: ranked, explained recommendations fused from several independ
 
 Conventions for every message:
 - Times are unix seconds (UTC). Durations carry their unit in the field's name.
-- Item ids are the catalogue's external ids (for MovieLens: the movie id as text). Unknown item ids in a
+- Item ids are the catalog's external ids (for MovieLens: the movie id as text). Unknown item ids in a
   history are skipped and counted, never an error.
 - A field that is left out takes the default named in its comment.
 - Deadlines: set one on the call. Without one the gateway's own default applies (2 seconds).
 - Status codes: INVALID_ARGUMENT names the field and its limit; NOT_FOUND for an unknown title or policy;
-  RESOURCE_EXHAUSTED when the gateway sheds load, or a client asks more often than it may (retry later); UNAVAILABLE
-  when nothing can be answered; UNAUTHENTICATED and PERMISSION_DENIED where the gateway asks for tokens.
+  RESOURCE_EXHAUSTED when the gateway sheds load, or a client calls more often than it may (retry later); UNAVAILABLE
+  when nothing can be answered; UNAUTHENTICATED and PERMISSION_DENIED where the gateway requires tokens.
   A missing or late model is not an error: the answer comes without it and `degraded` names it.
 """
 

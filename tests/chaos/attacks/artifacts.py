@@ -23,7 +23,8 @@ from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from tests.chaos.attacks.target import Answers, Attack, Target, channel_to
 from tests.servers import tiny_artifact
-from training.artifacts.repository import SCORERS, versions
+from training.artifacts.repository import versions
+from training.recipes import SCORERS
 
 USED, NOT_USED, WRONG = "used", "not used", "the broken one is used"
 LOOK_SECONDS = 1.5
@@ -38,12 +39,13 @@ def nothing(folder: Path) -> None:
 
 
 def broken_then_good(model: str, before: Change, after: Change, target: Target) -> Answers:
-    """Whether the version after the broken one is used. `before` and `after`: the manifest is made."""
+    """Whether the version after the broken one is used. `before` and `after` are those of `publish`."""
     newest = versions(target.repository, model)[-1]
-    publish(target.repository, model, newest, newest + 1, before, after)
+    good = target.repository / model / str(newest)
+    publish(good, newest + 1, before, after)
     time.sleep(LOOK_SECONDS)
     is_wrong = model in SCORERS and asyncio.run(_served(model, target)) == newest + 1
-    publish(target.repository, model, newest, newest + 2, nothing, nothing)
+    publish(good, newest + 2)
     until = time.monotonic() + USED_SECONDS
     while asyncio.run(_served(model, target)) != newest + 2:
         if time.monotonic() > until:
@@ -52,16 +54,19 @@ def broken_then_good(model: str, before: Change, after: Change, target: Target) 
     return Counter({WRONG if is_wrong else USED: 1})
 
 
-def publish(repository: Path, model: str, good: int, number: int, before: Change, after: Change) -> None:
-    """A copy of version `good`, spoilt, renamed to where servers see it."""
-    hidden = repository / model / f"{number}.partial"
-    copytree(repository / model / str(good), hidden)
+def publish(good: Path, number: int, before: Change = nothing, after: Change = nothing) -> None:
+    """Publishes a spoilt copy of the version in the folder `good` under another number.
+
+    `before` and `after` the manifest is made, they spoil the copy.
+    """
+    hidden = good.with_name(f"{number}.partial")
+    copytree(good, hidden)
     manifest = hidden / "manifest.json"
-    manifest.write_text(manifest.read_text().replace(f'"version": "{good}"', f'"version": "{number}"'))
+    manifest.write_text(manifest.read_text().replace(f'"version": "{good.name}"', f'"version": "{number}"'))
     before(hidden)
     tiny_artifact.seal(hidden)
     after(hidden)
-    hidden.rename(repository / model / str(number))
+    hidden.rename(good.with_name(str(number)))
 
 
 async def _served(model: str, target: Target) -> int:

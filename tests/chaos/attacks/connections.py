@@ -19,7 +19,7 @@ from tests.chaos.http2 import GOAWAY, PREFACE, SETTINGS, frame
 KEPT = frozenset({"open", "closed", "refused"})
 HOLD_SECONDS = 3.0
 PAUSE_SECONDS = 0.002
-"""Between connections, or the queue of those not yet accepted would be all that is attacked."""
+"""Pause between connections: without it, only the queue of those not yet accepted would be attacked."""
 FORGED = b'x\n{"event": "user deleted by admin", "program": "fusion_gateway"}\n'
 
 

@@ -28,7 +28,7 @@ from tests.chaos.attacks.target import (
 from tests.chaos.calls import bearer
 
 BUSY = CLEAR | {"DEADLINE_EXCEEDED", "UNAVAILABLE"}
-"""An attacker may also be late."""
+"""Clear answers to an attacker whose calls may also be late."""
 OWN_ERROR = "Internal error from Core"
 """What grpc.aio says of itself, not the server, where a deadline passes while it writes."""
 LEFT = CLEAR | {"CANCELLED", "DEADLINE_EXCEEDED"}
@@ -85,18 +85,18 @@ def many_events(target: Target) -> Answers:
     async def calls() -> Answers:
         async with channel_to(target) as channel:
             stub = RecommenderStub(channel)
-            requests = [
-                pb.RecordEventsRequest(
-                    events=[pb.Event(user_id=f"flood {number}", item_id=f"{event}") for event in range(1000)]
-                )
-                for number in range(300)
-            ]
+            requests = map(a_thousand_events, range(300))
             who = bearer(target.token)
             return await codes_of(
                 stub.RecordEvents(request, timeout=DEADLINE_SECONDS, metadata=who) for request in requests
             )
 
     return asyncio.run(calls())
+
+
+def a_thousand_events(number: int) -> pb.RecordEventsRequest:
+    events = [pb.Event(user_id=f"flood {number}", item_id=f"{event}") for event in range(1000)]
+    return pb.RecordEventsRequest(events=events)
 
 
 async def leave_half_way(channel: grpc.aio.Channel, attempts: int, token: str = "") -> Answers:
@@ -150,7 +150,7 @@ def nul_in_ids(target: Target) -> Answers:
 
 
 def most_candidates(target: Target) -> Answers:
-    """The most that every limit allows at once: 32 rows of 20,000 candidates."""
+    """As much as every limit allows at once: 32 rows of 20,000 candidates."""
     request = infer_request(
         target.name,
         {"candidate": np.ones((32, 20_000), np.int64), "history_item": np.ones((32, 2_000), np.int64)},

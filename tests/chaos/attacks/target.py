@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 
 DEADLINE_SECONDS = 5.0
-"""An attacker waits no longer for an answer."""
+"""Maximum time that an attacker waits for an answer."""
 CLEAR = frozenset(
     {
         "OK",
@@ -30,7 +30,7 @@ Answers = Counter[str]
 
 @dataclass(frozen=True)
 class Target:
-    """One process and where it listens; `token` lets a client in where tokens are asked for."""
+    """One process and where it listens; `token` lets a client in where tokens are required."""
 
     name: str
     grpc_address: str

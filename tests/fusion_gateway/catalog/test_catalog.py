@@ -18,7 +18,7 @@ def test_numbers_ids_and_popularity() -> None:
     assert CATALOG.row_of("ten") == 9
     assert CATALOG.row_of("10") is None
     assert CATALOG.rows_of(np.array([3, 99, 0, -1, 1])).tolist() == [2, 0]
-    assert [CATALOG.title[row] for row in CATALOG.popular[:3]] == ["Fargo", "Inception", "Memento"]
+    assert [CATALOG.title[row] for row in CATALOG.by_rating[:3]] == ["Fargo", "Inception", "Memento"]
     lengths = np.linalg.norm(CATALOG.genre_vector, axis=1)
     np.testing.assert_allclose(lengths, [1] * 9 + [0], rtol=1e-6)
 
@@ -28,8 +28,14 @@ WORKS: list[tuple[list[tuple[str, str, int]], list[int]]] = [
     ([("246", "Chasing Amy", 1997), ("268", "Chasing  amy ", 1997), ("9", "Chasing Amy", 1998)], [0, 0, 2]),
     ([("1", "That Darn Cat!", 1997), ("2", "That Darn Cat", 1997), ("3", "The Darn", 1997)], [0, 1, 2]),
     ([("1", "Untitled", 0), ("2", "Untitled", 0)], [0, 1]),
-    ([("1-11", "1-11", 0), ("111", "111", 0), ("a-100", "a-100", 0), ("100", "100", 0)], [0, 1, 2, 3]),
-    ([("dQw", "dQw", 2001), ("DQW", "DQW", 2001), ("🎬", "🎬", 0), ("***", "***", 0)], [0, 1, 2, 3]),
+    (
+        [("1-11", "1-11", 0), ("111", "111", 0), ("a-100", "a-100", 0), ("100", "100", 0)],
+        [0, 1, 2, 3],
+    ),
+    (
+        [("dQw", "dQw", 2001), ("DQW", "DQW", 2001), ("🎬", "🎬", 0), ("***", "***", 0)],
+        [0, 1, 2, 3],
+    ),
 ]
 
 
@@ -78,7 +84,11 @@ def test_a_title_that_contains_the_query_is_found_beside_one_that_is_like_it() -
 
 
 def test_the_better_known_of_equals_comes_first() -> None:
-    again = items().with_columns(number=pl.col("number") + 10, id="b" + pl.col("id"), votes=pl.col("votes") + 1)
+    again = items().with_columns(
+        number=pl.col("number") + 10,
+        id="b" + pl.col("id"),
+        votes=pl.col("votes") + 1,
+    )
     index = TitleIndex(Catalog(pl.concat([items(), again]), 1))
     assert [row for row, _ in index.search("fargo", 2)] == [15, 5]
 
@@ -127,7 +137,13 @@ def test_broken_tags_are_refused(tmp_path: Path, tags: dict[str, list[object]], 
 
 def test_words_may_have_any_number(tmp_path: Path) -> None:
     items().write_parquet(tmp_path / "items.parquet")
-    tags = pl.DataFrame({"item": [0, 1, 1], "word": [2**28, 2**28, -5], "weight": [1.0, 0.6, 0.8]})
+    tags = pl.DataFrame(
+        {
+            "item": [0, 1, 1],
+            "word": [2**28, 2**28, -5],
+            "weight": [1.0, 0.6, 0.8],
+        }
+    )
     tags.write_parquet(tmp_path / "tags.parquet")
     catalog = load_catalog(tmp_path / "items.parquet", 1, tmp_path / "tags.parquet")
     np.testing.assert_allclose(catalog.tag_likeness(1)[:3], [0.6, 1, 0])

@@ -20,7 +20,8 @@ import sqlalchemy as sa
 from prometheus_client import REGISTRY
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from fusion_gateway.events.store import EventStore, StoredEvent
+from fusion_gateway.events.store import EventStore
+from fusion_gateway.events.stored_event import StoredEvent
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from servers.runtime.errors import ConfigurationError, DeadlineExceeded, InvalidArgument, Overloaded, Unavailable
@@ -155,7 +156,7 @@ async def test_a_deleted_user_is_in_no_file(url: str, tmp_path: Path, readers: b
         if readers:
             reader.execute("BEGIN")
             reader.execute("SELECT count(*) FROM events").fetchall()
-        erasing = asyncio.create_task(store.keep_erased())
+        erasing = asyncio.create_task(store.run_erase_loop())
         assert await store.delete_user("secret-user") == 50
         if readers:
             await asyncio.sleep(0.2)
@@ -230,7 +231,8 @@ async def test_writers_and_a_file_that_is_taken_away_again_and_again(url: str, t
 
 WRITER = """
 import asyncio, sys
-from fusion_gateway.events.store import EventStore, StoredEvent
+from fusion_gateway.events.store import EventStore
+from fusion_gateway.events.stored_event import StoredEvent
 from servers.runtime.errors import Unavailable
 
 async def main(url):

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from fusion_gateway.events.files import read_events, write_events
-from fusion_gateway.events.store import EventStore, StoredEvent
+from fusion_gateway.events.store import EventStore
+from fusion_gateway.events.stored_event import StoredEvent
 from training.artifacts.repository import verify
 from training.data.load import load_dataset
 from training.data.splits import leave_last_out
@@ -29,7 +30,7 @@ async def test_a_model_can_be_trained_on_the_event_store(tmp_path: Path) -> None
     job = Job(dataset, leave_last_out(dataset.events), tmp_path / "repository", tmp_path / "cache")
     assert (
         verify(
-            train_rating(job, SvdRecipe(factors=(4,), epochs=(2,), least_user_ratings=1, most_ignored_item_ratings=1))
+            train_rating(job, SvdRecipe(factors=(4,), epochs=(2,), min_user_ratings=1, max_ignored_item_ratings=1))
         ).model
         == "rating"
     )

@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from fusion_gateway.events.files import read_events, write_events
-from fusion_gateway.events.store import EventStore, StoredEvent
+from fusion_gateway.events.store import EventStore
+from fusion_gateway.events.stored_event import StoredEvent
 from servers.runtime.errors import ConfigurationError, Unavailable
 from tests.servers.running import ROOT
 
@@ -44,7 +45,14 @@ async def items(store: EventStore, user: str = "anna", limit: int = 100) -> list
 
 
 async def test_history_is_newest_first_and_bounded(store: EventStore) -> None:
-    await store.record([event("a", 10), event("c", 20), event("b", 10), event("x", 5, user="bert")])
+    await store.record(
+        [
+            event("a", 10),
+            event("c", 20),
+            event("b", 10),
+            event("x", 5, user="bert"),
+        ]
+    )
     assert await items(store) == ["c", "b", "a"]
     assert await items(store, limit=2) == ["c", "b"]
     await store.record([event(str(time), time) for time in range(100, 104)])
@@ -89,7 +97,13 @@ async def test_another_store_on_the_same_database_sees_what_is_committed(store: 
 
 async def test_events_past_their_time_are_deleted(store: EventStore, url: str) -> None:
     day, now = 86_400, int(time.time())
-    await store.record([event("old", now - 11 * day), event("new", now - 9 * day), event("x", 5, user="bert")])
+    await store.record(
+        [
+            event("old", now - 11 * day),
+            event("new", now - 9 * day),
+            event("x", 5, user="bert"),
+        ]
+    )
     assert await store.sweep() == 0
     keeping = EventStore(url, LIMIT, retention_days=10)
     await keeping.open()
@@ -99,7 +113,8 @@ async def test_events_past_their_time_are_deleted(store: EventStore, url: str) -
 
 WRITER = """
 import asyncio, sys
-from fusion_gateway.events.store import EventStore, StoredEvent
+from fusion_gateway.events.store import EventStore
+from fusion_gateway.events.stored_event import StoredEvent
 
 async def main(url):
     store = EventStore(url, 100_000)
@@ -150,12 +165,20 @@ async def test_deleting_a_user_leaves_the_others(store: EventStore) -> None:
 
 
 async def test_import_is_repeatable(store: EventStore, tmp_path: Path) -> None:
-    table = pl.DataFrame({"user": ["anna", "bert"], "item": ["a", "b"], "rating": [4.5, None], "time": [1, 2]})
+    table = pl.DataFrame(
+        {
+            "user": ["anna", "bert"],
+            "item": ["a", "b"],
+            "rating": [4.5, None],
+            "time": [1, 2],
+        }
+    )
     table.write_csv(tmp_path / "events.csv")
     table.write_parquet(tmp_path / "events.parquet")
     assert await store.import_all(read_events(tmp_path / "events.csv")) == 2
     assert await store.import_all(read_events(tmp_path / "events.parquet")) == 0
-    assert [(e.item_id, e.rating, e.time) for e in await store.history("bert", 9)] == [("b", None, 2)]
+    [found] = await store.history("bert", 9)
+    assert (found.item_id, found.rating, found.time) == ("b", None, 2)
 
 
 async def test_others_write_during_an_import_and_one_that_ended_early_can_be_run_again(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from fusion_gateway.ingest.errors import DataError, MissingColumn
 from fusion_gateway.ingest.events import DAY, EventsFile, Given, in_file_order
 
 RATED = [("ann", "m1", 3.5, 964982703), ("bob", "m2", None, 1577836800), ("ann", "m2", 4.0, 1577923210)]
-IN_ORDER = [(user, item, rating, place) for (user, item, rating, _), place in zip(RATED, (1, 2, 3), strict=True)]
+IN_ORDER = [(user, item, rating, number) for number, (user, item, rating, _) in enumerate(RATED, start=1)]
 UNRATED = [(user, item, None, time) for user, item, _, time in RATED]
 
 
@@ -26,7 +26,8 @@ def text(
     times: tuple[str, ...] = ("964982703", "1577836800", "1577923210"),
     ratings: tuple[str, ...] = ("3.5", "", "4"),
 ) -> str:
-    rows = [separator.join(row) for row in zip(("ann", "bob", "ann"), ("m1", "m2", "m2"), ratings, times, strict=True)]
+    columns = ("ann", "bob", "ann"), ("m1", "m2", "m2"), ratings, times
+    rows = [separator.join(row) for row in zip(*columns, strict=True)]
     names = [] if header is None else [header.replace(",", separator)]
     return "\n".join([*names, *rows]) + "\n"
 
@@ -203,7 +204,12 @@ def test_dates_that_may_be_read_either_way_are_pointed_out(tmp_path: Path) -> No
 
 def test_typed_columns_of_parquet_are_read(tmp_path: Path) -> None:
     path = tmp_path / "f.parquet"
-    columns = {"user": [7.0, 8.0], "item": [1, 2], "rating": [float("nan"), 4.0], "time": [964982703, 1577836800]}
+    columns = {
+        "user": [7.0, 8.0],
+        "item": [1, 2],
+        "rating": [float("nan"), 4.0],
+        "time": [964982703, 1577836800],
+    }
     frame = pl.DataFrame(columns).with_columns(pl.from_epoch("time"))
     frame.write_parquet(path)
     assert EventsFile.open(path).read().rows() == [("7", "1", None, 964982703), ("8", "2", 4.0, 1577836800)]

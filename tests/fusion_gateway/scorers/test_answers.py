@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2
 
 from fusion_gateway.scorers.answers import read_answer
-from fusion_gateway.scorers.missing import MOST_CHARACTERS, UNREADABLE, ModelMissing
+from fusion_gateway.scorers.missing import MAX_CHARACTERS, UNREADABLE, ModelMissing
 from servers.runtime import tensors
 from tests.chaos.lies import LIES, VERSION, lie
 
@@ -32,14 +32,18 @@ def test_no_lie_passes(name: str, model: str, inputs: dict[str, tensors.Array]) 
     with pytest.raises(ModelMissing) as caught:
         read_answer(lie(name, tensors.infer_request(model, inputs)), model, inputs)
     assert caught.value.reason == UNREADABLE
-    assert 0 < len(caught.value.details) <= MOST_CHARACTERS
+    assert 0 < len(caught.value.details) <= MAX_CHARACTERS
 
 
 def test_nothing_found_and_abstaining_are_answers() -> None:
-    outputs: dict[str, tensors.Array] = {"item": np.zeros((1, 0), np.int64), "score": np.zeros((1, 0), np.float32)}
+    outputs: dict[str, tensors.Array] = {
+        "item": np.zeros((1, 0), np.int64),
+        "score": np.zeros((1, 0), np.float32),
+    }
     empty = tensors.infer_response("m", "", "", outputs).SerializeToString()
     assert read_answer(empty, "m", RANKED)[1] == 0
-    silent = tensors.infer_response("m", "1", "", {"score": np.full((1, 3), np.nan, np.float32)}).SerializeToString()
+    outputs = {"score": np.full((1, 3), np.nan, np.float32)}
+    silent = tensors.infer_response("m", "1", "", outputs).SerializeToString()
     assert np.isnan(read_answer(silent, "m", SCORE)[0]["score"]).all()
 
 

@@ -50,7 +50,13 @@ async def test_what_waits_leaves_together_and_each_gets_its_own() -> None:
         asked(5),
         asked(6, 7, 8, history_item=HISTORY[:, :1]),
     ]
-    assert await outcomes(model, *calls) == [[[1]], [[2]], [[27, 28]], [[5]], [[13, 14, 15]]]
+    assert await outcomes(model, *calls) == [
+        [[1]],
+        [[2]],
+        [[27, 28]],
+        [[5]],
+        [[13, 14, 15]],
+    ]
     assert [len(message["candidate"]) for message in model.messages] == [1, 1, 3]
 
 
@@ -63,7 +69,8 @@ async def test_a_message_has_a_most_number_of_rows() -> None:
 
 async def test_a_refused_call_takes_nobody_with_it() -> None:
     answers = await outcomes(Model(), asked(1), asked(2), asked(3), asked(13), asked(4))
-    assert (answers[:3], answers[4]) == ([[[1]], [[2]], [[3]]], [[4]])
+    assert answers[:3] == [[[1]], [[2]], [[3]]]
+    assert answers[4] == [[4]]
     assert isinstance(answers[3], Unavailable)
 
 
@@ -112,7 +119,13 @@ async def test_all_calls_can_be_released_at_once() -> None:
 def test_merged_rows_are_padded_as_servers_expect() -> None:
     times, ratings = HISTORY + 100, np.array([[5, np.nan, 3]], np.float32)
     long = asked(1, history_item=HISTORY, history_rating=ratings, history_time=times)
-    short = asked(2, 3, history_item=HISTORY[:, :1], history_rating=ratings[:, :1], history_time=times[:, :1])
+    short = asked(
+        2,
+        3,
+        history_item=HISTORY[:, :1],
+        history_rating=ratings[:, :1],
+        history_time=times[:, :1],
+    )
     merged = merge([long, short, asked(4)])
     assert merged["candidate"].tolist() == [[1, 0], [2, 3], [4, 0]]
     assert merged["history_item"].tolist() == [[7, 8, 9], [0, 0, 7], [0, 0, 0]]

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import structlog
 
-from fusion_gateway.events.store import StoredEvent
+from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.gateway import gateway
-from fusion_gateway.scorers.client import Scorer, UserTensors
+from fusion_gateway.scorers.client import ScorerClient
 from fusion_gateway.scorers.missing import ModelMissing
 from fusion_gateway.scorers.model_server import CHANNEL_OPTIONS
+from fusion_gateway.scorers.scorer import UserTensors
 from fusion_gateway.settings import GatewaySettings
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
@@ -45,7 +46,7 @@ async def asking(address: str, repository: Path, *flags: str) -> AsyncIterator["
 
 
 def reason(answer: pb.RecommendResponse) -> str:
-    return next((each.reason for each in answer.degraded if each.model == "rating"), "")
+    return next((each.reason for each in answer.degraded if each.component == "rating"), "")
 
 
 @pytest.fixture
@@ -183,7 +184,7 @@ async def test_a_connection_that_died_without_a_word_is_given_up(
 
 async def test_one_frozen_address_of_two_takes_no_half_of_the_answers(tiny: Path) -> None:
     with process("rating", tiny) as one, process("rating", tiny) as other, closing(Freezing()) as freezing:
-        scorer = Scorer("rating", f"ipv4:{one.grpc_address},{other.grpc_address}")
+        scorer = ScorerClient("rating", f"ipv4:{one.grpc_address},{other.grpc_address}")
         candidates = np.array([1, 2, 3])
         user = UserTensors.of("", 0, np.array([1]), [StoredEvent("", "1", None, 0, "")], candidates)
 

@@ -12,8 +12,8 @@ import structlog
 from prometheus_client import REGISTRY
 from tritonclient.grpc import service_pb2
 
+from fusion_gateway.circuit_breaker import FAILURES
 from fusion_gateway.gateway import gateway
-from fusion_gateway.scorers.circuit_breaker import FAILURES
 from fusion_gateway.settings import GatewaySettings
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
@@ -76,12 +76,12 @@ async def test_every_lie_leaves_the_other_models_answers(
     for name in LIES:
         tried.lie = name
         for answer in (await stub.Recommend(RECOMMEND), await stub.SimilarItems(SIMILAR)):
-            [sequential] = [each for each in answer.degraded if each.model == "sequential"]
+            [sequential] = [each for each in answer.degraded if each.component == "sequential"]
             assert sequential.reason.startswith("unreadable answer"), name
             assert answer.items, name
         tried.lie = "honest"
         assert "sequential" in (await stub.Recommend(RECOMMEND)).model_versions, name
-        assert [item.model for item in (await stub.SimilarItems(SIMILAR)).degraded] == [], name
+        assert [item.component for item in (await stub.SimilarItems(SIMILAR)).degraded] == [], name
     assert "Traceback" not in "".join(capfd.readouterr())
 
 
@@ -92,7 +92,7 @@ async def test_a_liar_is_left_alone_until_it_is_honest(liar: tuple[Liar, "Recomm
     before = REGISTRY.get_sample_value("marquee_missing_models_total", labels) or 0
     with structlog.testing.capture_logs() as lines:
         for _ in range(20):
-            reasons = {each.model: each.reason for each in (await stub.Recommend(RECOMMEND)).degraded}
+            reasons = {each.component: each.reason for each in (await stub.Recommend(RECOMMEND)).degraded}
         assert FAILURES <= tried.asked < 10
         assert reasons["sequential"] == "circuit open: unreadable answer"
         assert REGISTRY.get_sample_value("marquee_missing_models_total", labels) == before + 20 - FAILURES

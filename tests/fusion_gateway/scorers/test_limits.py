@@ -36,11 +36,12 @@ async def test_no_request_is_more_than_the_model_server_takes(tmp_path: Path) ->
         async def recommend(history: list[pb.Event]) -> pb.RecommendResponse:
             return await stub.Recommend(pb.RecommendRequest(history=history, weights={"rating": 1}, exclude_seen=False))
 
-        whole, newest, *others = await asyncio.gather(*(recommend(HISTORY[-n:]) for n in (6, 2, *[6] * 10)))
+        lengths = [6, 2, *[6] * 10]
+        whole, newest, *others = await asyncio.gather(*(recommend(HISTORY[-n:]) for n in lengths))
         assert all("rating" in answer.model_versions for answer in (whole, newest, *others)), whole.degraded
-        scored = [{item.item.id: item.score for item in answer.items} for answer in (whole, newest)]
-        assert scored[0] == scored[1]  # by the two newest events, of all items
-        assert len(scored[0]) == len(MOVIES)
+        scores = {item.item.id: item.score for item in whole.items}
+        assert scores == {item.item.id: item.score for item in newest.items}  # by the two newest events, of all items
+        assert len(scores) == len(MOVIES)
         alike = await stub.SimilarItems(pb.SimilarItemsRequest(item_id="3"))
         assert not alike.degraded
 

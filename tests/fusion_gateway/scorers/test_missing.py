@@ -8,9 +8,9 @@ import pytest
 import structlog
 from prometheus_client import REGISTRY
 
-from fusion_gateway.scorers.client import Answer
-from fusion_gateway.scorers.fan_out import ask
-from fusion_gateway.scorers.missing import CIRCUIT_OPEN, MOST_CHARACTERS, Absences, ModelMissing
+from fusion_gateway.scorers.fan_out import call_all
+from fusion_gateway.scorers.missing import CIRCUIT_OPEN, MAX_CHARACTERS, Absences, ModelMissing
+from fusion_gateway.scorers.scorer import Answer
 from servers.runtime.deadline import Deadline
 
 
@@ -20,7 +20,7 @@ def lines() -> Any:
         yield captured
 
 
-def told(lines: list[Any]) -> list[tuple[str, str]]:
+def logged(lines: list[Any]) -> list[tuple[str, str]]:
     return [(line["event"], line.get("reason", "")) for line in lines]
 
 
@@ -34,13 +34,13 @@ def test_one_line_at_a_change_and_a_count_at_all_times(lines: list[Any]) -> None
     for why in (away, away, left_alone, left_alone):
         absences.note({"tried": why}, {"other"})
         now += 2
-    assert told(lines) == [("model missing", "unavailable")]
+    assert logged(lines) == [("model missing", "unavailable")]
     assert (lines[0]["details"], str(away)) == ("10.0.0.1: refused", "unavailable")
     absences.note({"tried": ModelMissing("unreadable answer", "no score")}, {"other"})
     now += 2
     for _ in range(3):
         absences.note({}, {"tried", "other"})
-    assert told(lines)[1:] == [("model missing", "unreadable answer"), ("model is back", "")]
+    assert logged(lines)[1:] == [("model missing", "unreadable answer"), ("model is back", "")]
     assert lines[2]["missing_seconds"] == 10
     counted = [
         REGISTRY.get_sample_value("marquee_missing_models_total", {"model": "tried", "reason": reason})
@@ -60,7 +60,7 @@ def test_a_model_that_comes_and_goes_has_a_line_a_second(lines: list[Any]) -> No
 
 
 def test_what_others_say_is_cut() -> None:
-    assert len(str(ModelMissing("internal", "x" * 10_000))) < 2 * MOST_CHARACTERS
+    assert len(str(ModelMissing("internal", "x" * 10_000))) < 2 * MAX_CHARACTERS
 
 
 async def test_a_fault_of_ours_costs_one_model_and_is_logged_with_its_traceback_once(lines: list[Any]) -> None:
@@ -72,7 +72,7 @@ async def test_a_fault_of_ours_costs_one_model_and_is_logged_with_its_traceback_
     absences = Absences(lambda: 0.0)
     for _ in range(3):
         scorers: list[Any] = [SimpleNamespace(name="broken"), SimpleNamespace(name="whole")]
-        answers, failures = await ask(scorers, call, Deadline.after(1))
+        answers, failures = await call_all(scorers, call, Deadline.after(1))
         absences.note(failures, answers)
     assert (list(answers), str(failures["broken"])) == (["whole"], "unexpected error")
     [line] = lines

@@ -1,5 +1,6 @@
 """The programs as people start them: real processes, their output and their exit codes."""
 
+import asyncio
 import io
 import json
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from google.protobuf import json_format
 from rich.console import Console
 from typer.testing import CliRunner, Result
@@ -20,8 +22,10 @@ from typer.testing import CliRunner, Result
 from fusion_gateway.gateway import gateway
 from fusion_gateway.settings import GatewaySettings
 from fusion_gateway.terminal.client import app as client_app
+from fusion_gateway.terminal.ladder import app as ladder_app
 from fusion_gateway.terminal.local import app as local_app
 from fusion_gateway.terminal.tables import recommendations
+from fusion_gateway.terminal.tokens import app as tokens_app
 from protos.marquee.v1.recommender_pb2 import RecommendResponse
 from servers.runtime.errors import StartError
 from servers.runtime.settings import read
@@ -53,7 +57,7 @@ def run(*arguments: object, home: Path, **options: Any) -> subprocess.CompletedP
 @pytest.fixture(scope="module")
 def up(system: Path) -> Iterator[dict[str, Any]]:
     """`local up`, and what it said: the gateway's address and the whole process."""
-    command = [sys.executable, "-m", "fusion_gateway.local", "up"]
+    command = [sys.executable, "-m", "fusion_gateway.local", "up", "--any-ports"]
     command += ["--repository", str(system / "repository"), "--events", str(system / "events.csv")]
     environment = {**os.environ, "MARQUEE_HOME": str(system / "up"), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
@@ -77,11 +81,15 @@ def client(up: dict[str, Any], *arguments: str) -> Result:
 def test_up_says_where_everything_is(up: dict[str, Any]) -> None:
     assert [line.split()[0] for line in up["said"] if " is ready at 127.0.0.1:" in line][-1] == "fusion_gateway"
     assert sum(" is ready at " in line for line in up["said"]) == 4
+    assert sum(line.endswith("/metrics") for line in up["said"]) == 4
     assert any(line.startswith("15 events of 5 users are stored") for line in up["said"])
+    [store] = [line.split()[-1] for line in up["said"] if line.startswith("what is recorded is kept in ")]
+    assert store == f"sqlite:///{up['home']}/up/events.db"
+    assert Path(store.removeprefix("sqlite:///")).exists()
 
 
 def test_client_shows_ranked_movies(up: dict[str, Any]) -> None:
-    shown = client(up, "recommend", "--user", "4", "-k", "3", "--explain")
+    shown = client(up, "recommend", "--user=4", "-k3", "--explain")
     assert shown.exit_code == 0, shown.stderr
     for text in ("rank", "score", "id", "movie", *MODELS, "because you watched", "policy fitted"):
         assert text in shown.stdout
@@ -104,7 +112,7 @@ def test_a_real_answer_fits_the_terminal(up: dict[str, Any], width: int) -> None
 
 
 def test_client_prints_json(up: dict[str, Any]) -> None:
-    shown = client(up, "recommend", "--history", "1,3:4.5", "--weights", "rating=0.7,sequential=0.3", "--json")
+    shown = client(up, "recommend", "--history=1,3:4.5", "--weights=rating=0.7,sequential=0.3", "--json")
     reply = json.loads(shown.stdout)
     assert (reply["history_used"], reply["fallback"], len(reply["items"])) == (2, "FALLBACK_FOLD_IN", 8)
     assert "explanation" not in reply["items"][0]
@@ -114,7 +122,7 @@ def test_client_knows_the_other_calls(up: dict[str, Any]) -> None:
     assert "The Prestige" in client(up, "search", "prestige the").stdout
     assert "Like Interstellar" in client(up, "similar", "interstella").stdout
     for _ in range(2):
-        said = client(up, "record", "--user", "zoe", "--item", "6", "--rating", "4.5", "--event-id", "e1")
+        said = client(up, "record", "--user=zoe", "--item=6", "--rating=4.5", "--event-id=e1")
     assert said.stdout == "known already\n"
     history = json.loads(client(up, "history", "--user", "zoe", "--json").stdout)
     assert [(event["item_id"], event["rating"]) for event in history["events"]] == [("6", 4.5)]
@@ -137,6 +145,13 @@ def test_client_says_what_went_wrong(up: dict[str, Any]) -> None:
         assert message in failed.stderr
 
 
+def test_client_erases_a_user(up: dict[str, Any]) -> None:
+    assert client(up, "record", "--user", "leaving", "--item", "6").stdout == "recorded\n"
+    assert client(up, "delete-user", "--user", "leaving").exit_code == 1  # not confirmed
+    assert client(up, "delete-user", "--user", "leaving", "--yes").stdout == "1 event is erased\n"
+    assert "nothing is stored" in client(up, "history", "--user", "leaving").stdout
+
+
 def test_client_says_that_nothing_is_known_or_found(up: dict[str, Any]) -> None:
     assert "no history of user stranger" in client(up, "recommend", "--user", "stranger").stdout
     assert "no history" not in client(up, "recommend", "--user", "4").stdout
@@ -144,6 +159,13 @@ def test_client_says_that_nothing_is_known_or_found(up: dict[str, Any]) -> None:
     assert "nothing is stored about user stranger" in client(up, "history", "--user", "stranger").stdout
     nothing = client(up, "recommend", "--genres", "comdy", "--year-min", "1990").stdout
     assert "no movie matches --genres comdy --year-min 1990" in nothing
+    assert "from the popularity list" not in nothing
+
+
+def test_client_recommends_among_given_items(up: dict[str, Any]) -> None:
+    arguments = ["recommend", "--items", "3,5,6", "--not-items", "5", "--json"]
+    reply = json.loads(client(up, *arguments).stdout)
+    assert {each["item"]["id"] for each in reply["items"]} == {"3", "6"}
 
 
 @pytest.mark.parametrize(
@@ -175,16 +197,50 @@ def test_up_prints_a_command_that_runs(up: dict[str, Any]) -> None:
     )
 
 
-@pytest.mark.parametrize("command", [[], ["recommend"], ["similar"], ["search"], ["record"], ["history"]])
-def test_help_has_an_example(command: list[str]) -> None:
-    shown = CliRunner().invoke(client_app, [*command, "--help"]).stdout
-    assert " ".join(["Example: python -m fusion_gateway.client", *command]) in " ".join(shown.split())
+COMMANDS = ["", "recommend", "similar", "search", "record", "history", "delete-user", "status"]
+HELP = [
+    (local_app, "local", "up"),
+    (local_app, "local", "demo"),
+    (ladder_app, "ladder", ""),
+    (tokens_app, "tokens", ""),
+]
+HELP += [(client_app, "client", name) for name in COMMANDS]
+
+
+@pytest.mark.parametrize(("app", "program", "command"), HELP)
+def test_help_has_an_example_and_says_what_options_take(app: typer.Typer, program: str, command: str) -> None:
+    shown = " ".join(CliRunner().invoke(app, [*command.split(), "--help"]).stdout.split())
+    assert f"Example: python -m fusion_gateway.{program} {command}" in shown
+    assert "<str>" not in shown
+
+
+def test_options_of_recommend_are_grouped() -> None:
+    shown = CliRunner().invoke(client_app, ["recommend", "--help"]).stdout
+    groups = re.findall(r"╭─ ([\w ]+) ─", shown)
+    assert groups == ["Options", "User", "Filters", "The list", "Connection and output"]
+
+
+@pytest.mark.parametrize("command", ["", "import-events", "export-events", "list-users"])
+def test_help_of_the_gateway_is_grouped(command: str, tmp_path: Path) -> None:
+    shown = run("fusion_gateway", *command.split(), "--help", home=tmp_path).stdout
+    for text in ("Event store", "--event-store", "[default: 5000]", f"Example: python -m fusion_gateway {command}"):
+        assert text in " ".join(shown.split())
 
 
 def test_client_without_a_gateway(tmp_path: Path) -> None:
     failed = run("fusion_gateway.client", "status", "--address", "127.0.0.1:1", home=tmp_path)
     assert failed.returncode == 1
     assert failed.stderr.startswith("error: no gateway answers at 127.0.0.1:1")
+
+
+async def test_what_a_gateway_cannot_do_is_said_in_its_own_words(system: Path, tmp_path: Path) -> None:
+    flags = [f"--model-repository={system}/repository", f"--event-store=sqlite:///{tmp_path}/events.db"]
+    flags += ["--scorer=rating=127.0.0.1:1", "--grpc-port=0", "--metrics-port=0", "--exit-timeout-secs=0"]
+    async with gateway(read(GatewaySettings, flags)) as program, program:
+        arguments = ["similar", "--item", "3", "--weights", "rating=1", "--address", program.grpc_address]
+        failed = await asyncio.to_thread(CliRunner().invoke, client_app, arguments)
+    assert failed.exit_code == 1
+    assert failed.stderr.startswith("error: rating: ")
 
 
 def test_demo_asks_three_times_and_leaves_nothing_running(system: Path) -> None:
@@ -209,7 +265,7 @@ def test_each_run_has_logs_of_its_own(system: Path, tmp_path: Path) -> None:
 
 
 def test_up_stops_everything_when_one_process_dies(system: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "fusion_gateway.local", "up"]
+    command = [sys.executable, "-m", "fusion_gateway.local", "up", "--any-ports"]
     command += ["--repository", str(system / "repository"), "--events", str(system / "events.csv")]
     environment = {**os.environ, "MARQUEE_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
     pipe = subprocess.PIPE
@@ -244,6 +300,13 @@ def test_demo_with_a_bad_repository(tmp_path: Path, repository: str, message: st
     assert re.fullmatch(f"error: .*{message}.*\n", failed.stderr)
 
 
+def test_up_names_the_events_that_are_not_there(system: Path, tmp_path: Path) -> None:
+    failed = run("fusion_gateway.local", "up", "--repository", system / "repository", home=tmp_path)
+    assert failed.returncode == 1
+    missing = tmp_path / "var/imported/generated/events.parquet"
+    assert failed.stderr == f"error: there is no {missing}, which 'make publish' makes: name a file with --events\n"
+
+
 def test_demo_with_a_broken_events_file(system: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.csv").write_text("user,item,rating,time\n1,1,5,9\n1,1,5,soon\n")
     flags = ["--repository", system / "repository", "--events", tmp_path / "broken.csv"]
@@ -257,6 +320,20 @@ def test_import_events(system: Path, tmp_path: Path) -> None:
     store = f"--event-store=sqlite:///{tmp_path}/events.db"
     done = run("fusion_gateway", "import-events", system / "events.csv", store, home=tmp_path)
     assert (done.returncode, done.stdout) == (0, "15 new events are in the event store\n"), done.stderr
+
+
+def test_users_and_names_are_listed(system: Path, tmp_path: Path) -> None:
+    store = f"--event-store=sqlite:///{tmp_path}/events.db"
+    assert run("fusion_gateway", "list-users", store, home=tmp_path).stdout == "no events are stored\n"
+    run("fusion_gateway", "import-events", system / "events.csv", store, home=tmp_path)
+    listed = run("fusion_gateway", "list-users", "--limit=2", store, home=tmp_path).stdout.splitlines()[2:]
+    assert [line.split() for line in listed] == [
+        ["4", "5", "1970-01-01", "00:16:44"],
+        ["3", "4", "1970-01-01", "00:16:43"],
+    ]
+    names = run("fusion_gateway", "list-names", f"--model-repository={system}/repository", home=tmp_path)
+    assert "Crime, Drama" in names.stdout, names.stderr
+    assert "occupation" in names.stdout
 
 
 def test_an_occupied_port(system: Path, tmp_path: Path) -> None:
@@ -278,7 +355,7 @@ def test_an_occupied_port(system: Path, tmp_path: Path) -> None:
         (["--scorer=rating"], "scorer: 'rating' must be NAME=ADDRESS"),
         (["--scorer=a=b:1", "--scorer=a=b:2"], "every name there once"),
         (["--scorer=rating=http://b:1"], "an address is host:port, without http://"),
-        (["--retrieve-k=0"], "retrieve_k: .*greater than or equal to 1"),
+        (["--retrieve-k=0"], "--retrieve-k: .*greater than or equal to 1"),
     ],
 )
 async def test_the_gateway_says_why_it_cannot_start(

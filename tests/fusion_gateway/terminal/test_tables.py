@@ -57,3 +57,10 @@ def test_times_of_events_are_readable_as_far_as_they_are_dates() -> None:
 def test_an_item_that_nothing_is_like_says_so() -> None:
     query = pb.Item(id="7", title="Alone")
     assert "nothing is known to be like it" in shown(neighbours(pb.SimilarItemsResponse(query=query)))
+
+
+def test_neighbours_out_of_order_say_why() -> None:
+    items = [pb.RankedItem(rank=rank, item=pb.Item(id=str(rank)), score=score) for rank, score in enumerate([0.4, 0.9])]
+    note = "movies of the same director, which come first"
+    assert note in shown(neighbours(pb.SimilarItemsResponse(items=items)))
+    assert note not in shown(neighbours(pb.SimilarItemsResponse(items=items[::-1])))

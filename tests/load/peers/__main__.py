@@ -4,7 +4,7 @@ python -m tests.load.peers --data var/data/generated --repository var/repository
 
 The other servers and perf_analyzer are named by MARQUEE_TRITON, MARQUEE_MLSERVER, MARQUEE_KSERVE and
 MARQUEE_PERF_ANALYZER, or by options; what is not named is left out. All servers are started once, as those that are not
-asked cost no CPU. In each round all are asked in turn, so that whatever disturbs the machine disturbs all alike.
+called cost no CPU. In each round all are called in turn, so that whatever disturbs the machine disturbs all alike.
 """
 
 import shlex
@@ -146,7 +146,7 @@ def main(
     duration: options.Duration = 5,
     warm_up: Annotated[float, typer.Option(help="Seconds for each server at the start that do not count.")] = 2,
     seed: options.Seed = 0,
-    json: Annotated[Path | None, typer.Option(help="Also write the figures to this file.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Also write the numbers to this file.")] = None,
 ) -> None:
     """Compare servers of the same model, side by side."""
     programs = Programs(shutil.which(h2load) or "", perf_analyzer, triton, mlserver, kserve)

@@ -36,36 +36,36 @@ class Summary:
     per_second: float
     p50_ms: float
     ours: float
-    ours_least: float
-    ours_most: float
+    ours_min: float
+    ours_max: float
 
 
 def summaries(rows: Sequence[Row]) -> Iterator[Summary]:
     """One for each mode, number of callers and server, in the order in which they first come."""
     own = {(row.mode, row.callers, row.round): row.per_second for row in rows if row.server == OURS}
-    places = list(dict.fromkeys((row.mode, row.callers, row.server) for row in rows))
-    for place in places:
-        found = [row for row in rows if (row.mode, row.callers, row.server) == place]
+    groups = list(dict.fromkeys((row.mode, row.callers, row.server) for row in rows))
+    for group in groups:
+        found = [row for row in rows if (row.mode, row.callers, row.server) == group]
         ratios = [own[row.mode, row.callers, row.round] / row.per_second for row in found]
         yield Summary(
-            *place,
+            *group,
             per_second=median(row.per_second for row in found),
             p50_ms=median(row.latency_ms["p50"] for row in found),
             ours=median(ratios),
-            ours_least=min(ratios),
-            ours_most=max(ratios),
+            ours_min=min(ratios),
+            ours_max=max(ratios),
         )
 
 
 def show(found: Sequence[Summary], rounds: int) -> None:
     title = f"{report.machine()}, commit {report.commit()}; medians of {rounds} rounds; clients share the machine"
     table = Table(title=title, title_style="")
-    for name in ("mode", "callers", "server", "answers/s", "p50 ms", "ours / it", "least to most"):
+    for name in ("mode", "callers", "server", "answers/s", "p50 ms", "ours / it", "min to max"):
         table.add_column(name, justify="left" if name in ("mode", "server") else "right", no_wrap=True)
     for _, rows in groupby(found, key=lambda row: (row.mode, row.callers)):
         for row in rows:
-            ratio = f"{row.ours:.2f}", f"{row.ours_least:.2f} to {row.ours_most:.2f}"
-            figures = f"{row.per_second:.0f}", f"{row.p50_ms:.2f}", *(("", "") if row.server == OURS else ratio)
-            table.add_row(row.mode, str(row.callers), row.server, *figures)
+            ratio = f"{row.ours:.2f}", f"{row.ours_min:.2f} to {row.ours_max:.2f}"
+            numbers = f"{row.per_second:.0f}", f"{row.p50_ms:.2f}", *(("", "") if row.server == OURS else ratio)
+            table.add_row(row.mode, str(row.callers), row.server, *numbers)
         table.add_section()
     Console(width=None if sys.stdout.isatty() else 120).print(table)

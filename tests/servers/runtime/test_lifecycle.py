@@ -24,7 +24,7 @@ from servers.runtime.lifecycle import Program
 from servers.runtime.settings import ServingSettings
 
 FAILURES: dict[bytes, Exception] = {
-    b"INVALID_ARGUMENT": errors.InvalidArgument("k is 0; it must be 1 at least"),
+    b"INVALID_ARGUMENT": errors.InvalidArgument("k is 0; it must be at least 1"),
     b"NOT_FOUND": errors.NotFound("no such model"),
     b"FAILED_PRECONDITION": errors.FailedPrecondition("not set up for that"),
     b"RESOURCE_EXHAUSTED": errors.Overloaded("full"),

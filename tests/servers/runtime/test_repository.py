@@ -73,7 +73,7 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path: Path) -> None:
     folder = tiny_artifact.publish(tmp_path).folder
     (folder / "golden.npz").rename(tmp_path / "golden.npz")
     (folder / "golden.npz").symlink_to(tmp_path / "golden.npz")
-    with pytest.raises(ArtifactError, match="'golden.npz' lies outside the version's folder"):
+    with pytest.raises(ArtifactError, match="'golden.npz' is outside the version's folder"):
         Repository(tmp_path).open("rating", 1)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from servers.runtime.request_ids import METADATA, MOST_CHARACTERS, REQUEST_ID, identify
+from servers.runtime.request_ids import MAX_CHARACTERS, METADATA, REQUEST_ID, identify
 
 
 class Context:
@@ -40,6 +40,6 @@ def test_an_id_that_cannot_be_sent_back_is_replaced(given: str, kept: bool) -> N
     identify(None, context)
     [(name, sent)] = context.sent_back
     assert (name, sent) == (METADATA, REQUEST_ID.get())
-    assert (sent == given[:MOST_CHARACTERS]) is kept
+    assert (sent == given[:MAX_CHARACTERS]) is kept
     assert sent.isascii()
     assert sent.isprintable()

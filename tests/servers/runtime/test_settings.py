@@ -25,7 +25,7 @@ def test_flag_then_environment_then_file_then_default(tmp_path: Path, monkeypatc
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("grpc_port: many", "grpc_port: Input should be a valid integer"),
+        ("grpc_port: many", "--grpc-port: Input should be a valid integer"),
         ("grpc_prot: 1", "--settings-file .*: there is no setting 'grpc_prot'"),
         ("cli_args: 1", "--settings-file .*: there is no setting 'cli_args'"),
         ("1: 2", "--settings-file .*: there is no setting '1'"),
@@ -72,7 +72,7 @@ NUMBERS = [
 @pytest.mark.parametrize(("kind", "name"), NUMBERS, ids=[f"{kind.__name__}-{name}" for kind, name in NUMBERS])
 def test_every_number_has_a_limit(kind: type[ProgramSettings], name: str) -> None:
     for value in ("inf", "nan", "1e300", "-1", "9" * 30):
-        with pytest.raises(ConfigurationError, match=f"^{name}: Input should be"):
+        with pytest.raises(ConfigurationError, match=f"^--{name.replace('_', '-')}: Input should be"):
             read(kind, [*NEEDED[kind], f"--{name.replace('_', '-')}={value}"])
 
 

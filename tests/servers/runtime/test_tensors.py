@@ -68,7 +68,10 @@ def test_typed_contents_say_the_same_as_raw_ones(arrays: dict[str, Array]) -> No
 SIZES = st.integers(0, 4) | st.integers(-(2**63), 2**63 - 1)
 
 
-@given(raw=st.binary(max_size=60), shape=st.lists(SIZES, max_size=3) | st.lists(SIZES, min_size=60, max_size=80))
+@given(
+    raw=st.binary(max_size=60),
+    shape=st.lists(SIZES, max_size=3) | st.lists(SIZES, min_size=60, max_size=80),
+)
 def test_any_contents_and_shape_are_an_array_or_refused(raw: bytes, shape: list[int]) -> None:
     for datatype in DTYPES:
         for raws in ([raw], []):
@@ -77,7 +80,14 @@ def test_any_contents_and_shape_are_an_array_or_refused(raw: bytes, shape: list[
                 assert list(array.shape) == shape
 
 
-@pytest.mark.parametrize("tensor", [{"shape": [1] * 1_500_000}, {"shape": [2**62] * 100_000}, {"name": "x" * 2**23}])
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        {"shape": [1] * 1_500_000},
+        {"shape": [2**62] * 100_000},
+        {"name": "x" * 2**23},
+    ],
+)
 def test_what_is_refused_costs_nothing(tensor: Any) -> None:
     inputs = [Input(datatype="INT64", **tensor)]
     started = time.perf_counter()
@@ -110,7 +120,7 @@ def typed(name: str, datatype: str, shape: list[int], **contents: Any) -> Any:
         ),
         ([Input(name="x", datatype="INT64", shape=[1])] * 2, [b"12345678"] * 2, "'x' is given twice"),
         ([Input(name="x", datatype="INT64", shape=[1])], [b"12345678"] * 3, "hold 2 tensors more"),
-        ([Input(name="x", datatype="INT64", shape=[0]), typed("y", "BOOL", [0])], [b""], "'y' has no raw contents"),
+        ([typed("x", "INT64", [0]), typed("y", "BOOL", [0])], [b""], "'y' has no raw contents"),
         ([typed("x", "INT64", [3], int64_contents=[1, 2])], [], r"'x' of shape \[3\] cannot hold 2 elements"),
         ([typed("x", "INT64", [1], fp32_contents=[1.5])], [], r"'x' of shape \[1\] cannot hold 0 elements"),
         ([Input(name="x", datatype="INT64", shape=[2**40, 2**40])], [b"12345678"], "'x'"),

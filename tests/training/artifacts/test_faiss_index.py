@@ -17,8 +17,8 @@ N, D = 2000, 8
 def vectors() -> np.ndarray:
     """In 40 clusters."""
     random = np.random.default_rng(0)
-    centres = random.normal(size=(40, D))
-    return (centres[np.arange(N) % 40] + 0.3 * random.normal(size=(N, D))).astype(np.float32)
+    centers = random.normal(size=(40, D))
+    return (centers[np.arange(N) % 40] + 0.3 * random.normal(size=(N, D))).astype(np.float32)
 
 
 @pytest.fixture(scope="module")

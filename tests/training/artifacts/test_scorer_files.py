@@ -37,7 +37,11 @@ def vectors() -> np.ndarray:
 
 @pytest.fixture
 def golden() -> Requests:
-    histories = [np.array([10, 12, 9999]), np.array([11]), np.array([50, 60, 70, 80])]
+    histories = [
+        np.array([10, 12, 9999]),
+        np.array([11]),
+        np.array([50, 60, 70, 80]),
+    ]
     return Requests(
         ["", "a", "b"],
         histories,

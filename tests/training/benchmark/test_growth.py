@@ -1,4 +1,4 @@
-"""What training costs when the catalogue grows."""
+"""What training costs when the catalog grows."""
 
 import json
 from pathlib import Path

@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from training.__main__ import app
-from training.benchmark.rating import Cell
 from training.benchmark.report import rows
+from training.benchmark.runner import Cell
 from training.errors import TrainingError
 
 USERS, ITEMS = 60, 40
@@ -46,7 +46,7 @@ def run(*arguments: str | Path) -> str:
     return result.output
 
 
-def test_one_row_for_every_recipe_part_and_metric_and_a_table_with_published_figures(
+def test_one_row_for_every_recipe_part_and_metric_and_a_table_with_published_metrics(
     folder: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "rating.json"
@@ -73,8 +73,8 @@ def test_one_row_for_every_recipe_part_and_metric_and_a_table_with_published_fig
 
 def test_a_figure_is_the_mean_over_folds_and_its_range_that_over_seeds() -> None:
     cells = [
-        Cell("best", fold, seed, {"as-served": {"rmse": figure}}, 10)
-        for fold, seed, figure in ((0, 0, 1.0), (1, 0, 2.0), (0, 1, 3.0), (1, 1, 4.0))
+        Cell("best", "best", seed, {"as-served/rmse": np.array(value), "ratings": np.array(10)}, fold)
+        for fold, seed, value in ((0, 0, 1.0), (1, 0, 2.0), (0, 1, 3.0), (1, 1, 4.0))
     ]
     (row,) = rows(cells, "tiny", "u1..u2")
     assert (row["value"], row["low"], row["high"], row["n"]) == (2.5, 1.5, 3.5, 20)
@@ -95,10 +95,8 @@ def test_a_finished_cell_is_not_trained_again(folder: Path, tmp_path: Path) -> N
         "90/10",
     )
     run(*common)
-    cell = next(tmp_path.glob("*-bayesian-0-*.json"))
-    figures = json.loads(cell.read_text())
-    figures["as-served"]["rmse"] = 0.1234
-    cell.write_text(json.dumps(figures))
+    cell = next(tmp_path.glob("*-bayesian-0-*.npz"))
+    np.savez(cell, **(dict(np.load(cell)) | {"as-served/rmse": np.array(0.1234)}))
     assert "0.1234" in run(*common)
 
 

@@ -29,7 +29,7 @@ def test_every_system_is_claimed_with_a_recipe_that_exists() -> None:
     [
         (
             Line(Claim("S4", "r", "u1", "mse", 0.83, "ml-100k"), 0.86, 0.80, 0.90),
-            "beats user + item bias; best is 7.0% better; published figure, of an unnamed split, reached by best",
+            "beats user + item bias; best is 7.0% better; published metric, of an unnamed split, reached by best",
         ),
         (
             Line(Claim("S1", "r", "u1", "rmse", 1.05, "ml-20m"), 1.00, 1.00, 0.95),
@@ -37,7 +37,7 @@ def test_every_system_is_claimed_with_a_recipe_that_exists() -> None:
         ),
         (
             Line(Claim("S2", "r", "u1", "ndcg@10"), 0.10, 0.05, 0.05),
-            "beats user + item bias; best is 50.0% worse; no comparable figure was published",
+            "beats user + item bias; best is 50.0% worse; no comparable metric was published",
         ),
     ],
 )
@@ -52,7 +52,7 @@ def test_a_system_that_is_none_is_an_error(published: Published, tmp_path: Path)
 
 
 def test_the_table_is_measured_and_kept(published: Published, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    quick = RatingRecipe("hybrid_mf_deep", embedding=4, hidden=(4,), epochs=1)
+    quick = RatingRecipe("hybrid_mf_deep", embedding_dim=4, hidden=(4,), epochs=1)
     monkeypatch.setitem(recipes.RATING, "hybrid_mf_deep", partial(replace, quick))
     monkeypatch.setitem(recipes.RATING, "best", partial(replace, BayesianRecipe("best", rank=2, samples=4, burn_in=1)))
     out, work = tmp_path / "five.json", tmp_path / "work"

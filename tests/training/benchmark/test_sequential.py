@@ -22,7 +22,7 @@ USERS, EVENTS, ITEMS = 30, 22, 25
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("best", "best_time_free", "seed_transformer"):
-        made = replace(recipes.SEQUENTIAL[name](), epochs=2, dimension=8, length=6 if name[0] == "b" else 3)
+        made = replace(recipes.SEQUENTIAL[name](), epochs=2, embedding_dim=8, length=6 if name[0] == "b" else 3)
         monkeypatch.setitem(recipes.SEQUENTIAL, name, partial(replace, made))
 
 
@@ -76,10 +76,10 @@ def test_a_finished_cell_is_not_trained_again(folder: Path) -> None:
 
 def test_other_splits(folder: Path) -> None:
     assert "leave-last-out-random-ties" in run(
-        folder, "--split", "leave-last-out-random-ties", "--recipe", "best", "--seeds", "0"
+        folder, "--split=leave-last-out-random-ties", "--recipe=best", "--seeds=0"
     )
-    assert "global-time" in run(folder, "--split", "global-time", "--recipe", "best_time_free", "--seeds", "0")
-    printed = run(folder, "--split", "seed-windows", "--recipe", "seed_transformer", "--seeds", "0")
+    assert "global-time" in run(folder, "--split=global-time", "--recipe=best_time_free", "--seeds=0")
+    printed = run(folder, "--split=seed-windows", "--recipe=seed_transformer", "--seeds=0")
     assert "0.0849" in printed
     assert "S1's popularity" in printed
 
@@ -105,7 +105,7 @@ def test_windows_of_four_start_at_every_second_event_and_are_divided_by_the_seed
 
 def test_no_event_moves_between_windows_of_four(folder: Path) -> None:
     windows = SeedWindows.of(load_dataset(folder), 0)
-    recipe = replace(recipes.SEQUENTIAL["best"](), epochs=5, tokens=64, warm_up=0)
+    recipe = replace(recipes.SEQUENTIAL["best"](), epochs=5, batch_tokens=64, warmup_steps=0)
     shuffled, as_in_file = (
         windows.learned(replace(recipe, shuffled_ties=flag), torch.device("cpu"))[0] for flag in (True, False)
     )

@@ -24,7 +24,7 @@ USERS, ITEMS, EVENTS = 30, 20, 12
 
 
 def tiny() -> VisualTemporalRecipe:
-    sizes = {"dimension": 8, "rnn_dimension": 4, "channels": (2, 4), "poster_height": 8, "poster_width": 8}
+    sizes = {"embedding_dim": 8, "rnn_dim": 4, "channels": (2, 4), "poster_height": 8, "poster_width": 8}
     return replace(small_visual_temporal(), name="tiny", epochs=2, length=8, window=3, targets=4, **sizes)  # type: ignore[arg-type]
 
 
@@ -66,7 +66,7 @@ def written(path: Path) -> dict[tuple[str, str, str], dict[str, float]]:
 
 
 def test_the_ablation_has_a_row_for_every_part_and_attention_maps(folder: Path, tmp_path: Path) -> None:
-    out, picture = tmp_path / "figures.json", tmp_path / "maps.png"
+    out, picture = tmp_path / "metrics.json", tmp_path / "maps.png"
     printed = run(folder, "--part", "ablation", "--json", str(out), "--picture", str(picture))
     for model in [*ABLATIONS, "popularity", "EASE", "accuracy -5 %"]:
         assert model in printed
@@ -125,14 +125,15 @@ def test_a_question_knows_only_what_came_before_and_no_hidden_item_is_trained_on
 def test_each_users_ratings_are_divided_in_order_of_time(folder: Path) -> None:
     split = likes.shares_in_time(load_dataset(folder).events.sample(fraction=1.0, shuffle=True, seed=0))
     assert [part.height / USERS for part in (split.train, split.validation, split.test)] == [8, 2, 2]
-    latest, earliest = split.train.group_by("user").agg(pl.max("time")), split.test.group_by("user").agg(pl.min("time"))
+    latest = split.train.group_by("user").agg(pl.max("time"))
+    earliest = split.test.group_by("user").agg(pl.min("time"))
     assert latest.join(earliest, on="user").filter(pl.col("time") >= pl.col("time_right")).height == 0
 
 
 def test_the_threshold_is_chosen_on_validation_ratings(folder: Path) -> None:
     split = likes.shares_in_time(load_dataset(folder).events)
     validation, test = (rows["rating"].to_numpy() for rows in (split.validation, split.test))
-    right = likes.figures(split, (validation, test), 4)
+    right = likes.metrics(split, (validation, test), 4)
     assert set(right.values()) == {1.0}
-    shifted = likes.figures(split, (validation, test - 10), 4)
+    shifted = likes.metrics(split, (validation, test - 10), 4)
     assert (shifted["recall"], shifted["auc"]) == (0, 1)

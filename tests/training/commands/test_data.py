@@ -18,7 +18,7 @@ def run(*arguments: object) -> Result:
 
 def test_generate_then_describe_then_validate(tmp_path: Path) -> None:
     folder, report = tmp_path / "made", tmp_path / "report.html"
-    assert run("generate", folder, "--users", 20, "--items", 50, "--events-per-user", 12).exit_code == 0
+    assert run("generate", folder, "--users=20", "--items=50", "--events-per-user=12").exit_code == 0
     described = run("describe", folder, "--report", report)
     assert described.exit_code == 0
     assert "sparsity" in described.output

@@ -32,7 +32,14 @@ def test_numbers_are_distinct_and_append_only(first: list[str], later: list[str]
 
 
 def test_frames_are_completed_and_items_numbered() -> None:
-    events = pl.DataFrame({"user": ["u", "v"], "item": ["x", "2"], "rating": [1.0, None], "time": [5, 6]})
+    events = pl.DataFrame(
+        {
+            "user": ["u", "v"],
+            "item": ["x", "2"],
+            "rating": [1.0, None],
+            "time": [5, 6],
+        }
+    )
     items = pl.DataFrame({"id": ["x", "3", "2"], "title": [None, "", "Two"]})
     dataset = assemble("d", events, items, pl.DataFrame({"user": ["u"]}))
     assert dataset.events.schema == EVENTS
@@ -40,7 +47,11 @@ def test_frames_are_completed_and_items_numbered() -> None:
     assert dataset.users is not None
     assert dataset.users.schema == USERS
     assert dataset.events["item"].to_list() == [4, 2]
-    assert dataset.items.select("number", "id", "title").rows() == [(2, "2", "Two"), (3, "3", "3"), (4, "x", "x")]
+    assert dataset.items.select("number", "id", "title").rows() == [
+        (2, "2", "Two"),
+        (3, "3", "3"),
+        (4, "x", "x"),
+    ]
 
 
 def test_fingerprint_follows_the_content_only() -> None:

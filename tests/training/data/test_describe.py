@@ -28,7 +28,7 @@ def test_facts(dataset: Dataset) -> None:
     facts = describe.facts(dataset)
     assert facts["events"] == "4"
     assert facts["events with a rating"] == "3"
-    assert facts["items in the catalogue"] == "4"
+    assert facts["items in the catalog"] == "4"
     assert facts["items with events"] == "3"
     assert facts["sparsity (users x items with events)"] == f"{1 - 4 / 6:.4f}"
     assert facts["mean rating"] == "3.000"

@@ -73,7 +73,7 @@ def test_an_export_of_a_shop_with_emails_and_skus(write: Write, tmp_path: Path) 
 
 def test_columns_that_are_given_make_a_file_one_of_events(write: Write, tmp_path: Path) -> None:
     path = write({"what.csv": "Name,Wer,Ware\nx,u1,S1\n"}) / "what.csv"
-    assert run(path, "--user", "Wer", "--item", "Ware", "--out", tmp_path / "out").exit_code == 0
+    assert run(path, "--user=Wer", "--item=Ware", "--out", tmp_path / "out").exit_code == 0
 
 
 def test_items_that_match_nothing_are_pointed_out(write: Write, tmp_path: Path) -> None:

@@ -14,7 +14,11 @@ def test_generic_folder(write: Write) -> None:
     items = 'id,title,genres,year\nm1,"Prestige, The (2006)",Drama|Mystery,\n9,Unseen,,1999\n'
     dataset = load_dataset(write({"events.csv": EVENTS, "items.csv": items, "users.csv": "user,age\nann,31\nbob,\n"}))
     assert dataset.name == "mine"
-    assert dataset.events.rows() == [("ann", 10, 4.0, 100), ("ann", 7, None, 90), ("bob", 10, 2.5, 80)]
+    assert dataset.events.rows() == [
+        ("ann", 10, 4.0, 100),
+        ("ann", 7, None, 90),
+        ("bob", 10, 2.5, 80),
+    ]
     rows = dataset.items.select("number", "id", "title", "year", "genres").rows()
     assert rows == [
         (7, "7", "7", 0, []),
@@ -90,7 +94,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(write: Write) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"readme": ""}, "no data set recognised"),
+        ({"readme": ""}, "no data set recognized"),
         ({"u.data": "1\t1\t5\t1\n"}, "a MovieLens 100K folder without u.item"),
         ({"events.csv": ""}, "events.csv: the file is empty"),
         ({"events.csv": "user,item,time\n"}, "no events"),

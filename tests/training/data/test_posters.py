@@ -14,9 +14,9 @@ from training.errors import DataError
 
 
 def save(
-    path: Path, colour: tuple[int, ...] = (200, 40, 10), mode: str = "RGB", size: tuple[int, int] = (30, 40)
+    path: Path, color: tuple[int, ...] = (200, 40, 10), mode: str = "RGB", size: tuple[int, int] = (30, 40)
 ) -> Path:
-    Image.new(mode, size, colour).save(path)
+    Image.new(mode, size, color).save(path)
     return path
 
 
@@ -28,10 +28,11 @@ def test_an_image_becomes_channels_height_width(tmp_path: Path, suffix: str) -> 
     assert np.abs(pixels.mean((1, 2)) - [200, 40, 10]).max() < 6
 
 
-def test_other_colour_modes_become_rgb(tmp_path: Path) -> None:
+def test_other_color_modes_become_rgb(tmp_path: Path) -> None:
     assert read_poster(save(tmp_path / "a.png", (9, 9, 9, 128), "RGBA"), (4, 4)).shape == (3, 4, 4)
     assert read_poster(save(tmp_path / "b.png", (77,), "L"), (4, 4)).max() == 77
-    assert read_poster(save(tmp_path / "c.jpg", (0, 0, 0, 0), "CMYK"), (4, 4)).shape == (3, 4, 4)
+    for_print = save(tmp_path / "c.jpg", (0, 0, 0, 0), "CMYK")
+    assert read_poster(for_print, (4, 4)).shape == (3, 4, 4)
 
 
 def test_what_is_no_poster_is_named_and_counts_as_absent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,7 +86,8 @@ def test_tensor_is_cached_until_a_poster_changes(tmp_path: Path, capsys: pytest.
     assert np.array_equal(pixels[:], again[:])
     assert "3.png" not in capsys.readouterr().err
     save(red, (0, 0, 255), size=(31, 40))
-    assert poster_tensor(items, (6, 4), cache)[0][0][:, 0, 0].tolist() == [0, 0, 255]
+    posters, *_ = poster_tensor(items, (6, 4), cache)
+    assert posters[0][:, 0, 0].tolist() == [0, 0, 255]
     assert poster_tensor(items, (5, 4), cache)[0][:].shape == (3, 3, 5, 4)
 
 

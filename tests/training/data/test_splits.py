@@ -138,7 +138,12 @@ def test_the_last_share_is_each_users_newest_events(rows: list[tuple[str, int]])
 
 def test_test_users_can_be_drawn() -> None:
     events = pl.DataFrame(
-        {"user": list("aaabbbccc"), "item": [1, 2, 3] * 3, "rating": [None] * 9, "time": [1, 2, 3] * 3}
+        {
+            "user": list("aaabbbccc"),
+            "item": [1, 2, 3] * 3,
+            "rating": [None] * 9,
+            "time": [1, 2, 3] * 3,
+        }
     )
     split = leave_last_out(events)
     assert with_test_users(split, 0) is with_test_users(split, 3) is split

@@ -10,37 +10,45 @@ from hypothesis import strategies as st
 
 from training.data.dataset import EVENTS, ITEMS, Dataset
 from training.data.splits import no_split
-from training.evaluation.lists import Shelf, gini, list_quality
+from training.evaluation.lists import CatalogStats, gini, list_quality
 
 GENRES = [["War"], ["War"], ["Comedy"], ["War", "Comedy"]]
 
 
 @pytest.fixture(scope="module")
-def shelf() -> Shelf:
+def stats() -> CatalogStats:
     """Four items; item 1 was watched by all three users, item 2 by one."""
-    rows = [{"number": n, "id": str(n), "title": str(n), "genres": genres} for n, genres in enumerate(GENRES, 1)]
+    rows = [
+        {
+            "number": n,
+            "id": str(n),
+            "title": str(n),
+            "genres": genres,
+        }
+        for n, genres in enumerate(GENRES, 1)
+    ]
     items = pl.DataFrame(rows, schema=ITEMS)
     events = pl.DataFrame({"user": ["a", "b", "c", "c"], "item": [1, 1, 1, 2], "rating": 3.0, "time": 1}, schema=EVENTS)
-    return Shelf.of(Dataset("tiny", events, items, None, ""), no_split(events))
+    return CatalogStats.of(Dataset("tiny", events, items, None, ""), no_split(events))
 
 
-def test_coverage_and_novelty_count_what_is_shown(shelf: Shelf) -> None:
-    quality = list_quality(np.array([[1, 2], [1, 0]]), shelf)
+def test_coverage_and_novelty_count_what_is_shown(stats: CatalogStats) -> None:
+    quality = list_quality(np.array([[1, 2], [1, 0]]), stats)
     assert quality.coverage == 0.5
     assert quality.novelty == pytest.approx((0 + 1 + 0) / 3)  # everybody had 1; 2 of 4 had 2, counting one more of both
 
 
-def test_diversity_is_one_minus_the_cosine_of_genres(shelf: Shelf) -> None:
-    assert list_quality(np.array([[1, 2]]), shelf).diversity == pytest.approx(0)
-    assert list_quality(np.array([[1, 3]]), shelf).diversity == pytest.approx(1)
+def test_diversity_is_one_minus_the_cosine_of_genres(stats: CatalogStats) -> None:
+    assert list_quality(np.array([[1, 2]]), stats).diversity == pytest.approx(0)
+    assert list_quality(np.array([[1, 3]]), stats).diversity == pytest.approx(1)
     half = 1 - math.sqrt(0.5)
-    assert list_quality(np.array([[1, 4]]), shelf).diversity == pytest.approx(half)
-    assert list_quality(np.array([[1, 3, 4], [2, 0, 0]]), shelf).diversity == pytest.approx((1 + 2 * half) / 3)
-    assert math.isnan(list_quality(np.array([[2, 0]]), shelf).diversity)
+    assert list_quality(np.array([[1, 4]]), stats).diversity == pytest.approx(half)
+    assert list_quality(np.array([[1, 3, 4], [2, 0, 0]]), stats).diversity == pytest.approx((1 + 2 * half) / 3)
+    assert math.isnan(list_quality(np.array([[2, 0]]), stats).diversity)
 
 
-def test_deciles_go_from_the_most_watched_items_to_the_others(shelf: Shelf) -> None:
-    share = list_quality(np.array([[1, 1], [1, 4]]), shelf).by_decile
+def test_deciles_go_from_the_most_watched_items_to_the_others(stats: CatalogStats) -> None:
+    share = list_quality(np.array([[1, 1], [1, 4]]), stats).by_decile
     assert share[0] == 0.75
     assert share.sum() == 1
 

@@ -13,8 +13,9 @@ from tests.conftest import Published
 from training.data.load import load_dataset
 from training.data.splits import Split, leave_last_out
 from training.errors import TrainingError
+from training.evaluation.cohorts import COHORTS
 from training.evaluation.gateway_candidates import NextItemTask, Ranked
-from training.evaluation.groups import LONGEST, by_cohort, by_genre
+from training.evaluation.groups import by_cohort, by_genre
 from training.evaluation.measure import METRICS, TOP, Evaluation, Rankers, evaluate, measure_all
 from training.features.interactions import Floats
 
@@ -46,19 +47,19 @@ class Says(Rankers):
 
 
 def measured(published: Published, says: str) -> tuple[dict[str, float], np.ndarray]:
-    """Mean figures, and chance of a hit in ten, by user."""
+    """Mean metrics, and chance of a hit in ten, by user."""
     dataset = load_dataset(published.data)
     split = leave_last_out(dataset.events)
     task = NextItemTask(published.repository, split.test, pl.concat([split.train, split.validation]))
     rankers = Says(Rankers.of(published.repository, split, task.items).policy, MappingProxyType({}), None, says)
     rows, events = measure_all(task, rankers)
-    figures = dict(zip(METRICS, rows[says].values.mean(axis=1).tolist(), strict=True))
-    return figures, TOP / (len(task.items) - events)
+    metrics = dict(zip(METRICS, rows[says].values.mean(axis=1).tolist(), strict=True))
+    return metrics, TOP / (len(task.items) - events)
 
 
 def test_a_constant_scorer_scores_chance(published: Published) -> None:
-    figures, chance = measured(published, "constant")
-    assert figures["hr@10"] == pytest.approx(chance.mean(), rel=1e-6)
+    metrics, chance = measured(published, "constant")
+    assert metrics["hr@10"] == pytest.approx(chance.mean(), rel=1e-6)
 
 
 def test_a_planted_answer_is_found(published: Published) -> None:
@@ -97,7 +98,7 @@ def test_groups_hold_every_user_and_their_mean_is_the_whole(evaluation: Evaluati
     assert cohorts["users"].sum() == len(evaluation.targets)
     mean = np.average(cohorts["fused"], weights=cohorts["users"])
     assert mean == pytest.approx(evaluation.row("fused").of("ndcg@10").mean())
-    assert LONGEST not in cohorts["cohort"].to_list()
+    assert COHORTS[-1].name not in cohorts["cohort"].to_list()
     assert by_genre(evaluation)["users"].sum() >= len(evaluation.targets)
 
 

@@ -5,7 +5,7 @@ import polars as pl
 
 from training.artifacts.requests import Requests
 from training.data.splits import Split, leave_last_out
-from training.evaluation.next_item import Task, all_items, first_of_each_user, over, tie_order
+from training.evaluation.next_item import Task, all_items, first_of_each_user, reindex, tie_order
 
 EVENTS = pl.DataFrame(
     {
@@ -31,7 +31,7 @@ def test_one_question_a_user_from_all_events_before() -> None:
 
 
 def test_asked_at_once_the_gap_is_gone() -> None:
-    asked = task().asked_at_once()
+    asked = task().queried_at_newest()
     assert asked.requests.query_time.tolist() == [20, 3]
     assert asked.gap.tolist() == [0, 0]
 
@@ -41,7 +41,7 @@ def test_items_of_the_history_are_left_out_and_unknown_items_come_last() -> None
         return np.tile(np.array([9, 8, 7, 6], np.float32), (len(requests), 1))
 
     # For a, of 1 to 5 only 5 is left, and is unknown; for b, 1 is above 2.
-    hits, gains, reciprocal = task().figures(over(np.arange(1, 6), np.arange(1, 5), rank))
+    hits, gains, reciprocal = task().metrics(reindex(np.arange(1, 6), np.arange(1, 5), rank))
     assert hits.tolist() == [1, 1]
     np.testing.assert_allclose(gains, [1, 1 / np.log2(3)])
     np.testing.assert_allclose(reciprocal, [1, 1 / 2])
@@ -58,11 +58,21 @@ def test_tie_orders_never_make_a_target_of_a_trained_event() -> None:
         assert target.filter(pl.col("user") == "b")["item"].to_list() == [2]
         assert history.filter(pl.col("user") == "c")["item"].to_list() == [1, 2]
     assert targets == {4, 5}
-    assert histories == {(1, 2, 3, 4), (2, 1, 3, 4), (1, 2, 3, 5), (2, 1, 3, 5)}
+    assert histories == {
+        (1, 2, 3, 4),
+        (2, 1, 3, 4),
+        (1, 2, 3, 5),
+        (2, 1, 3, 5),
+    }
 
 
 def test_of_several_test_events_the_first_is_asked_and_users_without_a_history_are_not() -> None:
-    split = Split("cut", EVENTS.filter(pl.col("time") < 4), EVENTS.clear(), EVENTS.filter(pl.col("time") >= 4))
+    split = Split(
+        "cut",
+        EVENTS.filter(pl.col("time") < 4),
+        EVENTS.clear(),
+        EVENTS.filter(pl.col("time") >= 4),
+    )
     asked = task(split)
     assert asked.requests.user_id == ["b"]
     assert asked.items[asked.target].tolist() == [2]

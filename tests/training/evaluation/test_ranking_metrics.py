@@ -32,9 +32,9 @@ def enumerated(row: list[float], target: int, k: int) -> tuple[float, float, flo
         ranked = sorted(order, key=lambda item: -value[item])
         ranks.append(ranked.index(target) + 1)
     gains = [1 / math.log2(rank + 1) if rank <= k else 0.0 for rank in ranks]
-    return tuple(  # type: ignore[return-value]
-        float(np.mean(values)) for values in ([rank <= k for rank in ranks], gains, [1 / rank for rank in ranks])
-    )
+    hits = [rank <= k for rank in ranks]
+    reciprocals = [1 / rank for rank in ranks]
+    return float(np.mean(hits)), float(np.mean(gains)), float(np.mean(reciprocals))
 
 
 @settings(deadline=None)
@@ -56,7 +56,8 @@ def of_trec_eval(row: list[float], target: int, shown: list[int]) -> tuple[float
     ties = sum(row[item] == row[target] for item in shown if item != target)
     found = []
     for place in range(ties + 1):
-        names = {item: f"{2 * number:04}" for number, item in enumerate(i for i in shown if i != target)}
+        others = [item for item in shown if item != target]
+        names = {item: f"{2 * number:04}" for number, item in enumerate(others)}
         tied = sorted(name for item, name in names.items() if row[item] == row[target])
         names[target] = f"{int(tied[place]) - 1:04}" if place < ties else "9999"
         run = {names[item]: row[item] for item in shown}
@@ -87,17 +88,29 @@ def test_agrees_with_trec_eval(row: list[float], data: st.DataObject) -> None:
 def test_agrees_with_scikit_learn_which_averages_ties(row: list[float], data: st.DataObject) -> None:
     target = data.draw(st.integers(0, len(row) - 1))
     relevant = np.eye(len(row))[[target]]
-    better, tied = better_and_tied(np.array([row], np.float32), np.array([target]), np.zeros((1, len(row)), bool))
+    better, tied = better_and_tied(
+        np.array([row], np.float32),
+        np.array([target]),
+        np.zeros((1, len(row)), bool),
+    )
     assert ndcg(better, tied)[0] == pytest.approx(ndcg_score(relevant, [row], k=10), abs=1e-6)
 
 
 def test_an_empty_list_finds_nothing_but_by_chance() -> None:
-    better, tied = better_and_tied(np.full((1, 400), np.nan, np.float32), np.array([7]), np.zeros((1, 400), bool))
+    better, tied = better_and_tied(
+        np.full((1, 400), np.nan, np.float32),
+        np.array([7]),
+        np.zeros((1, 400), bool),
+    )
     assert hit_rate(better, tied)[0] == pytest.approx(10 / 400)
 
 
 def test_no_rows_are_no_error() -> None:
-    better, tied = better_and_tied(np.zeros((0, 5), np.float32), np.zeros(0, np.int64), np.zeros((0, 5), bool))
+    better, tied = better_and_tied(
+        np.zeros((0, 5), np.float32),
+        np.zeros(0, np.int64),
+        np.zeros((0, 5), bool),
+    )
     assert [len(measure(better, tied)) for measure in (hit_rate, ndcg, reciprocal_rank)] == [0, 0, 0]
 
 
@@ -108,7 +121,11 @@ def test_excluded_items_do_not_count_but_the_target_does() -> None:
 
 
 def test_a_constant_scorer_scores_chance() -> None:
-    better, tied = better_and_tied(np.zeros((4, 50), np.float32), np.arange(4), np.zeros((4, 50), bool))
+    better, tied = better_and_tied(
+        np.zeros((4, 50), np.float32),
+        np.arange(4),
+        np.zeros((4, 50), bool),
+    )
     np.testing.assert_allclose(hit_rate(better, tied), 10 / 50)
 
 

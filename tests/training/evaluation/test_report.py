@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from tests.conftest import Published
 from training.__main__ import app
-from training.artifacts.repository import SCORERS
 from training.evaluation.examples import COUNT
 from training.evaluation.report import styles
+from training.recipes import SCORERS
 
 
 @pytest.fixture(scope="module")

@@ -13,12 +13,12 @@ from typer.testing import CliRunner
 from tests.conftest import Published
 from tests.servers.running import process, started
 from training.__main__ import app
-from training.artifacts.repository import SCORERS
 from training.data.load import load_dataset
 from training.data.splits import Split, leave_last_out
 from training.errors import TrainingError
 from training.evaluation.through_gateway import Comparison, K, through_gateway
 from training.pipelines.onboard import onboard
+from training.recipes import SCORERS
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +48,10 @@ def asked(published: Published, address: str, repository: Path | None = None) ->
 
 def test_the_gateway_gives_what_is_evaluated(published: Published, gateway: str) -> None:
     comparison = asked(published, gateway)
-    figures = comparison.figures()
+    metrics = comparison.metrics()
     assert comparison.degraded == 0
-    np.testing.assert_allclose(figures["offline"], figures["gateway"], atol=1e-6)
-    assert figures["gateway"].to_numpy().max() > 0
+    np.testing.assert_allclose(metrics["offline"], metrics["gateway"], atol=1e-6)
+    assert metrics["gateway"].to_numpy().max() > 0
     assert comparison.differences().is_empty()
 
 
@@ -89,4 +89,4 @@ def test_differences_are_listed_per_user() -> None:
     gateway[1:, 10:12] = (12, 11)  # behind the tenth; the target of the second user is one of the two
     comparison = Comparison(["a", "b", "c"], np.array([5, 11, 5]), offline, gateway, 0)
     assert comparison.differences().rows() == [("a", 5, 5, 5, 1), ("b", 11, 11, 12, 11)]
-    assert comparison.figures()["users"].to_list() == [0, 0, 1]
+    assert comparison.metrics()["users"].to_list() == [0, 0, 1]

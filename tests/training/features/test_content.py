@@ -37,7 +37,8 @@ def four_films() -> pl.DataFrame:
 
 def test_a_network_is_told_only_what_its_recipe_names(items: pl.DataFrame) -> None:
     assert ItemContent.of(items, ()).feature.shape == (4, 0)
-    assert ItemContent.of(items, ("genres",)).feature.tolist() == [[0, 1], [1, 0], [1, 1], [0, 0]]
+    content = ItemContent.of(items, ("genres",))
+    assert content.feature.tolist() == [[0, 1], [1, 0], [1, 1], [0, 0]]
     everything = ItemContent.of(items, ("genres", "tags", "director"))
     np.testing.assert_allclose(everything.feature[1], [1, 0, 1, 0])
     assert everything.director.tolist() == [1, 1, 1, 0]

@@ -17,7 +17,13 @@ def test_events_are_ordered_by_time_and_those_of_one_second_as_in_the_file() -> 
 
 
 def test_what_teaches_little_is_kept_and_counted() -> None:
-    train = made(("a", 5, 10), ("a", 5, 10), ("a", 6, 10), ("a", 5, 20), ("b", 5, 20))
+    train = made(
+        ("a", 5, 10),
+        ("a", 5, 10),
+        ("a", 6, 10),
+        ("a", 5, 20),
+        ("b", 5, 20),
+    )
     assert len(train.item) == 5
     assert train.special() == {
         "repeated-events": 1,

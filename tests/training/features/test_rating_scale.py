@@ -6,21 +6,34 @@ import torch
 from torch import Tensor
 
 from training.features.rating_scale import STARS, RatingScale
-from training.models.rating_place import rating_place
+from training.models.rating_index import rating_index
 
 
 def of(*ratings: float) -> RatingScale:
     return RatingScale.of(np.array(ratings, np.float32))
 
 
-@pytest.mark.parametrize("scale", [of(0.5, 5), of(1, 5), of(1, np.nan, 4), of(3, 3), STARS])
+@pytest.mark.parametrize(
+    "scale",
+    [of(0.5, 5), of(1, 5), of(1, np.nan, 4), of(3, 3), STARS],
+)
 def test_stars_stay_as_they_are(scale: RatingScale) -> None:
     ratings = np.linspace(scale.lowest, scale.highest, 10).astype(np.float32)
     np.testing.assert_array_equal(scale.stars(ratings), ratings)
     np.testing.assert_array_equal(scale.rating(ratings), ratings)
 
 
-@pytest.mark.parametrize("ends", [(0, 1), (0, 10), (0, 100), (-10, 10), (1, 1e30), (-1, 5)])
+@pytest.mark.parametrize(
+    "ends",
+    [
+        (0, 1),
+        (0, 10),
+        (0, 100),
+        (-10, 10),
+        (1, 1e30),
+        (-1, 5),
+    ],
+)
 def test_the_lowest_rating_of_another_scale_is_one_star_and_the_highest_five(ends: tuple[float, float]) -> None:
     scale = of(*ends)
     ratings = np.array(ends, np.float32)
@@ -35,7 +48,7 @@ def test_what_lies_beyond_counts_as_the_end_and_nothing_stays_nothing() -> None:
 
 
 def places(*ratings: float, scale: RatingScale = STARS) -> list[int]:
-    found: Tensor = rating_place(torch.tensor(ratings), scale)
+    found: Tensor = rating_index(torch.tensor(ratings), scale)
     return found.tolist()
 
 

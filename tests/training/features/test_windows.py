@@ -22,19 +22,25 @@ def windows_of(events: Interactions, length: int, step: int) -> Windows:
 
 def in_order(windows: Windows) -> list[tuple[list[int], list[int]]]:
     """Inputs and targets of each window."""
-    taken = [windows.take(torch.tensor([row])) for row in range(len(windows.end))]
+    taken = [windows.select(torch.tensor([row])) for row in range(len(windows.end))]
     return [(events.item[0].tolist(), target[0].tolist()) for events, target in taken]
 
 
 def test_windows_end_with_the_newest_event_and_predict_every_event_but_the_first() -> None:
     windows = windows_of(data(7), 4, 4)
-    assert in_order(windows) == [([3, 4, 5, 6], [4, 5, 6, 7]), ([1, 2], [2, 3])]
+    assert in_order(windows) == [
+        ([3, 4, 5, 6], [4, 5, 6, 7]),
+        ([1, 2], [2, 3]),
+    ]
     assert windows.targets == 6
 
 
 def test_windows_may_overlap() -> None:
     windows = windows_of(data(6), 3, 2)
-    assert in_order(windows) == [([3, 4, 5], [4, 5, 6]), ([1, 2, 3], [2, 3, 4])]
+    assert in_order(windows) == [
+        ([3, 4, 5], [4, 5, 6]),
+        ([1, 2, 3], [2, 3, 4]),
+    ]
 
 
 def test_a_user_with_one_event_teaches_nothing() -> None:
@@ -42,22 +48,23 @@ def test_a_user_with_one_event_teaches_nothing() -> None:
 
 
 def test_batches_hold_every_window_once_within_their_tokens() -> None:
-    windows = windows_of(data(2, 9, 5, 3, 7, 30, 4, 6), 8, 8)
+    lengths = [2, 9, 5, 3, 7, 30, 4, 6]
+    windows = windows_of(data(*lengths), 8, 8)
     batches = windows.batches(tokens=16)
     assert sorted(torch.cat(batches).tolist()) == list(range(len(windows.end)))
-    assert all(len(rows) == 1 or windows.take(rows)[0].item.numel() <= 16 for rows in batches)
+    assert all(len(rows) == 1 or windows.select(rows)[0].item.numel() <= 16 for rows in batches)
     shuffled = windows.batches(tokens=16)
     assert [rows.tolist() for rows in batches] != [rows.tolist() for rows in shuffled]
 
 
 def test_a_batch_knows_when_each_next_event_came() -> None:
-    events, target = windows_of(data(3, 5), 8, 8).take(torch.tensor([0, 1]))
+    events, target = windows_of(data(3, 5), 8, 8).select(torch.tensor([0, 1]))
 
     def real(column: Tensor) -> list[int]:
         return column[target > 0].tolist()
 
     assert events.item.tolist() == [[0, 0, 1, 2], [4, 5, 6, 7]]
-    assert real(events.asked()) == [10 * item for item in real(target)]
+    assert real(events.target_time()) == [10 * item for item in real(target)]
     assert real(events.time) == [10 * item for item in real(events.item)]
     assert real(events.rating) == [item % 5 + 1 for item in real(events.item)]
 
@@ -73,7 +80,7 @@ def test_shuffled_ties_move_events_within_one_second_of_one_user_alone() -> None
     assert in_order(windows) == before != list(zip(events.item.tolist(), target.tolist(), strict=True))
     assert events.rating.equal(events.item / 10)
     assert events.time.equal((events.item - 1) // 4)
-    assert events.asked().equal((target - 1) // 4)
+    assert events.target_time().equal((target - 1) // 4)
     for row, index in enumerate(events.user_index[:, 0].tolist()):
         seen = {*events.item[row].tolist(), *target[row].tolist()}
         assert seen == set(range(1, 31) if index == 1 else range(31, 61))

@@ -6,7 +6,7 @@ import torch
 
 from training.features.interactions import Floats, Ints
 from training.features.rating_scale import RatingScale
-from training.models.factors import Factors, FoldInTower, factorise, fold_in, item_vectors
+from training.models.factors import Factors, FoldInTower, factorize, fold_in, item_vectors
 from training.models.tables import LowRank
 
 
@@ -14,13 +14,15 @@ from training.models.tables import LowRank
 def table() -> Floats:
     """[60 users, 40 items] of rank 3 around item means."""
     random = np.random.default_rng(0)
-    return (3 + random.normal(size=40) + random.normal(size=(60, 3)) @ random.normal(size=(3, 40))).astype(np.float32)
+    offset = 3 + random.normal(size=40)
+    taste = random.normal(size=(60, 3)) @ random.normal(size=(3, 40))
+    return (offset + taste).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def factors(table: Floats) -> Factors:
     weights = np.linspace(1, 3, 60, dtype=np.float32), np.linspace(4, 1, 40, dtype=np.float32)
-    return factorise(table, weights, rank=8, noise=0.5).widened(1.4)
+    return factorize(table, weights, rank=8, noise=0.5).widened(1.4)
 
 
 def query(tower: FoldInTower, user: int, item: Ints, rating: Floats, time: Ints) -> Floats:
@@ -30,20 +32,25 @@ def query(tower: FoldInTower, user: int, item: Ints, rating: Floats, time: Ints)
 
 
 def test_factors_reproduce_the_table(table: Floats, factors: Factors) -> None:
-    np.testing.assert_allclose(factors.user[1:] @ factors.item[1:].T + factors.offset[1:], table, atol=1e-2)
+    np.testing.assert_allclose(
+        factors.user[1:] @ factors.item[1:].T + factors.offset[1:],
+        table,
+        atol=1e-2,
+    )
 
 
 def test_a_table_that_is_not_written_out_has_the_same_factors(table: Floats, factors: Factors) -> None:
     weights = np.linspace(1, 3, 60, dtype=np.float32), np.linspace(4, 1, 40, dtype=np.float32)
     left, singular, right = np.linalg.svd(table, full_matrices=False)
-    same = factorise(LowRank(left * singular, right.T), weights, rank=8, noise=0.5).widened(1.4)
+    same = factorize(LowRank(left * singular, right.T), weights, rank=8, noise=0.5).widened(1.4)
     np.testing.assert_allclose(same.offset, factors.offset, atol=1e-2)
     np.testing.assert_allclose(same.user @ same.item.T, factors.user @ factors.item.T, atol=1e-2)
 
 
 def test_the_tower_is_the_equation_for_an_unknown_user(factors: Factors) -> None:
     item, rating = np.array([3, 17, 5]), np.array([5, np.nan, 1], np.float32)
-    found = query(FoldInTower(factors, np.zeros(61, np.int64)), 0, item, rating, np.array([1, 2, 3]))
+    tower = FoldInTower(factors, np.zeros(61, np.int64))
+    found = query(tower, 0, item, rating, np.array([1, 2, 3]))
     np.testing.assert_allclose(found[:-1], fold_in(factors, item, rating), atol=1e-4)
     assert found[-1] == 1
 
@@ -51,7 +58,11 @@ def test_the_tower_is_the_equation_for_an_unknown_user(factors: Factors) -> None
 def test_a_known_user_starts_from_what_is_stored_and_newer_ratings_move_it(factors: Factors) -> None:
     tower = FoldInTower(factors, np.full(61, 100))
     item, rating = np.array([3]), np.array([5], np.float32)
-    np.testing.assert_allclose(query(tower, 7, item, rating, np.array([100]))[:-1], factors.user[7], atol=1e-5)
+    np.testing.assert_allclose(
+        query(tower, 7, item, rating, np.array([100]))[:-1],
+        factors.user[7],
+        atol=1e-5,
+    )
     vectors = item_vectors(factors)
     moved = vectors @ query(tower, 7, item, rating, np.array([101]))
     stored = vectors @ query(tower, 7, item, rating, np.array([100]))
@@ -61,7 +72,16 @@ def test_a_known_user_starts_from_what_is_stored_and_newer_ratings_move_it(facto
 @pytest.mark.parametrize(("rating", "end"), [(1e9, 100), (-1e9, 0)])
 def test_a_rating_beyond_the_scale_counts_as_its_end(factors: Factors, rating: float, end: float) -> None:
     tower = FoldInTower(factors, np.zeros(61, np.int64), RatingScale(0, 100))
-    far, near = (query(tower, 0, np.array([3]), np.array([each], np.float32), np.array([1])) for each in (rating, end))
+    far, near = (
+        query(
+            tower,
+            0,
+            np.array([3]),
+            np.array([each], np.float32),
+            np.array([1]),
+        )
+        for each in (rating, end)
+    )
     np.testing.assert_array_equal(far, near)
     stars = fold_in(factors, np.array([3]), np.array([5 if end else 1], np.float32))
     np.testing.assert_allclose(near[:-1], stars, atol=1e-4)
@@ -75,12 +95,20 @@ def test_scores_are_ratings_of_the_scale(factors: Factors) -> None:
 
 def test_without_a_history_the_item_part_answers(factors: Factors) -> None:
     tower = FoldInTower(factors, np.zeros(61, np.int64))
-    found = query(tower, 0, np.array([0]), np.array([np.nan], np.float32), np.array([0]))
+    no_rating = np.array([np.nan], np.float32)
+    found = query(tower, 0, np.array([0]), no_rating, np.array([0]))
     np.testing.assert_allclose(item_vectors(factors) @ found, factors.offset[1:], atol=1e-5)
 
 
 def test_padding_changes_nothing(factors: Factors) -> None:
     tower = FoldInTower(factors, np.zeros(61, np.int64))
-    short = query(tower, 0, np.array([4, 9]), np.array([2, 4], np.float32), np.array([1, 2]))
-    item, rating = np.array([0, 0, 4, 9]), np.array([np.nan, np.nan, 2, 4], np.float32)
-    np.testing.assert_allclose(query(tower, 0, item, rating, np.array([0, 0, 1, 2])), short, atol=1e-5)
+    item = np.array([4, 9])
+    rating = np.array([2, 4], np.float32)
+    short = query(tower, 0, item, rating, np.array([1, 2]))
+    item = np.array([0, 0, 4, 9])
+    rating = np.array([np.nan, np.nan, 2, 4], np.float32)
+    np.testing.assert_allclose(
+        query(tower, 0, item, rating, np.array([0, 0, 1, 2])),
+        short,
+        atol=1e-5,
+    )

@@ -39,7 +39,7 @@ def test_without_a_history_it_abstains() -> None:
 @pytest.mark.parametrize("known", [[0, 5, 19], list(range(ITEMS))])
 def test_items_that_only_the_network_knows_score_zero_and_say_nothing(known: list[int]) -> None:
     few = Linear(LINEAR.follows[known], LINEAR.together[known], LINEAR.vector[known])
-    wider = few.among(ITEMS, np.array(known))
+    wider = few.expand_to(ITEMS, np.array(known))
     unknown = np.setdiff1d(np.arange(ITEMS), known)
     for table, whole in zip((wider.follows, wider.together, wider.vector), vars(LINEAR).values(), strict=True):
         np.testing.assert_array_equal(table[known], whole[known])

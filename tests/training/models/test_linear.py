@@ -42,7 +42,10 @@ def by_hand(train: Interactions, recipe: LinearRecipe, history: list[int]) -> Fl
         recent[item - 1] += k**-recipe.decay * (k <= recipe.recent)
         whole[item - 1] += 1
     parts = [(X, follows, recent), (S, together, whole)]
-    return np.sum([h @ w / np.sqrt(np.mean((x @ w) ** 2)) for x, w, h in parts], axis=0)
+    return np.sum(
+        [h @ w / np.sqrt(np.mean((x @ w) ** 2)) for x, w, h in parts],
+        axis=0,
+    )
 
 
 def test_it_is_the_sum_of_both_regressions(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,6 +71,7 @@ def test_a_low_rank_keeps_what_follows() -> None:
 def test_padding_changes_nothing_and_without_history_it_abstains() -> None:
     train, _ = circle()
     tower = LinearTower(fit_linear(train, WHOLE), WHOLE)
-    short, padded, empty = (tower(torch.tensor([row])) for row in ([3, 4], [0, 0, 0, 3, 4], [0, 0]))
+    histories = [3, 4], [0, 0, 0, 3, 4], [0, 0]
+    short, padded, empty = (tower(torch.tensor([history])) for history in histories)
     torch.testing.assert_close(short, padded)
     assert empty.isnan().all()

@@ -1,18 +1,12 @@
 """The rating network: its table is what it predicts, and what it knows of items counts."""
 
-from dataclasses import replace
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
-from training.errors import TrainingError
 from training.features.content import ItemContent
-from training.features.interactions import Interactions
-from training.fitting.checkpoint import Checkpoint
-from training.models.rating import RatingNetwork, train_rating_network
-from training.recipes.rating import RatingRecipe, hybrid_genres, hybrid_mf_deep, ids_content_nn, seed_rating
+from training.models.rating import RatingNetwork
+from training.recipes.rating import hybrid_genres, hybrid_mf_deep, ids_content_nn, seed_rating
 
 USERS, ITEMS = 20, 12
 CPU = torch.device("cpu")
@@ -31,53 +25,23 @@ def network(request: pytest.FixtureRequest, content: ItemContent) -> RatingNetwo
     return RatingNetwork(USERS, content, 3.5, request.param).eval()
 
 
+def table(network: RatingNetwork, cold: torch.Tensor) -> np.ndarray:
+    return np.stack(list(network.ratings(cold, torch.arange(1, USERS + 1))))
+
+
 def test_the_table_is_what_the_network_says_of_every_pair(network: RatingNetwork) -> None:
     user, item = torch.cartesian_prod(torch.arange(1, USERS + 1), torch.arange(1, ITEMS + 1)).T
     expected = network(user, item).detach().reshape(USERS, ITEMS).numpy()
-    np.testing.assert_allclose(network.table(torch.tensor([], dtype=torch.int64)), expected, atol=1e-5)
+    np.testing.assert_allclose(table(network, torch.tensor([], dtype=torch.int64)), expected, atol=1e-5)
 
 
 def test_cold_items_differ_by_their_content_only(content: ItemContent) -> None:
-    alike = ItemContent(content.feature[[0, 1, 0, *range(3, ITEMS)]], np.zeros(ITEMS, np.int64), 0)
+    alike = ItemContent(
+        content.feature[[0, 1, 0, *range(3, ITEMS)]],
+        np.zeros(ITEMS, np.int64),
+        0,
+    )
     torch.manual_seed(0)
-    table = RatingNetwork(USERS, alike, 3.5, hybrid_genres()).table(torch.tensor([1, 2, 3]))
-    np.testing.assert_allclose(table[:, 0], table[:, 2], atol=1e-6)
-    assert np.abs(table[:, 0] - table[:, 1]).max() > 1e-6
-
-
-def ratings() -> Interactions:
-    """Everybody likes even items and dislikes odd ones."""
-    user, item = (
-        pairs.ravel() for pairs in np.meshgrid(np.arange(1, USERS + 1), np.arange(1, ITEMS + 1), indexing="ij")
-    )
-    rating = np.where(item % 2 == 0, 5, 1).astype(np.float32)
-    return Interactions(
-        [str(u) for u in range(USERS)], np.arange(1, ITEMS + 1), user, item, rating, np.zeros_like(user)
-    )
-
-
-def trained(
-    recipe: RatingRecipe, content: ItemContent, folder: Path, seconds: float = 60
-) -> tuple[RatingNetwork, float]:
-    checkpoint = Checkpoint(folder / "state.pt", seconds)
-    return train_rating_network(ratings(), ratings(), content, recipe, checkpoint, CPU)
-
-
-@pytest.mark.parametrize("recipe", [hybrid_genres(), hybrid_mf_deep()], ids=lambda recipe: str(recipe.name))
-def test_what_everybody_agrees_on_is_learned(recipe: RatingRecipe, content: ItemContent, tmp_path: Path) -> None:
-    assert trained(replace(recipe, epochs=60, batch=32, patience=60), content, tmp_path)[1] < 0.5
-
-
-def test_a_loss_that_is_not_finite_stops_with_a_message(content: ItemContent, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="the loss is not finite in epoch 1: .*--highest, or lower learning_rate"):
-        trained(replace(hybrid_genres(), learning_rate=1e30, batch=32), content, tmp_path)
-
-
-def test_a_stopped_run_goes_on_to_the_same_weights(content: ItemContent, tmp_path: Path) -> None:
-    recipe = replace(hybrid_mf_deep(), batch=32)
-    whole, figure = trained(replace(recipe, epochs=4), content, tmp_path / "whole")
-    trained(replace(recipe, epochs=2), content, tmp_path, seconds=0)
-    resumed, again = trained(replace(recipe, epochs=4), content, tmp_path)
-    assert figure == again
-    for name, weights in whole.state_dict().items():
-        assert torch.equal(weights, resumed.state_dict()[name]), name
+    ratings = table(RatingNetwork(USERS, alike, 3.5, hybrid_genres()), torch.tensor([1, 2, 3]))
+    np.testing.assert_allclose(ratings[:, 0], ratings[:, 2], atol=1e-6)
+    assert np.abs(ratings[:, 0] - ratings[:, 1]).max() > 1e-6

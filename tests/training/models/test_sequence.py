@@ -77,14 +77,18 @@ def test_the_newest_event_alone_is_encoded_as_among_the_others(model: Model) -> 
 
 @torch.no_grad()
 def test_the_order_of_the_events_matters(model: Model) -> None:
-    assert not torch.allclose(model.encode(events(9, 3, 4))[:, -1], model.encode(events(3, 9, 4))[:, -1])
+    assert not torch.allclose(
+        model.encode(events(9, 3, 4))[:, -1],
+        model.encode(events(3, 9, 4))[:, -1],
+    )
 
 
 @torch.no_grad()
 def test_only_a_time_aware_model_reads_when_it_is_asked() -> None:
     for recipe in (recipes.best_sequential(), recipes.best_time_free_sequential()):
         model = made(recipe)
-        soon, late = (model.encode(events(3, 9, query_time=time))[:, -1] for time in (2 * DAY, 200 * DAY))
+        soon = model.encode(events(3, 9, query_time=2 * DAY))[:, -1]
+        late = model.encode(events(3, 9, query_time=200 * DAY))[:, -1]
         assert torch.allclose(soon, late) == (not recipe.times)
 
 
@@ -95,7 +99,10 @@ def test_questions_within_the_least_gap_are_answered_alike() -> None:
     torch.testing.assert_close(same, minute)
     assert not torch.allclose(same, hour)
     exact = made(recipes.best_sequential())
-    assert not torch.allclose(exact.encode(asked[0])[:, -1], exact.encode(asked[1])[:, -1])
+    assert not torch.allclose(
+        exact.encode(asked[0])[:, -1],
+        exact.encode(asked[1])[:, -1],
+    )
 
 
 @torch.no_grad()
@@ -115,7 +122,8 @@ def test_the_exported_tower_answers_as_torch_batched_or_alone(tmp_path: Path) ->
     both = {name: torch.cat([getattr(one, part), getattr(other, part)]) for name, part in names.items()}
     export_tower(TimeTower(model), both, tmp_path / "tower.onnx")
     graph = session(tmp_path / "tower.onnx")
-    served = torch.from_numpy(graph.run(["query"], {name: value.numpy() for name, value in both.items()})[0])
+    feeds = {name: value.numpy() for name, value in both.items()}
+    served = torch.from_numpy(graph.run(["query"], feeds)[0])
     torch.testing.assert_close(served[:1], model.encode(events(3))[:, -1], atol=1e-4, rtol=0)
     torch.testing.assert_close(served[1:], model.encode(other)[:, -1], atol=1e-4, rtol=0)
 

@@ -20,7 +20,8 @@ def test_in_chunks_it_is_the_plain_cross_entropy(monkeypatch: pytest.MonkeyPatch
     query, item, target = made()
     chunked, plain = softmax_loss(query, item, target), cross_entropy(query @ item.T, target, reduction="sum")
     torch.testing.assert_close(chunked, plain)
-    for ours, theirs in zip(*(torch.autograd.grad(2 * loss, (query, item)) for loss in (chunked, plain)), strict=True):
+    gradients = [torch.autograd.grad(2 * loss, (query, item)) for loss in (chunked, plain)]
+    for ours, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, theirs)
 
 

@@ -1,4 +1,4 @@
-"""Biased factorisation by gradient descent on matrices whose truth is known."""
+"""Biased factorization by gradient descent on matrices whose truth is known."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from training.errors import TrainingError
 from training.evaluation.ranking_metrics import rmse
 from training.features.interactions import Floats, Ints
-from training.models.svd import Svd, train_svd
+from training.models.svd import Descent, Svd, train_svd
 from training.models.tables import LowRank, whole
 
 USERS, ITEMS = 40, 30
@@ -23,8 +23,8 @@ def ratings() -> tuple[Ints, Ints, Floats]:
 
 
 def trained(ratings: tuple[Ints, Ints, Floats], **options: float) -> Svd:
-    choices = {"factors": 4, "epochs": 200, "learning_rate": 0.02, "regularisation": 0.001, "seed": 0} | options
-    return train_svd(*ratings, (USERS, ITEMS), **choices)  # type: ignore[arg-type]
+    choices = {"factors": 4, "epochs": 200, "learning_rate": 0.02, "regularization": 0.001, "seed": 0} | options
+    return train_svd(ratings, (USERS, ITEMS), Descent(**choices))  # type: ignore[arg-type]
 
 
 def test_what_was_left_out_is_predicted(ratings: tuple[Ints, Ints, Floats]) -> None:
@@ -48,7 +48,8 @@ def test_a_table_with_too_many_cells_is_not_written_out(ratings: tuple[Ints, Int
 
 
 def test_one_rating_moves_its_own_parameters_as_the_equation_says() -> None:
-    model = train_svd(np.array([1]), np.array([0]), np.array([4], np.float32), (2, 2), 1, 1, 0.1, 0.5, seed=0)
+    one_rating = (np.array([1]), np.array([0]), np.array([4], np.float32))
+    model = train_svd(one_rating, (2, 2), Descent(1, 1, 0.1, 0.5, seed=0))
     fresh = np.random.default_rng(0)
     p, q = (fresh.normal(0, 0.1, (2, 1)).astype(np.float32) for _ in range(2))
     error = -p[1, 0] * q[0, 0]

@@ -9,14 +9,14 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from training.features.content import Content
-from training.models.behaviour import TemporalEncoder
+from training.models.behavior import TemporalEncoder
 from training.models.item_encoder import PosterNetwork
 from training.models.visual_temporal import VisualTemporalModel, VisualTemporalTower
 from training.recipes.visual_temporal import VisualTemporalRecipe, best_visual_temporal, seed_cnn_birnn_ae
 
 N = 6
-BEST = replace(best_visual_temporal(), dimension=16, rnn_dimension=8, channels=(4, 8), length=5, window=3)
-SEED = replace(seed_cnn_birnn_ae(), dimension=16, rnn_dimension=8, channels=(4, 8), length=5, window=5)
+BEST = replace(best_visual_temporal(), embedding_dim=16, rnn_dim=8, channels=(4, 8), length=5, window=3)
+SEED = replace(seed_cnn_birnn_ae(), embedding_dim=16, rnn_dim=8, channels=(4, 8), length=5, window=5)
 POSTER_FEATURE = torch.linspace(-1, 1, N * 8).view(N, 8)
 
 
@@ -28,7 +28,11 @@ def made(recipe: VisualTemporalRecipe, known: float = 1.0) -> VisualTemporalMode
     random = np.random.default_rng(0)
     text = known * random.normal(size=(N, 4)).astype(np.float32)
     text[[1, 5]] = 0
-    content = Content(known * np.eye(N, 3, dtype=np.float32), text, known * np.ones((N, 2), np.float32))
+    content = Content(
+        known * np.eye(N, 3, dtype=np.float32),
+        text,
+        known * np.ones((N, 2), np.float32),
+    )
     model = VisualTemporalModel(content, torch.tensor([True] * 4 + [False] * 2), recipe).eval()
     for parameter in (model.item.absent, model.item.absent_text, model.bias):
         torch.nn.init.normal_(parameter)
@@ -50,7 +54,10 @@ def model(request: pytest.FixtureRequest) -> VisualTemporalModel:
 
 @torch.no_grad()
 def test_padding_in_front_changes_nothing(model: VisualTemporalModel) -> None:
-    torch.testing.assert_close(after(model, [0, 0, 0, 0, 1, 5, 2]), after(model, [1, 5, 2]))
+    torch.testing.assert_close(
+        after(model, [0, 0, 0, 0, 1, 5, 2]),
+        after(model, [1, 5, 2]),
+    )
 
 
 @torch.no_grad()
@@ -77,9 +84,9 @@ def test_the_temporal_encoder_reads_in_both_directions() -> None:
 
 @torch.no_grad()
 def test_an_empty_history_abstains(model: VisualTemporalModel) -> None:
-    query = VisualTemporalTower(model)(
-        torch.zeros(1, 2, dtype=torch.long), torch.zeros(1, 2, 16), torch.full((1, 2), torch.nan)
-    )
+    history = torch.zeros(1, 2, dtype=torch.long)
+    rating = torch.full((1, 2), torch.nan)
+    query = VisualTemporalTower(model)(history, torch.zeros(1, 2, 16), rating)
     assert query.isnan().all()
 
 
@@ -137,7 +144,10 @@ def parameters_of(model: VisualTemporalModel, part: str) -> list[Tensor]:
     return parts[part]
 
 
-@pytest.mark.parametrize(("without", "depends"), [((), True), (("text",), True), (("metadata",), False)])
+@pytest.mark.parametrize(
+    ("without", "depends"),
+    [((), True), (("text",), True), (("metadata",), False)],
+)
 def test_without_metadata_nothing_known_of_items_has_a_say(without: tuple[str, ...], depends: bool) -> None:
     recipe = replace(BEST, without=without)
     assert torch.allclose(scores(made(recipe)), scores(made(recipe, known=2.0))) != depends
@@ -164,10 +174,12 @@ def test_the_loss_reaches_every_parameter(model: VisualTemporalModel) -> None:
     posters = torch.randint(0, 256, (N, 3, 8, 8), dtype=torch.uint8)
     feature = model.item_feature(model.item.poster(posters))
     history, rating = torch.tensor([[1, 6, 2, 5]]), torch.tensor([[5.0, torch.nan, 1.0, 3.0]])
-    F, _, F_AE = model.user(history, pad(feature, (0, 0, 1, 0))[history], rating, asked=2)
+    F, _, F_AE = model.user(history, pad(feature, (0, 0, 1, 0))[history], rating, num_queries=2)
     logits = model.query(F) @ model.item_vector(feature).T
     assert model.genres is not None
-    (logits.exp().sum() + F_AE.square().sum() + model.genres(F).square().sum()).backward()
+    loss = logits.exp().sum() + F_AE.square().sum()
+    loss += model.genres(F).square().sum()
+    loss.backward()
     without = {name for name, parameter in model.named_parameters() if parameter.grad is None}
     assert without == set()
 

@@ -19,7 +19,8 @@ from servers.runtime.repository import Repository
 from tests.servers.running import started
 from training import recipes
 from training.__main__ import app
-from training.artifacts.repository import SCORERS, verify
+from training.artifacts.repository import verify
+from training.recipes import SCORERS
 
 EVERY_MODEL = set(SCORERS)
 IDS = ("***", "a b", "007", "7", "A1", "a1", "🎬", "x-1", "x1", "-", "_", "…")
@@ -82,7 +83,7 @@ def written(folder: Path, shape: str) -> Path:
 @pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape != "no_ratings_and_ids_of_symbols"])
 def test_what_can_be_learned_is_published_and_the_rest_left_out(shape: str, tmp_path: Path) -> None:
     data, repository, models = written(tmp_path, shape), tmp_path / "repository", SHAPES[shape][2]
-    said = run("train", "all", "--recipe", "small", "--data", data, "--repository", repository)
+    said = run("train", "all", "--recipe=small", f"--data={data}", f"--repository={repository}")
     assert {line.split()[0] for line in said.splitlines() if "left out: " in line} == EVERY_MODEL - models
     published = Repository(repository)
     assert set(published.models()) == {*models, "catalog", "fusion"}
@@ -90,14 +91,14 @@ def test_what_can_be_learned_is_published_and_the_rest_left_out(shape: str, tmp_
         verify(repository / model / "1")
     for model in models:
         load(published.latest(model), threads=1)
-    run("evaluate", "--data", data, "--repository", repository, "--json", tmp_path / "figures.json")
-    rows = json.loads((tmp_path / "figures.json").read_text(), parse_constant=pytest.fail)["rows"]
+    run("evaluate", "--data", data, "--repository", repository, "--json", tmp_path / "metrics.json")
+    rows = json.loads((tmp_path / "metrics.json").read_text(), parse_constant=pytest.fail)["rows"]
     assert {row["model"] for row in rows} & EVERY_MODEL == (models if rows else set())
 
 
 def test_without_any_model_people_get_the_popularity_list(tmp_path: Path) -> None:
     data, repository = written(tmp_path, "one_event_a_user"), tmp_path / "repository"
-    run("train", "all", "--recipe", "small", "--data", data, "--repository", repository)
+    run("train", "all", "--recipe=small", f"--data={data}", f"--repository={repository}")
     command = [sys.executable, "-m", "fusion_gateway", "--scorer=", f"--model-repository={repository}"]
     command += ["--grpc-port=0", "--metrics-port=0", f"--event-store=sqlite:///{tmp_path}/events.db"]
     with started(command) as gateway, grpc.insecure_channel(gateway.grpc_address) as channel:

@@ -1,4 +1,4 @@
-"""A published catalogue can be read by a gateway, whatever the data."""
+"""A published catalog can be read by a gateway, whatever the data."""
 
 from pathlib import Path
 

@@ -14,29 +14,30 @@ import yaml
 
 from fusion_gateway.fusion import Policy
 from fusion_gateway.gateway import gateway
-from fusion_gateway.policies import load_policies
+from fusion_gateway.policies import Policies, load_policies
 from fusion_gateway.settings import GatewaySettings
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from servers.runtime.settings import read
 from tests.conftest import Published
 from tests.servers.running import in_process, settings
-from training.artifacts.repository import SCORERS, latest
+from training.artifacts.repository import latest
 from training.data.load import load_dataset
 from training.data.splits import Split, leave_last_out
-from training.evaluation.gateway_candidates import RETRIEVE_K, NextItemTask, Pool
+from training.evaluation.gateway_candidates import RETRIEVE_K, CandidateBatch, NextItemTask
 from training.evaluation.measure import default_policy
 from training.pipelines.fusion import as_yaml, policy_ndcg, train_fusion
 from training.pipelines.fusion_fit import fit_adaptive, fit_bias, fit_calibrators, fit_forms, fit_layer, fit_weights
 from training.pipelines.job import Job
 from training.pipelines.popularity import fit_popularity
+from training.recipes import SCORERS
 from training.recipes.fusion import FusionRecipe
 
 USERS, CANDIDATES = 400, 20
 BOTH = Policy({"good": 1.0, "bad": 1.0})
 
 
-def pool(good_up_to: int = 1000, turned: bool = False) -> Pool:
+def pool(good_up_to: int = 1000, turned: bool = False) -> CandidateBatch:
     """`good` knows the target of users with at most so many events, `bad` that of the others."""
     random = np.random.default_rng(0)
     target = random.integers(0, CANDIDATES, USERS)
@@ -49,7 +50,7 @@ def pool(good_up_to: int = 1000, turned: bool = False) -> Pool:
     target[2] = -1
     columns = np.tile(np.arange(CANDIDATES), (USERS, 1))
     scores = {"good": good.astype(np.float32), "bad": bad.astype(np.float32)}
-    return Pool(np.arange(USERS), columns, scores, {}, target, events, events)
+    return CandidateBatch(np.arange(USERS), columns, scores, {}, target, events, events)
 
 
 def test_weights_go_to_the_model_that_knows() -> None:
@@ -113,23 +114,28 @@ def test_calibrated_scores_read_as_chances() -> None:
     assert hits.mean() > 5 * share
     assert fit_calibrators([pool(turned=True)])["good"].scale > 0  # near 0: what is worse than chance is not turned
     policy = fit_bias([pool()], Policy(BOTH.weights, normaliser="calibrated", calibrators=calibrators))
-    assert np.nanmean(pool().fuse(policy).score) == pytest.approx((target >= 0).sum() / good.size, rel=0.05)
+    assert np.nanmean(pool().fuse(policy).score) == pytest.approx(
+        (target >= 0).sum() / good.size,
+        rel=0.05,
+    )
 
 
 def test_a_group_counts_by_its_size() -> None:
     """Everybody but the women watches item 1; there are two women among students and eight among writers."""
-    users = [
-        (f"{job}{n}", job, "F" if n % 2 else "M") for job, most in (("student", 4), ("writer", 16)) for n in range(most)
-    ]
+    sizes = {"student": 4, "writer": 16}
+    users = [(f"{job}{n}", job, "MF"[n % 2]) for job, size in sizes.items() for n in range(size)]
     table = pl.DataFrame(users, ["user", "occupation", "gender"], orient="row").with_columns(age=pl.lit(None, pl.Int32))
-    events = table.select("user", item=pl.when(pl.col("gender") == "F").then(2).otherwise(1), time=0)
+    events = table.select(
+        "user",
+        item=pl.when(pl.col("gender") == "F").then(2).otherwise(1),
+        time=0,
+    )
     popularity = fit_popularity(events, table, np.array([1, 2, 3]))
     assert set(popularity.lifts) == {"gender=f", "gender=m", "occupation=student", "occupation=writer"}
     assert np.exp(popularity.log_share).sum() == pytest.approx(1)
     assert popularity.lifts["gender=f"][1] > 0 > popularity.lifts["gender=f"][0]
-    few = fit_popularity(
-        events, table.with_columns(gender=pl.when(pl.col("user") == "student1").then(pl.lit("F"))), np.arange(1, 4)
-    )
+    one_woman = table.with_columns(gender=pl.when(pl.col("user") == "student1").then(pl.lit("F")))
+    few = fit_popularity(events, one_woman, np.arange(1, 4))
     assert 0 < few.lifts["gender=f"][1] < popularity.lifts["gender=f"][1]
     assert fit_popularity(events, None, np.array([1, 2, 3])).lifts == {}
 
@@ -152,10 +158,12 @@ def test_a_dozen_users_are_enough_and_with_few_all_models_count_the_same(publish
     shutil.copytree(published.repository, tmp_path / "repository")
     dozen = Split(split.name, split.train.group_by("user", maintain_order=True).head(4), split.validation, split.test)
     few = Split(split.name, dozen.train, split.validation.head(9), split.test)
-    fitted, unfitted = (
-        load_policies(train_fusion(job, FusionRecipe()) / "policies.yaml")
-        for job in (Job(dataset, part, tmp_path / "repository", tmp_path) for part in (dozen, few))
-    )
+
+    def fit_on(part: Split) -> Policies:
+        job = Job(dataset, part, tmp_path / "repository", tmp_path)
+        return load_policies(train_fusion(job, FusionRecipe()) / "policies.yaml")
+
+    fitted, unfitted = fit_on(dozen), fit_on(few)
     assert "learned" in fitted.policies
     assert "learned" not in unfitted.policies
     assert unfitted.choose("", {}) == ("equal", Policy(dict.fromkeys([*SCORERS, "popularity"], 1.0)))
@@ -198,7 +206,12 @@ async def test_the_gateway_ranks_as_the_offline_task_does(published: Published, 
     """Same candidates, same normalisation, same policy: for known users, and for one without a history."""
     split, now = leave_last_out(load_dataset(published.data).events), int(time.time())
     history = pl.concat([split.train, split.validation])
-    targets = pl.concat([split.test.head(6), split.test.head(1).with_columns(user=pl.lit("nobody"))])
+    targets = pl.concat(
+        [
+            split.test.head(6),
+            split.test.head(1).with_columns(user=pl.lit("nobody")),
+        ]
+    )
     task = NextItemTask(published.repository, targets.with_columns(time=pl.lit(now)), history, retrieve_k=RETRIEVED)
     [ranked] = task.chunks()
     offline = ranked.fused(default_policy(published.repository)[1])

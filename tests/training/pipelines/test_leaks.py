@@ -11,14 +11,15 @@ import pytest
 
 from tests.conftest import Published
 from training import recipes
-from training.artifacts.repository import SCORERS, latest
-from training.commands.train import PIPELINES, What
+from training.artifacts.repository import latest
 from training.data.load import load_dataset
 from training.data.splits import Split, leave_last_out
+from training.pipelines import pipeline
 from training.pipelines.catalog import train_catalog
 from training.pipelines.fusion import train_fusion
 from training.pipelines.job import Job
 from training.pipelines.rating import train_rating
+from training.recipes import SCORERS
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +50,11 @@ def test_other_test_events_make_the_same_weights(
     published: Published, split: Split, tmp_path: Path, model: str
 ) -> None:
     own = job(published, altered(split), tmp_path)
-    train, choices = PIPELINES[What(model)]
-    again = train(own, recipes.choose(choices, "small"))
+    again = pipeline(model)(own, recipes.choose(recipes.RECIPES[model], "small"))
     assert hashes(again) == hashes(latest(published.repository, model))
 
 
-def test_other_test_events_make_the_same_catalogue_and_policies(
+def test_other_test_events_make_the_same_catalog_and_policies(
     published: Published, split: Split, tmp_path: Path
 ) -> None:
     found = []

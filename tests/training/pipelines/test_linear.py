@@ -22,15 +22,15 @@ from training.recipes.linear import LinearRecipe
 def test_of_many_items_it_knows_the_most_watched(published: Published, tmp_path: Path) -> None:
     dataset = load_dataset(published.data)
     split = leave_last_out(dataset.events)
-    folder = train_linear(Job(dataset, split, tmp_path, tmp_path), LinearRecipe(most_items=50, rank=20))
+    folder = train_linear(Job(dataset, split, tmp_path, tmp_path), LinearRecipe(max_items=50, rank=20))
     scorer = OfflineScorer(folder)
     count = split.train["item"].value_counts()
     assert scorer.item_vector.shape == (50, 20)
     assert (
         count.filter(pl.col("item").is_in(scorer.item_number.tolist()))["count"].min() >= np.sort(count["count"])[-50]
     )
-    [figure] = [metric.value for metric in read_manifest(folder).metrics if metric.name == "ndcg@10"]
-    assert figure > 0.02
+    [ndcg] = [metric.value for metric in read_manifest(folder).metrics if metric.name == "ndcg@10"]
+    assert ndcg > 0.02
 
 
 def test_what_is_watched_together_is_alike(published: Published) -> None:

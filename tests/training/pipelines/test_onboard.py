@@ -52,7 +52,11 @@ def test_new_items_get_the_next_numbers_and_old_ones_stay(
     before = load_file(latest(repository, "visual_temporal") / "items.safetensors")
     done = add(new, repository)
     last = int(before["item_number"][-1])
-    assert done.items.select("id", "number").rows() == [("fresh", last + 1), ("broken", last + 2), ("bare", last + 3)]
+    assert done.items.select("id", "number").rows() == [
+        ("fresh", last + 1),
+        ("broken", last + 2),
+        ("bare", last + 3),
+    ]
     assert "broken.jpg: unreadable poster" in (said := " ".join(capsys.readouterr().err.split()))
     assert "1 posters read, 1 refused, 1 items without one" in said
     for model in ("catalog", "visual_temporal"):
@@ -100,13 +104,13 @@ def test_it_may_be_given_again(new: Path, repository: Path) -> None:
 
 def test_it_goes_on_after_it_was_interrupted(new: Path, repository: Path) -> None:
     numbers = add(new, repository).items["number"].to_list()
-    shutil.rmtree(repository / "visual_temporal" / "2")  # only the catalogue was published
+    shutil.rmtree(repository / "visual_temporal" / "2")  # only the catalog was published
     done = add(new, repository)
     assert [folder.parent.name for folder in done.published] == ["visual_temporal"]
     assert done.items["number"].to_list() == numbers
 
 
-def test_numbers_of_items_that_a_later_catalogue_lacks_are_not_given_again(new: Path, repository: Path) -> None:
+def test_numbers_of_items_that_a_later_catalog_lacks_are_not_given_again(new: Path, repository: Path) -> None:
     last = add(new, repository).items["number"][-1]
     shutil.copytree(repository / "catalog" / "1", repository / "catalog" / "3")  # trained again, without them
     (new / "new.csv").write_text(HEADER + "other,Other,,,,\n")
@@ -176,7 +180,7 @@ def test_a_repository_with_a_broken_file_is_left_as_it_is(
     assert versions(repository, "visual_temporal") == [1]
 
 
-def test_without_a_model_that_embeds_items_the_catalogue_has_them(new: Path, repository: Path) -> None:
+def test_without_a_model_that_embeds_items_the_catalog_has_them(new: Path, repository: Path) -> None:
     shutil.rmtree(repository / "visual_temporal")
     done = add(new, repository)
     assert done.published == [repository / "catalog" / "2"]

@@ -50,7 +50,7 @@ def quick(name: str) -> AnyRating:
     if isinstance(recipe, RatingRecipe):
         return replace(recipe, epochs=2)
     if isinstance(recipe, SvdRecipe):
-        return replace(recipe, least_user_ratings=1, most_ignored_item_ratings=5)
+        return replace(recipe, min_user_ratings=1, max_ignored_item_ratings=5)
     return replace(recipe, rank=4, samples=20, burn_in=5)
 
 
@@ -81,7 +81,7 @@ def test_an_item_without_ratings_is_scored_where_its_content_is_known(
     job = Job(dataset, no_split(dataset.events.filter(pl.col("item") != cold)), tmp_path, tmp_path)
     predicted = predict(job, quick(name))
     assert (cold not in predicted.train.item_number) == abstains
-    assert predicted.figures["items-without-rating"] == 1
+    assert predicted.metrics["items-without-rating"] == 1
     assert np.isfinite(whole(predicted.table)).all()
 
 
@@ -107,7 +107,11 @@ def test_odd_ratings_are_left_out_and_counted() -> None:
         }
     )
     kept, counts = usable_ratings(events, (1, 5))
-    assert kept.select("user", "item", "rating").rows() == [("b", 1, 3.0), ("a", 1, 2.0), ("c", 1, 5.0)]
+    assert kept.select("user", "item", "rating").rows() == [
+        ("b", 1, 3.0),
+        ("a", 1, 2.0),
+        ("c", 1, 5.0),
+    ]
     assert counts == {"ratings-outside-the-scale": 1, "repeated-ratings": 1, "users-with-one-rating": 3}
     with pytest.raises(TrainingError, match="no event has a rating between 7 and 8"):
         usable_ratings(events, (7, 8))
@@ -120,7 +124,7 @@ def test_a_device_that_is_not_there_is_named() -> None:
 
 
 def test_without_enough_ratings_the_svd_says_so(dataset: Dataset, tmp_path: Path) -> None:
-    strict = replace(recipes.svd(), most_ignored_item_ratings=10_000)
+    strict = replace(recipes.svd(), max_ignored_item_ratings=10_000)
     with pytest.raises(TrainingError, match="no ratings are left by recipe 'svd'"):
         predict(Job(dataset, no_split(dataset.events), tmp_path, tmp_path), strict)
 

@@ -14,7 +14,7 @@ from training.artifacts.scorer_files import OfflineScorer
 from training.data.load import load_dataset
 from training.data.splits import leave_last_out
 from training.errors import TrainingError
-from training.evaluation.validation import NextItem
+from training.evaluation.next_item import NextItem
 from training.features.interactions import Interactions
 from training.features.windows import Windows, cut
 from training.fitting.checkpoint import Checkpoint
@@ -24,10 +24,11 @@ from training.pipelines.job import Job
 from training.pipelines.sequential import Model, item_vectors, learn, learn_windows, publish_sequential, queries
 from training.recipes import sequential as recipes
 from training.recipes.linear import LinearRecipe
-from training.recipes.sequential import SequentialRecipe
+from training.recipes.sequential import LargeData, SequentialRecipe
 
 USERS, ITEMS = 40, 12
-QUICK = replace(recipes.best_sequential(), epochs=12, dimension=16, length=8, step=8, tokens=128, warm_up=5)
+SMALL = {"embedding_dim": 16, "length": 8, "stride": 8, "batch_tokens": 128, "warmup_steps": 5}
+QUICK = replace(recipes.best_sequential(), epochs=12, **SMALL)  # type: ignore[arg-type]
 CPU = torch.device("cpu")
 
 
@@ -52,9 +53,9 @@ def learned(
             raise KeyboardInterrupt
         return held_out.ndcg(queries(model, held_out, CPU), item_vectors(model))
 
-    windows = Windows(train, cut(train, recipe.length, recipe.step), CPU)
+    windows = Windows(train, cut(train, recipe.length, recipe.stride), CPU)
     result = learn_windows(windows, (train.users, train.items), recipe, quality, checkpoint)
-    return result.model, result.figures
+    return result.model, result.curve
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def learned(
         replace(QUICK, epochs=40),
         replace(QUICK, epochs=40, times=False, bf16=False),
         replace(QUICK, epochs=40, negatives=6),
-        replace(recipes.sasrec(), epochs=40, dimension=16, length=8, step=8, tokens=128, warm_up=5, learning_rate=5e-3),
+        replace(recipes.sasrec(), epochs=40, learning_rate=5e-3, **SMALL),  # type: ignore[arg-type]
     ],
     ids=["best", "time-free", "sampled", "sasrec"],
 )
@@ -72,30 +73,32 @@ def test_what_follows_is_learned(recipe: SequentialRecipe) -> None:
 
 
 def test_a_recipe_has_a_size_for_many_events() -> None:
-    many = replace(QUICK, epochs=2, many=USERS * 7, dimension_of_many=24, blocks_of_many=3, epochs_of_many=3)
-    model, figures = learned(many)
+    large = LargeData(embedding_dim=24, num_layers=3, ema_epochs=0, epochs=3, min_targets=USERS * 7)
+    recipe = replace(QUICK, epochs=2, large_data=large)
+    model, curve = learned(recipe)
     assert isinstance(model, GatedTransformer)
-    assert (item_vectors(model).shape[1], len(model.blocks), len(figures)) == (24, 3, 3)
-    model, figures = learned(replace(many, many=USERS * 7 + 1))
+    assert (item_vectors(model).shape[1], len(model.blocks), len(curve)) == (24, 3, 3)
+    model, curve = learned(replace(recipe, large_data=replace(large, min_targets=USERS * 7 + 1)))
     assert isinstance(model, GatedTransformer)
-    assert (item_vectors(model).shape[1], len(model.blocks), len(figures)) == (16, 2, 2)
+    assert (item_vectors(model).shape[1], len(model.blocks), len(curve)) == (16, 2, 2)
 
 
-@pytest.mark.parametrize("many", [USERS * 7, USERS * 7 + 1], ids=["many", "few"])
-def test_ties_are_shuffled_where_events_are_few(many: int) -> None:
-    shuffled = replace(QUICK, many=many, epochs=1, epochs_of_many=1, shuffled_ties=True)
+@pytest.mark.parametrize("min_targets", [USERS * 7, USERS * 7 + 1], ids=["many", "few"])
+def test_ties_are_shuffled_where_events_are_few(min_targets: int) -> None:
+    large = LargeData(embedding_dim=16, num_layers=2, ema_epochs=0, epochs=1, min_targets=min_targets)
+    shuffled = replace(QUICK, epochs=1, large_data=large, shuffled_ties=True)
     one, other = (item_vectors(learned(replace(shuffled, shuffled_ties=flag))[0]) for flag in (True, False))
-    assert np.array_equal(one, other) == (many == USERS * 7)
+    assert np.array_equal(one, other) == (min_targets == USERS * 7)
 
 
 def test_a_stopped_run_goes_on_to_the_same_result(tmp_path: Path) -> None:
-    recipe = replace(QUICK, averaged=2)
-    whole, figures = learned(recipe)
+    recipe = replace(QUICK, ema_epochs=2)
+    whole, curve = learned(recipe)
     with pytest.raises(KeyboardInterrupt):
         learned(recipe, Checkpoint(tmp_path / "run.pt", 0), stop=5)
     torch.manual_seed(1)
-    resumed, other_figures = learned(recipe, Checkpoint(tmp_path / "run.pt", 0))
-    assert figures == other_figures
+    resumed, other_curve = learned(recipe, Checkpoint(tmp_path / "run.pt", 0))
+    assert curve == other_curve
     for ours, theirs in zip(whole.parameters(), resumed.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, atol=0, rtol=0)
 
@@ -104,18 +107,19 @@ def test_a_stopped_run_goes_on_to_the_same_result(tmp_path: Path) -> None:
 def test_a_checkpoint_that_is_not_whole_is_named_and_left_out(
     tmp_path: Path, size: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole, figures = learned(QUICK)
+    whole, curve = learned(QUICK)
     with pytest.raises(KeyboardInterrupt):
         learned(QUICK, Checkpoint(tmp_path / "run.pt", 0), stop=2)
     os.truncate(tmp_path / "run.pt", size)
     _, again = learned(QUICK, Checkpoint(tmp_path / "run.pt", 0))
-    assert again == figures
+    assert again == curve
     [warning] = [line for line in capsys.readouterr().err.splitlines() if "anew" in line]
     assert warning.startswith(f"training starts anew: the checkpoint {tmp_path / 'run.pt'} cannot be read: ")
 
 
 def test_a_seed_makes_a_run() -> None:
-    one, same, other = (item_vectors(learned(replace(QUICK, epochs=2, seed=seed))[0]) for seed in (0, 0, 1))
+    recipes = [replace(QUICK, epochs=2, seed=seed) for seed in (0, 0, 1)]
+    one, same, other = (item_vectors(learned(recipe)[0]) for recipe in recipes)
     np.testing.assert_array_equal(one, same)
     assert not np.allclose(one, other)
 
@@ -147,7 +151,8 @@ def test_validation_batched_equals_single() -> None:
 
 
 def test_equal_times_repeated_items_and_single_events_train() -> None:
-    rows = [("a", item, None, 5) for item in (1, 2, 2, 1, 3)] + [("b", 4, 2.0, 9)]
+    repeated = [("a", item, None, 5) for item in (1, 2, 2, 1, 3)]
+    rows = [*repeated, ("b", 4, 2.0, 9)]
     train = Interactions.of(pl.DataFrame(rows, schema=["user", "item", "rating", "time"], orient="row"))
     windows = Windows(train, cut(train, 8, 8), CPU)
     result = learn_windows(windows, (2, 4), replace(QUICK, epochs=2), lambda model: 0.0)
@@ -155,7 +160,14 @@ def test_equal_times_repeated_items_and_single_events_train() -> None:
 
 
 def test_without_any_order_it_says_so() -> None:
-    events = pl.DataFrame({"user": ["a", "b"], "item": [1, 2], "rating": [3.0, 3.0], "time": [1, 2]})
+    events = pl.DataFrame(
+        {
+            "user": ["a", "b"],
+            "item": [1, 2],
+            "rating": [3.0, 3.0],
+            "time": [1, 2],
+        }
+    )
     train = Interactions.of(events)
     with pytest.raises(TrainingError, match="no user has two training events"):
         learn_windows(Windows(train, cut(train, 8, 8), CPU), (2, 2), QUICK, lambda model: 0.0)
@@ -176,14 +188,14 @@ def test_a_network_is_served_with_the_linear_model_beside_it(
     both = learned.model
     assert isinstance(both, Joined)
     scorer = OfflineScorer(publish_sequential(job, recipe, learned))
-    assert scorer.item_vector.shape[1] == recipe.dimension + 32
+    assert scorer.item_vector.shape[1] == recipe.embedding_dim + 32
     if not validated:
         assert both.weight == 0.2
         return
     held_out = NextItem.of(job.train, split.validation, recipe.length)
     ndcg = held_out.ndcg(queries(both, held_out, CPU), item_vectors(both))
     assert learned.ndcg == pytest.approx(ndcg)
-    assert ndcg > learned.figures[0]
+    assert ndcg > learned.curve[0]
 
 
 def test_what_is_joined_to_a_network_does_not_train_it_again(

@@ -25,7 +25,7 @@ from training.recipes.bounds import Bounds
 from training.recipes.visual_temporal import VisualTemporalRecipe, best_visual_temporal, seed_cnn_birnn_ae
 
 USERS, ITEMS, EVENTS = 40, 12, 9
-SIZES = {"dimension": 16, "rnn_dimension": 8, "channels": (2, 4), "poster_height": 8, "poster_width": 8, "length": 8}
+SIZES = {"embedding_dim": 16, "rnn_dim": 8, "channels": (2, 4), "poster_height": 8, "poster_width": 8, "length": 8}
 BEST = replace(best_visual_temporal(), window=3, targets=4, epochs=3, learning_rate=1e-2, **SIZES)  # type: ignore[arg-type]
 SEED = replace(seed_cnn_birnn_ae(), epochs=3, **SIZES)  # type: ignore[arg-type]
 
@@ -56,8 +56,8 @@ def test_what_follows_is_learned(dataset: Dataset, tmp_path: Path) -> None:
 
 def test_what_is_liked_is_learned(dataset: Dataset, tmp_path: Path) -> None:
     work = job(dataset, tmp_path)
-    figures = learn(work, prepare(work, replace(SEED, epochs=40, dropout=0.1, learning_rate=1e-2)))
-    assert -max(figures) < 0.2
+    curve = learn(work, prepare(work, replace(SEED, epochs=40, dropout=0.1, learning_rate=1e-2)))
+    assert -max(curve) < 0.2
 
 
 @pytest.mark.parametrize("recipe", [BEST, SEED], ids=["best", "seed"])
@@ -148,7 +148,7 @@ def test_among_more_items_those_learned_keep_what_was_learned(dataset: Dataset, 
     events = work.split.train.filter(pl.col("item").is_in(some["number"].implode()))
     part = replace(work, dataset=replace(dataset, items=some), split=replace(work.split, train=events))
     training = prepare(part, BEST)
-    wider = training.among(dataset.items)
+    wider = training.expand_to(dataset.items)
     rows = np.searchsorted(wider.train.item_number, training.train.item_number)
     np.testing.assert_array_equal(wider.train.item_number[wider.train.item - 1], events["item"].to_numpy())
     for own, among in zip(training.tables(), wider.tables(), strict=True):

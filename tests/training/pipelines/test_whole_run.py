@@ -10,13 +10,14 @@ from typer.testing import CliRunner
 
 from tests.conftest import Published
 from training.__main__ import app, main
-from training.artifacts.repository import SCORERS, latest, read_manifest, verify, versions
+from training.artifacts.repository import latest, read_manifest, verify, versions
 from training.artifacts.requests import requests_for
 from training.artifacts.scorer_files import OfflineScorer
 from training.data.load import load_dataset
 from training.data.splits import leave_last_out
 from training.errors import TrainingError
 from training.evaluation.measure import evaluate
+from training.recipes import SCORERS
 
 
 def run(*arguments: str) -> str:
@@ -60,7 +61,7 @@ def test_tables_fit_80_columns(published: Published, monkeypatch: pytest.MonkeyP
 
 
 def test_evaluate_prints_every_model_and_writes_json(published: Published, tmp_path: Path) -> None:
-    out = tmp_path / "figures.json"
+    out = tmp_path / "metrics.json"
     folders = ("--data", str(published.data), "--repository", str(published.repository))
     printed = run("evaluate", *folders, "--json", str(out))
     for name in [*SCORERS, "fused", "popularity", "EASE"]:
@@ -105,7 +106,7 @@ def test_batched_is_single(published: Published) -> None:
     requests = requests_for(leave_last_out(events).test.head(12), events)
     for model in SCORERS:
         scorer = OfflineScorer(latest(published.repository, model))
-        single = np.vstack([scorer.scores(requests.take(np.array([row]))) for row in range(12)])
+        single = np.vstack([scorer.scores(requests.select(np.array([row]))) for row in range(12)])
         np.testing.assert_allclose(scorer.scores(requests), single, atol=1e-5)
 
 

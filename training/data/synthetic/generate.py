@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,8 @@ import polars as pl
 
 from training.data.synthetic.draw import draw_poster
 from training.data.synthetic.invent import make_movies, occupation
+from training.data.synthetic.settings import DEFAULTS
+from training.data.synthetic.settings import Settings as Settings
 from training.data.synthetic.world import GENRES, Items, Users, Watched, make_items, make_users, watch
 from training.errors import DataError
 from training.progress import track
@@ -18,20 +20,7 @@ WITHOUT_POSTER = 0.01
 SETTINGS_FILE = "generated.json"
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The same settings give the same files."""
-
-    users: int = 600
-    items: int = 400
-    events_per_user: int = 48
-    """Mean; some have half, some twice as many."""
-    seed: int = 0
-    version: int = 3
-    """Raised when the generator changes what it writes."""
-
-
-def generate(folder: Path, settings: Settings = Settings()) -> None:
+def generate(folder: Path, settings: Settings = DEFAULTS) -> None:
     """Writes events.csv, items.csv, users.csv and posters/; returns at once where just that lies there already.
 
     Raises DataError where the folder holds anything else. An interrupted run leaves no half-written folder.
@@ -85,7 +74,7 @@ def _items_table(items: Items, rng: np.random.Generator) -> pl.DataFrame:
             "id": range(1, len(movies) + 1),
             "title": [movie.title for movie in movies],
             "year": [movie.year for movie in movies],
-            "genres": ["|".join(GENRES[genre] for genre in genres) for genres in items.genres],
+            "genres": ["|".join(map(GENRES.__getitem__, genres)) for genres in items.genres],
             "director": [movie.director for movie in movies],
             "cast": ["|".join(movie.cast) for movie in movies],
             "keywords": ["|".join(movie.keywords) for movie in movies],

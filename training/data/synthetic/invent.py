@@ -12,7 +12,7 @@ SUBJECTS = {
     "Action": "Strike Bullet Pursuit Vengeance Impact Getaway",
     "Adventure": "Voyage Expedition Compass Treasure Horizon Summit",
     "Animation": "Puppet Pencil Hedgehog Teapot Kite Marble",
-    "Comedy": "Wedding Landlord Holiday Mixup Neighbour Picnic",
+    "Comedy": "Wedding Landlord Holiday Mixup Neighbor Picnic",
     "Crime": "Heist Alibi Ledger Witness Racket Verdict",
     "Documentary": "Archive River Factory Orchestra Glacier Census",
     "Drama": "Inheritance Silence Daughter Harvest Letter Winter",
@@ -39,7 +39,7 @@ KEYWORDS = {
 LOOKS = {
     "noir": "Shot in deep shadow and hard light.",
     "neon": "Lit by neon signs and wet streets.",
-    "pastel": "Painted in soft, powdery colours.",
+    "pastel": "Painted in soft, powdery colors.",
     "sepia": "Told in faded browns, like an old album.",
     "primary": "Dressed in bold red, yellow and blue.",
     "frost": "Set in pale, icy light.",
@@ -147,7 +147,7 @@ def _title(genre: str, taken: set[str], rng: np.random.Generator) -> str:
 
 
 def _text(items: Items, item: int, rng: np.random.Generator) -> tuple[list[str], str]:
-    """Keywords and overview; the look is told of some movies only."""
+    """Keywords and overview; the look is described of some movies only."""
     genres = [GENRES[genre] for genre in items.genres[item]]
     keywords = [str(rng.choice(KEYWORDS[genre].split("|"))) for genre in [*genres, genres[0]]]
     hero, deed = rng.choice(HEROES), rng.choice(DEEDS)

@@ -128,8 +128,9 @@ def watch(items: Items, users: Users, mean_events: int, rng: np.random.Generator
     parts = []
     for first in range(0, len(users.age), TOGETHER):
         who = np.arange(first, min(first + TOGETHER, len(users.age)))
-        wanted = rng.lognormal(np.log(mean_events) - 0.06, 0.35, len(who))
-        count = np.clip(wanted, min(12, len(items.style) // 2), len(items.style) // 2).astype(np.int64)
+        drawn = rng.lognormal(np.log(mean_events) - 0.06, 0.35, len(who))
+        max_items = len(items.style) // 2
+        count = np.clip(drawn, min(12, max_items), max_items).astype(np.int64)
         liking = users.factors[who] @ items.factors.T
         liking = (liking / liking.std()).astype(np.float32)
         chosen = _choose(items, liking, count, rng)

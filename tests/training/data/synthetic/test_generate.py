@@ -78,14 +78,14 @@ def test_nobody_watches_an_item_twice() -> None:
 
 def test_taste_order_and_style_each_beat_popularity_and_together_beat_each() -> None:
     """NDCG@10 of each user's last item, by rankers that see one cause each; mean over three worlds."""
-    figures = [_figures(seed) for seed in range(3)]
-    mean = {name: float(np.mean([row[name] for row in figures])) for name in figures[0]}
+    metrics = [_metrics(seed) for seed in range(3)]
+    mean = {name: float(np.mean([row[name] for row in metrics])) for name in metrics[0]}
     alone = [mean[name] for name in ("taste", "order", "style")]
     assert min(alone) > 1.3 * mean["popularity"], mean
     assert mean["together"] > 1.1 * max(alone), mean
 
 
-def _figures(seed: int) -> dict[str, float]:
+def _metrics(seed: int) -> dict[str, float]:
     items, watched = _world(seed)
     last = np.append(np.diff(watched.user) > 0, True)
     target = watched.item[last]
@@ -131,13 +131,16 @@ def _ratings_predicted(
     residual[user, item] = rating - rating.mean()
     of_item = residual.sum(0) / (seen.sum(0) + 5)
     residual = np.where(seen, residual - of_item, 0)
-    residual = np.where(seen, residual - residual.sum(1, keepdims=True) / (seen.sum(1, keepdims=True) + 5), 0)
-    users, items = np.zeros((len(seen), 8)), np.random.default_rng(0).normal(0, 0.1, (seen.shape[1], 8))
+    of_user = residual.sum(1, keepdims=True) / (seen.sum(1, keepdims=True) + 5)
+    residual = np.where(seen, residual - of_user, 0)
+    users = np.zeros((len(seen), 8))
+    items = np.random.default_rng(0).normal(0, 0.1, (seen.shape[1], 8))
     for _ in range(8):
         for mine, theirs, mask, left in ((users, items, seen, residual), (items, users, seen.T, residual.T)):
             for row in range(len(mine)):
                 known = theirs[mask[row]]
-                mine[row] = np.linalg.solve(known.T @ known + 6 * np.eye(8), known.T @ left[row, mask[row]])
+                covariance = known.T @ known + 6 * np.eye(8)
+                mine[row] = np.linalg.solve(covariance, known.T @ left[row, mask[row]])
     return of_item + users @ items.T
 
 
@@ -156,7 +159,10 @@ def _style_lately(user: NDArray[np.int64], item: NDArray[np.int64], style: NDArr
     """How much of each item's style was watched lately."""
     ends = _lasts(user) + 1
     looks = np.eye(len(STYLES))[style]
-    lately = [0.85 ** np.arange(end - start)[::-1] @ looks[item[start:end]] for start, end in pairwise([0, *ends])]
+    lately = []
+    for start, end in pairwise([0, *ends]):
+        weights = 0.85 ** np.arange(end - start)[::-1]
+        lately.append(weights @ looks[item[start:end]])
     return np.asarray(np.stack(lately) @ looks.T)
 
 

@@ -9,7 +9,7 @@ RATINGS = 22
 """Half stars from 0 to 10, after a row for events without a rating; those above 5 stars are not used."""
 
 
-def rating_place(rating: Tensor, scale: RatingScale) -> Tensor:
+def rating_index(rating: Tensor, scale: RatingScale) -> Tensor:
     """Ratings, NaN without one, to 0 .. RATINGS - 1."""
     if not scale.known:
         return torch.zeros_like(rating, dtype=torch.int64)

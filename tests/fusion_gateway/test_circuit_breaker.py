@@ -1,7 +1,7 @@
 import pytest
 from prometheus_client import REGISTRY
 
-from fusion_gateway.scorers.circuit_breaker import FAILURES, REST_SECONDS, Circuit
+from fusion_gateway.circuit_breaker import FAILURES, REST_SECONDS, CircuitBreaker
 
 
 def is_open(name: str) -> float | None:
@@ -22,7 +22,7 @@ def clock() -> Clock:
 
 
 def test_opens_after_failures_in_a_row_only(clock: Clock) -> None:
-    tried = Circuit("tried", clock)
+    tried = CircuitBreaker("tried", clock)
     for _ in range(3):
         assert not any(tried.failed("unavailable") for _ in range(FAILURES - 1))
         tried.answered()
@@ -33,7 +33,7 @@ def test_opens_after_failures_in_a_row_only(clock: Clock) -> None:
 
 
 def test_one_probe_at_a_time_and_closed_by_an_answer(clock: Clock) -> None:
-    tried = Circuit("tried", clock)
+    tried = CircuitBreaker("tried", clock)
     for _ in range(FAILURES):
         tried.failed("unavailable")
     assert not tried.may_probe()
@@ -48,7 +48,7 @@ def test_one_probe_at_a_time_and_closed_by_an_answer(clock: Clock) -> None:
 
 
 def test_a_message_that_runs_out_while_nothing_is_heard_opens_it(clock: Clock) -> None:
-    tried = Circuit("tried", clock)
+    tried = CircuitBreaker("tried", clock)
     sent = tried.sent()
     clock.now += 1
     assert tried.silent_seconds() == 1
@@ -56,7 +56,7 @@ def test_a_message_that_runs_out_while_nothing_is_heard_opens_it(clock: Clock) -
 
 
 def test_a_late_message_among_answered_ones_is_one_failure(clock: Clock) -> None:
-    tried = Circuit("tried", clock)
+    tried = CircuitBreaker("tried", clock)
     late = tried.sent()
     clock.now += 0.5
     tried.sent()

@@ -18,7 +18,7 @@ IS_OPEN = Gauge(
 OPENED = Counter("marquee_circuit_openings", "How often it began to be left alone.", ["model"])
 
 
-class Circuit:
+class CircuitBreaker:
     """The recent luck of one server. Closed: it is asked. Open: it is not, but for a probe now and then.
 
     Each message begins with `sent`, has one of `answered` and `failed` if it comes to its end, and ends with `over`.

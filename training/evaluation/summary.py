@@ -1,4 +1,4 @@
-"""The figures of an evaluation: as a table for people, and as rows in the format of results."""
+"""The metrics of an evaluation: as a table for people, and as rows in the format of results."""
 
 import math
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 from rich.table import Table
 
-from training.evaluation.lists import Shelf, list_quality
+from training.evaluation.lists import CatalogStats, list_quality
 from training.evaluation.measure import METRICS, RANKING, Evaluation, Row
 from training.evaluation.ranking_metrics import Doubles, bootstrap, holm, paired_p
 from training.evaluation.rating_metrics import Predicted, rating_metrics
@@ -15,7 +15,7 @@ from training.evaluation.through_gateway import Comparison, K
 from training.features.rating_scale import RatingScale
 from training.terminal import narrow_table
 
-MOST_DIFFERENCES = 20
+MAX_DIFFERENCES = 20
 SHUFFLED = "-ties-shuffled-when-asked"
 NOTE = (
     "p: paired bootstrap over users, of no difference in NDCG@10 to the fused list, adjusted by Holm for the {count} "
@@ -34,7 +34,7 @@ def as_table(evaluation: Evaluation, title: str) -> Table:
     fused, p = evaluation.row("fused").of("ndcg@10"), against_fused(evaluation)
     for row in sorted(evaluation.rows, key=lambda row: -row.of("ndcg@10").mean()):
         gain = row.of("ndcg@10")
-        ratings = rating_figures(evaluation, row)
+        ratings = row_rating_metrics(evaluation, row)
         compared = row.model in p
         table.add_row(
             "\n".join([row.model, *_details(row)]),
@@ -80,7 +80,7 @@ def predicted_ratings(evaluation: Evaluation, row: Row) -> Predicted | None:
     return Predicted(np.flatnonzero(both), actual[both], row.predicted[both], scale)
 
 
-def rating_figures(evaluation: Evaluation, row: Row) -> dict[str, float]:
+def row_rating_metrics(evaluation: Evaluation, row: Row) -> dict[str, float]:
     """RMSE and others of the test events; empty for a model that predicts no rating."""
     predicted = predicted_ratings(evaluation, row)
     found = rating_metrics(predicted) if predicted else {}
@@ -88,23 +88,23 @@ def rating_figures(evaluation: Evaluation, row: Row) -> dict[str, float]:
 
 
 def rows(evaluation: Evaluation) -> Iterator[dict[str, object]]:
-    """Every figure that there is; those that are means over users with a 95 % interval."""
+    """Every metric that there is; those that are means over users with a 95 % interval."""
     return (row for row in _rows(evaluation) if not math.isnan(cast(float, row["value"])))
 
 
 def _rows(evaluation: Evaluation) -> Iterator[dict[str, object]]:
-    shelf, protocol = Shelf.of(evaluation.dataset, evaluation.split), evaluation.split.name
+    stats, protocol = CatalogStats.of(evaluation.dataset, evaluation.split), evaluation.split.name
     for row in evaluation.rows:
-        for name, figures in zip(METRICS, row.values, strict=True):
-            yield _figure(evaluation, row, protocol, name, figures)
+        for name, metrics in zip(METRICS, row.values, strict=True):
+            yield _figure(evaluation, row, protocol, name, metrics)
         if row.shuffled is not None:
-            for name, figures in zip(RANKING, row.shuffled, strict=True):
-                yield _figure(evaluation, row, protocol + SHUFFLED, name, figures)
-        quality = list_quality(row.top, shelf)
+            for name, metrics in zip(RANKING, row.shuffled, strict=True):
+                yield _figure(evaluation, row, protocol + SHUFFLED, name, metrics)
+        quality = list_quality(row.top, stats)
         other = {name: getattr(quality, name) for name in ("coverage", "gini", "novelty", "diversity")}
         for name, value in other.items():
             yield _figure(evaluation, row, protocol, f"{name}@10", value)
-        for name, value in rating_figures(evaluation, row).items():
+        for name, value in row_rating_metrics(evaluation, row).items():
             yield _figure(evaluation, row, f"rating-{protocol}-as-served", name, value)
 
 
@@ -124,13 +124,13 @@ def _figure(evaluation: Evaluation, row: Row, protocol: str, metric: str, values
 
 
 def comparison_tables(comparison: Comparison) -> Iterator[Table]:
-    """The figures of both sides, and the first users with a difference."""
+    """The metrics of both sides, and the first users with a difference."""
     found = comparison.differences()
     titles = (
-        f"Through the gateway and offline, asked now, lists of {K}: {comparison.degraded} degraded answers",
+        f"Through the gateway and offline, queried now, lists of {K}: {comparison.degraded} degraded answers",
         f"{len(found)} users with another rank or another list of ten (rank 0: not listed)",
     )
-    for frame, title in zip((comparison.figures(), found.head(MOST_DIFFERENCES)), titles, strict=True):
+    for frame, title in zip((comparison.metrics(), found.head(MAX_DIFFERENCES)), titles, strict=True):
         table = Table(*frame.columns, title=title, title_justify="left")
         for row in frame.iter_rows():
             table.add_row(*(f"{value:.6f}" if isinstance(value, float) else str(value) for value in row))
@@ -138,8 +138,8 @@ def comparison_tables(comparison: Comparison) -> Iterator[Table]:
 
 
 def comparison_rows(comparison: Comparison, evaluation: Evaluation) -> Iterator[dict[str, object]]:
-    """The fused list's figures on both sides, and how many users have another one."""
-    for metric, offline, gateway, users in comparison.figures().iter_rows():
+    """The fused list's metrics on both sides, and how many users have another one."""
+    for metric, offline, gateway, users in comparison.metrics().iter_rows():
         for ending, value in (("-asked-now", offline), ("-through-the-gateway", gateway)):
             yield _figure(evaluation, evaluation.row("fused"), evaluation.split.name + ending, metric, value)
         yield _figure(

@@ -1,13 +1,13 @@
-"""Behaviour over time: the bi-directional RNN (F_RNN), weighted sums of the history, the autoencoder (F_AE).
+"""Behavior over time: the bi-directional RNN (F_RNN), weighted sums of the history, the autoencoder (F_AE).
 
-Legend: B users, L events, Q of them asked after, H weighted sums, D dimension.
+Legend: B users, L events, Q of them queried after, H weighted sums, D dimension.
 """
 
 import torch
 from torch import Tensor, nn
 
 from training.features.rating_scale import RatingScale
-from training.models.rating_place import RATINGS, rating_place
+from training.models.rating_index import RATINGS, rating_index
 from training.recipes.visual_temporal import VisualTemporalRecipe
 
 
@@ -16,7 +16,7 @@ class TemporalEncoder(nn.Module):
 
     def __init__(self, inputs: int, recipe: VisualTemporalRecipe) -> None:
         super().__init__()
-        D, R = recipe.dimension, recipe.rnn_dimension
+        D, R = recipe.embedding_dim, recipe.rnn_dim
         self.forwards, self.backwards = nn.GRU(inputs, R, batch_first=True), nn.GRU(inputs, R, batch_first=True)
         self.dense = nn.Sequential(nn.Linear(2 * R, D), nn.Tanh(), nn.Dropout(recipe.dropout))
         self.attention = nn.Linear(D, 1)
@@ -49,23 +49,23 @@ def _weights(logit: Tensor, seen: Tensor) -> Tensor:
     return logit.masked_fill(~seen, -1e9).softmax(-1) * seen
 
 
-class Recall(nn.Module):
-    """Weighted sums of the history, of which each weight is learned by place, counted from the newest, and rating."""
+class HistoryPooling(nn.Module):
+    """Weighted sums of the history, each weight learned by position, counted from the newest, and by rating."""
 
     def __init__(self, recipe: VisualTemporalRecipe, scale: RatingScale) -> None:
         super().__init__()
         self.scale = scale
-        H, D = recipe.behaviour, recipe.dimension
-        place = torch.arange(recipe.length).float()
-        self.by_place = nn.Parameter(-place * torch.logspace(-2.5, 0, H).unsqueeze(1))
+        H, D = recipe.history_pools, recipe.embedding_dim
+        position = torch.arange(recipe.length).float()
+        self.by_position = nn.Parameter(-position * torch.logspace(-2.5, 0, H).unsqueeze(1))
         self.by_rating = nn.Parameter(torch.zeros(H, RATINGS))
         self.join = nn.Linear(H * D, D)
 
     def forward(self, x_BLD: Tensor, rating_BL: Tensor, seen_BQL: Tensor, age_QL: Tensor) -> Tensor:
         """[B, Q, D]."""
-        by_place_HQL = self.by_place[:, age_QL.clamp(0, self.by_place.shape[1] - 1)]
-        by_rating_BHL = self.by_rating[:, rating_place(rating_BL, self.scale)].transpose(0, 1)
-        weight_BHQL = _weights(by_place_HQL + by_rating_BHL.unsqueeze(2), seen_BQL.unsqueeze(1))
+        by_position_HQL = self.by_position[:, age_QL.clamp(0, self.by_position.shape[1] - 1)]
+        by_rating_BHL = self.by_rating[:, rating_index(rating_BL, self.scale)].transpose(0, 1)
+        weight_BHQL = _weights(by_position_HQL + by_rating_BHL.unsqueeze(2), seen_BQL.unsqueeze(1))
         return self.join((weight_BHQL @ x_BLD.unsqueeze(1)).transpose(1, 2).flatten(2))
 
 
@@ -75,7 +75,11 @@ class Residual(nn.Module):
     def __init__(self, width: int, recipe: VisualTemporalRecipe) -> None:
         super().__init__()
         self.inner = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, width), nn.ReLU(), nn.Dropout(recipe.dropout), nn.Linear(width, width)
+            nn.LayerNorm(width),
+            nn.Linear(width, width),
+            nn.ReLU(),
+            nn.Dropout(recipe.dropout),
+            nn.Linear(width, width),
         )
         self.attention = nn.Linear(width, width) if "attention" not in recipe.without else None
 

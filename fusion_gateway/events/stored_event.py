@@ -1,0 +1,15 @@
+"""One event, as it is stored and as histories are made of them."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """What one user did with one item; `rating` is on the data set's own scale, `time` in unix seconds."""
+
+    user_id: str
+    item_id: str
+    rating: float | None
+    time: int
+    event_id: str = ""
+    """Empty: a new random one when it is stored."""

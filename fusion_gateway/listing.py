@@ -1,0 +1,45 @@
+"""What can be named in calls: users of the event store; genres, genders and occupations of the published versions."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
+from typing import NamedTuple
+
+from fusion_gateway.catalog.catalog import open_catalog
+from fusion_gateway.catalog.popularity_file import load_popularity
+from fusion_gateway.events.stored_event import StoredEvent
+from servers.runtime.repository import Repository
+
+
+class User(NamedTuple):
+    """Of whom events are stored."""
+
+    id: str
+    events: int
+    newest: int
+    """Unix seconds."""
+
+
+async def users_of(events: AsyncIterator[StoredEvent], limit: int) -> list[User]:
+    """Those with the most events, at most `limit`. `events` are oldest first."""
+    counts: Counter[str] = Counter()
+    newest: dict[str, int] = {}
+    async for event in events:
+        counts[event.user_id] += 1
+        newest[event.user_id] = event.time
+    return [User(user, count, newest[user]) for user, count in counts.most_common(limit)]
+
+
+def names_in(repository: Repository) -> dict[str, list[str]]:
+    """What filters and profiles know, by its kind. Blocking. Raises RepositoryError."""
+    catalog = open_catalog(repository.latest("catalog"))
+    groups = load_popularity(repository.latest("fusion")).lifts
+    return {
+        "genre": catalog.genre_names,
+        "gender": values_of("gender", groups),
+        "occupation": values_of("occupation", groups),
+    }
+
+
+def values_of(facet: str, groups: Iterable[str]) -> list[str]:
+    """Of a demographic facet, among groups such as "gender=f"."""
+    return sorted(group.removeprefix(f"{facet}=") for group in groups if group.startswith(f"{facet}="))

@@ -1,0 +1,64 @@
+"""Training the rating network: what is learned, and what stops or resumes it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from training.errors import TrainingError
+from training.features.content import ItemContent
+from training.features.interactions import Interactions
+from training.fitting.checkpoint import Checkpoint
+from training.models.rating import RatingNetwork
+from training.pipelines.rating_network import train_rating_network
+from training.recipes.rating import RatingRecipe, hybrid_genres, hybrid_mf_deep
+
+USERS, ITEMS = 20, 12
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def content() -> ItemContent:
+    """Three features, and four directors of whom 0 is unknown."""
+    feature = np.random.default_rng(0).random((ITEMS, 3)).astype(np.float32)
+    return ItemContent(feature, np.arange(ITEMS) % 4, 4)
+
+
+def ratings() -> Interactions:
+    """Everybody likes even items and dislikes odd ones."""
+    user, item = (
+        pairs.ravel() for pairs in np.meshgrid(np.arange(1, USERS + 1), np.arange(1, ITEMS + 1), indexing="ij")
+    )
+    rating = np.where(item % 2 == 0, 5, 1).astype(np.float32)
+    return Interactions(
+        [str(u) for u in range(USERS)], np.arange(1, ITEMS + 1), user, item, rating, np.zeros_like(user)
+    )
+
+
+def trained(
+    recipe: RatingRecipe, content: ItemContent, folder: Path, seconds: float = 60
+) -> tuple[RatingNetwork, float]:
+    checkpoint = Checkpoint(folder / "state.pt", seconds)
+    return train_rating_network(ratings(), ratings(), content, recipe, checkpoint, CPU)
+
+
+@pytest.mark.parametrize("recipe", [hybrid_genres(), hybrid_mf_deep()], ids=lambda recipe: str(recipe.name))
+def test_what_everybody_agrees_on_is_learned(recipe: RatingRecipe, content: ItemContent, tmp_path: Path) -> None:
+    assert trained(replace(recipe, epochs=60, batch_size=32, patience=60), content, tmp_path)[1] < 0.5
+
+
+def test_a_loss_that_is_not_finite_stops_with_a_message(content: ItemContent, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="the loss is not finite in epoch 1: .*--highest, or lower learning_rate"):
+        trained(replace(hybrid_genres(), learning_rate=1e30, batch_size=32), content, tmp_path)
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights(content: ItemContent, tmp_path: Path) -> None:
+    recipe = replace(hybrid_mf_deep(), batch_size=32)
+    whole, error = trained(replace(recipe, epochs=4), content, tmp_path / "whole")
+    trained(replace(recipe, epochs=2), content, tmp_path, seconds=0)
+    resumed, again = trained(replace(recipe, epochs=4), content, tmp_path)
+    assert error == again
+    for name, weights in whole.state_dict().items():
+        assert torch.equal(weights, resumed.state_dict()[name]), name

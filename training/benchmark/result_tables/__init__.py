@@ -1,0 +1,1 @@
+"""The tables of results in the READMEs, made from the JSON files in training/results."""
