@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fusion_gateway.catalog.title_search import TitleIndex
-from fusion_gateway.fusion import Popularity
 from fusion_gateway.listing import values_of
 from fusion_gateway.policies import Policies
 from fusion_gateway.published_models import PublishedModels
 from fusion_gateway.reloading import Reloaded
 from fusion_gateway.scorers.client import ScorerClient
+from fusion_gateway.scorers.popularity import PopularityScorer
 from fusion_gateway.scorers.recent_calls import RecentCalls
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.deadline import Deadline
@@ -24,7 +24,7 @@ class Status:
 
     scorers: Mapping[str, ScorerClient]
     policies: Reloaded[Policies]
-    popularity: Reloaded[Popularity]
+    popularity: Reloaded[PopularityScorer]
     titles: Reloaded[TitleIndex]
     published: PublishedModels
     answers: RecentCalls = field(default_factory=RecentCalls)
@@ -35,7 +35,7 @@ class Status:
         timeout = deadline.sooner(READY_TIMEOUT_SECONDS).remaining()
         models = await asyncio.gather(*(self._model_status(scorer, timeout) for scorer in self.scorers.values()))
         policies, catalog, recent = self.policies.value, self.titles.value.catalog, self.answers.summary()
-        groups = self.popularity.value.lifts
+        groups = self.popularity.value.groups
         names = sorted(policies.policies)
         return pb.GetStatusResponse(
             models=models,
