@@ -20,4 +20,7 @@ export function weights(parameters, prefix = "w.") {
   return Object.fromEntries(found.map(([name, value]) => [name.slice(prefix.length), Number(value)]));
 }
 
+/** What takes all these parameters away. */
+export const without = (parameters, prefix = "w.") => Object.fromEntries([...parameters.keys()].filter((name) => name.startsWith(prefix)).map((name) => [name, undefined]));
+
 export const list = (parameters, name) => parameters.get(name)?.split(",").filter(Boolean) ?? [];

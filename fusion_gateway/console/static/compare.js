@@ -1,5 +1,5 @@
 // Two lists side by side: what they share, and how differently they order it.
-import { change, state, weights } from "./address.js";
+import { change, state, weights, without } from "./address.js";
 import { call, latest } from "./api.js";
 import { choice, field, weightSliders } from "./controls.js";
 import { h, notice, number, say, svg } from "./dom.js";
@@ -74,11 +74,10 @@ export function show(main) {
       const own = status.policySettings?.find((policy) => policy.name === (name || status.defaultPolicy))?.weights ?? {};
       const set = (changes) => { change(changes); refresh(); };
       const moved = weights(parameters, `${side}.w.`);
-      const clear = Object.fromEntries(Object.keys(moved).map((model) => [`${side}.w.${model}`, undefined]));
       parts[side].controls.replaceChildren(
         field({ label: side === "a" ? "User id (empty: nobody in particular)" : "User id (empty: as in A)", value: parameters.get(`${side}.user`) ?? "", changed: (user) => set({ [`${side}.user`]: user }) }),
         choice({ label: "Policy", value: name, options: [["", `${status.defaultPolicy} (default)`], ...status.policies.filter((each) => each !== status.defaultPolicy).map((each) => [each, each])],
-          chosen: (policy) => { change({ ...clear, [`${side}.policy`]: policy }); drawControls(); refresh(); } }),
+          chosen: (policy) => { change({ ...without(state(), `${side}.w.`), [`${side}.policy`]: policy }); drawControls(); refresh(); } }),
         h("details", { open: Object.keys(moved).length > 0 }, h("summary", {}, "Weights"), weightSliders(Object.keys(own).sort(), own, moved, (model, value) => set({ [`${side}.w.${model}`]: `${value}` }))));
     }
   }

@@ -49,7 +49,7 @@ export function genres(names, any, none, changed) {
     const button = h("button", { type: "button", class: "chip" });
     const draw = () => {
       button.dataset.state = states[name];
-      button.textContent = { "": "", any: "+ ", none: "− " }[states[name]] + name;
+      button.textContent = name;
       button.setAttribute("aria-label", `${name}: ${words[states[name]]}`);
     };
     button.addEventListener("click", () => {

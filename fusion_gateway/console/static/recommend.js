@@ -1,6 +1,6 @@
 // What is recommended to whom, and why; every control changes the address, and the list follows the address.
 import { asCall } from "./as_call.js";
-import { change, list, state, weights } from "./address.js";
+import { change, list, state, weights, without } from "./address.js";
 import { about, call, latest } from "./api.js";
 import { choice, field, genres, slider, weightSliders } from "./controls.js";
 import { ago, day, h, notice, number, say } from "./dom.js";
@@ -174,7 +174,7 @@ export function show(main) {
       const item = items.get(event.itemId) ?? { id: event.itemId, title: `${event.itemId} (not in the catalog)` };
       return h("li", {}, h("a", { href: `/title?id=${encodeURIComponent(item.id)}` }, poster(item), h("span", { class: "name" }, h("bdi", {}, item.title))),
         h("span", { class: "when" }, event.rating ? h("span", { class: "given" }, h("span", { "aria-hidden": "true" }, "★"), h("span", { class: "hidden" }, "rated "), ` ${event.rating}`) : "watched", event.time ? h("span", {}, day(Number(event.time))) : null),
-        who === "new" ? h("button", { type: "button", class: "small", "aria-label": `Take ${item.title} away`, on: { click: () => {
+        who === "new" ? h("button", { type: "button", class: "small", "aria-label": `Take away ${item.title}`, on: { click: () => {
           change({ picked: pickedText(picked(state()).filter((each) => each.itemId !== item.id)) });
           refresh();
           showPast();
@@ -209,11 +209,10 @@ export function show(main) {
     const policy = status.policySettings?.find(({ name }) => name === (parameters.get("policy") ?? status.defaultPolicy));
     const own = policy?.weights ?? {};
     const moved = weights(parameters);
-    const clear = Object.fromEntries(Object.keys(moved).map((name) => [`w.${name}`, undefined]));
     const redraw = (changes) => { change(changes); drawControls(); refresh(); };
     parts.controls.lastChild.replaceChildren(
       choice({ label: "Policy", value: parameters.get("policy") ?? "", options: [["", `${status.defaultPolicy} (default)`], ...status.policies.filter((name) => name !== status.defaultPolicy).map((name) => [name, name])],
-        chosen: (name) => redraw({ ...clear, policy: name }) }),
+        chosen: (name) => redraw({ ...without(state()), policy: name }) }),
       h("fieldset", {}, h("legend", {}, "Weight of each model"),
         weightSliders(Object.keys(own).sort(), own, moved, (name, value) => { set({ [`w.${name}`]: `${value}` }); reset.hidden = false; })),
       h("fieldset", {}, h("legend", {}, "The list"),
@@ -228,7 +227,7 @@ export function show(main) {
           field({ label: "From year", type: "number", min: 0, max: 9999, value: parameters.get("from") ?? "", changed: (from) => set({ from }) }),
           field({ label: "to", type: "number", min: 0, max: 9999, value: parameters.get("to") ?? "", changed: (to) => set({ to }) }))),
       mode(parameters) === "anonymous" ? profile(parameters, set) : "");
-    const reset = h("button", { type: "button", class: "small", hidden: !Object.keys(moved).length, on: { click: () => redraw(Object.fromEntries(Object.keys(weights(state())).map((name) => [`w.${name}`, undefined]))) } }, "Back to the policy's weights");
+    const reset = h("button", { type: "button", class: "small", hidden: !Object.keys(moved).length, on: { click: () => redraw(without(state())) } }, "Back to the policy's weights");
     parts.controls.querySelector("fieldset").append(reset);
   }
 

@@ -27,11 +27,12 @@ export function show(main) {
     legend: h("div"),
     degraded: h("p", { class: "degraded", hidden: true }),
     list: h("ol", { class: "list" }),
+    empty: h("p", { class: "empty", hidden: true }, "Nothing in the catalog is like it by these weights. Give other kinds a weight."),
     call: h("details", { class: "as-call" }, h("summary", {}, "As a call")),
   };
   const results = h("div", { class: "results", hidden: true }, parts.movie,
     h("section", { "aria-labelledby": "list-title" },
-      h("div", { class: "list-head" }, h("h2", { id: "list-title" }, "Similar movies"), parts.legend), parts.degraded, parts.list, parts.call));
+      h("div", { class: "list-head" }, h("h2", { id: "list-title" }, "Similar movies"), parts.legend), parts.degraded, parts.list, parts.empty, parts.call));
   const open = (item) => { change({ id: item.id, title: undefined }, { push: true }); notice(""); refresh(); };
   const { element, input } = titleBox("Movie title", open, (text) => notice(text));
   parts.controls.hidden = true;
@@ -97,6 +98,7 @@ export function show(main) {
     parts.legend.replaceChildren(legend([...new Set(items.flatMap(({ explanation }) => (explanation?.contributions ?? []).map((part) => part.model)))]));
     parts.degraded.hidden = !answer.degraded?.length;
     parts.degraded.textContent = (answer.degraded ?? []).map((each) => `Without ${modelName(each.component)}: ${each.reason}.`).join(" ");
+    parts.empty.hidden = items.length > 0;
     rearrange(parts.list, items.map((ranked) => [ranked.item.id, row(ranked, sizes, query)]));
     say(`${items.length} movies similar to ${query.title}. First: ${items[0]?.item.title ?? "none"}.`);
   }
