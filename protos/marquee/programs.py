@@ -18,7 +18,7 @@ def gateway() -> None:
 
 
 def console() -> None:
-    _run("fusion_gateway.console", "gateway,console")
+    _run("fusion_gateway.console", "console")
 
 
 def server() -> None:

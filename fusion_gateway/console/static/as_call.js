@@ -8,14 +8,12 @@ export async function asCall(method, request) {
   const { gateway, tls } = await about;
   const json = JSON.stringify(request);
   const python = [
-    "import grpc",
     "from google.protobuf.json_format import Parse",
-    "from protos.marquee.v1 import recommender_pb2 as pb",
-    "from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub",
+    "from protos.marquee.client import Client",
+    `from protos.marquee.v1.recommender_pb2 import ${method}Request`,
     "",
-    tls ? `channel = grpc.secure_channel(${JSON.stringify(gateway)}, grpc.ssl_channel_credentials())` : `channel = grpc.insecure_channel(${JSON.stringify(gateway)})`,
-    `request = Parse(${pythonText(json)}, pb.${method}Request())`,
-    `print(RecommenderStub(channel).${method}(request, timeout=2))`,
+    `with Client(${JSON.stringify(gateway.replace(/^dns:\/\/\//, ""))}${tls ? ", tls=True" : ""}) as gateway:`,
+    `    print(gateway.${method}(Parse(${JSON.stringify(json)}, ${method}Request())))`,
   ];
   return [
     copyable("grpcurl", `grpcurl ${tls ? "" : "-plaintext "}-d ${quoted(json)} ${gateway} marquee.v1.Recommender/${method}`),
@@ -23,6 +21,3 @@ export async function asCall(method, request) {
     copyable("curl", `curl ${location.origin}/marquee.v1.Recommender/${method} \\\n  -H 'Content-Type: application/json' \\\n  -d ${quoted(json)}`),
   ];
 }
-
-/** JSON's escapes are Python's, too, but for pairs of surrogates, which stand here as they are. */
-const pythonText = (text) => JSON.stringify(text);
