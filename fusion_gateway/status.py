@@ -37,6 +37,7 @@ class Status:
         policies, catalog, recent = self.policies.value, self.titles.value.catalog, self.answers.summary()
         groups = self.popularity.value.groups
         names = sorted(policies.policies)
+        settings = ((name, policies.policies[name]) for name in names)
         return pb.GetStatusResponse(
             models=models,
             policies=names,
@@ -46,7 +47,7 @@ class Status:
             fusion_version=policies.version,
             policy_settings=[
                 pb.PolicyStatus(name=name, strategy=policy.strategy, weights=policy.weights)
-                for name, policy in ((name, policies.policies[name]) for name in names)
+                for name, policy in settings
             ],
             genres=catalog.genre_names,
             genders=values_of("gender", groups),

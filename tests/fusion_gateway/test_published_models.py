@@ -8,11 +8,13 @@ from tests.servers import tiny_artifact
 
 
 def test_a_version_is_described_by_its_manifest(tmp_path: Path) -> None:
-    folder = tiny_artifact.publish(tmp_path)
-    models = PublishedModels(Repository(tmp_path))
-    found = models.find(folder.parent.name, int(folder.name))
+    tiny_artifact.publish(tmp_path)
+    repository = Repository(tmp_path)
+    models = PublishedModels(repository)
+    [name] = repository.models()
+    version = repository.latest(name)
+    found = models.find(name, version.number)
     assert found is not None
-    assert found is models.find(folder.parent.name, int(folder.name))  # read once
-    assert models.find(folder.parent.name, 99) is None
-    assert models.find("nothing", 1) is None
-    assert models.find(folder.parent.name, 0) is None
+    assert found.created_at == version.manifest.created_at
+    assert models.find(name, version.number) is found  # read once
+    assert [models.find(*unknown) for unknown in ((name, 99), (name, 0), ("nothing", 1))] == [None] * 3

@@ -151,9 +151,13 @@ async def test_a_rating_changes_the_next_list(world: World, page: Console) -> No
     async with opened() as tab:
         await tab.goto(f"{page.url}/?user=42")
         first, second, *_ = await titles(tab)
-        await tab.get_by_role("button", name=f"Rate {first} 4 of 5").click()
+        rate = tab.get_by_role("button", name=f"Rate {first} 4 of 5")
+        await rate.click()
+        await rate.wait_for(state="detached")
         await reaches(tab, await expected(world, user_id="42"))
-        await tab.get_by_role("button", name=f"Watched {second}", exact=True).click()
+        watched = tab.get_by_role("button", name=f"Watched {second}", exact=True)
+        await watched.click()
+        await watched.wait_for(state="detached")
         await reaches(tab, after := await expected(world, user_id="42"))
         assert {first, second}.isdisjoint(after)
         stored = (await world.stub.GetHistory(pb.GetHistoryRequest(user_id="42"))).events
