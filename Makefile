@@ -20,7 +20,7 @@ POSTERS ?= $$(ls -d $(DATA)/posters $(DATA)/../posters/$(NAME) 2>/dev/null | hea
 EXTRAS := servers,gateway,console,training,text,tracing,dev
 # Options for the invented data, for example GENERATE="--users 80 --items 60".
 
-.PHONY: help env demo up publish evaluate test check load protos released lock clean
+.PHONY: help env demo up publish evaluate test check load protos released node lock clean
 
 env: $(STAMP)
 
@@ -82,6 +82,11 @@ protos: $(STAMP)
 # What clients may rely on from now on: run it when a version is tagged.
 released: $(STAMP)
 	$(BIN)/python -m grpc_tools.protoc -I. --descriptor_set_out=protos/marquee/v1/released.binpb protos/marquee/v1/*.proto
+
+# For the test of the TypeScript example in protos/README.md, which is skipped without.
+node:
+	mkdir -p .node && cp tests/protos/package.json .node
+	npm install --silent --no-audit --no-fund --no-package-lock --prefix .node
 
 lock: $(STAMP)
 	$(BIN)/pip-compile --quiet --no-annotate --no-emit-index-url --no-emit-find-links --strip-extras --extra $(EXTRAS) --no-header --output-file requirements.lock pyproject.toml

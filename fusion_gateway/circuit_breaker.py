@@ -19,9 +19,9 @@ OPENED = Counter("marquee_circuit_openings", "How often it began to be left alon
 
 
 class CircuitBreaker:
-    """The recent luck of one server. Closed: it is asked. Open: it is not, but for a probe now and then.
+    """The recent outcomes of one server's calls. Closed: it is called. Open: it is not, but for a probe now and then.
 
-    Each message begins with `sent`, has one of `answered` and `failed` if it comes to its end, and ends with `over`.
+    Each message begins with `sent`, has one of `answered` and `failed` if it comes to its end, and ends with `ended`.
     """
 
     def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -29,7 +29,7 @@ class CircuitBreaker:
         self._clock = clock
         self._failures = 0
         self._rests_until = 0.0
-        self._under_way = 0
+        self._in_flight = 0
         self._silent_since = 0.0
         self._is_open, self._opened = IS_OPEN.labels(name), OPENED.labels(name)
         self._is_open.set(0)
@@ -48,15 +48,15 @@ class CircuitBreaker:
         return True
 
     def silent_seconds(self) -> float:
-        """For how long nothing has been heard of the messages under way."""
-        return self._clock() - self._silent_since if self._under_way else 0.0
+        """For how long nothing has been heard of the messages in flight."""
+        return self._clock() - self._silent_since if self._in_flight else 0.0
 
     def sent(self) -> float:
         """Returns the moment."""
         now = self._clock()
-        if not self._under_way:
+        if not self._in_flight:
             self._silent_since = now
-        self._under_way += 1
+        self._in_flight += 1
         return now
 
     def answered(self) -> None:
@@ -83,5 +83,5 @@ class CircuitBreaker:
             self._is_open.set(1)
         return not was_open
 
-    def over(self) -> None:
-        self._under_way -= 1
+    def ended(self) -> None:
+        self._in_flight -= 1

@@ -103,9 +103,9 @@ def contributions(fused: Fused, position: int) -> list[Contribution]:
         Contribution(
             model=model,
             raw_score=fused.raw[m, position],
-            normalised_score=fused.normalised[m, position],
+            normalized_score=fused.normalized[m, position],
             weight=fused.weight[m, position],
-            contribution=fused.weight[m, position] * fused.normalised[m, position],
+            contribution=fused.weight[m, position] * fused.normalized[m, position],
         )
         for m, model in enumerate(fused.models)
         if not np.isnan(fused.raw[m, position])

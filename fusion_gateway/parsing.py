@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fusion_gateway.catalog.catalog import Filters
-from fusion_gateway.events.stored_event import StoredEvent
+from fusion_gateway.events.stored_event import MAX_EVENT_ID_BYTES, StoredEvent
 from fusion_gateway.fusion.popularity import FACETS, group_of
 from fusion_gateway.ingest.checks import MAX_ID_BYTES
 from fusion_gateway.ingest.times import MAX_TIME
@@ -15,7 +15,6 @@ from fusion_gateway.ordering import ListConstraints
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.errors import InvalidArgument
 
-MAX_EVENT_ID_BYTES = 128
 MAX_EVENTS = 1000
 MAX_RESULTS = 500
 MAX_MATCHES = 100

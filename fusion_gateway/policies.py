@@ -11,13 +11,13 @@ from fusion_gateway.fusion import Policy
 from servers.runtime.errors import ArtifactError, InvalidArgument, NotFound
 from servers.runtime.files import read_regular
 
-MOST_BYTES = 64 << 10
-"""Of a file. More takes seconds to parse."""
-MOST_BRACKETS = 5000
-"""They may stand in each other, which takes longer still."""
-MOST_POLICIES = 1000
-MOST_CHARACTERS = 500
-"""Of what is wrong with it."""
+MAX_BYTES = 64 << 10
+"""Maximum number of bytes of a file. More takes seconds to parse."""
+MAX_BRACKETS = 5000
+"""Maximum number of opening brackets: nested ones take longer still to parse."""
+MAX_POLICIES = 1000
+MAX_CHARACTERS = 500
+"""Maximum number of characters of what is wrong with it."""
 
 
 class Shadow(BaseModel):
@@ -36,7 +36,7 @@ class Policies(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     default: str
-    policies: Mapping[str, Policy] = Field(max_length=MOST_POLICIES)
+    policies: Mapping[str, Policy] = Field(max_length=MAX_POLICIES)
     split: Mapping[str, float] = Field(default_factory=dict)
     """Percent of the users who get a policy other than the default one. Policies added at the end move nobody else."""
     shadow: Shadow | None = None
@@ -81,9 +81,10 @@ class Policies(BaseModel):
     def assigned(self, user_id: str) -> str:
         """The policy of the share that this user falls in; an anonymous user gets the default one."""
         if self.split and user_id:
-            place = percentile(user_id)
+            share = percentile(user_id)
             for name, percent in self.split.items():
-                if (place := place - percent) < 0:
+                share -= percent
+                if share < 0:
                     return name
         return self.default
 
@@ -96,9 +97,9 @@ def percentile(user_id: str) -> float:
 def load_policies(path: Path, version: int = 0) -> Policies:
     """Raises ArtifactError naming the file and, as far as they are known, line, policy and field."""
     text = _text(path)
-    if (brackets := text.count("[") + text.count("{")) > MOST_BRACKETS:
+    if (brackets := text.count("[") + text.count("{")) > MAX_BRACKETS:
         raise ArtifactError(
-            f"policies {path}: {brackets} opening brackets are too many; at most {MOST_BRACKETS}", "policies"
+            f"policies {path}: {brackets} opening brackets are too many; at most {MAX_BRACKETS}", "policies"
         )
     try:
         policies = Policies.model_validate(yaml.load(text, _Loader))
@@ -108,9 +109,9 @@ def load_policies(path: Path, version: int = 0) -> Policies:
         where = [str(part) for part in first["loc"]]
         line = _line(yaml.compose(text, _Loader), [*where, *message.partition(":")[0].split(".")])
         named = f"{'.'.join(where)}: " if where else ""
-        raise ArtifactError(f"policies {path}: line {line}: {named}{message}"[:MOST_CHARACTERS], "policies") from error
+        raise ArtifactError(f"policies {path}: line {line}: {named}{message}"[:MAX_CHARACTERS], "policies") from error
     except Exception as error:  # PyYAML raises what int(), datetime and recursion raise, too
-        message = (str(error) or type(error).__name__)[:MOST_CHARACTERS]
+        message = (str(error) or type(error).__name__)[:MAX_CHARACTERS]
         raise ArtifactError(f"policies {path}: cannot be read as YAML: {message}", "policies") from error
     policies._version = version
     return policies
@@ -118,7 +119,7 @@ def load_policies(path: Path, version: int = 0) -> Policies:
 
 def _text(path: Path) -> str:
     try:
-        return read_regular(path, MOST_BYTES).decode()
+        return read_regular(path, MAX_BYTES).decode()
     except OSError as error:
         raise ArtifactError(f"policies {path}: cannot be read: {error.strerror}", "policies") from error
     except UnicodeDecodeError as error:

@@ -18,7 +18,7 @@ from fusion_gateway.ordering import Ranking, rank
 from fusion_gateway.parsing import Query, parse_query
 from fusion_gateway.policies import Policies
 from fusion_gateway.reloading import Reloaded
-from fusion_gateway.scorers.fan_out import HISTORY_SHARE, RETRIEVE_SHARE, SCORE_SHARE, call_all
+from fusion_gateway.scorers.fan_out import HISTORY_SHARE, retrieve_all, score_all
 from fusion_gateway.scorers.missing import DEADLINE_EXCEEDED, NOT_CONFIGURED, Absences, ModelMissing
 from fusion_gateway.scorers.popularity import PopularityScorer
 from fusion_gateway.scorers.scorer import Answer, Scorer, UserTensors
@@ -64,23 +64,16 @@ class Recommender:
 
         # Without a history there is nothing for a model to retrieve by: the popular items are scored.
         retrievers = scorers if history.events else [popularity]
-        retrieved, not_retrieved = await call_all(
-            retrievers, lambda scorer, timeout: scorer.retrieve(user, count, timeout), deadline, RETRIEVE_SHARE
-        )
+        retrieved, not_retrieved = await retrieve_all(retrievers, user, count, deadline)
         timer.end("retrieve")
 
         eligible, by_genre = eligible_items(query, history, catalog)
         candidates = gather_candidates(retrieved, eligible, history, catalog, count)
         timer.end("filter")
 
+        responsive = [scorer for scorer in scorers if scorer.name not in not_retrieved]
         numbers = catalog.number[candidates.rows]
-        asked = [scorer for scorer in scorers if len(numbers) and scorer.name not in not_retrieved]
-        scored, not_scored = await call_all(
-            asked,
-            lambda scorer, timeout: scorer.score(user, numbers, timeout, retrieved.get(scorer.name)),
-            deadline,
-            SCORE_SHARE,
-        )
+        scored, not_scored = await score_all(responsive, user, numbers, retrieved, deadline)
         timer.end("score")
 
         fused = fuse_answers(policy, scored, history)
@@ -90,15 +83,10 @@ class Recommender:
         timer.end("fuse")
 
         groups = popularity.known_groups(user) if POPULARITY in policy.models else []
-        explainer = Explainer(
-            catalog,
-            candidates,
-            history,
-            fused,
-            liked_genres=query.liked_genres if by_genre else (),
-            facts=[query.groups[group] for group in groups],
-            lift=popularity.lift(catalog.number[candidates.rows], groups),
-        )
+        liked_genres = query.liked_genres if by_genre else ()
+        facts = [query.groups[group] for group in groups]
+        lift = popularity.lift(catalog.number[candidates.rows], groups)
+        explainer = Explainer(catalog, candidates, history, fused, liked_genres, facts=facts, lift=lift)
         missing = not_configured | history_missing | not_retrieved | not_scored
         self._note(query, missing, scored)
         return pb.RecommendResponse(

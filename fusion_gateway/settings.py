@@ -1,4 +1,4 @@
-"""What the gateway can be told, by flag, environment or file."""
+"""Settings of the gateway, by flag, environment or file."""
 
 import os
 import re
@@ -25,7 +25,7 @@ class EventStoreSettings(ProgramSettings):
 
 
 class ScorerSettings(ProgramSettings):
-    """Which model servers are asked."""
+    """Which model servers are called, and how."""
 
     panel = "Model servers"
 
@@ -46,7 +46,7 @@ class ScorerSettings(ProgramSettings):
         1.0,
         gt=0,
         le=60,
-        description="Longest wait for a model server; if it says nothing for so long, it is left alone.",
+        description="Longest wait for a model server; one that is silent for so long is left alone.",
     )
 
     @field_validator("scorer", mode="before")
@@ -75,11 +75,12 @@ class ScorerSettings(ProgramSettings):
 
     def addresses(self) -> dict[str, str]:
         """Name of each scorer to the address of its server."""
-        return {name: address for name, _, address in (scorer.partition("=") for scorer in self.scorer)}
+        parts = [scorer.partition("=") for scorer in self.scorer]
+        return {name: address for name, _, address in parts}
 
 
 class GatewaySettings(ScorerSettings, EventStoreSettings, ServingSettings):
-    """Serves marquee.v1.Recommender: asks the model servers, fuses what they say.
+    """Serves marquee.v1.Recommender: calls the model servers and fuses their scores.
 
     `python -m fusion_gateway import-events FILE` loads histories into the event store first; export-events writes them;
     list-users and list-names print what can be named in calls.
@@ -90,21 +91,21 @@ class GatewaySettings(ScorerSettings, EventStoreSettings, ServingSettings):
 
     model_config = SettingsConfigDict(cli_prog_name="python -m fusion_gateway")
 
-    model_repository: str = Field(str(HOME / "repository"), description="Has the catalogue and the fusion policies.")
+    model_repository: str = Field(str(HOME / "repository"), description="Has the catalog and the fusion policies.")
     repository_poll_secs: float = Field(
-        5, ge=0.01, le=DAY, description="How often catalogue and policies are looked at."
+        5, ge=0.01, le=DAY, description="Seconds between looks for new catalogs and policies."
     )
     policies: Path | None = Field(None, description="Fusion policies from this YAML file, not the published ones.")
     tokens: Path | None = Field(
         None, description="Only clients of this file may call; see python -m fusion_gateway.tokens."
     )
     default_timeout_secs: float = Field(2.0, gt=0, le=DAY, description="For calls without a deadline.")
-    retrieve_k: int = Field(200, ge=1, le=1000, description="Items that each model retrieves, at least.")
+    retrieve_k: int = Field(200, ge=1, le=1000, description="Minimum number of items that each model retrieves.")
     one_round_items: int = Field(
         5000,
         ge=0,
         le=10_000_000,
-        description="Up to so many items in the catalogue, models score all instead of retrieving first.",
+        description="Maximum size of a catalog of which models score all items instead of retrieving first.",
     )
     max_message_bytes: int = Field(4 << 20, ge=1 << 10, le=1 << 30, description="Largest message taken or sent.")
     max_bytes_in_flight: int = Field(

@@ -26,7 +26,7 @@ OF_CATALOG = (GENRES, TAGS, DIRECTOR)
 MIN_RETRIEVED = 100
 """Minimum number of items requested from each model; twice the k of the request where that is more."""
 MAX_SAME_DIRECTOR = 2
-"""Maximum number of movies of the same director that come first (systems.md S3), where anything else has a weight."""
+"""Maximum number of movies by one director that come first (REFERENCE_SYSTEMS.md S3), where something else counts."""
 Likeness = NDArray[np.float64]
 
 
@@ -53,7 +53,7 @@ class SimilarityComponent:
         weight = self.weight / total
         scaled = (raw - self._low) / self._span
         return pb.Contribution(
-            model=name, raw_score=raw, normalised_score=scaled, weight=weight, contribution=weight * scaled
+            model=name, raw_score=raw, normalized_score=scaled, weight=weight, contribution=weight * scaled
         )
 
 
@@ -108,7 +108,7 @@ def _queried_row(request: pb.SimilarItemsRequest, titles: TitleIndex) -> int:
         case "item_id":
             row = titles.catalog.row_of(request.item_id)
             if row is None:
-                raise NotFound(f"item_id: the catalogue has no item {request.item_id[:256]!r}")
+                raise NotFound(f"item_id: the catalog has no item {request.item_id[:256]!r}")
             return row
         case "title":
             found = titles.search(parse_title(request.title), 1)
@@ -155,7 +155,7 @@ def _same_director(row: int, alike: Likeness, catalog: Catalog) -> list[int]:
 
 
 def _most_alike(alike: Likeness, excluded: Sequence[int], k: int, catalog: Catalog) -> list[int]:
-    """The k rows that are most alike, without some."""
+    """The k rows that are most alike, without the excluded ones."""
     alike[excluded] = 0
     kth = np.partition(alike, -k)[-k] if k < len(alike) else 0  # all equals of the k-th are put in order
     rows = np.flatnonzero((alike > 0) & (alike >= kth))

@@ -20,6 +20,7 @@ import numpy as np
 from servers.runtime.datatypes import Array
 from servers.runtime.deadline import Deadline
 from servers.runtime.errors import DeadlineExceeded, Overloaded
+from servers.runtime.stacking import stack_rows
 from servers.signature import Arrays, Signature, Tensor
 from servers.statistics import Statistics, Times
 
@@ -277,20 +278,12 @@ def merge(tensors: Sequence[Tensor], calls: Sequence[Arrays]) -> Arrays:
     """The rows of all calls below each other, padded to the longest."""
     if len(calls) == 1:
         return calls[0]
-    return {tensor.name: _stack(tensor, [call[tensor.name] for call in calls]) for tensor in tensors}
+    return {tensor.name: _stack(tensor, calls) for tensor in tensors}
 
 
-def _stack(tensor: Tensor, parts: Sequence[Array]) -> Array:
-    width = max(part.shape[1] for part in parts)
-    if all(part.shape[1] == width for part in parts):
-        return np.concatenate(parts)
-    stacked = np.full((sum(map(len, parts)), width), tensor.pad, parts[0].dtype)
-    start = 0
-    for part in parts:
-        columns = slice(width - part.shape[1], None) if tensor.axis == "L" else slice(part.shape[1])
-        stacked[start : start + len(part), columns] = part
-        start += len(part)
-    return stacked
+def _stack(tensor: Tensor, calls: Sequence[Arrays]) -> Array:
+    parts = [call[tensor.name] for call in calls]
+    return stack_rows(parts, tensor.pad, in_front=tensor.axis == "L")
 
 
 def split(outputs: Arrays, sizes: Sequence[tuple[int, int | None]]) -> list[Arrays]:

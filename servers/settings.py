@@ -1,4 +1,4 @@
-"""What a model server can be told."""
+"""Settings of a model server."""
 
 from pathlib import Path
 from typing import Literal, Self
@@ -11,15 +11,17 @@ from servers.runtime.settings import DAY, ProgramSettings, ServingSettings
 
 
 class ModelSettings(ProgramSettings):
-    """Which models, and what they may be asked, whoever serves them."""
+    """Which models, and the limits of a request, whoever serves them."""
 
     panel = "Models and their limits"
 
     model_repository: str = Field(description="Directory or fsspec URL that holds <name>/<version>/.")
-    max_batch_size: int = Field(32, ge=1, le=4096, description="Most rows (users) in a request and in a batch.")
-    max_history: int = Field(2_000, ge=1, le=100_000, description="Most events in a history.")
-    max_candidates: int = Field(20_000, ge=1, le=1_000_000, description="Most candidates for one user.")
-    max_k: int = Field(1_000, ge=1, le=1_000_000, description="Most items retrieved for one user.")
+    max_batch_size: int = Field(
+        32, ge=1, le=4096, description="Maximum number of rows (users) in a request and in a batch."
+    )
+    max_history: int = Field(2_000, ge=1, le=100_000, description="Maximum number of events in a history.")
+    max_candidates: int = Field(20_000, ge=1, le=1_000_000, description="Maximum number of candidates for one user.")
+    max_k: int = Field(1_000, ge=1, le=1_000_000, description="Maximum number of items retrieved for one user.")
 
 
 class ServerSettings(ModelSettings, ServingSettings):
@@ -51,7 +53,7 @@ class ServerSettings(ModelSettings, ServingSettings):
     )
     device: Literal["cpu", "cuda"] = Field("cpu", description="Where the tower and the index run; cuda needs a GPU.")
     max_queue_size: int = Field(
-        512, ge=1, le=1_000_000, description="Most rows that wait for a model; more are refused at once."
+        512, ge=1, le=1_000_000, description="Maximum number of rows that wait for a model; more are refused at once."
     )
     default_timeout_secs: float = Field(30, gt=0, le=DAY, description="For calls without a deadline.")
     max_queue_delay_us: int = Field(0, ge=0, le=10_000_000, description="Wait this long for a batch to fill.")

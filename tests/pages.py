@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-GENERATED = {".venv", "var", "build", "node_modules", ".git"}
+GENERATED = {"var", "build", "node_modules"}
 FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`(python -m [^`]+)`")
 
@@ -33,8 +33,12 @@ class Block:
 
 def pages(name: str = "*.md") -> list[Path]:
     """All that are written by hand, in every folder."""
-    found = sorted(ROOT.rglob(name))
-    return [path for path in found if not GENERATED & set(path.relative_to(ROOT).parts)]
+    return [path for path in sorted(ROOT.rglob(name)) if _is_written(path.relative_to(ROOT))]
+
+
+def _is_written(path: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.parts)
+    return not hidden and not GENERATED & set(path.parts)
 
 
 def blocks(label: str, name: str = "*.md") -> list[Block]:

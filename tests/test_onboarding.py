@@ -27,7 +27,7 @@ from training.recipes.catalog import CatalogRecipe
 
 NAME = "visual_temporal"
 POLL = "--repository-poll-secs=0.2"
-POLICIES = b"default: only\npolicies: {only: {normaliser: none, weights: {visual_temporal: 1}}}\n"
+POLICIES = b"default: only\npolicies: {only: {normalizer: none, weights: {visual_temporal: 1}}}\n"
 
 
 class Taste(nn.Module):

@@ -17,7 +17,7 @@ import yaml
 from fusion_gateway.policies import load_policies
 from tests.pages import ROOT, Block, blocks, blocks_of, inline_commands, pages
 
-LABELS = {"sh", "sh no_run", "console", "text", "python", "yaml"}
+LABELS = {"sh", "sh no_run", "bash", "console", "text", "python", "ts", "go", "json", "yaml"}
 LINK = re.compile(r"\]\((?!\w+://|mailto:)([^)#\s]*)(?:#([^)\s]+))?\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 EXTRAS = re.compile(r"\[([\w,]+)\]")
@@ -91,8 +91,11 @@ def test_other_commands_name_what_is_there(command: str) -> None:
     for word in words:
         if word.split("/")[0] in tracked:
             assert (ROOT / word.partition("::")[0]).exists(), word
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    if program == "docker":
+        assert words[words.index("-t") + 1].endswith(f":{project['version']}")
     if program == "pip":
-        extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        extras = project["optional-dependencies"]
         named = {extra for word in words for found in EXTRAS.findall(word) for extra in found.split(",")}
         assert named <= extras.keys()
 
@@ -110,3 +113,18 @@ def test_python_is_python(block: Block) -> None:
     if block.text.startswith("#") and block.text.splitlines()[1].startswith(" "):
         return  # a part of a file
     ast.parse(block.text)
+
+
+@pytest.mark.parametrize("folder", ["servers", "fusion_gateway"])
+def test_constants_and_files_of_limits_exist(folder: str) -> None:
+    """`module.NAME` and `file.py` in the tables, wherever below the folder they are."""
+    sources = {path: path.read_text() for room in ("servers", folder) for path in (ROOT / room).rglob("*.py")}
+    page = (ROOT / folder / "README.md").read_text()
+    files = "".join(f"{path}\n" for path in sources)
+    wrong = [name for name in re.findall(r"`([\w/]+\.py)`", page) if f"/{name}\n" not in files]
+    for module, name in re.findall(r"`([a-z_.]+)\.([A-Z][A-Z_]+)`", page):
+        file = module.replace(".", "/") + ".py"
+        assigned = re.compile(rf"^(\w+, )*{name}(, \w+)*(: [\w\[\], ]+)? = ", re.MULTILINE)
+        found = [path for path, text in sources.items() if str(path).endswith(f"/{file}") and assigned.search(text)]
+        wrong += [] if found else [f"{module}.{name}"]
+    assert wrong == []

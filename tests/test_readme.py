@@ -108,20 +108,20 @@ def test_client_commands_answer(command: str, tree: Path, address: str) -> None:
     assert run(tree, "bash", "-c", command, MARQUEE_ADDRESS=address)
 
 
-def script_for(address: str) -> str:
-    """The Python example that calls this address."""
-    [script] = [block.text for block in blocks("python", "README.md") if address in block.text]
+def script_of(page: str) -> str:
+    """The Python example of a page that has one."""
+    [script] = [block.text for block in blocks("python", "README.md") if block.page == ROOT / page]
     return script
 
 
 def test_the_gateway_answers_the_first_script(tree: Path, address: str) -> None:
-    printed = run(tree, PYTHON, "-c", script_for(GATEWAY).replace(GATEWAY, address))
+    printed = run(tree, PYTHON, "-c", script_of("README.md").replace(GATEWAY, address))
     assert [line.split()[0] for line in printed.splitlines()] == ["1", "2", "3", "4", "5"]
 
 
 def test_the_tritonclient_script_is_answered(tree: Path, demo: str) -> None:
     with started(["-m", "servers", "rating", "--model-repository=var/repository", *FREE_PORTS], cwd=tree) as server:
-        printed = run(tree, PYTHON, "-c", script_for(SERVER).replace(SERVER, server.grpc_address))
+        printed = run(tree, PYTHON, "-c", script_of("servers/README.md").replace(SERVER, server.grpc_address))
     assert printed.endswith("from version 1\n")
 
 

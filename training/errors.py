@@ -14,4 +14,4 @@ class TrainingError(Exception):
 
 
 class NotLearnable(TrainingError):
-    """The data lacks what this model learns from; `train all` leaves the model out and goes on."""
+    """The data lacks what this model learns from; `train all` leaves the model out and continues."""

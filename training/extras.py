@@ -1,4 +1,4 @@
-"""Libraries of extras, imported only where they are asked for."""
+"""Libraries of extras, imported only where they are used."""
 
 import importlib
 from typing import Any

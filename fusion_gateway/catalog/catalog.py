@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from fusion_gateway.catalog.parquet import MOST_ITEMS, MOST_VALUES, Kind, read_table
+from fusion_gateway.catalog.parquet import MAX_ITEMS, MAX_VALUES, Kind, read_table
 from fusion_gateway.fusion import Mask, Rows
 from protos.marquee.v1.recommender_pb2 import Item
 from servers.runtime.errors import ArtifactError
@@ -26,12 +27,12 @@ SCHEMA: Mapping[str, Kind] = {
     "weighted_rating": pl.Float64,
 }
 TAG_SCHEMA: Mapping[str, Kind] = {"item": pl.Int32, "word": pl.Int32, "weight": pl.Float32}
-MOST_TAGS = 16_000_000
-"""Words of all items: with what it takes to sort them, about 500 MB."""
-MOST_CHARACTERS = {"id": 1000, "title": 1000, "director": 1000, "poster": 2000}
-"""Or 500 of them would make an answer that no client takes."""
-MOST_GENRES, MOST_GENRE_CHARACTERS = 100, 256
-"""Of an item."""
+MAX_TAGS = 16_000_000
+"""Maximum number of words of all items: with what it takes to sort them, about 500 MB."""
+MAX_CHARACTERS = {"id": 1000, "title": 1000, "director": 1000, "poster": 2000}
+"""Maximum number of characters of a field: 500 longer ones would make an answer that no client takes."""
+MAX_GENRES, MAX_GENRE_CHARACTERS = 100, 256
+"""Maximum number of genres of an item, and of characters of a genre."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def _works(ids: Sequence[str], titles: Sequence[str], years: Sequence[int]) -> R
 
 
 class Catalog:
-    """One published version of the catalogue, in memory; nothing changes after construction."""
+    """One published version of the catalog, in memory; nothing changes after construction."""
 
     def __init__(self, items: pl.DataFrame, version: int, tags: Tags | None = None) -> None:
         self.version = version
@@ -107,7 +108,7 @@ class Catalog:
         self._row = {item_id: row for row, item_id in enumerate(self.id)}
         self.work: Rows = _works(self.id, self.title, self.year.tolist())
         """[items]: the first row of the same work, which may be listed under several ids."""
-        names = sorted({genre.casefold() for genres in self.genres for genre in genres})
+        names = sorted({genre.casefold() for genre in chain.from_iterable(self.genres)})
         self._genre = {name: column for column, name in enumerate(names)}
         self.has_genre = np.zeros((len(self), len(names)), np.bool_)
         for row, genres in enumerate(self.genres):
@@ -122,7 +123,7 @@ class Catalog:
         return len(self.id)
 
     def rows_of(self, numbers: NDArray[np.int64]) -> Rows:
-        """Rows of item numbers, in their order, without those the catalogue does not have."""
+        """Rows of item numbers, in their order, without those the catalog does not have."""
         row = np.searchsorted(self.number, numbers).clip(max=len(self) - 1)
         rows: Rows = row[self.number[row] == numbers]
         return rows
@@ -181,16 +182,16 @@ class Catalog:
 
 
 def open_catalog(version: Version) -> Catalog:
-    """Raises ArtifactError when its files are not what a catalogue is."""
+    """Raises ArtifactError when its files are not what a catalog is."""
     has_tags = any(file.path == "tags.parquet" for file in version.manifest.files)
     tags = version.file("tags.parquet") if has_tags else None
     return load_catalog(version.file("items.parquet"), version.number, tags)
 
 
 def load_catalog(path: Path, version: int, tags: Path | None = None) -> Catalog:
-    """Reads a version's items.parquet, and tags.parquet. Raises ArtifactError when they are not what a catalogue is."""
-    items = read_table(path, "items", "catalog", MOST_ITEMS, SCHEMA)
-    words = read_table(tags, "tags", "catalog", MOST_TAGS, TAG_SCHEMA).sort("word") if tags else None
+    """Reads a version's items.parquet, and tags.parquet. Raises ArtifactError when they are not what a catalog is."""
+    items = read_table(path, "items", "catalog", MAX_ITEMS, SCHEMA)
+    words = read_table(tags, "tags", "catalog", MAX_TAGS, TAG_SCHEMA).sort("word") if tags else None
     if items.is_empty() or items.null_count().sum_horizontal().item() or not items["number"].is_sorted():
         raise ArtifactError(f"{path}: must hold items without gaps, sorted by number", "catalog")
     if items["number"].n_unique() != len(items) or items["id"].n_unique() != len(items):
@@ -208,23 +209,23 @@ def _beyond(items: pl.DataFrame) -> str:
     """Which limit a table without gaps breaks; empty: none."""
     if items["number"][0] < 1 or not items["weighted_rating"].is_finite().all():
         return "every number must be 1 at least, and every weighted_rating finite"
-    for name, most in MOST_CHARACTERS.items():
+    for name, maximum in MAX_CHARACTERS.items():
         lengths = items[name].str.len_chars()
-        if (longest := _most(lengths)) > most:
-            return f"{name} has {longest} characters; at most {most}"
-        if (total := lengths.sum()) > MOST_VALUES:
-            return f"{name} has {total} characters in all items; at most {MOST_VALUES}"
-    if (most := _most(items["genres"].list.len())) > MOST_GENRES:
-        return f"genres has {most} of an item; at most {MOST_GENRES}"
+        if (longest := _max(lengths)) > maximum:
+            return f"{name} has {longest} characters; at most {maximum}"
+        if (total := lengths.sum()) > MAX_VALUES:
+            return f"{name} has {total} characters in all items; at most {MAX_VALUES}"
+    if (count := _max(items["genres"].list.len())) > MAX_GENRES:
+        return f"genres has {count} of an item; at most {MAX_GENRES}"
     genres = items["genres"].explode(empty_as_null=False)
     if genres.null_count():
         return "genres has gaps"
-    if (longest := _most(genres.str.len_chars())) > MOST_GENRE_CHARACTERS:
-        return f"genres has {longest} characters; at most {MOST_GENRE_CHARACTERS}"
-    if (known := genres.n_unique()) * len(items) > MOST_VALUES:
-        return f"genres has {known} names; at most {MOST_VALUES // len(items)} of {len(items)} items"
+    if (longest := _max(genres.str.len_chars())) > MAX_GENRE_CHARACTERS:
+        return f"genres has {longest} characters; at most {MAX_GENRE_CHARACTERS}"
+    if (known := genres.n_unique()) * len(items) > MAX_VALUES:
+        return f"genres has {known} names; at most {MAX_VALUES // len(items)} of {len(items)} items"
     return ""
 
 
-def _most(lengths: pl.Series) -> int:
+def _max(lengths: pl.Series) -> int:
     return int(lengths.to_numpy().max(initial=0))

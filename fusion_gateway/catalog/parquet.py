@@ -7,28 +7,28 @@ import polars as pl
 
 from servers.runtime.errors import ArtifactError
 
-MOST_ITEMS = 2_000_000
-"""Of a catalogue. A gateway of 1 GiB holds 300,000 twice, as it must while it reads a newer one."""
-MOST_VALUES = 50_000_000
-"""Of a table of numbers that is held whole."""
+MAX_ITEMS = 2_000_000
+"""Maximum number of items. A gateway of 1 GiB holds 300,000 twice, as it must while it reads a newer catalog."""
+MAX_VALUES = 50_000_000
+"""Maximum number of values of a table that is held whole."""
 Kind = pl.DataType | type[pl.DataType]
 
 
 def read_table(
-    path: Path, what: str, reason: str, most_rows: int, schema: Mapping[str, Kind] | None = None
+    path: Path, what: str, reason: str, max_rows: int, schema: Mapping[str, Kind] | None = None
 ) -> pl.DataFrame:
     """The columns of `schema`, of its types; without one, all.
 
-    Raises ArtifactError for `reason`, and before anything is read where there are more than `most_rows`.
+    Raises ArtifactError for `reason`, and before anything is read where there are more than `max_rows`.
     """
     try:
         table = pl.scan_parquet(path, glob=False)
         rows = int(table.select(pl.len()).collect().item())
-        if rows > most_rows:
-            raise ArtifactError(f"{path}: {rows} rows of {what} are too many; at most {most_rows}", reason)
+        if rows > max_rows:
+            raise ArtifactError(f"{path}: {rows} rows of {what} are too many; at most {max_rows}", reason)
         columns = len(schema or table.collect_schema())
-        if rows * columns > MOST_VALUES:
-            message = f"{columns} columns of {rows} rows of {what} hold more than {MOST_VALUES} values"
+        if rows * columns > MAX_VALUES:
+            message = f"{columns} columns of {rows} rows of {what} hold more than {MAX_VALUES} values"
             raise ArtifactError(f"{path}: {message}", reason)
         if schema is not None:
             table = table.select(pl.col(name).cast(kind) for name, kind in schema.items())

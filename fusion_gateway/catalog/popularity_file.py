@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from fusion_gateway.catalog.parquet import MOST_ITEMS, read_table
+from fusion_gateway.catalog.parquet import MAX_ITEMS, read_table
 from fusion_gateway.fusion import Popularity
 from servers.runtime.errors import ArtifactError
 from servers.runtime.repository import Version
@@ -16,7 +16,7 @@ def load_popularity(fusion: Version) -> Popularity:
     if all(file.path != FILE for file in fusion.manifest.files):
         return Popularity(np.zeros(0, np.int64), np.zeros(0), {})
     path = fusion.file(FILE)
-    table = read_table(path, "popularity", "popularity", MOST_ITEMS)
+    table = read_table(path, "popularity", "popularity", MAX_ITEMS)
     try:
         number = table["number"].cast(pl.Int64)
         columns = {name: table[name].cast(pl.Float64).to_numpy() for name in table.columns if name != "number"}

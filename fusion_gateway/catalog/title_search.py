@@ -9,8 +9,8 @@ from rapidfuzz import fuzz, process
 from fusion_gateway.catalog.catalog import Catalog
 from fusion_gateway.catalog.title_words import words_of
 
-LEAST_LIKENESS = 78.0
-"""Of 100. One slip in a word of five letters is above, another film's title is mostly below."""
+MIN_LIKENESS = 78.0
+"""Minimum likeness, of 100. One slip in a word of five letters is above, another film's title is mostly below."""
 CONTAINED = 90.0
 """Likeness of a title that contains the query: below a title that is the query but for a letter."""
 GRAM = 3
@@ -19,7 +19,7 @@ SHORTLIST = 400
 
 
 class TitleIndex:
-    """Fuzzy search over the titles of a catalogue: an inverted index of letter triples, then edit distances."""
+    """Fuzzy search over the titles of a catalog: an inverted index of letter triples, then edit distances."""
 
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
@@ -46,15 +46,15 @@ class TitleIndex:
                 yield self._gram.setdefault(gram, len(self._gram))
 
     def search(self, query: str, k: int) -> list[tuple[int, float]]:
-        """At most k (row, likeness) of at least LEAST_LIKENESS, best first; of equals, the one with more votes."""
+        """At most k (row, likeness) of at least MIN_LIKENESS, best first; of equals, the one with more votes."""
         words = words_of(query)
         rows = self._shortlist(words)
         if not len(rows):
             return []
         likeness = self._likeness(" ".join(words), " ".join(sorted(words)), rows)
-        alike = np.flatnonzero(likeness >= LEAST_LIKENESS)
+        alike = np.flatnonzero(likeness >= MIN_LIKENESS)
         best = alike[np.lexsort((-self._votes[rows[alike]], -likeness[alike]))[:k]]
-        return [(int(rows[place]), float(likeness[place])) for place in best]
+        return [(int(rows[index]), float(likeness[index])) for index in best]
 
     def _shortlist(self, words: list[str]) -> NDArray[np.int64]:
         """Titles that share the most triples with the query; of equals the shorter ones, then those with more votes."""
@@ -79,4 +79,7 @@ class TitleIndex:
 def _grams(words: list[str]) -> set[str]:
     """Letter triples of each word, its ends marked, so that a word of one letter has one too."""
     padded = [f" {word} " for word in words]
-    return {word[start : start + GRAM] for word in padded for start in range(len(word) - GRAM + 1)}
+    grams: set[str] = set()
+    for word in padded:
+        grams |= {word[start : start + GRAM] for start in range(len(word) - GRAM + 1)}
+    return grams

@@ -1,4 +1,4 @@
-"""Histories that are asked for while the event store is being read are read together, next."""
+"""Histories that are requested while the event store is being read are read together, next."""
 
 import asyncio
 import time
@@ -9,15 +9,15 @@ from servers.runtime.errors import InvalidArgument
 
 T = TypeVar("T")
 H = TypeVar("H", bound=Sized)
-MOST_USERS, MOST_EVENTS = 64, 40_000
+MAX_USERS, MAX_EVENTS = 64, 40_000
 """Of one read, even if all of its users have full histories."""
 PATIENCE_SECONDS = 0.02
 """A read that takes longer no longer keeps others waiting,"""
-MOST_READS = 3
-"""until so many are under way; one connection is left for long histories."""
+MAX_READS = 3
+"""until so many are in flight; one connection is left for long histories."""
 LONG = 1000
 """Events. Who has more waits with others who do, not with everybody else."""
-MOST_LONG_KNOWN = 10_000
+MAX_LONG_KNOWN = 10_000
 
 
 class HistoryReads(Generic[H]):
@@ -26,7 +26,7 @@ class HistoryReads(Generic[H]):
     def __init__(self, read: Callable[[Sequence[str]], Awaitable[Mapping[str, H]]], limit: int) -> None:
         """`read` gives the history of each of these users, at most `limit` events, and ends within a limited time."""
         self._read = read
-        self._short = Lane(self._noted, min(MOST_USERS, max(MOST_EVENTS // limit, 1)), MOST_READS)
+        self._short = Lane(self._noted, min(MAX_USERS, max(MAX_EVENTS // limit, 1)), MAX_READS)
         self._long = Lane(self._read_long, 1, 1)
         self._long_from = 0.0
         """When the next long history may be read."""
@@ -38,7 +38,7 @@ class HistoryReads(Generic[H]):
 
     async def _noted(self, users: Sequence[str]) -> Mapping[str, H]:
         histories = await self._read(users)
-        if len(self._have_long) > MOST_LONG_KNOWN:
+        if len(self._have_long) > MAX_LONG_KNOWN:
             self._have_long.clear()
         self._have_long.difference_update(users)
         self._have_long.update(user for user, history in histories.items() if len(history) > LONG)
@@ -57,12 +57,12 @@ class Lane(Generic[T]):
     """One read at a time, as long as reads are fast. Whoever asks gets what is committed at that moment, or later."""
 
     def __init__(
-        self, read: Callable[[Sequence[str]], Awaitable[Mapping[str, T]]], most_users: int, most_reads: int
+        self, read: Callable[[Sequence[str]], Awaitable[Mapping[str, T]]], max_users: int, max_reads: int
     ) -> None:
-        self._read, self._most_users, self._most_reads = read, most_users, most_reads
+        self._read, self._most_users, self._most_reads = read, max_users, max_reads
         self._waiting: dict[str, list[asyncio.Future[T]]] = {}
         self._reading: asyncio.Task[None] | None = None
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._in_flight: set[asyncio.Task[None]] = set()
 
     async def __call__(self, user_id: str) -> T:
         """Raises what `read` raises."""
@@ -75,11 +75,11 @@ class Lane(Generic[T]):
     async def _read_all(self) -> None:
         while self._waiting:
             task = asyncio.create_task(self._answer(self._take()))
-            self._under_way.add(task)
-            task.add_done_callback(self._under_way.discard)
+            self._in_flight.add(task)
+            task.add_done_callback(self._in_flight.discard)
             await asyncio.wait([task], timeout=PATIENCE_SECONDS)
-            while len(self._under_way) >= self._most_reads:
-                await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+            while len(self._in_flight) >= self._most_reads:
+                await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
 
     def _take(self) -> dict[str, list[asyncio.Future[T]]]:
         taken: dict[str, list[asyncio.Future[T]]] = {}

@@ -4,20 +4,20 @@ from collections.abc import Callable
 
 import sqlalchemy as sa
 
+from fusion_gateway.events.stored_event import MAX_EVENT_ID_BYTES
+from fusion_gateway.ingest.checks import MAX_ID_BYTES
 from servers.runtime.errors import ConfigurationError
 
 METADATA = sa.MetaData()
-EVENTS = sa.Table(
-    "events",
-    METADATA,
+COLUMNS = (
     sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=True),
-    sa.Column("event_id", sa.String(128), nullable=False, unique=True),
-    sa.Column("user_id", sa.String(256), nullable=False),
-    sa.Column("item_id", sa.String(256), nullable=False),
+    sa.Column("event_id", sa.String(MAX_EVENT_ID_BYTES), nullable=False, unique=True),
+    sa.Column("user_id", sa.String(MAX_ID_BYTES), nullable=False),
+    sa.Column("item_id", sa.String(MAX_ID_BYTES), nullable=False),
     sa.Column("rating", sa.Double),
     sa.Column("time", sa.BigInteger, nullable=False),
-    sa.Index("events_of_user", "user_id", "time", "sequence"),
 )
+EVENTS = sa.Table("events", METADATA, *COLUMNS, sa.Index("events_of_user", "user_id", "time", "sequence"))
 BY_TIME = sa.Index("events_by_time", EVENTS.c.time)
 VERSIONS = sa.Table("schema_version", METADATA, sa.Column("version", sa.Integer, primary_key=True))
 LOCK = 0x6D617271

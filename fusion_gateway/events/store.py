@@ -28,7 +28,7 @@ ROWS_READ_PER_TURN = 500
 USERS_PER_TRIM = 10
 READ_SECONDS, WRITE_SECONDS = 1.0, 3.0
 """What a call's transaction may take once it has a connection."""
-MOST_READS = MOST_WRITES = 64
+MAX_READS = MAX_WRITES = 64
 """Calls that wait for a connection or have one. Histories to recommend from are not counted: few reads serve many."""
 CLOSE_SECONDS = WRITE_SECONDS
 """How long a store that is closed waits for what has been begun."""
@@ -42,14 +42,15 @@ HISTORY = (
     sa.select(*FIELDS)
     .where(EVENTS.c.user_id == sa.bindparam("user"))
     .order_by(*NEWEST_FIRST)
-    .limit(sa.bindparam("most"))
+    .limit(sa.bindparam("limit"))
 )
 HISTORIES = (
     sa.select(*FIELDS)
     .where(EVENTS.c.user_id.in_(sa.bindparam("users", expanding=True)))
     .order_by(EVENTS.c.user_id.desc(), *NEWEST_FIRST)  # as in the index, which spares sorting them
 )
-TOO_LONG = sa.select(EVENTS.c.user_id).group_by(EVENTS.c.user_id).having(sa.func.count() > sa.bindparam("limit"))
+IS_TOO_LONG = sa.func.count() > sa.bindparam("limit")
+TOO_LONG = sa.select(EVENTS.c.user_id).group_by(EVENTS.c.user_id).having(IS_TOO_LONG)
 RANKED = (
     sa.select(
         EVENTS.c.sequence,
@@ -75,14 +76,14 @@ class EventStore:
     They raise InvalidArgument, Overloaded and Unavailable, too.
     """
 
-    def __init__(self, url: str, history_limit: int, retention_days: float = 0, most_writes: int = MOST_WRITES) -> None:
+    def __init__(self, url: str, history_limit: int, retention_days: float = 0, max_writes: int = MAX_WRITES) -> None:
         """Keeps at most `history_limit` events per user, the newest, and none older than `retention_days` (0: any).
 
-        At most `most_writes` calls write or wait for it at once. Raises ConfigurationError for a bad URL.
+        At most `max_writes` calls write or wait for it at once. Raises ConfigurationError for a bad URL.
         """
         self._database = database = Database(url)
-        self._reads = Connections("read", database.reads, READ_CONNECTIONS, READ_SECONDS, MOST_READS)
-        self._writes = Connections("write", database.writes, database.write_connections, WRITE_SECONDS, most_writes)
+        self._reads = Connections("read", database.reads, READ_CONNECTIONS, READ_SECONDS, MAX_READS)
+        self._writes = Connections("write", database.writes, database.write_connections, WRITE_SECONDS, max_writes)
         self._insert = sqlite.insert if database.is_sqlite else postgresql.insert
         self._whole = HistoryReads(self._histories, history_limit)
         self._limit, self._retention = history_limit, retention_days * 86400
@@ -259,16 +260,16 @@ class EventStore:
         log.error("the event store's file was deleted or replaced; the one at its path is used now")
 
     async def _add(self, connection: AsyncConnection, events: Sequence[StoredEvent]) -> int:
-        made_up = uuid.uuid4().hex  # with the place it is unique; a thousand of them would take a while
+        made_up = uuid.uuid4().hex  # with the index it is unique; a thousand of them would take a while
         rows = [
             {
-                "event_id": event.event_id or f"{made_up}-{place}",
+                "event_id": event.event_id or f"{made_up}-{index}",
                 "user_id": event.user_id,
                 "item_id": event.item_id,
                 "rating": event.rating,
                 "time": event.time,
             }
-            for place, event in enumerate(events)
+            for index, event in enumerate(events)
         ]
         statement = self._insert(EVENTS).on_conflict_do_nothing().returning(EVENTS.c.sequence)
         paged = statement.execution_options(insertmanyvalues_page_size=ROWS_PER_TURN)
@@ -280,7 +281,7 @@ class EventStore:
 
 
 async def _newest(user_id: str, limit: int, connection: AsyncConnection) -> list[StoredEvent]:
-    rows = (await connection.execute(HISTORY, {"user": user_id, "most": limit})).all()
+    rows = (await connection.execute(HISTORY, {"user": user_id, "limit": limit})).all()
     return [StoredEvent(*row) for row in rows]
 
 

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+MAX_EVENT_ID_BYTES = 128
+"""Maximum number of bytes of an event's id, in UTF-8."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:

@@ -5,21 +5,21 @@ NaN, or anything that is not finite, means that the model abstains from that can
 """
 
 from fusion_gateway.fusion.candidates import HISTORY, Candidates, Mask, Rows, best_rows, choose_candidates
-from fusion_gateway.fusion.fused import Fused, fuse, normalise
-from fusion_gateway.fusion.normalisers import NORMALISERS, NormaliserName, Scores, competition_rank
+from fusion_gateway.fusion.fused import Fused, fuse, normalize
+from fusion_gateway.fusion.normalizers import NORMALIZERS, NormalizerName, Scores, competition_rank
 from fusion_gateway.fusion.policy import Activation, Calibrator, Policy, Slope, Strategy, Switch, Unit
 from fusion_gateway.fusion.popularity import POPULARITY, Popularity
 
 __all__ = [
     "HISTORY",
-    "NORMALISERS",
+    "NORMALIZERS",
     "POPULARITY",
     "Activation",
     "Calibrator",
     "Candidates",
     "Fused",
     "Mask",
-    "NormaliserName",
+    "NormalizerName",
     "Policy",
     "Popularity",
     "Rows",
@@ -32,5 +32,5 @@ __all__ = [
     "choose_candidates",
     "competition_rank",
     "fuse",
-    "normalise",
+    "normalize",
 ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fusion_gateway.fusion.normalisers import NORMALISERS, Scores, competition_rank
+from fusion_gateway.fusion.normalizers import NORMALIZERS, Scores, competition_rank
 from fusion_gateway.fusion.policy import ACTIVATIONS, Policy
 
 RRF_CONSTANT = 60
@@ -21,7 +21,7 @@ class Fused:
     models: tuple[str, ...]
     raw: Scores
     """[M, ..., C], NaN where the model abstained."""
-    normalised: Scores
+    normalized: Scores
     """[M, ..., C], NaN where the model abstained."""
     weight: Scores
     """[M, ..., C], 0 where the model abstained; sums to 1 over the models wherever one scored, unless learned."""
@@ -29,9 +29,9 @@ class Fused:
 
     @property
     def contribution(self) -> Scores:
-        """[M, ..., C]: weight times normalised score. bias plus their sum is the score of what is not ruled out, but
+        """[M, ..., C]: weight times normalized score. bias plus their sum is the score of what is not ruled out, but
         for a learned layer that is not linear: there it is what goes into the layer."""
-        return self.weight * np.nan_to_num(self.normalised)
+        return self.weight * np.nan_to_num(self.normalized)
 
 
 def fuse(policy: Policy, scores: Mapping[str, ArrayLike], events: ArrayLike = 0, ratings: ArrayLike = 0) -> Fused:
@@ -45,24 +45,25 @@ def fuse(policy: Policy, scores: Mapping[str, ArrayLike], events: ArrayLike = 0,
         raise ValueError("none of the policy's models is among the scores")
     raw = np.stack([np.asarray(scores[model], np.float64) for model in models])
     raw[~np.isfinite(raw)] = np.nan
-    normalised = np.stack([normalise(policy, model, row) for model, row in zip(models, raw, strict=True)])
+    normalized = np.stack([normalize(policy, model, row) for model, row in zip(models, raw, strict=True)])
     counts = [np.broadcast_to(np.asarray(each, np.int64), raw.shape[1:-1]) for each in (events, ratings)]
     weight = np.where(np.isnan(raw), 0.0, _weights(policy, models, *counts)[..., None])
     unscored = ~(weight > 0).any(axis=0)
     if policy.strategy == "learned":
-        fused, weight, bias = _learned(policy, models, weight, normalised)
+        fused, weight, bias = _learned(policy, models, weight, normalized)
     else:
         weight = weight / np.where(unscored, 1.0, weight.sum(axis=0))
-        fused, bias = policy.bias + (weight * np.nan_to_num(normalised)).sum(axis=0), policy.bias
+        bias = policy.bias
+        fused = bias + (weight * np.nan_to_num(normalized)).sum(axis=0)
     fused[unscored] = np.nan
-    fused[_ruled_out(policy, models, normalised)] = -np.inf
-    return Fused(fused, models, raw, normalised, weight, bias)
+    fused[_ruled_out(policy, models, normalized)] = -np.inf
+    return Fused(fused, models, raw, normalized, weight, bias)
 
 
 def _weights(policy: Policy, models: tuple[str, ...], events: NDArray[np.int64], ratings: NDArray[np.int64]) -> Scores:
     """[M, ...]: each model's weight for each user."""
     choices = [*(switch.weights for switch in policy.switches), policy.weights]
-    table = np.array([[weights.get(model, 0.0) for weights in choices] for model in models])
+    table = np.array([_in_order(weights, models) for weights in choices]).T
     weight: Scores = table[:, np.searchsorted([switch.max_events for switch in policy.switches], events)]
     if policy.strategy != "adaptive":
         return weight
@@ -74,19 +75,23 @@ def _weights(policy: Policy, models: tuple[str, ...], events: NDArray[np.int64],
     return np.where(weight > 0, np.maximum(weight / np.where(total > 0, total, 1.0), policy.floor), 0.0)
 
 
-def _learned(policy: Policy, models: tuple[str, ...], gain: Scores, normalised: Scores) -> tuple[Scores, Scores, float]:
+def _in_order(weights: Mapping[str, float], models: tuple[str, ...]) -> list[float]:
+    return [weights.get(model, 0.0) for model in models]
+
+
+def _learned(policy: Policy, models: tuple[str, ...], gain: Scores, normalized: Scores) -> tuple[Scores, Scores, float]:
     """Scores [..., C]; weights [M, ..., C] and bias of the layer without its activation."""
-    inputs = gain * np.nan_to_num(normalised)
-    unit = np.array([[unit.weights.get(model, 0.0) for model in models] for unit in policy.units])
+    inputs = gain * np.nan_to_num(normalized)
+    unit = np.array([_in_order(each.weights, models) for each in policy.units])
     bias, out = np.array([(each.bias, each.out) for each in policy.units]).T
     hidden = np.tensordot(unit, inputs, axes=1) + bias.reshape(-1, *[1] * (inputs.ndim - 1))
     score = np.tensordot(out, ACTIVATIONS[policy.activation](hidden), axes=1)
     return score, gain * (out @ unit).reshape(-1, *[1] * (inputs.ndim - 1)), float(out @ bias)
 
 
-def _ruled_out(policy: Policy, models: tuple[str, ...], normalised: Scores) -> NDArray[np.bool_]:
-    out = np.zeros(normalised.shape[1:], np.bool_)
-    for model, row in zip(models, normalised, strict=True):
+def _ruled_out(policy: Policy, models: tuple[str, ...], normalized: Scores) -> NDArray[np.bool_]:
+    out = np.zeros(normalized.shape[1:], np.bool_)
+    for model, row in zip(models, normalized, strict=True):
         if model in policy.thresholds:
             out |= row < policy.thresholds[model]
         if model == policy.gate:
@@ -96,10 +101,10 @@ def _ruled_out(policy: Policy, models: tuple[str, ...], normalised: Scores) -> N
     return out
 
 
-def normalise(policy: Policy, model: str, scores: Scores) -> Scores:
+def normalize(policy: Policy, model: str, scores: Scores) -> Scores:
     """One model's scores [..., C] on the policy's common scale; NaN stays NaN."""
     if policy.strategy == "rrf":
         return 1 / (RRF_CONSTANT + competition_rank(scores))
-    if policy.normaliser == "calibrated":
+    if policy.normalizer == "calibrated":
         return policy.calibrators[model](scores)
-    return NORMALISERS[policy.normaliser](scores)
+    return NORMALIZERS[policy.normalizer](scores)

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from fusion_gateway.fusion.normalisers import NormaliserName, Scores
+from fusion_gateway.fusion.normalizers import NormalizerName, Scores
 
 Strategy = Literal[
     "weighted_sum", "weighted_sum_bias", "learned", "adaptive", "threshold", "switching", "cascade", "rrf"
@@ -30,7 +30,7 @@ FORMS: Mapping[str, Callable[[Scores], Scores]] = {
 class Calibrator:
     """A fitted map of one model's raw scores to a common scale: scale * s + offset, or a function of that.
 
-    The arcsinh draws in long tails, so that a model which is sure of a few items does not drown the others.
+    The arcsinh compresses long tails, so that a model which is sure of a few items does not drown the others.
     """
 
     scale: float
@@ -85,7 +85,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Policy:
-    """How to fuse. With n(s) a model's normalised score and w its weight, sums over the models that did not abstain:
+    """How to fuse. With n(s) a model's normalized score and w its weight, sums over the models that did not abstain:
 
     - weighted_sum: sum w n / sum w. S1's first form, y = w_seq y_seq + w_rating y_rating with weights that sum to 1.
     - weighted_sum_bias: the same plus `bias`. S1's second form.
@@ -95,20 +95,20 @@ class Policy:
     - switching: weighted_sum with weights chosen by the user's number of events.
     - threshold: weighted_sum of what no model finds too low.
     - cascade: weighted_sum of what one model puts first; of everything where it says nothing.
-    - rrf: weighted_sum of 1 / (60 + rank), in place of a normaliser (Cormack, Clarke, Buettcher 2009).
+    - rrf: weighted_sum of 1 / (60 + rank), in place of a normalizer (Cormack, Clarke, Buettcher 2009).
 
     Fields that a strategy does not use must be left out.
     """
 
     weights: Mapping[str, float]
     strategy: Strategy = "weighted_sum"
-    normaliser: NormaliserName = "zscore"
+    normalizer: NormalizerName = "zscore"
     bias: float = 0.0
     """weighted_sum_bias: added to every fused score."""
     calibrators: Mapping[str, Calibrator] = field(default_factory=dict)
-    """normaliser calibrated: one for every model in `weights`."""
+    """normalizer calibrated: one for every model in `weights`."""
     thresholds: Mapping[str, float] = field(default_factory=dict)
-    """threshold: the least normalised score per model. A candidate below any of them is ruled out."""
+    """threshold: the minimum normalized score per model. A candidate below any of them is ruled out."""
     gate: str = ""
     """cascade: the model that makes the candidate set ..."""
     keep: int = 100
@@ -120,7 +120,7 @@ class Policy:
     floor: float = 0.0
     """adaptive: no share of a model with a weight falls below this."""
     units: tuple[Unit, ...] = ()
-    """learned: `weights` multiply the normalised scores before they go in."""
+    """learned: `weights` multiply the normalized scores before they go in."""
     activation: Activation = "identity"
     """learned."""
 
@@ -129,7 +129,7 @@ class Policy:
         problems = {
             "bias: must be finite": not np.isfinite(self.bias),
             "bias: only weighted_sum_bias uses it": self.bias != 0 and self.strategy != "weighted_sum_bias",
-            "calibrators: every model needs one": self.normaliser == "calibrated"
+            "calibrators: every model needs one": self.normalizer == "calibrated"
             and not self.calibrators.keys() >= set(self.models),
             "gate: exactly the strategy cascade needs it": bool(self.gate) != (self.strategy == "cascade"),
             "keep: must be at least 1": self.keep < 1,
@@ -153,8 +153,8 @@ class Policy:
         }
         problems = {}
         for name, (strategy, tables) in parts.items():
-            wanted = self.strategy == strategy
-            problems[f"{name}: exactly the strategy {strategy} needs them"] = bool(getattr(self, name)) != wanted
+            needed = self.strategy == strategy
+            problems[f"{name}: exactly the strategy {strategy} needs them"] = bool(getattr(self, name)) != needed
             problems[f"{name}: each must be of a model in weights"] = any(
                 not table.keys() <= self.weights.keys() for table in tables
             )
@@ -168,8 +168,10 @@ class Policy:
     @property
     def models(self) -> tuple[str, ...]:
         """The models whose scores matter: those with a weight for some user, and the gate."""
-        weighted = [self.weights, *(switch.weights for switch in self.switches)]
-        models = [model for model in self.weights if any(weights.get(model, 0) > 0 for weights in weighted)]
+        weighted: set[str] = set()
+        for weights in (self.weights, *(switch.weights for switch in self.switches)):
+            weighted |= {model for model, weight in weights.items() if weight > 0}
+        models = [model for model in self.weights if model in weighted]
         return tuple(dict.fromkeys([*models, self.gate] if self.gate else models))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fusion_gateway.fusion.normalisers import Scores
+from fusion_gateway.fusion.normalizers import Scores
 
 POPULARITY = "popularity"
 """Its name among the models of a policy."""

@@ -13,7 +13,14 @@ from fusion_gateway.ingest.errors import DataError
 from fusion_gateway.ingest.table import Table, open_table
 from fusion_gateway.ingest.times import MAX_TIME, TimeFormat, guess_format
 
-EVENTS = pl.Schema({"user": pl.String(), "item": pl.String(), "rating": pl.Float64(), "time": pl.Int64()})
+EVENTS = pl.Schema(
+    {
+        "user": pl.String(),
+        "item": pl.String(),
+        "rating": pl.Float64(),
+        "time": pl.Int64(),
+    }
+)
 SHOWN = 5
 UNNAMED = ("1", "2", "3")
 """Names of columns that a file does not name."""

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -274,8 +274,11 @@ class JsonLines(OfText):
             numbered = enumerate(stream, start=1)
             while lines := list(islice(numbered, BATCH)):
                 objects = [(_object(self.path, number, line), number) for number, line in lines if line.strip()]
-                rows = [[*(_text(each.get(name)) for name in self.names), number] for each, number in objects]
+                rows = [self._row(each, number) for each, number in objects]
                 yield pl.DataFrame(rows, schema=schema, orient="row")
+
+    def _row(self, values: Mapping[str, Any], number: int) -> list[str | int | None]:
+        return [*(_text(values.get(name)) for name in self.names), number]
 
 
 def _object(path: Path, number: int, line: str) -> dict[str, Any]:

@@ -133,15 +133,16 @@ def _dates(column: pl.Series, kind: Kind) -> pl.Series:
     pattern = ISO if kind == "iso" else OTHER
     parts = column.str.strip_chars().str.extract_groups(pattern).struct.unnest()
     year, month, day = PARTS[kind]
-    date = pl.concat_str(pl.col(year), pl.col(month).str.zfill(2), pl.col(day).str.zfill(2))
+    two_digits = [pl.col(name).str.zfill(2) for name in (month, day)]
+    date = pl.concat_str(pl.col(year), *two_digits)
     hour, minute, second = (pl.col(name).cast(pl.Int64).fill_null(0) for name in "456")
     half = pl.col("7").str.to_lowercase()
-    hour = pl.when(half == "am").then(hour % 12).when(half == "pm").then(hour % 12 + 12).otherwise(hour)
+    of_half = hour % 12
+    hour = pl.when(half == "am").then(of_half).when(half == "pm").then(of_half + 12).otherwise(hour)
     sign = pl.when(pl.col("8").str.starts_with("-")).then(-1).otherwise(1)
     zone = pl.col("8").str.replace(":", "", literal=True)
-    offset = sign * (
-        zone.str.slice(1, 2).cast(pl.Int64, strict=False) * 60 + zone.str.slice(3, 2).cast(pl.Int64, strict=False)
-    )
+    zone_hours, zone_minutes = (zone.str.slice(start, 2).cast(pl.Int64, strict=False) for start in (1, 3))
+    offset = sign * (zone_hours * 60 + zone_minutes)
     of_day = hour * 3600 + minute * 60 + second - offset.fill_null(0) * 60
     legal = (hour < 24) & (minute < 60) & (second < 61)
     days = date.str.to_date("%Y%m%d", strict=False).dt.epoch("d").cast(pl.Int64)

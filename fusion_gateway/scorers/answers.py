@@ -60,7 +60,7 @@ def _check_shapes(outputs: Any, inputs: Arrays) -> None:
     else:
         fits = rows == len(inputs["k"]) and 0 <= columns <= inputs["k"].max()
     if not fits:
-        raise ValueError(f"score has shape [{rows}, {columns}], which is not what was asked for")
+        raise ValueError(f"score has shape [{rows}, {columns}], which is not what was requested")
 
 
 def _check_values(outputs: Arrays) -> None:
@@ -71,5 +71,6 @@ def _check_values(outputs: Arrays) -> None:
     item = np.sort(outputs["item"], axis=1)
     if (item < 0).any():
         raise ValueError("item is negative")
-    if ((item[:, 1:] == item[:, :-1]) & (item[:, 1:] != 0)).any():
+    is_repeated = item[:, 1:] == item[:, :-1]
+    if (is_repeated & (item[:, 1:] != 0)).any():
         raise ValueError("an item is there twice")

@@ -1,10 +1,11 @@
-"""Concurrent calls to one model leave in few messages: whatever waits while others are under way goes together."""
+"""Concurrent calls to one model leave in few messages: whatever waits while others are in flight goes together."""
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,10 @@ from fusion_gateway.scorers.missing import DEADLINE_EXCEEDED, ModelMissing
 from servers.runtime.datatypes import Array
 from servers.runtime.errors import InvalidArgument
 from servers.runtime.request_ids import MAX_CHARACTERS, REQUEST_ID
+from servers.runtime.stacking import stack_rows
 
-MOST_ROWS = 32
-"""In a message; fewer where the model server takes no more."""
-UNDER_WAY = 2
-"""Messages on their way at once: one that is computed, one that is written or read. More of them are smaller."""
+MAX_IN_FLIGHT = 2
+"""Maximum number of messages sent at once: one is computed, one is written or read. More of them would be smaller."""
 
 Arrays = Mapping[str, Array]
 Answered = tuple[Arrays, int]
@@ -39,12 +39,15 @@ class _Call:
 class Coalescer:
     """One model's calls, of one row each. A call's outcome does not depend on those it travels with."""
 
-    def __init__(self, send: Callable[[Arrays], Coroutine[Any, Any, Answered]]) -> None:
-        """`send(inputs)` asks the model about all rows of a message. It ends, also where callers leave before."""
+    def __init__(self, send: Callable[[Arrays], Coroutine[Any, Any, Answered]], max_rows: int) -> None:
+        """`send(inputs)` sends all rows of a message to the model. It ends, also where callers leave before.
+
+        `max_rows` of one message may be changed at any time.
+        """
         self.send = send
-        self.most_rows = MOST_ROWS
+        self.max_rows = max_rows
         self._waiting: deque[_Call] = deque()
-        self._under_way: dict[asyncio.Task[None], Sequence[_Call]] = {}
+        self._in_flight: dict[asyncio.Task[None], Sequence[_Call]] = {}
 
     async def __call__(self, inputs: Arrays, timeout: float) -> Answered:
         """The outputs [1, ...] for inputs [1, ...]. Raises ModelMissing when none comes in time, or as `send`."""
@@ -58,37 +61,37 @@ class Coalescer:
             raise ModelMissing(DEADLINE_EXCEEDED) from None
 
     def release(self, error: Exception) -> None:
-        """Ends all calls, those under way too, with this error."""
-        for calls in (list(self._waiting), *self._under_way.values()):
+        """Ends all calls, those in flight too, with this error."""
+        for calls in (list(self._waiting), *self._in_flight.values()):
             for call in calls:
                 _settle(call, error)
         self._waiting.clear()
 
     def _start(self) -> None:
-        while len(self._under_way) < UNDER_WAY and (calls := self._take()):
-            task = asyncio.get_running_loop().create_task(self._ask(calls), context=calls[0].context)
-            self._under_way[task] = calls
+        while len(self._in_flight) < MAX_IN_FLIGHT and (calls := self._take()):
+            task = asyncio.get_running_loop().create_task(self._send_calls(calls), context=calls[0].context)
+            self._in_flight[task] = calls
             task.add_done_callback(self._ended)
 
     def _take(self) -> list[_Call]:
         calls: list[_Call] = []
-        while self._waiting and len(calls) < self.most_rows:
+        while self._waiting and len(calls) < self.max_rows:
             call = self._waiting.popleft()
             if not call.answer.done():  # else its caller has left
                 calls.append(call)
         return calls
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        del self._under_way[task]
+        del self._in_flight[task]
         self._start()
 
-    async def _ask(self, calls: Sequence[_Call]) -> None:
+    async def _send_calls(self, calls: Sequence[_Call]) -> None:
         REQUEST_ID.set(",".join(call.request_id for call in calls)[:MAX_CHARACTERS])
         try:
             outputs, version = await self.send(merge([call.inputs for call in calls]))
         except InvalidArgument as error:
             if len(calls) > 1:  # one is to blame; the others go on
-                await asyncio.gather(*(self._ask([call]) for call in calls))
+                await asyncio.gather(*(self._send_calls([call]) for call in calls))
             else:
                 _settle(calls[0], ModelMissing("invalid argument", str(error)))
         except Exception as error:
@@ -96,7 +99,8 @@ class Coalescer:
                 _settle(call, error)
         else:
             for row, call in enumerate(calls):
-                _settle(call, ({name: _own(array, row, call.inputs) for name, array in outputs.items()}, version))
+                own = {name: _own(array, row, call.inputs) for name, array in outputs.items()}
+                _settle(call, (own, version))
 
 
 def _settle(call: _Call, outcome: Answered | Exception) -> None:
@@ -112,20 +116,15 @@ def merge(calls: Sequence[Arrays]) -> Arrays:
     """The rows of all calls below each other, padded to the longest."""
     if len(calls) == 1:
         return calls[0]
-    names = dict.fromkeys(name for call in calls for name in call)
-    return {name: _stack(name, [call.get(name) for call in calls]) for name in names}
+    names = dict.fromkeys(chain.from_iterable(calls))
+    return {name: _stack(name, calls) for name in names}
 
 
-def _stack(name: str, parts: Sequence[Array | None]) -> Array:
-    given = [part for part in parts if part is not None]
-    width = max(part.shape[1] for part in given)
-    if len(given) == len(parts) and all(part.shape[1] == width for part in given):
-        return np.concatenate(given)
-    stacked = np.full((len(parts), width), PADDING.get(name, 0), given[0].dtype)
-    for row, part in zip(stacked, parts, strict=True):
-        if part is not None:
-            row[slice(width - part.shape[1], None) if name.startswith("history_") else slice(part.shape[1])] = part[0]
-    return stacked
+def _stack(name: str, calls: Sequence[Arrays]) -> Array:
+    example = next(call[name] for call in calls if name in call)
+    left_out = example[:, :0]
+    parts = [call.get(name, left_out) for call in calls]
+    return stack_rows(parts, PADDING.get(name, 0), in_front=name.startswith("history_"))
 
 
 def _own(array: Array, row: int, inputs: Arrays) -> Array:

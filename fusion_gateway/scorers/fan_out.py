@@ -1,10 +1,11 @@
 """All scorers called at once, each stage with a share of the time left."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from fusion_gateway.scorers.missing import UNEXPECTED, ModelMissing
+from fusion_gateway.scorers.scorer import Answer, Numbers, Retrieved, Scorer, UserTensors
 from servers.runtime.deadline import Deadline
 
 # Shares of the time left when a stage begins; the rest is for the stages after it.
@@ -19,6 +20,30 @@ class Named(Protocol):
 
 S = TypeVar("S", bound=Named)
 R = TypeVar("R")
+
+
+async def retrieve_all(
+    scorers: Sequence[Scorer], user: UserTensors, k: int, deadline: Deadline
+) -> tuple[dict[str, Retrieved], dict[str, ModelMissing]]:
+    """What each scorer retrieves, and why others retrieve nothing, by name."""
+    return await call_all(
+        scorers, lambda scorer, timeout: scorer.retrieve(user, k, timeout), deadline, share=RETRIEVE_SHARE
+    )
+
+
+async def score_all(
+    scorers: Sequence[Scorer],
+    user: UserTensors,
+    candidates: Numbers,
+    retrieved: Mapping[str, Retrieved],
+    deadline: Deadline,
+) -> tuple[dict[str, Answer], dict[str, ModelMissing]]:
+    """Each scorer's scores of the candidates, and why others have none, by name; without candidates, nobody's."""
+    return await call_all(
+        scorers if len(candidates) else [],
+        lambda scorer, timeout: scorer.score(user, candidates, timeout, retrieved.get(scorer.name)),
+        deadline,
+    )
 
 
 async def call_all(

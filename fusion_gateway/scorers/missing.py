@@ -46,7 +46,7 @@ class _Line:
 
 
 class Absences:
-    """Which models are missing now, as far as the log has told."""
+    """Which models are missing now, as far as the log says."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` gives seconds."""

@@ -1,4 +1,4 @@
-"""The connection to one model server: its channel, its circuit and its limits. Speaks the Open Inference Protocol."""
+"""The channel to one model server, its circuit breaker and its limits. Speaks the Open Inference Protocol."""
 
 import asyncio
 import json
@@ -80,7 +80,7 @@ FAILED = {
 """What speaks against a model server; other codes are answers."""
 CROWDED_SECONDS = 0.1
 LIMITS_SECONDS = 10.0
-"""So often a model server is asked for its limits."""
+"""How often the limits of a model server are read."""
 log = structlog.get_logger()
 
 
@@ -90,15 +90,15 @@ class Connection:
 
     interceptors: Sequence[grpc.aio.ClientInterceptor] = ()
     credentials: grpc.ChannelCredentials | None = None
-    """With these, over TLS."""
+    """For TLS; None: without it."""
     message_seconds: float = 1.0
     """The longest wait for an answer. A server that says nothing for so long is left alone."""
-    most_waiting: int = 32
+    max_waiting: int = 32
     """Calls that wait for a server that has said nothing for CROWDED_SECONDS; more go on without it."""
 
 
 class ModelServer:
-    """One address, or one name of several. What it is asked raises ModelMissing where there is no answer in time."""
+    """One address, or one name of several. Calls raise ModelMissing where there is no answer in time."""
 
     def __init__(self, name: str, address: str, connection: Connection) -> None:
         """Opens a channel that connects when it is first used. Create it inside the event loop."""
@@ -134,7 +134,7 @@ class ModelServer:
 
     def sender(self, model: str) -> Send:
         """Sends calls to one of its models, in few messages."""
-        coalescer = Coalescer(partial(self._infer, model))
+        coalescer = Coalescer(partial(self._infer, model), self.limits.rows)
         self._coalescers.append(coalescer)
         return partial(self._call, coalescer)
 
@@ -147,7 +147,7 @@ class ModelServer:
             return False
 
     async def learn_limits(self) -> None:
-        """Asks for them; they stay where there is no answer, or none that says it."""
+        """Reads them; they stay as they are where there is no answer, or none that can be read."""
         request = service_pb2.ModelConfigRequest(name=self._name)
         with suppress(grpc.aio.AioRpcError):
             message = await self._model_config(request, timeout=self._connection.message_seconds)
@@ -160,7 +160,7 @@ class ModelServer:
                 log.info("limits of a model server", model=self._name, **vars(limits))
             self.limits = limits
             for coalescer in self._coalescers:
-                coalescer.most_rows = limits.rows
+                coalescer.max_rows = limits.rows
 
     async def run_limits_loop(self) -> None:
         """Never returns."""
@@ -174,7 +174,7 @@ class ModelServer:
                 self._probe(coalescer, inputs)
             raise ModelMissing(CIRCUIT_OPEN, self._circuit.cause)
         silent = self._circuit.silent_seconds()
-        if self._waiting >= self._connection.most_waiting and silent > CROWDED_SECONDS:
+        if self._waiting >= self._connection.max_waiting and silent > CROWDED_SECONDS:
             raise ModelMissing(CROWDED, f"nothing has been heard of it for {silent:.1f} s")
         self._waiting += 1
         try:
@@ -183,7 +183,7 @@ class ModelServer:
             self._waiting -= 1
 
     def _probe(self, coalescer: Coalescer, inputs: Arrays) -> None:
-        """Asks for nobody: what becomes of it moves the circuit only."""
+        """Sends a call that nobody waits for: its outcome moves the circuit breaker only."""
         probe = asyncio.create_task(coalescer.send(inputs))
         self._probes.add(probe)
         probe.add_done_callback(self._probed)
@@ -206,7 +206,7 @@ class ModelServer:
             self._count_failure(error)
             raise
         finally:
-            self._circuit.over()
+            self._circuit.ended()
             self.recent.add(time.perf_counter() - began, failed)
         self._circuit.answered()
         return outputs, self.version

@@ -68,7 +68,7 @@ class Retrieved:
     item: Numbers
     """Item numbers, best first."""
     all_items: Answer | None = None
-    """About the whole catalog, from a scorer that was asked about it: it need not be asked again."""
+    """About the whole catalog, from a scorer that has scored it whole: it is not called again."""
 
 
 class Scorer(Protocol):

@@ -1,4 +1,4 @@
-"""python -m fusion_gateway.ladder: every rung of the cold-start ladder, asked of a running gateway."""
+"""python -m fusion_gateway.ladder: every stage of the fallback chain, as a running gateway answers it."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated
@@ -13,18 +13,18 @@ from servers.runtime.command_line import App
 app = App()
 
 
-def rungs(
+def stages(
     user: str, events: Sequence[pb.Event], profile: pb.Profile, models: Iterable[str]
 ) -> Iterator[tuple[str, pb.RecommendRequest]]:
-    """What is asked, from the most that can be known of a user to nothing. `events` are theirs, oldest first."""
+    """A title and a request for each, from all that can be known of a user to nothing. `events` are oldest first."""
     yield f"User {user}, known and with a stored history", pb.RecommendRequest(user_id=user)
     yield "The same history from a user nobody knows", pb.RecommendRequest(history=events)
     yield "The last three of these events only", pb.RecommendRequest(history=events[-3:])
     facts = pb.Profile()
     facts.CopyFrom(profile)
     facts.ClearField("liked_genres")
-    said = ", ".join(f"{fact.name} {value}" for fact, value in facts.ListFields())
-    yield f"A profile alone: {said}", pb.RecommendRequest(profile=facts)
+    known = ", ".join(f"{fact.name} {value}" for fact, value in facts.ListFields())
+    yield f"A profile alone: {known}", pb.RecommendRequest(profile=facts)
     yield f"A profile that likes {', '.join(profile.liked_genres)}", pb.RecommendRequest(profile=profile)
     yield "Nothing at all", pb.RecommendRequest()
     yield "Nothing, and no model counts", pb.RecommendRequest(weights=dict.fromkeys(models, 0.0))
@@ -37,14 +37,14 @@ def main(
     gender: Annotated[str, typer.Option(help="Of the profile.")] = "F",
     occupation: Annotated[str, typer.Option(help="Of the profile.")] = "student",
     liked: Annotated[str, typer.Option(help="Genres of the profile, with commas between.")] = "Comedy",
-    k: Annotated[int, typer.Option("-k", help="Movies for each rung.")] = 5,
+    k: Annotated[int, typer.Option("-k", help="Number of movies for each stage.")] = 5,
     address: Address = DEFAULT_ADDRESS,
 ) -> None:
-    """Prints what each rung of the cold-start ladder recommends, and why."""
+    """Prints what each stage of the fallback chain recommends, and why."""
     profile = pb.Profile(age=age, gender=gender, occupation=occupation, liked_genres=filter(None, liked.split(",")))
     with gateway(address) as stub:
         stored = stub.GetHistory(pb.GetHistoryRequest(user_id=user)).events
         models = [model.name for model in stub.GetStatus(pb.GetStatusRequest()).models]
-        for title, request in rungs(user, stored[::-1], profile, models):
+        for title, request in stages(user, stored[::-1], profile, models):
             request.k, request.explain = k, True
             tables.console().print(tables.recommendations(stub.Recommend(request), title, reasons=True), "")

@@ -81,11 +81,11 @@ def up(repository: Folder = HOME / "repository", events: Events = IMPORTED, any_
 
 @app.command(epilog="Example: python -m fusion_gateway.local demo --repository var/repository")
 def demo(repository: Folder = HOME / "repository", events: Events = IMPORTED) -> None:
-    """Asks for a known, a new and an anonymous user, stops again, and keeps nothing."""
+    """Recommends for a known, a new and an anonymous user, stops again, and keeps nothing."""
     HOME.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="local-", dir=HOME) as folder:
         store = f"sqlite:///{folder}/events.db"
-        code = asyncio.run(_guarded(repository, events, store, any_free_ports, _ask_three_times))
+        code = asyncio.run(_guarded(repository, events, store, any_free_ports, _run_demo))
     sys.exit(code)
 
 
@@ -191,7 +191,7 @@ async def _wait(system: System) -> None:
     await asyncio.Event().wait()
 
 
-async def _ask_three_times(system: System) -> None:
+async def _run_demo(system: System) -> None:
     try:
         async with grpc.aio.insecure_channel(system.gateway, channels.OPTIONS) as channel:
             await _demo(RecommenderStub(channel), _typical(system.users))

@@ -30,7 +30,7 @@ class Processes:
         self._children: dict[str, asyncio.subprocess.Process] = {}
 
     async def start(self, name: str, *arguments: str) -> Addresses:
-        """Runs `python -m ARGUMENTS`; its addresses, once it has said that it is ready. Raises StartError."""
+        """Runs `python -m ARGUMENTS`; its addresses, once it is ready. Raises StartError."""
         log = self._log(name)
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("wb") as stderr:

@@ -94,7 +94,7 @@ def status(response: pb.GetStatusResponse) -> Group:
         ready = "yes" if model.ready else "no"
         table.add_row(Text(model.name), Text(model.address), ready, str(model.version or "?"))
     served = (
-        f"catalogue {response.catalog_version} with {response.catalog_items} items; policies "
+        f"catalog {response.catalog_version} with {response.catalog_items} items; policies "
         f"{', '.join(response.policies)} (default {response.default_policy}) of fusion {response.fusion_version}"
     )
     return _group("", table, served)
@@ -162,6 +162,8 @@ def _moment(seconds: int) -> str:
 def _about(response: pb.RecommendResponse, user: str, filters: str) -> Iterator[str]:
     if not response.items:
         yield f"no movie matches {filters}" if filters else "no movie is left to recommend"
+        if "genres" in filters:
+            yield "python -m fusion_gateway list-names prints the genres that there are"
     used, skipped = response.history_used, response.history_skipped
     store_failed = any(each.component == "history" for each in response.degraded)
     if user and not used and not skipped and not store_failed:

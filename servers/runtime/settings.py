@@ -128,7 +128,7 @@ class TlsSettings(ProgramSettings):
 
 
 class ServingSettings(ListenSettings, LimitSettings, TracingSettings, TlsSettings):
-    """What every gRPC server of Marquee can be told."""
+    """Settings of every gRPC server of Marquee."""
 
 
 S = TypeVar("S", bound=ProgramSettings)

@@ -32,11 +32,9 @@ def show_help(kind: type[ProgramSettings]) -> None:
 
 def _parameters(kind: type[ProgramSettings]) -> Iterator[inspect.Parameter]:
     """The program's own fields first, what all programs have last."""
-    seen = set[str]()
     for parent in kind.__mro__:
         for name in parent.__dict__.get("__annotations__", {}):
-            if name in kind.model_fields and name not in seen and name not in _inherited(parent):
-                seen.add(name)
+            if name in kind.model_fields and name not in _inherited(parent):
                 yield _parameter(name, kind.model_fields[name], parent)
 
 

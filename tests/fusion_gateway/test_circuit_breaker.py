@@ -61,9 +61,9 @@ def test_a_late_message_among_answered_ones_is_one_failure(clock: Clock) -> None
     clock.now += 0.5
     tried.sent()
     tried.answered()
-    tried.over()
+    tried.ended()
     clock.now += 0.5
     assert tried.silent_seconds() == 0.5
     assert not tried.failed("deadline exceeded", late)
-    tried.over()
+    tried.ended()
     assert tried.silent_seconds() == 0  # nothing is asked

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from fusion_gateway.terminal.ladder import rungs
+from fusion_gateway.terminal.ladder import stages
 from protos.marquee.v1 import recommender_pb2 as pb
 from tests.fusion_gateway.conftest import World
 from tests.fusion_gateway.world import publish, publish_world
@@ -16,12 +16,12 @@ WEIGHTS = "weights: {rating: 1, sequential: 1, visual_temporal: 2, popularity: 1
 POLICIES = f"""
 default: weighted
 policies:
-  weighted: {{normaliser: none, {WEIGHTS}}}
+  weighted: {{normalizer: none, {WEIGHTS}}}
   biased: {{strategy: weighted_sum_bias, bias: -0.5, {WEIGHTS}}}
   adaptive: {{strategy: adaptive, slopes: {{sequential: {{events: 1, ratings: -1}}}}, floor: 0.1, {WEIGHTS}}}
   learned: {{strategy: learned, units: [{{weights: {{rating: 1, sequential: 2}}, bias: 1, out: 0.5}}], {WEIGHTS}}}
   switching: {{strategy: switching, switches: [{{max_events: 1, weights: {{rating: 1}}}}], {WEIGHTS}}}
-  threshold: {{strategy: threshold, normaliser: minmax, thresholds: {{rating: 0.2}}, {WEIGHTS}}}
+  threshold: {{strategy: threshold, normalizer: minmax, thresholds: {{rating: 0.2}}, {WEIGHTS}}}
   cascade: {{strategy: cascade, gate: rating, keep: 5, {WEIGHTS}}}
   rrf: {{strategy: rrf, {WEIGHTS}}}
 """
@@ -95,7 +95,7 @@ async def test_the_ladder_has_every_rung(world: World) -> None:
     await world.stub.RecordEvents(pb.RecordEventsRequest(events=events))
     profile = pb.Profile(age=33, gender="F", liked_genres=["Comedy"])
     answered = []
-    for title, request in rungs("bob", events, profile, world.models):
+    for title, request in stages("bob", events, profile, world.models):
         request.k = 2
         answered.append((title, (await world.stub.Recommend(request)).fallback))
     assert answered == [
@@ -138,7 +138,7 @@ async def test_contributions_add_up_on_the_wire(world: World, policy: str) -> No
         parts = item.explanation.contributions
         whole = item.explanation.bias + sum(part.contribution for part in parts)
         assert item.score == pytest.approx(whole, abs=1e-5)
-        assert all(part.contribution == pytest.approx(part.weight * part.normalised_score, abs=1e-5) for part in parts)
+        assert all(part.contribution == pytest.approx(part.weight * part.normalized_score, abs=1e-5) for part in parts)
 
 
 async def test_without_any_model_popularity_answers(world: World) -> None:

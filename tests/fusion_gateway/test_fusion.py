@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from fusion_gateway.fusion import (
-    NORMALISERS,
+    NORMALIZERS,
     Calibrator,
     Policy,
     Scores,
@@ -16,7 +16,7 @@ from fusion_gateway.fusion import (
     Unit,
     competition_rank,
     fuse,
-    normalise,
+    normalize,
 )
 from fusion_gateway.fusion.popularity import Popularity, group_of
 
@@ -41,14 +41,14 @@ PARTS: dict[str, dict[str, object]] = {
 ADDITIVE = ["weighted_sum", "weighted_sum_bias", "adaptive", "learned", "switching", "rrf"]
 
 
-def made(strategy: str, normaliser: str, **more: object) -> Policy:
+def made(strategy: str, normalizer: str, **more: object) -> Policy:
     parts = {**PARTS.get(strategy, {}), **more}
-    return Policy(WEIGHTS, strategy=strategy, normaliser=normaliser, calibrators=CALIBRATORS, **parts)  # type: ignore[arg-type]
+    return Policy(WEIGHTS, strategy=strategy, normalizer=normalizer, calibrators=CALIBRATORS, **parts)  # type: ignore[arg-type]
 
 
-normalisers = st.sampled_from([*NORMALISERS, "calibrated"])
-additive = st.builds(made, st.sampled_from(ADDITIVE), normalisers)
-policies = additive | st.builds(made, st.just("learned"), normalisers, activation=st.sampled_from(["tanh", "relu"]))
+normalizers = st.sampled_from([*NORMALIZERS, "calibrated"])
+additive = st.builds(made, st.sampled_from(ADDITIVE), normalizers)
+policies = additive | st.builds(made, st.just("learned"), normalizers, activation=st.sampled_from(["tanh", "relu"]))
 counts = st.tuples(st.integers(0, 50), st.integers(0, 50))
 number = st.floats(-1000, 1000, width=32) | st.sampled_from([0.0, 0.1, np.nan, np.nan])
 tables = st.integers(1, 8).flatmap(lambda items: arrays(np.float64, (3, items), elements=number))
@@ -96,12 +96,12 @@ def test_an_item_that_no_model_ranks_lower_is_not_fused_lower(policy: Policy, ta
                 assert fused[i] >= fused[j] - 1e-9
 
 
-@given(st.sampled_from([*NORMALISERS, "calibrated"]), tables)
-def test_normalisers_keep_the_order_of_scores(name: str, table: Scores) -> None:
-    policy = Policy(WEIGHTS, normaliser=name, calibrators=CALIBRATORS)  # type: ignore[arg-type]
-    normalised = normalise(policy, "rating", table)
-    assert np.array_equal(np.isnan(normalised), np.isnan(table))
-    for scores, after in zip(table, normalised, strict=True):
+@given(st.sampled_from([*NORMALIZERS, "calibrated"]), tables)
+def test_normalizers_keep_the_order_of_scores(name: str, table: Scores) -> None:
+    policy = Policy(WEIGHTS, normalizer=name, calibrators=CALIBRATORS)  # type: ignore[arg-type]
+    normalized = normalize(policy, "rating", table)
+    assert np.array_equal(np.isnan(normalized), np.isnan(table))
+    for scores, after in zip(table, normalized, strict=True):
         order = np.argsort(scores)[: (~np.isnan(scores)).sum()]
         assert (np.diff(after[order]) >= 0).all()
 
@@ -116,7 +116,7 @@ def test_a_batch_of_users_equals_one_at_a_time(policy: Policy, table: Scores, fi
 
 
 def test_the_equation_by_hand() -> None:
-    policy = Policy({"rating": 1, "sequential": 3}, strategy="weighted_sum_bias", normaliser="none", bias=0.5)
+    policy = Policy({"rating": 1, "sequential": 3}, strategy="weighted_sum_bias", normalizer="none", bias=0.5)
     scores = {
         "sequential": [4.0, np.nan, np.inf],
         "rating": [2.0, 2.0, np.nan],
@@ -130,21 +130,21 @@ def test_the_equation_by_hand() -> None:
 @pytest.mark.parametrize("name", ["minmax", "zscore"])
 def test_equal_scores_say_nothing(name: str) -> None:
     np.testing.assert_array_equal(
-        NORMALISERS[name](np.array([0.1, 0.1, np.nan, 0.1])),
+        NORMALIZERS[name](np.array([0.1, 0.1, np.nan, 0.1])),
         [0, 0, np.nan, 0],
     )
-    np.testing.assert_array_equal(NORMALISERS[name](np.array([7.0])), [0])
+    np.testing.assert_array_equal(NORMALIZERS[name](np.array([7.0])), [0])
 
 
-def test_normalisers_by_hand() -> None:
+def test_normalizers_by_hand() -> None:
     scores = np.array([1.0, 3.0, np.nan, 5.0])
-    np.testing.assert_allclose(NORMALISERS["minmax"](scores), [0, 0.5, np.nan, 1])
+    np.testing.assert_allclose(NORMALIZERS["minmax"](scores), [0, 0.5, np.nan, 1])
     np.testing.assert_allclose(
-        NORMALISERS["zscore"](scores),
+        NORMALIZERS["zscore"](scores),
         np.array([-1, 0, np.nan, 1]) * np.sqrt(1.5),
     )
-    np.testing.assert_allclose(NORMALISERS["rank"](scores), [1 / 3, 2 / 3, np.nan, 1])
-    np.testing.assert_allclose(np.nansum(NORMALISERS["softmax"](scores)), 1)
+    np.testing.assert_allclose(NORMALIZERS["rank"](scores), [1 / 3, 2 / 3, np.nan, 1])
+    np.testing.assert_allclose(np.nansum(NORMALIZERS["softmax"](scores)), 1)
     np.testing.assert_allclose(
         competition_rank(np.array([2.0, 9.0, 2.0, np.nan])),
         [2, 1, 2, np.nan],
@@ -168,20 +168,20 @@ def test_no_candidates_and_no_votes() -> None:
 
 
 def test_threshold_rules_out_what_any_model_finds_too_low() -> None:
-    policy = Policy({"a": 1, "b": 1}, strategy="threshold", normaliser="none", thresholds={"a": 3.5})
+    policy = Policy({"a": 1, "b": 1}, strategy="threshold", normalizer="none", thresholds={"a": 3.5})
     scores = {"a": [3.5, 3.0, np.nan], "b": [1.0, 9.0, 2.0]}
     np.testing.assert_allclose(fuse(policy, scores).score, [2.25, -np.inf, 2])
 
 
 def test_cascade_sorts_what_its_gate_keeps() -> None:
-    policy = Policy({"b": 1}, strategy="cascade", normaliser="none", gate="a", keep=2)
+    policy = Policy({"b": 1}, strategy="cascade", normalizer="none", gate="a", keep=2)
     scores = {"a": [1.0, 3.0, 2.0, np.nan], "b": [9.0, 1.0, 2.0, 8.0]}
     np.testing.assert_allclose(fuse(policy, scores).score, [-np.inf, 1, 2, -np.inf])
     np.testing.assert_allclose(fuse(policy, {"b": [9.0, 1.0]}).score, [9, 1])  # a missing gate lets all pass
 
 
 def test_a_gate_that_says_nothing_of_a_user_rules_nothing_out() -> None:
-    policy = Policy({"b": 1}, strategy="cascade", normaliser="none", gate="a", keep=1)
+    policy = Policy({"b": 1}, strategy="cascade", normalizer="none", gate="a", keep=1)
     gate = np.array([[np.nan, np.nan], [1.0, np.nan]])
     fused = fuse(policy, {"a": gate, "b": np.array([[9.0, 1.0], [9.0, 1.0]])})
     np.testing.assert_allclose(fused.score, np.array([[9, 1], [9, -np.inf]]))
@@ -189,7 +189,7 @@ def test_a_gate_that_says_nothing_of_a_user_rules_nothing_out() -> None:
 
 def test_switching_chooses_weights_by_the_users_events() -> None:
     switches = (Switch(0, {"b": 1}), Switch(5, {"a": 1}))
-    policy = Policy({"a": 1, "b": 1}, strategy="switching", normaliser="none", switches=switches)
+    policy = Policy({"a": 1, "b": 1}, strategy="switching", normalizer="none", switches=switches)
     scores = {"a": np.full((4, 1), 2.0), "b": np.full((4, 1), 4.0)}
     np.testing.assert_allclose(
         fuse(policy, scores, events=[0, 1, 5, 6]).score[:, 0],
@@ -202,7 +202,7 @@ def test_adaptive_weights_grow_with_what_is_known_of_the_user() -> None:
     policy = Policy(
         {"a": 1, "b": 3},
         strategy="adaptive",
-        normaliser="none",
+        normalizer="none",
         slopes={"a": Slope(2, -1)},
         floor=0.1,
     )
@@ -225,10 +225,10 @@ def test_a_learned_layer_by_hand() -> None:
         Unit({"a": 0.5, "b": 2}, bias=-1, out=3),
         Unit({"a": 1}, bias=0.5),
     )
-    policy = Policy({"a": 1, "b": 2}, strategy="learned", normaliser="none", units=units, activation="relu")
+    policy = Policy({"a": 1, "b": 2}, strategy="learned", normalizer="none", units=units, activation="relu")
     scores = {"a": [1.0, -2.0, np.nan, np.nan], "b": [2.0, 0.0, 1.0, np.nan]}
     np.testing.assert_allclose(fuse(policy, scores).score, [3 * 7.5 + 1.5, 0, 3 * 3 + 0.5, np.nan])
-    one = Policy({"a": 1}, strategy="learned", normaliser="none", units=(Unit({"a": 0.3}, bias=0.2),))
+    one = Policy({"a": 1}, strategy="learned", normalizer="none", units=(Unit({"a": 0.3}, bias=0.2),))
     np.testing.assert_allclose(fuse(one, {"a": [2.0]}).score, [0.3 * 2 + 0.2])
 
 
@@ -245,7 +245,7 @@ def test_popularity_is_the_groups_own_where_the_profile_names_one() -> None:
 
 def test_given_weights_hold_for_every_user() -> None:
     switches = (Switch(5, {"a": 1}),)
-    policy = Policy({"a": 1, "b": 1}, strategy="switching", normaliser="none", switches=switches)
+    policy = Policy({"a": 1, "b": 1}, strategy="switching", normalizer="none", switches=switches)
     given = policy.with_weights({"a": 0.0, "b": 2.0})
     scores = {"a": [[1.0]] * 2, "b": [[3.0]] * 2}
     np.testing.assert_allclose(fuse(given, scores, events=[2, 9]).score, [[3], [3]])
@@ -260,7 +260,7 @@ def test_given_weights_hold_for_every_user() -> None:
         ({"weights": {"a": -1}}, r"weights\.a: -1"),
         ({"weights": {"a": np.nan}}, r"weights\.a: nan"),
         ({"weights": {"a": 1}, "bias": 1.0}, "only weighted_sum_bias"),
-        ({"weights": {"a": 1}, "normaliser": "calibrated"}, "calibrators"),
+        ({"weights": {"a": 1}, "normalizer": "calibrated"}, "calibrators"),
         ({"weights": {"a": 1}, "strategy": "threshold"}, "thresholds"),
         ({"weights": {"a": 1}, "strategy": "cascade"}, "gate"),
         ({"weights": {"a": 1}, "strategy": "switching"}, "switches"),

@@ -8,9 +8,9 @@ from servers.runtime.errors import ArtifactError, InvalidArgument, NotFound
 PUBLISHED = """
 default: fitted
 policies:
-  fitted: {strategy: weighted_sum, normaliser: zscore, weights: {rating: 0.2, sequential: 0.5}, bias: 0.0}
+  fitted: {strategy: weighted_sum, normalizer: zscore, weights: {rating: 0.2, sequential: 0.5}, bias: 0.0}
   sure:
-    normaliser: calibrated
+    normalizer: calibrated
     weights: {rating: 1}
     calibrators: {rating: {scale: 0.5, offset: 1, form: sigmoid}}
 """
@@ -46,7 +46,7 @@ def test_refuses_what_a_caller_cannot_have(tmp_path: Path) -> None:
     ("old", "new", "message"),
     [
         ("rating: 0.2", "rating: -1", r"policies\.fitted: weights\.rating: -1"),
-        ("zscore", "zcore", r"policies\.fitted\.normaliser"),
+        ("zscore", "zcore", r"policies\.fitted\.normalizer"),
         ("bias", "bais", r"policies\.fitted\.bais"),
         ("default: fitted", "default: best", "line 2: default: there is no policy 'best'"),
         ("zscore", "zcore", "line 4: "),

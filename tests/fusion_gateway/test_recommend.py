@@ -1,4 +1,4 @@
-"""Recommend through a real channel, in the small world of world.py (policy: unnormalised, weights 1, 1, 2)."""
+"""Recommend through a real channel, in the small world of world.py (policy: unnormalized, weights 1, 1, 2)."""
 
 import asyncio
 import math
@@ -46,7 +46,7 @@ async def test_an_explanation_adds_up(world: World) -> None:
         parts = item.explanation.contributions
         assert item.score == pytest.approx(item.explanation.bias + sum(part.contribution for part in parts))
         assert sum(part.weight for part in parts) == pytest.approx(1)
-        assert all(part.contribution == pytest.approx(part.weight * part.normalised_score) for part in parts)
+        assert all(part.contribution == pytest.approx(part.weight * part.normalized_score) for part in parts)
     amelie = response.items[1].explanation
     assert [(part.model, round(part.raw_score, 3), round(part.weight, 3)) for part in amelie.contributions] == [
         ("rating", 0.8, 0.333),

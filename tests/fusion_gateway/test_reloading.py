@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 POLICIES = """
 default: first
 policies:
-  first: {normaliser: none, weights: {rating: 1}}
-  second: {normaliser: none, weights: {sequential: 1}}
+  first: {normalizer: none, weights: {rating: 1}}
+  second: {normalizer: none, weights: {sequential: 1}}
 """
 HISTORY = [pb.Event(item_id="1")]
 

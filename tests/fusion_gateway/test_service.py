@@ -67,7 +67,7 @@ async def test_what_similar_items_refuses(world: World) -> None:
         (pb.SimilarItemsRequest(), invalid, "query: one of item_id and title is needed"),
         (pb.SimilarItemsRequest(title="godfather"), missing, "no movie found with a title similar to 'godfather'"),
         (pb.SimilarItemsRequest(title=""), invalid, "title: must have 1 to 256 characters, not 0"),
-        (pb.SimilarItemsRequest(item_id="99"), missing, "item_id: the catalogue has no item '99'"),
+        (pb.SimilarItemsRequest(item_id="99"), missing, "item_id: the catalog has no item '99'"),
         (pb.SimilarItemsRequest(item_id="1", k=501), invalid, "k: must be 1 to 500, not 501"),
         (pb.SimilarItemsRequest(item_id="1", weights={"words": 1}), invalid, "weights: there is no kind 'words'"),
         (pb.SimilarItemsRequest(item_id="1", weights={"genres": 0}), invalid, "weights: at least one"),

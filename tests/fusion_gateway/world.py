@@ -43,7 +43,7 @@ TAGS = {
 POLICIES = """
 default: fitted
 policies:
-  fitted: {normaliser: none, weights: {rating: 1, sequential: 1, visual_temporal: 2}}
+  fitted: {normalizer: none, weights: {rating: 1, sequential: 1, visual_temporal: 2}}
   rrf: {strategy: rrf, weights: {rating: 1, sequential: 1}}
 """
 

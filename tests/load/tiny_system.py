@@ -7,7 +7,7 @@ from tests.fusion_gateway.world import MOVIES
 from tests.servers import tiny_artifact
 from training.recipes import SCORERS
 
-POLICIES = f"default: all\npolicies: {{all: {{normaliser: none, weights: {dict.fromkeys(SCORERS, 1)}}}}}"
+POLICIES = f"default: all\npolicies: {{all: {{normalizer: none, weights: {dict.fromkeys(SCORERS, 1)}}}}}"
 USERS = 7
 
 

@@ -186,11 +186,13 @@ def test_options_take_the_place_of_the_defaults() -> None:
 def test_the_base_install_is_what_a_caller_needs(address: str, tmp_path: Path) -> None:
     base = installed_by(set())
     assert base == {"grpcio", "protobuf", "typing-extensions"}
-    for file in (file for name in base for file in distribution(name).files or ()):
-        top = Path(*file.parts[: 2 if file.parts[0] == "google" else 1])  # `google` is of many distributions
-        (tmp_path / top).parent.mkdir(exist_ok=True)
-        if ".." not in file.parts and not (tmp_path / top).exists():
-            (tmp_path / top).symlink_to(str(distribution("grpcio").locate_file(top)))
+    for name in base:
+        for file in distribution(name).files or ():
+            top = Path(*file.parts[: 2 if file.parts[0] == "google" else 1])  # `google` is of many distributions
+            link = tmp_path / top
+            if ".." not in file.parts and not link.exists():
+                link.parent.mkdir(exist_ok=True)
+                link.symlink_to(str(distribution(name).locate_file(top)))
     (tmp_path / "protos").symlink_to(ROOT / "protos")
     call = "import sys; from protos.marquee.client import Client; from protos.marquee.v1 import recommender_pb2 as pb; "
     call += "print(Client(sys.argv[1], timeout=20).GetStatus(pb.GetStatusRequest()).default_policy)"

@@ -44,7 +44,11 @@ def breaking_changes(old: FileDescriptorSet, new: FileDescriptorSet) -> list[str
     ]
 
 
-def compared(old: Mapping[str, D], new: Mapping[str, D], changed: Callable[[D, D], Iterator[str]]) -> Iterator[str]:
+def compared(
+    old: Mapping[str, D],
+    new: Mapping[str, D],
+    changed: Callable[[D, D], Iterator[str]],
+) -> Iterator[str]:
     for name, definition in old.items():
         problems = changed(definition, new[name]) if name in new else ["is gone"]
         for problem in problems:

@@ -41,6 +41,7 @@ def publish_extended(before: Path, number: Ints, feature: Floats, vector: Floats
             shutil.copyfile(before / name, folder / name)
         offline = OfflineScorer(folder, manifest.scorer)
         golden = _golden(before, number)
+        # The first request is a history of added items alone.
         queries = offline.queries(golden)
         if not np.isfinite(queries[0]).all():
             raise TrainingError(f"{before}: the query tower does not read items that it was not trained on")

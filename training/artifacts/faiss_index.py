@@ -38,6 +38,7 @@ def _recall(scores: Floats, found: Ints) -> float:
     """
     k = found.shape[1]
     lowest = np.partition(scores, -k, axis=1)[:, -k, None]
+    # FAISS adds up in another order than numpy.
     rounding = TIED * np.abs(scores).max(axis=1, keepdims=True)
     score = np.take_along_axis(scores, found.clip(min=0), axis=1)
     return float(np.mean((found >= 0) & (score >= lowest - rounding)))

@@ -68,6 +68,7 @@ def publish(repository: Path, manifest: Manifest, write: Callable[[Path], None])
     """
     home = repository / manifest.model
     home.mkdir(parents=True, exist_ok=True)
+    # Never a number that was used, also not of a version that was deleted in part.
     manifest.version = max(_numbers(home), default=0) + 1
     partial = home / f"{manifest.version}.partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -80,6 +81,7 @@ def publish(repository: Path, manifest: Manifest, write: Callable[[Path], None])
         for path in [*partial.iterdir(), partial]:
             _fsync(path)
         final = home / str(manifest.version)
+        # Servers look for versions at any moment: one appears whole or not at all.
         partial.rename(final)
         _fsync(home)
     except BaseException:

@@ -1,4 +1,4 @@
-"""Items nobody has watched: some are hidden from all training, then asked for by those who watched them next.
+"""Items nobody has watched: some are hidden from all training, and are then the next items to find.
 
 Legend: B queries, N items, K hidden items.
 """
@@ -61,6 +61,7 @@ class ColdItems:
         seen = seen_items(self.requests, self.items)
         not_hidden = np.ones_like(seen)
         not_hidden[:, self.hidden] = False
+        # Among all items, a hidden one competes with those that the model knows; among hidden ones it does not.
         found = [target_metrics(scores, self.target, excluded) for excluded in (seen, not_hidden)]
         return np.stack(found)[:, : len(METRICS)]
 

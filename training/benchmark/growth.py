@@ -40,6 +40,7 @@ def growth(data: Path, model: str, recipe: str, items: Sequence[int], cache: Pat
     if model not in STEPS:
         raise TrainingError(f"no growth of '{model}' here; there are {', '.join(STEPS)}")
     for size in track(f"growth of {model}", items, len(items), []):
+        # A process of its own, because peak memory never falls.
         with ProcessPoolExecutor(1, get_context("spawn")) as process:
             yield process.submit(_cost, data, model, recipe, size, cache).result()
 

@@ -1,4 +1,4 @@
-"""Will a rating be a like? 70/15/15 of each user's ratings by time (systems.md S5), its baselines, its metrics.
+"""Will a rating be a like? 70/15/15 of a user's ratings by time (REFERENCE_SYSTEMS.md S5), baselines and metrics.
 
 Legend: U users, N items, E ratings.
 """
@@ -108,6 +108,7 @@ def metrics(split: Split, scores: Scores, cut: float) -> dict[str, float]:
     """METRICS on the test ratings; the threshold is the one of best accuracy on the validation ratings."""
     liked, actual = (rows["rating"].to_numpy() >= cut for rows in (split.validation, split.test))
     validation, test = scores
+    # Where the scores are dense there are many thresholds to choose from.
     thresholds = np.quantile(validation, np.linspace(0, 1, THRESHOLDS))
     threshold = max(thresholds, key=lambda cut: float(((validation >= cut) == liked).mean()))
     said = test >= threshold

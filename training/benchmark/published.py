@@ -39,12 +39,19 @@ PUBLISHED = (
         "own split",
         "S1",
         {"rmse": 1.0518, "precision@50": 0.8530, "recall@50": 0.9402},
-        "systems.md S1",
+        "REFERENCE_SYSTEMS.md S1",
         "seed_rating",
     ),
-    Published("ml-20m", "3-fold, own filter", "S3 SVD", {"rmse": 0.804}, "systems.md S3", "svd"),
-    Published("ml-20m", "validation", "S3 network", {"mse": 0.957}, "systems.md S3", "ids_content_nn"),
-    Published("ml-100k", "own split", "S4", {"mse": 0.8272, "accuracy@2.5": 0.85955}, "systems.md S4", "hybrid_genres"),
+    Published("ml-20m", "3-fold, own filter", "S3 SVD", {"rmse": 0.804}, "REFERENCE_SYSTEMS.md S3", "svd"),
+    Published("ml-20m", "validation", "S3 network", {"mse": 0.957}, "REFERENCE_SYSTEMS.md S3", "ids_content_nn"),
+    Published(
+        "ml-100k",
+        "own split",
+        "S4",
+        {"mse": 0.8272, "accuracy@2.5": 0.85955},
+        "REFERENCE_SYSTEMS.md S4",
+        "hybrid_genres",
+    ),
 )
 
 
@@ -85,7 +92,7 @@ S5_LIKES: Mapping[str, tuple[float, float, float]] = {
     "autoencoder alone": (0.88, 0.75, 0.81),
     "whole": (0.93, 0.85, 0.89),
 }
-"""Precision, recall and F1 (systems.md S5); the paper does not say what a relevant item is."""
+"""Precision, recall and F1 (REFERENCE_SYSTEMS.md S5); the paper does not say what a relevant item is."""
 S5_LOSSES = {
     "without CNN": "accuracy -5 %",
     "without RNN": "recall -6 %",

@@ -119,6 +119,7 @@ def _metrics(split: Split, predicted: Floats) -> Metrics:
     """An abstention counts as the mean training rating, and is counted."""
     known, actual = split.train["rating"].drop_nulls().to_numpy(), split.test["rating"].to_numpy()
     answered = np.isfinite(predicted)
+    # As a server would: the mean where the model abstains.
     complete = np.where(answered, predicted, known.mean())
     inside = np.clip(complete, known.min(), known.max()).astype(np.float32)
     user = split.test["user"].cast(pl.Categorical).to_physical().to_numpy().astype(np.int64)

@@ -1,6 +1,6 @@
-"""Every seed recipe of systems.md beside its published metric, our best recipe and a trivial baseline.
+"""Every seed recipe of REFERENCE_SYSTEMS.md beside its published metric, our best recipe and a trivial baseline.
 
-Finished cells are kept by the benchmarks, so that a run that was stopped goes on when it is started again.
+Finished cells are kept by the benchmarks, so that a stopped run resumes.
 """
 
 from collections.abc import Collection, Iterator, Sequence

@@ -24,7 +24,7 @@ class Measurement:
     """A cell that is to be measured."""
 
     protocol: str
-    """Split and part; finished cells of one protocol, model and seed are the same cell."""
+    """Split and part, and the benchmark where others have the same: of one protocol, model and seed is one cell."""
     model: str
     """A recipe, a variant of one, or a baseline."""
     recipe: AnyRecipe | None

@@ -1,4 +1,4 @@
-"""The protocol of S1 (systems.md): windows of four movies, 80 % of them for training, the last movie to be found.
+"""The protocol of S1 (REFERENCE_SYSTEMS.md): windows of four movies, 80 % of them for training, the last one to find.
 
 The windows start at every second event of a user, and are drawn for test at random, so that a test window overlaps
 training windows of its user. Only the window's own movies are left out of the ranking. Where S1 is silent: attention is

@@ -147,7 +147,8 @@ def _baselines(runner: Runner, part: str, seeds: Sequence[int]) -> Iterator[Meas
 
 
 def _baseline(protocol: str, name: str, seed: int, metrics: Callable[[], Doubles]) -> Measurement:
-    return Measurement(protocol, name, None, seed, lambda: {"metrics": metrics()})
+    # Cells of the sequence benchmark may be in the same folder, and hold the same baselines with other arrays.
+    return Measurement(f"visual-temporal-{protocol}", name, None, seed, lambda: {"metrics": metrics()})
 
 
 def _columns(scores: NDArray[np.float32], training: Training, items: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -155,11 +155,11 @@ def growth_command(
     data: Data,
     model: Annotated[str, typer.Option(help="sequential or visual_temporal.")] = "sequential",
     recipe: Annotated[str, typer.Option(help="One of the model's recipes.")] = "best",
-    items: Annotated[str, typer.Option(help="Sizes of the catalogue with commas between.")] = "4000,40000,400000",
+    items: Annotated[str, typer.Option(help="Sizes of the catalog with commas between.")] = "4000,40000,400000",
     json: Json = None,
     work: Work = HOME / "cache",
 ) -> None:
-    """What a training step costs when the catalogue grows: the data's own one copied, its events spread over it."""
+    """What a training step costs when the catalog grows: the data's own one copied, its events spread over it."""
     from training.benchmark.growth import cost_rows, growth
     from training.data.load import load_dataset
     from training.evaluation.results_file import run_as_json

@@ -23,7 +23,8 @@ def evaluate_command(
     json: Annotated[Path | None, typer.Option(help="Also write the metrics to this file.")] = None,
     users: Annotated[int, typer.Option(min=0, help="Maximum number of test users, drawn at random; 0: all.")] = 0,
     through: Annotated[
-        str | None, typer.Option(help="Address of a running gateway: also ask it, and compare.", metavar="HOST:PORT")
+        str | None,
+        typer.Option(help="Address of a running gateway: also recommend through it, and compare.", metavar="HOST:PORT"),
     ] = None,
 ) -> None:
     """Measure every published model, the fused list and popularity on the held-out test events."""
@@ -45,7 +46,7 @@ def evaluate_command(
         shown.print(
             f"{dataset.name}: split {split.value} holds no event out for test: nothing to evaluate", soft_wrap=True
         )
-        _write_figures(json, report, run_as_json([]))
+        _write_metrics(json, report, run_as_json([]))
         return
     sampled = with_test_users(parts, users)
     evaluation = evaluate(dataset, sampled, repositories)
@@ -58,8 +59,8 @@ def evaluate_command(
     if comparison:
         for table in comparison_tables(comparison):
             shown.print(table)
-    figures = run_as_json([*rows(evaluation), *(comparison_rows(comparison, evaluation) if comparison else ())])
-    _write_figures(json, report, figures)
+    metrics = run_as_json([*rows(evaluation), *(comparison_rows(comparison, evaluation) if comparison else ())])
+    _write_metrics(json, report, metrics)
     if report:
         from training.evaluation.report import write_report  # matplotlib takes a second to import
 
@@ -67,9 +68,9 @@ def evaluate_command(
         shown.print(f"report in {report / 'report.html'}", markup=False, soft_wrap=True)
 
 
-def _write_figures(json: Path | None, report: Path | None, figures: str) -> None:
+def _write_metrics(json: Path | None, report: Path | None, metrics: str) -> None:
     if json:
-        json.write_text(figures)
+        json.write_text(metrics)
     if report:
         report.mkdir(parents=True, exist_ok=True)
-        (report / "report.json").write_text(figures)
+        (report / "report.json").write_text(metrics)

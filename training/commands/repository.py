@@ -25,10 +25,10 @@ def list_command(repository: Repository = HOME / "repository") -> None:
     for model in RECIPES:
         for version in versions(repository, model):
             manifest = read_manifest(repository / model / str(version))
-            figures = ", ".join(f"{metric.name} {metric.value:.4g}" for metric in manifest.metrics)
+            metrics = ", ".join(f"{metric.name} {metric.value:.4g}" for metric in manifest.metrics)
             made = manifest.created_at.replace("T", " ")[:16]
             source = f"{manifest.recipe.name} on {manifest.data.dataset}, {manifest.data.split}"
-            table.add_row(f"{model}/{version}\n{made}", Text(f"{source}\n{figures}"))
+            table.add_row(f"{model}/{version}\n{made}", Text(f"{source}\n{metrics}"))
     if not table.row_count:
         raise TrainingError(f"nothing is published in {repository}: run 'python -m training train all'")
     output().print(table)

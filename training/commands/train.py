@@ -106,14 +106,13 @@ def train(
     with stage(f"reading {data}"):
         dataset = load_dataset(data, posters, tmdb, known_numbers(repository))
         rows = split.of(dataset.events)
-    place = torch_device(device)
     job = Job(
         dataset,
         rows,
         repository,
         cache=HOME / "cache",
         scale=(lowest, highest),
-        device=place,
+        device=torch_device(device),
         checkpoint_seconds=checkpoint_seconds,
     )
     instead = {"seed": seed, "index_factory": index, "text_model": text_model}
@@ -136,7 +135,7 @@ def _train_all(job: "Job", recipe: str, instead: Instead) -> None:
 
 
 def _train(job: "Job", model: str, recipe: str, instead: Instead) -> None:
-    """`instead` takes the place of those fields that the recipe has, where it is not None."""
+    """`instead` replaces those fields that the recipe has, where it is not None."""
     from training.artifacts.repository import read_manifest
     from training.pipelines import pipeline
 
@@ -145,7 +144,7 @@ def _train(job: "Job", model: str, recipe: str, instead: Instead) -> None:
     chosen = dataclasses.replace(chosen, **given)
     started = time.monotonic()
     folder = pipeline(model)(job, chosen)
-    figures = ", ".join(f"{metric.name} {metric.value:.4g}" for metric in read_manifest(folder).metrics)
+    metrics = ", ".join(f"{metric.name} {metric.value:.4g}" for metric in read_manifest(folder).metrics)
     cost = f"{time.monotonic() - started:.0f} s and {peak_gib():.1f} GiB"
-    line = f"{model:<15} published as {folder} in {cost}  {figures}"
+    line = f"{model:<15} published as {folder} in {cost}  {metrics}"
     console.print(line, markup=False, highlight=False, soft_wrap=True)

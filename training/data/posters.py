@@ -48,7 +48,7 @@ def read_poster(path: Path, size: tuple[int, int]) -> Pixels:
 
 @dataclass(frozen=True)
 class StoredPixels:
-    """uint8 [N, 3, H, W] in a .npy file. Only the rows asked for are read, and nothing stays in memory."""
+    """uint8 [N, 3, H, W] in a .npy file. Only requested rows are read, and nothing stays in memory."""
 
     file: Path
 

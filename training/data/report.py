@@ -107,7 +107,7 @@ def _mean_per_genre(axes: Axes, dataset: Dataset) -> None:
 
 def _sparsity(axes: Axes, dataset: Dataset) -> None:
     pairs = dataset.events.select("user", "item").unique()
-    user, item = _place(pairs["user"]), _place(pairs["item"])
+    user, item = _rank(pairs["user"]), _rank(pairs["item"])
     users, items = user.max() + 1, item.max() + 1
     seen, _, _ = np.histogram2d(user, item, bins=GRID, range=[[0, users], [0, items]])
     cell = users * items / GRID**2
@@ -118,7 +118,7 @@ def _sparsity(axes: Axes, dataset: Dataset) -> None:
     bar.set_label(f"pairs with an event (of all: {1 - describe.sparsity(dataset.events):.2%})")
 
 
-def _place(column: pl.Series) -> NDArray[np.int64]:
+def _rank(column: pl.Series) -> NDArray[np.int64]:
     """For each row the rank of its value by frequency, the most frequent at 0."""
     code = column.rank("dense").to_numpy() - 1
     rank = np.argsort(np.argsort(-np.bincount(code), kind="stable"))

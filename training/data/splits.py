@@ -75,6 +75,7 @@ def held_out_users(events: pl.DataFrame, fraction: float, seed: int) -> Split:
     """All events of a random `fraction` of the users are for test, of as many others for validation (fold-in)."""
     users = events["user"].unique(maintain_order=True)
     count = round(fraction * len(users))
+    # Whole users, so that nothing of them is known in training.
     shuffled = users.gather(np.random.default_rng(seed).permutation(len(users)))
     test, validation, train = shuffled[:count], shuffled[count : 2 * count], shuffled[2 * count :]
     parts = [events.filter(pl.col("user").is_in(part.implode())) for part in (train, validation, test)]

@@ -73,12 +73,12 @@ class Ranked:
     """[B]: length of each history."""
     rows: pl.DataFrame
     """The held-out events themselves."""
-    pool: CandidateBatch
+    candidates: CandidateBatch
 
     def fused(self, policy: Policy) -> Floats:
         """[B, I]; NaN for what is no candidate."""
         table = np.full(self.seen.shape, np.nan, np.float32)
-        np.put_along_axis(table, self.pool.column, self.pool.fuse(policy).score.astype(np.float32), axis=1)
+        np.put_along_axis(table, self.candidates.column, self.candidates.fuse(policy).score.astype(np.float32), axis=1)
         return table
 
 
@@ -138,14 +138,15 @@ class NextItemTask:
         requests = self._requests.select(rows)
         seen = seen_items(requests, self.items)
         if keep is not None:
+            # After `seen`: items that were cut off stay out of the ranking.
             requests = requests.last(keep).as_unknown_users()
         targets = self._targets[rows]
         scores = {name: self._scores(scorer, requests) for name, scorer in self.scorers.items()}
         for table in scores.values():
             table[seen] = np.nan
         target = np.searchsorted(self.items, targets["item"].to_numpy())
-        pool = self._pool(rows, requests, scores, seen, target)
-        return Ranked(requests, scores, seen, target, pool.events, targets, pool)
+        candidates = self._candidates(rows, requests, scores, seen, target)
+        return Ranked(requests, scores, seen, target, candidates.events, rows=targets, candidates=candidates)
 
     def _scores(self, scorer: OfflineScorer, requests: Requests) -> Floats:
         """[B, I], NaN for items that the scorer does not know."""
@@ -155,7 +156,7 @@ class NextItemTask:
         table[:, known] = scorer.scores(requests)[:, columns]
         return table
 
-    def _pool(
+    def _candidates(
         self, users: Ints, requests: Requests, scores: Mapping[str, Floats], seen: Mask, target: Ints
     ) -> CandidateBatch:
         """What the gateway would fuse, by the rule that it serves by."""
@@ -172,17 +173,23 @@ class NextItemTask:
             chosen[row, candidates.rows] = True
             for name, rows in proposed.items():
                 retrieved[name][row, rows] = True
-        column = np.argsort(~chosen, axis=1, kind="stable")[:, : max(chosen.sum(axis=1).max(), 1)]
-        column = column.copy()  # pools are kept, and a part of an array keeps the whole of it
+        width = max(chosen.sum(axis=1).max(), 1)
+        column = np.argsort(~chosen, axis=1, kind="stable")[:, :width]
+        column = column.copy()  # batches are kept, and a part of an array keeps the whole of it
         candidate = np.take_along_axis(chosen, column, axis=1)
-        popularity = np.broadcast_to(self._popularity, seen.shape)
-        tables = {**scores, POPULARITY: popularity}
-        pool = {
-            name: np.where(candidate, np.take_along_axis(each, column, axis=1), np.nan) for name, each in tables.items()
-        }
-        own = {name: np.take_along_axis(each, column, axis=1) for name, each in retrieved.items()}
+
+        def of_candidates(table: Floats) -> Floats:
+            return np.where(candidate, np.take_along_axis(table, column, axis=1), np.nan)
+
+        tables = {**scores, POPULARITY: np.broadcast_to(self._popularity, seen.shape)}
         found = (column == target[:, None]) & candidate
-        place = np.where(found.any(axis=1), found.argmax(axis=1), -1)
-        events = np.array([len(items) for items in requests.history_item])
-        ratings = np.array([np.isfinite(rating).sum() for rating in requests.history_rating])
-        return CandidateBatch(users, column, pool, own, place, events, ratings)
+        ratings = [np.isfinite(rating).sum() for rating in requests.history_rating]
+        return CandidateBatch(
+            user=users,
+            column=column,
+            scores={name: of_candidates(table) for name, table in tables.items()},
+            retrieved={name: np.take_along_axis(mask, column, axis=1) for name, mask in retrieved.items()},
+            target=np.where(found.any(axis=1), found.argmax(axis=1), -1),
+            events=np.array([len(items) for items in requests.history_item]),
+            ratings=np.array(ratings),
+        )

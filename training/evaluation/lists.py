@@ -32,6 +32,7 @@ class CatalogStats:
         position = np.searchsorted(number, split.train.select("user", "item").unique()["item"].to_numpy())
         users = np.bincount(position, minlength=len(number))
         novelty = -np.log2((users + 1) / (split.train["user"].n_unique() + 1))
+        # Unit vectors, so that the length of a list's sum tells how alike its items are.
         flags = genre_flags(dataset.items)
         length = np.linalg.norm(flags, axis=1, keepdims=True)
         rank = np.argsort(np.argsort(-users, kind="stable"))

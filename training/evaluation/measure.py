@@ -79,6 +79,7 @@ def evaluate(dataset: Dataset, split: Split, repositories: Sequence[Path]) -> Ev
     Items that were added to the catalog without training are ranked with the others.
     Raises TrainingError where an artifact was trained on other data or another split: it might know the answers.
     """
+    # A model that saw the test events would look better than it is.
     _check_held_out(dataset, split)
     dataset = _with_added_items(dataset, repositories[0])
     runs = [_evaluate(dataset, split, repository) for repository in repositories]
@@ -241,6 +242,7 @@ def best(table: Floats, seen: np.ndarray, items: Ints, k: int = TOP) -> Ints:
     """[B, k] item numbers that are not seen, best first; equal scores by item number; 0 where there are fewer."""
     shown = np.where(seen | ~np.isfinite(table), -np.inf, table)
     last = min(k, shown.shape[1] - 1)
+    # In the items' order, which the stable sort below keeps for equal scores.
     few = np.sort(np.argpartition(-shown, last, axis=1)[:, :k], axis=1)
     order = np.argsort(-np.take_along_axis(shown, few, axis=1), axis=1, kind="stable")
     columns = np.take_along_axis(few, order, axis=1)
@@ -273,6 +275,7 @@ def _swapped(repository: Path, split: Split, rankers: Rankers) -> Mapping[str, t
     tied = _tied(split)
     if tied.is_empty():
         return {}
+    # Either of the two events may have come first: each is the target once, the other in its history.
     other = split.validation.join(tied, on="user", how="semi", maintain_order="left")
     instead = split.test.join(tied, on="user", how="semi", maintain_order="left")
     task = NextItemTask(repository, other, pl.concat([split.train, instead]))

@@ -164,6 +164,7 @@ class NextItem:
             pl.col("user").is_in(data.user_ids) & pl.col("item").is_in(data.item_number.tolist())
         ).head(MAX_VALIDATION_USERS)
         lengths = {user: data.start[index + 1] - data.start[index] for user, index in data.user_index.items()}
+        # Histories of like length together, so that a chunk of queries has little padding.
         known = known[np.argsort([lengths[user] for user in known["user"]], kind="stable")]
         users = np.array([data.user_index[user] for user in known["user"]], np.int64)
         rows = [data.rows(user) for user in users]

@@ -21,6 +21,7 @@ def better_and_tied(scores: NDArray[np.floating[Any]], target: Ints, excluded: N
     shown = np.where(np.isnan(scores), -np.inf, scores)
     own = shown[rows, target][:, None]
     allowed = ~excluded
+    # Nothing ties with itself.
     allowed[rows, target] = False
     return ((shown > own) & allowed).sum(1), ((shown == own) & allowed).sum(1)
 
@@ -63,6 +64,7 @@ def paired_p(difference: Doubles, seed: int = 0, samples: int = 2000) -> float:
 def holm(p: Sequence[float]) -> list[float]:
     """The p values of several comparisons, adjusted so that one false finding among all has the stated chance."""
     order = np.argsort(p, kind="stable")
+    # The smallest p is compared with the strictest bound.
     raised = np.asarray(p)[order] * np.arange(len(p), 0, -1)
     adjusted = np.empty(len(p))
     adjusted[order] = np.minimum(np.maximum.accumulate(raised), 1.0)

@@ -10,7 +10,7 @@ from training.features.interactions import Floats, Ints
 from training.features.rating_scale import STARS, RatingScale
 
 LIKED, RELEVANT, GOOD = 2.5, 3.0, 4.0
-"""Stars: a rating above 2.5 is a liking (systems.md S4), from 3 relevant (S1), from 4 good."""
+"""Stars: a rating above 2.5 is a liking (REFERENCE_SYSTEMS.md S4), from 3 relevant (S1), from 4 good."""
 TOP = 50
 DECILES = 10
 

@@ -86,6 +86,7 @@ def through_gateway(address: str, dataset: Dataset, split: Split, repository: Pa
     """
     position = pl.int_range(pl.len()).reverse().over("user")
     history = in_order(pl.concat([split.train, split.validation])).filter(position < MAX_EVENTS)
+    # The gateway takes the present for the query time; offline must do so too.
     targets = split.test.with_columns(time=pl.lit(int(time.time()), pl.Int64))
     name, policy = default_policy(repository)
     requests = _requests(dataset, targets, history, name)

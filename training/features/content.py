@@ -133,7 +133,7 @@ def genre_flags(items: pl.DataFrame, names: Sequence[str] | None = None) -> Floa
 
 
 def tag_words(items: pl.DataFrame, words: int = 1000) -> Floats:
-    """[N, W] TF-IDF of the tags' most frequent words (systems.md S3); no column where there are no tags."""
+    """[N, W] TF-IDF of the tags' most frequent words (REFERENCE_SYSTEMS.md S3); no column where there are no tags."""
     documents = [" ".join(tags) for tags in items["keywords"]]
     if not any(documents):
         return np.zeros((len(items), 0), np.float32)

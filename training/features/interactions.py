@@ -38,6 +38,7 @@ class Interactions:
 
         `item_number` names the items to know, also those without an event; by default the items of the events.
         """
+        # Ascending, so that a search finds an item's row.
         numbers = np.unique(events["item"].to_numpy()) if item_number is None else np.sort(item_number)
         user_ids = events["user"].unique(maintain_order=True).to_list()
         dense_user = {user: index for index, user in enumerate(user_ids, start=1)}

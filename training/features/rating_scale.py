@@ -1,4 +1,4 @@
-"""The scale of a data set's ratings, and the stars that models read in their place."""
+"""The scale of a data set's ratings, and the stars that models read instead."""
 
 from dataclasses import dataclass
 from typing import Self, TypeVar

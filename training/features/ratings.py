@@ -17,6 +17,7 @@ def usable_ratings(events: pl.DataFrame, scale: Scale) -> tuple[pl.DataFrame, di
     """
     rated = events.filter(pl.col("rating").is_not_null())
     usable = inside(rated, scale)
+    # People change their minds: the last rating counts.
     kept = usable.sort("time", maintain_order=True).unique(["user", "item"], keep="last", maintain_order=True)
     if kept.height < 2:
         few = "only one event has" if kept.height else "no event has"

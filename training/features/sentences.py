@@ -1,4 +1,4 @@
-"""Texts as vectors of a sentence-transformers model, which is an extra: imported only where one is asked for."""
+"""Texts as vectors of a sentence-transformers model, which is an extra: imported only where one is used."""
 
 from functools import lru_cache
 from pathlib import Path

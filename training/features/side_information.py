@@ -29,7 +29,7 @@ def user_blocks(users: pl.DataFrame | None, user_ids: list[str]) -> list[Floats]
 
 
 def item_blocks(items: pl.DataFrame, words: bool = False) -> list[Floats]:
-    """One block [N, K] of years and genres, and where asked for one of directors, cast and keywords."""
+    """One block [N, K] of years and genres, and with `words` one of directors, cast and keywords."""
     years = _one_hot(np.digitize(items["year"].to_numpy(), YEARS).tolist())
     return [np.hstack([years, genre_flags(items)]), *([_words(items)] if words else [])]
 

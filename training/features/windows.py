@@ -72,6 +72,7 @@ class Windows:
         Draws from torch's random numbers.
         """
         order = torch.randperm(len(self._size))
+        # Stable, so that windows of one length stay in random order.
         order = order[self._size[order].argsort(stable=True)]
         sizes, first, parts = self._size[order].tolist(), 0, []
         for position, size in enumerate(sizes):

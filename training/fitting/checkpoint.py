@@ -1,4 +1,4 @@
-"""Where a training run goes on after it was stopped."""
+"""The state from which a stopped training run resumes."""
 
 import os
 import time
@@ -35,12 +35,12 @@ class Checkpoint:
         torch.set_rng_state(saved["random"].cpu())
         if device.type == "cuda":
             torch.cuda.set_rng_state(saved["random_cuda"].cpu(), device)
-        console.print(f"going on where a run stopped: {self._path}", markup=False, soft_wrap=True)
+        console.print(f"resuming a stopped run: {self._path}", markup=False, soft_wrap=True)
         state: State = saved["state"]
         return state
 
     def delete(self) -> None:
-        """After publishing: there is nothing left to go on with."""
+        """After publishing: there is nothing left to resume."""
         self._path.unlink(missing_ok=True)
 
     def save(self, state: Callable[[], State]) -> None:

@@ -54,6 +54,7 @@ def shard(batches: Sequence[T]) -> Sequence[T]:
     """This process's share of the first one's batches; as many for each, so that some may be left out."""
     if world_size() == 1:
         return batches
+    # Every process must make as many steps, for gradients are averaged step by step.
     each = max(1, len(batches) // world_size())
     taken = [batches[position % len(batches)] for position in range(each * world_size())]
     return broadcast(taken)[distributed.get_rank() :: world_size()]

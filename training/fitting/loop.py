@@ -68,6 +68,7 @@ def fit(
                 )
             optimizer.zero_grad()
             loss.backward()
+            # A rare large gradient would undo many steps.
             nn.utils.clip_grad_norm_(model.parameters(), 5.0)
             optimizer.step()
             if average:
@@ -76,6 +77,7 @@ def fit(
         with _weights(model, average.module) if average else nullcontext():
             curve.append(run.validate())
         note.append(f"validation {run.metric} {abs(curve[-1]):.4f}")
+        # Of equally good states the one that was trained longer.
         if curve[-1] >= max(curve):
             kept = _copy(average.module if average else model)
         if checkpoint:

@@ -59,6 +59,7 @@ def factorize(table: Table, weights: tuple[Floats, Floats], rank: int, noise: fl
         else _whole_apart(table, user_weight, item_weight, rank)
     )
     offset, user_mean, (left, singular, right) = parted
+    # Half of each singular value for both sides.
     left, right, scale = left[:, :rank], right[:, :rank], singular[:rank].sqrt().numpy()
     # The constant factor carries the user's own mean.
     user = np.hstack([user_mean, left.numpy() * scale / user_weight[:, None]])

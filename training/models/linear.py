@@ -45,6 +45,7 @@ def fit_linear(train: Interactions, recipe: LinearRecipe) -> Linear:
     parts = [_next_items(train, recipe), ease(train, recipe.ease_penalty)]
     count = np.maximum(np.bincount(train.item - 1, minlength=train.items), 1)
     tempered = (count**-recipe.tempering).astype(np.float32)
+    # Tempered, so that errors on rare items count as well.
     weights = [part.scaled() * tempered for part in parts]
     pairs = zip(weights, parts, strict=True)
     explained = np.sum([weight.T @ part.gram @ weight / part.rows for weight, part in pairs], axis=0)

@@ -1,7 +1,8 @@
 """The rating network: ids and what is known of the items, to a rating.
 
-systems.md S1 (embeddings 64 + 64, hidden 128, dropout 0.1), S4 (with genres, hidden 64 and 32, dropout 0.3), S3 (with
-director and tags, hidden 128 and 64) and S2 (an inner product beside the deep part, views beside ratings).
+REFERENCE_SYSTEMS.md: S1 (embeddings 64 + 64, hidden 128, dropout 0.1), S4 (with genres, hidden 64 and 32, dropout 0.3),
+S3 (with director and tags, hidden 128 and 64) and S2 (an inner product beside the deep part, views beside
+ratings).
 """
 
 from collections.abc import Iterator

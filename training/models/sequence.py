@@ -1,7 +1,7 @@
 """The sequence transformer: what was watched, in order, to what comes next.
 
-A causal self-attention encoder over item embeddings and positions (systems.md S1), with pre-norm blocks and tied
-output weights as in SASRec (Kang and McAuley 2018) unless the recipe says otherwise.
+A causal self-attention encoder over item embeddings and positions (REFERENCE_SYSTEMS.md S1), with pre-norm blocks and
+tied output weights as in SASRec (Kang and McAuley 2018) unless the recipe says otherwise.
 """
 
 import math

@@ -54,6 +54,7 @@ def sampled_softmax_loss(query: Tensor, item: Tensor, target: Tensor, negatives:
     """
     sample = torch.randint(len(item), (negatives,), device=query.device)
     logits = query @ item[sample].T.to(query.dtype) + math.log(len(item) / negatives)
+    # A target that was drawn as its own negative would be pushed away.
     logits = logits.masked_fill(sample == target[:, None], -torch.inf)
     own = (query * item[target].to(query.dtype)).sum(-1, keepdim=True)
     return cross_entropy(torch.cat([own, logits], 1).float(), torch.zeros_like(target), reduction="sum")

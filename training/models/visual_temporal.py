@@ -1,4 +1,4 @@
-"""Posters (CNN with attention), behavior (bi-directional RNN), enhanced autoencoder and fusion layer: systems.md S5.
+"""Posters (CNN with attention), behavior (bi-directional RNN), autoencoder and fusion layer: REFERENCE_SYSTEMS.md S5.
 
 Legend: B users, L events, Q of them queried after (the newest ones), W events of a window, N items, D dimension.
 """

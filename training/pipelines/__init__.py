@@ -9,7 +9,7 @@ from typing import Any
 def pipeline(model: str) -> Callable[..., Path]:
     """`train_<model>(job, recipe)` of the module with the model's name; returns the published folder.
 
-    Imported when it is asked for, because torch takes seconds.
+    Imported only now, because torch takes seconds.
     """
     train: Any = getattr(import_module(f"training.pipelines.{model}"), f"train_{model}")
     return train

@@ -30,6 +30,7 @@ def train_catalog(job: Job, recipe: CatalogRecipe) -> Path:
     Raises TrainingError where the repository belongs to another data set, whose ids mean other items.
     """
     if versions(job.repository, "catalog"):
+        # Item numbers belong to the ids of one data set.
         before = read_manifest(latest(job.repository, "catalog")).data.dataset
         if before != job.dataset.name:
             raise TrainingError(
@@ -111,7 +112,7 @@ def _with_weighted_rating(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def weighted_rating(votes: np.ndarray, mean_rating: np.ndarray) -> np.ndarray:
-    """WR = v/(v+m)·R + m/(v+m)·C with m the 95th percentile of votes and C the mean over all movies (systems.md S1).
+    """WR = v/(v+m)·R + m/(v+m)·C, m the 95th percentile of votes, C the mean of all movies (REFERENCE_SYSTEMS.md S1).
 
     Where all ratings are 0, or there are none, v/(v+m).
     """

@@ -26,8 +26,10 @@ from training.terminal import narrow_table
 COHORTS = {each.name: (each.min_events, each.max_events) for each in SHORT}
 """Fewest and most events of each cohort that is fitted on its own."""
 WHOLE = "whole history"
-Pools = Mapping[str, Sequence[CandidateBatch]]
+CandidateBatches = Mapping[str, Sequence[CandidateBatch]]
 """By cohort, and WHOLE."""
+NdcgByPolicy = Mapping[str, Mapping[str, Doubles]]
+"""Per policy and model alone, and cohort: [B]."""
 
 
 def train_fusion(job: Job, recipe: FusionRecipe) -> Path:
@@ -38,6 +40,7 @@ def train_fusion(job: Job, recipe: FusionRecipe) -> Path:
     alone.
     """
     popularity = fit_popularity(job.split.train, job.dataset.users, job.dataset.items["number"].to_numpy())
+    # Without a validation part the targets are of the training part, and must not be in their own history.
     history = job.split.train.join(job.validation, on=["user", "item", "time"], how="anti", maintain_order="left")
     task = NextItemTask(job.repository, job.validation, history, popularity)
     chosen = _choose_policies(task, recipe)
@@ -68,41 +71,43 @@ def _choose_policies(task: NextItemTask, recipe: FusionRecipe) -> Chosen:
         return Chosen(POPULARITY, {POPULARITY: _alone(POPULARITY)}, {})
     models = [*task.scorers, POPULARITY]
     cohorts = {**COHORTS, WHOLE: None}
-    pools: dict[str, list[CandidateBatch]] = {}
+    batches: dict[str, list[CandidateBatch]] = {}
     for name, cut in cohorts.items():
         chunks = task.chunks(recipe.max_users, cut, recipe.seed)
         shown = track(f"ranking, {name}", chunks, task.chunk_count(recipe.max_users), [])
-        pools[name] = [chunk.pool for chunk in shown]
-    pools = {name: chunks for name, chunks in pools.items() if chunks}
-    usable = sum(int((pool.target >= 0).sum()) for pool in pools[WHOLE])
+        batches[name] = [chunk.candidates for chunk in shown]
+    batches = {name: chunks for name, chunks in batches.items() if chunks}
+    usable = sum(int((batch.target >= 0).sum()) for batch in batches[WHOLE])
     if usable < recipe.min_users:
         few = f"{usable} validation users whose next item is a candidate are too few to fit on"
         console.print(f"  {few} ({recipe.min_users} are needed): all models count the same", soft_wrap=True)
         ones = dict.fromkeys(models, 1.0)
         return Chosen("equal", {"equal": Policy(ones), "rrf": Policy(ones, "rrf")}, {})
     with stage("fitting the policies"):
-        ndcg_by_policy = _held_out_ndcg(pools, models, recipe)
-        policies = fit_policies(pools, models, recipe)
+        ndcg_by_policy = _held_out_ndcg(batches, models, recipe)
+        policies = fit_policies(batches, models, recipe)
+    # The gateway explains a list by contributions, which a learned layer does not have.
     additive = [name for name, policy in policies.items() if policy.strategy != "learned"]
     default = _choose(ndcg_by_policy, models, additive)
     console.print(_table(ndcg_by_policy, models, default))
-    console.print(_effect_of_scoring_by_all(policies[default], pools[WHOLE]))
+    console.print(_effect_of_scoring_by_all(policies[default], batches[WHOLE]))
     best = _best_alone(ndcg_by_policy, models, WHOLE)
     metrics = {f"ndcg@10-{name}": float(ndcg_by_policy[name][WHOLE].mean()) for name in (default, best)}
     return Chosen(default, policies, metrics)
 
 
-def fit_policies(pools: Pools, models: Sequence[str], recipe: FusionRecipe) -> dict[str, Policy]:
+def fit_policies(batches: CandidateBatches, models: Sequence[str], recipe: FusionRecipe) -> dict[str, Policy]:
     """All policies by name, fitted on these users."""
-    ones, whole = dict.fromkeys(models, 1.0), pools[WHOLE]
-    choices = [Policy(ones, normaliser=name) for name in recipe.normalizers]  # type: ignore[arg-type]
+    ones, whole = dict.fromkeys(models, 1.0), batches[WHOLE]
+    choices = [Policy(ones, normalizer=name) for name in recipe.normalizers]  # type: ignore[arg-type]
     weighted = fit_weights(whole, *choices, fit_forms(whole, models))
     plain = replace(weighted, weights=ones)
-    calibrated = Policy(ones, normaliser="calibrated", calibrators=fit_calibrators(whole))
-    everybody = [pool for cohort in pools.values() for pool in cohort]
-    switches = [
-        Switch(limit, fit_weights(pools[name], plain).weights) for name, (_, limit) in COHORTS.items() if name in pools
-    ]
+    calibrated = Policy(ones, normalizer="calibrated", calibrators=fit_calibrators(whole))
+    everybody = [batch for cohort in batches.values() for batch in cohort]
+    switches = []
+    for name, (_, max_events) in COHORTS.items():
+        if name in batches:
+            switches.append(Switch(max_events, fit_weights(batches[name], plain).weights))
     gate = max(models, key=lambda model: policy_ndcg(_alone(model), whole).mean())
     return {
         "equal": Policy(ones),
@@ -117,12 +122,12 @@ def fit_policies(pools: Pools, models: Sequence[str], recipe: FusionRecipe) -> d
     }
 
 
-def _held_out_ndcg(pools: Pools, models: Sequence[str], recipe: FusionRecipe) -> dict[str, dict[str, Doubles]]:
-    """NDCG@10 per policy and model alone, cohort and user; of policies that were fitted on other users."""
+def _held_out_ndcg(batches: CandidateBatches, models: Sequence[str], recipe: FusionRecipe) -> NdcgByPolicy:
+    """Of policies that were fitted on other users."""
     ndcg_by_policy: dict[str, dict[str, list[Doubles]]] = {}
     for fold in range(recipe.folds):
-        fitted = fit_policies(_fold(pools, recipe.folds, fold, inside=False), models, recipe)
-        rest = _fold(pools, recipe.folds, fold, inside=True)
+        fitted = fit_policies(_fold(batches, recipe.folds, fold, inside=False), models, recipe)
+        rest = _fold(batches, recipe.folds, fold, inside=True)
         for name, policy in {**{model: _alone(model) for model in models}, **fitted}.items():
             for cohort, users in rest.items():
                 ndcg_by_policy.setdefault(name, {}).setdefault(cohort, []).append(policy_ndcg(policy, users))
@@ -133,32 +138,32 @@ def _joined_folds(of_cohorts: Mapping[str, Sequence[Doubles]]) -> dict[str, Doub
     return {cohort: np.concatenate(folds) for cohort, folds in of_cohorts.items()}
 
 
-def _fold(pools: Pools, folds: int, fold: int, inside: bool) -> dict[str, list[CandidateBatch]]:
-    def kept(pool: CandidateBatch) -> CandidateBatch:
-        return pool.select(np.flatnonzero((pool.user % folds == fold) == inside))
+def _fold(batches: CandidateBatches, folds: int, fold: int, inside: bool) -> dict[str, list[CandidateBatch]]:
+    def kept(batch: CandidateBatch) -> CandidateBatch:
+        return batch.select(np.flatnonzero((batch.user % folds == fold) == inside))
 
-    return {name: list(map(kept, cohort)) for name, cohort in pools.items()}
+    return {name: list(map(kept, cohort)) for name, cohort in batches.items()}
 
 
-def policy_ndcg(policy: Policy, pools: Sequence[CandidateBatch]) -> Doubles:
+def policy_ndcg(policy: Policy, batches: Sequence[CandidateBatch]) -> Doubles:
     """[B]: NDCG@10 of the fused list; 0 where the target is no candidate."""
     rows = []
-    for pool in pools:
-        nothing = np.zeros(pool.column.shape, np.bool_)
-        ndcg = target_metrics(pool.fuse(policy).score, pool.target, nothing)[NDCG]
-        rows.append(np.where(pool.target >= 0, ndcg, 0.0))
+    for batch in batches:
+        nothing = np.zeros(batch.column.shape, np.bool_)
+        ndcg = target_metrics(batch.fuse(policy).score, batch.target, nothing)[NDCG]
+        rows.append(np.where(batch.target >= 0, ndcg, 0.0))
     return np.concatenate([np.zeros(0), *rows])
 
 
 def _alone(model: str) -> Policy:
-    return Policy({model: 1.0}, normaliser="none")
+    return Policy({model: 1.0}, normalizer="none")
 
 
-def _best_alone(ndcg_by_policy: Mapping[str, Mapping[str, Doubles]], models: Sequence[str], cohort: str) -> str:
+def _best_alone(ndcg_by_policy: NdcgByPolicy, models: Sequence[str], cohort: str) -> str:
     return max(models, key=lambda model: ndcg_by_policy[model][cohort].mean())
 
 
-def _choose(ndcg_by_policy: Mapping[str, Mapping[str, Doubles]], models: Sequence[str], names: Sequence[str]) -> str:
+def _choose(ndcg_by_policy: NdcgByPolicy, models: Sequence[str], names: Sequence[str]) -> str:
     """The best policy of those that lose to the best model alone in the fewest cohorts."""
 
     def merit(name: str) -> tuple[int, float]:
@@ -170,7 +175,7 @@ def _choose(ndcg_by_policy: Mapping[str, Mapping[str, Doubles]], models: Sequenc
     return max(names, key=merit)
 
 
-def _table(ndcg_by_policy: Mapping[str, Mapping[str, Doubles]], models: Sequence[str], default: str) -> Table:
+def _table(ndcg_by_policy: NdcgByPolicy, models: Sequence[str], default: str) -> Table:
     best = _best_alone(ndcg_by_policy, models, WHOLE)
     title = "NDCG@10 on validation users that the policy was not fitted on; * is the default"
     table = narrow_table(title)
@@ -185,20 +190,20 @@ def _table(ndcg_by_policy: Mapping[str, Mapping[str, Doubles]], models: Sequence
     return table
 
 
-def _effect_of_scoring_by_all(policy: Policy, pools: Sequence[CandidateBatch]) -> str:
+def _effect_of_scoring_by_all(policy: Policy, batches: Sequence[CandidateBatch]) -> str:
     """What would be lost if each model scored its own retrievals only."""
-    changed = np.array([count for pool in pools for count in _changed(policy, pool)])
+    changed = np.array([count for batch in batches for count in _changed(policy, batch)])
     return (
         f"  scoring by all of what only some retrieved changes the top 10 of {np.mean(changed > 0):.0%} of the users, "
         f"{changed.mean():.1f} of their items"
     )
 
 
-def _changed(policy: Policy, pool: CandidateBatch) -> Iterator[int]:
+def _changed(policy: Policy, batch: CandidateBatch) -> Iterator[int]:
     own = {}
-    for name, table in pool.scores.items():
-        own[name] = np.where(pool.retrieved.get(name, True), table, np.nan)
-    tables = [replace(pool, scores=scores).fuse(policy).score for scores in (pool.scores, own)]
+    for name, table in batch.scores.items():
+        own[name] = np.where(batch.retrieved.get(name, True), table, np.nan)
+    tables = [replace(batch, scores=scores).fuse(policy).score for scores in (batch.scores, own)]
     tops = [_top_ten(table) for table in tables]
     yield from (len(np.setdiff1d(a, b)) for a, b in zip(*tops, strict=True))
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
-from fusion_gateway.fusion import Activation, Calibrator, Policy, Slope, Unit, normalise
+from fusion_gateway.fusion import Activation, Calibrator, Policy, Slope, Unit, normalize
 from training.evaluation.gateway_candidates import CandidateBatch
 
 RIDGE = 1e-4
@@ -26,7 +26,7 @@ SAMPLE = 128
 
 @dataclass(frozen=True)
 class _Part:
-    """A pool as a policy's normaliser leaves it."""
+    """A candidate batch as a policy's normalizer leaves it."""
 
     score: Tensor
     """[M, B, C], 0 where the model abstains."""
@@ -36,14 +36,14 @@ class _Part:
     """[2, B]: log(1 + events), log(1 + ratings)."""
 
 
-def fit_weights(pools: Sequence[CandidateBatch], *policies: Policy) -> Policy:
+def fit_weights(batches: Sequence[CandidateBatch], *policies: Policy) -> Policy:
     """The policy with fitted weights; of several, the one that makes the next items likeliest."""
-    return min((_fit_weights(pools, policy) for policy in policies), key=itemgetter(0))[1]
+    return min((_fit_weights(batches, policy) for policy in policies), key=itemgetter(0))[1]
 
 
-def _fit_weights(pools: Sequence[CandidateBatch], policy: Policy) -> tuple[float, Policy]:
+def _fit_weights(batches: Sequence[CandidateBatch], policy: Policy) -> tuple[float, Policy]:
     """The loss, and the policy with fitted weights."""
-    models, parts = _parts(pools, policy)
+    models, parts = _parts(batches, policy)
     logit, scale = _zeros(len(models)), _to_unit(parts)
 
     def score(part: _Part) -> Tensor:
@@ -55,9 +55,9 @@ def _fit_weights(pools: Sequence[CandidateBatch], policy: Policy) -> tuple[float
     return loss, replace(policy, weights=_by_model(models, logit.softmax(0)))
 
 
-def fit_adaptive(pools: Sequence[CandidateBatch], policy: Policy, floor: float = 0.0) -> Policy:
+def fit_adaptive(batches: Sequence[CandidateBatch], policy: Policy, floor: float = 0.0) -> Policy:
     """Weights as a function of how many events and ratings the user has; give it users with few and with many."""
-    models, parts = _parts(pools, policy)
+    models, parts = _parts(batches, policy)
     logit, slope, scale, growth = _zeros(len(models)), _zeros(len(models), 2), _to_unit(parts), _zeros(2)
 
     def score(part: _Part) -> Tensor:
@@ -70,9 +70,9 @@ def fit_adaptive(pools: Sequence[CandidateBatch], policy: Policy, floor: float =
     return replace(policy, strategy="adaptive", weights=weights, slopes=slopes, floor=floor)
 
 
-def fit_layer(pools: Sequence[CandidateBatch], policy: Policy, units: int, seed: int) -> Policy:
+def fit_layer(batches: Sequence[CandidateBatch], policy: Policy, units: int, seed: int) -> Policy:
     """One linear unit, or a hidden layer of tanh units; no weight is negative, so that the score is monotone."""
-    models, parts = _parts(pools, policy)
+    models, parts = _parts(batches, policy)
     start = torch.Generator().manual_seed(seed)
     weight = torch.randn(units, len(models), generator=start, dtype=torch.float32) - 1
     parameters = [weight.requires_grad_(), _zeros(units), _zeros(units)]
@@ -91,40 +91,40 @@ def fit_layer(pools: Sequence[CandidateBatch], policy: Policy, units: int, seed:
     return replace(policy, strategy="learned", weights=ones, units=fitted, activation=activation)
 
 
-def fit_forms(pools: Sequence[CandidateBatch], models: Sequence[str]) -> Policy:
-    """Weights over raw scores, each model's in units of its deviation, and tails drawn in where that is likelier."""
+def fit_forms(batches: Sequence[CandidateBatch], models: Sequence[str]) -> Policy:
+    """Weights over raw scores, each model's in units of its deviation, compressed with arcsinh where likelier."""
     plain = {}
     for model in models:
-        score, _ = _finite(pools, model)
+        score, _ = _finite(batches, model)
         plain[model] = Calibrator(1.0, 0.0)
         if len(score):
             deviation = max(float(score.std(correction=0)), 1e-9)
             plain[model] = Calibrator(1 / deviation, -float(score.mean()) / deviation)
-    best = _fit_weights(pools, Policy(dict.fromkeys(models, 1.0), normaliser="calibrated", calibrators=plain))
+    best = _fit_weights(batches, Policy(dict.fromkeys(models, 1.0), normalizer="calibrated", calibrators=plain))
     for model in models:
-        drawn_in = {**best[1].calibrators, model: replace(plain[model], form="arcsinh")}
-        best = min(best, _fit_weights(pools, replace(best[1], calibrators=drawn_in)), key=itemgetter(0))
+        compressed = {**best[1].calibrators, model: replace(plain[model], form="arcsinh")}
+        best = min(best, _fit_weights(batches, replace(best[1], calibrators=compressed)), key=itemgetter(0))
     return best[1]
 
 
-def fit_calibrators(pools: Sequence[CandidateBatch]) -> dict[str, Calibrator]:
+def fit_calibrators(batches: Sequence[CandidateBatch]) -> dict[str, Calibrator]:
     """Per model the chance that a candidate of this raw score is the next item (Platt 1999)."""
-    return {model: _calibrator(pools, model) for model in pools[0].scores}
+    return {model: _calibrator(batches, model) for model in batches[0].scores}
 
 
-def _finite(pools: Sequence[CandidateBatch], model: str) -> tuple[Tensor, Tensor]:
+def _finite(batches: Sequence[CandidateBatch], model: str) -> tuple[Tensor, Tensor]:
     """All scores of the model, and whether each is of the next item."""
     scores, labels = [], []
-    for pool in pools:
-        table = pool.scores[model]
+    for batch in batches:
+        table = batch.scores[model]
         scored = np.isfinite(table)
         scores.append(table[scored].astype(np.float64))
-        labels.append((np.arange(table.shape[1]) == pool.target[:, None])[scored])
+        labels.append((np.arange(table.shape[1]) == batch.target[:, None])[scored])
     return torch.from_numpy(np.concatenate(scores)).float(), torch.from_numpy(np.concatenate(labels))
 
 
-def _calibrator(pools: Sequence[CandidateBatch], model: str) -> Calibrator:
-    score, label = _finite(pools, model)
+def _calibrator(batches: Sequence[CandidateBatch], model: str) -> Calibrator:
+    score, label = _finite(batches, model)
     if not len(score):
         return Calibrator(1.0, 0.0, "sigmoid")
     center, spread = score.mean(), score.std(correction=0).clamp(min=1e-9)
@@ -140,25 +140,26 @@ def _calibrator(pools: Sequence[CandidateBatch], model: str) -> Calibrator:
     return Calibrator(slope, float(offset.detach()) - slope * float(center), "sigmoid")
 
 
-def fit_bias(pools: Sequence[CandidateBatch], policy: Policy) -> Policy:
+def fit_bias(batches: Sequence[CandidateBatch], policy: Policy) -> Policy:
     """With the bias that makes the mean fused score over candidates the share of them that was watched next."""
-    scores = [pool.fuse(policy).score for pool in pools]
-    found = sum(int((pool.target >= 0).sum()) for pool in pools)
+    scores = [batch.fuse(policy).score for batch in batches]
+    found = sum(int((batch.target >= 0).sum()) for batch in batches)
     scored = np.concatenate([score[np.isfinite(score)] for score in scores])
     bias = found / len(scored) - float(scored.mean()) if len(scored) else 0.0
     return replace(policy, strategy="weighted_sum_bias", bias=bias)
 
 
-def _parts(pools: Iterable[CandidateBatch], policy: Policy) -> tuple[tuple[str, ...], list[_Part]]:
+def _parts(batches: Iterable[CandidateBatch], policy: Policy) -> tuple[tuple[str, ...], list[_Part]]:
     models, parts, random = policy.models, [], np.random.default_rng(0)
-    for pool in pools:
-        pool = pool.select(np.flatnonzero(pool.target >= 0))
-        tables = np.stack([normalise(policy, model, pool.scores[model].astype(np.float64)) for model in models])
-        key = random.random(pool.column.shape) + np.isnan(tables).all(axis=0)
-        np.put_along_axis(key, pool.target[:, None], -1, axis=1)
+    for batch in batches:
+        batch = batch.select(np.flatnonzero(batch.target >= 0))
+        tables = np.stack([normalize(policy, model, batch.scores[model].astype(np.float64)) for model in models])
+        # What no model scored sorts behind what some did, and the next item, at -1, before all.
+        key = random.random(batch.column.shape) + np.isnan(tables).all(axis=0)
+        np.put_along_axis(key, batch.target[:, None], -1, axis=1)
         sample = np.argsort(key, axis=1)[:, :SAMPLE]
         table = torch.from_numpy(np.take_along_axis(tables, sample[None], axis=2)).float()
-        facts = np.log1p(np.stack([pool.events, pool.ratings]), dtype=np.float32)
+        facts = np.log1p(np.stack([batch.events, batch.ratings]), dtype=np.float32)
         scored = torch.isfinite(table)
         parts.append(_Part(table.where(scored, 0.0), scored.float(), torch.from_numpy(facts)))
     return models, _joined(parts)
@@ -204,6 +205,7 @@ def _loss(parts: Sequence[_Part], score: Callable[[_Part], Tensor]) -> Tensor:
 def _minimize(parameters: Sequence[Tensor], loss: Callable[[], Tensor]) -> float:
     """The loss at the minimum. Where the search diverges, as it may with few users, nothing changes."""
     start = [parameter.detach().clone() for parameter in parameters]
+    # Few parameters and a smooth loss: a line search needs no learning rate.
     optimizer = torch.optim.LBFGS(parameters, max_iter=30, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:

@@ -58,6 +58,7 @@ class Job:
 
     @cached_property
     def _rows_fingerprint(self) -> str:
+        # Not of the test part, which no run reads.
         parts = (self.split.train, self.split.validation)
         return "".join(fingerprint(rows, self.dataset.items) for rows in parts)
 
@@ -112,10 +113,12 @@ class Job:
         )
 
     def _golden(self) -> Requests:
+        # Evenly from all users, as neighbors in the file may be alike.
         targets = self.validation.gather_every(max(1, self.validation.height // GOLDEN_USERS)).head(GOLDEN_USERS)
         known = requests_for(targets, self.split.train)
         unknown = known.as_unknown_users()
         return Requests(
+            # The last has neither a known user nor a history.
             [*known.user_id, *unknown.user_id, ""],
             [*known.history_item, *unknown.history_item, np.zeros(0, np.int64)],
             [*known.history_rating, *unknown.history_rating, np.zeros(0, np.float32)],

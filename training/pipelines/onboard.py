@@ -52,6 +52,7 @@ def onboard(table: Path, posters: Path | None, repository: Path) -> Onboarded:
     read = read_items(table)
     if "title" not in read:
         raise DataError(f"{table}: no column is known to be the title")
+    # Numbers of every version, also of items that the newest one has lost.
     items = _numbered(with_posters(read, posters), known_numbers(repository))
     for_catalog = items.filter(~pl.col("number").is_in(_numbers_in_catalog(catalog)))
     for_model = items.filter(~pl.col("number").is_in(_numbers_in_model(model))) if model else items.clear()

@@ -28,6 +28,7 @@ def fit_popularity(events: pl.DataFrame, users: pl.DataFrame | None, numbers: In
         inside = events["user"].is_in(members.implode()).to_numpy()
         own = np.bincount(item[inside], weight[inside], len(numbers))
         if own.any():
+            # Small groups are pulled to the overall shares.
             lifts[group] = np.log((own + prior * share) / (own.sum() + prior) / share)
     return Popularity(numbers, np.log(share), lifts)
 

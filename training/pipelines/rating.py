@@ -56,6 +56,7 @@ def fit_fold_in(predicted: Predictions, recipe: AnyRating) -> Factors:
     factors = factorize(predicted.table, _weights(train), recipe.served_rank, predicted.noise, recipe.seed)
     # Whoever is unknown starts half way between the average user and the one user who gave everybody's ratings.
     factors = factors.centered_at(np.float32(0.5) * fold_in(factors, train.item, train.rating))
+    # As the model is served: users of whom only a few ratings are known.
     tasks = [task for given in FOLD_IN_GIVEN for task in _fold_in_tasks(train, given, recipe.seed)]
     metrics = {spread: _fold_in_rmse(factors.widened(spread), tasks) for spread in SPREADS}
     best = min(metrics, key=lambda spread: metrics[spread])
@@ -103,5 +104,6 @@ def _fold_in_rmse(factors: Factors, tasks: list[FoldInTask]) -> float:
 def _weights(train: Interactions) -> tuple[Floats, Floats]:
     """Root of the number of ratings of each user [U] and item [N], plus one: what a prediction's error costs."""
     counts = np.bincount(train.user - 1, minlength=train.users), np.bincount(train.item - 1, minlength=train.items)
+    # The root, so that active users and popular items do not decide alone.
     users, items = (np.sqrt(count + 1).astype(np.float32) for count in counts)
     return users, items

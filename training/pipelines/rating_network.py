@@ -37,6 +37,7 @@ def train_rating_network(
             predicted, view = network.rating_and_view(user[rows], item[rows])
             loss = mse_loss(predicted, rating[rows])
             if recipe.view_weight:
+                # Drawn from all items: nearly all of them were not watched.
                 drawn = torch.randint(1, network.item.num_embeddings, (len(rows),)).to(device)
                 _, no_view = network.rating_and_view(user[rows], drawn)
                 views = torch.cat([view, no_view])

@@ -78,6 +78,7 @@ def _network(job: Job, recipe: RatingRecipe, ratings: pl.DataFrame) -> Predictio
     network, error = train_rating_network(
         train, validation, ItemContent.of(items, recipe.content), recipe, job.checkpoint(recipe), job.device
     )
+    # Their embeddings were never trained.
     cold = np.setdiff1d(np.arange(1, train.items + 1), train.item)
     some = _of_some_users(learned, train, recipe.seed)
     users = [train.user_index[user] for user in some.user_ids]

@@ -73,6 +73,7 @@ def whole_users(events: pl.DataFrame, bounds: Bounds, seed: int) -> pl.DataFrame
     counts = counts.filter(pl.col("events") <= max_events)
     if counts.is_empty():
         return events.sort("time", maintain_order=True).tail(max_events)
+    # Whole users: half a history would teach a sequence model wrong successors.
     drawn = counts[np.random.default_rng(seed).permutation(counts.height)].head(max_users)
     drawn = drawn.filter(pl.col("events").cum_sum() <= max_events)
     return events.join(drawn, on="user", how="semi", maintain_order="left")

@@ -59,7 +59,7 @@ def train_sequential(job: Job, recipe: SequentialRecipe) -> Path:
 
 
 def learn(job: Job, recipe: SequentialRecipe) -> TrainedModel:
-    """Learns from the training events; goes on where a run was stopped."""
+    """Learns from the training events; resumes a stopped run."""
     train = job.train
     held_out = NextItem.of(train, job.validation, recipe.length)
     if not len(held_out.target):
@@ -69,6 +69,7 @@ def learn(job: Job, recipe: SequentialRecipe) -> TrainedModel:
     def quality(model: Model) -> float:
         return held_out.ndcg(queries(model, held_out, job.device), item_vectors(model))
 
+    # Of several processes only the first one saves.
     checkpoint = (job if is_rank_zero() else replace(job, checkpoint_seconds=math.inf)).checkpoint(network_of(recipe))
     learned = learn_windows(windows, (train.users, train.items), recipe, quality, checkpoint, job.rating_scale)
     return learned if recipe.linear is None else join(job, recipe.linear, learned, held_out)
@@ -83,7 +84,8 @@ def network_of(recipe: SequentialRecipe) -> SequentialRecipe:
 def join(job: Job, recipe: LinearRecipe, learned: TrainedModel, held_out: NextItem) -> TrainedModel:
     """The network with the linear model beside it, which counts as much as is best for validation users.
 
-    These ask when they did and at once: a network that reads the time is the surer of itself the more that tells.
+    These are queried when they were and without a gap: a network that reads time is more confident the more
+    informative the gap.
     """
     known, linear = fit_most_watched(job.split.train, recipe)
     linear = linear.expand_to(job.train.items, np.searchsorted(job.train.item_number, known.item_number))
@@ -135,6 +137,7 @@ def learn_windows(
     def validate() -> float:
         return broadcast(quality(model))
 
+    # An average over the last `ema_epochs`: 1 / (1 - decay) steps of this process.
     decay = max(0.0, 1 - world_size() / (recipe.ema_epochs * steps)) if recipe.ema_epochs else 0.0
     run = Run("sequence model", model, optimizer, losses, validate)
     curve = fit(run, recipe.epochs, recipe.patience, checkpoint, decay)

@@ -51,6 +51,7 @@ class Posters:
         rows = self.rows[torch.randperm(len(self.rows))[: self._per_step]]
         if not len(rows):
             return feature
+        # A gradient through every poster would cost as much memory as all of them.
         with_gradient = feature.index_copy(0, rows, self._encoded(rows))
         self._feature = with_gradient.detach()
         return with_gradient
@@ -92,7 +93,7 @@ class Training:
         self.recipe = model.recipe
         self._unwatched = torch.from_numpy(np.bincount(train.item - 1, minlength=train.items) == 0)
         self._watched = torch.nonzero(~self._unwatched).squeeze(1)
-        self._place = torch.cumsum(~self._unwatched, 0) - 1
+        self._watched_row = torch.cumsum(~self._unwatched, 0) - 1
         self._tower = VisualTemporalTower(model)
         self.steps = min(self.recipe.steps, math.ceil(len(_ends(train, 1)) / self.recipe.batch_users))
         """Of an epoch."""
@@ -107,6 +108,7 @@ class Training:
     def _loss(self, ends: Tensor) -> Tensor:
         history, rating, target, target_rating = _crops(self.train, ends, self.recipe.length, self.recipe.targets)
         feature = self.model.item_feature(self.posters.step())
+        # Unwatched items are always hidden: their learned part was never trained.
         hidden = (torch.rand(self.train.items) < self.recipe.item_dropout) | self._unwatched
         with_padding = pad(feature, (0, 0, 1, 0))
         parts = self.model.user(history, with_padding[history], rating, target.shape[1], hidden)
@@ -117,7 +119,7 @@ class Training:
             liked = (self.model.scale.stars(target_rating) >= GOOD).float()
             loss = binary_cross_entropy_with_logits((query * vector[target - 1]).sum(1), liked)
         else:
-            loss = softmax_loss(query, vector[self._watched], self._place[target - 1]) / len(target)
+            loss = softmax_loss(query, vector[self._watched], self._watched_row[target - 1]) / len(target)
         if self.model.has["autoencoder"]:
             loss = loss + self.recipe.reconstruction_weight * mse_loss(F_AE, joined.detach())
         if self.model.genres is None:
@@ -210,6 +212,7 @@ def prepare(job: Job, recipe: VisualTemporalRecipe) -> Training:
     torch.manual_seed(recipe.seed)
     with stage("words of the items"):
         content = ContentEncoder.fit(items, recipe.text_dim, recipe.seed, recipe.text_model)
+    # Decoding and encoding posters is what costs; the others count as items without one.
     shown = most_watched(items.filter(pl.col("poster") != ""), job.split.train, recipe.max_posters)
     items = items.with_columns(poster=pl.when(pl.col("number").is_in(shown["number"].implode())).then("poster"))
     items = items.with_columns(pl.col("poster").fill_null(""))

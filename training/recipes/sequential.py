@@ -136,7 +136,7 @@ def sasrec() -> SequentialRecipe:
 def best_sequential() -> SequentialRecipe:
     """Gated transformer that reads ratings and times; 64 wide, or 128 from 500,000 targets.
 
-    Reads the time of the query, as the literature does offline.
+    Reads the query time, as the literature does offline.
     """
     return SequentialRecipe(
         "best",
@@ -158,7 +158,7 @@ def best_sequential() -> SequentialRecipe:
 
 
 def best_now_sequential() -> SequentialRecipe:
-    """best that does not tell queries of one minute apart: what a server can know."""
+    """best without distinguishing queries within a minute: what a server can know."""
     return replace(best_sequential(), name="best_now", min_query_gap_secs=60)
 
 

@@ -39,7 +39,7 @@ class VisualTemporalRecipe:
     batch_users: int = 16
     """Of one step; ..."""
     targets: int = 32
-    """... at most so many consecutive positions of each one's sequence, at a random position, are asked for."""
+    """... at most so many consecutive positions of each one's sequence, at a random position, are predicted."""
     steps: int = 1_000
     """Of an epoch, in which every user has one turn, at most."""
     posters_per_step: int = 8

@@ -587,32 +587,32 @@ class Contribution(_message.Message):
 
     MODEL_FIELD_NUMBER: _builtins.int
     RAW_SCORE_FIELD_NUMBER: _builtins.int
-    NORMALISED_SCORE_FIELD_NUMBER: _builtins.int
+    NORMALIZED_SCORE_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
     CONTRIBUTION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     raw_score: _builtins.float
     """The score as the model gave it."""
-    normalised_score: _builtins.float
-    """After the policy's normaliser."""
+    normalized_score: _builtins.float
+    """After the policy's normalizer."""
     weight: _builtins.float
     """After sharing out the weights of models that abstained or were missing; the weights of an item sum to 1, but for
     a learned layer.
     """
     contribution: _builtins.float
-    """weight times normalised_score."""
+    """weight times normalized_score."""
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
         raw_score: _builtins.float = ...,
-        normalised_score: _builtins.float = ...,
+        normalized_score: _builtins.float = ...,
         weight: _builtins.float = ...,
         contribution: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["contribution", b"contribution", "model", b"model", "normalised_score", b"normalised_score", "raw_score", b"raw_score", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contribution", b"contribution", "model", b"model", "normalized_score", b"normalized_score", "raw_score", b"raw_score", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

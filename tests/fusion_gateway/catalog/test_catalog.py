@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from fusion_gateway.catalog.catalog import Catalog, load_catalog
-from fusion_gateway.catalog.parquet import MOST_ITEMS
+from fusion_gateway.catalog.parquet import MAX_ITEMS
 from fusion_gateway.catalog.title_search import TitleIndex
 from servers.runtime.errors import ArtifactError
 from tests.fusion_gateway.world import items
@@ -108,7 +108,7 @@ def test_the_better_known_of_equals_comes_first() -> None:
         (lambda table: table.with_columns(weighted_rating=pl.lit(float("nan"))), "weighted_rating finite"),
         (lambda table: table.with_columns(number=pl.col("number") - 1), "number must be 1 at least"),
         (
-            lambda table: table.head(1).select(pl.all().repeat_by(MOST_ITEMS + 1).explode()),
+            lambda table: table.head(1).select(pl.all().repeat_by(MAX_ITEMS + 1).explode()),
             "2000001 rows of items are too",
         ),
     ],

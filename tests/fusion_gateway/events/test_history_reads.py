@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from fusion_gateway.events.history_reads import LONG, MOST_EVENTS, MOST_READS, MOST_USERS, HistoryReads, Lane
+from fusion_gateway.events.history_reads import LONG, MAX_EVENTS, MAX_READS, MAX_USERS, HistoryReads, Lane
 from servers.runtime.errors import InvalidArgument, Unavailable
 
 
@@ -26,7 +26,7 @@ class Store:
 
 async def test_who_asks_during_a_read_is_in_the_next_and_sees_what_was_written_before() -> None:
     store = Store()
-    history = Lane(store.read, MOST_USERS, MOST_READS)
+    history = Lane(store.read, MAX_USERS, MAX_READS)
     early = asyncio.create_task(history("anna"))
     await asyncio.sleep(0.01)
     store.written["anna"] = 1
@@ -40,7 +40,7 @@ async def test_who_asks_during_a_read_is_in_the_next_and_sees_what_was_written_b
 
 async def test_a_failed_read_and_a_caller_that_leaves_cost_nobody_else() -> None:
     store = Store()
-    history = Lane(store.read, MOST_USERS, MOST_READS)
+    history = Lane(store.read, MAX_USERS, MAX_READS)
     broken = asyncio.create_task(history("broken"))
     await asyncio.sleep(0.01)
     leaving, staying = asyncio.create_task(history("anna")), asyncio.create_task(history("anna"))
@@ -55,10 +55,10 @@ async def test_a_failed_read_and_a_caller_that_leaves_cost_nobody_else() -> None
 async def test_a_read_has_a_most_number_of_users() -> None:
     store = Store()
     store.gate.set()
-    history = Lane(store.read, MOST_USERS, MOST_READS)
-    users = 2 * MOST_USERS + 1
+    history = Lane(store.read, MAX_USERS, MAX_READS)
+    users = 2 * MAX_USERS + 1
     assert await asyncio.gather(*(history(str(user)) for user in range(users))) == [0] * users
-    assert [len(read) for read in store.reads] == [MOST_USERS, MOST_USERS, 1]
+    assert [len(read) for read in store.reads] == [MAX_USERS, MAX_USERS, 1]
 
 
 async def test_reads_that_hang_keep_nobody_else_waiting_and_one_bad_user_fails_alone() -> None:
@@ -74,7 +74,7 @@ async def test_reads_that_hang_keep_nobody_else_waiting_and_one_bad_user_fails_a
             raise InvalidArgument("no such text")
         return dict.fromkeys(users, 1)
 
-    history = Lane(read, MOST_USERS, MOST_READS)
+    history = Lane(read, MAX_USERS, MAX_READS)
     stuck = [asyncio.create_task(history("hangs"))]
     await asyncio.sleep(0.01)
     async with asyncio.timeout(10):
@@ -87,7 +87,7 @@ async def test_reads_that_hang_keep_nobody_else_waiting_and_one_bad_user_fails_a
     for _ in range(20):
         stuck.append(asyncio.create_task(history("hangs")))
         await asyncio.sleep(0.03)
-    assert reads == 1 + 1 + 3 + MOST_READS - 1
+    assert reads == 1 + 1 + 3 + MAX_READS - 1
     hanging.set()
     assert await asyncio.gather(*stuck) == [1] * 21
 
@@ -104,7 +104,7 @@ async def test_long_histories_are_read_one_by_one_and_keep_no_short_one_waiting(
             await may_end.wait()
         return {user: range(events[user]) for user in users}
 
-    history = HistoryReads(read, MOST_EVENTS // 2)
+    history = HistoryReads(read, MAX_EVENTS // 2)
     long = [user for user in events if user != "anna"]
     await asyncio.gather(*map(history, long))  # from now on it is known who has a long one
     reading.clear()
@@ -125,7 +125,7 @@ async def test_long_histories_are_read_one_by_one_and_keep_no_short_one_waiting(
     assert reading == [long[0], "anna"]
 
 
-@pytest.mark.parametrize(("limit", "most"), [(5, MOST_USERS), (MOST_EVENTS // 8, 8), (MOST_EVENTS + 1, 1)])
+@pytest.mark.parametrize(("limit", "most"), [(5, MAX_USERS), (MAX_EVENTS // 8, 8), (MAX_EVENTS + 1, 1)])
 async def test_a_read_has_a_most_number_of_events(limit: int, most: int) -> None:
     read: list[int] = []
 

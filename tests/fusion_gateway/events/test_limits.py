@@ -135,7 +135,7 @@ async def test_connections_that_are_half_open_are_replaced(postgresql: str) -> N
 
 
 async def test_a_lock_of_another_program_stops_writers_only_and_so_many(url: str, tmp_path: Path) -> None:
-    async with opened(url, most_writes=3) as store:
+    async with opened(url, max_writes=3) as store:
         await store.record([event("early")])
         with locked(tmp_path / "events.db"):
             writers = [asyncio.create_task(store.record([event(f"{n}")], 0.2)) for n in range(5)]

@@ -73,7 +73,7 @@ READ: dict[str, tuple[str, str | bytes, list[tuple[Any, ...]]]] = {
     "byte order mark": ("f.csv", "\ufeff" + text(), RATED),
     "UTF-16": ("f.csv", text().encode("utf-16"), RATED),
     "latin-1": ("f.csv", ACCENTED.encode("latin-1"), WITH_ACCENTS),
-    "gzip": ("f.csv.gz", gzip.compress(text().encode()), RATED),
+    "gzip": ("f.csv.gz", gzip.compress(text().encode(), mtime=0), RATED),
     "Windows line ends": ("f.csv", text().replace("\n", "\r\n"), RATED),
     "no rating": ("f.csv", "user,item,time\nann,m1,964982703\nbob,m2,1577836800\nann,m2,1577923210\n", UNRATED),
     "no time": ("f.csv", "user,item,rating\nann,m1,3.5\nbob,m2,\nann,m2,4\n", IN_ORDER),

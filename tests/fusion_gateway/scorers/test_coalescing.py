@@ -5,9 +5,10 @@ import asyncio
 import numpy as np
 import pytest
 
-from fusion_gateway.scorers.coalescing import MOST_ROWS, Answered, Arrays, Coalescer, merge
+from fusion_gateway.scorers.coalescing import Answered, Arrays, Coalescer, merge
 from servers.runtime.errors import InvalidArgument, MarqueeError, Unavailable
 
+MAX_ROWS = 32
 HISTORY = np.array([[7, 8, 9]])
 
 
@@ -33,7 +34,7 @@ class Model:
 
 async def outcomes(model: Model, *calls: Arrays) -> list[object]:
     """Of calls made at the same time, while messages are under way."""
-    coalescer = Coalescer(model)
+    coalescer = Coalescer(model, MAX_ROWS)
     tasks = [asyncio.create_task(coalescer(call, 5)) for call in calls]
     await asyncio.sleep(0.01)
     model.gate.set()
@@ -64,7 +65,7 @@ async def test_a_message_has_a_most_number_of_rows() -> None:
     model = Model()
     answers = await outcomes(model, *(asked(number) for number in range(100, 142)))
     assert answers == [[[number]] for number in range(100, 142)]
-    assert max(len(message["candidate"]) for message in model.messages) == MOST_ROWS
+    assert max(len(message["candidate"]) for message in model.messages) == MAX_ROWS
 
 
 async def test_a_refused_call_takes_nobody_with_it() -> None:
@@ -76,7 +77,7 @@ async def test_a_refused_call_takes_nobody_with_it() -> None:
 
 async def test_a_caller_that_leaves_or_is_late_takes_nobody_with_it() -> None:
     model = Model()
-    coalescer = Coalescer(model)
+    coalescer = Coalescer(model, MAX_ROWS)
     first, second, leaving, staying = (asyncio.create_task(coalescer(asked(number), 5)) for number in range(1, 5))
     late = asyncio.create_task(coalescer(asked(9), 0.05))
     await asyncio.sleep(0.01)
@@ -97,7 +98,7 @@ async def test_what_fails_fails_for_all_in_the_message_and_for_none_after() -> N
             raise error
         return {"score": np.zeros(inputs["candidate"].shape, np.float32)}, 1
 
-    coalescer = Coalescer(send)
+    coalescer = Coalescer(send, MAX_ROWS)
     with pytest.raises(MarqueeError, match="away"):
         await coalescer(asked(1), 5)
     assert (await coalescer(asked(1), 5))[1] == 1
@@ -105,7 +106,7 @@ async def test_what_fails_fails_for_all_in_the_message_and_for_none_after() -> N
 
 async def test_all_calls_can_be_released_at_once() -> None:
     model = Model()
-    coalescer = Coalescer(model)
+    coalescer = Coalescer(model, MAX_ROWS)
     tasks = [asyncio.create_task(coalescer(asked(number), 5)) for number in range(40)]
     await asyncio.sleep(0.01)
     coalescer.release(Unavailable("frozen"))

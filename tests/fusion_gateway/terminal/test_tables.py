@@ -48,8 +48,9 @@ def test_markup_in_a_title_is_text() -> None:
 
 
 def test_times_of_events_are_readable_as_far_as_they_are_dates() -> None:
-    moments = [int(datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC).timestamp()), 1 << 40]
-    text = shown(events(pb.GetHistoryResponse(events=[pb.Event(item_id="7", time=time) for time in moments]), "1"))
+    date = int(datetime(2001, 2, 3, 4, 5, 6, tzinfo=UTC).timestamp())
+    history = pb.GetHistoryResponse(events=[pb.Event(time=date), pb.Event(time=1 << 40)])
+    text = shown(events(history, "1"))
     assert "2001-02-03 04:05:06" in text
     assert str(1 << 40) in text
 
@@ -60,7 +61,7 @@ def test_an_item_that_nothing_is_like_says_so() -> None:
 
 
 def test_neighbours_out_of_order_say_why() -> None:
-    items = [pb.RankedItem(rank=rank, item=pb.Item(id=str(rank)), score=score) for rank, score in enumerate([0.4, 0.9])]
+    items = [pb.RankedItem(score=0.4), pb.RankedItem(score=0.9)]
     note = "movies of the same director, which come first"
     assert note in shown(neighbours(pb.SimilarItemsResponse(items=items)))
     assert note not in shown(neighbours(pb.SimilarItemsResponse(items=items[::-1])))

@@ -1,6 +1,7 @@
 """The benchmark commands, end to end, on a tiny folder laid out like MovieLens 100K."""
 
 import json
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,7 @@ def test_one_row_for_every_recipe_part_and_metric_and_a_table_with_published_met
 def test_a_figure_is_the_mean_over_folds_and_its_range_that_over_seeds() -> None:
     cells = [
         Cell("best", "best", seed, {"as-served/rmse": np.array(value), "ratings": np.array(10)}, fold)
-        for fold, seed, value in ((0, 0, 1.0), (1, 0, 2.0), (0, 1, 3.0), (1, 1, 4.0))
+        for value, (seed, fold) in enumerate(product(range(2), repeat=2), start=1)
     ]
     (row,) = rows(cells, "tiny", "u1..u2")
     assert (row["value"], row["low"], row["high"], row["n"]) == (2.5, 1.5, 3.5, 20)

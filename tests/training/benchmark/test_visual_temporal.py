@@ -67,7 +67,8 @@ def written(path: Path) -> dict[tuple[str, str, str], dict[str, float]]:
 
 def test_the_ablation_has_a_row_for_every_part_and_attention_maps(folder: Path, tmp_path: Path) -> None:
     out, picture = tmp_path / "metrics.json", tmp_path / "maps.png"
-    printed = run(folder, "--part", "ablation", "--json", str(out), "--picture", str(picture))
+    options = ["--part", "ablation", "--json", str(out), "--picture", str(picture)]
+    printed = run(folder, *options)
     for model in [*ABLATIONS, "popularity", "EASE", "accuracy -5 %"]:
         assert model in printed
     found = written(out)

@@ -14,7 +14,10 @@ from training.errors import DataError
 
 
 def save(
-    path: Path, color: tuple[int, ...] = (200, 40, 10), mode: str = "RGB", size: tuple[int, int] = (30, 40)
+    path: Path,
+    color: tuple[int, ...] = (200, 40, 10),
+    mode: str = "RGB",
+    size: tuple[int, int] = (30, 40),
 ) -> Path:
     Image.new(mode, size, color).save(path)
     return path
@@ -29,7 +32,8 @@ def test_an_image_becomes_channels_height_width(tmp_path: Path, suffix: str) -> 
 
 
 def test_other_color_modes_become_rgb(tmp_path: Path) -> None:
-    assert read_poster(save(tmp_path / "a.png", (9, 9, 9, 128), "RGBA"), (4, 4)).shape == (3, 4, 4)
+    with_alpha = save(tmp_path / "a.png", (9, 9, 9, 128), "RGBA")
+    assert read_poster(with_alpha, (4, 4)).shape == (3, 4, 4)
     assert read_poster(save(tmp_path / "b.png", (77,), "L"), (4, 4)).max() == 77
     for_print = save(tmp_path / "c.jpg", (0, 0, 0, 0), "CMYK")
     assert read_poster(for_print, (4, 4)).shape == (3, 4, 4)

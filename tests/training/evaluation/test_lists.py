@@ -28,7 +28,8 @@ def stats() -> CatalogStats:
         for n, genres in enumerate(GENRES, 1)
     ]
     items = pl.DataFrame(rows, schema=ITEMS)
-    events = pl.DataFrame({"user": ["a", "b", "c", "c"], "item": [1, 1, 1, 2], "rating": 3.0, "time": 1}, schema=EVENTS)
+    columns = {"user": ["a", "b", "c", "c"], "item": [1, 1, 1, 2], "rating": 3.0, "time": 1}
+    events = pl.DataFrame(columns, schema=EVENTS)
     return CatalogStats.of(Dataset("tiny", events, items, None, ""), no_split(events))
 
 
@@ -43,7 +44,8 @@ def test_diversity_is_one_minus_the_cosine_of_genres(stats: CatalogStats) -> Non
     assert list_quality(np.array([[1, 3]]), stats).diversity == pytest.approx(1)
     half = 1 - math.sqrt(0.5)
     assert list_quality(np.array([[1, 4]]), stats).diversity == pytest.approx(half)
-    assert list_quality(np.array([[1, 3, 4], [2, 0, 0]]), stats).diversity == pytest.approx((1 + 2 * half) / 3)
+    quality = list_quality(np.array([[1, 3, 4], [2, 0, 0]]), stats)
+    assert quality.diversity == pytest.approx((1 + 2 * half) / 3)
     assert math.isnan(list_quality(np.array([[2, 0]]), stats).diversity)
 
 

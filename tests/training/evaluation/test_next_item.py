@@ -23,17 +23,17 @@ def task(split: Split = SPLIT) -> Task:
 
 
 def test_one_question_a_user_from_all_events_before() -> None:
-    asked = task()
-    assert asked.requests.user_id == ["a", "b"]
-    assert [items.tolist() for items in asked.requests.history_item] == [[1, 2, 3, 4], [5, 4, 3]]
-    assert asked.items[asked.target].tolist() == [5, 2]
-    assert asked.gap.tolist() == [0, 6]
+    queries = task()
+    assert queries.requests.user_id == ["a", "b"]
+    assert [items.tolist() for items in queries.requests.history_item] == [[1, 2, 3, 4], [5, 4, 3]]
+    assert queries.items[queries.target].tolist() == [5, 2]
+    assert queries.gap.tolist() == [0, 6]
 
 
 def test_asked_at_once_the_gap_is_gone() -> None:
-    asked = task().queried_at_newest()
-    assert asked.requests.query_time.tolist() == [20, 3]
-    assert asked.gap.tolist() == [0, 0]
+    queries = task().queried_at_newest()
+    assert queries.requests.query_time.tolist() == [20, 3]
+    assert queries.gap.tolist() == [0, 0]
 
 
 def test_items_of_the_history_are_left_out_and_unknown_items_come_last() -> None:
@@ -73,6 +73,6 @@ def test_of_several_test_events_the_first_is_asked_and_users_without_a_history_a
         EVENTS.clear(),
         EVENTS.filter(pl.col("time") >= 4),
     )
-    asked = task(split)
-    assert asked.requests.user_id == ["b"]
-    assert asked.items[asked.target].tolist() == [2]
+    queries = task(split)
+    assert queries.requests.user_id == ["b"]
+    assert queries.items[queries.target].tolist() == [2]

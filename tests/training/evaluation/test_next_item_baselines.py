@@ -13,7 +13,7 @@ def data(sequences: dict[str, list[int]]) -> Interactions:
     return Interactions.of(pl.DataFrame(rows, schema=["user", "item", "rating", "time"], orient="row"))
 
 
-def asked(*histories: list[int]) -> Requests:
+def requests_of(*histories: list[int]) -> Requests:
     items = [np.array(history, np.int64) for history in histories]
     nothing = [np.full(len(history), np.nan, np.float32) for history in items]
     return Requests([""] * len(items), items, nothing, items, np.zeros(len(items), np.int64))
@@ -48,7 +48,7 @@ def test_ease_solves_its_regressions() -> None:
         direct = np.linalg.solve(X.T @ X + penalty * np.eye(3), X.T @ seen[:, item])
         np.testing.assert_allclose(ease.weight[others, item], direct, atol=1e-6)
     assert not np.diag(ease.weight).any()
-    np.testing.assert_allclose(ease(asked([20, 99]))[0], ease.weight[1])
+    np.testing.assert_allclose(ease(requests_of([20, 99]))[0], ease.weight[1])
 
 
 def test_transitions_by_hand() -> None:
@@ -56,30 +56,30 @@ def test_transitions_by_hand() -> None:
     transitions = Transitions.of(TRAIN)
     followed = np.array([1 / 2, 2, 1 / 2, 1 + 1 / 3])
     of_10, of_20 = followed / followed.sum(), np.array([1, 0, 2, 1 / 2]) / 3.5
-    np.testing.assert_allclose(transitions(asked([10]))[0], of_10, rtol=1e-6)
-    np.testing.assert_allclose(transitions(asked([20, 99, 10]))[0], of_10 + of_20 / 2, rtol=1e-6)
+    np.testing.assert_allclose(transitions(requests_of([10]))[0], of_10, rtol=1e-6)
+    np.testing.assert_allclose(transitions(requests_of([20, 99, 10]))[0], of_10 + of_20 / 2, rtol=1e-6)
 
 
 def test_transitions_do_not_cross_users_and_read_the_newest_events() -> None:
     transitions = Transitions.of(data({"a": [1, 2], "b": [3, 4]}))
-    assert transitions(asked([2]))[0].tolist() == [0, 0, 0, 0]
-    unknown = asked([1, 9, 2, 2, 2, 2, 2])
+    assert transitions(requests_of([2]))[0].tolist() == [0, 0, 0, 0]
+    unknown = requests_of([1, 9, 2, 2, 2, 2, 2])
     assert transitions(unknown)[0].tolist() == [0, 0, 0, 0]
 
 
 def test_popularity_counts() -> None:
-    assert Popularity.of(TRAIN)(asked([10], [])).tolist() == [[3, 3, 3, 2]] * 2
+    assert Popularity.of(TRAIN)(requests_of([10], [])).tolist() == [[3, 3, 3, 2]] * 2
 
 
 def test_the_sum_does_not_depend_on_scale() -> None:
     ease, transitions = Ease.of(TRAIN, 1.0), Transitions.of(TRAIN)
-    requests = asked([10], [20, 40])
+    requests = requests_of([10], [20, 40])
     once = z_sum((ease, transitions), requests)
     np.testing.assert_allclose(once, z_sum((lambda r: 7 * ease(r) + 3, transitions), requests), atol=1e-5)
 
 
 def test_the_penalty_is_the_one_of_best_quality() -> None:
-    wanted = Ease.of(TRAIN, 200.0)(asked([20]))
-    ranks = fit_neighbors(TRAIN, lambda rank: -float(abs(rank(asked([20])) - wanted).sum()))
+    expected = Ease.of(TRAIN, 200.0)(requests_of([20]))
+    ranks = fit_neighbors(TRAIN, lambda rank: -float(abs(rank(requests_of([20])) - expected).sum()))
     assert list(ranks) == ["popularity", "EASE", "transitions", "EASE + transitions"]
-    np.testing.assert_allclose(ranks["EASE"](asked([20])), wanted)
+    np.testing.assert_allclose(ranks["EASE"](requests_of([20])), expected)

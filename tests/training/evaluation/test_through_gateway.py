@@ -39,7 +39,7 @@ def served(repository: Path, home: Path) -> Iterator[str]:
         yield stack.enter_context(started(command)).grpc_address
 
 
-def asked(published: Published, address: str, repository: Path | None = None) -> Comparison:
+def compared(published: Published, address: str, repository: Path | None = None) -> Comparison:
     dataset = load_dataset(published.data)
     split = leave_last_out(dataset.events)
     few = Split(split.name, split.train, split.validation, split.test.head(40))
@@ -47,7 +47,7 @@ def asked(published: Published, address: str, repository: Path | None = None) ->
 
 
 def test_the_gateway_gives_what_is_evaluated(published: Published, gateway: str) -> None:
-    comparison = asked(published, gateway)
+    comparison = compared(published, gateway)
     metrics = comparison.metrics()
     assert comparison.degraded == 0
     np.testing.assert_allclose(metrics["offline"], metrics["gateway"], atol=1e-6)
@@ -73,12 +73,12 @@ def test_another_repository_is_no_comparison(published: Published, gateway: str,
         for version in ("1", "2"):
             (tmp_path / model / version).symlink_to(published.repository / model / "1")
     with pytest.raises(TrainingError, match="version 1, and the newest in .* is 2: start it on this repository"):
-        asked(published, gateway, tmp_path)
+        compared(published, gateway, tmp_path)
 
 
 def test_no_gateway_is_one_line(published: Published) -> None:
     with pytest.raises(TrainingError, match="--through 127.0.0.1:1: UNAVAILABLE"):
-        asked(published, "127.0.0.1:1")
+        compared(published, "127.0.0.1:1")
 
 
 def test_differences_are_listed_per_user() -> None:

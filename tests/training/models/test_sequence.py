@@ -94,14 +94,14 @@ def test_only_a_time_aware_model_reads_when_it_is_asked() -> None:
 
 @torch.no_grad()
 def test_questions_within_the_least_gap_are_answered_alike() -> None:
-    asked = [events(3, 9, query_time=DAY + seconds) for seconds in (0, 59, 3600)]
-    same, minute, hour = (made(recipes.best_now_sequential()).encode(history)[:, -1] for history in asked)
+    queries = [events(3, 9, query_time=DAY + seconds) for seconds in (0, 59, 3600)]
+    same, minute, hour = (made(recipes.best_now_sequential()).encode(history)[:, -1] for history in queries)
     torch.testing.assert_close(same, minute)
     assert not torch.allclose(same, hour)
     exact = made(recipes.best_sequential())
     assert not torch.allclose(
-        exact.encode(asked[0])[:, -1],
-        exact.encode(asked[1])[:, -1],
+        exact.encode(queries[0])[:, -1],
+        exact.encode(queries[1])[:, -1],
     )
 
 

@@ -37,7 +37,8 @@ def test_what_was_left_out_is_predicted(ratings: tuple[Ints, Ints, Floats]) -> N
 
 def test_the_table_is_the_predictions(ratings: tuple[Ints, Ints, Floats]) -> None:
     model = trained(ratings, epochs=3)
-    np.testing.assert_allclose(whole(model.table())[ratings[:2]], model.predict(*ratings[:2]), atol=1e-5)
+    table = whole(model.table())
+    np.testing.assert_allclose(table[ratings[:2]], model.predict(*ratings[:2]), atol=1e-5)
 
 
 def test_a_table_with_too_many_cells_is_not_written_out(ratings: tuple[Ints, Ints, Floats]) -> None:
@@ -54,8 +55,9 @@ def test_one_rating_moves_its_own_parameters_as_the_equation_says() -> None:
     p, q = (fresh.normal(0, 0.1, (2, 1)).astype(np.float32) for _ in range(2))
     error = -p[1, 0] * q[0, 0]
     assert model.user_bias[1] == pytest.approx(0.1 * error)
-    assert model.user[1, 0] == pytest.approx(p[1, 0] + 0.1 * (error * q[0, 0] - 0.5 * p[1, 0]))
-    assert model.item[0, 0] == pytest.approx(q[0, 0] + 0.1 * (error * p[1, 0] - 0.5 * q[0, 0]))
+    user, item = p[1, 0], q[0, 0]
+    assert model.user[1, 0] == pytest.approx(user + 0.1 * (error * item - 0.5 * user))
+    assert model.item[0, 0] == pytest.approx(item + 0.1 * (error * user - 0.5 * item))
     np.testing.assert_array_equal(model.user[0], p[0])
 
 

@@ -39,12 +39,12 @@ def made(recipe: VisualTemporalRecipe, known: float = 1.0) -> VisualTemporalMode
     return model
 
 
-def after(model: VisualTemporalModel, items: list[int], asked: int = 1) -> Tensor:
-    """Queries after the newest `asked` events."""
+def after(model: VisualTemporalModel, items: list[int], num_queries: int = 1) -> Tensor:
+    """Queries after the newest `num_queries` events."""
     history = torch.tensor([items])
     rating = torch.where(history % 2 > 0, history.float(), torch.nan)
     feature = pad(model.item_feature(POSTER_FEATURE), (0, 0, 1, 0))[history]
-    return model.query(model.user(history, feature, rating, asked)[0])[0]
+    return model.query(model.user(history, feature, rating, num_queries)[0])[0]
 
 
 @pytest.fixture(params=[BEST, SEED], ids=["best", "seed"])
@@ -64,7 +64,7 @@ def test_padding_in_front_changes_nothing(model: VisualTemporalModel) -> None:
 def test_every_position_is_answered_from_the_events_up_to_it(model: VisualTemporalModel) -> None:
     """So training, which asks for many positions at once, sees no future and learns what is served."""
     items = [3, 1, 4, 2, 5, 6, 1, 3]
-    at_once = after(model, items, asked=6)
+    at_once = after(model, items, num_queries=6)
     for place, query in enumerate(at_once, start=len(items) - 5):
         torch.testing.assert_close(query, after(model, items[:place])[0], atol=1e-5, rtol=1e-5)
 
@@ -173,7 +173,8 @@ def scores(model: VisualTemporalModel) -> Tensor:
 def test_the_loss_reaches_every_parameter(model: VisualTemporalModel) -> None:
     posters = torch.randint(0, 256, (N, 3, 8, 8), dtype=torch.uint8)
     feature = model.item_feature(model.item.poster(posters))
-    history, rating = torch.tensor([[1, 6, 2, 5]]), torch.tensor([[5.0, torch.nan, 1.0, 3.0]])
+    history = torch.tensor([[1, 6, 2, 5]])
+    rating = torch.tensor([[5.0, torch.nan, 1.0, 3.0]])
     F, _, F_AE = model.user(history, pad(feature, (0, 0, 1, 0))[history], rating, num_queries=2)
     logits = model.query(F) @ model.item_vector(feature).T
     assert model.genres is not None

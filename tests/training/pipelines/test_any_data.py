@@ -91,7 +91,8 @@ def test_what_can_be_learned_is_published_and_the_rest_left_out(shape: str, tmp_
         verify(repository / model / "1")
     for model in models:
         load(published.latest(model), threads=1)
-    run("evaluate", "--data", data, "--repository", repository, "--json", tmp_path / "metrics.json")
+    folders = ["--data", data, "--repository", repository]
+    run("evaluate", *folders, "--json", tmp_path / "metrics.json")
     rows = json.loads((tmp_path / "metrics.json").read_text(), parse_constant=pytest.fail)["rows"]
     assert {row["model"] for row in rows} & EVERY_MODEL == (models if rows else set())
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from fusion_gateway.catalog.catalog import MOST_GENRES, load_catalog
+from fusion_gateway.catalog.catalog import MAX_GENRES, load_catalog
 from training.__main__ import app
 
 
@@ -21,4 +21,4 @@ def test_texts_and_genres_of_any_length_are_cut_to_what_a_gateway_takes(tmp_path
     folder = repository / "catalog" / "1"
     catalog = load_catalog(folder / "items.parquet", 1, folder / "tags.parquet")
     assert [len(title) for title in catalog.title] == [1000, 3]
-    assert len(catalog.genres[0]) == MOST_GENRES
+    assert len(catalog.genres[0]) == MAX_GENRES

@@ -50,7 +50,7 @@ def pool(good_up_to: int = 1000, turned: bool = False) -> CandidateBatch:
     target[2] = -1
     columns = np.tile(np.arange(CANDIDATES), (USERS, 1))
     scores = {"good": good.astype(np.float32), "bad": bad.astype(np.float32)}
-    return CandidateBatch(np.arange(USERS), columns, scores, {}, target, events, events)
+    return CandidateBatch(np.arange(USERS), columns, scores, {}, target, events=events, ratings=events)
 
 
 def test_weights_go_to_the_model_that_knows() -> None:
@@ -71,15 +71,15 @@ def test_long_tails_are_drawn_in_where_that_is_likelier() -> None:
 
 
 def test_of_several_policies_the_likeliest_is_taken() -> None:
-    calibrated = Policy(BOTH.weights, normaliser="calibrated", calibrators=fit_calibrators([pool()]))
-    good_scores = replace(BOTH, normaliser="none")
-    assert fit_weights([pool()], calibrated, good_scores).normaliser == "none"
-    assert fit_weights([pool()], good_scores, calibrated).normaliser == "none"
+    calibrated = Policy(BOTH.weights, normalizer="calibrated", calibrators=fit_calibrators([pool()]))
+    good_scores = replace(BOTH, normalizer="none")
+    assert fit_weights([pool()], calibrated, good_scores).normalizer == "none"
+    assert fit_weights([pool()], good_scores, calibrated).normalizer == "none"
 
 
 def test_tiny_scores_are_fitted_too() -> None:
     tiny = replace(pool(), scores={model: table * np.float32(1e-5) for model, table in pool().scores.items()})
-    plain = replace(BOTH, normaliser="none")
+    plain = replace(BOTH, normalizer="none")
     assert fit_weights([tiny], plain).weights == pytest.approx(fit_weights([pool()], plain).weights, abs=0.02)
 
 
@@ -113,7 +113,7 @@ def test_calibrated_scores_read_as_chances() -> None:
     hits = chance[np.arange(USERS), target][target >= 0]
     assert hits.mean() > 5 * share
     assert fit_calibrators([pool(turned=True)])["good"].scale > 0  # near 0: what is worse than chance is not turned
-    policy = fit_bias([pool()], Policy(BOTH.weights, normaliser="calibrated", calibrators=calibrators))
+    policy = fit_bias([pool()], Policy(BOTH.weights, normalizer="calibrated", calibrators=calibrators))
     assert np.nanmean(pool().fuse(policy).score) == pytest.approx(
         (target >= 0).sum() / good.size,
         rel=0.05,
@@ -186,7 +186,7 @@ def test_of_equally_popular_items_no_more_are_candidates_than_the_gateway_takes(
     events = load_dataset(published.data).events
     popularity = fit_popularity(events.head(1), None, np.sort(load_dataset(published.data).items["number"].to_numpy()))
     task = NextItemTask(tmp_path / "repository", leave_last_out(events).test, events.clear(), popularity, retrieve_k=5)
-    assert next(task.chunks()).pool.column.shape[1] <= 10
+    assert next(task.chunks()).candidates.column.shape[1] <= 10
 
 
 def test_histories_can_be_cut_to_their_last_events(published: Published) -> None:
@@ -199,11 +199,11 @@ def test_histories_can_be_cut_to_their_last_events(published: Published) -> None
         assert short.tolist() == full[-len(short) :].tolist()
     [nothing] = task.chunks(events=(0, 0))
     assert not nothing.events.any()
-    assert not any(mask.any() for mask in nothing.pool.retrieved.values())
+    assert not any(mask.any() for mask in nothing.candidates.retrieved.values())
 
 
 async def test_the_gateway_ranks_as_the_offline_task_does(published: Published, tmp_path: Path) -> None:
-    """Same candidates, same normalisation, same policy: for known users, and for one without a history."""
+    """Same candidates, same normalization, same policy: for known users, and for one without a history."""
     split, now = leave_last_out(load_dataset(published.data).events), int(time.time())
     history = pl.concat([split.train, split.validation])
     targets = pl.concat(
@@ -238,7 +238,7 @@ async def test_the_gateway_ranks_as_the_offline_task_does(published: Published, 
                 pb.RecommendRequest(user_id=user.user_id[row], history=events, k=10), timeout=30
             )
             assert not response.degraded
-            assert response.candidates == np.isfinite(ranked.pool.scores["popularity"][row]).sum()
+            assert response.candidates == np.isfinite(ranked.candidates.scores["popularity"][row]).sum()
             online = {number_of[item.item.id]: item.score for item in response.items}
             columns = np.searchsorted(task.items, list(online))
             np.testing.assert_allclose(scores[columns], list(online.values()), atol=2e-3)

@@ -141,7 +141,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(folder: Path, dataset: Dataset
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     again = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    assert "going on where a run stopped" in again.stderr
+    assert "resuming a stopped run" in again.stderr
     whole = Job(dataset, leave_last_out(dataset.events), tmp_path / "whole", tmp_path / "other")
     train_rating(whole, recipes.bayesian())
     weights = [latest(tmp_path / name, "rating") / "items.safetensors" for name in ("whole", "resumed")]

@@ -28,9 +28,8 @@ def content() -> ItemContent:
 
 def ratings() -> Interactions:
     """Everybody likes even items and dislikes odd ones."""
-    user, item = (
-        pairs.ravel() for pairs in np.meshgrid(np.arange(1, USERS + 1), np.arange(1, ITEMS + 1), indexing="ij")
-    )
+    numbers = np.arange(1, USERS + 1), np.arange(1, ITEMS + 1)
+    user, item = (pairs.ravel() for pairs in np.meshgrid(*numbers, indexing="ij"))
     rating = np.where(item % 2 == 0, 5, 1).astype(np.float32)
     return Interactions(
         [str(u) for u in range(USERS)], np.arange(1, ITEMS + 1), user, item, rating, np.zeros_like(user)

@@ -127,8 +127,8 @@ def test_a_seed_makes_a_run() -> None:
 @pytest.mark.parametrize("computes", [False, True])
 def test_bfloat16_is_for_processors_that_compute_in_it(computes: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": computes})
-    asked, not_asked = (item_vectors(learned(replace(QUICK, epochs=1, bf16=bf16))[0]) for bf16 in (True, False))
-    assert np.array_equal(asked, not_asked) != computes
+    in_bf16, in_float32 = (item_vectors(learned(replace(QUICK, epochs=1, bf16=bf16))[0]) for bf16 in (True, False))
+    assert np.array_equal(in_bf16, in_float32) != computes
 
 
 def test_validation_batched_equals_single() -> None:

@@ -92,9 +92,10 @@ def faults(results: Results) -> Iterator[Cells]:
     """What happens to what the gateway depends on."""
     yield ["fault", "calls", "failed", "degraded", "p50 ms", "whole in s", "events written", "lost", "exit s"]
     for row in results.rows("chaos-faults"):
-        counts = [str(row["calls"]), str(sum(row["failed"].values())), str(row["degraded"]), number(row["p50_ms"], 0)]
+        counts = [row["calls"], sum(row["failed"].values()), row["degraded"]]
+        latency, recovered = number(row["p50_ms"], 0), number(row["recovered_seconds"], 1)
         events = [str(row["written"]), str(row["lost"])]
-        yield [row["fault"], *counts, number(row["recovered_seconds"], 1), *events, number(row["exit_seconds"], 1)]
+        yield [row["fault"], *map(str, counts), latency, recovered, *events, number(row["exit_seconds"], 1)]
 
 
 def attacks(results: Results) -> Iterator[Cells]:

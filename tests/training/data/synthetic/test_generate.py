@@ -79,7 +79,11 @@ def test_nobody_watches_an_item_twice() -> None:
 def test_taste_order_and_style_each_beat_popularity_and_together_beat_each() -> None:
     """NDCG@10 of each user's last item, by rankers that see one cause each; mean over three worlds."""
     metrics = [_metrics(seed) for seed in range(3)]
-    mean = {name: float(np.mean([row[name] for row in metrics])) for name in metrics[0]}
+
+    def mean_of(name: str) -> float:
+        return float(np.mean([row[name] for row in metrics]))
+
+    mean = {name: mean_of(name) for name in metrics[0]}
     alone = [mean[name] for name in ("taste", "order", "style")]
     assert min(alone) > 1.3 * mean["popularity"], mean
     assert mean["together"] > 1.1 * max(alone), mean

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Scores = NDArray[np.float64]
-NormaliserName = Literal["none", "minmax", "zscore", "rank", "softmax", "calibrated"]
+NormalizerName = Literal["none", "minmax", "zscore", "rank", "softmax", "calibrated"]
 
 
 def competition_rank(scores: Scores) -> Scores:
@@ -59,7 +59,7 @@ def _range(scores: Scores) -> tuple[Scores, Scores]:
     return np.where(some, low, 0.0), np.where(some, high, 0.0)
 
 
-NORMALISERS: Mapping[str, Callable[[Scores], Scores]] = {
+NORMALIZERS: Mapping[str, Callable[[Scores], Scores]] = {
     "none": lambda scores: scores,
     "minmax": _minmax,
     "zscore": _zscore,
