@@ -78,7 +78,7 @@ export function bar(ranked, { down, span }) {
   }
   const zero = h("span", { class: "zero" });
   zero.style.left = `${(100 * down) / span}%`;
-  if (down > 0) track.append(zero);
+  if (down / span > 0.01) track.append(zero);
   return track;
 }
 

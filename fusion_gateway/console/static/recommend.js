@@ -152,8 +152,10 @@ export function show(main) {
         return;
       }
     } else {
-      const events = picked(parameters).filter((event) => event.itemId !== item.id);
-      change({ new: "1", picked: pickedText([...events, { itemId: item.id, rating }]), user: undefined }, { push: mode(parameters) !== "new" });
+      const events = picked(parameters), given = events.find((event) => event.itemId === item.id);
+      if (given) given.rating = rating;
+      else events.push({ itemId: item.id, rating });
+      change({ new: "1", picked: pickedText(events), user: undefined }, { push: mode(parameters) !== "new" });
       if (mode(parameters) !== "new") drawWho();
     }
     document.getElementById("list-title").focus({ preventScroll: true });
@@ -173,7 +175,7 @@ export function show(main) {
     const card = (event) => {
       const item = items.get(event.itemId) ?? { id: event.itemId, title: `${event.itemId} (not in the catalog)` };
       return h("li", {}, h("a", { href: `/title?id=${encodeURIComponent(item.id)}` }, poster(item), h("span", { class: "name" }, h("bdi", {}, item.title))),
-        h("span", { class: "when" }, event.rating ? h("span", { class: "given" }, h("span", { "aria-hidden": "true" }, "★"), h("span", { class: "hidden" }, "rated "), ` ${event.rating}`) : "watched", event.time ? h("span", {}, day(Number(event.time))) : null),
+        who === "new" ? stars(item, event.rating, (rating) => watch(item, rating)) : h("span", { class: "when" }, event.rating ? h("span", { class: "given" }, h("span", { "aria-hidden": "true" }, "★"), h("span", { class: "hidden" }, "rated "), ` ${event.rating}`) : "watched", event.time ? h("span", {}, day(Number(event.time))) : null),
         who === "new" ? h("button", { type: "button", class: "small", "aria-label": `Take away ${item.title}`, on: { click: () => {
           change({ picked: pickedText(picked(state()).filter((each) => each.itemId !== item.id)) });
           refresh();
@@ -184,7 +186,7 @@ export function show(main) {
     const old = parts.past.querySelector("ul")?.scrollLeft;
     parts.past.replaceChildren(
       h("h2", {}, who === "user" ? h("bdi", {}, `User ${parameters.get("user")}`) : "A new person", h("span", { class: "muted" }, ` · ${title}`)),
-      events.length ? h("ul", { class: "shelf", tabIndex: 0, "aria-label": "Movies of the history, newest first" }, events.map(card)) : h("p", { class: "muted" }, nothing));
+      events.length ? h("ul", { class: `shelf ${who}`, tabIndex: 0, "aria-label": "Movies of the history, newest first" }, events.map(card)) : h("p", { class: "muted" }, nothing));
     if (old) parts.past.querySelector("ul").scrollLeft = 0;
   });
 
@@ -211,24 +213,26 @@ export function show(main) {
     const moved = weights(parameters);
     const redraw = (changes) => { change(changes); drawControls(); refresh(); };
     parts.controls.lastChild.replaceChildren(
+      mode(parameters) === "anonymous" ? profile(parameters, set) : "",
       choice({ label: "Policy", value: parameters.get("policy") ?? "", options: [["", `${status.defaultPolicy} (default)`], ...status.policies.filter((name) => name !== status.defaultPolicy).map((name) => [name, name])],
         chosen: (name) => redraw({ ...without(state()), policy: name }) }),
-      h("fieldset", {}, h("legend", {}, "Weight of each model"),
-        weightSliders(Object.keys(own).sort(), own, moved, (name, value) => { set({ [`w.${name}`]: `${value}` }); reset.hidden = false; })),
+      h("fieldset", { class: "weights" }, h("legend", {}, "Weight of each model"),
+        weightSliders(Object.keys(own).sort(), own, moved, (name, value) => { set({ [`w.${name}`]: `${value}` }); reset.hidden = false; }),
+        h("p", { class: "hint" }, "A model that knows nothing of a person or a movie abstains there, and the others share its weight.")),
       h("fieldset", {}, h("legend", {}, "The list"),
         slider({ label: "Diversity", value: Number(parameters.get("diversity") ?? 0), step: 0.05, help: "Less of the same genres", moved: (value) => set({ diversity: value || undefined }) }),
         slider({ label: "Exploration", value: Number(parameters.get("exploration") ?? 0), step: 0.05, help: "Share of places for movies drawn at random", show: (v) => `${Math.round(100 * v)} %`,
           moved: (value) => set({ exploration: value || undefined, seed: value ? parameters.get("seed") ?? "1" : undefined }) }),
         slider({ label: "At most of a genre", value: Number(parameters.get("maxPerGenre") ?? 0), max: 20, step: 1, show: (v) => (v ? `${v}` : "any number"), moved: (value) => set({ maxPerGenre: value || undefined }) }),
         choice({ label: "Length", value: parameters.get("k") ?? "10", options: ["5", "10", "20", "50"].map((k) => [k, `${k} movies`]), chosen: (k) => set({ k: k === "10" ? undefined : k }) })),
-      h("fieldset", {}, h("legend", {}, "Only"),
+      h("fieldset", {}, h("legend", {}, "Only"), h("p", { class: "hint" }, "Press a genre once to have only such movies, twice to have none of it."),
         genres(status.genres ?? [], list(parameters, "any"), list(parameters, "none"), (any, none) => set({ any: any.join(","), none: none.join(",") })),
         h("div", { class: "years" },
           field({ label: "From year", type: "number", min: 0, max: 9999, value: parameters.get("from") ?? "", changed: (from) => set({ from }) }),
           field({ label: "to", type: "number", min: 0, max: 9999, value: parameters.get("to") ?? "", changed: (to) => set({ to }) }))),
-      mode(parameters) === "anonymous" ? profile(parameters, set) : "");
+    );
     const reset = h("button", { type: "button", class: "small", hidden: !Object.keys(moved).length, on: { click: () => redraw(without(state())) } }, "Back to the policy's weights");
-    parts.controls.querySelector("fieldset").append(reset);
+    parts.controls.querySelector(".weights").append(reset);
   }
 
   function profile(parameters, set) {
