@@ -13,9 +13,9 @@ def test_calls_are_summed_up_and_forgotten() -> None:
     now = WINDOW_SECONDS / 2
     recent.add(0.030, failed=False)
     recent.add(5, failed=True)
-    assert tuple(recent.summary()) == (3, 1, pytest.approx(20), pytest.approx(29.8))
+    assert recent.summary() == pytest.approx(Summary(3, 1, 20, 29.8))
     now = WINDOW_SECONDS + 1
-    assert tuple(recent.summary()) == (2, 1, pytest.approx(30), pytest.approx(30))
+    assert recent.summary() == pytest.approx(Summary(2, 1, 30, 30))
 
 
 def test_no_more_than_so_many_are_remembered() -> None:
