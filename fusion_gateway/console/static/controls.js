@@ -5,12 +5,12 @@ import { color, modelName } from "./movies.js";
 let ids = 0;
 const newId = () => `c${(ids += 1)}`;
 
-/** A labelled slider; `moved(value)` is called while it moves, at most every 100 ms. */
+/** A labelled slider; `moved(value)` is called once it rests for 60 ms. */
 export function slider({ label, swatch, value, min = 0, max = 1, step = 0.01, show = (v) => number(v), help, moved }) {
   const id = newId();
   const output = h("output", { htmlFor: id }, show(value));
   const input = h("input", { type: "range", id, min, max, step, value });
-  const tell = settled(() => moved(Number(input.value)), 100);
+  const tell = settled(() => moved(Number(input.value)), 60);
   input.addEventListener("input", () => { output.textContent = show(Number(input.value)); input.setAttribute("aria-valuetext", output.textContent); tell(); });
   input.setAttribute("aria-valuetext", show(value));
   return h("div", { class: "slider" },
