@@ -10,7 +10,8 @@ export function change(changes, { push = false } = {}) {
     else parameters.set(name, value);
   }
   const address = `${location.pathname}${parameters.size ? `?${parameters}` : ""}`;
-  if (address !== `${location.pathname}${location.search}`) history[push ? "pushState" : "replaceState"](null, "", address);
+  if (address !== `${location.pathname}${location.search}`)
+    history[push ? "pushState" : "replaceState"](null, "", address);
   return parameters;
 }
 
@@ -21,6 +22,7 @@ export function weights(parameters, prefix = "w.") {
 }
 
 /** What takes all these parameters away. */
-export const without = (parameters, prefix = "w.") => Object.fromEntries([...parameters.keys()].filter((name) => name.startsWith(prefix)).map((name) => [name, undefined]));
+export const without = (parameters, prefix = "w.") =>
+  Object.fromEntries([...parameters.keys()].filter((name) => name.startsWith(prefix)).map((name) => [name, undefined]));
 
 export const list = (parameters, name) => parameters.get(name)?.split(",").filter(Boolean) ?? [];

@@ -23,7 +23,11 @@ export async function call(method, request = {}, { signal, timeout = 8000 } = {}
 }
 
 async function post(method, request, signal, timeout) {
-  const headers = { "Content-Type": "application/json", "Connect-Protocol-Version": "1", "Connect-Timeout-Ms": `${timeout}` };
+  const headers = {
+    "Content-Type": "application/json",
+    "Connect-Protocol-Version": "1",
+    "Connect-Timeout-Ms": `${timeout}`,
+  };
   const token = sessionStorage.getItem(TOKEN);
   if (token) headers.Authorization = `Bearer ${token}`;
   try {
@@ -41,15 +45,26 @@ let asking;
 function askForToken(why) {
   asking ??= new Promise((resolve) => {
     const input = h("input", { type: "password", id: "token", required: true, autocomplete: "off", spellcheck: false });
-    const dialog = h("dialog", { "aria-labelledby": "token-title", class: "token" },
-      h("form", { method: "dialog", on: { submit: () => sessionStorage.setItem(TOKEN, input.value.trim()) } },
+    const dialog = h(
+      "dialog",
+      { "aria-labelledby": "token-title", class: "token" },
+      h(
+        "form",
+        { method: "dialog", on: { submit: () => sessionStorage.setItem(TOKEN, input.value.trim()) } },
         h("h2", { id: "token-title" }, "This gateway asks for a token"),
         h("p", {}, why),
-        h("label", { htmlFor: "token" }, "Token"), input,
+        h("label", { htmlFor: "token" }, "Token"),
+        input,
         h("p", { class: "muted" }, "It is kept in this tab only, until the tab is closed."),
-        h("button", { class: "primary" }, "Use it")));
+        h("button", { class: "primary" }, "Use it"),
+      ),
+    );
     dialog.addEventListener("cancel", (event) => event.preventDefault());
-    dialog.addEventListener("close", () => { dialog.remove(); asking = undefined; resolve(); });
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      asking = undefined;
+      resolve();
+    });
     document.body.append(dialog);
     dialog.showModal();
   });
@@ -67,7 +82,10 @@ export function inWords(error, gateway = "the gateway") {
     resource_exhausted: `${gateway} has too much to do (${error.message}). Trying again.`,
     permission_denied: `Not allowed: ${error.message}.`,
   };
-  return words[error.code] ?? (error instanceof CallError ? `That did not work: ${error.message}.` : `A fault of this page: ${error.message}`);
+  return (
+    words[error.code] ??
+    (error instanceof CallError ? `That did not work: ${error.message}.` : `A fault of this page: ${error.message}`)
+  );
 }
 
 const PASSING = ["unavailable", "deadline_exceeded", "resource_exhausted"];

@@ -14,11 +14,18 @@ const isDark = () => {
   const chosen = document.documentElement.dataset.theme;
   return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
 };
-const nameTheme = () => { theme.textContent = isDark() ? "Light" : "Dark"; theme.setAttribute("aria-label", `Use the ${theme.textContent.toLowerCase()} theme`); };
+const nameTheme = () => {
+  theme.textContent = isDark() ? "Light" : "Dark";
+  theme.setAttribute("aria-label", `Use the ${theme.textContent.toLowerCase()} theme`);
+};
 theme.addEventListener("click", () => {
   const chosen = isDark() ? "light" : "dark";
   document.documentElement.dataset.theme = chosen;
-  try { localStorage.setItem("marquee-theme", chosen); } catch { /* without storage, for this page only */ }
+  try {
+    localStorage.setItem("marquee-theme", chosen);
+  } catch {
+    /* without storage, for this page only */
+  }
   nameTheme();
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", nameTheme);
@@ -26,7 +33,8 @@ nameTheme();
 
 const [name, load] = pages[location.pathname] ?? pages["/"];
 document.title = `${name} · Marquee`;
-for (const link of document.querySelectorAll("nav a")) if (link.getAttribute("href") === location.pathname) link.setAttribute("aria-current", "page");
+for (const link of document.querySelectorAll("nav a"))
+  if (link.getAttribute("href") === location.pathname) link.setAttribute("aria-current", "page");
 try {
   const page = await load();
   page.show(document.getElementById("main"));

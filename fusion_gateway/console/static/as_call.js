@@ -16,8 +16,14 @@ export async function asCall(method, request) {
     `    print(gateway.${method}(Parse(${JSON.stringify(json)}, ${method}Request())))`,
   ];
   return [
-    copyable("grpcurl", `grpcurl ${tls ? "" : "-plaintext "}-d ${quoted(json)} ${gateway} marquee.v1.Recommender/${method}`),
+    copyable(
+      "grpcurl",
+      `grpcurl ${tls ? "" : "-plaintext "}-d ${quoted(json)} ${gateway} marquee.v1.Recommender/${method}`,
+    ),
     copyable("Python", python.join("\n")),
-    copyable("curl", `curl ${location.origin}/marquee.v1.Recommender/${method} \\\n  -H 'Content-Type: application/json' \\\n  -d ${quoted(json)}`),
+    copyable(
+      "curl",
+      `curl ${location.origin}/marquee.v1.Recommender/${method} \\\n  -H 'Content-Type: application/json' \\\n  -d ${quoted(json)}`,
+    ),
   ];
 }

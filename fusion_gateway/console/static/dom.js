@@ -11,7 +11,9 @@ export function h(tag, properties = {}, ...children) {
     else if (name in element && !name.includes("-") && name !== "role" && name !== "list") element[name] = value;
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(
+    ...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false),
+  );
   return element;
 }
 
@@ -50,7 +52,14 @@ export const number = (value, digits = 2) => Number(value ?? 0).toFixed(digits);
 
 /** "3 days ago", for a moment in unix seconds. */
 export function ago(seconds) {
-  const units = [["year", 31557600], ["month", 2629800], ["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+  const units = [
+    ["year", 31557600],
+    ["month", 2629800],
+    ["day", 86400],
+    ["hour", 3600],
+    ["minute", 60],
+    ["second", 1],
+  ];
   const past = Date.now() / 1000 - seconds;
   const [unit, size] = units.find(([, size]) => past >= size) ?? units.at(-1);
   return new Intl.RelativeTimeFormat("en", { numeric: "auto" }).format(-Math.round(past / size), unit);

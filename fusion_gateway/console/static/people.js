@@ -16,22 +16,41 @@ const movies = async (text, k = 6) => (await call("SearchItems", { title: text, 
 const described = (item) => [item.year, item.director?.split("|")[0]].filter(Boolean).join(" · ");
 
 /** A box for titles only. */
-export const titleBox = (label, chosen, missed) => box({
-  label, placeholder: "Title, as you remember it",
-  suggest: async (text) => (await movies(text)).map(({ item }) => ({ text: item.title, detail: described(item), choose: () => chosen(item) })),
-  enter: async (text) => { const [best] = await movies(text, 1); if (best) chosen(best.item); else missed?.(noMovie(text)); },
-});
+export const titleBox = (label, chosen, missed) =>
+  box({
+    label,
+    placeholder: "Title, as you remember it",
+    suggest: async (text) =>
+      (await movies(text)).map(({ item }) => ({
+        text: item.title,
+        detail: described(item),
+        choose: () => chosen(item),
+      })),
+    enter: async (text) => {
+      const [best] = await movies(text, 1);
+      if (best) chosen(best.item);
+      else missed?.(noMovie(text));
+    },
+  });
 
 /** A box for a user id or a title. */
 export function personBox({ value, chooseUser, missed }) {
   const user = (text, count) => ({
-    text: `User ${text}`, detail: count >= 1000 ? "1000 events and more" : count === 1 ? "1 event" : `${count} events`, choose: () => chooseUser(text),
+    text: `User ${text}`,
+    detail: count >= 1000 ? "1000 events and more" : count === 1 ? "1 event" : `${count} events`,
+    choose: () => chooseUser(text),
   });
   return box({
-    label: "User id or movie title", value, placeholder: "For example 42, or toy story",
+    label: "User id or movie title",
+    value,
+    placeholder: "For example 42, or toy story",
     suggest: async (text) => {
       const [count, found] = await Promise.all([events(text).catch(() => 0), movies(text)]);
-      const titles = found.map(({ item }) => ({ text: item.title, detail: described(item), choose: () => openTitle(item.id) }));
+      const titles = found.map(({ item }) => ({
+        text: item.title,
+        detail: described(item),
+        choose: () => openTitle(item.id),
+      }));
       return count ? [user(text, count), ...titles] : titles;
     },
     enter: async (text) => {
