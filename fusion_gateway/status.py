@@ -12,6 +12,7 @@ from fusion_gateway.reloading import Reloaded
 from fusion_gateway.scorers.client import ScorerClient
 from fusion_gateway.scorers.popularity import PopularityScorer
 from fusion_gateway.scorers.recent_calls import RecentCalls
+from fusion_gateway.similar import known_kinds
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.deadline import Deadline
 
@@ -54,6 +55,7 @@ class Status:
             occupations=values_of("occupation", groups),
             answers=recent.calls,
             degraded_answers=recent.failed,
+            similar_kinds=known_kinds(self.scorers, catalog),
         )
 
     async def _model_status(self, scorer: ScorerClient, timeout: float) -> pb.ModelStatus:

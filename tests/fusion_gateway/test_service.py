@@ -178,6 +178,7 @@ async def test_status_tells_how_things_are(world: World) -> None:
     assert [policy.name for policy in status.policy_settings] == list(status.policies)
     assert status.policy_settings[0].weights == {"rating": 1, "sequential": 1, "visual_temporal": 2}
     assert status.policy_settings[1].strategy == "rrf"
+    assert list(status.similar_kinds) == [*world.models, "genres", "tags", "director"]
     assert list(status.genres) == ["Animation", "Comedy", "Crime", "Drama", "Romance", "Sci-Fi", "Thriller"]
 
 

@@ -7,7 +7,6 @@ import { h, notice, number, say } from "./dom.js";
 import { bar, facts, legend, modelName, numbers, poster, rearrange, scale, titleLink, waiting } from "./movies.js";
 import { noMovie, titleBox } from "./people.js";
 
-const KINDS = ["genres", "tags", "director"];
 const PICTURE = "visual_temporal";
 
 export function request(parameters, kinds) {
@@ -91,11 +90,14 @@ export function show(main) {
     results.hidden = parts.controls.hidden = false;
     parts.hint.hidden = true;
     if (!parts.list.children.length) parts.list.replaceChildren(...waiting());
-    if (!kinds.length) await learn(signal);
+    const learning = kinds.length ? null : learn(signal);
+    learning?.catch(() => {}); // the call below fails in the same way, and says so
+    if (Object.keys(weights(parameters)).length) await learning;
     const asked = request(parameters, kinds);
     const answer = await call("SimilarItems", asked, { signal });
     if (signal.aborted) return;
     draw(answer);
+    await learning;
     if (parts.call.open) parts.call.replaceChildren(parts.call.firstChild, ...(await asCall("SimilarItems", asked)));
   }, complain);
   parts.call.addEventListener("toggle", async () => {
@@ -104,19 +106,7 @@ export function show(main) {
   });
 
   async function learn(signal) {
-    const status = await call("GetStatus", {}, { signal });
-    const models = status.models?.map(({ name }) => name) ?? [];
-    // Whether the catalog has tags shows in what an answer is made of.
-    const parameters = state();
-    const query = parameters.has("id") ? { itemId: parameters.get("id") } : { title: parameters.get("title") };
-    const tagged = await call("SimilarItems", { ...query, k: 1, weights: { tags: 1, genres: 1 } }, { signal }).then(
-      () => true,
-      (error) => {
-        if (error.code === "invalid_argument") return false;
-        throw error;
-      },
-    );
-    kinds = [...models.sort(), ...KINDS.filter((kind) => tagged || kind !== "tags")];
+    kinds = (await call("GetStatus", {}, { signal })).similarKinds ?? [];
     drawControls();
   }
 

@@ -1021,6 +1021,7 @@ class GetStatusResponse(_message.Message):
     OCCUPATIONS_FIELD_NUMBER: _builtins.int
     ANSWERS_FIELD_NUMBER: _builtins.int
     DEGRADED_ANSWERS_FIELD_NUMBER: _builtins.int
+    SIMILAR_KINDS_FIELD_NUMBER: _builtins.int
     default_policy: _builtins.str
     catalog_version: _builtins.int
     catalog_items: _builtins.int
@@ -1045,6 +1046,10 @@ class GetStatusResponse(_message.Message):
     def genders(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def occupations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def similar_kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names that the weights of SimilarItems know."""
+
     def __init__(
         self,
         *,
@@ -1060,10 +1065,11 @@ class GetStatusResponse(_message.Message):
         occupations: _abc.Iterable[_builtins.str] | None = ...,
         answers: _builtins.int = ...,
         degraded_answers: _builtins.int = ...,
+        similar_kinds: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "catalog_items", b"catalog_items", "catalog_version", b"catalog_version", "default_policy", b"default_policy", "degraded_answers", b"degraded_answers", "fusion_version", b"fusion_version", "genders", b"genders", "genres", b"genres", "models", b"models", "occupations", b"occupations", "policies", b"policies", "policy_settings", b"policy_settings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "catalog_items", b"catalog_items", "catalog_version", b"catalog_version", "default_policy", b"default_policy", "degraded_answers", b"degraded_answers", "fusion_version", b"fusion_version", "genders", b"genders", "genres", b"genres", "models", b"models", "occupations", b"occupations", "policies", b"policies", "policy_settings", b"policy_settings", "similar_kinds", b"similar_kinds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
