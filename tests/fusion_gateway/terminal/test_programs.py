@@ -283,7 +283,7 @@ def test_up_stops_everything_when_one_process_dies(system: Path, tmp_path: Path)
         while "Ctrl-C" not in process.stdout.readline():
             pass
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        assert len(children) == 4
+        assert len(children) == 5
         os.kill(int(children[0]), signal.SIGKILL)
         _, stderr = process.communicate(timeout=30)
     assert process.returncode == 1
