@@ -16,6 +16,8 @@ MAX_BYTES = 64 << 10
 MAX_BRACKETS = 5000
 """Maximum number of opening brackets: nested ones take longer still to parse."""
 MAX_POLICIES = 1000
+MAX_NUMBER = 1e12
+"""Maximum magnitude of a number."""
 MAX_CHARACTERS = 500
 """Maximum number of characters of what is wrong with it."""
 
@@ -102,7 +104,8 @@ def load_policies(path: Path, version: int = 0) -> Policies:
             f"policies {path}: {brackets} opening brackets are too many; at most {MAX_BRACKETS}", "policies"
         )
     try:
-        policies = Policies.model_validate(yaml.load(text, _Loader))
+        document = yaml.load(text, _Loader)
+        policies = Policies.model_validate(document)
     except ValidationError as error:
         first = error.errors()[0]
         message = first["msg"].removeprefix("Value error, ")
@@ -113,8 +116,19 @@ def load_policies(path: Path, version: int = 0) -> Policies:
     except Exception as error:  # PyYAML raises what int(), datetime and recursion raise, too
         message = (str(error) or type(error).__name__)[:MAX_CHARACTERS]
         raise ArtifactError(f"policies {path}: cannot be read as YAML: {message}", "policies") from error
+    if (wrong := _too_large(document)) is not None:
+        raise ArtifactError(f"policies {path}: {wrong} is no number from {-MAX_NUMBER:g} to {MAX_NUMBER:g}", "policies")
     policies._version = version
     return policies
+
+
+def _too_large(value: object) -> float | None:
+    """The first number in a document with which scores would be infinite, or none."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list):
+        return next((wrong for each in value if (wrong := _too_large(each)) is not None), None)
+    return value if isinstance(value, float) and not abs(value) <= MAX_NUMBER else None
 
 
 def _text(path: Path) -> str:

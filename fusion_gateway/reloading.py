@@ -47,7 +47,7 @@ class Reloaded(Generic[V]):
     def __init__(self, what: str, stamp: Callable[[], object], load: Callable[[], V]) -> None:
         """`stamp()` is equal as long as nothing has changed. Raises what `load` raises."""
         self._what, self._stamp, self._load = what, stamp, load
-        self._seen = stamp()
+        self._seen: object = stamp()
         self.value = load()
         REFUSED.labels(what)
 
@@ -64,6 +64,8 @@ class Reloaded(Generic[V]):
             self.value = self._load()
         except Exception as error:  # whatever it is: the old value is whole
             REFUSED.labels(self._what).inc()
+            if isinstance(error, OSError):  # it may pass, as too many open files do: the next look reads it again
+                self._seen = None
             planned = isinstance(error, MarqueeError | OSError)
             why = str(error)[:MAX_CHARACTERS]
             log.error("change refused; the old one stays", what=self._what, error=why, exc_info=not planned)

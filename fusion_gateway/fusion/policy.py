@@ -57,6 +57,10 @@ class Switch:
         _check_weights("weights", self.weights)
 
 
+MAX_SLOPE = 20.0
+"""Maximum magnitude of a slope: beyond it, weights of users with thousands of events are not finite."""
+
+
 @dataclass(frozen=True)
 class Slope:
     """How the logarithm of a model's weight grows with log(1 + events) and with log(1 + ratings) of the user."""
@@ -65,8 +69,8 @@ class Slope:
     ratings: float
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.events) and np.isfinite(self.ratings)):
-            raise ValueError("events and ratings must be finite")
+        if not max(abs(self.events), abs(self.ratings)) <= MAX_SLOPE:
+            raise ValueError(f"events and ratings must be {-MAX_SLOPE:g} to {MAX_SLOPE:g}")
 
 
 @dataclass(frozen=True)

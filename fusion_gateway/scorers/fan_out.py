@@ -54,7 +54,7 @@ async def call_all(
 ) -> tuple[dict[str, R], dict[str, ModelMissing]]:
     """Calls all scorers at once, with a share of the time left; their answers, and why others have none, by name."""
     timeout = max(deadline.remaining() * share, MIN_TIMEOUT_SECONDS)
-    results = await asyncio.gather(*(_outcome(call(scorer, timeout)) for scorer in scorers))
+    results = await asyncio.gather(*(_outcome(call, scorer, timeout) for scorer in scorers))
     answers: dict[str, R] = {}
     missing: dict[str, ModelMissing] = {}
     for scorer, result in zip(scorers, results, strict=True):
@@ -65,9 +65,9 @@ async def call_all(
     return answers, missing
 
 
-async def _outcome(call: Awaitable[R]) -> R | ModelMissing:
+async def _outcome(call: Callable[[S, float], Awaitable[R]], scorer: S, timeout: float) -> R | ModelMissing:
     try:
-        return await call
+        return await call(scorer, timeout)
     except ModelMissing as why:
         return why
     except Exception as error:  # a fault of ours: the answer does without this model all the same

@@ -12,6 +12,8 @@ COPY protos /app/protos
 COPY fusion_gateway/__init__.py /app/fusion_gateway/
 COPY fusion_gateway/fusion /app/fusion_gateway/fusion
 COPY fusion_gateway/ingest /app/fusion_gateway/ingest
+COPY servers/__init__.py /app/servers/
+COPY servers/runtime/__init__.py servers/runtime/command_line.py /app/servers/runtime/
 COPY training /app/training
 RUN python -m compileall -q /app && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin marquee
 USER 10001:10001

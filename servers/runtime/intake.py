@@ -15,7 +15,9 @@ from servers.runtime.errors import InvalidArgument, Overloaded, Unavailable
 from servers.runtime.receiving import Context, Receiver
 
 MAX_STREAMS = 1_000
-"""Maximum number of open streams of one method."""
+"""Maximum number of open streams of one method that only watches,"""
+MAX_REQUEST_STREAMS = 32
+"""and of one whose streams bring requests, which are taken in as they come."""
 LARGE_BYTES = 1 << 14
 """Message size above which messages are parsed one after the other."""
 LARGE_SHARE = 0.1
@@ -40,7 +42,8 @@ class Intake:
         self._open = Counter[str]()
         self._bytes = 0
         self._closed = False
-        self._parsing = asyncio.Lock()
+        self._parsing, self._parsing_of_streams = asyncio.Lock(), asyncio.Lock()
+        """Apart, so that streams without end keep no call waiting."""
         self._messages, self._probes = Receiver(), Receiver()
 
     def close(self) -> None:
@@ -59,8 +62,9 @@ class Intake:
     def stream(self, context: Context, method: str) -> Iterator[None]:
         """Counts a stream, apart from calls: those that only watch keep none away. Raises as `Requests.of` does."""
         kind = f"streams of {method}"
-        self.check(context, method, kind, MAX_STREAMS)
-        self.enter(kind, MAX_STREAMS)
+        max_streams = MAX_STREAMS if method.startswith("/grpc.") else MAX_REQUEST_STREAMS
+        self.check(context, method, kind, max_streams)
+        self.enter(kind, max_streams)
         try:
             yield
         finally:
@@ -94,21 +98,22 @@ class Intake:
     def release(self, size: int) -> None:
         self._bytes -= size
 
-    async def parsed(self, content: bytes, parse: Parse) -> Any:
+    async def parsed(self, content: bytes, parse: Parse, is_of_stream: bool = False) -> Any:
         """The message. Large ones wait for each other, and so take at most LARGE_SHARE of the event loop's time.
 
         Raises InvalidArgument where the bytes are no such message.
         """
         if len(content) <= LARGE_BYTES:
             return _parsed(content, parse)
-        await self._parsing.acquire()
+        turn = self._parsing_of_streams if is_of_stream else self._parsing
+        await turn.acquire()
         began = time.thread_time()
         try:
             return _parsed(content, parse)
         finally:
             pause = (time.thread_time() - began) * (1 / LARGE_SHARE - 1)
             pause = pause if pause > TIMER_SECONDS else 0
-            asyncio.get_running_loop().call_later(pause, self._parsing.release)
+            asyncio.get_running_loop().call_later(pause, turn.release)
 
 
 @dataclass(frozen=True)
@@ -151,13 +156,9 @@ class _Request:
         return request
 
     async def _take(self, content: bytes) -> Any:
-        intake = self._requests.intake
-        intake.hold(len(content))
-        try:
-            request = await intake.parsed(content, self._requests.parse)
-        except BaseException:
-            intake.release(len(content))
-            raise
+        # Counted once it is parsed: those that wait for it are bounded by their turns.
+        request = await self._requests.intake.parsed(content, self._requests.parse)
+        self._requests.intake.hold(len(content))
         self._held = len(content)
         return request
 

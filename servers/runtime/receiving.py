@@ -1,7 +1,7 @@
 """Receives the messages of calls, in turns: few at once, so that their memory is bounded."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -28,11 +28,11 @@ class Receiver:
     """Receives messages. One that does not arrive holds up others for PATIENCE_TICKS only."""
 
     def __init__(self) -> None:
-        self._turns = asyncio.Semaphore(MAX_MESSAGES)
+        self._turns = Turns(MAX_MESSAGES)
         self._turns_of: dict[str, asyncio.Semaphore] = {}
         """Of each connection; those of connections without calls are dropped at the next tick."""
         self._calls: dict[_Call, None] = {}
-        """Calls whose message has not arrived, in order of their own arrival."""
+        """Those that wait for a turn or have one, in order of their arrival."""
         self._now = 0
         """Ticks so far."""
         self._ticking = False
@@ -46,13 +46,16 @@ class Receiver:
         try:
             async with call.limit, call.turns:
                 call.waits_for = self._turns
-                async with self._turns:
+                await self._turns.acquire(call.connection)
+                try:
                     call.waits_for, call.since = None, self._now
                     content = await context.read()
-                    self._calls.pop(call, None)
+                    call.has_arrived = True
                     if content is grpc.aio.EOF:
                         raise InvalidArgument("the call has no message")
                     return await take(bytes(content))
+                finally:
+                    self._turns.release()
         except TimeoutError:
             seconds = MAX_TICKS * TICK_SECONDS
             raise DeadlineExceeded(f"the message did not arrive within {seconds:g} seconds, or others waited") from None
@@ -73,7 +76,7 @@ class Receiver:
     def _tick(self) -> None:
         self._now += 1
         for call in self._overdue():
-            del self._calls[call]
+            call.has_arrived = True  # or never will: it is not refused twice
             call.limit.reschedule(0)
         self._turns_of = {call.connection: call.turns for call in self._calls}
         self._ticking = bool(self._calls)
@@ -85,7 +88,9 @@ class Receiver:
         waiting = Counter(call.waits_for for call in self._calls)
         overdue = []
         for call in self._calls:
-            turns = call.turns if waiting[call.turns] else self._turns
+            if call.has_arrived:
+                continue
+            turns: asyncio.Semaphore | Turns = call.turns if waiting[call.turns] else self._turns
             is_slow = call.waits_for is None and self._now - call.since > PATIENCE_TICKS
             if is_slow and waiting[turns]:
                 waiting[turns] -= 1
@@ -97,7 +102,7 @@ class Receiver:
 
 @dataclass(eq=False, slots=True)
 class _Call:
-    """A call whose message has not arrived."""
+    """A call that waits for its turn, or has it."""
 
     connection: str
     turns: asyncio.Semaphore
@@ -105,7 +110,43 @@ class _Call:
     limit: asyncio.Timeout
     arrived: int
     """The tick at which the call arrived."""
-    waits_for: asyncio.Semaphore | None
+    waits_for: "asyncio.Semaphore | Turns | None"
     """None once it is its turn."""
     since: int = 0
     """The tick at which its turn began."""
+    has_arrived: bool = False
+    """Whether its message has, or will not any more."""
+
+
+class Turns:
+    """A semaphore that is fair to connections: those that wait are served once each, however many calls they have."""
+
+    def __init__(self, number: int) -> None:
+        self._free = number
+        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
+        """By connection; the one that is served next is the first."""
+
+    async def acquire(self, connection: str) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(connection, deque()).append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():  # it was given to a call that leaves
+                self.release()
+            raise
+
+    def release(self) -> None:
+        while self._waiting:
+            connection, turns = next(iter(self._waiting.items()))
+            turn = turns.popleft()
+            del self._waiting[connection]
+            if turns:
+                self._waiting[connection] = turns
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1

@@ -113,9 +113,12 @@ class _Guard:
             code, message = status_of(error, request)
             if request is None:  # it was refused unread
                 identify(None, context)
-            await context.abort(code, message)
         finally:
             self._record.unary(code.name, started)
+        # gRPC keeps what abort raises, and so this frame and the errors it came from, until garbage is collected:
+        # a large request must not be among them.
+        del request
+        return await context.abort(code, message)
 
     async def _unary_stream(self, _: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
         async def responses() -> AsyncIterator[Any]:
@@ -130,7 +133,7 @@ class _Guard:
         async def messages() -> AsyncIterator[Any]:
             async for content in requests:
                 MESSAGE_BYTES.set(len(content))
-                yield await self._intake.parsed(content, self._parse)
+                yield await self._intake.parsed(content, self._parse, is_of_stream=True)
 
         async def responses() -> AsyncIterator[Any]:
             with self._intake.stream(context, self._method):
@@ -148,11 +151,12 @@ class _Guard:
             async for response in responses():
                 yield response
             code = grpc.StatusCode.OK
+            return
         except Exception as error:
             code, message = status_of(error, None)
-            await context.abort(code, message)
         finally:
             self._record.stream(code.name, started)
+        await context.abort(code, message)
 
 
 class _Record:

@@ -52,6 +52,7 @@ def test_refuses_what_a_caller_cannot_have(tmp_path: Path) -> None:
         ("zscore", "zcore", "line 4: "),
         ("rating: 0.2", "rating: -1", "line 4: "),
         ("scale: 0.5", "scale: -2", "line 8: "),
+        ("scale: 0.5", "scale: 1.0e+300", "1e[+]300 is no number from -1e[+]12 to 1e[+]12"),
         (
             "default: fitted",
             "default: fitted\nsplit: {sure: 101}",

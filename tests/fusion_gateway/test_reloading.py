@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,6 +141,21 @@ def test_whatever_reading_raises_the_old_value_stays_and_a_good_one_is_used() ->
     values = [(reloaded.refresh(), reloaded.value) for _ in said[1:]]
     assert values == [(False, 1)] * 4 + [(True, 2)]
     assert metric("marquee_refused_reloads_total", what="tested") == 4
+
+
+def test_what_may_pass_is_read_again_without_a_further_change() -> None:
+    outcomes: Iterator[str | OSError] = iter(["old", OSError(24, "Too many open files"), "new"])
+
+    def load() -> str:
+        outcome = next(outcomes)
+        if isinstance(outcome, OSError):
+            raise outcome
+        return outcome
+
+    stamps = iter([1, 2, 2, 2])
+    reloaded = Reloaded("policies", lambda: next(stamps), load)
+    assert [reloaded.refresh() for _ in range(3)] == [False, True, False]
+    assert reloaded.value == "new"
 
 
 def test_where_no_version_can_be_used_the_start_says_why(tmp_path: Path) -> None:

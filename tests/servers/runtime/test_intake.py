@@ -1,20 +1,22 @@
 """What a server takes in: nothing without leave, no more than its limits, and nothing that it cannot read."""
 
 import asyncio
+import gc
 import signal
 import sys
+import weakref
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
 from servers.runtime import intake, receiving
-from servers.runtime.errors import Unauthenticated
+from servers.runtime.errors import InvalidArgument, Unauthenticated
 from servers.runtime.intake import Check, anybody
 from servers.runtime.lifecycle import Program
 from servers.runtime.settings import ServingSettings
@@ -108,6 +110,33 @@ async def test_a_message_that_does_not_arrive_is_not_waited_for(monkeypatch: pyt
             grpc.StatusCode.DEADLINE_EXCEEDED,
             "the message did not arrive within 0.2 seconds, or others waited",
         )
+
+
+class Large:
+    """A request that says how many of its kind are alive."""
+
+    alive: ClassVar["weakref.WeakSet[Large]"] = weakref.WeakSet()
+
+    def __init__(self, content: bytes) -> None:
+        self.alive.add(self)
+
+
+async def test_a_refused_request_is_not_kept_until_garbage_is_collected() -> None:
+    async def refuse(request: Large, context: Any) -> bytes:
+        raise InvalidArgument("no")
+
+    made, _ = program()
+    handlers: dict[str, Any] = {"Refuse": grpc.unary_unary_rpc_method_handler(refuse, request_deserializer=Large)}
+    made.server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Refusing", handlers),))
+    async with made as running, grpc.aio.insecure_channel(running.grpc_address) as channel:
+        call: Any = channel.unary_unary("/test.Refusing/Refuse")
+        gc.disable()
+        try:
+            for _ in range(3):
+                assert await status(call(b"1")) == (grpc.StatusCode.INVALID_ARGUMENT, "no")
+            assert not Large.alive
+        finally:
+            gc.enable()
 
 
 async def test_calls_beyond_the_limit_are_refused_and_probes_are_not() -> None:

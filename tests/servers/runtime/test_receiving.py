@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from servers.runtime.errors import DeadlineExceeded
-from servers.runtime.receiving import MAX_MESSAGES_OF_CONNECTION, PATIENCE_TICKS, TICK_SECONDS, Receiver
+from servers.runtime.receiving import MAX_MESSAGES_OF_CONNECTION, PATIENCE_TICKS, TICK_SECONDS, Receiver, Turns
 
 
 class Sender:
@@ -59,3 +59,22 @@ async def test_slow_messages_lose_their_turn_to_as_many_as_wait() -> None:
         call.cancel()
     await asyncio.gather(*going_on, return_exceptions=True)
     assert await receive(receiver, "one", 0) == b"message"
+
+
+async def test_turns_are_shared_between_connections_not_calls() -> None:
+    turns = Turns(1)
+    await turns.acquire("first")
+    served: list[str] = []
+
+    async def serve(connection: str) -> None:
+        await turns.acquire(connection)
+        served.append(connection)
+        turns.release()
+
+    waiting = [asyncio.create_task(serve(connection)) for connection in ["many"] * 3 + ["one", "leaves"]]
+    await asyncio.sleep(0)
+    waiting[-1].cancel()
+    turns.release()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert served == ["many", "one", "many", "many"]
+    await asyncio.wait_for(turns.acquire("last"), 1)

@@ -204,8 +204,8 @@ def test_what_is_joined_to_a_network_does_not_train_it_again(
     dataset = load_dataset(published.data)
     job = Job(dataset, leave_last_out(dataset.events), tmp_path, tmp_path, checkpoint_seconds=0)
     alone = learn(job, replace(QUICK, epochs=1))
-    assert "going on" not in capsys.readouterr().err
+    assert "resuming" not in capsys.readouterr().err
     joined = learn(job, replace(QUICK, epochs=1, name="joined", linear=LinearRecipe(rank=32))).model
-    assert "going on" in capsys.readouterr().err
+    assert "resuming" in capsys.readouterr().err
     assert isinstance(joined, Joined)
     np.testing.assert_array_equal(joined.network.item_table().detach(), item_vectors(alone.model))
