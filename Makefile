@@ -14,8 +14,10 @@ RUN := $(if $(filter $(GENERATED),$(DATA)),$(HOME_DIR),$(HOME_DIR)/$(NAME)-$(fir
 IMPORTED := $(RUN)/imported/$(NAME)
 REPOSITORY ?= $(RUN)/repository
 RECIPE ?= small
+# For the console: where training finds them, too.
+POSTERS ?= $$(ls -d $(DATA)/posters $(DATA)/../posters/$(NAME) 2>/dev/null | head -n 1)
 # All but gpu, whose packages take the place of others.
-EXTRAS := servers,gateway,training,text,tracing,dev
+EXTRAS := servers,gateway,console,training,text,tracing,dev
 # Options for the invented data, for example GENERATE="--users 80 --items 60".
 
 .PHONY: help env demo up publish evaluate test check load protos released node lock clean
@@ -48,7 +50,7 @@ $(REPOSITORY)/fusion: $(IMPORTED)
 	$(BIN)/python -m training train all --recipe $(RECIPE) --data $< --repository $(REPOSITORY)
 
 demo up: $(IMPORTED) $(REPOSITORY)/fusion
-	MARQUEE_HOME=$(RUN) $(BIN)/python -m fusion_gateway.local $@ --repository $(REPOSITORY) --events $</events.parquet
+	MARQUEE_HOME=$(RUN) MARQUEE_POSTERS=$(POSTERS) $(BIN)/python -m fusion_gateway.local $@ --repository $(REPOSITORY) --events $</events.parquet
 
 evaluate: $(IMPORTED) $(REPOSITORY)/fusion
 	$(BIN)/python -m training evaluate --data $< --repository $(REPOSITORY)

@@ -13,6 +13,7 @@ from fusion_gateway.catalog.popularity_file import load_popularity
 from fusion_gateway.catalog.title_search import TitleIndex
 from fusion_gateway.events.store import EventStore
 from fusion_gateway.policies import Policies, load_policies
+from fusion_gateway.published_models import PublishedModels
 from fusion_gateway.recommend import Recommender
 from fusion_gateway.reloading import Reloaded, newest_usable
 from fusion_gateway.scorers.client import ScorerClient
@@ -84,7 +85,7 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         SimilarItems(titles, scorers, absences),
         titles,
         events,
-        Status(scorers, policies, titles),
+        Status(scorers, policies, popularity, titles, PublishedModels(repository)),
     )
     work: Work = {
         "catalog": partial(titles.run_reload_loop, settings.repository_poll_secs),

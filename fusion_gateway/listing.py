@@ -32,14 +32,14 @@ async def users_of(events: AsyncIterator[StoredEvent], limit: int) -> list[User]
 def names_in(repository: Repository) -> dict[str, list[str]]:
     """What filters and profiles know, by its kind. Blocking. Raises RepositoryError."""
     catalog = open_catalog(repository.latest("catalog"))
-    genres = {genre for of_item in catalog.genres for genre in of_item}
     groups = load_popularity(repository.latest("fusion")).lifts
     return {
-        "genre": sorted(genres, key=str.casefold),
-        "gender": sorted(_values("gender", groups)),
-        "occupation": sorted(_values("occupation", groups)),
+        "genre": catalog.genre_names,
+        "gender": values_of("gender", groups),
+        "occupation": values_of("occupation", groups),
     }
 
 
-def _values(facet: str, groups: Iterable[str]) -> list[str]:
-    return [group.removeprefix(f"{facet}=") for group in groups if group.startswith(f"{facet}=")]
+def values_of(facet: str, groups: Iterable[str]) -> list[str]:
+    """Of a demographic facet, among groups such as "gender=f"."""
+    return sorted(group.removeprefix(f"{facet}=") for group in groups if group.startswith(f"{facet}="))

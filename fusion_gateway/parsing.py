@@ -18,6 +18,7 @@ from servers.runtime.errors import InvalidArgument
 MAX_EVENTS = 1000
 MAX_RESULTS = 500
 MAX_MATCHES = 100
+MAX_ITEMS = 1000
 MAX_GENRES = 100
 MAX_FILTER_IDS = 10_000
 MAX_WEIGHT = 1000.0
@@ -108,6 +109,14 @@ def parse_user_id(user_id: str) -> str:
     """Raises InvalidArgument when it is empty or too long."""
     _check_length("user_id", user_id)
     return user_id
+
+
+def parse_item_ids(item_ids: Sequence[str]) -> Sequence[str]:
+    """Raises InvalidArgument when there are none, too many, or one of a wrong length."""
+    if not item_ids:
+        raise InvalidArgument(f"item_ids: at least 1 is needed, at most {MAX_ITEMS}")
+    _check_texts("item_ids", item_ids, MAX_ITEMS)
+    return item_ids
 
 
 def parse_title(title: str) -> str:

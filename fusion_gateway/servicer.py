@@ -56,12 +56,15 @@ class Servicer(pb_grpc.RecommenderServicer):
     async def Recommend(self, request: pb.RecommendRequest, context: Context) -> pb.RecommendResponse:
         async with self._admitted(context) as deadline:
             answer = await self._handlers.recommender.recommend(request, deadline)
+        self._count(answer)
         self._handlers.shadow.compare(request, answer)
         return answer
 
     async def SimilarItems(self, request: pb.SimilarItemsRequest, context: Context) -> pb.SimilarItemsResponse:
         async with self._admitted(context) as deadline:
-            return await self._handlers.similar_items.similar(request, deadline)
+            answer = await self._handlers.similar_items.similar(request, deadline)
+        self._count(answer)
+        return answer
 
     async def SearchItems(self, request: pb.SearchItemsRequest, context: Context) -> pb.SearchItemsResponse:
         async with self._admitted(context):
@@ -71,6 +74,11 @@ class Servicer(pb_grpc.RecommenderServicer):
             found = await asyncio.to_thread(titles.search, title, k)
         matches = [pb.Match(item=titles.catalog.item(row), score=likeness) for row, likeness in found]
         return pb.SearchItemsResponse(matches=matches)
+
+    async def GetItems(self, request: pb.GetItemsRequest, context: Context) -> pb.GetItemsResponse:
+        catalog = self._handlers.titles.value.catalog
+        rows = map(catalog.row_of, parsing.parse_item_ids(request.item_ids))
+        return pb.GetItemsResponse(items=[catalog.item(row) for row in rows if row is not None])
 
     async def RecordEvents(self, request: pb.RecordEventsRequest, context: Context) -> pb.RecordEventsResponse:
         self._handlers.events.check_room(self._parsing)
@@ -109,6 +117,9 @@ class Servicer(pb_grpc.RecommenderServicer):
     async def close(self) -> None:
         """Waits for what goes on behind answers that have been sent."""
         await self._handlers.shadow.close()
+
+    def _count(self, answer: pb.RecommendResponse | pb.SimilarItemsResponse) -> None:
+        self._handlers.status.answers.add(seconds=0, failed=bool(answer.degraded))
 
     def _deadline(self, context: Context) -> Deadline:
         return Deadline.of(context, self._default_timeout)

@@ -1,7 +1,7 @@
 """Movies like a movie: what the models find alike, common genres and words, a common director; a weight for each."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -94,13 +94,18 @@ class SimilarItems:
         )
 
     def _weights(self, requested: Mapping[str, float], catalog: Catalog) -> dict[str, float]:
-        of_catalog = OF_CATALOG if catalog.has_tags else (GENRES, DIRECTOR)
-        known = [*self.scorers, *of_catalog]
+        known = known_kinds(self.scorers, catalog)
         if unknown := sorted(requested.keys() - set(known)):
             raise InvalidArgument(f"weights: there is no kind {unknown[0]!r}; there are {', '.join(known)}")
         if requested and not any(requested.values()):
             raise InvalidArgument("weights: at least one must be above 0")
         return dict(requested) or dict.fromkeys(known, 1.0)
+
+
+def known_kinds(scorers: Collection[str], catalog: Catalog) -> list[str]:
+    """Names of the kinds of likeness that can have a weight."""
+    of_catalog = OF_CATALOG if catalog.has_tags else (GENRES, DIRECTOR)
+    return [*scorers, *of_catalog]
 
 
 def _queried_row(request: pb.SimilarItemsRequest, titles: TitleIndex) -> int:

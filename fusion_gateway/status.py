@@ -2,12 +2,17 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fusion_gateway.catalog.title_search import TitleIndex
+from fusion_gateway.listing import values_of
 from fusion_gateway.policies import Policies
+from fusion_gateway.published_models import PublishedModels
 from fusion_gateway.reloading import Reloaded
 from fusion_gateway.scorers.client import ScorerClient
+from fusion_gateway.scorers.popularity import PopularityScorer
+from fusion_gateway.scorers.recent_calls import RecentCalls
+from fusion_gateway.similar import known_kinds
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.deadline import Deadline
 
@@ -20,23 +25,53 @@ class Status:
 
     scorers: Mapping[str, ScorerClient]
     policies: Reloaded[Policies]
+    popularity: Reloaded[PopularityScorer]
     titles: Reloaded[TitleIndex]
+    published: PublishedModels
+    answers: RecentCalls = field(default_factory=RecentCalls)
+    """Of Recommend and SimilarItems; degraded ones count as failed."""
 
     async def report(self, deadline: Deadline) -> pb.GetStatusResponse:
         """Calls every model server; one that has not answered after READY_TIMEOUT_SECONDS is not ready."""
         timeout = deadline.sooner(READY_TIMEOUT_SECONDS).remaining()
-        models = await asyncio.gather(*(_model_status(scorer, timeout) for scorer in self.scorers.values()))
-        policies, catalog = self.policies.value, self.titles.value.catalog
+        models = await asyncio.gather(*(self._model_status(scorer, timeout) for scorer in self.scorers.values()))
+        policies, catalog, recent = self.policies.value, self.titles.value.catalog, self.answers.summary()
+        groups = self.popularity.value.groups
+        names = sorted(policies.policies)
+        settings = ((name, policies.policies[name]) for name in names)
         return pb.GetStatusResponse(
             models=models,
-            policies=sorted(policies.policies),
+            policies=names,
             default_policy=policies.default,
             catalog_version=catalog.version,
             catalog_items=len(catalog),
             fusion_version=policies.version,
+            policy_settings=[
+                pb.PolicyStatus(name=name, strategy=policy.strategy, weights=policy.weights)
+                for name, policy in settings
+            ],
+            genres=catalog.genre_names,
+            genders=values_of("gender", groups),
+            occupations=values_of("occupation", groups),
+            answers=recent.calls,
+            degraded_answers=recent.failed,
+            similar_kinds=known_kinds(self.scorers, catalog),
         )
 
-
-async def _model_status(scorer: ScorerClient, timeout: float) -> pb.ModelStatus:
-    ready = await scorer.server.ready(timeout)
-    return pb.ModelStatus(name=scorer.name, address=scorer.address, ready=ready, version=scorer.server.version)
+    async def _model_status(self, scorer: ScorerClient, timeout: float) -> pb.ModelStatus:
+        server = scorer.server
+        ready = await server.ready(timeout)
+        published = await asyncio.to_thread(self.published.find, scorer.name, server.version)
+        recent = server.recent.summary()
+        return pb.ModelStatus(
+            name=scorer.name,
+            address=scorer.address,
+            ready=ready,
+            version=server.version,
+            circuit_open=server.circuit_open,
+            calls=recent.calls,
+            failed_calls=recent.failed,
+            p50_ms=recent.p50_ms,
+            p99_ms=recent.p99_ms,
+            published=published,
+        )

@@ -43,6 +43,7 @@ MAY_IMPORT = {
         "fusion_gateway.settings",
         "fusion_gateway.events",
     },
+    "fusion_gateway/console": {"protos", "servers.runtime"},  # a client of the gateway, with nothing of its insides
     "training": {"protos", "fusion_gateway.fusion", "fusion_gateway.ingest"},
 }
 # The rooms and modules of `training` from top to bottom: each imports what stands below it, and nothing beside it.
@@ -71,7 +72,7 @@ ROOMS = {"protos", "servers", "fusion_gateway", "training", "tests"}
 EXTRAS = {
     "protos": set[str](),
     "servers": {"servers", "tracing"},
-    "fusion_gateway": {"gateway", "tracing"},
+    "fusion_gateway": {"gateway", "console", "tracing"},
     "training": {"training"},
 }
 OF_ITS_HOST = {"triton_python_backend_utils"}  # exists inside Triton alone
@@ -193,6 +194,7 @@ def test_arrows_point_one_way() -> None:
         ("fusion_gateway/scorers/client.py", "from fusion_gateway.events.store import EventStore"),
         ("fusion_gateway/scorers/fan_out.py", "from fusion_gateway.recommend import Recommender"),
         ("fusion_gateway/terminal/local.py", "from fusion_gateway.gateway import gateway"),
+        ("fusion_gateway/console/app.py", "from fusion_gateway.access import METADATA"),
         ("training/evaluation/late.py", "def late() -> None:\n    from servers.runtime import tensors"),
         ("training/__main__.py", "from servers import scorer"),
         ("training/commands/train.py", "import training.__main__"),

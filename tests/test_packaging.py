@@ -30,13 +30,20 @@ def run_script(name: str, *arguments: str, python: tuple[str, ...] = ()) -> "sub
 
 
 def test_the_scripts_are_these() -> None:
-    assert PROJECT["scripts"].keys() == {"marquee", "marquee-gateway", "marquee-server", "marquee-train"}
+    assert PROJECT["scripts"].keys() == {
+        "marquee",
+        "marquee-console",
+        "marquee-gateway",
+        "marquee-server",
+        "marquee-train",
+    }
 
 
 @pytest.mark.parametrize(
     ("name", "shown"),
     [
         ("marquee", "recommend"),
+        ("marquee-console", "--posters"),
         ("marquee-gateway", "--event-store"),
         ("marquee-server", "--model-repository"),
         ("marquee-train", "onboard"),
@@ -58,7 +65,8 @@ def test_errors_and_exit_codes_are_those_of_the_programs() -> None:
 def test_a_missing_extra_is_named(name: str) -> None:
     """-S leaves out all that is installed."""
     failed = run_script(name, "--help", python=("-S",))
-    extra = {"marquee-server": "servers", "marquee-train": "training"}.get(name, "gateway")
+    extras = {"marquee-console": "console", "marquee-server": "servers", "marquee-train": "training"}
+    extra = extras.get(name, "gateway")
     assert re.fullmatch(rf"error: \w+ is not installed: pip install 'marquee\[{extra}\]'\n", failed.stderr)
 
 

@@ -113,6 +113,8 @@ class Catalog:
         self.has_genre = np.zeros((len(self), len(names)), np.bool_)
         for row, genres in enumerate(self.genres):
             self.has_genre[row, [self._genre[genre.casefold()] for genre in genres]] = True
+        self.genre_names = sorted({genre for genres in self.genres for genre in genres}, key=str.casefold)
+        """As the items spell them."""
         length = np.sqrt(self.has_genre.sum(axis=1, keepdims=True, dtype=np.float32))
         self.genre_vector: NDArray[np.float32] = self.has_genre / np.maximum(length, 1)
         """[items, genres], unit length; zeros for an item without genres."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from fusion_gateway.scorers.answers import read_answer
 from fusion_gateway.scorers.coalescing import Answered, Arrays, Coalescer, Send
 from fusion_gateway.scorers.limits import Limits
 from fusion_gateway.scorers.missing import CIRCUIT_OPEN, CROWDED, UNREADABLE, ModelMissing
+from fusion_gateway.scorers.recent_calls import RecentCalls
 from servers.runtime import tensors
 from servers.runtime.errors import InvalidArgument
 from servers.runtime.request_ids import REQUEST_ID
@@ -103,6 +105,7 @@ class ModelServer:
         self.version = 0
         """That answered last."""
         self.limits = Limits()
+        self.recent = RecentCalls()
         self._name, self._connection = name, connection
         self._circuit = CircuitBreaker(name)
         self._coalescers: list[Coalescer] = []
@@ -119,6 +122,10 @@ class ModelServer:
     def _method(self, name: str) -> Any:
         """Its answers stay bytes: gRPC would log those that cannot be parsed, and give None."""
         return self._channel.unary_unary(f"/{SERVICE}/{name}", request_serializer=_serialized)
+
+    @property
+    def circuit_open(self) -> bool:
+        return self._circuit.is_open
 
     async def close(self) -> None:
         for probe in self._probes:
@@ -188,10 +195,11 @@ class ModelServer:
 
     async def _infer(self, model: str, inputs: Arrays) -> Answered:
         request = tensors.infer_request(model, inputs, request_id=REQUEST_ID.get())
-        sent = self._circuit.sent()
+        sent, began, failed = self._circuit.sent(), time.perf_counter(), True
         try:
             message = await self._model_infer(request, timeout=self._connection.message_seconds)
             outputs, self.version = read_answer(message, model, inputs)
+            failed = False
         except grpc.aio.AioRpcError as error:
             raise self._failed(error, sent) from None
         except ModelMissing as error:
@@ -199,6 +207,7 @@ class ModelServer:
             raise
         finally:
             self._circuit.ended()
+            self.recent.add(time.perf_counter() - began, failed)
         self._circuit.answered()
         return outputs, self.version
 

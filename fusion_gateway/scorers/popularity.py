@@ -32,6 +32,11 @@ class PopularityScorer:
             return retrieved.all_items.select(candidates)
         return self._answer(user, candidates)
 
+    @property
+    def groups(self) -> Collection[str]:
+        """All demographic groups that it knows, such as "gender=f"."""
+        return self._popularity.lifts.keys()
+
     def known_groups(self, user: UserTensors) -> list[str]:
         """Those of the user's groups that it can tell something about."""
         return [group for group in user.groups if group in self._popularity.lifts]

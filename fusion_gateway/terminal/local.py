@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import quote
 
 import grpc
 import typer
@@ -22,13 +23,21 @@ from fusion_gateway.events.store import EventStore
 from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.settings import HOME, EventStoreSettings
 from fusion_gateway.terminal import tables
-from fusion_gateway.terminal.ports import GATEWAY, ChoosePorts, Ports, any_free_ports, documented_ports
+from fusion_gateway.terminal.ports import (
+    CONSOLE,
+    GATEWAY,
+    ChoosePorts,
+    Ports,
+    any_free_ports,
+    console_port,
+    documented_ports,
+)
 from fusion_gateway.terminal.processes import Addresses, Processes
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from servers.runtime import channels
 from servers.runtime.command_line import App
-from servers.runtime.errors import ConfigurationError, MarqueeError, RepositoryError, Unavailable
+from servers.runtime.errors import ConfigurationError, MarqueeError, RepositoryError, StartError, Unavailable
 from servers.runtime.repository import Repository
 
 if TYPE_CHECKING:
@@ -56,6 +65,8 @@ class System:
     processes: Processes
     users: Counter[str]
     """How many events each user has."""
+    console: tuple[str, ...]
+    """Arguments that start the console of this system."""
 
 
 @app.command(epilog="Example: python -m fusion_gateway.local up --repository var/repository")
@@ -125,7 +136,8 @@ async def _system(repository: Path, events: Path, store: str, choose: ChoosePort
         scorers = scorers or ["--scorer="]  # not the default ones
         shared = (f"--model-repository={repository}", f"--event-store={store}")
         gateway = await _start(processes, GATEWAY, ports[GATEWAY], "fusion_gateway", *shared, *scorers)
-        yield System(gateway.grpc, processes, users)
+        console = ("fusion_gateway.console", f"--gateway={gateway.grpc}", f"--port={console_port(choose)}")
+        yield System(gateway.grpc, processes, users, console)
 
 
 def _scorers(repository: Path) -> list[str]:
@@ -167,6 +179,11 @@ async def _import(url: str, path: Path) -> Counter[str]:
 
 
 async def _wait(system: System) -> None:
+    try:
+        console = await system.processes.start(CONSOLE, *system.console)
+        _say(f"open http://{console.http}/?user={quote(_typical(system.users))} in a browser")
+    except StartError as error:  # everything else works without it
+        _say(str(error))
     _say(f"what is recorded is kept in {STORE}")
     arguments = ["recommend", "--address", system.gateway, "--user", _typical(system.users)]
     _say(f"{_python()} -m fusion_gateway.client {shlex.join(arguments)}")

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable
 
 from fusion_gateway.settings import GatewaySettings
 
-GATEWAY = "fusion_gateway"
+GATEWAY, CONSOLE = "fusion_gateway", "console"
+CONSOLE_PORT = 8080
 PORTS_APART = 10
 """Between the gRPC ports of two model servers."""
 Ports = tuple[int, int]
@@ -31,6 +32,11 @@ def documented_ports(names: Iterable[str]) -> dict[str, Ports]:
         grpc_port = documented.setdefault(name, max(documented.values()) + PORTS_APART)
         ports[name] = _free(name, grpc_port, chosen), _free(name, grpc_port + 1, chosen)
     return ports
+
+
+def console_port(choose: ChoosePorts) -> int:
+    """Its documented port or the next free one, where the others have theirs."""
+    return 0 if choose is any_free_ports else _free(CONSOLE, CONSOLE_PORT, set())
 
 
 def _documented() -> dict[str, int]:

@@ -17,6 +17,7 @@ class Addresses(NamedTuple):
     """Where a program listens, each host:port."""
 
     grpc: str
+    """Empty for the console, which has HTTP alone."""
     http: str
     """Metrics and health."""
 
@@ -51,7 +52,7 @@ class Processes:
         if not line:
             raise self._ended(name, await child.wait())
         ready = json.loads(line)
-        return Addresses(ready["grpc_address"], ready["http_address"])
+        return Addresses(ready.get("grpc_address", ""), ready["http_address"])
 
     async def watch(self) -> None:
         """Returns never; raises StartError when a child ends."""

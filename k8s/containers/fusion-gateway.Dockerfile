@@ -3,7 +3,7 @@ FROM python:3.11-slim AS build
 WORKDIR /build
 COPY pyproject.toml requirements.lock ./
 # Dependencies only: the package itself is empty here, so that this layer outlives changes of the code.
-RUN touch README.md && python -m venv /venv && /venv/bin/pip install --no-cache-dir -c requirements.lock '.[gateway,tracing]'
+RUN touch README.md && python -m venv /venv && /venv/bin/pip install --no-cache-dir -c requirements.lock '.[gateway,console,tracing]'
 
 FROM python:3.11-slim
 ENV PATH=/venv/bin:$PATH PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1

@@ -17,6 +17,10 @@ def gateway() -> None:
     _run("fusion_gateway", "gateway")
 
 
+def console() -> None:
+    _run("fusion_gateway.console", "console")
+
+
 def server() -> None:
     _run("servers", "servers")
 

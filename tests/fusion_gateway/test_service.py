@@ -163,6 +163,34 @@ async def test_status(world: World) -> None:
     assert (status.catalog_version, status.catalog_items, status.fusion_version) == (1, 10, 1)
 
 
+async def test_status_tells_how_things_are(world: World) -> None:
+    await world.stub.Recommend(pb.RecommendRequest())
+    await world.servers["sequential"].aclose()
+    for _ in range(3):
+        await world.stub.Recommend(pb.RecommendRequest())
+    status = await world.stub.GetStatus(pb.GetStatusRequest())
+    rating, sequential, _ = status.models
+    assert (rating.calls, rating.failed_calls, rating.circuit_open) == (4, 0, False)
+    assert 0 < rating.p50_ms <= rating.p99_ms
+    assert sequential.circuit_open
+    assert (sequential.calls, sequential.failed_calls) == (4, 3)
+    assert (status.answers, status.degraded_answers) == (4, 3)
+    assert [policy.name for policy in status.policy_settings] == list(status.policies)
+    assert status.policy_settings[0].weights == {"rating": 1, "sequential": 1, "visual_temporal": 2}
+    assert status.policy_settings[1].strategy == "rrf"
+    assert list(status.similar_kinds) == [*world.models, "genres", "tags", "director"]
+    assert list(status.genres) == ["Animation", "Comedy", "Crime", "Drama", "Romance", "Sci-Fi", "Thriller"]
+
+
+async def test_items_by_id(world: World) -> None:
+    items = (await world.stub.GetItems(pb.GetItemsRequest(item_ids=["ten", "unknown", "1"]))).items
+    assert [item.title for item in items] == ["Lost Reel", "Toy Story"]
+    for ids, message in (([], "at least 1"), (["1"] * 1001, "1001 are too many"), ([""], "must have 1 to 256 bytes")):
+        with pytest.raises(grpc.aio.AioRpcError, match=message) as caught:
+            await world.stub.GetItems(pb.GetItemsRequest(item_ids=ids))
+        assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
 async def test_health_reflection_and_metrics(world: World) -> None:
     health: Any = health_pb2_grpc.HealthStub(world.channel)
     for service in ("", "marquee.v1.Recommender"):

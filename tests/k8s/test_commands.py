@@ -1,7 +1,11 @@
 """Each container's command line, started here as a process: its flags and its probes are real."""
 
+import json
+import os
 import re
 import signal
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,13 +18,15 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from protos.marquee.v1.recommender_pb2 import Event, RecommendRequest
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
-from tests.k8s.manifests import Object, base, container, entrypoint, kind
+from tests.k8s.manifests import ROOT, Object, base, container, entrypoint, kind
 from tests.load import tiny_system
 from tests.load.processes import Started, started
 from training.recipes import SCORERS
 
-DEPLOYMENTS = {each["metadata"]["name"]: each for each in kind(base(), "Deployment")}
-GATEWAY = "fusion-gateway"
+GATEWAY, CONSOLE = "fusion-gateway", "console"
+PODS = {each["metadata"]["name"]: each for each in kind(base(), "Deployment")}
+DEPLOYMENTS = {name: pod for name, pod in PODS.items() if name != CONSOLE}
+"""What speaks gRPC."""
 
 
 class System(NamedTuple):
@@ -96,6 +102,25 @@ def test_the_gateway_reaches_every_model_server(system: System) -> None:
         answer = RecommenderStub(channel).Recommend(RecommendRequest(history=history, k=5), timeout=10)
     assert set(answer.model_versions) == set(SCORERS)
     assert len(answer.items) == 5
+
+
+def test_the_console_reaches_the_gateway(system: System) -> None:
+    command, environment = as_process(container(PODS[CONSOLE]), system.volumes, system.running)
+    local = [argument.replace("--port=8080", "--port=0") for argument in command]
+    with subprocess.Popen(
+        [sys.executable, *local],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        cwd=system.volumes / "tmp",
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout
+        address = json.loads(process.stdout.readline())["http_address"]
+        for path in (container(PODS[CONSOLE])["readinessProbe"]["httpGet"]["path"], "/health/ready"):
+            with urllib.request.urlopen(f"http://{address}{path}", timeout=5) as answer:
+                assert answer.status == 200
+        process.terminate()
+        assert process.wait(30) == 0
 
 
 def test_containers_stop_in_order_and_write_only_where_they_may(system: System) -> None:

@@ -10,7 +10,9 @@ import yaml
 
 from tests.k8s.manifests import K8S, ROOT, TARGETS, Object, base, container, flag, kind, kustomize_missing, render
 
-DEPLOYMENTS = {"rating", "sequential", "visual-temporal", "linear", "fusion-gateway"}
+SERVERS = {"rating", "sequential", "visual-temporal", "linear", "fusion-gateway"}
+"""What speaks gRPC."""
+DEPLOYMENTS = SERVERS | {"console"}
 DEPLOYMENT = re.compile(r"^kind: Deployment$", re.MULTILINE)
 
 
@@ -57,7 +59,12 @@ def by_name(objects: list[Object]) -> dict[tuple[str, str], Object]:
 def test_model_servers_have_one_deployment() -> None:
     """A scorer is an overlay of k8s/base/scorer, never a copy of it."""
     files = {file.relative_to(K8S).as_posix() for file in K8S.rglob("*.yaml") if DEPLOYMENT.search(file.read_text())}
-    assert files == {"base/scorer/scorer.yaml", "base/fusion-gateway.yaml", "components/postgresql/gateway.yaml"}
+    assert files == {
+        "base/scorer/scorer.yaml",
+        "base/console.yaml",
+        "base/fusion-gateway.yaml",
+        "components/postgresql/gateway.yaml",
+    }
 
 
 @pytest.mark.parametrize("version", ["1.29", "1.37"])
@@ -110,8 +117,12 @@ def test_containers_say_what_they_need(objects: list[Object]) -> None:
         assert {"mountPath": "/tmp", "name": "tmp"} in each["volumeMounts"]
 
 
+def servers(objects: list[Object]) -> list[Object]:
+    return [each for each in kind(objects, "Deployment") if each["metadata"]["name"] in SERVERS]
+
+
 def test_ports_flags_probes_and_annotations_agree(objects: list[Object]) -> None:
-    for deployment in kind(objects, "Deployment"):
+    for deployment in servers(objects):
         each, template = container(deployment), deployment["spec"]["template"]
         assert {port["name"]: port["containerPort"] for port in each["ports"]} == {"grpc": 8001, "metrics": 8002}
         assert [flag(each["args"], name) for name in ("host", "grpc-port", "metrics-port")] == [
@@ -127,8 +138,20 @@ def test_ports_flags_probes_and_annotations_agree(objects: list[Object]) -> None
         }
 
 
+def test_ports_and_probes_of_the_console_agree(objects: list[Object]) -> None:
+    [deployment] = [each for each in kind(objects, "Deployment") if each["metadata"]["name"] == "console"]
+    [service] = [each for each in kind(objects, "Service") if each["metadata"]["name"] == "console"]
+    each = container(deployment)
+    assert [(port["name"], port["containerPort"]) for port in each["ports"]] == [("http", 8080)]
+    assert (flag(each["args"], "host"), flag(each["args"], "port")) == ("0.0.0.0", "8080")
+    assert flag(each["args"], "gateway") == "dns:///fusion-gateway:8001"
+    assert {each[f"{probe}Probe"]["httpGet"]["port"] for probe in ("startup", "readiness", "liveness")} == {8080}
+    assert service["spec"]["ports"] == [{"name": "http", "port": 8080, "targetPort": "http", "appProtocol": "http"}]
+    assert service["spec"]["selector"] == deployment["spec"]["template"]["metadata"]["labels"]
+
+
 def test_pods_have_the_time_to_stop_in_order(objects: list[Object]) -> None:
-    for deployment in kind(objects, "Deployment"):
+    for deployment in servers(objects):
         each, pod = container(deployment), deployment["spec"]["template"]["spec"]
         stopping = sum(float(flag(each["args"], name)) for name in ("drain-secs", "exit-timeout-secs"))
         liveness = each["livenessProbe"]
@@ -146,9 +169,10 @@ def test_every_workload_is_whole(objects: list[Object]) -> None:
         name, spec = deployment["metadata"]["name"], deployment["spec"]
         labels, pod = spec["template"]["metadata"]["labels"], spec["template"]["spec"]
         assert spec["selector"]["matchLabels"].items() <= labels.items()
-        assert services[name]["clusterIP"] == "None"
         assert services[name]["selector"] == labels
-        assert {port["port"] for port in services[name]["ports"]} == {8001, 8002}
+        if name in SERVERS:
+            assert services[name]["clusterIP"] == "None"
+            assert {port["port"] for port in services[name]["ports"]} == {8001, 8002}
         assert budgets[name]["selector"]["matchLabels"].items() <= labels.items()
         assert pod["serviceAccountName"] == name
         assert accounts[name]["automountServiceAccountToken"] is False
@@ -167,7 +191,8 @@ def test_volumes_exist_and_the_repository_is_read_only(objects: list[Object]) ->
         mounts = {mount["name"]: mount for mount in container(deployment)["volumeMounts"]}
         assert mounts.keys() == volumes.keys()
         assert mounts["repository"]["readOnly"] is True
-        assert mounts["repository"]["mountPath"] == flag(container(deployment)["args"], "model-repository")
+        if deployment["metadata"]["name"] in SERVERS:
+            assert mounts["repository"]["mountPath"] == flag(container(deployment)["args"], "model-repository")
         used |= {
             volume["persistentVolumeClaim"]["claimName"] for volume in volumes.values() if "emptyDir" not in volume
         }

@@ -795,6 +795,54 @@ class Match(_message.Message):
 Global___Match: _TypeAlias = Match  # noqa: Y015
 
 @_typing.final
+class GetItemsRequest(_message.Message):
+    """Which movies to show."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEM_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def item_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """1 to 1000."""
+
+    def __init__(
+        self,
+        *,
+        item_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["item_ids", b"item_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetItemsRequest: _TypeAlias = GetItemsRequest  # noqa: Y015
+
+@_typing.final
+class GetItemsResponse(_message.Message):
+    """What the catalog has of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___Item]:
+        """In the order of the request, without those that the catalog does not have."""
+
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___Item] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetItemsResponse: _TypeAlias = GetItemsResponse  # noqa: Y015
+
+@_typing.final
 class RecordEventsRequest(_message.Message):
     """Events to store."""
 
@@ -967,14 +1015,41 @@ class GetStatusResponse(_message.Message):
     CATALOG_VERSION_FIELD_NUMBER: _builtins.int
     CATALOG_ITEMS_FIELD_NUMBER: _builtins.int
     FUSION_VERSION_FIELD_NUMBER: _builtins.int
+    POLICY_SETTINGS_FIELD_NUMBER: _builtins.int
+    GENRES_FIELD_NUMBER: _builtins.int
+    GENDERS_FIELD_NUMBER: _builtins.int
+    OCCUPATIONS_FIELD_NUMBER: _builtins.int
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    DEGRADED_ANSWERS_FIELD_NUMBER: _builtins.int
+    SIMILAR_KINDS_FIELD_NUMBER: _builtins.int
     default_policy: _builtins.str
     catalog_version: _builtins.int
     catalog_items: _builtins.int
     fusion_version: _builtins.int
+    answers: _builtins.int
+    """Of the last five minutes, Recommend and SimilarItems together."""
+    degraded_answers: _builtins.int
+    """Those of `answers` that lacked a model, or the history."""
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelStatus]: ...
     @_builtins.property
     def policies(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def policy_settings(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolicyStatus]:
+        """The policies named in `policies`, in that order."""
+
+    @_builtins.property
+    def genres(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names that filters and profiles know, in alphabetical order."""
+
+    @_builtins.property
+    def genders(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def occupations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def similar_kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names that the weights of SimilarItems know."""
+
     def __init__(
         self,
         *,
@@ -984,14 +1059,72 @@ class GetStatusResponse(_message.Message):
         catalog_version: _builtins.int = ...,
         catalog_items: _builtins.int = ...,
         fusion_version: _builtins.int = ...,
+        policy_settings: _abc.Iterable[Global___PolicyStatus] | None = ...,
+        genres: _abc.Iterable[_builtins.str] | None = ...,
+        genders: _abc.Iterable[_builtins.str] | None = ...,
+        occupations: _abc.Iterable[_builtins.str] | None = ...,
+        answers: _builtins.int = ...,
+        degraded_answers: _builtins.int = ...,
+        similar_kinds: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["catalog_items", b"catalog_items", "catalog_version", b"catalog_version", "default_policy", b"default_policy", "fusion_version", b"fusion_version", "models", b"models", "policies", b"policies"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "catalog_items", b"catalog_items", "catalog_version", b"catalog_version", "default_policy", b"default_policy", "degraded_answers", b"degraded_answers", "fusion_version", b"fusion_version", "genders", b"genders", "genres", b"genres", "models", b"models", "occupations", b"occupations", "policies", b"policies", "policy_settings", b"policy_settings", "similar_kinds", b"similar_kinds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStatusResponse: _TypeAlias = GetStatusResponse  # noqa: Y015
+
+@_typing.final
+class PolicyStatus(_message.Message):
+    """A fusion policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class WeightsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    STRATEGY_FIELD_NUMBER: _builtins.int
+    WEIGHTS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    strategy: _builtins.str
+    """For example weighted_sum."""
+    @_builtins.property
+    def weights(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Name of a model, or "popularity", to its weight; where weights depend on the user, those they start from."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        strategy: _builtins.str = ...,
+        weights: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "strategy", b"strategy", "weights", b"weights"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyStatus: _TypeAlias = PolicyStatus  # noqa: Y015
 
 @_typing.final
 class ModelStatus(_message.Message):
@@ -1003,11 +1136,30 @@ class ModelStatus(_message.Message):
     ADDRESS_FIELD_NUMBER: _builtins.int
     READY_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    CIRCUIT_OPEN_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
+    FAILED_CALLS_FIELD_NUMBER: _builtins.int
+    P50_MS_FIELD_NUMBER: _builtins.int
+    P99_MS_FIELD_NUMBER: _builtins.int
+    PUBLISHED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     address: _builtins.str
     ready: _builtins.bool
     version: _builtins.int
     """0 until the model has answered once."""
+    circuit_open: _builtins.bool
+    """The gateway leaves the server alone because it kept failing, but for a try each second."""
+    calls: _builtins.int
+    """Messages to the server in the last five minutes, and how many of them failed."""
+    failed_calls: _builtins.int
+    p50_ms: _builtins.float
+    """Median of how long those took that were answered; 0 where none was."""
+    p99_ms: _builtins.float
+    """The 99th percentile of the same."""
+    @_builtins.property
+    def published(self) -> Global___PublishedModel:
+        """Where the model repository of the gateway has the version."""
+
     def __init__(
         self,
         *,
@@ -1015,11 +1167,92 @@ class ModelStatus(_message.Message):
         address: _builtins.str = ...,
         ready: _builtins.bool = ...,
         version: _builtins.int = ...,
+        circuit_open: _builtins.bool = ...,
+        calls: _builtins.int = ...,
+        failed_calls: _builtins.int = ...,
+        p50_ms: _builtins.float = ...,
+        p99_ms: _builtins.float = ...,
+        published: Global___PublishedModel | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["published", b"published"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "name", b"name", "ready", b"ready", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "calls", b"calls", "circuit_open", b"circuit_open", "failed_calls", b"failed_calls", "name", b"name", "p50_ms", b"p50_ms", "p99_ms", b"p99_ms", "published", b"published", "ready", b"ready", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelStatus: _TypeAlias = ModelStatus  # noqa: Y015
+
+@_typing.final
+class PublishedModel(_message.Message):
+    """What a published version says of itself."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    RECIPE_FIELD_NUMBER: _builtins.int
+    DATASET_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    USERS_FIELD_NUMBER: _builtins.int
+    ITEMS_FIELD_NUMBER: _builtins.int
+    GIT_COMMIT_FIELD_NUMBER: _builtins.int
+    METRICS_FIELD_NUMBER: _builtins.int
+    created_at: _builtins.str
+    """RFC 3339, UTC."""
+    recipe: _builtins.str
+    dataset: _builtins.str
+    events: _builtins.int
+    """Rows used for training, and the users and items they are of."""
+    users: _builtins.int
+    items: _builtins.int
+    git_commit: _builtins.str
+    @_builtins.property
+    def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelMetric]: ...
+    def __init__(
+        self,
+        *,
+        created_at: _builtins.str = ...,
+        recipe: _builtins.str = ...,
+        dataset: _builtins.str = ...,
+        events: _builtins.int = ...,
+        users: _builtins.int = ...,
+        items: _builtins.int = ...,
+        git_commit: _builtins.str = ...,
+        metrics: _abc.Iterable[Global___ModelMetric] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "dataset", b"dataset", "events", b"events", "git_commit", b"git_commit", "items", b"items", "metrics", b"metrics", "recipe", b"recipe", "users", b"users"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PublishedModel: _TypeAlias = PublishedModel  # noqa: Y015
+
+@_typing.final
+class ModelMetric(_message.Message):
+    """Measured when the version was made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """For example ndcg@10: higher is better for ndcg and hr, lower for rmse."""
+    value: _builtins.float
+    """On the scale of the metric."""
+    protocol: _builtins.str
+    """How it was measured, for example leave-last-out."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value: _builtins.float = ...,
+        protocol: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "protocol", b"protocol", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelMetric: _TypeAlias = ModelMetric  # noqa: Y015

@@ -50,6 +50,11 @@ class RecommenderStub:
                 request_serializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.SearchItemsRequest.SerializeToString,
                 response_deserializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.SearchItemsResponse.FromString,
                 _registered_method=True)
+        self.GetItems = channel.unary_unary(
+                '/marquee.v1.Recommender/GetItems',
+                request_serializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.GetItemsRequest.SerializeToString,
+                response_deserializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.GetItemsResponse.FromString,
+                _registered_method=True)
         self.RecordEvents = channel.unary_unary(
                 '/marquee.v1.Recommender/RecordEvents',
                 request_serializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.RecordEventsRequest.SerializeToString,
@@ -92,6 +97,13 @@ class RecommenderServicer:
 
     def SearchItems(self, request, context):
         """Finds movies by a fuzzy, case-insensitive title.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetItems(self, request, context):
+        """Movies by their ids.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -142,6 +154,11 @@ def add_RecommenderServicer_to_server(servicer, server):
                     servicer.SearchItems,
                     request_deserializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.SearchItemsRequest.FromString,
                     response_serializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.SearchItemsResponse.SerializeToString,
+            ),
+            'GetItems': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetItems,
+                    request_deserializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.GetItemsRequest.FromString,
+                    response_serializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.GetItemsResponse.SerializeToString,
             ),
             'RecordEvents': grpc.unary_unary_rpc_method_handler(
                     servicer.RecordEvents,
@@ -246,6 +263,33 @@ class Recommender:
             '/marquee.v1.Recommender/SearchItems',
             protos_dot_marquee_dot_v1_dot_recommender__pb2.SearchItemsRequest.SerializeToString,
             protos_dot_marquee_dot_v1_dot_recommender__pb2.SearchItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetItems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/marquee.v1.Recommender/GetItems',
+            protos_dot_marquee_dot_v1_dot_recommender__pb2.GetItemsRequest.SerializeToString,
+            protos_dot_marquee_dot_v1_dot_recommender__pb2.GetItemsResponse.FromString,
             options,
             channel_credentials,
             insecure,

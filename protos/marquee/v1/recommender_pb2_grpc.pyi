@@ -51,6 +51,8 @@ class RecommenderStub:
     """Movies like one movie, which is named by its id or by a (fuzzy) title."""
     SearchItems: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.SearchItemsRequest, _recommender_pb2.SearchItemsResponse]
     """Finds movies by a fuzzy, case-insensitive title."""
+    GetItems: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.GetItemsRequest, _recommender_pb2.GetItemsResponse]
+    """Movies by their ids."""
     RecordEvents: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.RecordEventsRequest, _recommender_pb2.RecordEventsResponse]
     """Stores events. The reply is sent after they are committed; an event_id seen before changes nothing."""
     GetHistory: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.GetHistoryRequest, _recommender_pb2.GetHistoryResponse]
@@ -71,6 +73,8 @@ class RecommenderAsyncStub(RecommenderStub):
     """Movies like one movie, which is named by its id or by a (fuzzy) title."""
     SearchItems: _aio.UnaryUnaryMultiCallable[_recommender_pb2.SearchItemsRequest, _recommender_pb2.SearchItemsResponse]  # type: ignore[assignment]
     """Finds movies by a fuzzy, case-insensitive title."""
+    GetItems: _aio.UnaryUnaryMultiCallable[_recommender_pb2.GetItemsRequest, _recommender_pb2.GetItemsResponse]  # type: ignore[assignment]
+    """Movies by their ids."""
     RecordEvents: _aio.UnaryUnaryMultiCallable[_recommender_pb2.RecordEventsRequest, _recommender_pb2.RecordEventsResponse]  # type: ignore[assignment]
     """Stores events. The reply is sent after they are committed; an event_id seen before changes nothing."""
     GetHistory: _aio.UnaryUnaryMultiCallable[_recommender_pb2.GetHistoryRequest, _recommender_pb2.GetHistoryResponse]  # type: ignore[assignment]
@@ -106,6 +110,14 @@ class RecommenderServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_recommender_pb2.SearchItemsResponse, _abc.Awaitable[_recommender_pb2.SearchItemsResponse]]:
         """Finds movies by a fuzzy, case-insensitive title."""
+
+    @_abc_1.abstractmethod
+    def GetItems(
+        self,
+        request: _recommender_pb2.GetItemsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_recommender_pb2.GetItemsResponse, _abc.Awaitable[_recommender_pb2.GetItemsResponse]]:
+        """Movies by their ids."""
 
     @_abc_1.abstractmethod
     def RecordEvents(

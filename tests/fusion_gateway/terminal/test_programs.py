@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,13 @@ def test_up_says_where_everything_is(up: dict[str, Any]) -> None:
     [store] = [line.split()[-1] for line in up["said"] if line.startswith("what is recorded is kept in ")]
     assert store == f"sqlite:///{up['home']}/up/events.db"
     assert Path(store.removeprefix("sqlite:///")).exists()
+
+
+def test_up_starts_the_console(up: dict[str, Any]) -> None:
+    [address] = [line.split()[1] for line in up["said"] if line.startswith("open http://")]
+    assert re.fullmatch(r"http://127.0.0.1:\d+/\?user=\w+", address)
+    with urllib.request.urlopen(address.partition("?")[0] + "health/ready", timeout=10) as answer:
+        assert answer.status == 200
 
 
 def test_client_shows_ranked_movies(up: dict[str, Any]) -> None:
@@ -275,7 +283,7 @@ def test_up_stops_everything_when_one_process_dies(system: Path, tmp_path: Path)
         while "Ctrl-C" not in process.stdout.readline():
             pass
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        assert len(children) == 4
+        assert len(children) == 5
         os.kill(int(children[0]), signal.SIGKILL)
         _, stderr = process.communicate(timeout=30)
     assert process.returncode == 1

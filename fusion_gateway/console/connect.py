@@ -1,0 +1,149 @@
+"""The gateway's calls as JSON over HTTP, by the unary rules of the Connect protocol (connectrpc.com/docs/protocol)."""
+
+from collections.abc import Collection, Mapping
+from typing import Any, Literal
+
+import grpc
+from google.protobuf import json_format
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message_factory import GetMessageClass
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+
+from protos.marquee.v1.recommender_pb2 import DESCRIPTOR
+
+SERVICE = DESCRIPTOR.services_by_name["Recommender"]
+WRITES = frozenset({"RecordEvents", "DeleteUser"})
+PASSED_ON = ("authorization", "x-request-id", "traceparent", "tracestate")
+"""Headers that the gateway reads."""
+MAX_BODY_BYTES = 4 << 20
+"""As the gateway has it."""
+MAX_TIMEOUT_DIGITS = 10
+
+Code = Literal[
+    "canceled", "unknown", "invalid_argument", "deadline_exceeded", "not_found", "already_exists",
+    "permission_denied", "resource_exhausted", "failed_precondition", "aborted", "out_of_range",
+    "unimplemented", "internal", "unavailable", "data_loss", "unauthenticated",
+]  # fmt: skip
+HTTP_STATUS: Mapping[str, int] = {
+    "canceled": 499, "unknown": 500, "invalid_argument": 400, "deadline_exceeded": 504, "not_found": 404,
+    "already_exists": 409, "permission_denied": 403, "resource_exhausted": 429, "failed_precondition": 400,
+    "aborted": 409, "out_of_range": 400, "unimplemented": 501, "internal": 500, "unavailable": 503,
+    "data_loss": 500, "unauthenticated": 401,
+}  # fmt: skip
+
+
+class ConnectError(Exception):
+    """What a caller is told in place of an answer."""
+
+    def __init__(self, code: Code, message: str) -> None:
+        super().__init__(message)
+        self.code, self.message = code, message
+
+    def response(self, metadata: Mapping[str, str] | None = None) -> Response:
+        content = {"code": self.code, "message": self.message}
+        return JSONResponse(content, HTTP_STATUS[self.code], headers=_trailers(metadata or {}))
+
+
+class Connect:
+    """Passes calls on to the gateway of a channel."""
+
+    def __init__(self, channel: grpc.aio.Channel, read_only: bool, origins: Collection[str]) -> None:
+        """`origins`: of other pages that may call, such as https://shop.example."""
+        self._read_only, self._origins = read_only, origins
+        self._calls = {method.name: _callable(channel, method) for method in SERVICE.methods}
+
+    async def __call__(self, request: Request) -> Response:
+        """POST /marquee.v1.Recommender/{method}"""
+        method = SERVICE.methods_by_name.get(request.path_params["method"])
+        if method is None:
+            return Response(status_code=404)
+        if (sent := request.headers.get("content-type", "").partition(";")[0].strip().lower()) != "application/json":
+            # What a form of another site can send without asking first is refused here, too.
+            return Response(
+                f"Content-Type: {sent!r} is not application/json\n", 415, {"Accept-Post": "application/json"}
+            )
+        try:
+            self._check(request, method.name)
+            message = _parsed(method, await _body(request))
+            answer, trailing = await self._call(request, method.name, message)
+        except ConnectError as error:
+            return error.response()
+        except grpc.aio.AioRpcError as error:
+            return _error_of(error).response(_text_of(error.trailing_metadata()))
+        except ClientDisconnect:
+            return Response(status_code=HTTP_STATUS["canceled"])
+        text = json_format.MessageToJson(answer, indent=None, ensure_ascii=False)
+        return Response(text, media_type="application/json", headers=_trailers(trailing))
+
+    def _check(self, request: Request, method: str) -> None:
+        """Raises ConnectError for what is refused before it is read."""
+        if self._read_only and method in WRITES:
+            raise ConnectError("permission_denied", f"{method}: this console is read-only")
+        origin = request.headers.get("origin")
+        own = f"{request.url.scheme}://{request.url.netloc}"
+        if origin and origin != own and origin not in self._origins:
+            raise ConnectError("permission_denied", f"pages of {origin} may not call through this console")
+        if (version := request.headers.get("connect-protocol-version", "1")) != "1":
+            raise ConnectError("invalid_argument", f"Connect-Protocol-Version: must be 1, not {version!r}")
+        if (encoding := request.headers.get("content-encoding", "identity")) != "identity":
+            raise ConnectError("unimplemented", f"Content-Encoding: {encoding!r} is not taken; send it unpacked")
+
+    async def _call(self, request: Request, method: str, message: Any) -> tuple[Any, Mapping[str, str]]:
+        metadata = [(name, value) for name in PASSED_ON if (value := request.headers.get(name))]
+        call = self._calls[method](message, timeout=_timeout(request), metadata=metadata)
+        return await call, _text_of(await call.trailing_metadata())
+
+
+def _callable(channel: grpc.aio.Channel, method: MethodDescriptor) -> Any:
+    request, response = GetMessageClass(method.input_type), GetMessageClass(method.output_type)
+    return channel.unary_unary(
+        f"/{SERVICE.full_name}/{method.name}",
+        request_serializer=request.SerializeToString,
+        response_deserializer=response.FromString,
+    )
+
+
+async def _body(request: Request) -> bytes:
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > MAX_BODY_BYTES:
+            raise ConnectError("resource_exhausted", f"the request is larger than {MAX_BODY_BYTES} bytes")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _parsed(method: MethodDescriptor, body: bytes) -> Any:
+    message = GetMessageClass(method.input_type)()
+    try:
+        # Fields of a newer client are passed over, as in protobuf's binary form.
+        return json_format.Parse(body, message, ignore_unknown_fields=True)
+    except (json_format.ParseError, UnicodeDecodeError, RecursionError) as error:
+        raise ConnectError(
+            "invalid_argument", f"not the JSON of {method.input_type.name}: {str(error)[:300]}"
+        ) from None
+
+
+def _timeout(request: Request) -> float | None:
+    """Seconds; None where the caller sets none."""
+    text = request.headers.get("connect-timeout-ms")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= MAX_TIMEOUT_DIGITS):
+        raise ConnectError("invalid_argument", f"Connect-Timeout-Ms: {text[:20]!r} is not a number of 1 to 10 digits")
+    return int(text) / 1000
+
+
+def _error_of(error: grpc.aio.AioRpcError) -> ConnectError:
+    name = error.code().name.lower()
+    code: Any = "canceled" if name == "cancelled" else name
+    return ConnectError(code, error.details() or "")
+
+
+def _text_of(metadata: Any) -> dict[str, str]:
+    return {name: value for name, value in metadata or () if isinstance(value, str)}
+
+
+def _trailers(metadata: Mapping[str, str]) -> dict[str, str]:
+    return {f"trailer-{name}": value for name, value in metadata.items()}

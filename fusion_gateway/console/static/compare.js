@@ -1,0 +1,185 @@
+// Two lists side by side: what they share, and how differently they order it.
+import { change, state, weights, without } from "./address.js";
+import { call, latest } from "./api.js";
+import { choice, field, weightSliders } from "./controls.js";
+import { h, notice, number, say, svg } from "./dom.js";
+import { facts, poster, titleLink, waiting } from "./movies.js";
+
+const SIDES = ["a", "b"];
+const ROW = 71;
+
+export function show(main) {
+  const parts = Object.fromEntries(
+    SIDES.map((side) => [
+      side,
+      {
+        controls: h("div", { class: "side-controls" }, h("p", { class: "muted" }, "…")),
+        list: h("ol", { class: "list side" }, waiting()),
+      },
+    ]),
+  );
+  const sum = h("p", { class: "sum" }, "…");
+  const lines = svg("svg", { class: "lines", preserveAspectRatio: "none", "aria-hidden": "true" });
+  const half = (side) =>
+    h(
+      "section",
+      { class: `half ${side}`, "aria-label": `List ${side.toUpperCase()}` },
+      h("h2", {}, `List ${side.toUpperCase()}`),
+      parts[side].controls,
+      parts[side].list,
+    );
+  main.replaceChildren(
+    h("h1", {}, "Compare"),
+    h("p", { class: "muted" }, "Two policies or weightings for one user, or one policy for two users."),
+    sum,
+    h("div", { class: "halves" }, half("a"), lines, half("b")),
+  );
+  let status;
+
+  function request(parameters, side) {
+    const asked = { k: Number(parameters.get("k") ?? 10), explain: false };
+    const user = parameters.get(`${side}.user`) ?? parameters.get("a.user");
+    if (user) asked.userId = user;
+    const policy = parameters.get(`${side}.policy`);
+    if (policy) asked.policy = policy;
+    const moved = weights(parameters, `${side}.w.`);
+    if (Object.keys(moved).length) asked.weights = moved;
+    return asked;
+  }
+
+  const refresh = latest(
+    async (signal) => {
+      const parameters = state();
+      const answers = await Promise.all(SIDES.map((side) => call("Recommend", request(parameters, side), { signal })));
+      if (signal.aborted) return;
+      draw(
+        answers.map((answer) => answer.items ?? []),
+        answers,
+      );
+    },
+    (error) => notice(`The gateway refuses this: ${error.message}.`),
+  );
+
+  function draw([a, b], answers) {
+    const places = SIDES.map((_, side) => new Map([a, b][side].map((ranked) => [ranked.item.id, ranked.rank])));
+    const shared = a.filter((ranked) => places[1].has(ranked.item.id));
+    for (const [side, items] of [a, b].entries()) {
+      parts[SIDES[side]].list.replaceChildren(
+        ...items.map((ranked) => row(ranked, places[1 - side].get(ranked.item.id), SIDES[1 - side])),
+      );
+    }
+    const correlation = spearman(shared.map((ranked) => [ranked.rank, places[1].get(ranked.item.id)]));
+    const [first, second] = answers.map((answer) => answer.policy);
+    sum.textContent =
+      `${first} and ${second} share ${shared.length} of ${Math.max(a.length, b.length)} movies` +
+      (correlation === undefined ? "." : `; rank correlation of those (Spearman's ρ): ${number(correlation)}.`);
+    lines.replaceChildren(...shared.map((ranked) => line(ranked.rank, places[1].get(ranked.item.id))));
+    lines.setAttribute("viewBox", `0 0 100 ${ROW * Math.max(a.length, b.length)}`);
+    lines.style.height = `${ROW * Math.max(a.length, b.length)}px`;
+    say(sum.textContent);
+  }
+
+  function line(from, to) {
+    const [start, end] = [(from - 0.5) * ROW, (to - 0.5) * ROW];
+    return svg("path", {
+      d: `M0 ${start} C50 ${start} 50 ${end} 100 ${end}`,
+      class: from === to ? "same" : "other",
+      "vector-effect": "non-scaling-stroke",
+    });
+  }
+
+  function row(ranked, other, otherSide) {
+    const { item } = ranked;
+    const mark =
+      other === undefined
+        ? h("span", { class: "moved new" }, "only here")
+        : h(
+            "span",
+            { class: "moved" },
+            other === ranked.rank ? "same place" : `${other} in ${otherSide.toUpperCase()}`,
+          );
+    const light = (on) => () =>
+      document
+        .querySelectorAll(`.side [data-id="${CSS.escape(item.id)}"]`)
+        .forEach((each) => each.classList.toggle("lit", on));
+    return h(
+      "li",
+      {
+        class: "row",
+        data: { id: item.id },
+        on: { mouseenter: light(true), mouseleave: light(false), focusin: light(true), focusout: light(false) },
+      },
+      h("span", { class: "rank" }, `${ranked.rank}`),
+      poster(item),
+      h("div", { class: "what" }, titleLink(item), facts(item)),
+      mark,
+    );
+  }
+
+  function drawControls() {
+    const parameters = state();
+    for (const side of SIDES) {
+      const name = parameters.get(`${side}.policy`) ?? "";
+      const own =
+        status.policySettings?.find((policy) => policy.name === (name || status.defaultPolicy))?.weights ?? {};
+      const set = (changes) => {
+        change(changes);
+        refresh();
+      };
+      const moved = weights(parameters, `${side}.w.`);
+      parts[side].controls.replaceChildren(
+        field({
+          label: side === "a" ? "User id (empty: nobody in particular)" : "User id (empty: as in A)",
+          value: parameters.get(`${side}.user`) ?? "",
+          changed: (user) => set({ [`${side}.user`]: user }),
+        }),
+        choice({
+          label: "Policy",
+          value: name,
+          options: [
+            ["", `${status.defaultPolicy} (default)`],
+            ...status.policies.filter((each) => each !== status.defaultPolicy).map((each) => [each, each]),
+          ],
+          chosen: (policy) => {
+            change({ ...without(state(), `${side}.w.`), [`${side}.policy`]: policy });
+            drawControls();
+            refresh();
+          },
+        }),
+        h(
+          "details",
+          { open: Object.keys(moved).length > 0 },
+          h("summary", {}, "Weights"),
+          weightSliders(Object.keys(own).sort(), own, moved, (model, value) =>
+            set({ [`${side}.w.${model}`]: `${value}` }),
+          ),
+        ),
+      );
+    }
+  }
+
+  const learn = latest(async (signal) => {
+    status = await call("GetStatus", {}, { signal });
+    const other = status.policies?.find((name) => name !== status.defaultPolicy);
+    if (!state().size && other) change({ "b.policy": other });
+    drawControls();
+    refresh();
+  });
+  window.addEventListener("popstate", () => {
+    drawControls();
+    refresh();
+  });
+  learn();
+}
+
+/** The correlation of two rankings of the same things, from pairs of places; undefined for fewer than two. */
+export function spearman(pairs) {
+  if (pairs.length < 2) return undefined;
+  const ranks = (values) => {
+    const sorted = [...values].sort((x, y) => x - y);
+    return values.map((value) => sorted.indexOf(value));
+  };
+  const [a, b] = [ranks(pairs.map(([x]) => x)), ranks(pairs.map(([, y]) => y))];
+  const n = pairs.length;
+  return 1 - (6 * a.reduce((total, place, i) => total + (place - b[i]) ** 2, 0)) / (n * (n * n - 1));
+}

@@ -1,0 +1,201 @@
+// What serves, and what was published.
+import { call, latest } from "./api.js";
+import { ago, h, number } from "./dom.js";
+import { color, legend, modelName } from "./movies.js";
+
+const EVERY_MS = 5000;
+
+export function show(main) {
+  const parts = { gateway: h("p", { class: "muted" }, "…"), models: h("div"), policies: h("div"), published: h("div") };
+  const follow = h("input", { type: "checkbox", id: "follow", checked: true });
+  main.replaceChildren(
+    h(
+      "div",
+      { class: "list-head" },
+      h("h1", {}, "Models"),
+      h("span", { class: "follow" }, follow, h("label", { htmlFor: "follow" }, "Follow, every 5 seconds")),
+    ),
+    parts.gateway,
+    parts.models,
+    h("h2", {}, "Policies"),
+    parts.policies,
+    h("h2", {}, "What was published"),
+    parts.published,
+  );
+  const refresh = latest(async (signal) => {
+    const status = await call("GetStatus", {}, { signal });
+    const models = status.models ?? [];
+    const lacking = Number(status.degradedAnswers ?? 0),
+      answers = Number(status.answers ?? 0);
+    parts.gateway.textContent =
+      `Catalog ${status.catalogVersion} with ${status.catalogItems} movies · fusion ${status.fusionVersion ?? 0} · last five minutes: ${answers} answers, ` +
+      (answers ? `${number((100 * lacking) / answers, 1)} % of them degraded` : "none of them degraded");
+    parts.models.replaceChildren(
+      models.length
+        ? serving(models)
+        : h("p", {}, "No model serves: answers come from popularity. Give the gateway a --scorer."),
+    );
+    parts.policies.replaceChildren(policies(status));
+    parts.published.replaceChildren(...published(models));
+  });
+  setInterval(() => {
+    if (follow.checked && !document.hidden) refresh();
+  }, EVERY_MS);
+  refresh();
+}
+
+function table(label, heads, rows) {
+  return h(
+    "div",
+    { class: "scroll", tabIndex: 0, role: "region", "aria-label": label },
+    h(
+      "table",
+      { class: "wide" },
+      h("caption", { class: "hidden" }, label),
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          heads.map((head) => h("th", { scope: "col" }, head)),
+        ),
+      ),
+      h("tbody", {}, rows),
+    ),
+  );
+}
+
+function serving(models) {
+  const slowest = Math.max(1, ...models.map((model) => model.p99Ms ?? 0));
+  const age = (model) => (model.published?.createdAt ? ago(Date.parse(model.published.createdAt) / 1000) : "");
+  const state = (model) =>
+    !model.ready ? ["bad", "not ready"] : model.circuitOpen ? ["bad", "left alone"] : ["good", "ready"];
+  const row = (model) => {
+    const [kind, text] = state(model);
+    return h(
+      "tr",
+      {},
+      h(
+        "th",
+        { scope: "row" },
+        h("span", { class: `swatch ${color(model.name)}`, "aria-hidden": "true" }),
+        modelName(model.name),
+      ),
+      h("td", {}, h("span", { class: `state ${kind}` }, text)),
+      h("td", {}, model.version && model.version !== "0" ? model.version : "not asked yet"),
+      h("td", {}, age(model)),
+      h("td", {}, model.circuitOpen ? "open" : "closed"),
+      h("td", {}, `${model.calls ?? 0}`),
+      h("td", {}, `${model.failedCalls ?? 0}`),
+      h("td", {}, latency(model, slowest)),
+      h("td", {}, h("code", {}, model.address)),
+    );
+  };
+  return table(
+    "Model servers, over the last five minutes",
+    ["Model", "State", "Version", "Made", "Circuit breaker", "Calls", "Failed", "p50 and p99", "Address"],
+    models.map(row),
+  );
+}
+
+function latency(model, slowest) {
+  const text = `${number(model.p50Ms, 1)} / ${number(model.p99Ms, 1)} ms`;
+  const track = h("span", { class: "latency", "aria-hidden": "true" });
+  for (const [name, value] of [
+    ["p99", model.p99Ms ?? 0],
+    ["p50", model.p50Ms ?? 0],
+  ]) {
+    const mark = h("span", { class: name });
+    mark.style.width = `${(100 * value) / slowest}%`;
+    track.append(mark);
+  }
+  return h("span", { class: "with-chart" }, text, track);
+}
+
+function policies(status) {
+  const models = [...new Set((status.policySettings ?? []).flatMap(({ weights = {} }) => Object.keys(weights)))].sort();
+  const row = ({ name, strategy, weights = {} }) => {
+    const total = Object.values(weights).reduce((sum, weight) => sum + weight, 0) || 1;
+    const track = h("span", { class: "bar", "aria-hidden": "true" });
+    let left = 0;
+    for (const model of models) {
+      const share = (100 * (weights[model] ?? 0)) / total;
+      if (share < 0.2) continue;
+      const segment = h("span", { class: `segment ${color(model)}` });
+      segment.style.left = `${left}%`;
+      segment.style.width = `${share}%`;
+      left += share;
+      track.append(segment);
+    }
+    return h(
+      "tr",
+      {},
+      h(
+        "th",
+        { scope: "row" },
+        name,
+        name === status.defaultPolicy ? h("span", { class: "muted" }, " (default)") : null,
+      ),
+      h("td", {}, strategy),
+      h("td", { class: "chart" }, track),
+      models.map((model) => h("td", {}, number(weights[model]))),
+    );
+  };
+  return h(
+    "div",
+    {},
+    legend(models),
+    table(
+      "Policies and their weights",
+      ["Policy", "Strategy", "Shares", ...models.map(modelName)],
+      (status.policySettings ?? []).map(row),
+    ),
+  );
+}
+
+function published(models) {
+  const known = models.filter((model) => model.published);
+  if (!known.length)
+    return [
+      h(
+        "p",
+        { class: "muted" },
+        "Nothing is known yet: a model's version shows once it has answered, and its manifest where the gateway's model repository has that version.",
+      ),
+    ];
+  return known.map(({ name, version, published: made }) => {
+    const facts = [
+      ["Recipe", made.recipe],
+      ["Data", `${made.dataset}: ${made.events} events of ${made.users} users and ${made.items} items`],
+      ["Made", made.createdAt],
+      ["Commit", made.gitCommit],
+    ];
+    const metrics = made.metrics ?? [];
+    return h(
+      "section",
+      { class: "made" },
+      h("h3", {}, `${modelName(name)} ${version}`),
+      h(
+        "dl",
+        {},
+        facts.filter(([, text]) => text).map(([term, text]) => [h("dt", {}, term), h("dd", {}, text)]),
+      ),
+      metrics.length
+        ? table(
+            `Metrics of ${modelName(name)}`,
+            ["Metric", "Value", "Measured on"],
+            metrics.map((metric) =>
+              h(
+                "tr",
+                {},
+                h("th", { scope: "row" }, metric.name),
+                h("td", {}, number(metric.value, 4)),
+                h("td", {}, metric.protocol),
+              ),
+            ),
+          )
+        : null,
+    );
+  });
+}

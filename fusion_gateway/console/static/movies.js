@@ -1,0 +1,201 @@
+// Movies as they are shown: posters, facts, stars, and scores as bars.
+import { about } from "./api.js";
+import { h, number } from "./dom.js";
+
+const order = ["linear", "popularity", "rating", "sequential", "visual_temporal", "genres", "tags", "director"];
+
+/** The class of a model's color; models of other names are colored in the order in which they are first named here. */
+export function color(model) {
+  if (!order.includes(model)) order.push(model);
+  return `m${order.indexOf(model) % 8}`;
+}
+
+export const modelName = (model) => model.replaceAll("_", " ");
+
+/** A card with the title; the poster lies over it where there is one. */
+export function poster(item, width = 92) {
+  const card = h(
+    "span",
+    { class: "poster", "aria-hidden": "true" },
+    h("span", { class: "card" }, h("bdi", {}, item.title), item.year ? h("span", {}, `${item.year}`) : null),
+  );
+  card.style.setProperty(
+    "--hue",
+    [...item.id].reduce((sum, letter) => (sum * 31 + letter.charCodeAt(0)) % 360, 7),
+  );
+  about.then(({ posters }) => {
+    if (!posters || !item.posterUrl || item.posterUrl.includes("://")) return;
+    const path = item.posterUrl.split("/").map(encodeURIComponent).join("/");
+    const image = h("img", { alt: "", loading: "lazy", decoding: "async", width, height: Math.round(1.5 * width) });
+    image.addEventListener("load", () => card.classList.add("loaded"));
+    image.addEventListener("error", () => image.remove());
+    image.src = `/posters/${path}?w=${width}`;
+    card.append(image);
+  });
+  return card;
+}
+
+export const titleLink = (item) =>
+  h("a", { class: "title", href: `/title?id=${encodeURIComponent(item.id)}` }, h("bdi", {}, item.title));
+
+/** Year, genres, director in a line. */
+export function facts(item) {
+  const director = item.director?.split("|").join(", ");
+  const parts = [item.year, item.genres?.join(", "), director && `by ${director}`];
+  return h("p", { class: "facts" }, h("bdi", {}, parts.filter(Boolean).join(" · ")));
+}
+
+/** Buttons for 1 to 5 stars; `given` are filled. */
+export function stars(item, given, rate) {
+  const button = (value) =>
+    h(
+      "button",
+      {
+        type: "button",
+        class: value <= (given ?? 0) ? "star on" : "star",
+        "aria-label": `Rate ${item.title} ${value} of 5`,
+        "aria-pressed": String(value === given),
+        title: `${value} of 5`,
+        on: { click: () => rate(value) },
+      },
+      "★",
+    );
+  return h(
+    "span",
+    { class: "stars", role: "group", "aria-label": `Your rating of ${item.title}` },
+    [1, 2, 3, 4, 5].map(button),
+  );
+}
+
+/** How long bars are: the largest sums of positive and of negative parts in the list. */
+export function scale(items) {
+  let up = 0,
+    down = 0;
+  for (const { explanation } of items) {
+    const parts = (explanation?.contributions ?? []).map((part) => part.contribution ?? 0);
+    up = Math.max(
+      up,
+      parts.filter((part) => part > 0).reduce((a, b) => a + b, 0),
+    );
+    down = Math.max(down, -parts.filter((part) => part < 0).reduce((a, b) => a + b, 0));
+  }
+  return { up, down, span: up + down || 1 };
+}
+
+/** A score, split by model: what raises it to the right of the line, what lowers it to the left. */
+export function bar(ranked, { down, span }) {
+  const parts = (ranked.explanation?.contributions ?? []).map((part) => ({
+    ...part,
+    contribution: part.contribution ?? 0,
+  }));
+  const words = parts.map((part) => `${modelName(part.model)} ${number(part.contribution)}`).join(", ");
+  const track = h("span", {
+    class: "bar",
+    role: "img",
+    "aria-label": `Score ${number(ranked.score)}: ${words || "no model"}`,
+  });
+  let right = down,
+    left = down;
+  for (const part of [...parts].sort((a, b) => order.indexOf(a.model) - order.indexOf(b.model))) {
+    const width = Math.abs(part.contribution);
+    if (width / span < 0.002) continue;
+    if (part.contribution < 0) left -= width;
+    const segment = h("span", {
+      class: `segment ${color(part.model)}${part.contribution < 0 ? " below" : ""}`,
+      title: `${modelName(part.model)} ${number(part.contribution)}`,
+    });
+    segment.style.left = `${(100 * (part.contribution < 0 ? left : right)) / span}%`;
+    segment.style.width = `${(100 * width) / span}%`;
+    if (part.contribution > 0) right += width;
+    track.append(segment);
+  }
+  const zero = h("span", { class: "zero" });
+  zero.style.left = `${(100 * down) / span}%`;
+  if (down / span > 0.01) track.append(zero);
+  return track;
+}
+
+export function legend(models) {
+  return h(
+    "ul",
+    { class: "legend", "aria-label": "Colors of the models" },
+    models.map((model) =>
+      h("li", {}, h("span", { class: `swatch ${color(model)}`, "aria-hidden": "true" }), modelName(model)),
+    ),
+  );
+}
+
+/** The numbers behind a bar. */
+export function numbers(ranked) {
+  const explanation = ranked.explanation ?? {};
+  const row = (part) =>
+    h(
+      "tr",
+      {},
+      h(
+        "th",
+        { scope: "row" },
+        h("span", { class: `swatch ${color(part.model)}`, "aria-hidden": "true" }),
+        modelName(part.model),
+      ),
+      ["rawScore", "normalisedScore", "weight", "contribution"].map((name) => h("td", {}, number(part[name], 3))),
+    );
+  return h(
+    "details",
+    { class: "numbers" },
+    h("summary", {}, "Numbers"),
+    h(
+      "div",
+      { class: "scroll", tabIndex: 0, role: "region", "aria-label": `Numbers of ${ranked.item.title}` },
+      h(
+        "table",
+        {},
+        h(
+          "thead",
+          {},
+          h(
+            "tr",
+            {},
+            ["Model", "Raw", "Normalized", "Weight", "Part of the score"].map((name) =>
+              h("th", { scope: "col" }, name),
+            ),
+          ),
+        ),
+        h("tbody", {}, (explanation.contributions ?? []).map(row)),
+      ),
+    ),
+    explanation.bias ? h("p", { class: "muted" }, `and a bias of ${number(explanation.bias, 3)}`) : null,
+  );
+}
+
+/** Shows rows in a list, moving those that were there before; `rows`: [[id, element]]. */
+export function rearrange(container, rows) {
+  const before = new Map([...container.children].map((child) => [child.dataset.id, child.getBoundingClientRect().top]));
+  container.replaceChildren(
+    ...rows.map(([id, element]) => {
+      element.dataset.id = id;
+      return element;
+    }),
+  );
+  if (matchMedia("(prefers-reduced-motion: reduce)").matches || !before.size) return;
+  for (const [id, element] of rows) {
+    const top = element.getBoundingClientRect().top;
+    if (!before.has(id)) element.animate([{ opacity: 0 }, { opacity: 1 }], { duration: 250 });
+    else if (before.get(id) !== top)
+      element.animate([{ transform: `translateY(${before.get(id) - top}px)` }, { transform: "none" }], {
+        duration: 280,
+        easing: "ease-out",
+      });
+  }
+}
+
+/** Grey rows, while the first answer is awaited. */
+export const waiting = (count = 6) =>
+  Array.from({ length: count }, () =>
+    h(
+      "li",
+      { class: "row ghost", "aria-hidden": "true" },
+      h("span", { class: "poster" }),
+      h("span", { class: "line" }),
+    ),
+  );

@@ -1,0 +1,105 @@
+"""The gateway's calls as JSON over HTTP: answers, errors, deadlines, tokens, and what is refused."""
+
+from pathlib import Path
+
+from fusion_gateway.access import hash_of
+from fusion_gateway.console.connect import HTTP_STATUS, MAX_BODY_BYTES, SERVICE, WRITES
+from fusion_gateway.gateway import gateway
+from fusion_gateway.settings import GatewaySettings
+from protos.marquee.v1 import recommender_pb2 as pb
+from servers.runtime.settings import read
+from tests.fusion_gateway.conftest import World
+from tests.fusion_gateway.console.running import RECOMMENDER, console
+
+JSON = {"content_type": "application/json"}
+
+
+async def test_an_answer_is_what_grpc_gives(world: World) -> None:
+    async with console(world.gateway.grpc_address) as page:
+        reply = await page.call("Recommend", {"userId": "someone", "k": 3, "weights": {"rating": 2}})
+    expected = await world.stub.Recommend(pb.RecommendRequest(user_id="someone", k=3, weights={"rating": 2}))
+    assert reply.status == 200
+    assert reply.headers["content-type"] == "application/json"
+    assert reply.headers["trailer-x-request-id"]
+    assert [each["item"]["id"] for each in reply.json["items"]] == [each.item.id for each in expected.items]
+    assert reply.json["modelVersions"]["rating"] == "7"  # 64 bits are text in protobuf's JSON
+
+
+async def test_every_call_of_the_gateway_is_there(world: World) -> None:
+    async with console(world.gateway.grpc_address) as page:
+        replies = {method.name: await page.call(method.name, {}) for method in SERVICE.methods}
+        unknown = await page.call("Nothing", {})
+    assert {name: reply.status for name, reply in replies.items()} == {
+        "Recommend": 200, "GetStatus": 200,
+        **dict.fromkeys(["SimilarItems", "SearchItems", "GetItems", "RecordEvents", "GetHistory", "DeleteUser"], 400),
+    }  # fmt: skip
+    assert unknown.status == 404
+
+
+ERRORS: list[tuple[str, object, dict[str, str], str]] = [
+    ("Recommend", {"k": 0}, {}, "invalid_argument"),
+    ("Recommend", {"k": "many"}, {}, "invalid_argument"),
+    ("SimilarItems", {"title": "qqqqqqqqqq"}, {}, "not_found"),
+    ("Recommend", {}, {"connect_timeout_ms": "0"}, "deadline_exceeded"),
+    ("Recommend", {}, {"connect_timeout_ms": "soon"}, "invalid_argument"),
+    ("Recommend", {}, {"connect_protocol_version": "2"}, "invalid_argument"),
+    ("Recommend", {}, {"content_encoding": "gzip"}, "unimplemented"),
+    ("GetStatus", {}, {"origin": "https://evil.example"}, "permission_denied"),
+]
+
+
+async def test_an_error_has_the_status_of_its_code(world: World) -> None:
+    async with console(world.gateway.grpc_address) as page:
+        replies = [await page.call(method, request, **headers) for method, request, headers, _ in ERRORS]
+    assert [reply.json["code"] for reply in replies] == [code for *_, code in ERRORS]
+    assert [reply.status for reply in replies] == [HTTP_STATUS[code] for *_, code in ERRORS]
+    assert all(reply.json["message"] for reply in replies)
+
+
+async def test_a_request_that_is_too_large_is_refused(world: World) -> None:
+    async with console(world.gateway.grpc_address) as page:
+        reply = await page.fetch(f"{RECOMMENDER}/Recommend", b" " * (MAX_BODY_BYTES + 1), **JSON)
+    assert reply.json["code"] == "resource_exhausted"
+
+
+async def test_forms_of_other_sites_cannot_write(world: World) -> None:
+    """Browsers send these without asking the console first."""
+    body = b'{"events": [{"userId": "victim", "itemId": "1"}]}'
+    async with console(world.gateway.grpc_address) as page:
+        for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""):
+            assert (await page.fetch(f"{RECOMMENDER}/RecordEvents", body, content_type=kind)).status == 415
+        assert (await page.call("GetHistory", {"userId": "victim"})).json == {}
+
+
+async def test_an_origin_that_is_allowed_may_call(world: World) -> None:
+    async with console(world.gateway.grpc_address, "--allow-origin=https://shop.example") as page:
+        reply = await page.call("GetStatus", {}, origin="https://shop.example")
+    assert reply.status == 200
+    assert reply.headers["access-control-allow-origin"] == "https://shop.example"
+
+
+async def test_read_only_refuses_what_writes(world: World) -> None:
+    async with console(world.gateway.grpc_address, "--read-only") as page:
+        for method in WRITES:
+            assert (await page.call(method, {})).json["code"] == "permission_denied"
+        assert (await page.call("GetStatus", {})).status == 200
+
+
+async def test_the_token_of_the_caller_is_passed_on(repository: Path, tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens.yaml"
+    tokens.write_text(f"someone: {{sha256: {hash_of('secret')}}}\n")
+    tokens.chmod(0o600)
+    flags = [f"--model-repository={repository}", f"--event-store=sqlite:///{tmp_path}/events.db", "--scorer="]
+    flags += ["--grpc-port=0", "--metrics-port=0", f"--tokens={tokens}", "--exit-timeout-secs=0"]
+    async with gateway(read(GatewaySettings, flags)) as program, program, console(program.grpc_address) as page:
+        assert (await page.call("GetStatus", {})).json["code"] == "unauthenticated"
+        assert (await page.call("GetStatus", {}, authorization="Bearer secret")).status == 200
+        assert (await page.fetch("/health/ready")).status == 200
+
+
+async def test_a_gateway_that_is_away_is_said_to_be(world: World) -> None:
+    async with console(world.gateway.grpc_address) as page:
+        await world.gateway.stop()
+        assert (await page.call("GetStatus", {})).json["code"] == "unavailable"
+        assert (await page.fetch("/health/ready")).status == 503
+        assert (await page.fetch("/health/live")).status == 200
