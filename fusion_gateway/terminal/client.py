@@ -234,7 +234,8 @@ def record(
     event = pb.Event(event_id=event_id, user_id=user, item_id=item, rating=rating, time=time)
     with gateway(address) as stub:
         response = stub.RecordEvents(pb.RecordEventsRequest(events=[event]), timeout=timeout)
-    _show(response, as_json, lambda: "recorded" if response.recorded else "known already")
+        items = stub.GetItems(pb.GetItemsRequest(item_ids=[item]), timeout=timeout).items
+    _show(response, as_json, lambda: tables.recorded(response, items, item))
 
 
 @app.command(epilog="Example: python -m fusion_gateway.client history --user 42 --limit 20")
@@ -248,7 +249,9 @@ def history(
     """What is stored about a user, newest first."""
     with gateway(address) as stub:
         response = stub.GetHistory(pb.GetHistoryRequest(user_id=user, limit=limit), timeout=timeout)
-    _show(response, as_json, lambda: tables.events(response, user))
+        ids = list(dict.fromkeys(event.item_id for event in response.events))
+        items = stub.GetItems(pb.GetItemsRequest(item_ids=ids), timeout=timeout).items if ids else []
+    _show(response, as_json, lambda: tables.events(response, items, user))
 
 
 @app.command(epilog="Example: python -m fusion_gateway.client delete-user --user 42")

@@ -64,12 +64,22 @@ def matches(response: pb.SearchItemsResponse) -> Group:
     return _group("", table, "" if response.matches else "no movie has a similar title")
 
 
-def events(response: pb.GetHistoryResponse, user: str) -> Group:
-    table = _table("time (UTC)", "rating", "id", "event id")
+def events(response: pb.GetHistoryResponse, items: Iterable[pb.Item], user: str) -> Group:
+    """`items` are those of the events that the catalog has."""
+    movies = {item.id: _dated(item) for item in items}
+    table = _table("time (UTC)", "rating", "id", "movie")
     for event in response.events:
         rating = f"{event.rating:g}" if event.HasField("rating") else ""
-        table.add_row(_moment(event.time), rating, _id(event.item_id), Text(event.event_id))
+        movie = Text(movies.get(event.item_id, "not in the catalog"))
+        table.add_row(_moment(event.time), rating, _id(event.item_id), movie)
     return _group("", table, "" if response.events else f"nothing is stored about user {user}")
+
+
+def recorded(response: pb.RecordEventsResponse, items: Sequence[pb.Item], item_id: str) -> Text:
+    """`items` is empty where the catalog does not have the one of the event."""
+    done = "recorded" if response.recorded else "known already"
+    movie = _dated(items[0]) if items else f"the catalog has no item {item_id}, so it is skipped until it has"
+    return Text(f"{done}: {movie}")
 
 
 def users(found: Iterable[tuple[str, int, int]]) -> Group:

@@ -131,9 +131,13 @@ def test_client_knows_the_other_calls(up: dict[str, Any]) -> None:
     assert "Like Interstellar" in client(up, "similar", "interstella").stdout
     for _ in range(2):
         said = client(up, "record", "--user=zoe", "--item=6", "--rating=4.5", "--event-id=e1")
-    assert said.stdout == "known already\n"
+    assert said.stdout == "known already: Fargo (1996)\n"
+    assert "Fargo (1996)" in client(up, "history", "--user", "zoe").stdout
+    unknown = client(up, "record", "--user=zoe", "--item=999")
+    assert unknown.stdout == "recorded: the catalog has no item 999, so it is skipped until it has\n"
+    assert "not in the catalog" in client(up, "history", "--user", "zoe").stdout
     history = json.loads(client(up, "history", "--user", "zoe", "--json").stdout)
-    assert [(event["item_id"], event["rating"]) for event in history["events"]] == [("6", 4.5)]
+    assert [(event["item_id"], event.get("rating")) for event in history["events"]] == [("999", None), ("6", 4.5)]
     assert client(up, "status").stdout.count("yes") == 3
 
 
@@ -154,7 +158,7 @@ def test_client_says_what_went_wrong(up: dict[str, Any]) -> None:
 
 
 def test_client_erases_a_user(up: dict[str, Any]) -> None:
-    assert client(up, "record", "--user", "leaving", "--item", "6").stdout == "recorded\n"
+    assert client(up, "record", "--user", "leaving", "--item", "6").stdout.startswith("recorded: ")
     assert client(up, "delete-user", "--user", "leaving").exit_code == 1  # not confirmed
     assert client(up, "delete-user", "--user", "leaving", "--yes").stdout == "1 event is erased\n"
     assert "nothing is stored" in client(up, "history", "--user", "leaving").stdout
