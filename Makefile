@@ -41,6 +41,11 @@ publish: $(REPOSITORY)/fusion
 $(GENERATED): | $(STAMP)
 	$(BIN)/python -m training data generate $(GENERATE) $@
 
+ifneq ($(DATA),$(GENERATED))
+$(DATA):
+	@echo "there is no $@; MovieLens comes by: $(BIN)/python -m training data download ml-100k" >&2; exit 1
+endif
+
 # IMPORT="--item sku" says what the files do not tell.
 $(IMPORTED): $(DATA) | $(STAMP)
 	rm -rf $@

@@ -291,6 +291,8 @@ def gateway(address: str) -> Iterator[RecommenderStub]:
         code, details = error.code(), error.details()
         if code == grpc.StatusCode.UNAVAILABLE and not _is_from_a_gateway(error):
             details = f"no gateway answers at {address} ({details})"
+        if code == grpc.StatusCode.UNIMPLEMENTED:
+            details = f"what answers at {address} is no gateway of this version; is it the port of a model server?"
         if code == grpc.StatusCode.DEADLINE_EXCEEDED:
             details = f"no answer from {address} in time; --timeout waits longer"
         print(f"error: {details}", file=sys.stderr)
