@@ -29,6 +29,7 @@ GATEWAY, SERVER = "127.0.0.1:8001", "127.0.0.1:8011"
 
 RUN = blocks("sh", "README.md")
 [BY_HAND] = [block for block in RUN if block.text.rstrip("\n").count(" &\n") > 1]
+ONCE_READY = RUN[RUN.index(BY_HAND) + 1]
 COMMANDS = [command for block in RUN if block is not BY_HAND for command in block.commands]
 MAKE = [command for command in COMMANDS if command.startswith("make ")]
 CLIENT = [command for command in COMMANDS if re.search(r"fusion_gateway\.(client|ladder)", command)]
@@ -134,7 +135,7 @@ def test_the_system_is_started_by_hand(tree: Path, demo: str) -> None:
     """On free ports, for those of the page may be taken."""
     with ExitStack() as stack:
         addresses: dict[str, str] = {}
-        for command in BY_HAND.commands:
+        for command in [*BY_HAND.commands, *ONCE_READY.commands]:
             if not command.endswith(" &"):
                 small = [SMALL] if command.startswith("make ") else []
                 printed = run(tree, *shlex.split(command), *small, MARQUEE_ADDRESS=addresses.get("gateway", ""))
