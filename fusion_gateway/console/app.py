@@ -125,8 +125,8 @@ async def _live(request: Request) -> Response:
 async def _ready(request: Request) -> Response:
     """Whether the gateway serves."""
     try:
-        asked = HealthCheckRequest(service=SERVICE.full_name)
-        answer = await request.app.state.health.Check(asked, timeout=READY_SECONDS)
+        probe = HealthCheckRequest(service=SERVICE.full_name)
+        answer = await request.app.state.health.Check(probe, timeout=READY_SECONDS)
     except grpc.aio.AioRpcError as error:
         return PlainTextResponse(f"not ready: the gateway answers {error.code().name}\n", 503)
     ready = answer.status == HealthCheckResponse.SERVING

@@ -34,7 +34,7 @@ HTTP_STATUS: Mapping[str, int] = {
 
 
 class ConnectError(Exception):
-    """What a caller is told in place of an answer."""
+    """What a caller receives in place of an answer."""
 
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(message)

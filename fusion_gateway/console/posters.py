@@ -41,8 +41,8 @@ class Posters:
 
     async def __call__(self, request: Request) -> Response:
         name = request.path_params["name"]
-        wanted = request.query_params.get("w", "")
-        width = next((width for width in WIDTHS if str(width) == wanted), WIDTHS[1])
+        requested = request.query_params.get("w", "")
+        width = next((width for width in WIDTHS if str(width) == requested), WIDTHS[1])
         try:
             return Response(await self._image(name, width), media_type="image/jpeg", headers=_cached(HOUR))
         except NoPoster:

@@ -1,4 +1,4 @@
-"""What the console can be told, by flag, environment or file."""
+"""What the console can be given, by flag, environment or file."""
 
 from pathlib import Path
 from typing import Self
