@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import combinations
 from typing import Literal
 
 import numpy as np
@@ -48,13 +48,26 @@ class Calibrator:
 
 @dataclass(frozen=True)
 class Switch:
-    """Weights for users with at most this many events."""
+    """Weights for users with at most so many events, or so many rated events, or both; None: any number."""
 
-    max_events: int
-    weights: Mapping[str, float]
+    max_events: int | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
+    max_ratings: int | None = None
 
     def __post_init__(self) -> None:
         _check_weights("weights", self.weights)
+        if self.max_events is None and self.max_ratings is None:
+            raise ValueError("max_events or max_ratings must be given")
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The maximum of events and of ratings, infinite where there is none."""
+        events, ratings = (np.inf if limit is None else limit for limit in (self.max_events, self.max_ratings))
+        return events, ratings
+
+    def covers(self, other: "Switch") -> bool:
+        """Whether every user of the other is one of this."""
+        return self.limits[0] >= other.limits[0] and self.limits[1] >= other.limits[1]
 
 
 MAX_SLOPE = 20.0
@@ -96,7 +109,7 @@ class Policy:
     - learned: sum over units of out * activation(W [w n] + b), an abstention counting as 0. S1's third form,
       y = activation(W [y_rating; y_seq] + b), is one unit; several are a hidden layer.
     - adaptive: weighted_sum with w * exp(slope . [log(1 + events), log(1 + ratings)]) in place of w.
-    - switching: weighted_sum with weights chosen by the user's number of events.
+    - switching: weighted_sum with weights chosen by the user's number of events, or of ratings.
     - threshold: weighted_sum of what no model finds too low.
     - cascade: weighted_sum of what one model puts first; of everything where it says nothing.
     - rrf: weighted_sum of 1 / (60 + rank), in place of a normalizer (Cormack, Clarke, Buettcher 2009).
@@ -111,6 +124,9 @@ class Policy:
     """weighted_sum_bias: added to every fused score."""
     calibrators: Mapping[str, Calibrator] = field(default_factory=dict)
     """normalizer calibrated: one for every model in `weights`."""
+    min_ratings: Mapping[str, int] = field(default_factory=dict)
+    """How many events of the history must be rated for a model to count; with fewer it abstains (S1: without ratings
+    the sequence model alone)."""
     thresholds: Mapping[str, float] = field(default_factory=dict)
     """threshold: the minimum normalized score per model. A candidate below any of them is ruled out."""
     gate: str = ""
@@ -118,7 +134,7 @@ class Policy:
     keep: int = 100
     """... of this many candidates, which `weights` then sort."""
     switches: tuple[Switch, ...] = ()
-    """switching: weights by the user's number of events, ascending; `weights` above the last."""
+    """switching: the first whose limits the user is within decides, `weights` where there is none."""
     slopes: Mapping[str, Slope] = field(default_factory=dict)
     """adaptive: `weights` are those of a user without events; models without a slope keep theirs."""
     floor: float = 0.0
@@ -141,7 +157,12 @@ class Policy:
             or (self.floor > 0 and self.strategy != "adaptive"),
             "activation: only learned uses it": self.activation != "identity" and self.strategy != "learned",
             **self._wrong_parts(),
-            "switches: max_events must ascend": any(a.max_events >= b.max_events for a, b in pairwise(self.switches)),
+            "min_ratings: each must be of a model in weights, and 0 or more": any(
+                model not in self.weights or count < 0 for model, count in self.min_ratings.items()
+            ),
+            "switches: max_events and max_ratings must ascend": any(
+                before.covers(after) for before, after in combinations(self.switches, 2)
+            ),
         }
         for problem, found in problems.items():
             if found:

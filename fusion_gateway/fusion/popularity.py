@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 from fusion_gateway.fusion.normalizers import Scores
 
+RULES = "rules"
+"""The model of the expert rules, in policies."""
 POPULARITY = "popularity"
 """Its name among the models of a policy."""
 FACETS = ("age", "gender", "occupation")

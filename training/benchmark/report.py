@@ -11,7 +11,9 @@ from training.benchmark.runner import Cell, over_seeds
 
 COLUMNS = {
     "rmse": "RMSE", "mse": "MSE", "mae": "MAE", "accuracy@2.5": "acc@2.5", "auc@4": "AUC ≥ 4",
-    "precision@50": "P@50", "recall@50": "R@50", "calibration": "calib.", "answered": "answered",
+    "precision@50": "P@50", "recall@50": "R@50",
+    "precision@50-estimated": "P@50 ≥ 3", "recall@50-estimated": "R@50 ≥ 3", "ndcg@50": "NDCG@50",
+    "calibration": "calib.", "answered": "answered",
     "rmse-answered": "RMSE of these",
 }  # fmt: skip
 

@@ -7,10 +7,17 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from training import recipes
-from training.benchmark.published import NEXT_ITEM, S1_NDCG, S1_POPULARITY_NDCG
+from training.benchmark.published import NEXT_ITEM, S1_CROSS_ENTROPY, S1_NDCG, S1_PERPLEXITY, S1_POPULARITY_NDCG
 from training.benchmark.runner import Cell, over_queries
-from training.benchmark.sequential import AS_GIVEN, AT_ONCE, SEED_WINDOWS, SHUFFLED, reads_time
+from training.benchmark.sequential import (
+    AS_GIVEN,
+    AT_ONCE,
+    CROSS_ENTROPY,
+    PERPLEXITY,
+    SEED_WINDOWS,
+    SHUFFLED,
+    reads_time,
+)
 from training.evaluation.next_item import METRICS, NDCG
 from training.evaluation.ranking_metrics import Doubles, bootstrap
 
@@ -47,7 +54,7 @@ def by_ending(cells: Sequence[Cell]) -> Mapping[str, Doubles]:
 def rows(cells: Sequence[Cell], dataset: str, split: str) -> Iterator[dict[str, object]]:
     """One metric per row, its mean over seeds, with a 95 % bootstrap interval over users."""
     for model, own in of_model(cells):
-        is_recipe = model in recipes.SEQUENTIAL
+        is_recipe = bool(own[0].recipe)
         named = {
             "dataset": dataset,
             "model": "sequential" if is_recipe else model,
@@ -58,20 +65,46 @@ def rows(cells: Sequence[Cell], dataset: str, split: str) -> Iterator[dict[str, 
         for ending, values in by_ending(own).items():
             for metric, of_users in zip(METRICS, values, strict=True):
                 yield named | {"protocol": split + ending, "metric": metric} | over_queries(of_users)
+        if (lost := mean_cross_entropy(own)) is not None:
+            entropy = over_queries(lost)
+            perplexity = {name: float(np.exp(entropy[name])) for name in ("value", "low", "high")}
+            yield named | {"protocol": split, "metric": CROSS_ENTROPY} | entropy
+            yield named | {"protocol": split, "metric": PERPLEXITY} | entropy | perplexity
+
+
+def mean_cross_entropy(cells: Sequence[Cell]) -> Doubles | None:
+    """[test windows], the mean over seeds; None where the protocol has none."""
+    own = [cell.arrays[CROSS_ENTROPY] for cell in cells if CROSS_ENTROPY in cell.arrays]
+    return np.mean(own, axis=0) if own else None
 
 
 def as_table(cells: Sequence[Cell], dataset: str, split: str) -> Table:
     """Best first, published metrics below: HR@10 / NDCG@10, and the interval of NDCG@10 over users."""
     title = f"{dataset}, {split}, full ranking over all items, seen items left out: HR@10 / NDCG@10"
     table = Table(title=title, title_justify="left")
-    columns = ("", "time", "as given", "95 %", "MRR", *list(ENDINGS)[1:], *GAPS, "epochs", "min", "seeds")
+    columns = (
+        "",
+        "time",
+        "as given",
+        "95 %",
+        "MRR",
+        *list(ENDINGS)[1:],
+        *GAPS,
+        CROSS_ENTROPY,
+        PERPLEXITY,
+        "epochs",
+        "min",
+        "seeds",
+    )
     for position, name in enumerate(columns):
         table.add_column(name, justify="right" if position > 1 else "left")
     for model, own in sorted(of_model(cells), key=lambda pair: -by_ending(pair[1])[""][1].mean()):
         table.add_row(model, *_cells(own))
     table.add_section()
     if split == SEED_WINDOWS:
-        table.add_row("published: S1's transformer (ml-20m)", "free", f"       / {S1_NDCG:.4f}")
+        published = (f"{S1_CROSS_ENTROPY:.2f}", f"{S1_PERPLEXITY:.1f}")
+        empty = [""] * (2 + len(ENDINGS) - 1 + len(GAPS))
+        table.add_row("published: S1's transformer (ml-20m)", "free", f"       / {S1_NDCG:.4f}", *empty, *published)
         table.add_row("published: S1's popularity (ml-20m)", "free", f"       / {S1_POPULARITY_NDCG:.4f}")
     for row in NEXT_ITEM:
         if (row.dataset, row.protocol) == (dataset, split):
@@ -89,6 +122,8 @@ def _cells(own: Sequence[Cell]) -> Iterator[str]:
     yield f"{found[''][METRICS.index('mrr')].mean():.4f}"
     for ending in [*list(ENDINGS.values())[1:], *GAPS.values()]:
         yield _shown(found.get(ending))
+    lost = mean_cross_entropy(own)
+    yield from ("", "") if lost is None else (f"{lost.mean():.2f}", f"{np.exp(lost.mean()):.1f}")
     yield f"{np.mean([len(cell.arrays['curve']) for cell in own]):.0f}" if "curve" in own[0].arrays else ""
     yield f"{np.mean([cell.arrays['seconds'] for cell in own]) / 60:.1f}"
     yield str(len(own))

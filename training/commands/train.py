@@ -69,6 +69,14 @@ def train(
             rich_help_panel=MODEL_PANEL,
         ),
     ] = None,
+    as_published: Annotated[
+        bool,
+        typer.Option(
+            "--as-published",
+            help="Train a published system's network without clipping, initial scale and early stopping of ours.",
+            rich_help_panel=MODEL_PANEL,
+        ),
+    ] = False,
     posters: Posters = None,
     tmdb: Tmdb = None,
     lowest: Annotated[
@@ -115,14 +123,14 @@ def train(
         device=torch_device(device),
         checkpoint_seconds=checkpoint_seconds,
     )
-    instead = {"seed": seed, "index_factory": index, "text_model": text_model}
+    instead = {"seed": seed, "index_factory": index, "text_model": text_model, "as_published": as_published}
     if model == ALL:
         _train_all(job, recipe, instead)
     else:
         _train(job, model, recipe, instead)
 
 
-Instead = Mapping[str, int | str | None]
+Instead = Mapping[str, int | str | bool | None]
 
 
 def _train_all(job: "Job", recipe: str, instead: Instead) -> None:
@@ -135,12 +143,21 @@ def _train_all(job: "Job", recipe: str, instead: Instead) -> None:
 
 
 def _train(job: "Job", model: str, recipe: str, instead: Instead) -> None:
-    """`instead` replaces those fields that the recipe has, where it is not None."""
+    """`instead` replaces those fields that the recipe has, where it is not None.
+
+    Raises TrainingError where it says as_published and nothing is published of the recipe.
+    """
     from training.artifacts.repository import read_manifest
     from training.pipelines import pipeline
 
     chosen = recipes.choose(recipes.RECIPES[model], recipe)
-    given = {name: value for name, value in instead.items() if value is not None and hasattr(chosen, name)}
+    if instead["as_published"]:
+        if not hasattr(chosen, "published"):
+            raise TrainingError(
+                f"--as-published: recipe '{recipe}' of {model} is not the network of a published system"
+            )
+        chosen = chosen.published()
+    given = {name: value for name, value in instead.items() if value not in (None, False) and hasattr(chosen, name)}
     chosen = dataclasses.replace(chosen, **given)
     started = time.monotonic()
     folder = pipeline(model)(job, chosen)

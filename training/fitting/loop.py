@@ -27,6 +27,8 @@ class Run:
     """Higher is better; a metric to make small is given negated."""
     metric: str = "NDCG@10"
     """What `validate` returns."""
+    as_published: bool = False
+    """Gradients are not clipped, nothing stops before the last epoch, and that is kept."""
 
 
 def fit(
@@ -57,7 +59,7 @@ def fit(
         return parts | ({"average": average.state_dict()} if average else {})
 
     for _ in track(run.name, range(len(curve), epochs), epochs, note, len(curve)):
-        if _stale(curve) >= patience:
+        if _stale(curve) >= patience and not run.as_published:
             break
         model.train()
         for loss in run.losses():
@@ -68,8 +70,9 @@ def fit(
                 )
             optimizer.zero_grad()
             loss.backward()
-            # A rare large gradient would undo many steps.
-            nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+            if not run.as_published:
+                # A rare large gradient would undo many steps.
+                nn.utils.clip_grad_norm_(model.parameters(), 5.0)
             optimizer.step()
             if average:
                 average.update_parameters(model)
@@ -78,7 +81,7 @@ def fit(
             curve.append(run.validate())
         note.append(f"validation {run.metric} {abs(curve[-1]):.4f}")
         # Of equally good states the one that was trained longer.
-        if curve[-1] >= max(curve):
+        if curve[-1] >= max(curve) or run.as_published:
             kept = _copy(average.module if average else model)
         if checkpoint:
             checkpoint.save(state)

@@ -18,8 +18,10 @@ from training.recipes.catalog import CatalogRecipe
 
 MAX_TAGS = 100_000_000
 """Rows of tags.parquet: one for each word of each item."""
-COLUMNS = ["number", "id", "title", "year", "genres", "director", "poster", "votes", "mean_rating", "recent_votes"]
+DESCRIBED = ["number", "id", "title", "year", "genres", "director", "poster"]
+COLUMNS = [*DESCRIBED, "votes", "mean_rating", "recent_votes", "cast"]
 MAX_CHARACTERS, MAX_GENRES, MAX_GENRE_CHARACTERS = 1000, 100, 256
+MAX_CAST = 20
 """What gateways take of an item's texts and genres; more would be refused with the whole catalog."""
 POSTER_NAME = pl.col("poster").map_elements(lambda path: Path(path).name, return_dtype=pl.String)
 
@@ -50,7 +52,10 @@ def publish_extended_catalog(before: Path, items: pl.DataFrame) -> Path:
         raise TrainingError(f"{before} has no words to compare items by: train the catalog again")
     manifest = read_manifest(before)
     made = Manifest(model=manifest.model, recipe=manifest.recipe, data=manifest.data, made_from=manifest.version)
-    table = read_table(before / "items.parquet", COLUMNS)
+    has_cast = "cast" in read_table(before / "items.parquet")
+    table = read_table(before / "items.parquet", [name for name in COLUMNS if has_cast or name != "cast"])
+    if not has_cast:
+        table = table.with_columns(cast=pl.lit([], pl.List(pl.String)))
     tags = read_table(before / "tags.parquet", ["item", "word", "weight"], MAX_TAGS)
     stored = read_table(before / "words.parquet", ["word", "idf"])
     words = TfidfVocabulary(tuple(stored["word"]), stored["idf"].to_numpy())
@@ -79,6 +84,7 @@ def _write(table: pl.DataFrame, words: TfidfVocabulary, weights: csr_matrix, fol
     cut = [
         pl.col("title", "director").str.slice(0, MAX_CHARACTERS),
         pl.col("genres").list.head(MAX_GENRES).list.eval(pl.element().str.slice(0, MAX_GENRE_CHARACTERS)),
+        pl.col("cast").list.head(MAX_CAST).list.eval(pl.element().str.slice(0, MAX_GENRE_CHARACTERS)),
     ]
     table.with_columns(cut).write_parquet(folder / "items.parquet")
     pl.DataFrame({"word": words.words, "idf": words.idf}, {"word": pl.String, "idf": pl.Float32}).write_parquet(
