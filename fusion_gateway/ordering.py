@@ -64,8 +64,7 @@ def choose(
 
     `positions`, best first, point into `scores` [C] and `rows` [C].
     """
-    _, first_of_work = np.unique(catalog.work[rows[positions]], return_index=True)
-    positions = positions[np.sort(first_of_work)]
+    positions = positions[catalog.first_of_works(rows[positions])]
     num_explored = round(constraints.exploration * min(constraints.k, len(positions)))
     if not num_explored:
         return select(positions, scores[positions], rows, catalog, constraints), set()

@@ -1,5 +1,6 @@
 """What is known of the items: names, facts, popularity. Rows are positions in arrays sorted by item number."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -86,6 +87,15 @@ def _works(ids: Sequence[str], titles: Sequence[str], years: Sequence[int]) -> R
     return np.array(works, np.int64)
 
 
+def _rows_of_repeated(works: Rows) -> Mapping[int, list[int]]:
+    """Work -> its rows, of the works that have several."""
+    repeated = np.bincount(works, minlength=len(works)) > 1
+    rows: defaultdict[int, list[int]] = defaultdict(list)
+    for row in np.flatnonzero(repeated[works]).tolist():
+        rows[int(works[row])].append(row)
+    return rows
+
+
 class Catalog:
     """One published version of the catalog, in memory; nothing changes after construction."""
 
@@ -108,6 +118,9 @@ class Catalog:
         self._row = {item_id: row for row, item_id in enumerate(self.id)}
         self.work: Rows = _works(self.id, self.title, self.year.tolist())
         """[items]: the first row of the same work, which may be listed under several ids."""
+        self._repeated = _rows_of_repeated(self.work)
+        self.num_repeats = sum(len(rows) - 1 for rows in self._repeated.values())
+        """Number of rows that are another id of an earlier row's work."""
         names = sorted({genre.casefold() for genre in chain.from_iterable(self.genres)})
         self._genre = {name: column for column, name in enumerate(names)}
         self.has_genre = np.zeros((len(self), len(names)), np.bool_)
@@ -130,6 +143,16 @@ class Catalog:
 
     def row_of(self, item_id: str) -> int | None:
         return self._row.get(item_id)
+
+    def first_of_works(self, rows: Rows) -> Rows:
+        """Indices into `rows`, ascending, of the first row of each work."""
+        _, first = np.unique(self.work[rows], return_index=True)
+        return np.sort(first)
+
+    def of_same_works(self, rows: Rows) -> Rows:
+        """`rows`, and whatever else is one of their works under another id."""
+        others = [self._repeated.get(work, ()) for work in self.work[rows].tolist()]
+        return np.union1d(rows, np.fromiter(chain.from_iterable(others), np.int64))
 
     def genre_likeness(self, row: int) -> NDArray[np.floating]:
         """[items]: cosine of the genres of each with those of the item at `row`."""

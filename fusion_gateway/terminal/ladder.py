@@ -11,6 +11,8 @@ from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.command_line import App
 
 app = App()
+MAX_HISTORY = 1000
+"""What a request can bring: of a longer history, its newest events."""
 
 
 def stages(
@@ -43,7 +45,7 @@ def main(
     """Prints what each stage of the fallback chain recommends, and why."""
     profile = pb.Profile(age=age, gender=gender, occupation=occupation, liked_genres=filter(None, liked.split(",")))
     with gateway(address) as stub:
-        stored = stub.GetHistory(pb.GetHistoryRequest(user_id=user)).events
+        stored = stub.GetHistory(pb.GetHistoryRequest(user_id=user, limit=MAX_HISTORY)).events
         models = [model.name for model in stub.GetStatus(pb.GetStatusRequest()).models]
         for title, request in stages(user, stored[::-1], profile, models):
             request.k, request.explain = k, True

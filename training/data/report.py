@@ -146,7 +146,9 @@ def _timeline(axes: Axes, dataset: Dataset) -> None:
     if months.is_empty():
         _nothing(axes)
         return
-    axes.fill_between(months["start"].to_numpy(), months["events"].to_numpy(), step="mid", color=BLUE, alpha=0.85)
+    start = months["start"]
+    left, width = start.to_numpy(), (start.dt.offset_by("1mo") - start).to_numpy()
+    axes.bar(left, months["events"].to_numpy(), width, align="edge", color=BLUE, alpha=0.85)
     axes.set(xlabel="month (UTC)", ylabel="events", ylim=(0, None))
     axes.yaxis.set_major_formatter(THOUSANDS)
     axes.tick_params(axis="x", rotation=30)

@@ -152,9 +152,11 @@ class RecommendRequest(_message.Message):
     user_id: _builtins.str
     """External user id, at most 256 bytes. Empty: anonymous."""
     k: _builtins.int
-    """How many items to return: 1 to 500. Default 10."""
+    """How many items to return: 1 to 500. Default 10. Above 100, more candidates are scored; a policy that normalizes
+    over the candidates may then put the first ten in another order.
+    """
     exclude_seen: _builtins.bool
-    """Leave out items of the history. Default true."""
+    """Leave out the movies of the history, under any of their ids. Default true."""
     policy: _builtins.str
     """Name of a fusion policy. Default: the published policies' own default."""
     diversity: _builtins.float
@@ -697,7 +699,9 @@ class SimilarItemsResponse(_message.Message):
 
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___RankedItem]:
-        """Best first, never the movie itself."""
+        """Best first, never the movie itself under any of its ids. Up to two movies of its director come before the others:
+        a common director counts as much as all other kinds together.
+        """
 
     @_builtins.property
     def degraded(self) -> _containers.RepeatedCompositeFieldContainer[Global___Degraded]: ...
