@@ -94,7 +94,7 @@ class Servicer(pb_grpc.RecommenderServicer):
         """One call's after the other's, a few in each turn of the event loop."""
         async with self._parsing_turn:
             events: list[StoredEvent] = []
-            parsed = parsing.parse_events(request)
+            parsed = parsing.parse_events(request, self._handlers.titles.value.catalog.rating_scale)
             while part := list(islice(parsed, EVENTS_PER_TURN)):
                 events += part
                 await asyncio.sleep(0)

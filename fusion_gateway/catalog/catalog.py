@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fusion_gateway.catalog.parquet import MAX_ITEMS, MAX_VALUES, Kind, read_table
+from fusion_gateway.catalog.rating_scale import RatingScale, load_rating_scale
 from fusion_gateway.fusion import Mask, Rows
 from protos.marquee.v1.recommender_pb2 import Item
 from servers.runtime.errors import ArtifactError
@@ -99,8 +100,12 @@ def _rows_of_repeated(works: Rows) -> Mapping[int, list[int]]:
 class Catalog:
     """One published version of the catalog, in memory; nothing changes after construction."""
 
-    def __init__(self, items: pl.DataFrame, version: int, tags: Tags | None = None) -> None:
+    def __init__(
+        self, items: pl.DataFrame, version: int, tags: Tags | None = None, scale: RatingScale | None = None
+    ) -> None:
+        """`scale`: of the data's ratings; None where it is not known."""
         self.version = version
+        self.rating_scale = scale
         self.number: NDArray[np.int64] = items["number"].to_numpy()
         self.id: list[str] = items["id"].to_list()
         self.title: list[str] = items["title"].to_list()
@@ -153,6 +158,10 @@ class Catalog:
         """`rows`, and whatever else is one of their works under another id."""
         others = [self._repeated.get(work, ()) for work in self.work[rows].tolist()]
         return np.union1d(rows, np.fromiter(chain.from_iterable(others), np.int64))
+
+    def knows_genre(self, name: str) -> bool:
+        """In any case."""
+        return name.casefold() in self._genre
 
     def genre_likeness(self, row: int) -> NDArray[np.floating]:
         """[items]: cosine of the genres of each with those of the item at `row`."""
@@ -208,10 +217,10 @@ def open_catalog(version: Version) -> Catalog:
     """Raises ArtifactError when its files are not what a catalog is."""
     has_tags = any(file.path == "tags.parquet" for file in version.manifest.files)
     tags = version.file("tags.parquet") if has_tags else None
-    return load_catalog(version.file("items.parquet"), version.number, tags)
+    return load_catalog(version.file("items.parquet"), version.number, tags, load_rating_scale(version))
 
 
-def load_catalog(path: Path, version: int, tags: Path | None = None) -> Catalog:
+def load_catalog(path: Path, version: int, tags: Path | None = None, scale: RatingScale | None = None) -> Catalog:
     """Reads a version's items.parquet, and tags.parquet. Raises ArtifactError when they are not what a catalog is."""
     items = read_table(path, "items", "catalog", MAX_ITEMS, SCHEMA)
     words = read_table(tags, "tags", "catalog", MAX_TAGS, TAG_SCHEMA).sort("word") if tags else None
@@ -225,7 +234,7 @@ def load_catalog(path: Path, version: int, tags: Path | None = None) -> Catalog:
         raise ArtifactError(f"{tags}: must hold words without gaps, with finite weights", "catalog")
     if words is not None and len(words) and not words["item"].is_between(0, len(items) - 1).all():
         raise ArtifactError(f"{tags}: has words of items that {path.name} has not", "catalog")
-    return Catalog(items, version, words if words is None else Tags(words, len(items)))
+    return Catalog(items, version, words if words is None else Tags(words, len(items)), scale)
 
 
 def _beyond(items: pl.DataFrame) -> str:

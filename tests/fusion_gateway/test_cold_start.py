@@ -148,3 +148,25 @@ async def test_without_any_model_popularity_answers(world: World) -> None:
     assert (response.fallback, ids(response)) == (pb.FALLBACK_POPULARITY, ["5", "2", "3"])
     assert [part.model for part in response.items[0].explanation.contributions] == ["popularity"]
     assert {each.component for each in response.degraded} == set(world.models)
+
+
+async def test_names_that_the_data_does_not_have_are_named_and_match_nothing(world: World) -> None:
+    async def ask(any_genre: list[str], **profile: object) -> pb.RecommendResponse:
+        filters = pb.Filters(genres_any=any_genre, genres_none=["Crime", "horor"])
+        asked = pb.Profile(**profile)  # type: ignore[arg-type]
+        return await world.stub.Recommend(pb.RecommendRequest(filters=filters, profile=asked, k=10))
+
+    some = await ask(["comedy", "comdy"], gender="robot", occupation=" Pilot ", liked_genres=["Drama", "drahma"])
+    assert [(each.field, each.name) for each in some.unknown_names] == [
+        ("filters.genres_any", "comdy"),
+        ("filters.genres_none", "horor"),
+        ("profile.liked_genres", "drahma"),
+        ("profile.gender", "robot"),
+        ("profile.occupation", "Pilot"),
+    ]
+    assert set(ids(some)) == {"1", "8"}
+    none = await ask(["comdy"])
+    assert [each.name for each in none.unknown_names] == ["comdy", "horor"]
+    assert not none.items
+    known = await world.stub.Recommend(pb.RecommendRequest(profile=pb.Profile(gender="F", occupation="WRITER")))
+    assert not known.unknown_names

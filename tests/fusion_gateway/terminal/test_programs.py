@@ -172,7 +172,9 @@ def test_client_says_that_nothing_is_known_or_found(up: dict[str, Any]) -> None:
     nothing = client(up, "recommend", "--genres", "comdy", "--year-min", "1990").stdout
     assert "no movie matches --genres comdy --year-min 1990" in nothing
     assert "from the popularity list" not in nothing
-    assert "python -m fusion_gateway list-names prints the genres" in nothing
+    some = client(up, "recommend", "--genres", "comdy,Drama", "--not-genres", "horor", "--occupation", "pilot").stdout
+    assert "the data has no genre 'comdy', genre 'horor', occupation 'pilot'; python -m fusion_gateway" in some
+    assert "the data has no genre 'comdy'; python -m fusion_gateway list-names prints the names" in nothing
 
 
 def test_client_recommends_among_given_items(up: dict[str, Any]) -> None:
