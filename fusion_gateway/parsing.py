@@ -20,6 +20,7 @@ MAX_EVENTS = 1000
 MAX_RESULTS = 500
 MAX_MATCHES = 100
 MAX_ITEMS = 1000
+MAX_USERS = 1000
 MAX_GENRES = 100
 MAX_FILTER_IDS = 10_000
 MAX_WEIGHT = 1000.0
@@ -112,6 +113,13 @@ def parse_user_id(user_id: str) -> str:
     """Raises InvalidArgument when it is empty or too long."""
     _check_length("user_id", user_id)
     return user_id
+
+
+def parse_users(request: pb.ListUsersRequest) -> tuple[str, str]:
+    """Prefix and page token. Raises InvalidArgument when one is too long."""
+    _check_length("prefix", request.prefix, minimum=0)
+    _check_length("page_token", request.page_token, minimum=0)
+    return request.prefix, request.page_token
 
 
 def parse_item_ids(item_ids: Sequence[str]) -> Sequence[str]:

@@ -106,6 +106,13 @@ class Servicer(pb_grpc.RecommenderServicer):
         events = await self._handlers.events.history(user, limit, self._deadline(context).remaining())
         return pb.GetHistoryResponse(events=[_event(event) for event in events])
 
+    async def ListUsers(self, request: pb.ListUsersRequest, context: Context) -> pb.ListUsersResponse:
+        limit = parsing.parse_results(request, "limit", 100, parsing.MAX_USERS)
+        prefix, page = parsing.parse_users(request)
+        users, following = await self._handlers.events.users(prefix, limit, page, self._deadline(context).remaining())
+        found = [pb.User(id=user.id, newest_event_time=user.newest) for user in users]
+        return pb.ListUsersResponse(users=found, next_page_token=following)
+
     async def DeleteUser(self, request: pb.DeleteUserRequest, context: Context) -> pb.DeleteUserResponse:
         user = parsing.parse_user_id(request.user_id)
         deleted = await self._handlers.events.delete_user(user, self._deadline(context).remaining())

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -19,6 +19,7 @@ from fusion_gateway.events.database import READ_CONNECTIONS, Database, empty_log
 from fusion_gateway.events.history_reads import HistoryReads
 from fusion_gateway.events.schema import EVENTS
 from fusion_gateway.events.stored_event import StoredEvent
+from fusion_gateway.events.users import StoredUser, users_from
 from servers.runtime.errors import ConfigurationError, DeadlineExceeded, MarqueeError, Unavailable
 
 ROWS_PER_STATEMENT = 1000
@@ -154,6 +155,17 @@ class EventStore:
 
     async def _histories(self, users: Sequence[str]) -> dict[str, list[StoredEvent]]:
         return await self._read(partial(_histories, users), limited=False)
+
+    async def users(
+        self, prefix: str, limit: int, page: str = "", timeout: float | None = None
+    ) -> tuple[list[StoredUser], str]:
+        """At most `limit` users whose ids begin with `prefix`, by the bytes of their ids, and the next `page`, if any.
+
+        A page is named by its first id.
+        """
+        found = await self._read(partial(users_from, max(prefix, page), limit + 1), timeout)
+        users = list(takewhile(lambda user: user.id.startswith(prefix), found))
+        return users[:limit], users[limit].id if len(users) > limit else ""
 
     async def all_events(self) -> AsyncIterator[StoredEvent]:
         """Every event, oldest first; of one second, in the order they were stored."""

@@ -254,6 +254,22 @@ def history(
     _show(response, as_json, lambda: tables.events(response, items, user))
 
 
+@app.command(epilog="Example: python -m fusion_gateway.client users 4 --limit 20")
+def users(
+    prefix: Annotated[str, typer.Argument(help="What their ids begin with.", show_default="any")] = "",
+    limit: Annotated[int | None, typer.Option(help="Number of users.", show_default="100")] = None,
+    page: Annotated[str, typer.Option(help="What follows on a list that was cut, as it says.")] = "",
+    as_json: AsJson = False,
+    address: Address = DEFAULT_ADDRESS,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """Users with stored events, in the order of their ids."""
+    with gateway(address) as stub:
+        request = pb.ListUsersRequest(prefix=prefix, limit=limit, page_token=page)
+        response = stub.ListUsers(request, timeout=timeout)
+    _show(response, as_json, lambda: tables.page_of_users(response))
+
+
 @app.command(epilog="Example: python -m fusion_gateway.client delete-user --user 42")
 def delete_user(
     user: User,

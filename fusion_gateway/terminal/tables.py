@@ -1,5 +1,6 @@
 """The gateway's answers as tables for a terminal: they read at 80 columns, with every id, title and score whole."""
 
+import shlex
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -88,6 +89,14 @@ def users(found: Iterable[tuple[str, int, int]]) -> Group:
     for user, count, newest in found:
         table.add_row(_id(user), str(count), _moment(newest))
     return _group("", table, "" if table.row_count else "no events are stored")
+
+
+def page_of_users(response: pb.ListUsersResponse) -> Group:
+    table = _table("user", "newest (UTC)")
+    for user in response.users:
+        table.add_row(_id(user.id), _moment(user.newest_event_time))
+    more = f"more: --page {shlex.quote(response.next_page_token)}" if response.next_page_token else ""
+    return _group("", table, more, "" if response.users else "no events are stored of such users")
 
 
 def names(found: Mapping[str, Sequence[str]]) -> Group:

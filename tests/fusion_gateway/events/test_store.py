@@ -1,4 +1,5 @@
 import asyncio
+import re
 import signal
 import sqlite3
 import subprocess
@@ -9,10 +10,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from fusion_gateway.events.files import read_events, write_events
 from fusion_gateway.events.store import EventStore
 from fusion_gateway.events.stored_event import StoredEvent
+from fusion_gateway.events.users import users_of_page
 from servers.runtime.errors import ConfigurationError, Unavailable
 from tests.servers.running import ROOT
 
@@ -66,6 +69,36 @@ async def test_an_event_comes_back_as_it_was(store: EventStore) -> None:
     assert oldest == event("a", 10, "one", rating=3.5)
     assert newest.rating is None
     assert newest.event_id
+
+
+async def test_users_come_in_pages_by_what_their_ids_begin_with(store: EventStore) -> None:
+    users = ["4", "40", "4-1", "4a", "4A", "4é", "41", "5", "anna", "𝟜"]
+    await store.record([event("a", time, user=user) for time, user in enumerate(users, 1)])
+    await store.record([event("a", 99, user="41")])
+    pages, page = [], ""
+    while not pages or page:
+        found, page = await store.users("4", 3, page)
+        pages.append([user.id for user in found])
+    assert pages == [["4", "4-1", "40"], ["41", "4A", "4a"], ["4é"]]
+    assert (await store.users("41", 3))[0] == [("41", 99)]
+    assert {user for user, _ in (await store.users("", 1000))[0]} >= set(users)
+    assert await store.users("nobody", 3) == ([], "")
+
+
+async def test_users_are_found_by_index(store: EventStore, url: str) -> None:
+    """However many events each of them has."""
+    await store.record([event(str(item), item, user=f"plan {item % 50}") for item in range(1000)])
+    engine = create_async_engine(
+        url.replace("sqlite:", "sqlite+aiosqlite:").replace("postgresql:", "postgresql+asyncpg:")
+    )
+    query = users_of_page(engine.dialect.name).params(start="plan 4", limit=3)
+    text = query.compile(engine.sync_engine, compile_kwargs={"literal_binds": True})
+    explain = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN"
+    async with engine.connect() as connection:
+        plan = (await connection.exec_driver_sql(f"{explain} {text}")).all()
+    await engine.dispose()
+    assert plan
+    assert not re.search("SCAN events|Seq Scan", str(plan))
 
 
 async def test_a_repeated_event_id_changes_nothing(store: EventStore) -> None:
