@@ -47,7 +47,7 @@ class Predictions:
 
 def predict(job: Job, recipe: AnyRating) -> Predictions:
     """Learns from the training ratings. Raises NotLearnable where there are too few."""
-    ratings, counts = _usable_stars(job, job.split.train)
+    ratings, counts = _usable_stars(job, job.split.train, recipe)
     unrated = job.dataset.items.height - ratings["item"].n_unique()
     if isinstance(recipe, BayesianRecipe):
         predicted = _sampled(job, recipe, ratings)
@@ -59,16 +59,16 @@ def predict(job: Job, recipe: AnyRating) -> Predictions:
     return replace(predicted, noise=max(predicted.noise, MIN_NOISE), metrics=metrics)
 
 
-def _usable_stars(job: Job, events: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, float]]:
+def _usable_stars(job: Job, events: pl.DataFrame, recipe: AnyRating) -> tuple[pl.DataFrame, dict[str, float]]:
     """As usable_ratings, with stars for ratings."""
-    ratings, counts = usable_ratings(events, job.scale)
+    ratings, counts = usable_ratings(events, job.scale, recipe.repeated)
     stars = job.rating_scale.stars(ratings["rating"].to_numpy())
     return ratings.with_columns(rating=stars), counts
 
 
 def _network(job: Job, recipe: RatingRecipe, ratings: pl.DataFrame) -> Predictions:
     """Over every item of the catalog where the network knows their content."""
-    learned, held_out = _stopping_parts(job, ratings, recipe.seed)
+    learned, held_out = _stopping_parts(job, ratings, recipe)
     numbers = job.dataset.items["number"].to_numpy() if recipe.content else None
     train = Interactions.of(learned, numbers)
     of_known_user = pl.col("user").is_in(train.user_ids)
@@ -93,15 +93,15 @@ def _of_some_users(ratings: pl.DataFrame, train: Interactions, seed: int) -> Int
     return train if some is ratings else Interactions.of(some, train.item_number)
 
 
-def _stopping_parts(job: Job, ratings: pl.DataFrame, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _stopping_parts(job: Job, ratings: pl.DataFrame, recipe: RatingRecipe) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Ratings to learn from, and others to choose by: of the validation part, else a random share of the first.
 
     Raises NotLearnable where there are too few for that.
     """
     try:
-        return ratings, _usable_stars(job, job.split.validation)[0]
+        return ratings, _usable_stars(job, job.split.validation, recipe)[0]
     except NotLearnable:
-        parts = random_split(ratings, STOPPING, seed)
+        parts = random_split(ratings, STOPPING, recipe.seed)
     if not parts.test.height:
         raise NotLearnable(f"{ratings.height} ratings are too few to learn from some and choose by others")
     return parts.train, parts.test

@@ -113,6 +113,8 @@ def test_odd_ratings_are_left_out_and_counted() -> None:
         ("c", 1, 5.0),
     ]
     assert counts == {"ratings-outside-the-scale": 1, "repeated-ratings": 1, "users-with-one-rating": 3}
+    averaged, _ = usable_ratings(events, (1, 5), repeated="mean")
+    assert averaged.equals(kept.with_columns(rating=pl.Series([3.0, 3.0, 5.0])))
     with pytest.raises(TrainingError, match="no event has a rating between 7 and 8"):
         usable_ratings(events, (7, 8))
 
