@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from training.data.describe import sparsity
 from training.data.splits import random_split
 from training.errors import NotLearnable
 from training.evaluation.ranking_metrics import rmse
@@ -21,7 +22,7 @@ from training.models.tables import LARGEST, Table
 from training.pipelines.job import Job
 from training.pipelines.rating_network import rating_table, train_rating_network
 from training.pipelines.sampling import whole_users
-from training.progress import track
+from training.progress import console, track
 from training.recipes.bounds import Bounds
 from training.recipes.rating import AnyRating, BayesianRecipe, RatingRecipe, SvdRecipe
 
@@ -108,24 +109,41 @@ def _stopping_parts(job: Job, ratings: pl.DataFrame, recipe: RatingRecipe) -> tu
 
 
 def _factorized(job: Job, recipe: SvdRecipe, ratings: pl.DataFrame) -> Predictions:
-    """The grid's best on held-out ratings, trained again on all. Users and items with few ratings are left out."""
+    """The grid's best by cross-validation, trained again on all. Users and items with few ratings are left out."""
     count = pl.len().over
-    ratings = ratings.filter(count("item") > recipe.max_ignored_item_ratings, count("user") >= recipe.min_user_ratings)
-    if not ratings.height:
+    kept = ratings.filter(count("item") > recipe.max_ignored_item_ratings, count("user") >= recipe.min_user_ratings)
+    if not kept.height:
         raise NotLearnable(f"no ratings are left by recipe '{recipe.name}', which leaves out users and items with few")
-    train = Interactions.of(ratings)
-    held_out = np.random.default_rng(recipe.seed).random(len(train.user)) < STOPPING
-    tried = {size: _svd_rmse(train, held_out, recipe, *size) for size in product(recipe.factors, recipe.epochs)}
-    best = min(tried, key=lambda size: tried[size])
+    train = Interactions.of(kept)
+    sparse = {"sparsity-before": sparsity(ratings), "sparsity-after": sparsity(kept)}
+    console.print(
+        f"{len(kept):,} of {len(ratings):,} ratings are of users and items with enough: "
+        f"sparsity {sparse['sparsity-before']:.4f} before, {sparse['sparsity-after']:.4f} after"
+    )
+    fold = np.random.default_rng(recipe.seed).permutation(len(kept)) % recipe.folds
+    tried = {size: _svd_errors(train, fold, recipe, *size) for size in product(recipe.factors, recipe.epochs)}
+    best = min(tried, key=lambda size: tried[size]["rmse"])
     model = _train_svd(train, recipe, *best)
-    metrics = {"rmse": tried[best] * job.rating_scale.points, "factors": float(best[0]), "epochs": float(best[1])}
-    return Predictions(model.table(), train, tried[best] ** 2, metrics)
+    points = job.rating_scale.points
+    metrics = {name: error * points for name, error in tried[best].items()}
+    for (factors, epochs), errors in tried.items():
+        metrics |= {f"{name}-of-{factors}-factors-{epochs}-epochs": error * points for name, error in errors.items()}
+    chosen = {"factors": float(best[0]), "epochs": float(best[1])}
+    return Predictions(model.table(), train, tried[best]["rmse"] ** 2, metrics | chosen | sparse)
 
 
-def _svd_rmse(train: Interactions, held_out: np.ndarray, recipe: SvdRecipe, factors: int, epochs: int) -> float:
-    learned = replace(train, user=train.user[~held_out], item=train.item[~held_out], rating=train.rating[~held_out])
-    model = _train_svd(learned, recipe, factors, epochs)
-    return rmse(model.predict(train.user[held_out] - 1, train.item[held_out] - 1), train.rating[held_out])
+def _svd_errors(
+    train: Interactions, fold: np.ndarray, recipe: SvdRecipe, factors: int, epochs: int
+) -> dict[str, float]:
+    """RMSE and MAE, each the mean over the folds."""
+    errors = []
+    for number in range(recipe.folds):
+        other, own = fold != number, fold == number
+        learned = replace(train, user=train.user[other], item=train.item[other], rating=train.rating[other])
+        predicted = _train_svd(learned, recipe, factors, epochs).predict(train.user[own] - 1, train.item[own] - 1)
+        errors.append((rmse(predicted, train.rating[own]), float(np.abs(predicted - train.rating[own]).mean())))
+    root, absolute = np.mean(errors, axis=0)
+    return {"rmse": float(root), "mae": float(absolute)}
 
 
 def _train_svd(train: Interactions, recipe: SvdRecipe, factors: int, epochs: int) -> Svd:

@@ -36,11 +36,13 @@ class RatingRecipe:
 
 @dataclass(frozen=True)
 class SvdRecipe:
-    """Biased matrix factorization by stochastic gradient descent, its size chosen from a grid."""
+    """Biased matrix factorization by stochastic gradient descent, its size chosen from a grid by cross-validation."""
 
     name: str = "svd"
     factors: tuple[int, ...] = (50, 100)
     epochs: tuple[int, ...] = (20, 30)
+    folds: int = 3
+    """Of the cross-validation that chooses."""
     learning_rate: float = 0.005
     regularization: float = 0.02
     min_user_ratings: int = 20
