@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence, Sized
 from contextlib import suppress
 from functools import partial
 from itertools import islice, takewhile
@@ -70,6 +70,11 @@ ERASE_SECONDS = 1.0
 """To take deleted events out of SQLite's log, and until that is tried again where somebody is reading it."""
 
 
+def size_of(events: Sized) -> str:
+    """The group in which a call waits: a few events do not wait for every call that has many."""
+    return "large" if len(events) > ROWS_PER_TURN else "small"
+
+
 class EventStore:
     """Events by user. Whatever a method says it has stored or erased is committed.
 
@@ -112,7 +117,7 @@ class EventStore:
 
     async def record(self, events: Sequence[StoredEvent], timeout: float | None = None) -> int:
         """Stores them all or none; how many were new. An event_id that is stored already is left alone."""
-        return await self._write(partial(self._record, events), timeout)
+        return await self._write(partial(self._record, events), timeout, group=size_of(events))
 
     async def _record(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> int:
         recorded = await self._add(connection, events)
@@ -242,11 +247,15 @@ class EventStore:
         return await self._reads.run(work, timeout, limited)
 
     async def _write(
-        self, work: Callable[[AsyncConnection], Awaitable[T]], timeout: float | None = None, limited: bool = True
+        self,
+        work: Callable[[AsyncConnection], Awaitable[T]],
+        timeout: float | None = None,
+        limited: bool = True,
+        group: str = "",
     ) -> T:
         await self._follow_file(timeout)
         file = self._database.file_now()
-        result = await self._writes.run(work, timeout, limited)
+        result = await self._writes.run(work, timeout, limited, group)
         if self._database.file_now() != file:
             raise Unavailable("the event store cannot be used: its file was taken away, try again")
         return result
