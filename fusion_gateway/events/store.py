@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from fusion_gateway.events.connections import Connections
 from fusion_gateway.events.database import READ_CONNECTIONS, Database, empty_log, usable_url
 from fusion_gateway.events.history_reads import HistoryReads
-from fusion_gateway.events.schema import EVENTS
+from fusion_gateway.events.schema import EVENTS, IMPORTS
 from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.events.users import StoredUser, users_from
 from servers.runtime.errors import ConfigurationError, DeadlineExceeded, MarqueeError, Unavailable
@@ -138,6 +138,23 @@ class EventStore:
         for first in range(0, len(users), USERS_PER_TRIM):
             await self._portion(partial(self._trim, users=set(users[first : first + USERS_PER_TRIM])))
         return recorded
+
+    async def imported(self) -> set[str]:
+        """SHA-256 of the files that were noted with `note_import`."""
+        async with self._writes.transaction() as connection:
+            await connection.run_sync(partial(IMPORTS.create, checkfirst=True))
+            return set(await connection.scalars(sa.select(IMPORTS.c.sha256)))
+
+    async def note_import(self, sha256: str) -> None:
+        """That a file is stored whole. Call `imported` before."""
+        async with self._writes.transaction() as connection:
+            await connection.execute(self._insert(IMPORTS).on_conflict_do_nothing(), {"sha256": sha256})
+
+    async def users(self) -> dict[str, int]:
+        """How many events each user has."""
+        query = sa.select(EVENTS.c.user_id, sa.func.count()).group_by(EVENTS.c.user_id)
+        async with self._reads.transaction() as connection:
+            return {user: count for user, count in await connection.execute(query)}
 
     async def _portion(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Does a part of a long work, and then lets other programs write for half as long."""

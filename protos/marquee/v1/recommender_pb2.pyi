@@ -1215,7 +1215,9 @@ class RatingScale(_message.Message):
     HIGHEST_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
     lowest: _builtins.float
+    """Found in the data, as `highest` is."""
     highest: _builtins.float
+    """Above `lowest`."""
     step: _builtins.float
     """Between two neighboring ratings; 0 where any value is one. Ratings between two steps are taken."""
     def __init__(
