@@ -61,7 +61,7 @@ async def test_every_rung_is_named_and_explained(world: World) -> None:
     given = await ask(user_id="anna", history=HISTORY)
     assert given.fallback == pb.FALLBACK_FOLD_IN
     assert reason(given, "4") == "mostly the choice of sequential"
-    assert reason(given, "7") == "because you watched Fargo (1996): also Crime, by Joel Coen"
+    assert reason(given, "7") == "because you watched Fargo (1996): also Crime, by Joel Coen and Ethan Coen"
 
     likes = await ask(profile=pb.Profile(liked_genres=["comedy"]))
     assert likes.fallback == pb.FALLBACK_NO_HISTORY  # three comedies are too few for ten places

@@ -28,8 +28,8 @@ MOVIES = [
     ("3", "Interstellar", 2014, ["Sci-Fi", "Drama"], "Christopher Nolan", 350, 4.0),
     ("4", "Memento", 2000, ["Thriller"], "Christopher Nolan", 200, 4.2),
     ("5", "Inception", 2010, ["Sci-Fi", "Thriller"], "Christopher Nolan", 500, 4.3),
-    ("6", "Fargo", 1996, ["Crime", "Drama"], "Joel Coen", 250, 4.4),
-    ("7", "The Big Lebowski", 1998, ["Comedy", "Crime"], "Joel Coen", 260, 3.8),
+    ("6", "Fargo", 1996, ["Crime", "Drama"], "Joel Coen|Ethan Coen", 250, 4.4),
+    ("7", "The Big Lebowski", 1998, ["Comedy", "Crime"], "Joel Coen|Ethan Coen", 260, 3.8),
     ("8", "Amélie", 2001, ["Comedy", "Romance"], "", 150, 3.7),
     ("9", "Up", 2009, ["Animation"], "Pete Docter", 220, 3.6),
     ("ten", "Lost Reel", 0, [], "", 0, 3.5),
@@ -50,7 +50,7 @@ policies:
 
 
 def items() -> pl.DataFrame:
-    rows = [(number, *movie[:5], "", *movie[5:]) for number, movie in enumerate(MOVIES, 1)]
+    rows = [(number, *movie[:5], "poster.jpg", *movie[5:]) for number, movie in enumerate(MOVIES, 1)]
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 
 

@@ -397,8 +397,9 @@ class RecommendResponse(_message.Message):
     history_age_seconds: _builtins.int
     """Seconds since the newest event used; absent without a history."""
     history_used: _builtins.int
-    """How many history events were used, and how many were skipped because the item is unknown."""
+    """How many history events were used."""
     history_skipped: _builtins.int
+    """How many history events were skipped because the catalog does not have the item."""
     candidates: _builtins.int
     """How many candidates were scored."""
     @_builtins.property

@@ -52,6 +52,16 @@ async def test_an_error_has_the_status_of_its_code(world: World) -> None:
     assert all(reply.json["message"] for reply in replies)
 
 
+async def test_calls_are_counted_by_status(world: World) -> None:
+    async with console(world.gateway.grpc_address) as page:
+        for k in (0, 3, 3):
+            await page.call("Recommend", {"userId": "secret-user", "k": k})
+        metrics = (await page.fetch("/metrics")).body.decode()
+    assert 'marquee_calls_total{code="400",method="Recommend"} 1.0' in metrics
+    assert 'marquee_calls_total{code="200",method="Recommend"} 2.0' in metrics
+    assert "secret-user" not in metrics
+
+
 async def test_a_request_that_is_too_large_is_refused(world: World) -> None:
     async with console(world.gateway.grpc_address) as page:
         reply = await page.fetch(f"{RECOMMENDER}/Recommend", b" " * (MAX_BODY_BYTES + 1), **JSON)
