@@ -1,4 +1,4 @@
-"""Puts the gateway together; the only place that does."""
+"""Wires the gateway together; no other module does."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

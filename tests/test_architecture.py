@@ -148,15 +148,15 @@ def installed_by(extras: set[str]) -> set[str]:
         waiting.append(Requirement(f"marquee[{','.join(extras)}]"))
     found: set[str] = set()
     while waiting:
-        wanted = waiting.pop()
-        name = canonical(wanted.name)
+        requirement = waiting.pop()
+        name = canonical(requirement.name)
         if name == "marquee":  # by the file, not as it is installed here
             optional = project["optional-dependencies"]
-            waiting += [Requirement(line) for extra in wanted.extras for line in optional[extra]]
+            waiting += [Requirement(line) for extra in requirement.extras for line in optional[extra]]
         elif name not in found:
             found.add(name)
             needs = map(Requirement, requires(name) or [])
-            waiting += [need for need in needs if applies(need, {"", *wanted.extras})]
+            waiting += [need for need in needs if applies(need, {"", *requirement.extras})]
     return found
 
 

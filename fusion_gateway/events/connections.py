@@ -31,12 +31,12 @@ class Connections:
     may keep its connection for good, and with it SQLite's lock on writing.
     """
 
-    def __init__(self, work: str, engine: AsyncEngine, number: int, seconds: float, most: int) -> None:
+    def __init__(self, work: str, engine: AsyncEngine, number: int, seconds: float, max_calls: int) -> None:
         """`work` is read or write. A transaction may wait `seconds` for a connection, and then have it as long.
 
         At most `most` wait or run at once.
         """
-        self._work, self._engine, self._seconds, self._most = work, engine, seconds, most
+        self._work, self._engine, self._seconds, self._max_calls = work, engine, seconds, max_calls
         self._number, self._free = number, asyncio.Semaphore(number)
         self._attempts: Tasks = set()
         self._transactions: Tasks = set()
@@ -66,8 +66,8 @@ class Connections:
 
     def check_room(self, coming: int = 0) -> None:
         """Raises Overloaded where as many as may wait or run do so already, with those that are coming."""
-        if len(self._attempts) + coming >= self._most:
-            raise Overloaded(f"{self._most} calls {self._work} events already; try again later")
+        if len(self._attempts) + coming >= self._max_calls:
+            raise Overloaded(f"{self._max_calls} calls {self._work} events already; try again later")
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:

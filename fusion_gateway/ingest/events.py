@@ -44,7 +44,7 @@ class Given:
 
 
 class EventsFile:
-    """A file of events that has been recognised, with what has been understood of it."""
+    """A file of events that has been recognized, with what has been understood of it."""
 
     def __init__(self, table: Table, given: Given = Given()) -> None:
         """Reads the first rows. Raises DataError for an empty file, MissingColumn without a user or an item."""

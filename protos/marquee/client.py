@@ -77,7 +77,7 @@ class Client(RecommenderStub):
 
         `address` is host:port. `tls` is True for a certificate of a public authority, or
         `grpc.ssl_channel_credentials(...)` for one of your own. `timeout` is the deadline, in seconds, of calls that
-        have none of their own. `options` are gRPC's, and take the place of those in CHANNEL_OPTIONS.
+        have none of their own. `options` are gRPC's, and replace those in CHANNEL_OPTIONS.
         """
         credentials = _credentials(tls)
         chosen = _over_defaults(options)

@@ -32,7 +32,7 @@ def load_dataset(
     """Reads a MovieLens folder as published, or a generic one (see generic.py).
 
     Posters are `posters/<item id>.jpg` in the folder, or `../posters/<name>/`; the TMDB table is `../tmdb/<name>.csv`;
-    `posters` and `tmdb` name other places. `numbers` are the item numbers of earlier runs by item id.
+    `posters` and `tmdb` name other folders. `numbers` are the item numbers of earlier runs by item id.
     Raises DataError naming the file and the line.
     """
     folder = folder.resolve()
