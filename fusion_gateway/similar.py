@@ -147,6 +147,7 @@ def _nearest(row: int, k: int, weights: Mapping[str, float], components: Compone
     first: list[int] = []
     if weights.get(DIRECTOR):
         first = _same_director(row, alike, catalog)[: MAX_SAME_DIRECTOR if components else None]
+        # The item itself is the lower end of the scale, so that the others are at 1.
         raw = np.array([0.0, *[1.0] * len(first)])
         components[DIRECTOR] = SimilarityComponent(weights[DIRECTOR], raw, np.array([row, *first]))
     rest = _most_alike(alike, [row, *first], k, catalog)
@@ -161,6 +162,7 @@ def _same_director(row: int, alike: Likeness, catalog: Catalog) -> list[int]:
 
 def _most_alike(alike: Likeness, excluded: Sequence[int], k: int, catalog: Catalog) -> list[int]:
     """The k rows that are most alike, without the excluded ones."""
+    # What is at 0 is not listed.
     alike[excluded] = 0
     kth = np.partition(alike, -k)[-k] if k < len(alike) else 0  # all equals of the k-th are put in order
     rows = np.flatnonzero((alike > 0) & (alike >= kth))

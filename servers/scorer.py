@@ -45,6 +45,7 @@ class LoadedScorer:
         self._numbers: Rows = np.concatenate([[0], items["item_number"]])
         self._row_of = _table(self._numbers)
         self._vectors = _with_row_0(items["item_vector"], np.nan)
+        # Zeros, not NaN: the similarity index is searched with row 0, and towers read it as padding.
         self._similar = _with_row_0(items["similar_vector"], 0)
         self._features = _with_row_0(items["item_feature"], 0) if "item_feature" in items else None
         self._users = Users(read_tensors(version, "users.safetensors"))
@@ -138,6 +139,7 @@ class LoadedScorer:
         """Which of the rows found (-1: none) score as high as the exact `k` best."""
         score_N = self._vectors[1:] @ query_D
         lowest = np.partition(score_N, -k)[-k] - TIED * np.abs(score_N).max()
+        # -1 would be the last score; its own condition rules it out.
         are_best: NDArray[np.bool_] = (found_K >= 0) & (score_N[found_K] >= lowest)
         return are_best
 

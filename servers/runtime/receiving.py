@@ -77,6 +77,7 @@ class Receiver:
         self._now += 1
         for call in self._overdue():
             call.has_arrived = True  # or never will: it is not refused twice
+            # A moment in the past: the call's timeout ends it in the loop's next turn.
             call.limit.reschedule(0)
         self._turns_of = {call.connection: call.turns for call in self._calls}
         self._ticking = bool(self._calls)
@@ -144,6 +145,7 @@ class Turns:
             connection, turns = next(iter(self._waiting.items()))
             turn = turns.popleft()
             del self._waiting[connection]
+            # Put back behind the others: the next turn is another connection's.
             if turns:
                 self._waiting[connection] = turns
             if not turn.done():
