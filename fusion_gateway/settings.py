@@ -11,7 +11,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from servers.runtime.settings import DAY, MAX_CALLS, ProgramSettings, ServingSettings
 
 HOME = Path(os.environ.get("MARQUEE_HOME", "var"))
-"""Where everything that a run makes lies."""
+"""The folder of everything that a run makes."""
 
 
 class EventStoreSettings(ProgramSettings):

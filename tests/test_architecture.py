@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "fusion_gateway/console": {"protos", "servers.runtime"},  # a client of the gateway, with nothing of its insides
     "training": {"protos", "fusion_gateway.fusion", "fusion_gateway.ingest"},
 }
-# The rooms and modules of `training` from top to bottom: each imports what stands below it, and nothing beside it.
+# The rooms and modules of `training` from top to bottom: each imports what is below it, and nothing beside it.
 # `published` is below the artifacts because features read what they were fitted to from published files.
 LAYERS = (
     ("__main__.py",),

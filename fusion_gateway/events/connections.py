@@ -27,7 +27,7 @@ log = structlog.get_logger()
 class Connections:
     """Runs transactions, as many at once as there are connections; others wait for one in their order.
 
-    What a caller has begun goes on to its end behind it when it leaves. A transaction that its caller cancels half way
+    What a caller has begun runs to its end when the caller leaves. A transaction that its caller cancels half way
     may keep its connection for good, and with it SQLite's lock on writing.
     """
 

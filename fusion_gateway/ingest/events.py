@@ -146,7 +146,7 @@ class EventsFile:
         user, item = events["user"], events["item"]
         if user.dtype == item.dtype == pl.String:
             again = (user == self.columns.user) & (item == self.columns.item)
-            complain(events, self.path, again, "the header stands here once more, at {!r}: remove the line", user)
+            complain(events, self.path, again, "the header is repeated here, at {!r}: remove the line", user)
 
     def _complete(self, batch: pl.DataFrame) -> pl.DataFrame:
         required = [self.columns.user, self.columns.item, *[self.columns.time] * self.has_times]

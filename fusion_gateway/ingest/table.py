@@ -134,7 +134,7 @@ class TextTable(OfText):
     """Whether the caller knew the form."""
 
     skip: int = 0
-    """Lines before the first row: the header, and what stands above it."""
+    """Lines before the first row: the header, and what is above it."""
 
     @classmethod
     def guessed(

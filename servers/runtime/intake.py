@@ -30,7 +30,7 @@ Parse = Callable[[bytes], Any]
 
 
 def anybody(context: Context, method: str) -> None:
-    """The check of a server that everybody may call."""
+    """The check of a server that anyone may call."""
 
 
 class Intake:

@@ -82,7 +82,7 @@ def _like_metrics(own: Sequence[Cell], dataset: Dataset, cut: float) -> dict[str
 
 
 def as_table(cells: Sequence[Cell], dataset: Dataset, part: str) -> Table:
-    """What stands in `rows`, for people."""
+    """The content of `rows`, for people."""
     if part == LIKES:
         return _likes_table(cells, dataset)
     return _ranking_table(cells, dataset, part)

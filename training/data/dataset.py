@@ -56,7 +56,7 @@ class Dataset:
     """Sorted by number: catalog and every item of the events. `year` 0 and "" mean unknown; `poster` is a path."""
     users: pl.DataFrame | None
     fingerprint: str
-    """sha256 of events and items as read; the same wherever the folder lies."""
+    """sha256 of events and items as read; the same wherever the folder is."""
 
 
 def assemble(

@@ -24,7 +24,7 @@ from training.recipes.fusion import FusionRecipe
 from training.terminal import narrow_table
 
 COHORTS = {each.name: (each.min_events, each.max_events) for each in SHORT}
-"""Fewest and most events of each cohort that is fitted on its own."""
+"""Minimum and maximum number of events of each cohort that is fitted on its own."""
 WHOLE = "whole history"
 CandidateBatches = Mapping[str, Sequence[CandidateBatch]]
 """By cohort, and WHOLE."""

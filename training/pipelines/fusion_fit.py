@@ -1,7 +1,7 @@
 """Fits the parameters of fusion policies: all maximize the likelihood of the item that was watched next.
 
 The likelihood is the softmax over a user's candidates of the fused score times a scale, which is fitted and thrown
-away. Users whose next item is no candidate say nothing. Of the other candidates a random sample stands for all, which
+away. Users whose next item is no candidate say nothing. Of the other candidates a random sample represents all, which
 changes nothing but the variance (McFadden 1978). Legend: M models, B users, C candidates, U units.
 """
 
