@@ -134,7 +134,7 @@ def sasrec() -> SequentialRecipe:
 
 
 def best_sequential() -> SequentialRecipe:
-    """Gated transformer that reads ratings and times; 64 wide, or 128 from 500,000 targets.
+    """Gated transformer that reads ratings and times; 64 dimensions, or 128 from 500,000 targets.
 
     Reads the query time, as the literature does offline.
     """
