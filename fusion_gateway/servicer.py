@@ -123,7 +123,7 @@ class Servicer(pb_grpc.RecommenderServicer):
         return await self._handlers.status.report(self._deadline(context))
 
     async def close(self) -> None:
-        """Waits for what goes on behind answers that have been sent."""
+        """Waits for what still runs after answers have been sent."""
         await self._handlers.shadow.close()
 
     def _count(self, answer: pb.RecommendResponse | pb.SimilarItemsResponse) -> None:

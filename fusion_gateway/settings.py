@@ -12,7 +12,7 @@ from protos.marquee.addresses import checked_address
 from servers.runtime.settings import DAY, MAX_CALLS, ProgramSettings, ServingSettings
 
 HOME = Path(os.environ.get("MARQUEE_HOME", "var"))
-"""Where everything that a run makes lies."""
+"""The folder of everything that a run makes."""
 
 
 class EventStoreSettings(ProgramSettings):

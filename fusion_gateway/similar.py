@@ -31,7 +31,7 @@ Likeness = NDArray[np.float64]
 
 
 class SimilarityComponent:
-    """One likeness to an item, of some rows or of all; rows that are left out are as alike as the least alike."""
+    """Similarity to an item of some rows, or of all; rows left out get the lowest value."""
 
     def __init__(self, weight: float, raw: NDArray[np.floating], rows: Rows | None = None) -> None:
         """`raw` has one value at least; `rows` None: all."""

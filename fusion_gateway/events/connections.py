@@ -28,11 +28,11 @@ log = structlog.get_logger()
 class Connections:
     """Runs transactions, as many at once as there are connections; others wait for one in turns.
 
-    What a caller has begun goes on to its end behind it when it leaves. A transaction that its caller cancels half way
+    What a caller has begun runs to its end when the caller leaves. A transaction that its caller cancels half way
     may keep its connection for good, and with it SQLite's lock on writing.
     """
 
-    def __init__(self, work: str, engine: AsyncEngine, number: int, seconds: float, most: int) -> None:
+    def __init__(self, work: str, engine: AsyncEngine, number: int, seconds: float, max_calls: int) -> None:
         """`work` is read or write. A transaction may wait `seconds` for a connection, and then have it as long.
 
         At most `most` wait or run at once.
@@ -69,8 +69,8 @@ class Connections:
 
     def check_room(self, coming: int = 0) -> None:
         """Raises Overloaded where as many as may wait or run do so already, with those that are coming."""
-        if len(self._attempts) + coming >= self._most:
-            raise Overloaded(f"{self._most} calls {self._work} events already; try again later")
+        if len(self._attempts) + coming >= self._max_calls:
+            raise Overloaded(f"{self._max_calls} calls {self._work} events already; try again later")
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:

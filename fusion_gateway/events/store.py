@@ -78,7 +78,7 @@ def size_of(events: Sized) -> str:
 class EventStore:
     """Events by user. Whatever a method says it has stored or erased is committed.
 
-    Methods with a `timeout` raise DeadlineExceeded once it has passed, and what they have begun goes on behind them.
+    Methods with a `timeout` raise DeadlineExceeded once it has passed, and what they have begun still runs to its end.
     They raise InvalidArgument, Overloaded and Unavailable, too.
     """
 

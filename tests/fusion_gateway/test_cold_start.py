@@ -1,4 +1,4 @@
-"""Every rung of the cold-start ladder and every strategy, through a real channel, in the small world of world.py."""
+"""Every stage of the fallback chain and every strategy, through a real channel, in the small world of world.py."""
 
 import shutil
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from fusion_gateway.terminal.ladder import stages
+from fusion_gateway.terminal.fallback_chain import stages
 from protos.marquee.v1 import recommender_pb2 as pb
 from tests.fusion_gateway.conftest import World
 from tests.fusion_gateway.world import publish, publish_world
@@ -64,7 +64,7 @@ async def test_every_rung_is_named_and_explained(world: World) -> None:
     assert reason(given, "7") == "because you watched Fargo (1996): also Crime, by Joel Coen and Ethan Coen"
 
     likes = await ask(profile=pb.Profile(liked_genres=["comedy"]))
-    assert likes.fallback == pb.FALLBACK_NO_HISTORY  # three comedies are too few for ten places
+    assert likes.fallback == pb.FALLBACK_NO_HISTORY  # three comedies are too few for a list of ten
     likes = await world.stub.Recommend(
         pb.RecommendRequest(k=3, explain=True, profile=pb.Profile(liked_genres=["comedy", "opera"]))
     )
@@ -90,7 +90,7 @@ async def test_every_rung_is_named_and_explained(world: World) -> None:
     assert (rated.fallback, ids(rated)[:3]) == (pb.FALLBACK_POPULARITY, ["6", "5", "4"])  # by weighted rating
 
 
-async def test_the_ladder_has_every_rung(world: World) -> None:
+async def test_the_fallback_chain_has_every_stage(world: World) -> None:
     events = [pb.Event(user_id="bob", item_id=item, time=int(item)) for item in ("1", "6", "7")]
     await world.stub.RecordEvents(pb.RecordEventsRequest(events=events))
     profile = pb.Profile(age=33, gender="F", liked_genres=["Comedy"])

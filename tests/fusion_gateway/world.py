@@ -1,4 +1,4 @@
-"""A small world whose right answers are known: ten movies, and model servers that say what they are told to."""
+"""A small world whose right answers are known: ten movies, and model servers with given answers."""
 
 import asyncio
 import hashlib

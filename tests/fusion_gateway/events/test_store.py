@@ -204,8 +204,8 @@ async def test_what_is_exported_can_be_imported(store: EventStore, tmp_path: Pat
     for name in ("events.csv", "deep/events.parquet"):
         exported = [each async for each in store.all_events() if each.user_id in ("anna", "bert")]
         assert write_events(tmp_path / name, exported) == 3
-        told = [(e.user_id, e.item_id, e.rating, e.time) for e in read_events(tmp_path / name)]
-        assert told == [("anna", "b", None, 1), ("anna", "a", 4.5, 2), ("bert", "c", None, 2)]
+        stored = [(e.user_id, e.item_id, e.rating, e.time) for e in read_events(tmp_path / name)]
+        assert stored == [("anna", "b", None, 1), ("anna", "a", 4.5, 2), ("bert", "c", None, 2)]
     with pytest.raises(ConfigurationError, match="cannot be written"):
         write_events(tmp_path / "events.csv" / "events.csv", [])
 

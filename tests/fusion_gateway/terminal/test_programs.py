@@ -24,7 +24,7 @@ from fusion_gateway.events.store import EventStore
 from fusion_gateway.gateway import gateway
 from fusion_gateway.settings import GatewaySettings
 from fusion_gateway.terminal.client import app as client_app
-from fusion_gateway.terminal.ladder import app as ladder_app
+from fusion_gateway.terminal.fallback_chain import app as fallback_chain_app
 from fusion_gateway.terminal.local import app as local_app
 from fusion_gateway.terminal.local import import_once
 from fusion_gateway.terminal.tables import recommendations
@@ -276,7 +276,7 @@ COMMANDS = ["", "recommend", "similar", "search", "record", "history", "delete-u
 HELP = [
     (local_app, "local", "up"),
     (local_app, "local", "demo"),
-    (ladder_app, "ladder", ""),
+    (fallback_chain_app, "fallback_chain", ""),
     (tokens_app, "tokens", ""),
 ]
 HELP += [(client_app, "client", name) for name in COMMANDS]
