@@ -17,6 +17,7 @@ from fusion_gateway.scorers.missing import NOT_CONFIGURED, ModelMissing
 from fusion_gateway.scorers.scorer import Answer, Numbers, Retrieved, UserTensors
 
 Kind = Literal["genre", "director", "actor"]
+MAX_BOOST = 1e6
 HALF_TRUE = 2
 """Number of liked movies by which a director or an actor is half a favorite."""
 
@@ -43,8 +44,8 @@ class Rule:
             raise ValueError(f"rules: {self.name!r} needs exactly one of favorite, genre, director and actor")
         if not self.name or len(self.name) > 100:
             raise ValueError("rules: name must have 1 to 100 characters")
-        if not (np.isfinite(self.boost) and self.boost):
-            raise ValueError(f"rules: boost of {self.name!r} must be finite and not 0")
+        if not 0 < abs(self.boost) <= MAX_BOOST:
+            raise ValueError(f"rules: boost of {self.name!r} must be up to {MAX_BOOST:g} in magnitude, and not 0")
 
     @property
     def kind(self) -> Kind:

@@ -108,7 +108,8 @@ def _measure(runner: Runner, seed: int) -> Arrays:
     job = Job(runner.dataset, split, runner.work / "repository", runner.work)
     sequence = replace(seed_transformer(), seed=seed)
     learned = learn(job, sequence)
-    network = learn_network(job, replace(seed_rating(), seed=seed), usable_stars(job, split.train)[0])
+    recipe = replace(seed_rating(), seed=seed)
+    network = learn_network(job, recipe, usable_stars(job, split.train, recipe)[0])
     if not np.array_equal(network.events.item_number, job.train.item_number):
         raise TrainingError(f"{runner.dataset.name}: items without a rating; the last layers would be of other items")
     users = job.train.user_index

@@ -61,7 +61,7 @@ def with_hidden_ratings(split: Split, share: float, seed: int) -> Split:
 def _measure(runner: Runner, hidden: float, recipe: RatingRecipe, name: str) -> Arrays:
     split = with_hidden_ratings(last_share(runner.dataset.events, TEST), hidden, recipe.seed)
     job = Job(runner.dataset, split, runner.work / "repository", runner.work, device=runner.device)
-    ratings, _ = usable_stars(job, split.train)
+    ratings, _ = usable_stars(job, split.train, recipe)
     with torch.enable_grad():
         trained = learn_network(job, recipe, ratings)
     trained.network.eval()

@@ -46,7 +46,7 @@ def generate_command(
         float, typer.Option(min=0, max=1, help="Share of the events without a rating: views.")
     ] = Settings.unrated,
 ) -> None:
-    """Write the invented data set: the same for the same settings; nothing is done where it lies there already."""
+    """Write the invented data set: the same for the same settings; does nothing if it is already there."""
     from training.data.synthetic.generate import generate
 
     generate(folder, Settings(users, items, events_per_user, seed, unrated))

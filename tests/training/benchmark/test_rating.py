@@ -88,7 +88,7 @@ def test_a_network_is_also_trained_as_published_beside_user_to_user_filtering(fo
         run(*common, "--recipe", "bayesian")
 
 
-def test_a_figure_is_the_mean_over_folds_and_its_range_that_over_seeds() -> None:
+def test_a_metric_is_the_mean_over_folds_and_its_range_that_over_seeds() -> None:
     cells = [
         Cell("best", "best", seed, {"as-served/rmse": np.array(value), "ratings": np.array(10)}, fold)
         for value, (seed, fold) in enumerate(product(range(2), repeat=2), start=1)
