@@ -150,7 +150,7 @@ class EventStore:
         async with self._writes.transaction() as connection:
             await connection.execute(self._insert(IMPORTS).on_conflict_do_nothing(), {"sha256": sha256})
 
-    async def users(self) -> dict[str, int]:
+    async def event_counts(self) -> dict[str, int]:
         """How many events each user has."""
         query = sa.select(EVENTS.c.user_id, sa.func.count()).group_by(EVENTS.c.user_id)
         async with self._reads.transaction() as connection:

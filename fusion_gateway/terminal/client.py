@@ -187,7 +187,7 @@ def recommend(
 @app.command(epilog='Example: python -m fusion_gateway.client similar "the prestige" -k 5')
 def similar(
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[TITLE]", help="A title, more or less; or use --item.")
+        list[str] | None, typer.Argument(metavar="TITLE", help="A title, more or less; or use --item.")
     ] = None,
     item: Annotated[str, typer.Option(help="An item id.")] = "",
     k: Count = None,
@@ -308,7 +308,7 @@ def gateway(address: str) -> Iterator[RecommenderStub]:
     except grpc.RpcError as error:
         code, details = error.code(), error.details()
         if code == grpc.StatusCode.UNAVAILABLE and not _is_from_a_gateway(error):
-            details = f"no gateway answers at {address} ({details})"
+            details = f"no gateway answers at {address} ({details}); --address names another, `make up` starts one here"
         if code == grpc.StatusCode.UNIMPLEMENTED:
             details = f"what answers at {address} is no gateway of this version; is it the port of a model server?"
         if code == grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -360,8 +360,9 @@ def _weights(text: str) -> dict[str, float]:
     weights = {}
     for part in _split(text):
         name, equals, value = part.partition("=")
-        if not equals:
-            raise typer.BadParameter(f"{part!r} must be NAME=NUMBER, such as {part}=0.7", param_hint="--weights")
+        if not (name and equals and value):
+            example = f"{name or 'rating'}=0.7"
+            raise typer.BadParameter(f"{part!r} must be NAME=NUMBER, such as {example}", param_hint="--weights")
         weights[name.strip()] = _number("--weights", value)
     return weights
 

@@ -173,7 +173,7 @@ async def import_once(url: str, path: Path) -> Counter[str]:
             _say(f"importing {path}")
             await store.import_all(read_events(path))
             await store.note_import(content)
-        users = Counter(await store.users())
+        users = Counter(await store.event_counts())
     finally:
         await store.close()
     _say(f"{users.total()} events of {len(users)} users are stored")

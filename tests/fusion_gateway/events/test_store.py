@@ -75,7 +75,8 @@ async def test_users_come_in_pages_by_what_their_ids_begin_with(store: EventStor
     users = ["4", "40", "4-1", "4a", "4A", "4é", "41", "5", "anna", "𝟜"]
     await store.record([event("a", time, user=user) for time, user in enumerate(users, 1)])
     await store.record([event("a", 99, user="41")])
-    pages, page = [], ""
+    pages: list[list[str]] = []
+    page = ""
     while not pages or page:
         found, page = await store.users("4", 3, page)
         pages.append([user.id for user in found])

@@ -306,6 +306,7 @@ def test_client_without_a_gateway(tmp_path: Path) -> None:
     failed = run("fusion_gateway.client", "status", "--address", "127.0.0.1:1", home=tmp_path)
     assert failed.returncode == 1
     assert failed.stderr.startswith("error: no gateway answers at 127.0.0.1:1")
+    assert failed.stderr.endswith("; --address names another, `make up` starts one here\n")
 
 
 async def test_what_a_gateway_cannot_do_is_said_in_its_own_words(system: Path, tmp_path: Path) -> None:
@@ -389,6 +390,19 @@ def test_demo_with_a_broken_events_file(system: Path, tmp_path: Path) -> None:
     assert failed.returncode == 1
     assert re.fullmatch("error: .*broken.csv: line 3: time 'soon' is not read as unix seconds: .*\n", failed.stderr)
     assert [path.name for path in (tmp_path / "var").iterdir()] == ["logs"]
+
+
+def test_an_unknown_command_names_those_that_there_are(tmp_path: Path) -> None:
+    failed = run("fusion_gateway", "list-user", home=tmp_path)
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("error: no command 'list-user'; there are import-events, export-events, list-users")
+
+
+@pytest.mark.parametrize("weights", ["rating", "rating=", "=1"])
+def test_a_weight_needs_a_name_and_a_number(weights: str) -> None:
+    failed = CliRunner().invoke(client_app, ["recommend", "--weights", weights])
+    assert failed.exit_code == 2
+    assert f"'{weights}' must be NAME=NUMBER, such as rating=0.7" in " ".join(failed.stderr.replace("│", " ").split())
 
 
 def test_import_events(system: Path, tmp_path: Path) -> None:
