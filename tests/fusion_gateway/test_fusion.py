@@ -211,8 +211,8 @@ def test_a_model_abstains_from_users_with_too_few_ratings() -> None:
     policy = Policy({"a": 3, "b": 1}, normalizer="minmax", min_ratings={"a": 1})
     scores = {"a": np.array([[0.0, 1.0]] * 2), "b": np.array([[1.0, 0.0]] * 2)}
     fused = fuse(policy, scores, events=[7, 7], ratings=[0, 1])
-    np.testing.assert_allclose(fused.score, [[1, 0], [0.25, 0.75]])
-    np.testing.assert_allclose(fused.weight[:, :, 0], [[0, 0.75], [1, 0.25]])
+    np.testing.assert_allclose(fused.score, np.array([[1, 0], [0.25, 0.75]]))
+    np.testing.assert_allclose(fused.weight[:, :, 0], np.array([[0, 0.75], [1, 0.25]]))
     alone = fuse(replace(policy, weights={"a": 1}), {"a": [1.0, 2.0]}, events=7)
     assert np.isnan(alone.score).all()
 

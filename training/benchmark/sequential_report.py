@@ -73,10 +73,10 @@ def rows(cells: Sequence[Cell], dataset: str, split: str) -> Iterator[dict[str, 
             for metric, of_users in zip(METRICS, values, strict=True):
                 yield named | {"protocol": split + ending, "metric": metric} | over_queries(of_users)
         if (lost := mean_cross_entropy(own)) is not None:
-            entropy = over_queries(lost)
-            perplexity = {name: float(np.exp(entropy[name])) for name in ("value", "low", "high")}
-            yield named | {"protocol": split, "metric": CROSS_ENTROPY} | entropy
-            yield named | {"protocol": split, "metric": PERPLEXITY} | entropy | perplexity
+            yield named | {"protocol": split, "metric": CROSS_ENTROPY} | over_queries(lost)
+            low, high = np.exp(bootstrap(lost)).tolist()
+            perplexity = {"value": float(np.exp(lost.mean())), "low": low, "high": high, "n": len(lost)}
+            yield named | {"protocol": split, "metric": PERPLEXITY} | perplexity
 
 
 def mean_cross_entropy(cells: Sequence[Cell]) -> Doubles | None:

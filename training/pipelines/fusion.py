@@ -111,7 +111,7 @@ def _choose_policies(task: NextItemTask, recipe: FusionRecipe) -> Chosen:
 def fit_policies(batches: CandidateBatches, models: Sequence[str], recipe: FusionRecipe) -> dict[str, Policy]:
     """All policies by name, fitted on these users."""
     equal, whole = equal_policy(models), batches[WHOLE]
-    choices = [replace(equal, normalizer=name) for name in recipe.normalizers]
+    choices = [replace(equal, normalizer=name) for name in recipe.normalizers]  # type: ignore[arg-type]
     weighted = fit_weights(whole, *choices, fit_forms(whole, equal))
     plain = replace(weighted, weights=equal.weights)
     calibrated = replace(equal, normalizer="calibrated", calibrators=fit_calibrators(whole))

@@ -44,7 +44,8 @@ def train_rating_network(
 
     def losses() -> Iterable[Tensor]:
         batches = torch.randperm(len(rating)).to(device).split(batch_size)
-        view_losses = views.losses(len(batches)) if recipe.view_weight else repeat(0.0)
+        nothing = repeat(torch.zeros((), device=device))
+        view_losses = views.losses(len(batches)) if recipe.view_weight else nothing
         for rows, view_loss in zip(batches, view_losses, strict=False):
             loss = recipe.view_weight * view_loss
             if recipe.rating_weight:

@@ -108,7 +108,7 @@ def test_views_without_a_rating_change_what_is_learned_from_the_same_ratings(dat
     with_views = with_views.with_columns(rating=pl.when(pl.col("user") != "viewer").then("rating"))
     changed = {}
     for name in ("hybrid_mf_deep", "hybrid_genres"):
-        tables = []
+        tables: list[np.ndarray] = []
         for events in (with_views, with_views.filter(pl.col("rating").is_not_null())):
             predicted = predict(Job(dataset, no_split(events), tmp_path, tmp_path / str(len(tables))), quick(name))
             assert np.isfinite(predicted.train.rating).all()
