@@ -36,7 +36,13 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("cold")
     repository = publish_world(root / "repository")
     shutil.rmtree(repository / "fusion")
-    columns = {"number": range(1, 10), "log_share": SHARES, "gender=f": WOMEN, "occupation=writer": WOMEN[::-1]}
+    columns = {
+        "number": range(1, 10),
+        "log_share": SHARES,
+        "gender=f": WOMEN,
+        "occupation=writer": WOMEN[::-1],
+        "zip=9": WOMEN,
+    }
     pl.DataFrame(columns).write_parquet(root / "popularity.parquet")
     files = {"policies.yaml": POLICIES.encode(), "popularity.parquet": (root / "popularity.parquet").read_bytes()}
     publish(repository, "fusion", files)
@@ -76,6 +82,9 @@ async def test_every_rung_is_named_and_explained(world: World) -> None:
     nothing = await ask()
     assert nothing.fallback == pb.FALLBACK_NO_HISTORY
     assert reason(nothing, "5") == "widely liked: 500 votes, weighted rating 4.3"
+    neighbor = await ask(profile=pb.Profile(zip="94110"))
+    assert neighbor.fallback == pb.FALLBACK_PROFILE
+    assert "people like you (zip 94110)" in reason(neighbor, "8")
     woman = await ask(profile=pb.Profile(gender="F", age=33, occupation="juggler"))
     assert woman.fallback == pb.FALLBACK_PROFILE
     assert ids(woman).index("8") < ids(nothing).index("8")

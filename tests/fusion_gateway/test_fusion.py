@@ -260,6 +260,7 @@ def test_popularity_is_the_groups_own_where_the_profile_names_one() -> None:
     assert np.isnan(empty.scores(np.array([5]))).all()
     assert [group_of("age", age) for age in (0, 17, 18, 34, 90)] == ["age=0", "age=0", "age=18", "age=25", "age=56"]
     assert group_of("occupation", " Writer ") == "occupation=writer"
+    assert (group_of("zip", " 94110"), group_of("zip", "V3N4P")) == ("zip=9", "zip=v")
 
 
 def test_given_weights_hold_for_every_user() -> None:

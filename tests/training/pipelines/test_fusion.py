@@ -173,14 +173,16 @@ def test_a_group_counts_by_its_size() -> None:
     """Everybody but the women watches item 1; there are two women among students and eight among writers."""
     sizes = {"student": 4, "writer": 16}
     users = [(f"{job}{n}", job, "MF"[n % 2]) for job, size in sizes.items() for n in range(size)]
-    table = pl.DataFrame(users, ["user", "occupation", "gender"], orient="row").with_columns(age=pl.lit(None, pl.Int32))
+    table = pl.DataFrame(users, ["user", "occupation", "gender"], orient="row").with_columns(
+        age=pl.lit(None, pl.Int32), zip=pl.lit("10001")
+    )
     events = table.select(
         "user",
         item=pl.when(pl.col("gender") == "F").then(2).otherwise(1),
         time=0,
     )
     popularity = fit_popularity(events, table, np.array([1, 2, 3]))
-    assert set(popularity.lifts) == {"gender=f", "gender=m", "occupation=student", "occupation=writer"}
+    assert set(popularity.lifts) == {"gender=f", "gender=m", "occupation=student", "occupation=writer", "zip=1"}
     assert np.exp(popularity.log_share).sum() == pytest.approx(1)
     assert popularity.lifts["gender=f"][1] > 0 > popularity.lifts["gender=f"][0]
     one_woman = table.with_columns(gender=pl.when(pl.col("user") == "student1").then(pl.lit("F")))
