@@ -22,7 +22,7 @@ class StoredUser(NamedTuple):
 async def users_from(start: str, limit: int, connection: AsyncConnection) -> list[StoredUser]:
     """At most `limit` users, from the id `start` on. Two index seeks per user, however many events there are."""
     rows = await connection.execute(users_of_page(connection.dialect.name), {"start": start, "limit": limit})
-    return [StoredUser(*row) for row in rows]
+    return [StoredUser(user, newest) for user, newest in rows]
 
 
 def users_of_page(dialect: str) -> sa.Select[tuple[str, int]]:
