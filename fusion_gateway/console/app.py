@@ -1,4 +1,4 @@
-"""Puts the console together; the only place that does. It holds no state but caches."""
+"""Wires the console together; no other module does. It holds no state but caches."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager

@@ -17,6 +17,7 @@ from rich.console import RenderableType
 
 from fusion_gateway.access import METADATA, SCHEME
 from fusion_gateway.terminal import tables
+from protos.marquee.addresses import checked_address
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from servers.runtime import channels
@@ -28,11 +29,11 @@ from servers.runtime.tls import client_credentials
 M = TypeVar("M", bound=Message)
 
 
-def _without_scheme(address: str) -> str:
-    scheme, separator, rest = address.partition("://")
-    if separator and scheme.lower() in ("http", "https"):
-        raise typer.BadParameter(f"a gateway's address is host:port: give {rest.rstrip('/')}, without {scheme}://")
-    return address
+def _checked(address: str) -> str:
+    try:
+        return checked_address(address)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 USER, FILTERS, LIST, CONNECT = "User", "Filters", "The list", "Connection and output"
@@ -43,9 +44,7 @@ Certificate = Annotated[Path | None, typer.Option(help="PEM certificate, for a g
 Key = Annotated[Path | None, typer.Option(help="PEM private key of the certificate.")]
 Address = Annotated[
     str,
-    typer.Option(
-        envvar="MARQUEE_ADDRESS", callback=_without_scheme, help="The gateway's host:port.", rich_help_panel=CONNECT
-    ),
+    typer.Option(envvar="MARQUEE_ADDRESS", callback=_checked, help="The gateway's host:port.", rich_help_panel=CONNECT),
 ]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait for an answer.", rich_help_panel=CONNECT)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the reply as JSON.", rich_help_panel=CONNECT)]
@@ -187,7 +186,9 @@ def recommend(
 
 @app.command(epilog='Example: python -m fusion_gateway.client similar "the prestige" -k 5')
 def similar(
-    title: Annotated[str, typer.Argument(help="A title, more or less; or use --item.")] = "",
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[TITLE]", help="A title, more or less; or use --item.")
+    ] = None,
     item: Annotated[str, typer.Option(help="An item id.")] = "",
     k: Count = None,
     weights: Annotated[str, typer.Option(help="For example rating=1,genres=0.5,director=1.")] = "",
@@ -196,6 +197,7 @@ def similar(
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
     """Movies like a movie."""
+    title = " ".join(words or [])
     if bool(title) == bool(item):
         raise typer.BadParameter("give a title or --item, not both" if item else "give a title or --item")
     query = pb.SimilarItemsRequest(item_id=item) if item else pb.SimilarItemsRequest(title=title)
@@ -207,7 +209,7 @@ def similar(
 
 @app.command(epilog='Example: python -m fusion_gateway.client search "the last"')
 def search(
-    title: Annotated[str, typer.Argument(help="A title, more or less.")],
+    words: Annotated[list[str], typer.Argument(metavar="TITLE", help="A title, more or less.")],
     k: Count = None,
     as_json: AsJson = False,
     address: Address = DEFAULT_ADDRESS,
@@ -215,7 +217,7 @@ def search(
 ) -> None:
     """Movies by title, as you remember it."""
     with gateway(address) as stub:
-        response = stub.SearchItems(pb.SearchItemsRequest(title=title, k=k), timeout=timeout)
+        response = stub.SearchItems(pb.SearchItemsRequest(title=" ".join(words), k=k), timeout=timeout)
     _show(response, as_json, lambda: tables.matches(response))
 
 

@@ -11,6 +11,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from protos.marquee.programs import as_called
 from protos.marquee.v1 import recommender_pb2 as pb
 
 WIDTH_OF_A_FILE = 160
@@ -18,6 +19,7 @@ ID_WIDTH = 36
 """Longer ids are folded; a UUID is not."""
 MIN_CONTRIBUTION = 0.005
 """Contributions that would be shown as 0.00 are left out."""
+LIST_NAMES = as_called("python -m fusion_gateway list-names")
 FALLBACKS = {
     pb.FALLBACK_STORED_HISTORY: "the models, from the user's history",
     pb.FALLBACK_FOLD_IN: "the models, from the history in the request",
@@ -181,8 +183,9 @@ def _moment(seconds: int) -> str:
 def _about(response: pb.RecommendResponse, user: str, filters: str) -> Iterator[str]:
     if not response.items:
         yield f"no movie matches {filters}" if filters else "no movie is left to recommend"
-        if "genres" in filters:
-            yield "python -m fusion_gateway list-names prints the genres that there are"
+    if response.unknown_names:
+        unknown = ", ".join(f"{_kind(each.field)} {each.name!r}" for each in response.unknown_names)
+        yield f"the data has no {unknown}; {LIST_NAMES} prints the names that it has"
     used, skipped = response.history_used, response.history_skipped
     store_failed = any(each.component == "history" for each in response.degraded)
     if user and not used and not skipped and not store_failed:
@@ -192,6 +195,10 @@ def _about(response: pb.RecommendResponse, user: str, filters: str) -> Iterator[
     versions = ", ".join(f"{model} {version}" for model, version in sorted(response.model_versions.items()))
     yield f"policy {response.policy}; versions: {versions or 'none'}; {response.timings_ms['total']:.1f} ms"
     yield _missing(response.degraded)
+
+
+def _kind(field: str) -> str:
+    return "genre" if "genres" in field else field.rpartition(".")[2]
 
 
 def _missing(degraded: Sequence[pb.Degraded]) -> str:

@@ -1,7 +1,8 @@
-"""A small world whose right answers are known: ten movies, and model servers that say what they are told to."""
+"""A small world whose right answers are known: ten movies, and model servers with given answers."""
 
 import asyncio
 import hashlib
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from io import BytesIO
@@ -69,15 +70,22 @@ def publish(repository: Path, model: str, files: Mapping[str, bytes], version: i
 
 
 def publish_catalog(
-    repository: Path, table: pl.DataFrame, tags: Mapping[int, Mapping[int, float]], version: int = 1
+    repository: Path,
+    table: pl.DataFrame,
+    tags: Mapping[int, Mapping[int, float]],
+    version: int = 1,
+    scale: Mapping[str, float] | None = None,
 ) -> None:
-    """`tags`: weight of each word of each row."""
+    """`tags`: weight of each word of each row; `scale`: of ratings, for catalogs that have one."""
     rows = [(item, word, weight) for item, words in tags.items() for word, weight in words.items()]
     tables = {"items": table, "tags": pl.DataFrame(rows, TAG_SCHEMA, orient="row").sort("word")}
     written = {f"{name}.parquet": BytesIO() for name in tables}
     for content, frame in zip(written.values(), tables.values(), strict=True):
         frame.write_parquet(content)
-    publish(repository, "catalog", {name: content.getvalue() for name, content in written.items()}, version)
+    files = {name: content.getvalue() for name, content in written.items()}
+    if scale:
+        files["rating_scale.json"] = json.dumps(scale).encode()
+    publish(repository, "catalog", files, version)
 
 
 def publish_world(repository: Path) -> Path:

@@ -78,10 +78,10 @@ async def expected(world: World, **request: Any) -> list[str]:
     return [each.item.title for each in (await world.stub.Recommend(pb.RecommendRequest(**request))).items]
 
 
-async def reaches(tab: "Page", wanted: list[str], of: str = ".list") -> None:
+async def reaches(tab: "Page", titles: list[str], of: str = ".list") -> None:
     """Waits until the list is this one."""
-    script = "([of, wanted]) => JSON.stringify([...document.querySelectorAll(of)].map(e => e.innerText)) === wanted"
-    as_text = json.dumps(wanted, ensure_ascii=False, separators=(",", ":"))
+    script = "([of, titles]) => JSON.stringify([...document.querySelectorAll(of)].map(e => e.innerText)) === titles"
+    as_text = json.dumps(titles, ensure_ascii=False, separators=(",", ":"))
     await tab.wait_for_function(script, arg=[f"{of} .title", as_text])
 
 
@@ -148,8 +148,13 @@ async def test_sliders_reorder_the_list_as_the_api_says(world: World, page: Cons
         await move(tab, "Diversity", 0.9)
         await move(tab, "At most of a genre", 2)
         await tab.get_by_role("button", name="Thriller: does not matter").click()
-        wanted = {"filters": pb.Filters(genres_any=["Thriller"]), "policy": "rrf", "diversity": 0.9, "max_per_genre": 2}
-        await reaches(tab, found := await expected(world, user_id="42", **wanted))
+        settings = {
+            "filters": pb.Filters(genres_any=["Thriller"]),
+            "policy": "rrf",
+            "diversity": 0.9,
+            "max_per_genre": 2,
+        }
+        await reaches(tab, found := await expected(world, user_id="42", **settings))
         await tab.reload()  # the address holds it all
         await reaches(tab, found)
         await tab.get_by_text("As a call").click()
@@ -294,7 +299,7 @@ async def test_a_stopped_gateway_is_said_and_the_page_recovers(
             await tab.get_by_role("alert").wait_for(state="hidden")
 
 
-async def test_a_token_is_asked_for_and_kept_for_the_tab_only(repository: Path, tmp_path: Path) -> None:
+async def test_a_token_is_requested_and_kept_for_the_tab_only(repository: Path, tmp_path: Path) -> None:
     tokens = tmp_path / "tokens.yaml"
     tokens.write_text(f"someone: {{sha256: {hash_of('secret')}}}\n")
     tokens.chmod(0o600)

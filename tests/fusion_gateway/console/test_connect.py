@@ -2,14 +2,10 @@
 
 from pathlib import Path
 
-from fusion_gateway.access import hash_of
 from fusion_gateway.console.connect import HTTP_STATUS, MAX_BODY_BYTES, SERVICE, WRITES
-from fusion_gateway.gateway import gateway
-from fusion_gateway.settings import GatewaySettings
 from protos.marquee.v1 import recommender_pb2 as pb
-from servers.runtime.settings import read
 from tests.fusion_gateway.conftest import World
-from tests.fusion_gateway.console.running import RECOMMENDER, console
+from tests.fusion_gateway.console.running import RECOMMENDER, console, protected_gateway
 
 JSON = {"content_type": "application/json"}
 
@@ -96,12 +92,7 @@ async def test_read_only_refuses_what_writes(world: World) -> None:
 
 
 async def test_the_token_of_the_caller_is_passed_on(repository: Path, tmp_path: Path) -> None:
-    tokens = tmp_path / "tokens.yaml"
-    tokens.write_text(f"someone: {{sha256: {hash_of('secret')}}}\n")
-    tokens.chmod(0o600)
-    flags = [f"--model-repository={repository}", f"--event-store=sqlite:///{tmp_path}/events.db", "--scorer="]
-    flags += ["--grpc-port=0", "--metrics-port=0", f"--tokens={tokens}", "--exit-timeout-secs=0"]
-    async with gateway(read(GatewaySettings, flags)) as program, program, console(program.grpc_address) as page:
+    async with protected_gateway(repository, tmp_path) as address, console(address) as page:
         assert (await page.call("GetStatus", {})).json["code"] == "unauthenticated"
         assert (await page.call("GetStatus", {}, authorization="Bearer secret")).status == 200
         assert (await page.fetch("/health/ready")).status == 200

@@ -112,6 +112,26 @@ async def test_many_writers_at_once(store: EventStore) -> None:
     assert sum(recorded) == 3
 
 
+async def test_a_few_events_do_not_wait_for_all_that_have_many(tmp_path: Path) -> None:
+    store = EventStore(f"sqlite:///{tmp_path}/events.db", history_limit=5000)
+    await store.open()
+    ended: list[str] = []
+
+    async def record(name: str, number: int) -> None:
+        await store.record([event("1", second, user=name) for second in range(number)])
+        ended.append(name)
+
+    names = [f"large {number}" for number in range(8)]
+    large = [asyncio.create_task(record(name, 1000)) for name in names]
+    await asyncio.sleep(0)
+    await asyncio.gather(record("small", 1), record("small too", 100))
+    before = list(ended)
+    await asyncio.gather(*large)
+    await store.close()
+    assert before == ["large 0", "large 1", "small", "large 2", "small too"]
+    assert ended[len(before) :] == names[3:]
+
+
 async def test_histories_read_at_once_are_each_users_own(store: EventStore) -> None:
     users = [f"user {number}" for number in range(20)]
     await store.record([event(f"{user} {time}", time, user=user) for time in range(3) for user in users])
@@ -184,8 +204,8 @@ async def test_what_is_exported_can_be_imported(store: EventStore, tmp_path: Pat
     for name in ("events.csv", "deep/events.parquet"):
         exported = [each async for each in store.all_events() if each.user_id in ("anna", "bert")]
         assert write_events(tmp_path / name, exported) == 3
-        told = [(e.user_id, e.item_id, e.rating, e.time) for e in read_events(tmp_path / name)]
-        assert told == [("anna", "b", None, 1), ("anna", "a", 4.5, 2), ("bert", "c", None, 2)]
+        stored = [(e.user_id, e.item_id, e.rating, e.time) for e in read_events(tmp_path / name)]
+        assert stored == [("anna", "b", None, 1), ("anna", "a", 4.5, 2), ("bert", "c", None, 2)]
     with pytest.raises(ConfigurationError, match="cannot be written"):
         write_events(tmp_path / "events.csv" / "events.csv", [])
 

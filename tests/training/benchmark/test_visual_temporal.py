@@ -117,7 +117,7 @@ def test_a_question_knows_only_what_came_before_and_no_hidden_item_is_trained_on
     known = pl.concat([cold.split.train, cold.split.validation])
     assert hidden.isdisjoint(known["item"])
     assert set(cold.split.test["item"]) <= hidden
-    after = known.join(cold.split.test, on="user", suffix="_asked").filter(pl.col("time") >= pl.col("time_asked"))
+    after = known.join(cold.split.test, on="user", suffix="_query").filter(pl.col("time") >= pl.col("time_query"))
     assert after.height == 0
     for history, user in zip(cold.requests.history_item, cold.requests.user_id, strict=True):
         assert len(history) == known.filter(pl.col("user") == user).height
