@@ -35,9 +35,9 @@ class Connections:
     def __init__(self, work: str, engine: AsyncEngine, number: int, seconds: float, max_calls: int) -> None:
         """`work` is read or write. A transaction may wait `seconds` for a connection, and then have it as long.
 
-        At most `most` wait or run at once.
+        At most `max_calls` wait or run at once.
         """
-        self._work, self._engine, self._seconds, self._most = work, engine, seconds, most
+        self._work, self._engine, self._seconds, self._most = work, engine, seconds, max_calls
         self._number, self._turns = number, Turns(number)
         self._attempts: Tasks = set()
         self._transactions: Tasks = set()

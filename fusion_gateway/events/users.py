@@ -1,6 +1,6 @@
 """Users of the event store, in the order of the bytes of their ids."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -22,10 +22,10 @@ class StoredUser(NamedTuple):
 async def users_from(start: str, limit: int, connection: AsyncConnection) -> list[StoredUser]:
     """At most `limit` users, from the id `start` on. Two index seeks per user, however many events there are."""
     rows = await connection.execute(users_of_page(connection.dialect.name), {"start": start, "limit": limit})
-    return [StoredUser(user, newest) for user, newest in rows]
+    return [StoredUser(*row) for row in rows]
 
 
-def users_of_page(dialect: str) -> sa.Select[tuple[str, int]]:
+def users_of_page(dialect: str) -> sa.Select[Any]:
     """A loose index scan: each step seeks the smallest id above the one before."""
     by_bytes, own = COLLATIONS[dialect]
     user = EVENTS.c.user_id.collate(by_bytes)
