@@ -37,7 +37,7 @@ class Connections:
 
         At most `max_calls` wait or run at once.
         """
-        self._work, self._engine, self._seconds, self._most = work, engine, seconds, max_calls
+        self._work, self._engine, self._seconds, self._max_calls = work, engine, seconds, max_calls
         self._number, self._turns = number, Turns(number)
         self._attempts: Tasks = set()
         self._transactions: Tasks = set()
