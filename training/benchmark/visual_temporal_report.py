@@ -1,10 +1,8 @@
-"""Cells of the visual-temporal benchmark as rows in the format of results, as tables, and as attention maps."""
+"""Cells of the visual-temporal benchmark as rows in the format of results, and as tables."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from rich.table import Table
 
 from training.benchmark import cold_items, likes
@@ -14,6 +12,7 @@ from training.benchmark.visual_temporal import COLD, LIKES, WHOLE
 from training.data.dataset import Dataset
 from training.evaluation.next_item import METRICS
 from training.evaluation.ranking_metrics import Doubles, bootstrap
+from training.features.interactions import Ints
 
 FIRST = "posters, text, genres, year"
 
@@ -45,7 +44,7 @@ def whole_of(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def _ranking_rows(own: Sequence[Cell], whole: Sequence[Cell], part: str) -> Iterator[dict[str, object]]:
-    for found, of_whole in zip(_rankings(own, part), _rankings(whole, part), strict=True):
+    for found, of_whole in zip(rankings(own, part), rankings(whole, part), strict=True):
         protocol, metric, values = found
         yield {"protocol": protocol, "metric": metric} | over_queries(values)
         if own[0] is not whole[0]:
@@ -53,7 +52,7 @@ def _ranking_rows(own: Sequence[Cell], whole: Sequence[Cell], part: str) -> Iter
             yield {"protocol": protocol, "metric": f"{metric}-whole-less-this"} | over_queries(less)
 
 
-def _rankings(own: Sequence[Cell], part: str) -> Iterator[tuple[str, str, Doubles]]:
+def rankings(own: Sequence[Cell], part: str) -> Iterator[tuple[str, str, Doubles]]:
     """Protocol, metric, and a value per query. Queries are those of all seeds, or the same for every seed."""
     metrics = [cell.arrays["metrics"] for cell in own]
     if part == COLD:
@@ -67,12 +66,12 @@ def _rankings(own: Sequence[Cell], part: str) -> Iterator[tuple[str, str, Double
 
 def _like_rows(own: Sequence[Cell], dataset: Dataset) -> Iterator[dict[str, object]]:
     for cut in likes.CUTS:
-        for metric, values in _like_metrics(own, dataset, cut).items():
+        for metric, values in like_metrics(own, dataset, cut).items():
             yield {"protocol": f"70/15/15 at {cut:.0f}", "metric": metric} | over_seeds(values)
 
 
-def _like_metrics(own: Sequence[Cell], dataset: Dataset, cut: float) -> dict[str, list[float]]:
-    split = likes.shares_in_time(dataset.events)
+def like_metrics(own: Sequence[Cell], dataset: Dataset, cut: float) -> dict[str, list[float]]:
+    split = likes.rated_shares(dataset.events)
     found = [likes.metrics(split, (cell.arrays["validation"], cell.arrays["test"]), cut) for cell in own]
     by_metric = zip(*(metrics.values() for metrics in found), strict=True)
     return dict(zip(likes.METRICS, map(list, by_metric), strict=True))
@@ -88,13 +87,13 @@ def as_table(cells: Sequence[Cell], dataset: Dataset, part: str) -> Table:
 def _ranking_table(cells: Sequence[Cell], dataset: Dataset, part: str) -> Table:
     """The last columns but one are paired by query."""
     table = Table(title=f"{dataset.name}, {part}: full ranking, items of the history left out", title_justify="left")
-    whole = list(_rankings(whole_of(cells), part))
+    whole = list(rankings(whole_of(cells), part))
     names = [f"{metric}\n{protocol}" for protocol, metric, _ in whole]
     better = [f"whole is better by\n{protocol}" for protocol, metric, _ in whole if metric == "ndcg@10"]
     for name in ("", "recipe", *names, *better, "S5"):
         table.add_column(name, justify="right" if name else "left")
     for own in by_model(cells):
-        found = list(_rankings(own, part))
+        found = list(rankings(own, part))
         metrics = [f"{values.mean():.4f}" for _, _, values in found]
         less = [
             "{:+.4f} to {:+.4f}".format(*bootstrap(best - values))
@@ -106,31 +105,35 @@ def _ranking_table(cells: Sequence[Cell], dataset: Dataset, part: str) -> Table:
     return table
 
 
+def confusions(cells: Sequence[Cell], dataset: Dataset) -> dict[tuple[str, float], Ints]:
+    """[said, true] counts of liked and not liked, by model and cut, summed over seeds."""
+    split = likes.rated_shares(dataset.events)
+    found: dict[tuple[str, float], Ints] = {}
+    for own in by_model(cells):
+        for cut in likes.CUTS:
+            tables = [likes.confusion(split, (cell.arrays["validation"], cell.arrays["test"]), cut) for cell in own]
+            found[own[0].model, cut] = np.sum(tables, axis=0)
+    return found
+
+
+def confusion_table(cells: Sequence[Cell], dataset: Dataset) -> Table:
+    """Of all models: how many test ratings are said to be likes, and are."""
+    table = Table(title="Confusion matrices: test ratings, summed over seeds", title_justify="left")
+    for name in ("", "liked from", "true positives", "false positives", "false negatives", "true negatives"):
+        table.add_column(name, justify="right" if name else "left")
+    for (model, cut), counts in confusions(cells, dataset).items():
+        table.add_row(model, f"{cut:.0f}", *(f"{count:,}" for count in counts.ravel().tolist()))
+    return table
+
+
 def _likes_table(cells: Sequence[Cell], dataset: Dataset) -> Table:
     table = Table(title=f"{dataset.name}: likes, 70/15/15 of each user's ratings by time", title_justify="left")
     cuts = [f"{metric}\nfrom {cut:.0f}" for cut in likes.CUTS for metric in likes.METRICS]
     for name in ("", "recipe", *cuts, "S5: P / R / F1"):
         table.add_column(name, justify="right" if name else "left")
     for own in by_model(cells):
-        found = [_like_metrics(own, dataset, cut) for cut in likes.CUTS]
+        found = [like_metrics(own, dataset, cut) for cut in likes.CUTS]
         metrics = [f"{np.mean(values):.3f}" for of_cut in found for values in of_cut.values()]
         published = " / ".join(f"{value:.2f}" for value in S5_LIKES.get(own[0].model, ()))
         table.add_row(own[0].model, own[0].recipe, *metrics, published or S5_LOSSES.get(own[0].model, ""))
     return table
-
-
-def draw(cells: Sequence[Cell], path: Path) -> None:
-    """Writes posters above the weights of their regions in the first whole model; the format is the file's ending."""
-    whole = next(cell for cell in cells if "attention" in cell.arrays)
-    posters, maps = whole.arrays["posters"], whole.arrays["attention"]
-    figure = Figure(figsize=(1.6 * max(len(posters), 1), 5), dpi=120, layout="constrained")
-    for position, (poster, weight) in enumerate(zip(posters, maps, strict=True)):
-        top = figure.add_subplot(2, len(posters), position + 1)
-        below = figure.add_subplot(2, len(posters), len(posters) + position + 1)
-        top.imshow(poster.transpose(1, 2, 0))
-        below.imshow(poster.transpose(1, 2, 0).mean(2), cmap="gray", extent=(0, 1, 0, 1.5))
-        below.imshow(weight, cmap="magma", alpha=0.6, extent=(0, 1, 0, 1.5))
-        below.set_title(f"{weight.max() * weight.size:.1f} × mean", fontsize=8)
-        for axes in (top, below):
-            axes.set_axis_off()
-    figure.savefig(path)
