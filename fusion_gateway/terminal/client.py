@@ -189,17 +189,23 @@ def recommend(
 def similar(
     title: Annotated[str, typer.Argument(help="A title, more or less; or use --item.")] = "",
     item: Annotated[str, typer.Option(help="An item id.")] = "",
+    image: Annotated[
+        Path | None, typer.Option(help="A picture, such as a poster: movies with posters like it.", dir_okay=False)
+    ] = None,
     k: Count = None,
     weights: Annotated[str, typer.Option(help="For example rating=1,genres=0.5,director=1.")] = "",
     as_json: AsJson = False,
     address: Address = DEFAULT_ADDRESS,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
-    """Movies like a movie."""
-    if bool(title) == bool(item):
-        raise typer.BadParameter("give a title or --item, not both" if item else "give a title or --item")
-    query = pb.SimilarItemsRequest(item_id=item) if item else pb.SimilarItemsRequest(title=title)
-    query.MergeFrom(pb.SimilarItemsRequest(k=k, weights=_weights(weights)))
+    """Movies like a movie, or with posters like a picture."""
+    given = {"title": title, "item_id": item, "image": _content(image) if image else None}
+    named = {field: value for field, value in given.items() if value}
+    if len(named) != 1:
+        raise typer.BadParameter("give one of a title, --item and --image")
+    query = pb.SimilarItemsRequest(k=k, weights=_weights(weights))
+    for field, value in named.items():
+        setattr(query, field, value)
     with gateway(address) as stub:
         response = stub.SimilarItems(query, timeout=timeout)
     _show(response, as_json, lambda: tables.neighbours(response))
@@ -309,6 +315,16 @@ def _show(response: Message, as_json: bool, readable: Callable[[], RenderableTyp
         print(json_format.MessageToJson(response, preserving_proto_field_name=True, ensure_ascii=False))
     else:
         tables.console().print(readable())
+
+
+def _content(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"--image {path}: {error.strerror}") from None
+    if not content:
+        raise typer.BadParameter(f"--image {path}: the file is empty")
+    return content
 
 
 def _erased(events: int) -> str:
