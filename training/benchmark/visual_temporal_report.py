@@ -1,10 +1,9 @@
-"""Cells of the visual-temporal benchmark as rows in the format of results, as tables, and as attention maps."""
+"""Cells of the visual-temporal benchmark as rows in the format of results, and as tables."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from rich.table import Table
 
 from training.benchmark import cold_items, likes
@@ -48,7 +47,7 @@ def whole_of(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def _ranking_rows(own: Sequence[Cell], whole: Sequence[Cell], part: str) -> Iterator[dict[str, object]]:
-    for found, of_whole in zip(_rankings(own, part), _rankings(whole, part), strict=True):
+    for found, of_whole in zip(rankings(own, part), rankings(whole, part), strict=True):
         protocol, metric, values = found
         yield {"protocol": protocol, "metric": metric} | over_queries(values)
         if own[0] is not whole[0]:
@@ -56,7 +55,7 @@ def _ranking_rows(own: Sequence[Cell], whole: Sequence[Cell], part: str) -> Iter
             yield {"protocol": protocol, "metric": f"{metric}-whole-less-this"} | over_queries(less)
 
 
-def _rankings(own: Sequence[Cell], part: str) -> Iterator[tuple[str, str, Doubles]]:
+def rankings(own: Sequence[Cell], part: str) -> Iterator[tuple[str, str, Doubles]]:
     """Protocol, metric, and a value per query. Queries are those of all seeds, or the same for every seed."""
     metrics = [cell.arrays["metrics"] for cell in own]
     if part == COLD:
@@ -70,12 +69,12 @@ def _rankings(own: Sequence[Cell], part: str) -> Iterator[tuple[str, str, Double
 
 def _like_rows(own: Sequence[Cell], dataset: Dataset) -> Iterator[dict[str, object]]:
     for cut in likes.CUTS:
-        for metric, values in _like_metrics(own, dataset, cut).items():
+        for metric, values in like_metrics(own, dataset, cut).items():
             yield {"protocol": f"70/15/15 at {cut:.0f}", "metric": metric} | over_seeds(values)
 
 
-def _like_metrics(own: Sequence[Cell], dataset: Dataset, cut: float) -> dict[str, list[float]]:
-    split = likes.shares_in_time(dataset.events)
+def like_metrics(own: Sequence[Cell], dataset: Dataset, cut: float) -> dict[str, list[float]]:
+    split = likes.rated_shares(dataset.events)
     found = [likes.metrics(split, (cell.arrays["validation"], cell.arrays["test"]), cut) for cell in own]
     by_metric = zip(*(metrics.values() for metrics in found), strict=True)
     return dict(zip(likes.METRICS, map(list, by_metric), strict=True))
@@ -101,7 +100,7 @@ def _ranking_table(cells: Sequence[Cell], dataset: Dataset, part: str) -> Table:
         table.add_column(f"better by\n{ranked}", justify="right", no_wrap=True)
     table.add_column("S5")
     for own in by_model(cells):
-        found = list(_rankings(own, part))
+        found = list(rankings(own, part))
         metrics = [f"{values.mean():.4f}" for _, _, values in found]
         less = [
             "{:+.4f}\n{:+.4f}".format(*bootstrap(best - values))
@@ -109,6 +108,27 @@ def _ranking_table(cells: Sequence[Cell], dataset: Dataset, part: str) -> Table:
             if metric == "ndcg@10"
         ]
         table.add_row(_named(own[0]), *metrics, *less, S5_LOSSES.get(own[0].model, ""))
+    return table
+
+
+def confusions(cells: Sequence[Cell], dataset: Dataset) -> dict[tuple[str, float], Ints]:
+    """[said, true] counts of liked and not liked, by model and cut, summed over seeds."""
+    split = likes.rated_shares(dataset.events)
+    found: dict[tuple[str, float], Ints] = {}
+    for own in by_model(cells):
+        for cut in likes.CUTS:
+            tables = [likes.confusion(split, (cell.arrays["validation"], cell.arrays["test"]), cut) for cell in own]
+            found[own[0].model, cut] = np.sum(tables, axis=0)
+    return found
+
+
+def confusion_table(cells: Sequence[Cell], dataset: Dataset) -> Table:
+    """Of all models: how many test ratings are said to be likes, and are."""
+    table = Table(title="Confusion matrices: test ratings, summed over seeds", title_justify="left")
+    for name in ("", "liked from", "true positives", "false positives", "false negatives", "true negatives"):
+        table.add_column(name, justify="right" if name else "left")
+    for (model, cut), counts in confusions(cells, dataset).items():
+        table.add_row(model, f"{cut:.0f}", *(f"{count:,}" for count in counts.ravel().tolist()))
     return table
 
 
