@@ -113,7 +113,7 @@ class SimilarItems:
         alike = np.zeros(len(catalog))
         for component in components.values():
             component.add_to(alike)
-        rows = _most_alike(alike, [], k, catalog)
+        rows = _most_alike(alike, np.zeros(0, np.int64), k, catalog)
         return pb.SimilarItemsResponse(
             items=[_ranked(rank, each, components, catalog) for rank, each in enumerate(rows, 1)],
             degraded=[pb.Degraded(component=name, reason=str(why)) for name, why in missing.items()],

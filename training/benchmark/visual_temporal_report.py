@@ -1,7 +1,6 @@
 """Cells of the visual-temporal benchmark as rows in the format of results, and as tables."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from rich.table import Table
@@ -13,6 +12,7 @@ from training.benchmark.visual_temporal import COLD, LIKES, WHOLE
 from training.data.dataset import Dataset
 from training.evaluation.next_item import METRICS
 from training.evaluation.ranking_metrics import Doubles, bootstrap
+from training.features.interactions import Ints
 from training.terminal import narrow_table
 
 FIRST = "posters, text, genres, year"
@@ -91,7 +91,7 @@ def _ranking_table(cells: Sequence[Cell], dataset: Dataset, part: str) -> Table:
     """The last columns but one are paired by query."""
     caption = RANKING_CAPTION + (AMONG_CAPTION if part == COLD else "")
     table = narrow_table(f"{dataset.name}, {part}: full ranking, items of the history left out", caption)
-    whole = list(_rankings(whole_of(cells), part))
+    whole = list(rankings(whole_of(cells), part))
     among = {protocol: protocol.split()[-2] if part == COLD else "" for protocol, _, _ in whole}
     table.add_column("", overflow="fold", min_width=16)
     for protocol, metric, _ in whole:
@@ -124,9 +124,10 @@ def confusions(cells: Sequence[Cell], dataset: Dataset) -> dict[tuple[str, float
 
 def confusion_table(cells: Sequence[Cell], dataset: Dataset) -> Table:
     """Of all models: how many test ratings are said to be likes, and are."""
-    table = Table(title="Confusion matrices: test ratings, summed over seeds", title_justify="left")
-    for name in ("", "liked from", "true positives", "false positives", "false negatives", "true negatives"):
-        table.add_column(name, justify="right" if name else "left")
+    table = narrow_table("Confusion matrices: test ratings, summed over seeds", "")
+    table.add_column("", overflow="fold", min_width=16)
+    for name in ("liked\nfrom", "true\npositives", "false\npositives", "false\nnegatives", "true\nnegatives"):
+        table.add_column(name, justify="right", no_wrap=True)
     for (model, cut), counts in confusions(cells, dataset).items():
         table.add_row(model, f"{cut:.0f}", *(f"{count:,}" for count in counts.ravel().tolist()))
     return table
@@ -142,7 +143,7 @@ def _likes_table(cells: Sequence[Cell], dataset: Dataset) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("S5: precision,\nrecall, F1")
     for own in by_model(cells):
-        found = [_like_metrics(own, dataset, cut) for cut in likes.CUTS]
+        found = [like_metrics(own, dataset, cut) for cut in likes.CUTS]
         metrics = [_of_cuts(found, name) for name in likes.METRICS]
         published = ", ".join(f"{value:.2f}" for value in S5_LIKES.get(own[0].model, ()))
         table.add_row(_named(own[0]), *metrics, published or S5_LOSSES.get(own[0].model, ""))
@@ -157,20 +158,3 @@ def _of_cuts(found: Sequence[Mapping[str, Sequence[float]]], name: str) -> str:
 def _named(cell: Cell) -> str:
     """The model, and below it the recipe."""
     return "\n  ".join(filter(None, (cell.model, cell.recipe)))
-
-
-def draw(cells: Sequence[Cell], path: Path) -> None:
-    """Writes posters above the weights of their regions in the first whole model; the format is the file's ending."""
-    whole = next(cell for cell in cells if "attention" in cell.arrays)
-    posters, maps = whole.arrays["posters"], whole.arrays["attention"]
-    figure = Figure(figsize=(1.6 * max(len(posters), 1), 5), dpi=120, layout="constrained")
-    for position, (poster, weight) in enumerate(zip(posters, maps, strict=True)):
-        top = figure.add_subplot(2, len(posters), position + 1)
-        below = figure.add_subplot(2, len(posters), len(posters) + position + 1)
-        top.imshow(poster.transpose(1, 2, 0))
-        below.imshow(poster.transpose(1, 2, 0).mean(2), cmap="gray", extent=(0, 1, 0, 1.5))
-        below.imshow(weight, cmap="magma", alpha=0.6, extent=(0, 1, 0, 1.5))
-        below.set_title(f"{weight.max() * weight.size:.1f} × mean", fontsize=8)
-        for axes in (top, below):
-            axes.set_axis_off()
-    figure.savefig(path)

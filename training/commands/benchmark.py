@@ -114,7 +114,10 @@ def visual_temporal_command(
     dataset = load_dataset(data)
     runner = Runner(dataset, work, torch_device(device))
     cells = runner.run(visual_temporal.measurements(runner, part, recipe.split(","), numbers(seeds)))
-    output().print(as_table(cells, dataset, part))
+    tables = [as_table(cells, dataset, part)]
+    if part == visual_temporal.LIKES:
+        tables.append(confusion_table(cells, dataset))
+    output().print(*tables)
     if json:
         json.write_text(run_as_json(list(rows(cells, dataset, part))))
     if picture:
