@@ -110,7 +110,9 @@ class Servicer(pb_grpc.RecommenderServicer):
     async def ListUsers(self, request: pb.ListUsersRequest, context: Context) -> pb.ListUsersResponse:
         limit = parsing.parse_results(request, "limit", 100, parsing.MAX_USERS)
         prefix, page = parsing.parse_users(request)
-        users, following = await self._handlers.events.users(prefix, limit, page, self._deadline(context).remaining())
+        users, following = await self._handlers.events.users_page(
+            prefix, limit, page, self._deadline(context).remaining()
+        )
         found = [pb.User(id=user.id, newest_event_time=user.newest) for user in users]
         return pb.ListUsersResponse(users=found, next_page_token=following)
 

@@ -17,6 +17,7 @@ from fusion_gateway.scorers.client import ScorerClient
 from fusion_gateway.scorers.fan_out import call_all
 from fusion_gateway.scorers.missing import Absences
 from fusion_gateway.scorers.scorer import Answer
+from fusion_gateway.similar_posters import similar_posters
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.deadline import Deadline
 from servers.runtime.errors import InvalidArgument, NotFound, Unavailable
@@ -73,6 +74,8 @@ class SimilarItems:
         """Raises InvalidArgument, NotFound for an unknown id or title, Unavailable when no weighted kind answers."""
         titles = self.titles.value
         catalog = titles.catalog
+        if request.WhichOneof("query") == "image":
+            return await self._like_image(request, catalog, deadline)
         row = await asyncio.to_thread(_queried_row, request, titles)
         k = parse_results(request)
         weights = self._weights(parse_weights(request.weights), catalog)
@@ -89,6 +92,29 @@ class SimilarItems:
         rows = _nearest(row, k, weights, components, catalog)
         return pb.SimilarItemsResponse(
             query=catalog.item(row),
+            items=[_ranked(rank, each, components, catalog) for rank, each in enumerate(rows, 1)],
+            degraded=[pb.Degraded(component=name, reason=str(why)) for name, why in missing.items()],
+        )
+
+    async def _like_image(
+        self, request: pb.SimilarItemsRequest, catalog: Catalog, deadline: Deadline
+    ) -> pb.SimilarItemsResponse:
+        """By posters alone, which models know and the catalog does not."""
+        k, requested = parse_results(request), parse_weights(request.weights)
+        if others := sorted(requested.keys() - self.scorers.keys()):
+            raise InvalidArgument(f"weights: an image is compared by {', '.join(self.scorers)}, not by {others[0]!r}")
+        weights = self._weights(requested, catalog)
+        scorers = [scorer for name, scorer in self.scorers.items() if weights.get(name)]
+        answers, missing = await similar_posters(request.image, max(MIN_RETRIEVED, 2 * k), scorers, deadline)
+        self.absences.note(missing, answers)
+        if missing and not answers:
+            raise Unavailable("; ".join(f"{name}: {reason}" for name, reason in missing.items()))
+        components = _of_models(weights, answers, catalog)
+        alike = np.zeros(len(catalog))
+        for component in components.values():
+            component.add_to(alike)
+        rows = _most_alike(alike, np.zeros(0, np.int64), k, catalog)
+        return pb.SimilarItemsResponse(
             items=[_ranked(rank, each, components, catalog) for rank, each in enumerate(rows, 1)],
             degraded=[pb.Degraded(component=name, reason=str(why)) for name, why in missing.items()],
         )
@@ -121,21 +147,26 @@ def _queried_row(request: pb.SimilarItemsRequest, titles: TitleIndex) -> int:
                 raise NotFound(f"no movie found with a title similar to {request.title!r}")
             return found[0][0]
         case _:
-            raise InvalidArgument("query: one of item_id and title is needed")
+            raise InvalidArgument("query: one of item_id, title and image is needed")
 
 
 def _components(row: int, weights: Mapping[str, float], answers: Mapping[str, Answer], catalog: Catalog) -> Components:
     """Those but the director that have a weight and can say something about the item at `row`."""
-    components: Components = {}
-    for name, answer in answers.items():
-        if len(rows := catalog.rows_of(answer.item)):
-            known = np.isin(answer.item, catalog.number[rows])
-            components[name] = SimilarityComponent(weights[name], answer.score[known], rows)
+    components = _of_models(weights, answers, catalog)
     for name, likeness in ((GENRES, catalog.genre_likeness), (TAGS, catalog.tag_likeness)):
         if weights.get(name):
             raw = likeness(row)
             raw[row] = 0  # or all others would be unlike beside it
             components[name] = SimilarityComponent(weights[name], raw)
+    return components
+
+
+def _of_models(weights: Mapping[str, float], answers: Mapping[str, Answer], catalog: Catalog) -> Components:
+    components: Components = {}
+    for name, answer in answers.items():
+        if len(rows := catalog.rows_of(answer.item)):
+            known = np.isin(answer.item, catalog.number[rows])
+            components[name] = SimilarityComponent(weights[name], answer.score[known], rows)
     return components
 
 

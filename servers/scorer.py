@@ -5,21 +5,26 @@ The score of an item for a user is the inner product of the tower's query and th
 come of it.
 """
 
+from collections.abc import Callable
+
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from servers.device import Device, load_tower, max_k, place_index
-from servers.embedding import ItemEncoder, has_encoder
+from servers.embedding import GRAPH, ItemEncoder, has_file
 from servers.published import read_index, read_tensors
 from servers.runtime.datatypes import Array
 from servers.runtime.errors import ArtifactError
 from servers.runtime.repository import Version
-from servers.signature import Arrays
+from servers.signature import EMBED, Arrays, Limits
 from servers.users import Users
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
+POSTERS, GENRE_TOWER = "posters.safetensors", "genre_tower.onnx"
+CHECKED = Limits(B=1 << 20, L=0, C=0, K=0)
+"""Of what has been checked already."""
 TIED = 1e-5
 """Scores that differ by less, relative to the largest, are equal: FAISS adds up in another order."""
 MAX_TABLE_NUMBER = 1 << 22
@@ -59,7 +64,12 @@ class LoadedScorer:
         self._similar_index.add(self._similar[1:])
         self._max_k = max_k(device, len(self))
         self._check(version, spec.dimension)
-        self.encoder = ItemEncoder(version, threads, device) if has_encoder(version) else None
+        self.encoder = ItemEncoder(version, threads, device) if has_file(version, GRAPH) else None
+        self._posters = self._poster_index(version, device) if has_file(version, POSTERS) else None
+        self._genre_tower = (
+            load_tower(version.file(GENRE_TOWER), threads, device) if has_file(version, GENRE_TOWER) else None
+        )
+        self._check_genres(version)
 
     @property
     def item_numbers(self) -> Rows:
@@ -97,6 +107,56 @@ class LoadedScorer:
         for message, is_wrong in wrong.items():
             if is_wrong:
                 raise ArtifactError(f"{version.model}/{version.number}: {message}", "malformed")
+
+    def _poster_index(self, version: Version, device: Device) -> faiss.Index:
+        """Of the posters' vectors. Raises ArtifactError."""
+        vectors = read_tensors(version, POSTERS)["poster_vector"]
+        if self.encoder is None or vectors.shape != (len(self), self._similar.shape[1]):
+            raise ArtifactError(f"{version.model}/{version.number}: {POSTERS} does not fit item_number", "malformed")
+        index: faiss.Index = place_index(faiss.IndexFlatIP(vectors.shape[1]), device)
+        index.add(vectors)
+        return index
+
+    def _check_genres(self, version: Version) -> None:
+        if self._genre_tower is None:
+            return
+        width = self._genre_tower.get_outputs()[0].shape[-1]
+        inputs = {tensor.name for tensor in self._genre_tower.get_inputs()}
+        if self.encoder is None or width != len(self.encoder.genres) or inputs != set(self._inputs):
+            raise ArtifactError(
+                f"{version.model}/{version.number}: {GENRE_TOWER} does not fit content.json", "malformed"
+            )
+
+    @property
+    def similar_poster(self) -> Callable[[Arrays], Arrays] | None:
+        """Answers with the `k` items whose posters are nearest to `image` by cosine; none where there is no image."""
+        return self._similar_poster if self._posters is not None else None
+
+    @property
+    def genres(self) -> Callable[[Arrays], Arrays] | None:
+        """Answers with each `genre` [B, G] and its `probability` for what the user watches next."""
+        return self._genres if self._genre_tower is not None else None
+
+    def _similar_poster(self, inputs: Arrays) -> Arrays:
+        assert self.encoder is not None
+        assert self._posters is not None
+        query = self.encoder.embed(EMBED.complete({"image": inputs["image"]}, CHECKED))["embedding"]
+        no_image_B1 = np.array([[not image] for image in inputs["image"][:, 0]])
+        count = min(len(self), int(inputs["k"].max()))
+        score_BF, found_BF = self._posters.search(query, count)
+        without_poster = score_BF == 0  # their vectors are zero
+        return self._rank(found_BF + 1, score_BF, without_poster | no_image_B1, inputs["k"])
+
+    def _genres(self, inputs: Arrays) -> Arrays:
+        assert self.encoder is not None
+        probability = self._from_tower(inputs, self._run_genres)
+        names = np.array([name.encode() for name in self.encoder.genres], object)
+        return {"genre": np.tile(names, (len(probability), 1)), "probability": probability}
+
+    def _run_genres(self, feeds: Arrays) -> Floats:
+        assert self._genre_tower is not None
+        probability: Floats = self._genre_tower.run(["probability"], feeds)[0]
+        return probability
 
     def score(self, inputs: Arrays) -> Arrays:
         """`score` [B, C] of `candidate` [B, C]; NaN for unknown items and for users on whom the tower abstains."""
@@ -160,24 +220,32 @@ class LoadedScorer:
         return np.where(self._numbers[rows] == numbers, rows, 0)
 
     def _queries(self, inputs: Arrays) -> Floats:
-        """The tower's answer, [B, D]; a row of NaN where it abstains. So many rows at a time as memory allows."""
+        """The query tower's answer, [B, D]; a row of NaN where it abstains."""
+        return self._from_tower(inputs, self._run_query)
+
+    def _from_tower(self, inputs: Arrays, run: Callable[[Arrays], Floats]) -> Floats:
+        """A tower's answers, [B, …]. So many rows at a time as memory allows."""
         feeds = self._history(inputs)
         feeds["user_index"] = self._users.index(inputs["user_id"])
         feeds["query_time"] = inputs["query_time"]
         count, width = feeds["history_index"].shape
         rows = max(1, MAX_TOWER_VALUES // (width * self._widest))
         if count <= rows:
-            return self._query(feeds)
-        queries = []
+            return run(self._named(feeds))
+        answers = []
         for start in range(0, count, rows):
             part = {name: feed[start : start + rows] for name, feed in feeds.items()}
-            queries.append(self._query(part))
-        return np.concatenate(queries)
+            answers.append(run(self._named(part)))
+        return np.concatenate(answers)
 
-    def _query(self, feeds: Arrays) -> Floats:
+    def _named(self, feeds: Arrays) -> Arrays:
+        """The inputs of the towers, and no others."""
         if self._features is not None:
             feeds["history_feature"] = self._features[feeds["history_index"]]
-        query: Floats = self._tower.run(["query"], {name: feeds[name] for name in self._inputs})[0]
+        return {name: feeds[name] for name in self._inputs}
+
+    def _run_query(self, feeds: Arrays) -> Floats:
+        query: Floats = self._tower.run(["query"], feeds)[0]
         return query
 
     def _products(self, rows_BC: Rows, query_BD: Floats) -> Floats:

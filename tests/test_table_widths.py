@@ -77,13 +77,15 @@ def next_item(dataset: Dataset) -> list[Table]:
 
 def posters(dataset: Dataset) -> list[Table]:
     found = []
-    held_out = likes.shares_in_time(dataset.events)
+    held_out = likes.rated_shares(dataset.events)
     scores = {"validation": random.random(len(held_out.validation)), "test": random.random(len(held_out.test))}
     for part, variants in visual_temporal.VARIANTS.items():
         shape = (2, 2, USERS) if part == visual_temporal.COLD else (3, USERS)
         models = [*variants, "same genres' popularity"]
         cells = [Cell(model, "seed_cnn_birnn_ae", 0, {"metrics": random.random(shape), **scores}) for model in models]
         found.append(visual_temporal_report.as_table(cells, dataset, part))
+        if part == visual_temporal.LIKES:
+            found.append(visual_temporal_report.confusion_table(cells, dataset))
     return found
 
 

@@ -178,7 +178,7 @@ class EventStore:
     async def _histories(self, users: Sequence[str]) -> dict[str, list[StoredEvent]]:
         return await self._read(partial(_histories, users), limited=False)
 
-    async def users(
+    async def users_page(
         self, prefix: str, limit: int, page: str = "", timeout: float | None = None
     ) -> tuple[list[StoredUser], str]:
         """At most `limit` users whose ids begin with `prefix`, by the bytes of their ids, and the next `page`, if any.

@@ -191,6 +191,9 @@ def similar(
         list[str] | None, typer.Argument(metavar="TITLE", help="A title, more or less; or use --item.")
     ] = None,
     item: Annotated[str, typer.Option(help="An item id.")] = "",
+    image: Annotated[
+        Path | None, typer.Option(help="A picture, such as a poster: movies with posters like it.", dir_okay=False)
+    ] = None,
     k: Count = None,
     weights: Annotated[str, typer.Option(help="For example rating=1,genres=0.5,director=1.")] = "",
     as_json: AsJson = False,
@@ -328,6 +331,16 @@ def _show(response: Message, as_json: bool, readable: Callable[[], RenderableTyp
         print(json_format.MessageToJson(response, preserving_proto_field_name=True, ensure_ascii=False))
     else:
         tables.console().print(readable())
+
+
+def _content(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"--image {path}: {error.strerror}") from None
+    if not content:
+        raise typer.BadParameter(f"--image {path}: the file is empty")
+    return content
 
 
 def _erased(events: int) -> str:

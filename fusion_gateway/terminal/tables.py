@@ -57,7 +57,8 @@ def neighbours(response: pb.SimilarItemsResponse) -> Group:
     note = "" if scores else "nothing is known to be like it"
     if scores != sorted(scores, reverse=True):
         note = "ordered by score, but for movies of the same director, which come first"
-    return _group(f"Like {_dated(response.query)}", table, note, _missing(response.degraded))
+    title = f"Like {_dated(response.query)}" if response.HasField("query") else "With posters like the picture"
+    return _group(title, table, note, _missing(response.degraded))
 
 
 def matches(response: pb.SearchItemsResponse) -> Group:

@@ -100,6 +100,8 @@ class TinyModel(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
     def __init__(self, name: str, scores: Mapping[int, float], needs_history: bool = False) -> None:
         self.name, self.scores, self.needs_history = name, scores, needs_history
         self.delay = 0.0
+        self.posters: dict[int, float] = {}
+        """Likeness of each item's poster to any picture; the model compares posters where there are some."""
         self.seen: list[dict[str, tensors.Array]] = []
         """The inputs of every request."""
 
@@ -108,7 +110,10 @@ class TinyModel(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
         self.seen.append(inputs)
         await asyncio.sleep(self.delay)
         task = request.model_name.removeprefix(self.name)
-        answer = {"": self._score, "_retrieve": self._retrieve, "_similar": self._similar}[task]
+        if inputs.get("image") is not None and inputs["image"][0, 0] == b"broken":
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "tensor 'image', row 0 cannot be decoded as PNG")
+        answers_of = {"": self._score, "_retrieve": self._retrieve, "_similar": self._similar}
+        answer = (answers_of | {"_similar_poster": self._similar_poster})[task]
         answers = []
         for row in range(len(inputs[min(inputs)])):
             answers.append(answer({name: array[[row]] for name, array in inputs.items()}))
@@ -118,7 +123,12 @@ class TinyModel(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
         return tensors.infer_response(request.model_name, "7", request.id, outputs)
 
     async def ModelReady(self, request: Any, context: Any) -> Any:
-        return service_pb2.ModelReadyResponse(ready=True)
+        compares = bool(self.posters) or not request.name.endswith("_similar_poster")
+        return service_pb2.ModelReadyResponse(ready=compares)
+
+    def _similar_poster(self, inputs: dict[str, tensors.Array]) -> dict[str, tensors.Array]:
+        best = sorted(self.posters, key=lambda number: -self.posters[number])
+        return self._ranked(best, inputs, self.posters)
 
     def _score(self, inputs: dict[str, tensors.Array]) -> dict[str, tensors.Array]:
         silent = self.needs_history and not np.any(inputs.get("history_item", 0))

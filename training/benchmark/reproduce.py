@@ -146,14 +146,17 @@ class Reproduction:
 
     def _likes(self, claim: Claim) -> tuple[float, ...]:
         """S5 does not say what a relevant item is."""
-        split = likes.shares_in_time(self.dataset.events)
+        split = likes.rated_shares(self.dataset.events)
 
         def measured(scores: likes.Scores) -> float:
             return likes.metrics(split, scores, LIKED_FROM)[claim.metric]
 
         def mean(name: str) -> float:
             chosen = recipes.choose(recipes.VISUAL_TEMPORAL, name)
-            todo = [likes_measurement(self._runner, replace(chosen, seed=seed)) for seed in self.seeds]
+            todo = [
+                likes_measurement(self._runner, replace(chosen, seed=seed, liked_from=LIKED_FROM))
+                for seed in self.seeds
+            ]
             cells = [self._runner.cell(each).arrays for each in todo]
             return float(np.mean([measured((cell["validation"], cell["test"])) for cell in cells]))
 

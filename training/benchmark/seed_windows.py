@@ -73,7 +73,7 @@ class SeedWindows:
         recipe = replace(recipe, shuffled_ties=False)
         learned = learn_windows(train, (self.data.users, self.data.items), recipe, quality)
         model = learned.model.to(device)
-        return metrics(model, test), self._cross_entropy(model, test), learned.curve
+        return metrics(model, test), self._cross_entropy(model, test), learned.curve.validation
 
     def popular(self) -> Doubles:
         """The same of S1's baseline, the weighted rating of the movies with the most votes."""

@@ -103,7 +103,7 @@ def _measure(runner: Runner, split_name: str, recipe: SequentialRecipe) -> Array
     seconds = np.array(time.monotonic() - started)
     rank = reindex(all_items(split), scorer.item_number, scorer.scores)
     task, metrics = _query_variants(runner, split_name, split, rank, recipe.times)
-    return {**metrics, "gap": task.gap, "curve": np.array(learned.curve), "seconds": seconds}
+    return {**metrics, "gap": task.gap, "curve": np.array(learned.curve.validation), "seconds": seconds}
 
 
 def _measure_seed_windows(runner: Runner, split_name: str, recipe: SequentialRecipe) -> Arrays:

@@ -140,24 +140,41 @@ def visual_temporal_command(
     recipe: Annotated[str, typer.Option(help="Recipes with commas between.")] = "best",
     seeds: Seeds = "0,1,2",
     json: Json = None,
-    picture: Annotated[Path | None, typer.Option(help="next, ablation: draw attention maps to this file.")] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(help="Draw to this file: of next and ablation attention maps, else bars, confusion, curves."),
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Also write a page of tables and pictures to this file.")] = None,
     work: Work = HOME / "benchmark",
+    device: Device = "cpu",
 ) -> None:
     """The visual-temporal model, whole and without its parts, beside baselines and S5's published metrics."""
     from training.benchmark import visual_temporal
     from training.benchmark.runner import Runner
-    from training.benchmark.visual_temporal_report import as_table, draw, rows
+    from training.benchmark.visual_temporal_report import as_table, confusion_table, rows
     from training.data.load import load_dataset
     from training.evaluation.results_file import run_as_json
+    from training.pipelines.job import torch_device
 
     dataset = load_dataset(data)
-    runner = Runner(dataset, work)
+    runner = Runner(dataset, work, torch_device(device))
     cells = runner.run(visual_temporal.measurements(runner, part, recipe.split(","), numbers(seeds)))
-    output().print(as_table(cells, dataset, part))
+    tables = [as_table(cells, dataset, part)]
+    if part == visual_temporal.LIKES:
+        tables.append(confusion_table(cells, dataset))
+    output().print(*tables)
     if json:
         json.write_text(run_as_json(list(rows(cells, dataset, part))))
     if picture:
-        draw(cells, picture)
+        from training.benchmark.visual_temporal_pictures import draw
+
+        draw(cells, dataset, part, picture)
+    if report:
+        from training.benchmark.visual_temporal_pictures import page_parts
+        from training.html_page import table_grid, write_page
+
+        parts = [*map(table_grid, tables), "<main>", *page_parts(cells, dataset, part), "</main>"]
+        write_page(report, f"Visual-temporal benchmark, {part}, on {dataset.name}", parts)
 
 
 @app.command(

@@ -7,6 +7,7 @@ from typing import cast
 import numpy as np
 from rich.table import Table
 
+from training.evaluation.genres import METRICS as GENRE_METRICS
 from training.evaluation.lists import CatalogStats, list_quality
 from training.evaluation.measure import METRICS, RANKING, Evaluation, Row
 from training.evaluation.ranking_metrics import Doubles, bootstrap, holm, paired_p
@@ -17,6 +18,10 @@ from training.terminal import narrow_table
 
 MAX_DIFFERENCES = 20
 SHUFFLED = "-ties-shuffled"
+GENRES_NOTE = (
+    "all genres' flags together; accuracy at a probability of a half, the others at the threshold that is best on the "
+    "validation events"
+)
 NOTE = (
     "below a model: 95 % bootstrap interval of NDCG@10 over users; p: paired bootstrap over users, of no "
     "difference in NDCG@10 to the fused list, adjusted by Holm for the {count} comparisons; ties shuffled: NDCG@10, "
@@ -106,6 +111,8 @@ def _rows(evaluation: Evaluation) -> Iterator[dict[str, object]]:
             yield _figure(evaluation, row, protocol, f"{name}@10", value)
         for name, value in row_rating_metrics(evaluation, row).items():
             yield _figure(evaluation, row, f"rating-{protocol}-as-served", name, value)
+        for name, value in evaluation.genres.get(row.model, {}).items():
+            yield _figure(evaluation, row, f"genres-{protocol}", name, value)
 
 
 def _figure(evaluation: Evaluation, row: Row, protocol: str, metric: str, values: Doubles | float) -> dict[str, object]:
@@ -121,6 +128,17 @@ def _figure(evaluation: Evaluation, row: Row, protocol: str, metric: str, values
         "seeds": row.seeds,
         "n": row.values.shape[1],
     }
+
+
+def genre_table(evaluation: Evaluation) -> Table:
+    """The prediction of the genres that are watched next, by what predicts them."""
+    table = narrow_table("Genres of what is watched next")
+    table.caption, table.caption_justify = GENRES_NOTE, "left"
+    for column in ("predicted by", *GENRE_METRICS):
+        table.add_column(column, justify="left" if column == "predicted by" else "right")
+    for name, metrics in evaluation.genres.items():
+        table.add_row(name, *(f"{metrics[metric]:.4f}" for metric in GENRE_METRICS))
+    return table
 
 
 def comparison_tables(comparison: Comparison) -> Iterator[Table]:

@@ -13,6 +13,7 @@ from training.errors import NotLearnable
 from training.features.content import ItemContent
 from training.features.interactions import Floats, Interactions
 from training.fitting.checkpoint import Checkpoint
+from training.fitting.curve import LearningCurve
 from training.fitting.loop import Run, fit
 from training.models.rating import RatingNetwork
 from training.progress import track
@@ -26,10 +27,10 @@ def train_rating_network(
     recipe: RatingRecipe,
     checkpoint: Checkpoint,
     device: torch.device,
-) -> tuple[RatingNetwork, float]:
+) -> tuple[RatingNetwork, LearningCurve]:
     """Least squares on the rated events, and with a view weight, watched or not on all events beside it.
 
-    Keeps, and returns beside it, the epoch with the lowest validation RMSE. Where ratings do not count, that is the
+    Keeps the epoch with the lowest validation RMSE. Where ratings do not count, that is the
     epoch with the lowest loss of the validation events as views.
     """
     torch.manual_seed(recipe.seed)
@@ -53,15 +54,25 @@ def train_rating_network(
             yield loss
 
     @torch.no_grad()
-    def validate() -> float:
-        if not recipe.rating_weight:
-            return -float(views.loss(*held_out[:2]))
-        return -float((network(*held_out[:2]) - held_out[2]).square().mean().sqrt())
+    def errors() -> dict[str, float]:
+        error = network(*held_out[:2]) - held_out[2]
+        return {"loss": float(error.square().mean()), "MAE": float(error.abs().mean())}
 
-    metric = "RMSE" if recipe.rating_weight else "view loss"
-    run = Run("rating network", network, optimizer, losses, validate, metric=metric, as_published=recipe.as_published)
-    curve = fit(run, recipe.epochs, recipe.patience, checkpoint)
-    return network, -(curve[-1] if recipe.as_published else max(curve))
+    @torch.no_grad()
+    def validate() -> float:
+        return -math.sqrt(errors()["loss"]) if recipe.rating_weight else -float(views.loss(*held_out[:2]))
+
+    run = Run(
+        "rating network",
+        network,
+        optimizer,
+        losses,
+        validate,
+        metric="RMSE" if recipe.rating_weight else "view loss",
+        others=errors,
+        as_published=recipe.as_published,
+    )
+    return network, fit(run, recipe.epochs, recipe.patience, checkpoint)
 
 
 class Views:

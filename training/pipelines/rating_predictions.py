@@ -16,6 +16,7 @@ from training.features.content import ItemContent
 from training.features.interactions import Floats, Interactions
 from training.features.ratings import usable_ratings
 from training.features.side_information import item_blocks, user_blocks
+from training.fitting.curve import LearningCurve
 from training.models.bayesian import Ratings, Sampler
 from training.models.rating import RatingNetwork
 from training.models.svd import Descent, Svd, train_svd
@@ -45,6 +46,8 @@ class Predictions:
     """Variance of a rating around its prediction."""
     metrics: dict[str, float]
     """In points of the data's scale."""
+    curve: LearningCurve | None = None
+    """Of a network, in stars."""
 
 
 def predict(job: Job, recipe: AnyRating) -> Predictions:
@@ -71,13 +74,14 @@ def usable_stars(job: Job, events: pl.DataFrame, recipe: AnyRating) -> tuple[pl.
 def _network(job: Job, recipe: RatingRecipe, ratings: pl.DataFrame) -> Predictions:
     """Over every item of the catalog where the network knows their content."""
     trained = learn_network(job, recipe, ratings)
-    train, error = trained.events, trained.error
+    train = trained.events
+    error = -(trained.curve.validation[-1] if recipe.as_published else max(trained.curve.validation))
     # Their embeddings were never trained.
     cold = np.setdiff1d(np.arange(1, train.items + 1), train.item)
     some = _of_some_users(trained.ratings, train.rated(), recipe.seed)
     users = [train.user_index[user] for user in some.user_ids]
     table = rating_table(trained.network, torch.tensor(cold, device=job.device), torch.tensor(users, device=job.device))
-    return Predictions(table, some, error**2, {"rmse": error * job.rating_scale.points})
+    return Predictions(table, some, error**2, {"rmse": error * job.rating_scale.points}, trained.curve)
 
 
 @dataclass(frozen=True)
@@ -88,8 +92,8 @@ class TrainedNetwork:
     events: Interactions
     """Ratings, and with a view weight the views as well."""
     ratings: pl.DataFrame
-    error: float
-    """Validation RMSE in stars."""
+    curve: LearningCurve
+    """Of the validation RMSE, negated, in stars."""
 
 
 def learn_network(job: Job, recipe: RatingRecipe, ratings: pl.DataFrame) -> TrainedNetwork:
@@ -105,8 +109,8 @@ def learn_network(job: Job, recipe: RatingRecipe, ratings: pl.DataFrame) -> Trai
     validation = Interactions.of(known, train.item_number).under_users_of(train)
     items = job.dataset.items.filter(pl.col("number").is_in(train.item_number.tolist()))
     content = ItemContent.of(items, recipe.content)
-    network, error = train_rating_network(train, validation, content, recipe, job.checkpoint(recipe), job.device)
-    return TrainedNetwork(network, train, learned, error)
+    network, curve = train_rating_network(train, validation, content, recipe, job.checkpoint(recipe), job.device)
+    return TrainedNetwork(network, train, learned, curve)
 
 
 def _views(events: pl.DataFrame, learned: pl.DataFrame, held_out: pl.DataFrame) -> pl.DataFrame:

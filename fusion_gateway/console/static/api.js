@@ -39,6 +39,9 @@ async function post(method, request, signal, timeout) {
   }
 }
 
+/** Whether calls show a token. */
+export const hasToken = () => sessionStorage.getItem(TOKEN) !== null;
+
 let asking;
 
 /** Resolves once there is a new token; it is kept for this tab, until it is closed. */

@@ -87,7 +87,8 @@ const isShown = (part, span) => Math.abs(part.contribution ?? 0) / span >= 0.002
 /** The models that have a part in the bars of a list. */
 export function modelsOf(items, { span }) {
   const parts = items.flatMap(({ explanation }) => explanation?.contributions ?? []);
-  return [...new Set(parts.filter((part) => isShown(part, span)).map((part) => part.model))].sort();
+  const models = new Set(parts.filter((part) => isShown(part, span)).map((part) => part.model));
+  return [...models].sort((a, b) => order.indexOf(a) - order.indexOf(b)); // as the bars have them
 }
 
 /** A score, split by model: what raises it to the right of the line, what lowers it to the left. */

@@ -688,11 +688,16 @@ class SimilarItemsRequest(_message.Message):
 
     ITEM_ID_FIELD_NUMBER: _builtins.int
     TITLE_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
     K_FIELD_NUMBER: _builtins.int
     WEIGHTS_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
     title: _builtins.str
     """Fuzzy, any case."""
+    image: _builtins.bytes
+    """The file of a picture, such as a poster: JPEG, PNG or WebP; at most 3 MiB and 16 Mi pixels. Models that compare
+    posters answer, so that `weights` names models alone.
+    """
     k: _builtins.int
     """1 to 500. Default 10."""
     @_builtins.property
@@ -706,16 +711,17 @@ class SimilarItemsRequest(_message.Message):
         *,
         item_id: _builtins.str = ...,
         title: _builtins.str = ...,
+        image: _builtins.bytes = ...,
         k: _builtins.int | None = ...,
         weights: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_k", b"_k", "item_id", b"item_id", "k", b"k", "query", b"query", "title", b"title"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_k", b"_k", "image", b"image", "item_id", b"item_id", "k", b"k", "query", b"query", "title", b"title"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_k", b"_k", "item_id", b"item_id", "k", b"k", "query", b"query", "title", b"title", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_k", b"_k", "image", b"image", "item_id", b"item_id", "k", b"k", "query", b"query", "title", b"title", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__k: _TypeAlias = _typing.Literal["k"]  # noqa: Y015
     _WhichOneofArgType__k: _TypeAlias = _typing.Literal["_k", b"_k"]  # noqa: Y015
-    _WhichOneofReturnType_query: _TypeAlias = _typing.Literal["item_id", "title"]  # noqa: Y015
+    _WhichOneofReturnType_query: _TypeAlias = _typing.Literal["item_id", "title", "image"]  # noqa: Y015
     _WhichOneofArgType_query: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__k) -> _WhichOneofReturnType__k | None: ...
@@ -735,7 +741,7 @@ class SimilarItemsResponse(_message.Message):
     DEGRADED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def query(self) -> Global___Item:
-        """The movie that was understood."""
+        """The movie that was understood; none for a picture."""
 
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___RankedItem]:

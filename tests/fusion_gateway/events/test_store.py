@@ -78,12 +78,12 @@ async def test_users_come_in_pages_by_what_their_ids_begin_with(store: EventStor
     pages: list[list[str]] = []
     page = ""
     while not pages or page:
-        found, page = await store.users("4", 3, page)
+        found, page = await store.users_page("4", 3, page)
         pages.append([user.id for user in found])
     assert pages == [["4", "4-1", "40"], ["41", "4A", "4a"], ["4é"]]
-    assert (await store.users("41", 3))[0] == [("41", 99)]
-    assert {user for user, _ in (await store.users("", 1000))[0]} >= set(users)
-    assert await store.users("nobody", 3) == ([], "")
+    assert (await store.users_page("41", 3))[0] == [("41", 99)]
+    assert {user for user, _ in (await store.users_page("", 1000))[0]} >= set(users)
+    assert await store.users_page("nobody", 3) == ([], "")
 
 
 async def test_users_are_found_by_index(store: EventStore, url: str) -> None:

@@ -151,8 +151,9 @@ def test_client_says_what_went_wrong(up: dict[str, Any]) -> None:
         (["recommend", "--weights", "rating=much"], "'much' is not a number"),
         (["recommend", "--weights", "rating"], "'rating' must be NAME=NUMBER"),
         (["recommend", "--history", "[1"], "not a JSON list of events"),
-        (["similar"], "give a title or --item"),
-        (["similar", "fargo", "--item", "3"], "give a title or --item, not both"),
+        (["similar"], "give one of a title, --item and --image"),
+        (["similar", "fargo", "--item", "3"], "give one of a title, --item and --image"),
+        (["similar", "--image", "nowhere.png"], "--image nowhere.png: No such file or directory"),
     ]:
         failed = client(up, *arguments)
         assert failed.exit_code != 0

@@ -17,6 +17,7 @@ from training.data.splits import (
     leave_last_out,
     no_split,
     random_split,
+    shares_in_time,
     with_test_users,
 )
 from training.errors import DataError
@@ -44,6 +45,7 @@ def test_every_split_deals_out_every_event_once(rows: list[tuple[str, int]], see
         leave_last_out(events),
         leave_last_out(events, seed),
         global_time(events),
+        shares_in_time(events),
         random_split(events, 0.3, seed),
         held_out_users(events, 0.25, seed),
     ]

@@ -152,8 +152,9 @@ def test_odd_ratings_are_left_out_and_counted() -> None:
 
 
 def test_a_device_that_is_not_there_is_named() -> None:
-    with pytest.raises(TrainingError, match="device 'nowhere' cannot be used here"):
-        torch_device("nowhere")
+    for device in ("nowhere", "meta", "cuda:99"):
+        with pytest.raises(TrainingError, match=f"device '{device}' cannot be used here: .*; this machine has cpu"):
+            torch_device(device)
     assert torch_device("cpu") == torch.device("cpu")
 
 
