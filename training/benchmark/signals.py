@@ -29,6 +29,7 @@ LEARNED_FROM: Mapping[str, RatingRecipe] = {
     BOTH: hybrid_mf_deep(),
 }
 SQUARED, BY_RATING, BY_VIEW = "squared error", "NDCG@10 by rating", "NDCG@10 by view"
+BETTER = ", both better by"
 LEARNED: Mapping[str, tuple[str, ...]] = {
     EXPLICIT: (SQUARED, BY_RATING),
     IMPLICIT: (BY_VIEW,),
@@ -122,15 +123,26 @@ def as_table(cells: Sequence[Cell], dataset: str, hidden: float) -> Table:
 
 
 def _shown(cells: Sequence[Cell], model: str, metric: str) -> str:
-    values, both = mean_over_seeds(cells, model, metric), mean_over_seeds(cells, BOTH, metric)
-    if values is None or both is None:
+    values = mean_over_seeds(cells, model, metric)
+    if values is None:
         return ""
-    value = float(values.mean())
-    shown = f"{value**0.5 if metric == SQUARED else value:.4f}"
-    if model == BOTH:
-        return shown
-    low, high = rmse_gain(values, both) if metric == SQUARED else bootstrap(both - values)
-    return f"{shown}\n{low:+.4f} to {high:+.4f}"
+    shown = f"{float(values.mean()) ** (0.5 if metric == SQUARED else 1):.4f}"
+    gain = gain_of_both(cells, model, metric)
+    return f"{shown}\n{gain['low']:+.4f} to {gain['high']:+.4f}" if gain else shown
+
+
+def gain_of_both(cells: Sequence[Cell], model: str, metric: str) -> dict[str, float]:
+    """How much better the two together are than `model`, in RMSE or NDCG@10: value, low and high, the 95 % interval
+    paired by test rating or user. Empty for what cannot be compared.
+    """
+    values, both = mean_over_seeds(cells, model, metric), mean_over_seeds(cells, BOTH, metric)
+    if model == BOTH or values is None or both is None:
+        return {}
+    if metric == SQUARED:
+        low, high = rmse_gain(values, both)
+        return {"value": float(values.mean() ** 0.5 - both.mean() ** 0.5), "low": low, "high": high}
+    low, high = bootstrap(both - values)
+    return {"value": float((both - values).mean()), "low": low, "high": high}
 
 
 def rmse_gain(one: Doubles, other: Doubles, samples: int = 1000) -> tuple[float, float]:
@@ -143,11 +155,14 @@ def rmse_gain(one: Doubles, other: Doubles, samples: int = 1000) -> tuple[float,
 
 
 def rows(cells: Sequence[Cell], dataset: str, hidden: float) -> Iterator[dict[str, object]]:
-    """In the format of results; intervals are over users, of the squared error over ratings."""
+    """In the format of results, and what both gain; intervals are over users, of the squared error over ratings."""
     for model, metrics in LEARNED.items():
         own = [cell for cell in cells if cell.model == model]
         named = {"dataset": dataset, "protocol": _protocol(hidden), "model": model, "recipe": "hybrid_mf_deep"}
+        named = named | {"seeds": [cell.seed for cell in own]}
         for metric in metrics:
             values = mean_over_seeds(own, model, metric)
             if values is not None:
-                yield {**named, "metric": metric, "seeds": [cell.seed for cell in own]} | over_queries(values)
+                yield named | {"metric": metric} | over_queries(values)
+            if gain := gain_of_both(cells, model, metric):
+                yield named | {"metric": metric + BETTER} | gain

@@ -28,10 +28,10 @@ class Run:
     """Higher is better; a metric to make small is given negated."""
     metric: str = "NDCG@10"
     """What `validate` returns."""
-    as_published: bool = False
-    """Gradients are not clipped, nothing stops before the last epoch, and that is kept."""
     others: Callable[[], dict[str, float]] = dict
     """More metrics of the validation part, for the learning curve; called after `validate`."""
+    as_published: bool = False
+    """Gradients are not clipped, nothing stops before the last epoch, and that is kept."""
 
 
 def fit(

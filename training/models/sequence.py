@@ -68,9 +68,18 @@ class SequenceTransformer(nn.Module):
         self.blocks = nn.ModuleList(Block(D, recipe) for _ in range(recipe.num_layers))
         self.norm = nn.Identity() if recipe.post_norm else nn.LayerNorm(D)
         self.drop = nn.Dropout(recipe.dropout)
+        self.scale = 1.0 if recipe.as_published else math.sqrt(D)
+        if recipe.as_published:
+            self._start_as_a_linear_layer(joined)
+            return
         for embedding in (self.item, self.user, self.output):
-            if embedding is not None and not recipe.as_published:
+            if embedding is not None:
                 nn.init.normal_(embedding.weight, std=0.02 if embedding is not self.item else D**-0.5)
+
+    def _start_as_a_linear_layer(self, width: int) -> None:
+        """The output, as torch's nn.Linear does; embeddings stay as torch makes them."""
+        for weight in (self.bias, *([] if self.output is None else [self.output.weight])):
+            nn.init.uniform_(weight, -(width**-0.5), width**-0.5)
 
     def encode(self, events: Events, newest: bool = False) -> Tensor:
         """Queries [B, L, D + user embedding + 1], or [B, 1, ...] of the newest event alone.
@@ -81,7 +90,7 @@ class SequenceTransformer(nn.Module):
         # Counted from the newest event, so that a position means the same in every window.
         from_newest = L - 1 - torch.arange(L, device=events.item.device)
         table = self.position if self.learned_position is None else self.learned_position
-        x_BLD = self.drop(self.item(events.item) * math.sqrt(self.item.embedding_dim) + table[from_newest])
+        x_BLD = self.drop(self.item(events.item) * self.scale + table[from_newest])
         mask_BLL = causal_mask(events.item)
         for block in self.blocks[:-1]:
             x_BLD = block(x_BLD, mask_BLL)

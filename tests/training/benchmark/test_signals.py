@@ -34,7 +34,7 @@ def test_each_variant_answers_what_it_learned(runner: Runner) -> None:
     table = signals.as_table(cells, "generated", 0.5)
     assert table.row_count == 3
     by_metric = {(row["model"], row["metric"]) for row in signals.rows(cells, "generated", 0.5)}
-    assert len(by_metric) == 6
+    assert len(by_metric) == 6 + 3  # the gains over ratings alone by two metrics, and over views alone by one
 
 
 def test_the_gain_is_paired() -> None:
