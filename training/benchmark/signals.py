@@ -158,11 +158,11 @@ def rows(cells: Sequence[Cell], dataset: str, hidden: float) -> Iterator[dict[st
     """In the format of results, and what both gain; intervals are over users, of the squared error over ratings."""
     for model, metrics in LEARNED.items():
         own = [cell for cell in cells if cell.model == model]
-        named = {"dataset": dataset, "protocol": _protocol(hidden), "model": model, "recipe": "hybrid_mf_deep"}
-        named = named | {"seeds": [cell.seed for cell in own]}
+        named: dict[str, object] = {"dataset": dataset, "protocol": _protocol(hidden), "model": model}
+        named |= {"recipe": "hybrid_mf_deep", "seeds": [cell.seed for cell in own]}
         for metric in metrics:
             values = mean_over_seeds(own, model, metric)
             if values is not None:
-                yield named | {"metric": metric} | over_queries(values)
+                yield {**named, "metric": metric, **over_queries(values)}
             if gain := gain_of_both(cells, model, metric):
-                yield named | {"metric": metric + BETTER} | gain
+                yield {**named, "metric": metric + BETTER, **gain}
