@@ -98,8 +98,8 @@ def train(
     if index:
         check_index(index)
     if text_model:
-        if model not in (ALL, "visual_temporal"):
-            raise TrainingError(f"--text-model is read by visual_temporal only, not by '{model}'")
+        if model not in (ALL, "catalog", "visual_temporal"):
+            raise TrainingError(f"--text-model is read by catalog and visual_temporal only, not by '{model}'")
         text_model = checked(text_model)
     if world_size() > 1 and model != "sequential":
         raise TrainingError(f"several processes train the sequential model only, not '{model}'")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from fusion_gateway.catalog.catalog import MAX_GENRES, load_catalog
+from fusion_gateway.catalog.text_files import TEXT_FILES
 from training.__main__ import app
 
 
@@ -19,6 +20,8 @@ def test_texts_and_genres_of_any_length_are_cut_to_what_a_gateway_takes(tmp_path
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     folder = repository / "catalog" / "1"
-    catalog = load_catalog(folder / "items.parquet", 1, folder / "tags.parquet")
+    catalog = load_catalog(
+        folder / "items.parquet", 1, {name: folder / name for name in TEXT_FILES if (folder / name).exists()}
+    )
     assert [len(title) for title in catalog.title] == [1000, 3]
     assert len(catalog.genres[0]) == MAX_GENRES

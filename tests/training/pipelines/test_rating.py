@@ -138,7 +138,7 @@ def test_the_size_of_the_svd_is_chosen_by_three_folds(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = Job(dataset, no_split(dataset.events), tmp_path, tmp_path)
-    recipe = replace(quick("svd"), factors=(2, 4), epochs=(1, 5), min_user_ratings=20)
+    recipe = replace(recipes.svd(), factors=(2, 4), epochs=(1, 5), max_ignored_item_ratings=5)
     learned: list[int] = []
 
     def counted(*arguments: Any) -> Any:
