@@ -68,7 +68,7 @@ class SeedWindows:
         # Shuffled, events of test windows would come into training windows.
         recipe = replace(recipe, shuffled_ties=False)
         learned = learn_windows(train, (self.data.users, self.data.items), recipe, quality)
-        return metrics(learned.model.to(device), test), learned.curve
+        return metrics(learned.model.to(device), test), learned.curve.validation
 
     def popular(self) -> Doubles:
         """The same of S1's baseline, the weighted rating of the movies with the most votes."""

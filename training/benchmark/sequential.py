@@ -28,7 +28,7 @@ SPLITS: Mapping[str, Callable[[pl.DataFrame, int], Split]] = {
     RANDOM_TIES: leave_last_out,
     GLOBAL_TIME: lambda events, seed: global_time(events),
 }
-AS_GIVEN, SHUFFLED, AT_ONCE = "as given", "ties shuffled when asked", "asked at once"
+AS_GIVEN, SHUFFLED, AT_ONCE = "as given", "ties shuffled", "query at newest"
 TIE_ORDERS = 5
 
 
@@ -87,7 +87,7 @@ def _measure(runner: Runner, split_name: str, recipe: SequentialRecipe) -> Array
     seconds = np.array(time.monotonic() - started)
     rank = reindex(all_items(split), scorer.item_number, scorer.scores)
     task, metrics = _query_variants(runner, split_name, split, rank, recipe.times)
-    return {**metrics, "gap": task.gap, "curve": np.array(learned.curve), "seconds": seconds}
+    return {**metrics, "gap": task.gap, "curve": np.array(learned.curve.validation), "seconds": seconds}
 
 
 def _measure_seed_windows(runner: Runner, split_name: str, recipe: SequentialRecipe) -> Arrays:

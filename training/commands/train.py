@@ -3,8 +3,9 @@
 import dataclasses
 import math
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 ALL = "all"
 """Every model of recipes.RECIPES, in its order."""
+ON_DEVICES = ("rating", "sequential", "visual_temporal")
+"""The others have nothing to compute on a GPU."""
 MODELS = (ALL, *recipes.RECIPES)
 
 
@@ -69,6 +72,15 @@ def train(
             rich_help_panel=MODEL_PANEL,
         ),
     ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="A field of the recipe, such as hidden=64,32 or epochs=5. May be given several times.",
+            metavar="FIELD=VALUE",
+            rich_help_panel=MODEL_PANEL,
+        ),
+    ] = None,
     posters: Posters = None,
     tmdb: Tmdb = None,
     lowest: Annotated[
@@ -78,8 +90,17 @@ def train(
         float, typer.Option(help="Ratings above are left out and counted.", rich_help_panel=DATA_PANEL)
     ] = math.inf,
     device: Annotated[
-        str, typer.Option(help="Where rating and sequential train: 'cpu' or 'cuda'.", rich_help_panel=RUN_PANEL)
+        str,
+        typer.Option(
+            help="Where rating, sequential and visual_temporal train: 'cpu' or 'cuda'.", rich_help_panel=RUN_PANEL
+        ),
     ] = "cpu",
+    curves: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also draw loss and validation metrics by epoch to this file, .png or .svg.", rich_help_panel=RUN_PANEL
+        ),
+    ] = None,
     checkpoint_seconds: Annotated[
         float, typer.Option(min=0, help="How often their state is saved.", rich_help_panel=RUN_PANEL)
     ] = 60,
@@ -101,6 +122,11 @@ def train(
         if model not in (ALL, "catalog", "visual_temporal"):
             raise TrainingError(f"--text-model is read by catalog and visual_temporal only, not by '{model}'")
         text_model = checked(text_model)
+    if settings and model == ALL:
+        raise TrainingError("--set is for the recipe of one model: name the model instead of 'all'")
+    if device != "cpu" and model not in (ALL, *ON_DEVICES):
+        raise TrainingError(f"--device: {model} trains on the CPU; {', '.join(ON_DEVICES)} take a device")
+    chosen_device = torch_device(device)
     if world_size() > 1 and model != "sequential":
         raise TrainingError(f"several processes train the sequential model only, not '{model}'")
     with stage(f"reading {data}"):
@@ -112,39 +138,60 @@ def train(
         repository,
         cache=HOME / "cache",
         scale=(lowest, highest),
-        device=torch_device(device),
+        device=chosen_device,
         checkpoint_seconds=checkpoint_seconds,
     )
-    instead = {"seed": seed, "index_factory": index, "text_model": text_model}
-    if model == ALL:
-        _train_all(job, recipe, instead)
-    else:
-        _train(job, model, recipe, instead)
+    instead = Instead({"seed": seed, "index_factory": index, "text_model": text_model}, settings or ())
+    folders = _train_all(job, recipe, instead) if model == ALL else {model: _train(job, model, recipe, instead)}
+    if curves:
+        _draw_curves(folders, curves)
 
 
-Instead = Mapping[str, int | str | None]
+class Instead(NamedTuple):
+    """What replaces a recipe's own fields."""
+
+    fields: Mapping[str, int | str | None]
+    """Where the recipe has them and the value is not None."""
+    settings: Sequence[str]
+    """FIELD=VALUE."""
 
 
-def _train_all(job: "Job", recipe: str, instead: Instead) -> None:
-    """What the data cannot feed is left out."""
+def _train_all(job: "Job", recipe: str, instead: Instead) -> dict[str, Path]:
+    """Published folders by model. What the data cannot feed is left out."""
+    folders = {}
     for model in recipes.RECIPES:
         try:
-            _train(job, model, recipe, instead)
+            folders[model] = _train(job, model, recipe, instead)
         except NotLearnable as error:
             console.print(f"{model:<15} left out: {error}", markup=False, highlight=False, soft_wrap=True)
+    return folders
 
 
-def _train(job: "Job", model: str, recipe: str, instead: Instead) -> None:
-    """`instead` replaces those fields that the recipe has, where it is not None."""
+def _train(job: "Job", model: str, recipe: str, instead: Instead) -> Path:
+    """Returns the published folder."""
     from training.artifacts.repository import read_manifest
     from training.pipelines import pipeline
+    from training.recipes.fields import with_fields
 
     chosen = recipes.choose(recipes.RECIPES[model], recipe)
-    given = {name: value for name, value in instead.items() if value is not None and hasattr(chosen, name)}
-    chosen = dataclasses.replace(chosen, **given)
+    given = {name: value for name, value in instead.fields.items() if value is not None and hasattr(chosen, name)}
+    chosen = with_fields(dataclasses.replace(chosen, **given), instead.settings)
     started = time.monotonic()
     folder = pipeline(model)(job, chosen)
     metrics = ", ".join(f"{metric.name} {metric.value:.4g}" for metric in read_manifest(folder).metrics)
     cost = f"{time.monotonic() - started:.0f} s and {peak_gib():.1f} GiB"
     line = f"{model:<15} published as {folder} in {cost}  {metrics}"
     console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return folder
+
+
+def _draw_curves(folders: Mapping[str, Path], path: Path) -> None:
+    """Raises TrainingError where no model was trained in epochs."""
+    from training.evaluation.learning_curves import write_curves
+    from training.fitting.curve import LearningCurve
+
+    read = {model: LearningCurve.read(folder) for model, folder in folders.items()}
+    found = {model: curve for model, curve in read.items() if curve}
+    if not found:
+        raise TrainingError(f"--curves: {', '.join(folders)} is not trained in epochs, and has no curve to draw")
+    write_curves(found, path)

@@ -57,6 +57,14 @@ def global_time(events: pl.DataFrame, train: float = 0.8, validation: float = 0.
     return Split("global-time", *parts)
 
 
+def shares_in_time(events: pl.DataFrame, train: float = 0.70, validation: float = 0.85) -> Split:
+    """The first 70 % of each user's events, the next 15 %, the last 15 % (REFERENCE_SYSTEMS.md S5)."""
+    ordered = in_order(events)
+    share = (pl.int_range(pl.len()).over("user") + 1) / pl.len().over("user")
+    parts = (share <= train, (share > train) & (share <= validation), share > validation)
+    return Split("70/15/15", *(ordered.filter(part) for part in parts))
+
+
 def random_split(events: pl.DataFrame, fraction: float, seed: int) -> Split:
     """A random `fraction` of the events is for test; there is no validation part."""
     drawn = np.random.default_rng(seed).permutation(len(events)) < round(fraction * len(events))

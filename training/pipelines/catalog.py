@@ -1,5 +1,7 @@
 """Publishes the catalog: items with their numbers, ids and metadata, and how popular each is."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ from protos.marquee.v1.artifact_pb2 import Manifest
 from training.artifacts.repository import latest, publish, read_manifest, versions
 from training.data.dataset import is_recent
 from training.errors import TrainingError
+from training.features.ratings import inside
 from training.pipelines.catalog_texts import CatalogTexts, fit_texts
 from training.pipelines.job import Job
 from training.progress import console, stage
@@ -18,6 +21,8 @@ from training.recipes.catalog import CatalogRecipe
 COLUMNS = ["number", "id", "title", "year", "genres", "director", "poster", "votes", "mean_rating", "recent_votes"]
 MAX_CHARACTERS, MAX_GENRES, MAX_GENRE_CHARACTERS = 1000, 100, 256
 """What gateways take of an item's texts and genres; more would be refused with the whole catalog."""
+SCALE = "rating_scale.json"
+"""Which ratings gateways take; there is none where the data has no two different ones."""
 POSTER_NAME = pl.col("poster").map_elements(lambda path: Path(path).name, return_dtype=pl.String)
 
 
@@ -39,7 +44,14 @@ def train_catalog(job: Job, recipe: CatalogRecipe) -> Path:
         table = _with_popularity(job.dataset.items, job.split.train)
         texts = fit_texts(job.dataset, recipe)
         manifest: Manifest = job.manifest("catalog", recipe, {})
-        return publish(job.repository, manifest, lambda folder: _write(table, texts, folder))
+        scale = rating_scale(inside(job.dataset.events, job.scale)["rating"].to_numpy())
+
+        def write(folder: Path) -> None:
+            _write(table, texts, folder)
+            if scale:
+                (folder / SCALE).write_text(json.dumps(scale))
+
+        return publish(job.repository, manifest, write)
 
 
 def publish_extended_catalog(before: Path, items: pl.DataFrame) -> Path:
@@ -57,7 +69,26 @@ def publish_extended_catalog(before: Path, items: pl.DataFrame) -> Path:
     )
     table = _with_weighted_rating(pl.concat([table, added.select(COLUMNS)]))
     made.data.items = len(table)
-    return publish(before.parents[1], made, lambda folder: _write(table, texts, folder))
+
+    def write(folder: Path) -> None:
+        _write(table, texts, folder)
+        if (before / SCALE).is_file():
+            shutil.copyfile(before / SCALE, folder / SCALE)
+
+    return publish(before.parents[1], made, write)
+
+
+def rating_scale(ratings: np.ndarray) -> dict[str, float]:
+    """Lowest and highest of the ratings, and the step that all of them lie on, 0 where there is none; empty where no
+    two differ.
+    """
+    different = np.unique(ratings[np.isfinite(ratings)].astype(np.float64))
+    if len(different) < 2:
+        return {}
+    steps = (different - different[0]) / (step := np.diff(different).min())
+    regular = np.allclose(steps, steps.round(), rtol=0, atol=1e-3)
+    scale = {"lowest": different[0], "highest": different[-1], "step": step if regular else 0}
+    return {name: round(float(value), 6) for name, value in scale.items()}
 
 
 def _write(table: pl.DataFrame, texts: CatalogTexts, folder: Path) -> None:

@@ -39,6 +39,7 @@ def publish_rating(job: Job, recipe: AnyRating, predicted: Predictions) -> Path:
         similar_vector=factors.item[1:, 1:],
         user_ids=predicted.train.user_ids,
         index_factory=recipe.index_factory,
+        curve=predicted.curve,
     )
     folder = job.publish_scorer("rating", recipe, parts, predicted.metrics | _validated(job, predicted.train, factors))
     job.checkpoint(recipe).delete()

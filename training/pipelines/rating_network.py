@@ -1,5 +1,6 @@
 """Trains the rating network."""
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -11,6 +12,7 @@ from training.errors import NotLearnable
 from training.features.content import ItemContent
 from training.features.interactions import Floats, Interactions
 from training.fitting.checkpoint import Checkpoint
+from training.fitting.curve import LearningCurve
 from training.fitting.loop import Run, fit
 from training.models.rating import RatingNetwork
 from training.progress import track
@@ -24,8 +26,8 @@ def train_rating_network(
     recipe: RatingRecipe,
     checkpoint: Checkpoint,
     device: torch.device,
-) -> tuple[RatingNetwork, float]:
-    """Least squares on the rated events. Keeps, and returns beside it, the epoch with the lowest validation RMSE."""
+) -> tuple[RatingNetwork, LearningCurve]:
+    """Least squares on the rated events. Keeps the epoch with the lowest validation RMSE."""
     torch.manual_seed(recipe.seed)
     user, item, rating = _rated(train, device)
     network = RatingNetwork(train.users, content, float(rating.mean()), recipe).to(device)
@@ -47,12 +49,15 @@ def train_rating_network(
             yield loss
 
     @torch.no_grad()
-    def validate() -> float:
-        return -float((network(*held_out[:2]) - held_out[2]).square().mean().sqrt())
+    def errors() -> dict[str, float]:
+        error = network(*held_out[:2]) - held_out[2]
+        return {"loss": float(error.square().mean()), "MAE": float(error.abs().mean())}
 
-    run = Run("rating network", network, optimizer, losses, validate, "RMSE")
-    curve = fit(run, recipe.epochs, recipe.patience, checkpoint)
-    return network, -max(curve)
+    def validate() -> float:
+        return -math.sqrt(errors()["loss"])
+
+    run = Run("rating network", network, optimizer, losses, validate, "RMSE", others=errors)
+    return network, fit(run, recipe.epochs, recipe.patience, checkpoint)
 
 
 def rating_table(network: RatingNetwork, cold: Tensor, users: Tensor) -> Floats:

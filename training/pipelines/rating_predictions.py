@@ -16,6 +16,7 @@ from training.features.content import ItemContent
 from training.features.interactions import Floats, Interactions
 from training.features.ratings import usable_ratings
 from training.features.side_information import item_blocks, user_blocks
+from training.fitting.curve import LearningCurve
 from training.models.bayesian import Ratings, Sampler
 from training.models.svd import Descent, Svd, train_svd
 from training.models.tables import LARGEST, Table
@@ -44,6 +45,8 @@ class Predictions:
     """Variance of a rating around its prediction."""
     metrics: dict[str, float]
     """In points of the data's scale."""
+    curve: LearningCurve | None = None
+    """Of a network, in stars."""
 
 
 def predict(job: Job, recipe: AnyRating) -> Predictions:
@@ -76,7 +79,7 @@ def _network(job: Job, recipe: RatingRecipe, ratings: pl.DataFrame) -> Predictio
     known = held_out.filter(of_known_user, pl.col("item").is_in(train.item_number.tolist()))
     validation = Interactions.of(known, train.item_number).under_users_of(train)
     items = job.dataset.items.filter(pl.col("number").is_in(train.item_number.tolist()))
-    network, error = train_rating_network(
+    network, curve = train_rating_network(
         train, validation, ItemContent.of(items, recipe.content), recipe, job.checkpoint(recipe), job.device
     )
     # Their embeddings were never trained.
@@ -84,7 +87,8 @@ def _network(job: Job, recipe: RatingRecipe, ratings: pl.DataFrame) -> Predictio
     some = _of_some_users(learned, train, recipe.seed)
     users = [train.user_index[user] for user in some.user_ids]
     table = rating_table(network, torch.tensor(cold, device=job.device), torch.tensor(users, device=job.device))
-    return Predictions(table, some, error**2, {"rmse": error * job.rating_scale.points})
+    error = -max(curve.validation)
+    return Predictions(table, some, error**2, {"rmse": error * job.rating_scale.points}, curve)
 
 
 def _of_some_users(ratings: pl.DataFrame, train: Interactions, seed: int) -> Interactions:

@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from training.recipes.bounds import UNBOUNDED, Bounds
+
+Content = Literal["genres", "no_genre", "tags", "director"]
 
 
 @dataclass(frozen=True)
@@ -13,8 +16,8 @@ class RatingRecipe:
     name: str = "hybrid_genres"
     embedding_dim: int = 64
     hidden: tuple[int, ...] = (64, 32)
-    content: tuple[str, ...] = ("genres",)
-    """What the network knows of an item: some of genres, tags, director."""
+    content: tuple[Content, ...] = ("genres",)
+    """What the network knows of an item; `no_genre` is a flag for those without any."""
     embedding_dropout: float = 0.3
     dropout: float = 0.3
     factors: bool = False
@@ -104,8 +107,8 @@ def seed_rating() -> RatingRecipe:
 
 
 def hybrid_genres() -> RatingRecipe:
-    """S4: a network of ids and genres."""
-    return RatingRecipe()
+    """S4: a network of ids and genres, and a flag for movies without a genre."""
+    return RatingRecipe(content=("genres", "no_genre"))
 
 
 def hybrid_mf_deep() -> RatingRecipe:

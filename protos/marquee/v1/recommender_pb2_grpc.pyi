@@ -48,7 +48,7 @@ class RecommenderStub:
     Recommend: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.RecommendRequest, _recommender_pb2.RecommendResponse]
     """Ranks movies for one user: known, unknown with a history, or anonymous. An empty list is a valid answer."""
     SimilarItems: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.SimilarItemsRequest, _recommender_pb2.SimilarItemsResponse]
-    """Movies like one movie, which is named by its id or by a (fuzzy) title."""
+    """Movies like one movie, which is named by its id or by a (fuzzy) title, or whose posters are like a picture."""
     SearchItems: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.SearchItemsRequest, _recommender_pb2.SearchItemsResponse]
     """Finds movies by a fuzzy, case-insensitive title, or by what they are about."""
     GetItems: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.GetItemsRequest, _recommender_pb2.GetItemsResponse]
@@ -57,6 +57,8 @@ class RecommenderStub:
     """Stores events. The reply is sent after they are committed; an event_id seen before changes nothing."""
     GetHistory: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.GetHistoryRequest, _recommender_pb2.GetHistoryResponse]
     """The stored events of one user, newest first."""
+    ListUsers: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.ListUsersRequest, _recommender_pb2.ListUsersResponse]
+    """Users with stored events, by the beginning of their id, in pages."""
     DeleteUser: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.DeleteUserRequest, _recommender_pb2.DeleteUserResponse]
     """Erases everything that is stored about one user."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.GetStatusRequest, _recommender_pb2.GetStatusResponse]
@@ -70,7 +72,7 @@ class RecommenderAsyncStub(RecommenderStub):
     Recommend: _aio.UnaryUnaryMultiCallable[_recommender_pb2.RecommendRequest, _recommender_pb2.RecommendResponse]  # type: ignore[assignment]
     """Ranks movies for one user: known, unknown with a history, or anonymous. An empty list is a valid answer."""
     SimilarItems: _aio.UnaryUnaryMultiCallable[_recommender_pb2.SimilarItemsRequest, _recommender_pb2.SimilarItemsResponse]  # type: ignore[assignment]
-    """Movies like one movie, which is named by its id or by a (fuzzy) title."""
+    """Movies like one movie, which is named by its id or by a (fuzzy) title, or whose posters are like a picture."""
     SearchItems: _aio.UnaryUnaryMultiCallable[_recommender_pb2.SearchItemsRequest, _recommender_pb2.SearchItemsResponse]  # type: ignore[assignment]
     """Finds movies by a fuzzy, case-insensitive title, or by what they are about."""
     GetItems: _aio.UnaryUnaryMultiCallable[_recommender_pb2.GetItemsRequest, _recommender_pb2.GetItemsResponse]  # type: ignore[assignment]
@@ -79,6 +81,8 @@ class RecommenderAsyncStub(RecommenderStub):
     """Stores events. The reply is sent after they are committed; an event_id seen before changes nothing."""
     GetHistory: _aio.UnaryUnaryMultiCallable[_recommender_pb2.GetHistoryRequest, _recommender_pb2.GetHistoryResponse]  # type: ignore[assignment]
     """The stored events of one user, newest first."""
+    ListUsers: _aio.UnaryUnaryMultiCallable[_recommender_pb2.ListUsersRequest, _recommender_pb2.ListUsersResponse]  # type: ignore[assignment]
+    """Users with stored events, by the beginning of their id, in pages."""
     DeleteUser: _aio.UnaryUnaryMultiCallable[_recommender_pb2.DeleteUserRequest, _recommender_pb2.DeleteUserResponse]  # type: ignore[assignment]
     """Erases everything that is stored about one user."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_recommender_pb2.GetStatusRequest, _recommender_pb2.GetStatusResponse]  # type: ignore[assignment]
@@ -101,7 +105,7 @@ class RecommenderServicer(metaclass=_abc_1.ABCMeta):
         request: _recommender_pb2.SimilarItemsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recommender_pb2.SimilarItemsResponse, _abc.Awaitable[_recommender_pb2.SimilarItemsResponse]]:
-        """Movies like one movie, which is named by its id or by a (fuzzy) title."""
+        """Movies like one movie, which is named by its id or by a (fuzzy) title, or whose posters are like a picture."""
 
     @_abc_1.abstractmethod
     def SearchItems(
@@ -134,6 +138,14 @@ class RecommenderServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_recommender_pb2.GetHistoryResponse, _abc.Awaitable[_recommender_pb2.GetHistoryResponse]]:
         """The stored events of one user, newest first."""
+
+    @_abc_1.abstractmethod
+    def ListUsers(
+        self,
+        request: _recommender_pb2.ListUsersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_recommender_pb2.ListUsersResponse, _abc.Awaitable[_recommender_pb2.ListUsersResponse]]:
+        """Users with stored events, by the beginning of their id, in pages."""
 
     @_abc_1.abstractmethod
     def DeleteUser(

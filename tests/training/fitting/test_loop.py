@@ -1,11 +1,13 @@
 """The training loop: which weights are validated and kept."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from training.fitting.curve import LearningCurve
 from training.fitting.loop import Run, fit
 
 STEPS = 3
@@ -27,7 +29,7 @@ def climbed(decay: float, epochs: int) -> tuple[list[float], float]:
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     run = Run("climber", model, optimizer, losses, validate)
     curve = fit(run, epochs, 99, ema_decay=decay)
-    return curve, model.weight.item()
+    return curve.validation, model.weight.item()
 
 
 def averages(decay: float, steps: int) -> list[float]:
@@ -44,3 +46,25 @@ def test_weights_are_averaged_over_the_steps_and_the_best_average_is_kept(decay:
     curve, kept = climbed(decay, 4)
     assert curve == pytest.approx([-abs(value - 4.4) for value in expected])
     assert kept == pytest.approx(min(expected, key=lambda value: abs(value - 4.4)))
+
+
+def test_the_curve_holds_the_mean_loss_and_every_metric_of_each_epoch(tmp_path: Path) -> None:
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    run = Run(
+        "climber",
+        model,
+        optimizer,
+        lambda: (-model.weight.sum() for _ in range(STEPS)),
+        lambda: -abs(model.weight.item() - 6),
+        "distance",
+        lambda: {"MAE": model.weight.item()},
+    )
+    curve = fit(run, 3, 99)
+    assert curve.loss == [-1.0, -4.0, -7.0]  # of the weights 0 1 2, 3 4 5, 6 7 8
+    assert curve.validation == [-3.0, 0.0, -3.0]
+    assert curve.others == {"MAE": [3.0, 6.0, 9.0]}
+    assert curve.at(curve.best) == "training loss -4.0000, validation distance 0.0000, MAE 6.0000"
+    curve.write(tmp_path)
+    assert LearningCurve.read(tmp_path) == curve

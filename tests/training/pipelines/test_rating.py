@@ -123,8 +123,9 @@ def test_odd_ratings_are_left_out_and_counted() -> None:
 
 
 def test_a_device_that_is_not_there_is_named() -> None:
-    with pytest.raises(TrainingError, match="device 'nowhere' cannot be used here"):
-        torch_device("nowhere")
+    for device in ("nowhere", "meta", "cuda:99"):
+        with pytest.raises(TrainingError, match=f"device '{device}' cannot be used here: .*; this machine has cpu"):
+            torch_device(device)
     assert torch_device("cpu") == torch.device("cpu")
 
 
@@ -138,7 +139,7 @@ def test_the_size_of_the_svd_is_chosen_by_three_folds(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = Job(dataset, no_split(dataset.events), tmp_path, tmp_path)
-    recipe = replace(recipes.svd(), factors=(2, 4), epochs=(1, 5), max_ignored_item_ratings=5)
+    recipe = replace(recipes.svd(), max_ignored_item_ratings=5, factors=(2, 4), epochs=(1, 5))
     learned: list[int] = []
 
     def counted(*arguments: Any) -> Any:

@@ -11,6 +11,7 @@ from training.errors import TrainingError
 from training.features.content import ItemContent
 from training.features.interactions import Interactions
 from training.fitting.checkpoint import Checkpoint
+from training.fitting.curve import LearningCurve
 from training.models.rating import RatingNetwork
 from training.pipelines.rating_network import train_rating_network
 from training.recipes.rating import RatingRecipe, hybrid_genres, hybrid_mf_deep
@@ -38,14 +39,17 @@ def ratings() -> Interactions:
 
 def trained(
     recipe: RatingRecipe, content: ItemContent, folder: Path, seconds: float = 60
-) -> tuple[RatingNetwork, float]:
+) -> tuple[RatingNetwork, LearningCurve]:
     checkpoint = Checkpoint(folder / "state.pt", seconds)
     return train_rating_network(ratings(), ratings(), content, recipe, checkpoint, CPU)
 
 
 @pytest.mark.parametrize("recipe", [hybrid_genres(), hybrid_mf_deep()], ids=lambda recipe: str(recipe.name))
 def test_what_everybody_agrees_on_is_learned(recipe: RatingRecipe, content: ItemContent, tmp_path: Path) -> None:
-    assert trained(replace(recipe, epochs=60, batch_size=32, patience=60), content, tmp_path)[1] < 0.5
+    _, curve = trained(replace(recipe, epochs=60, batch_size=32, patience=60), content, tmp_path)
+    assert -max(curve.validation) < 0.5
+    assert curve.loss[-1] < curve.loss[0]
+    assert curve.others["loss"] == pytest.approx(np.square(curve.validation))
 
 
 def test_a_loss_that_is_not_finite_stops_with_a_message(content: ItemContent, tmp_path: Path) -> None:
@@ -55,9 +59,9 @@ def test_a_loss_that_is_not_finite_stops_with_a_message(content: ItemContent, tm
 
 def test_a_stopped_run_goes_on_to_the_same_weights(content: ItemContent, tmp_path: Path) -> None:
     recipe = replace(hybrid_mf_deep(), batch_size=32)
-    whole, error = trained(replace(recipe, epochs=4), content, tmp_path / "whole")
+    whole, curve = trained(replace(recipe, epochs=4), content, tmp_path / "whole")
     trained(replace(recipe, epochs=2), content, tmp_path, seconds=0)
     resumed, again = trained(replace(recipe, epochs=4), content, tmp_path)
-    assert error == again
+    assert curve == again
     for name, weights in whole.state_dict().items():
         assert torch.equal(weights, resumed.state_dict()[name]), name
