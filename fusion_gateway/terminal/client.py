@@ -195,6 +195,9 @@ def similar(
     ] = None,
     k: Count = None,
     weights: Annotated[str, typer.Option(help="For example rating=1,genres=0.5,director=1.")] = "",
+    by_places: Annotated[
+        bool, typer.Option("--by-places", help="Weights share out the places of the list, one kind after the other.")
+    ] = False,
     as_json: AsJson = False,
     address: Address = DEFAULT_ADDRESS,
     timeout: Timeout = DEFAULT_TIMEOUT,
@@ -204,7 +207,7 @@ def similar(
     if bool(title) == bool(item):
         raise typer.BadParameter("give a title or --item, not both" if item else "give a title or --item")
     query = pb.SimilarItemsRequest(item_id=item) if item else pb.SimilarItemsRequest(title=title)
-    query.MergeFrom(pb.SimilarItemsRequest(k=k, weights=_weights(weights)))
+    query.MergeFrom(pb.SimilarItemsRequest(k=k, weights=_weights(weights), by_places=by_places))
     with gateway(address) as stub:
         response = stub.SimilarItems(query, timeout=timeout)
     _show(response, as_json, lambda: tables.neighbours(response))
@@ -212,15 +215,19 @@ def similar(
 
 @app.command(epilog='Example: python -m fusion_gateway.client search "the last"')
 def search(
-    words: Annotated[list[str], typer.Argument(metavar="TITLE", help="A title, more or less.")],
+    words: Annotated[
+        list[str], typer.Argument(metavar="TITLE", help="A title, more or less; or, with --semantic, what it is about.")
+    ],
     k: Count = None,
+    semantic: Annotated[bool, typer.Option("--semantic", help="By what movies are about, not by titles.")] = False,
     as_json: AsJson = False,
     address: Address = DEFAULT_ADDRESS,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
-    """Movies by title, as you remember it."""
+    """Movies by title, as you remember it, or by what they are about."""
     with gateway(address) as stub:
-        response = stub.SearchItems(pb.SearchItemsRequest(title=" ".join(words), k=k), timeout=timeout)
+        request = pb.SearchItemsRequest(title=" ".join(words), k=k, semantic=semantic)
+        response = stub.SearchItems(request, timeout=timeout)
     _show(response, as_json, lambda: tables.matches(response))
 
 
