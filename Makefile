@@ -88,7 +88,7 @@ protos: $(STAMP)
 released: $(STAMP)
 	$(BIN)/python -m grpc_tools.protoc -I. --descriptor_set_out=protos/marquee/v1/released.binpb protos/marquee/v1/*.proto
 
-# For the test of the TypeScript example in protos/README.md, which is skipped without.
+# For the tests of the TypeScript examples in protos/README.md and the console's README, which are skipped without.
 node:
 	mkdir -p .node && cp tests/protos/package.json .node
 	npm install --silent --no-audit --no-fund --no-package-lock --prefix .node

@@ -47,7 +47,7 @@ def eligible_items(query: Query, history: History, catalog: Catalog) -> tuple[Ma
     """
     eligible = catalog.passing(query.filters)
     if query.exclude_seen:
-        eligible[history.rows] = False
+        eligible[catalog.of_same_works(history.rows)] = False
     if query.liked_genres and not history.events:
         liked = eligible & catalog.passing(Filters(genres_any=query.liked_genres))
         if liked.sum() >= query.constraints.k:

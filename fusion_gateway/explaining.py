@@ -93,7 +93,7 @@ class Explainer:
         rated = "" if event.rating is None else f" and rated it {event.rating:g}"
         also = [genre for genre in catalog.genres[row] if genre in catalog.genres[seen]]
         if catalog.director[row] and catalog.director[row] == catalog.director[seen]:
-            also.append(f"by {catalog.director[row]}")
+            also.append(f"by {' and '.join(catalog.director[row].split('|'))}")
         return f"because you watched {catalog.title[seen]}{year}{rated}: also {', '.join(also)}"
 
 

@@ -1,12 +1,14 @@
 """What can be named in calls: users of the event store; genres, genders and occupations of the published versions."""
 
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from typing import NamedTuple
 
-from fusion_gateway.catalog.catalog import open_catalog
+from fusion_gateway.catalog.catalog import Catalog, open_catalog
 from fusion_gateway.catalog.popularity_file import load_popularity
 from fusion_gateway.events.stored_event import StoredEvent
+from fusion_gateway.fusion.popularity import group_of
+from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.repository import Repository
 
 
@@ -38,6 +40,20 @@ def names_in(repository: Repository) -> dict[str, list[str]]:
         "gender": values_of("gender", groups),
         "occupation": values_of("occupation", groups),
     }
+
+
+def unknown_names(request: pb.RecommendRequest, catalog: Catalog, groups: Collection[str]) -> list[pb.UnknownName]:
+    """What the filters and the profile name that there is not. `groups` are demographic, such as "gender=f"."""
+    filters, profile = request.filters, request.profile
+    genres = [("filters.genres_any", name) for name in filters.genres_any]
+    genres += [("filters.genres_none", name) for name in filters.genres_none]
+    genres += [("profile.liked_genres", name) for name in profile.liked_genres]
+    facts = {"gender": profile.gender.strip(), "occupation": profile.occupation.strip()}
+    unknown = [named for named in genres if not catalog.knows_genre(named[1])]
+    unknown += [
+        (f"profile.{fact}", name) for fact, name in facts.items() if name and group_of(fact, name) not in groups
+    ]
+    return [pb.UnknownName(field=field, name=name) for field, name in unknown]
 
 
 def values_of(facet: str, groups: Iterable[str]) -> list[str]:

@@ -64,8 +64,7 @@ def choose(
 
     `positions`, best first, point into `scores` [C] and `rows` [C].
     """
-    _, first_of_work = np.unique(catalog.work[rows[positions]], return_index=True)
-    positions = positions[np.sort(first_of_work)]
+    positions = positions[catalog.first_of_works(rows[positions])]
     num_explored = round(constraints.exploration * min(constraints.k, len(positions)))
     if not num_explored:
         return select(positions, scores[positions], rows, catalog, constraints), set()
@@ -105,6 +104,7 @@ def select(
             return positions[:requested]
         pool = DIVERSITY_POOL * constraints.k
         positions, scores = positions[:pool], scores[:pool]
+    # Without a limit: one that no genre reaches.
     limit = max_per_genre or len(rows)
     has_genre = catalog.has_genre[rows[positions]]
     vectors = catalog.genre_vector[rows[positions]]
@@ -114,6 +114,7 @@ def select(
     available = np.ones(len(positions), np.bool_)
     chosen: list[int] = []
     while len(chosen) < requested:
+        # One genre at its limit rules an item out.
         allowed = available & ~has_genre[:, genre_count >= limit].any(axis=1)
         if not allowed.any():
             break

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from fusion_gateway.catalog.catalog import Filters
+from fusion_gateway.catalog.rating_scale import RatingScale
 from fusion_gateway.events.stored_event import MAX_EVENT_ID_BYTES, StoredEvent
 from fusion_gateway.fusion.popularity import FACETS, group_of
 from fusion_gateway.ingest.checks import MAX_ID_BYTES
@@ -19,6 +20,7 @@ MAX_EVENTS = 1000
 MAX_RESULTS = 500
 MAX_MATCHES = 100
 MAX_ITEMS = 1000
+MAX_USERS = 1000
 MAX_GENRES = 100
 MAX_FILTER_IDS = 10_000
 MAX_WEIGHT = 1000.0
@@ -50,8 +52,10 @@ class Query:
     """Unix seconds."""
 
 
-def parse_query(request: pb.RecommendRequest) -> Query:
-    """Raises InvalidArgument that names the field, what is wrong with it, and the limit."""
+def parse_query(request: pb.RecommendRequest, scale: RatingScale | None = None) -> Query:
+    """Raises InvalidArgument that names the field, what is wrong with it, and the limit; without a `scale` ratings have
+    none.
+    """
     now = int(time.time())
     _check_length("user_id", request.user_id, minimum=0)
     _check_length("policy", request.policy, minimum=0)
@@ -63,7 +67,7 @@ def parse_query(request: pb.RecommendRequest) -> Query:
     _check_texts("profile.liked_genres", request.profile.liked_genres, MAX_GENRES)
     return Query(
         user_id=request.user_id,
-        history=list(_history(request.history, now)),
+        history=list(_history(request.history, now, scale)),
         exclude_seen=request.exclude_seen if request.HasField("exclude_seen") else True,
         filters=_filters(request.filters),
         liked_genres=tuple(request.profile.liked_genres),
@@ -92,7 +96,7 @@ def _groups(profile: pb.Profile) -> dict[str, str]:
     return {group_of(facet, said[facet]): f"{facet} {said[facet]}" for facet in FACETS if said[facet] != ""}
 
 
-def parse_events(request: pb.RecordEventsRequest) -> Iterator[StoredEvent]:
+def parse_events(request: pb.RecordEventsRequest, scale: RatingScale | None = None) -> Iterator[StoredEvent]:
     """The events to store, one after the other, for many take a while. Raises InvalidArgument."""
     now = int(time.time())
     if not request.events:
@@ -102,7 +106,7 @@ def parse_events(request: pb.RecordEventsRequest) -> Iterator[StoredEvent]:
         try:
             _check_length("user_id", event.user_id)
             _check_length("event_id", event.event_id, minimum=0, maximum=MAX_EVENT_ID_BYTES)
-            yield _event(event, now)
+            yield _event(event, now, scale)
         except InvalidArgument as error:
             raise InvalidArgument(f"events[{index}].{error}") from None
 
@@ -111,6 +115,13 @@ def parse_user_id(user_id: str) -> str:
     """Raises InvalidArgument when it is empty or too long."""
     _check_length("user_id", user_id)
     return user_id
+
+
+def parse_users(request: pb.ListUsersRequest) -> tuple[str, str]:
+    """Prefix and page token. Raises InvalidArgument when one is too long."""
+    _check_length("prefix", request.prefix, minimum=0)
+    _check_length("page_token", request.page_token, minimum=0)
+    return request.prefix, request.page_token
 
 
 def parse_item_ids(item_ids: Sequence[str]) -> Sequence[str]:
@@ -150,20 +161,24 @@ def parse_weights(weights: Mapping[str, float]) -> dict[str, float]:
     return dict(weights)
 
 
-def _history(events: Sequence[pb.Event], now: int) -> Iterator[StoredEvent]:
+def _history(events: Sequence[pb.Event], now: int, scale: RatingScale | None) -> Iterator[StoredEvent]:
     """Those without a time are taken for the last ones, in their order."""
     for index, event in enumerate(events):
         try:
-            yield _event(event, now - len(events) + index)
+            yield _event(event, now - len(events) + index, scale)
         except InvalidArgument as error:
             raise InvalidArgument(f"history[{index}].{error}") from None
 
 
-def _event(event: pb.Event, default_time: int) -> StoredEvent:
+def _event(event: pb.Event, default_time: int, scale: RatingScale | None) -> StoredEvent:
     _check_length("item_id", event.item_id)
     rating = event.rating if event.HasField("rating") else None
     if rating is not None and not math.isfinite(rating):
         raise InvalidArgument(f"rating: must be a finite number, not {rating}; leave it out when there is none")
+    if rating is not None and scale and rating not in scale:
+        raise InvalidArgument(
+            f"rating: {rating:g} is not on the data's scale, {scale}; leave it out when there is none"
+        )
     moment = _optional(event, "time", default_time, 0, MAX_TIME)
     return StoredEvent(event.user_id, event.item_id, rating, moment, event.event_id)
 

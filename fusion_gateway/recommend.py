@@ -14,6 +14,7 @@ from fusion_gateway.events.store import EventStore
 from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.explaining import Explainer
 from fusion_gateway.fusion import HISTORY, POPULARITY, Candidates, Fused, Policy, fuse
+from fusion_gateway.listing import unknown_names
 from fusion_gateway.ordering import Ranking, rank
 from fusion_gateway.parsing import Query, parse_query
 from fusion_gateway.policies import Policies
@@ -51,8 +52,8 @@ class Recommender:
     async def recommend(self, request: pb.RecommendRequest, deadline: Deadline) -> pb.RecommendResponse:
         """Raises InvalidArgument and NotFound. A model or a store that fails makes the reply degraded, no more."""
         timer = StageTimer(self.tracing)
-        query = parse_query(request)
         catalog, popularity = self.titles.value.catalog, self.popularity.value
+        query = parse_query(request, catalog.rating_scale)
         policy_name, policy = self.policies.value.choose(query.policy, query.weights, query.user_id)
         scorers, not_configured = self._scorers(policy, popularity)
         count = max(self.retrieve_k, 2 * query.constraints.k)
@@ -100,6 +101,7 @@ class Recommender:
             history_used=len(history.events),
             history_skipped=history.skipped,
             candidates=len(candidates.rows),
+            unknown_names=unknown_names(request, catalog, popularity.groups),
         )
 
     def _scorers(self, policy: Policy, popularity: Scorer) -> tuple[list[Scorer], dict[str, ModelMissing]]:

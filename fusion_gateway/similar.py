@@ -1,7 +1,7 @@
 """Movies like a movie: what the models find alike, common genres and words, a common director; a weight for each."""
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,7 +32,7 @@ Likeness = NDArray[np.float64]
 
 
 class SimilarityComponent:
-    """One likeness to an item, of some rows or of all; rows that are left out are as alike as the least alike."""
+    """Similarity to an item of some rows, or of all; rows left out get the lowest value."""
 
     def __init__(self, weight: float, raw: NDArray[np.floating], rows: Rows | None = None) -> None:
         """`raw` has one value at least; `rows` None: all."""
@@ -113,7 +113,7 @@ class SimilarItems:
         alike = np.zeros(len(catalog))
         for component in components.values():
             component.add_to(alike)
-        rows = _most_alike(alike, [], k, catalog)
+        rows = _most_alike(alike, np.zeros(0, np.int64), k, catalog)
         return pb.SimilarItemsResponse(
             items=[_ranked(rank, each, components, catalog) for rank, each in enumerate(rows, 1)],
             degraded=[pb.Degraded(component=name, reason=str(why)) for name, why in missing.items()],
@@ -171,37 +171,39 @@ def _of_models(weights: Mapping[str, float], answers: Mapping[str, Answer], cata
 
 
 def _nearest(row: int, k: int, weights: Mapping[str, float], components: Components, catalog: Catalog) -> list[int]:
-    """The k rows most like this one, those of the same director first; the director becomes one of the components."""
+    """The k rows most like this one, those of the same director first, each work once; the director becomes one of
+    the components.
+    """
     alike = np.zeros(len(catalog))
     for component in components.values():
         component.add_to(alike)
+    itself = catalog.of_same_works(np.array([row]))
     first: list[int] = []
     if weights.get(DIRECTOR):
-        first = _same_director(row, alike, catalog)[: MAX_SAME_DIRECTOR if components else None]
+        same = np.setdiff1d(np.flatnonzero(catalog.of_director(row)), itself)
+        first = _in_order(alike, same, catalog)[: MAX_SAME_DIRECTOR if components else None]
+        # As much as all else together: then scores descend, and still add up.
+        weight = sum(component.weight for component in components.values()) or weights[DIRECTOR]
         raw = np.array([0.0, *[1.0] * len(first)])
-        components[DIRECTOR] = SimilarityComponent(weights[DIRECTOR], raw, np.array([row, *first]))
-    rest = _most_alike(alike, [row, *first], k, catalog)
-    return [*first, *rest][:k]
+        components[DIRECTOR] = SimilarityComponent(weight, raw, np.array([row, *first]))
+    excluded = catalog.of_same_works(np.array([*itself, *first]))
+    return [*first, *_most_alike(alike, excluded, k, catalog)][:k]
 
 
-def _same_director(row: int, alike: Likeness, catalog: Catalog) -> list[int]:
-    """The other movies of the item's director, those first that are most alike in other ways."""
-    same = np.flatnonzero(catalog.of_director(row))
-    return _in_order(alike, same[same != row], catalog)
-
-
-def _most_alike(alike: Likeness, excluded: Sequence[int], k: int, catalog: Catalog) -> list[int]:
-    """The k rows that are most alike, without the excluded ones."""
+def _most_alike(alike: Likeness, excluded: Rows, k: int, catalog: Catalog) -> list[int]:
+    """The k works that are most alike, without the excluded rows."""
     alike[excluded] = 0
-    kth = np.partition(alike, -k)[-k] if k < len(alike) else 0  # all equals of the k-th are put in order
-    rows = np.flatnonzero((alike > 0) & (alike >= kth))
+    pool = k + catalog.num_repeats
+    lowest = np.partition(alike, -pool)[-pool] if pool < len(alike) else 0  # all its equals are put in order
+    rows = np.flatnonzero((alike > 0) & (alike >= lowest))
     return _in_order(alike, rows, catalog)[:k]
 
 
 def _in_order(alike: Likeness, rows: Rows, catalog: Catalog) -> list[int]:
-    """`rows`, most alike first."""
-    best_first: list[int] = rows[order(alike[rows], rows, catalog)].tolist()
-    return best_first
+    """The works of `rows`, most alike first."""
+    best_first = rows[order(alike[rows], rows, catalog)]
+    works: list[int] = best_first[catalog.first_of_works(best_first)].tolist()
+    return works
 
 
 def _ranked(rank: int, row: int, components: Components, catalog: Catalog) -> pb.RankedItem:

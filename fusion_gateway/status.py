@@ -37,7 +37,7 @@ class Status:
         models = await asyncio.gather(*(self._model_status(scorer, timeout) for scorer in self.scorers.values()))
         policies, catalog, recent = self.policies.value, self.titles.value.catalog, self.answers.summary()
         groups = self.popularity.value.groups
-        names = sorted(policies.policies)
+        names, scale = sorted(policies.policies), catalog.rating_scale
         settings = ((name, policies.policies[name]) for name in names)
         return pb.GetStatusResponse(
             models=models,
@@ -56,6 +56,7 @@ class Status:
             answers=recent.calls,
             degraded_answers=recent.failed,
             similar_kinds=known_kinds(self.scorers, catalog),
+            rating_scale=pb.RatingScale(lowest=scale.lowest, highest=scale.highest, step=scale.step) if scale else None,
         )
 
     async def _model_status(self, scorer: ScorerClient, timeout: float) -> pb.ModelStatus:

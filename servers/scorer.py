@@ -50,6 +50,7 @@ class LoadedScorer:
         self._numbers: Rows = np.concatenate([[0], items["item_number"]])
         self._row_of = _table(self._numbers)
         self._vectors = _with_row_0(items["item_vector"], np.nan)
+        # Zeros, not NaN: the similarity index is searched with row 0, and towers read it as padding.
         self._similar = _with_row_0(items["similar_vector"], 0)
         self._features = _with_row_0(items["item_feature"], 0) if "item_feature" in items else None
         self._users = Users(read_tensors(version, "users.safetensors"))
@@ -172,14 +173,14 @@ class LoadedScorer:
         # FAISS cannot search for NaN; what it finds for those who abstain is dropped below.
         _, found_BF = self._index.search(np.nan_to_num(query_BD), count)
         rows_BF = found_BF + 1
-        unwanted_BF = self._unwanted(rows_BF, seen_BL)
-        found_B = (~unwanted_BF).sum(axis=1)
+        excluded_BF = self._excluded(rows_BF, seen_BL)
+        found_B = (~excluded_BF).sum(axis=1)
         for b in np.flatnonzero(found_B < inputs["k"][:, 0]):  # an approximate index may miss some
             rows_BF[b] = self._search_all(query_BD[b], seen_BL[b], count)
-            unwanted_BF[b] = self._unwanted(rows_BF[b : b + 1], seen_BL[b : b + 1])
+            excluded_BF[b] = self._excluded(rows_BF[b : b + 1], seen_BL[b : b + 1])
         # Not the index's own scores: those of a quantized index are approximate, and differ from `score`.
         score_BF = self._products(rows_BF, query_BD)
-        return self._rank(rows_BF, score_BF, unwanted_BF | abstains_B1, inputs["k"])
+        return self._rank(rows_BF, score_BF, excluded_BF | abstains_B1, inputs["k"])
 
     def recall(self, inputs: Arrays, items: int) -> float:
         """Share of the exact best that the index finds, over these users' queries and the vectors of so many items.
@@ -198,6 +199,7 @@ class LoadedScorer:
         """Which of the rows found (-1: none) score as high as the exact `k` best."""
         score_N = self._vectors[1:] @ query_D
         lowest = np.partition(score_N, -k)[-k] - TIED * np.abs(score_N).max()
+        # -1 would be the last score; its own condition rules it out.
         are_best: NDArray[np.bool_] = (found_K >= 0) & (score_N[found_K] >= lowest)
         return are_best
 
@@ -278,16 +280,16 @@ class LoadedScorer:
             "history_time": time_BL[:, -width:],
         }
 
-    def _unwanted(self, rows_BF: Rows, seen_BL: Rows) -> NDArray[np.bool_]:
+    def _excluded(self, rows_BF: Rows, seen_BL: Rows) -> NDArray[np.bool_]:
         """True where a found row is in the history, or is nothing."""
-        unwanted_BF: NDArray[np.bool_] = rows_BF == 0
+        excluded_BF: NDArray[np.bool_] = rows_BF == 0
         # One table of all items, cleared after each user: a table for every user would take too much memory.
         is_seen = np.zeros(len(self._numbers), bool)
-        for rows, seen, unwanted in zip(rows_BF, seen_BL, unwanted_BF, strict=True):
+        for rows, seen, excluded in zip(rows_BF, seen_BL, excluded_BF, strict=True):
             is_seen[seen] = True
-            unwanted |= is_seen[rows]
+            excluded |= is_seen[rows]
             is_seen[seen] = False
-        return unwanted_BF
+        return excluded_BF
 
     def _search_all(self, query_D: Floats, seen_L: Rows, count: int) -> Rows:
         """The `count` best rows by exact search, those in the history last."""
@@ -296,10 +298,10 @@ class LoadedScorer:
         best: Rows = np.argsort(-score_N, kind="stable")[:count] + 1
         return best
 
-    def _rank(self, rows_BF: Rows, score_BF: Floats, unwanted_BF: NDArray[np.bool_], k_B1: Array) -> Arrays:
+    def _rank(self, rows_BF: Rows, score_BF: Floats, excluded_BF: NDArray[np.bool_], k_B1: Array) -> Arrays:
         """The k best per user as item numbers and scores; 0 and NaN where there are fewer."""
         width = int(k_B1.max())
-        score_BF = np.where(unwanted_BF, -np.inf, score_BF)
+        score_BF = np.where(excluded_BF, -np.inf, score_BF)
         # Stable, so that an answer does not depend on the batch where scores are equal.
         best_BK = np.argsort(-score_BF, axis=1, kind="stable")[:, :width]
         score_BK = np.take_along_axis(score_BF, best_BK, axis=1)

@@ -1,5 +1,6 @@
 """What is known of the items: names, facts, popularity. Rows are positions in arrays sorted by item number."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -10,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fusion_gateway.catalog.parquet import MAX_ITEMS, MAX_VALUES, Kind, read_table
+from fusion_gateway.catalog.rating_scale import RatingScale, load_rating_scale
 from fusion_gateway.fusion import Mask, Rows
 from protos.marquee.v1.recommender_pb2 import Item
 from servers.runtime.errors import ArtifactError
@@ -86,11 +88,24 @@ def _works(ids: Sequence[str], titles: Sequence[str], years: Sequence[int]) -> R
     return np.array(works, np.int64)
 
 
+def _rows_of_repeated(works: Rows) -> Mapping[int, list[int]]:
+    """Work -> its rows, of the works that have several."""
+    repeated = np.bincount(works, minlength=len(works)) > 1
+    rows: defaultdict[int, list[int]] = defaultdict(list)
+    for row in np.flatnonzero(repeated[works]).tolist():
+        rows[int(works[row])].append(row)
+    return rows
+
+
 class Catalog:
     """One published version of the catalog, in memory; nothing changes after construction."""
 
-    def __init__(self, items: pl.DataFrame, version: int, tags: Tags | None = None) -> None:
+    def __init__(
+        self, items: pl.DataFrame, version: int, tags: Tags | None = None, scale: RatingScale | None = None
+    ) -> None:
+        """`scale`: of the data's ratings; None where it is not known."""
         self.version = version
+        self.rating_scale = scale
         self.number: NDArray[np.int64] = items["number"].to_numpy()
         self.id: list[str] = items["id"].to_list()
         self.title: list[str] = items["title"].to_list()
@@ -108,6 +123,9 @@ class Catalog:
         self._row = {item_id: row for row, item_id in enumerate(self.id)}
         self.work: Rows = _works(self.id, self.title, self.year.tolist())
         """[items]: the first row of the same work, which may be listed under several ids."""
+        self._repeated = _rows_of_repeated(self.work)
+        self.num_repeats = sum(len(rows) - 1 for rows in self._repeated.values())
+        """Number of rows that are another id of an earlier row's work."""
         names = sorted({genre.casefold() for genre in chain.from_iterable(self.genres)})
         self._genre = {name: column for column, name in enumerate(names)}
         self.has_genre = np.zeros((len(self), len(names)), np.bool_)
@@ -130,6 +148,20 @@ class Catalog:
 
     def row_of(self, item_id: str) -> int | None:
         return self._row.get(item_id)
+
+    def first_of_works(self, rows: Rows) -> Rows:
+        """Indices into `rows`, ascending, of the first row of each work."""
+        _, first = np.unique(self.work[rows], return_index=True)
+        return np.sort(first)
+
+    def of_same_works(self, rows: Rows) -> Rows:
+        """`rows`, and whatever else is one of their works under another id."""
+        others = [self._repeated.get(work, ()) for work in self.work[rows].tolist()]
+        return np.union1d(rows, np.fromiter(chain.from_iterable(others), np.int64))
+
+    def knows_genre(self, name: str) -> bool:
+        """In any case."""
+        return name.casefold() in self._genre
 
     def genre_likeness(self, row: int) -> NDArray[np.floating]:
         """[items]: cosine of the genres of each with those of the item at `row`."""
@@ -185,10 +217,10 @@ def open_catalog(version: Version) -> Catalog:
     """Raises ArtifactError when its files are not what a catalog is."""
     has_tags = any(file.path == "tags.parquet" for file in version.manifest.files)
     tags = version.file("tags.parquet") if has_tags else None
-    return load_catalog(version.file("items.parquet"), version.number, tags)
+    return load_catalog(version.file("items.parquet"), version.number, tags, load_rating_scale(version))
 
 
-def load_catalog(path: Path, version: int, tags: Path | None = None) -> Catalog:
+def load_catalog(path: Path, version: int, tags: Path | None = None, scale: RatingScale | None = None) -> Catalog:
     """Reads a version's items.parquet, and tags.parquet. Raises ArtifactError when they are not what a catalog is."""
     items = read_table(path, "items", "catalog", MAX_ITEMS, SCHEMA)
     words = read_table(tags, "tags", "catalog", MAX_TAGS, TAG_SCHEMA).sort("word") if tags else None
@@ -202,7 +234,7 @@ def load_catalog(path: Path, version: int, tags: Path | None = None) -> Catalog:
         raise ArtifactError(f"{tags}: must hold words without gaps, with finite weights", "catalog")
     if words is not None and len(words) and not words["item"].is_between(0, len(items) - 1).all():
         raise ArtifactError(f"{tags}: has words of items that {path.name} has not", "catalog")
-    return Catalog(items, version, words if words is None else Tags(words, len(items)))
+    return Catalog(items, version, words if words is None else Tags(words, len(items)), scale)
 
 
 def _beyond(items: pl.DataFrame) -> str:

@@ -20,6 +20,8 @@ COLUMNS = (
 EVENTS = sa.Table("events", METADATA, *COLUMNS, sa.Index("events_of_user", "user_id", "time", "sequence"))
 BY_TIME = sa.Index("events_by_time", EVENTS.c.time)
 VERSIONS = sa.Table("schema_version", METADATA, sa.Column("version", sa.Integer, primary_key=True))
+IMPORTS = sa.Table("imports", sa.MetaData(), sa.Column("sha256", sa.String(64), primary_key=True))
+"""Files that were imported whole. It is made when it is first needed; programs that do not know it work beside it."""
 LOCK = 0x6D617271
 """PostgreSQL's name of the lock that programs starting at once take in turn."""
 
@@ -34,7 +36,13 @@ def _index_time(connection: sa.Connection) -> None:
     BY_TIME.create(connection, checkfirst=True)
 
 
-STEPS: tuple[Callable[[sa.Connection], None], ...] = (_create_events, _index_time)
+def _index_user_bytes(connection: sa.Connection) -> None:
+    """Version 3: ids that begin alike lie together, which PostgreSQL's collations of languages do not promise."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql('CREATE INDEX IF NOT EXISTS events_by_user_bytes ON events (user_id COLLATE "C")')
+
+
+STEPS: tuple[Callable[[sa.Connection], None], ...] = (_create_events, _index_time, _index_user_bytes)
 """Step n leads from version n to n + 1. Published steps never change."""
 
 

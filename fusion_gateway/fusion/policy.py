@@ -26,6 +26,15 @@ FORMS: Mapping[str, Callable[[Scores], Scores]] = {
 }
 
 
+MAX_NUMBER = 1e12
+"""Maximum magnitude of a number: with far larger ones, sums and products of scores are infinite."""
+MAX_COUNT = 100_000
+"""Maximum number of events and of candidates."""
+MAX_MODEL_NAME = 256
+MAX_UNITS = 64
+"""Maximum number of units, and of switches: each costs every request."""
+
+
 @dataclass(frozen=True)
 class Calibrator:
     """A fitted map of one model's raw scores to a common scale: scale * s + offset, or a function of that.
@@ -38,8 +47,10 @@ class Calibrator:
     form: Literal["affine", "sigmoid", "arcsinh"] = "affine"
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.scale) and np.isfinite(self.offset) and self.scale > 0):
-            raise ValueError("scale must be above 0 and both numbers finite, so that the order of scores is kept")
+        _check_number("scale", self.scale)
+        _check_number("offset", self.offset)
+        if self.scale <= 0:
+            raise ValueError("scale: must be above 0, so that the order of scores is kept")
 
     def __call__(self, scores: Scores) -> Scores:
         line = self.scale * scores + self.offset
@@ -54,6 +65,7 @@ class Switch:
     weights: Mapping[str, float]
 
     def __post_init__(self) -> None:
+        _check_number("max_events", self.max_events, 0, MAX_COUNT)
         _check_weights("weights", self.weights)
 
 
@@ -69,8 +81,8 @@ class Slope:
     ratings: float
 
     def __post_init__(self) -> None:
-        if not max(abs(self.events), abs(self.ratings)) <= MAX_SLOPE:
-            raise ValueError(f"events and ratings must be {-MAX_SLOPE:g} to {MAX_SLOPE:g}")
+        _check_number("events", self.events, -MAX_SLOPE, MAX_SLOPE)
+        _check_number("ratings", self.ratings, -MAX_SLOPE, MAX_SLOPE)
 
 
 @dataclass(frozen=True)
@@ -83,8 +95,8 @@ class Unit:
 
     def __post_init__(self) -> None:
         _check_weights("weights", self.weights)
-        if not (np.isfinite(self.bias) and np.isfinite(self.out) and self.out >= 0):
-            raise ValueError("bias must be finite, and out 0 or more")
+        _check_number("bias", self.bias)
+        _check_number("out", self.out, 0)
 
 
 @dataclass(frozen=True)
@@ -130,16 +142,23 @@ class Policy:
 
     def __post_init__(self) -> None:
         _check_weights("weights", self.weights)
+        _check_number("bias", self.bias)
+        _check_number("keep", self.keep, 1, MAX_COUNT)
+        for model, threshold in self.thresholds.items():
+            _check_number(f"thresholds.{model}", threshold)
         problems = {
-            "bias: must be finite": not np.isfinite(self.bias),
             "bias: only weighted_sum_bias uses it": self.bias != 0 and self.strategy != "weighted_sum_bias",
             "calibrators: every model needs one": self.normalizer == "calibrated"
             and not self.calibrators.keys() >= set(self.models),
             "gate: exactly the strategy cascade needs it": bool(self.gate) != (self.strategy == "cascade"),
-            "keep: must be at least 1": self.keep < 1,
+            "gate: must be a model in weights; a weight of 0 will do": bool(self.gate)
+            and self.gate not in self.weights,
             "floor: must be 0 or more and below 1, and only adaptive uses it": not 0 <= self.floor < 1
             or (self.floor > 0 and self.strategy != "adaptive"),
             "activation: only learned uses it": self.activation != "identity" and self.strategy != "learned",
+            "floor: times the number of models in weights must be at most 1": self.floor * len(self.weights) > 1,
+            f"units: at most {MAX_UNITS}": len(self.units) > MAX_UNITS,
+            f"switches: at most {MAX_UNITS}": len(self.switches) > MAX_UNITS,
             **self._wrong_parts(),
             "switches: max_events must ascend": any(a.max_events >= b.max_events for a, b in pairwise(self.switches)),
         }
@@ -181,7 +200,13 @@ class Policy:
 
 def _check_weights(name: str, weights: Mapping[str, float]) -> None:
     for model, weight in weights.items():
-        if not (np.isfinite(weight) and weight >= 0):
-            raise ValueError(f"{name}.{model}: {weight} must be 0 or more")
+        if not 1 <= len(model) <= MAX_MODEL_NAME:
+            raise ValueError(f"{name}: a model's name must have 1 to {MAX_MODEL_NAME} characters, not {len(model)}")
+        _check_number(f"{name}.{model}", weight, 0)
     if not any(weight > 0 for weight in weights.values()):
         raise ValueError(f"{name}: at least one must be above 0")
+
+
+def _check_number(name: str, number: float, minimum: float = -MAX_NUMBER, maximum: float = MAX_NUMBER) -> None:
+    if not minimum <= number <= maximum:
+        raise ValueError(f"{name}: must be {minimum:g} to {maximum:g}, not {number}")

@@ -69,6 +69,7 @@ class Coalescer:
 
     def _start(self) -> None:
         while len(self._in_flight) < MAX_IN_FLIGHT and (calls := self._take()):
+            # In the trace, a message belongs to the first of its calls.
             task = asyncio.get_running_loop().create_task(self._send_calls(calls), context=calls[0].context)
             self._in_flight[task] = calls
             task.add_done_callback(self._ended)

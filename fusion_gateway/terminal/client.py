@@ -17,6 +17,7 @@ from rich.console import RenderableType
 
 from fusion_gateway.access import METADATA, SCHEME
 from fusion_gateway.terminal import tables
+from protos.marquee.addresses import checked_address
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from servers.runtime import channels
@@ -28,11 +29,11 @@ from servers.runtime.tls import client_credentials
 M = TypeVar("M", bound=Message)
 
 
-def _without_scheme(address: str) -> str:
-    scheme, separator, rest = address.partition("://")
-    if separator and scheme.lower() in ("http", "https"):
-        raise typer.BadParameter(f"a gateway's address is host:port: give {rest.rstrip('/')}, without {scheme}://")
-    return address
+def _checked(address: str) -> str:
+    try:
+        return checked_address(address)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 USER, FILTERS, LIST, CONNECT = "User", "Filters", "The list", "Connection and output"
@@ -43,9 +44,7 @@ Certificate = Annotated[Path | None, typer.Option(help="PEM certificate, for a g
 Key = Annotated[Path | None, typer.Option(help="PEM private key of the certificate.")]
 Address = Annotated[
     str,
-    typer.Option(
-        envvar="MARQUEE_ADDRESS", callback=_without_scheme, help="The gateway's host:port.", rich_help_panel=CONNECT
-    ),
+    typer.Option(envvar="MARQUEE_ADDRESS", callback=_checked, help="The gateway's host:port.", rich_help_panel=CONNECT),
 ]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait for an answer.", rich_help_panel=CONNECT)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the reply as JSON.", rich_help_panel=CONNECT)]
@@ -187,7 +186,9 @@ def recommend(
 
 @app.command(epilog='Example: python -m fusion_gateway.client similar "the prestige" -k 5')
 def similar(
-    title: Annotated[str, typer.Argument(help="A title, more or less; or use --item.")] = "",
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="TITLE", help="A title, more or less; or use --item.")
+    ] = None,
     item: Annotated[str, typer.Option(help="An item id.")] = "",
     image: Annotated[
         Path | None, typer.Option(help="A picture, such as a poster: movies with posters like it.", dir_okay=False)
@@ -199,6 +200,7 @@ def similar(
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
     """Movies like a movie, or with posters like a picture."""
+    title = " ".join(words or [])
     given = {"title": title, "item_id": item, "image": _content(image) if image else None}
     named = {field: value for field, value in given.items() if value}
     if len(named) != 1:
@@ -213,7 +215,7 @@ def similar(
 
 @app.command(epilog='Example: python -m fusion_gateway.client search "the last"')
 def search(
-    title: Annotated[str, typer.Argument(help="A title, more or less.")],
+    words: Annotated[list[str], typer.Argument(metavar="TITLE", help="A title, more or less.")],
     k: Count = None,
     as_json: AsJson = False,
     address: Address = DEFAULT_ADDRESS,
@@ -221,7 +223,7 @@ def search(
 ) -> None:
     """Movies by title, as you remember it."""
     with gateway(address) as stub:
-        response = stub.SearchItems(pb.SearchItemsRequest(title=title, k=k), timeout=timeout)
+        response = stub.SearchItems(pb.SearchItemsRequest(title=" ".join(words), k=k), timeout=timeout)
     _show(response, as_json, lambda: tables.matches(response))
 
 
@@ -260,6 +262,22 @@ def history(
     _show(response, as_json, lambda: tables.events(response, items, user))
 
 
+@app.command(epilog="Example: python -m fusion_gateway.client users 4 --limit 20")
+def users(
+    prefix: Annotated[str, typer.Argument(help="What their ids begin with.", show_default="any")] = "",
+    limit: Annotated[int | None, typer.Option(help="Number of users.", show_default="100")] = None,
+    page: Annotated[str, typer.Option(help="What follows on a list that was cut, as it says.")] = "",
+    as_json: AsJson = False,
+    address: Address = DEFAULT_ADDRESS,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """Users with stored events, in the order of their ids."""
+    with gateway(address) as stub:
+        request = pb.ListUsersRequest(prefix=prefix, limit=limit, page_token=page)
+        response = stub.ListUsers(request, timeout=timeout)
+    _show(response, as_json, lambda: tables.page_of_users(response))
+
+
 @app.command(epilog="Example: python -m fusion_gateway.client delete-user --user 42")
 def delete_user(
     user: User,
@@ -296,7 +314,7 @@ def gateway(address: str) -> Iterator[RecommenderStub]:
     except grpc.RpcError as error:
         code, details = error.code(), error.details()
         if code == grpc.StatusCode.UNAVAILABLE and not _is_from_a_gateway(error):
-            details = f"no gateway answers at {address} ({details})"
+            details = f"no gateway answers at {address} ({details}); --address names another, `make up` starts one here"
         if code == grpc.StatusCode.UNIMPLEMENTED:
             details = f"what answers at {address} is no gateway of this version; is it the port of a model server?"
         if code == grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -358,8 +376,9 @@ def _weights(text: str) -> dict[str, float]:
     weights = {}
     for part in _split(text):
         name, equals, value = part.partition("=")
-        if not equals:
-            raise typer.BadParameter(f"{part!r} must be NAME=NUMBER, such as {part}=0.7", param_hint="--weights")
+        if not (name and equals and value):
+            example = f"{name or 'rating'}=0.7"
+            raise typer.BadParameter(f"{part!r} must be NAME=NUMBER, such as {example}", param_hint="--weights")
         weights[name.strip()] = _number("--weights", value)
     return weights
 

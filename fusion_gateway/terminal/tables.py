@@ -1,5 +1,6 @@
 """The gateway's answers as tables for a terminal: they read at 80 columns, with every id, title and score whole."""
 
+import shlex
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from protos.marquee.programs import as_called
 from protos.marquee.v1 import recommender_pb2 as pb
 
 WIDTH_OF_A_FILE = 160
@@ -17,6 +19,7 @@ ID_WIDTH = 36
 """Longer ids are folded; a UUID is not."""
 MIN_CONTRIBUTION = 0.005
 """Contributions that would be shown as 0.00 are left out."""
+LIST_NAMES = as_called("python -m fusion_gateway list-names")
 FALLBACKS = {
     pb.FALLBACK_STORED_HISTORY: "the models, from the user's history",
     pb.FALLBACK_FOLD_IN: "the models, from the history in the request",
@@ -89,6 +92,14 @@ def users(found: Iterable[tuple[str, int, int]]) -> Group:
     for user, count, newest in found:
         table.add_row(_id(user), str(count), _moment(newest))
     return _group("", table, "" if table.row_count else "no events are stored")
+
+
+def page_of_users(response: pb.ListUsersResponse) -> Group:
+    table = _table("user", "newest (UTC)")
+    for user in response.users:
+        table.add_row(_id(user.id), _moment(user.newest_event_time))
+    more = f"more: --page {shlex.quote(response.next_page_token)}" if response.next_page_token else ""
+    return _group("", table, more, "" if response.users else "no events are stored of such users")
 
 
 def names(found: Mapping[str, Sequence[str]]) -> Group:
@@ -173,8 +184,9 @@ def _moment(seconds: int) -> str:
 def _about(response: pb.RecommendResponse, user: str, filters: str) -> Iterator[str]:
     if not response.items:
         yield f"no movie matches {filters}" if filters else "no movie is left to recommend"
-        if "genres" in filters:
-            yield "python -m fusion_gateway list-names prints the genres that there are"
+    if response.unknown_names:
+        unknown = ", ".join(f"{_kind(each.field)} {each.name!r}" for each in response.unknown_names)
+        yield f"the data has no {unknown}; {LIST_NAMES} prints the names that it has"
     used, skipped = response.history_used, response.history_skipped
     store_failed = any(each.component == "history" for each in response.degraded)
     if user and not used and not skipped and not store_failed:
@@ -184,6 +196,10 @@ def _about(response: pb.RecommendResponse, user: str, filters: str) -> Iterator[
     versions = ", ".join(f"{model} {version}" for model, version in sorted(response.model_versions.items()))
     yield f"policy {response.policy}; versions: {versions or 'none'}; {response.timings_ms['total']:.1f} ms"
     yield _missing(response.degraded)
+
+
+def _kind(field: str) -> str:
+    return "genre" if "genres" in field else field.rpartition(".")[2]
 
 
 def _missing(degraded: Sequence[pb.Degraded]) -> str:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 
+from protos.marquee.addresses import checked_address
 from protos.marquee.errors import error_of
 from protos.marquee.v1.recommender_pb2 import DESCRIPTOR
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
@@ -75,11 +76,11 @@ class Client(RecommenderStub):
     ) -> None:
         """Connects when it is first called.
 
-        `address` is host:port. `tls` is True for a certificate of a public authority, or
-        `grpc.ssl_channel_credentials(...)` for one of your own. `timeout` is the deadline, in seconds, of calls that
-        have none of their own. `options` are gRPC's, and take the place of those in CHANNEL_OPTIONS.
+        `tls` is True for a certificate of a public authority, or `grpc.ssl_channel_credentials(...)` for one of your
+        own. `timeout` is the deadline, in seconds, of calls that have none of their own. `options` are gRPC's, and take
+        the place of those in CHANNEL_OPTIONS. Raises ValueError for an `address` that is not host:port.
         """
-        credentials = _credentials(tls)
+        address, credentials = checked_address(address), _credentials(tls)
         chosen = _over_defaults(options)
         if credentials:
             self.channel = grpc.secure_channel(address, credentials, chosen)
@@ -112,7 +113,7 @@ class AsyncClient(RecommenderAsyncStub):
         options: Iterable[tuple[str, Any]] = (),
     ) -> None:
         """As Client's."""
-        credentials = _credentials(tls)
+        address, credentials = checked_address(address), _credentials(tls)
         chosen = _over_defaults(options)
         interceptors = [_AsyncInterceptor(_Defaults(token, timeout))]
         if credentials:

@@ -1,7 +1,7 @@
 """Receives the messages of calls, in turns: few at once, so that their memory is bounded."""
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import grpc
 
 from servers.runtime.errors import DeadlineExceeded, InvalidArgument
+from servers.runtime.turns import Turns
 
 T = TypeVar("T")
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -17,7 +18,7 @@ MAX_MESSAGES = 32
 MAX_MESSAGES_OF_CONNECTION = 8
 """Maximum number of those that one connection sends."""
 TICK_SECONDS = 0.05
-"""Waiting is measured in ticks of the event loop, not by the clock: a loop that stands still refuses nobody."""
+"""Waiting is measured in ticks of the event loop, not by the clock: a loop that is blocked refuses no call."""
 MAX_TICKS = 200
 """Ticks after which a call whose message has not arrived is refused."""
 PATIENCE_TICKS = 5
@@ -31,6 +32,8 @@ class Receiver:
         self._turns = Turns(MAX_MESSAGES)
         self._turns_of: dict[str, asyncio.Semaphore] = {}
         """Of each connection; those of connections without calls are dropped at the next tick."""
+        self._silent: set[str] = set()
+        """Connections of which a call has lost its turn, and none has had a message since: others go first."""
         self._calls: dict[_Call, None] = {}
         """Those that wait for a turn or have one, in order of their arrival."""
         self._now = 0
@@ -46,11 +49,12 @@ class Receiver:
         try:
             async with call.limit, call.turns:
                 call.waits_for = self._turns
-                await self._turns.acquire(call.connection)
+                await self._turns.acquire(call.connection, is_last=call.connection in self._silent)
                 try:
                     call.waits_for, call.since = None, self._now
                     content = await context.read()
                     call.has_arrived = True
+                    self._silent.discard(call.connection)
                     if content is grpc.aio.EOF:
                         raise InvalidArgument("the call has no message")
                     return await take(bytes(content))
@@ -77,8 +81,12 @@ class Receiver:
         self._now += 1
         for call in self._overdue():
             call.has_arrived = True  # or never will: it is not refused twice
+            # A moment in the past: the call's timeout ends it in the loop's next turn.
             call.limit.reschedule(0)
+            if call.waits_for is None:
+                self._silent.add(call.connection)
         self._turns_of = {call.connection: call.turns for call in self._calls}
+        self._silent &= self._turns_of.keys()
         self._ticking = bool(self._calls)
         if self._ticking:
             asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick)
@@ -110,43 +118,9 @@ class _Call:
     limit: asyncio.Timeout
     arrived: int
     """The tick at which the call arrived."""
-    waits_for: "asyncio.Semaphore | Turns | None"
+    waits_for: asyncio.Semaphore | Turns | None
     """None once it is its turn."""
     since: int = 0
     """The tick at which its turn began."""
     has_arrived: bool = False
     """Whether its message has, or will not any more."""
-
-
-class Turns:
-    """A semaphore that is fair to connections: those that wait are served once each, however many calls they have."""
-
-    def __init__(self, number: int) -> None:
-        self._free = number
-        self._waiting: dict[str, deque[asyncio.Future[None]]] = {}
-        """By connection; the one that is served next is the first."""
-
-    async def acquire(self, connection: str) -> None:
-        if self._free:
-            self._free -= 1
-            return
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(connection, deque()).append(turn)
-        try:
-            await turn
-        except asyncio.CancelledError:
-            if not turn.cancelled():  # it was given to a call that leaves
-                self.release()
-            raise
-
-    def release(self) -> None:
-        while self._waiting:
-            connection, turns = next(iter(self._waiting.items()))
-            turn = turns.popleft()
-            del self._waiting[connection]
-            if turns:
-                self._waiting[connection] = turns
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._free += 1

@@ -1,4 +1,4 @@
-"""Every rung of the cold-start ladder and every strategy, through a real channel, in the small world of world.py."""
+"""Every stage of the fallback chain and every strategy, through a real channel, in the small world of world.py."""
 
 import shutil
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from fusion_gateway.terminal.ladder import stages
+from fusion_gateway.terminal.fallback_chain import stages
 from protos.marquee.v1 import recommender_pb2 as pb
 from tests.fusion_gateway.conftest import World
 from tests.fusion_gateway.world import publish, publish_world
@@ -61,10 +61,10 @@ async def test_every_rung_is_named_and_explained(world: World) -> None:
     given = await ask(user_id="anna", history=HISTORY)
     assert given.fallback == pb.FALLBACK_FOLD_IN
     assert reason(given, "4") == "mostly the choice of sequential"
-    assert reason(given, "7") == "because you watched Fargo (1996): also Crime, by Joel Coen"
+    assert reason(given, "7") == "because you watched Fargo (1996): also Crime, by Joel Coen and Ethan Coen"
 
     likes = await ask(profile=pb.Profile(liked_genres=["comedy"]))
-    assert likes.fallback == pb.FALLBACK_NO_HISTORY  # three comedies are too few for ten places
+    assert likes.fallback == pb.FALLBACK_NO_HISTORY  # three comedies are too few for a list of ten
     likes = await world.stub.Recommend(
         pb.RecommendRequest(k=3, explain=True, profile=pb.Profile(liked_genres=["comedy", "opera"]))
     )
@@ -90,7 +90,7 @@ async def test_every_rung_is_named_and_explained(world: World) -> None:
     assert (rated.fallback, ids(rated)[:3]) == (pb.FALLBACK_POPULARITY, ["6", "5", "4"])  # by weighted rating
 
 
-async def test_the_ladder_has_every_rung(world: World) -> None:
+async def test_the_fallback_chain_has_every_stage(world: World) -> None:
     events = [pb.Event(user_id="bob", item_id=item, time=int(item)) for item in ("1", "6", "7")]
     await world.stub.RecordEvents(pb.RecordEventsRequest(events=events))
     profile = pb.Profile(age=33, gender="F", liked_genres=["Comedy"])
@@ -148,3 +148,25 @@ async def test_without_any_model_popularity_answers(world: World) -> None:
     assert (response.fallback, ids(response)) == (pb.FALLBACK_POPULARITY, ["5", "2", "3"])
     assert [part.model for part in response.items[0].explanation.contributions] == ["popularity"]
     assert {each.component for each in response.degraded} == set(world.models)
+
+
+async def test_names_that_the_data_does_not_have_are_named_and_match_nothing(world: World) -> None:
+    async def ask(any_genre: list[str], **profile: object) -> pb.RecommendResponse:
+        filters = pb.Filters(genres_any=any_genre, genres_none=["Crime", "horor"])
+        asked = pb.Profile(**profile)  # type: ignore[arg-type]
+        return await world.stub.Recommend(pb.RecommendRequest(filters=filters, profile=asked, k=10))
+
+    some = await ask(["comedy", "comdy"], gender="robot", occupation=" Pilot ", liked_genres=["Drama", "drahma"])
+    assert [(each.field, each.name) for each in some.unknown_names] == [
+        ("filters.genres_any", "comdy"),
+        ("filters.genres_none", "horor"),
+        ("profile.liked_genres", "drahma"),
+        ("profile.gender", "robot"),
+        ("profile.occupation", "Pilot"),
+    ]
+    assert set(ids(some)) == {"1", "8"}
+    none = await ask(["comdy"])
+    assert [each.name for each in none.unknown_names] == ["comdy", "horor"]
+    assert not none.items
+    known = await world.stub.Recommend(pb.RecommendRequest(profile=pb.Profile(gender="F", occupation="WRITER")))
+    assert not known.unknown_names

@@ -174,14 +174,14 @@ def test_threshold_rules_out_what_any_model_finds_too_low() -> None:
 
 
 def test_cascade_sorts_what_its_gate_keeps() -> None:
-    policy = Policy({"b": 1}, strategy="cascade", normalizer="none", gate="a", keep=2)
+    policy = Policy({"a": 0, "b": 1}, strategy="cascade", normalizer="none", gate="a", keep=2)
     scores = {"a": [1.0, 3.0, 2.0, np.nan], "b": [9.0, 1.0, 2.0, 8.0]}
     np.testing.assert_allclose(fuse(policy, scores).score, [-np.inf, 1, 2, -np.inf])
     np.testing.assert_allclose(fuse(policy, {"b": [9.0, 1.0]}).score, [9, 1])  # a missing gate lets all pass
 
 
 def test_a_gate_that_says_nothing_of_a_user_rules_nothing_out() -> None:
-    policy = Policy({"b": 1}, strategy="cascade", normalizer="none", gate="a", keep=1)
+    policy = Policy({"a": 0, "b": 1}, strategy="cascade", normalizer="none", gate="a", keep=1)
     gate = np.array([[np.nan, np.nan], [1.0, np.nan]])
     fused = fuse(policy, {"a": gate, "b": np.array([[9.0, 1.0], [9.0, 1.0]])})
     np.testing.assert_allclose(fused.score, np.array([[9, 1], [9, -np.inf]]))
@@ -257,8 +257,8 @@ def test_given_weights_hold_for_every_user() -> None:
     ("fields", "message"),
     [
         ({"weights": {}}, "at least one"),
-        ({"weights": {"a": -1}}, r"weights\.a: -1"),
-        ({"weights": {"a": np.nan}}, r"weights\.a: nan"),
+        ({"weights": {"a": -1}}, r"weights\.a: must be 0 to 1e\+12, not -1"),
+        ({"weights": {"a": np.nan}}, r"weights\.a: must be 0 to 1e\+12, not nan"),
         ({"weights": {"a": 1}, "bias": 1.0}, "only weighted_sum_bias"),
         ({"weights": {"a": 1}, "normalizer": "calibrated"}, "calibrators"),
         ({"weights": {"a": 1}, "strategy": "threshold"}, "thresholds"),
@@ -270,6 +270,22 @@ def test_given_weights_hold_for_every_user() -> None:
         ({"weights": {"a": 1}, "strategy": "learned"}, "units: exactly"),
         ({"weights": {"a": 1}, "units": (Unit({"a": 1}),)}, "units: exactly"),
         ({"weights": {"a": 1}, "activation": "tanh"}, "activation: only learned"),
+        ({"weights": {"a": 1e300}}, r"weights\.a: must be 0 to 1e\+12, not 1e\+300"),
+        ({"weights": {"": 1}}, "weights: a model's name must have 1 to 256 characters, not 0"),
+        (
+            {"weights": {"a": 1}, "strategy": "threshold", "thresholds": {"a": np.inf}},
+            r"thresholds\.a: must be -1e\+12 to 1e\+12, not inf",
+        ),
+        (
+            {"weights": {"a": 1}, "strategy": "cascade", "gate": "nosuch"},
+            "gate: must be a model in weights",
+        ),
+        ({"weights": {"a": 1}, "strategy": "cascade", "gate": "a", "keep": 10**400}, "keep: must be 1 to 100000"),
+        (
+            {"weights": {"a": 1, "b": 1}, "strategy": "adaptive", "slopes": {"b": Slope(1, 1)}, "floor": 0.6},
+            "floor: times the number of models in weights must be at most 1",
+        ),
+        ({"weights": {"a": 1}, "strategy": "learned", "units": (Unit({"a": 1}),) * 65}, "units: at most 64"),
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused(fields: dict[str, object], message: str) -> None:
@@ -288,8 +304,11 @@ def test_a_calibrator_that_turns_the_order_is_refused() -> None:
         lambda: Unit({"a": -1.0}),
         lambda: Unit({"a": 1.0}, out=-1),
         lambda: Slope(np.nan, 0.0),
+        lambda: Unit({"a": 1.0}, bias=np.inf),
+        lambda: Calibrator(1.0, np.nan),
+        lambda: Switch(-1, {"a": 1.0}),
     ],
 )
 def test_parameters_that_would_turn_the_order_are_refused(unit: Callable[[], object]) -> None:
-    with pytest.raises(ValueError, match="0 or more|-20 to 20"):
+    with pytest.raises(ValueError, match=r"must be (0|-20|-1e\+12) to (20|1e\+12|100000), not"):
         unit()

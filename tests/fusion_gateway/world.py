@@ -1,7 +1,8 @@
-"""A small world whose right answers are known: ten movies, and model servers that say what they are told to."""
+"""A small world whose right answers are known: ten movies, and model servers with given answers."""
 
 import asyncio
 import hashlib
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from io import BytesIO
@@ -27,8 +28,8 @@ MOVIES = [
     ("3", "Interstellar", 2014, ["Sci-Fi", "Drama"], "Christopher Nolan", 350, 4.0),
     ("4", "Memento", 2000, ["Thriller"], "Christopher Nolan", 200, 4.2),
     ("5", "Inception", 2010, ["Sci-Fi", "Thriller"], "Christopher Nolan", 500, 4.3),
-    ("6", "Fargo", 1996, ["Crime", "Drama"], "Joel Coen", 250, 4.4),
-    ("7", "The Big Lebowski", 1998, ["Comedy", "Crime"], "Joel Coen", 260, 3.8),
+    ("6", "Fargo", 1996, ["Crime", "Drama"], "Joel Coen|Ethan Coen", 250, 4.4),
+    ("7", "The Big Lebowski", 1998, ["Comedy", "Crime"], "Joel Coen|Ethan Coen", 260, 3.8),
     ("8", "Amélie", 2001, ["Comedy", "Romance"], "", 150, 3.7),
     ("9", "Up", 2009, ["Animation"], "Pete Docter", 220, 3.6),
     ("ten", "Lost Reel", 0, [], "", 0, 3.5),
@@ -49,7 +50,7 @@ policies:
 
 
 def items() -> pl.DataFrame:
-    rows = [(number, *movie[:5], "", *movie[5:]) for number, movie in enumerate(MOVIES, 1)]
+    rows = [(number, *movie[:5], "poster.jpg", *movie[5:]) for number, movie in enumerate(MOVIES, 1)]
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 
 
@@ -69,15 +70,22 @@ def publish(repository: Path, model: str, files: Mapping[str, bytes], version: i
 
 
 def publish_catalog(
-    repository: Path, table: pl.DataFrame, tags: Mapping[int, Mapping[int, float]], version: int = 1
+    repository: Path,
+    table: pl.DataFrame,
+    tags: Mapping[int, Mapping[int, float]],
+    version: int = 1,
+    scale: Mapping[str, float] | None = None,
 ) -> None:
-    """`tags`: weight of each word of each row."""
+    """`tags`: weight of each word of each row; `scale`: of ratings, for catalogs that have one."""
     rows = [(item, word, weight) for item, words in tags.items() for word, weight in words.items()]
     tables = {"items": table, "tags": pl.DataFrame(rows, TAG_SCHEMA, orient="row").sort("word")}
     written = {f"{name}.parquet": BytesIO() for name in tables}
     for content, frame in zip(written.values(), tables.values(), strict=True):
         frame.write_parquet(content)
-    publish(repository, "catalog", {name: content.getvalue() for name, content in written.items()}, version)
+    files = {name: content.getvalue() for name, content in written.items()}
+    if scale:
+        files["rating_scale.json"] = json.dumps(scale).encode()
+    publish(repository, "catalog", files, version)
 
 
 def publish_world(repository: Path) -> Path:

@@ -177,7 +177,7 @@ def test_all_addresses_of_a_name_get_calls() -> None:
     assert second.calls
 
 
-def test_options_take_the_place_of_the_defaults() -> None:
+def test_options_replace_the_defaults() -> None:
     no_retries = [("grpc.enable_retries", 0), ("grpc.service_config", "{}")]
     with Unsteady().serving() as address, Client(address, options=no_retries) as client, pytest.raises(Unavailable):
         client.Recommend(FIVE)

@@ -22,6 +22,7 @@ from training.data.dataset import Dataset
 from training.errors import TrainingError
 from training.evaluation.next_item import METRICS
 from training.progress import console
+from training.terminal import narrow_table
 
 SYSTEMS = ("S1", "S2", "S3", "S4", "S5")
 FOLD, ALL_FOLDS, RANDOM = "u1", "u1..u5", "80/20"
@@ -184,17 +185,17 @@ def _better(metric: str, one: float, other: float) -> bool:
 def as_table(lines: Sequence[Line], dataset: Dataset) -> Table:
     """One line a claim."""
     caption = "S5 does not say what a relevant item is; always yes is to recommend every item"
-    table = Table(
-        title=f"The five systems on {dataset.name}", caption=caption, title_justify="left", caption_justify="left"
-    )
-    for name in ("system", "protocol", "metric", "published", "its recipe", "ours", "best", "trivial", "verdict"):
-        table.add_column(name, justify="right" if name in ("published", "ours", "best", "trivial") else "left")
+    table = narrow_table(f"The five systems on {dataset.name}", caption)
+    table.add_column("system, its recipe\nmetric, protocol", min_width=20)
+    for name in ("pub-\nlished", "its\nrecipe", "our\nbest", "trivial"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict")
     for line in lines:
         claim = line.claim
         published = "" if claim.published is None else f"{claim.published:.4f}"
         metrics = (f"{value:.4f}" for value in (line.ours, line.best, line.trivial))
-        named = (claim.system, claim.protocol, claim.metric, published, claim.recipe)
-        table.add_row(*named, *metrics, verdict(line, dataset.name))
+        named = f"{claim.system} {claim.recipe}\n{claim.metric}, {claim.protocol}"
+        table.add_row(named, published, *metrics, verdict(line, dataset.name))
     return table
 
 

@@ -28,7 +28,7 @@ SPLITS: Mapping[str, Callable[[pl.DataFrame, int], Split]] = {
     RANDOM_TIES: leave_last_out,
     GLOBAL_TIME: lambda events, seed: global_time(events),
 }
-AS_GIVEN, SHUFFLED, AT_ONCE = "as given", "ties shuffled when asked", "asked at once"
+AS_GIVEN, SHUFFLED, AT_ONCE = "as given", "ties shuffled", "query at newest"
 TIE_ORDERS = 5
 
 

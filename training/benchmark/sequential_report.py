@@ -13,10 +13,17 @@ from training.benchmark.runner import Cell, over_queries
 from training.benchmark.sequential import AS_GIVEN, AT_ONCE, SEED_WINDOWS, SHUFFLED, reads_time
 from training.evaluation.next_item import METRICS, NDCG
 from training.evaluation.ranking_metrics import Doubles, bootstrap
+from training.terminal import narrow_table
 
-ENDINGS = {AS_GIVEN: "", SHUFFLED: "-ties-shuffled-when-asked", AT_ONCE: "-asked-at-once"}
+ENDINGS = {AS_GIVEN: "", SHUFFLED: "-ties-shuffled", AT_ONCE: "-query-at-newest"}
 """Of a protocol's name, by query variant."""
 GAPS = {"same second": "-gap-0", "later": "-gap-positive"}
+COLUMNS = ("as\ngiven", "ties\nshuffled", "query at\nnewest", "same\nsecond", "later", "MRR")
+CAPTION = (
+    "HR@10 above NDCG@10. Below a model: 95 % bootstrap interval of NDCG@10 over users; whether it reads query times "
+    "(aware) or not (free); epochs (ep) and minutes. Ties shuffled: events of one second in random order; query at "
+    "newest: the query time is that of the newest event; same second, later: queries by their time after it"
+)
 # Okabe and Ito's palette.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 LINES = ("-", "--", ":", "-.")
@@ -61,41 +68,39 @@ def rows(cells: Sequence[Cell], dataset: str, split: str) -> Iterator[dict[str, 
 
 
 def as_table(cells: Sequence[Cell], dataset: str, split: str) -> Table:
-    """Best first, published metrics below: HR@10 / NDCG@10, and the interval of NDCG@10 over users."""
-    title = f"{dataset}, {split}, full ranking over all items, seen items left out: HR@10 / NDCG@10"
-    table = Table(title=title, title_justify="left")
-    columns = ("", "time", "as given", "95 %", "MRR", *list(ENDINGS)[1:], *GAPS, "epochs", "min", "seeds")
-    for position, name in enumerate(columns):
-        table.add_column(name, justify="right" if position > 1 else "left")
-    for model, own in sorted(of_model(cells), key=lambda pair: -by_ending(pair[1])[""][1].mean()):
-        table.add_row(model, *_cells(own))
+    """Best first, published metrics below, each HR@10 above NDCG@10."""
+    title = f"{dataset}, {split}, full ranking over all items, seen items left out"
+    table = narrow_table(title, CAPTION)
+    table.add_column("", overflow="fold")
+    for name in COLUMNS:
+        table.add_column(name, justify="right", no_wrap=True)
+    for model, own in sorted(of_model(cells), key=lambda pair: -by_ending(pair[1])[""][NDCG].mean()):
+        found = by_ending(own)
+        variants = [_shown(found.get(ending)) for ending in [*ENDINGS.values(), *GAPS.values()]]
+        table.add_row("\n".join([model, *_details(own)]), *variants, f"{found[''][METRICS.index('mrr')].mean():.4f}")
     table.add_section()
     if split == SEED_WINDOWS:
-        table.add_row("published: S1's transformer (ml-20m)", "free", f"       / {S1_NDCG:.4f}")
-        table.add_row("published: S1's popularity (ml-20m)", "free", f"       / {S1_POPULARITY_NDCG:.4f}")
+        table.add_row("published, ml-20m: S1's transformer\n  free", f"\n{S1_NDCG:.4f}")
+        table.add_row("published, ml-20m: S1's popularity\n  free", f"\n{S1_POPULARITY_NDCG:.4f}")
     for row in NEXT_ITEM:
         if (row.dataset, row.protocol) == (dataset, split):
-            table.add_row(f"published: {row.model}", row.time, f"{row.hit_rate:.4f} / {row.ndcg:.4f}")
+            table.add_row(f"published: {row.model}\n  {row.time}", f"{row.hit_rate:.4f}\n{row.ndcg:.4f}")
     return table
 
 
-def _cells(own: Sequence[Cell]) -> Iterator[str]:
-    """Of the cells of one model: what stands in the table beside its name."""
-    found = by_ending(own)
-    low, high = bootstrap(found[""][NDCG])
-    yield "aware" if reads_time(own[0]) else "free"
-    yield _shown(found[""])
-    yield f"{low:.4f} to {high:.4f}"
-    yield f"{found[''][METRICS.index('mrr')].mean():.4f}"
-    for ending in [*list(ENDINGS.values())[1:], *GAPS.values()]:
-        yield _shown(found.get(ending))
-    yield f"{np.mean([len(cell.arrays['curve']) for cell in own]):.0f}" if "curve" in own[0].arrays else ""
-    yield f"{np.mean([cell.arrays['seconds'] for cell in own]) / 60:.1f}"
-    yield str(len(own))
+def _details(own: Sequence[Cell]) -> Iterator[str]:
+    """Of the cells of one model: the lines below its name."""
+    low, high = bootstrap(by_ending(own)[""][NDCG])
+    yield f"  {low:.4f} to {high:.4f}"
+    minutes = np.mean([cell.arrays["seconds"] for cell in own]) / 60
+    trained = [f"{np.mean([len(cell.arrays['curve']) for cell in own]):.0f} ep"] if "curve" in own[0].arrays else []
+    time = "aware" if reads_time(own[0]) else "free"
+    yield f"  {time}, {len(own)} seed{'s' * (len(own) > 1)}"
+    yield "  " + ", ".join([*trained, f"{minutes:.1f} min"])
 
 
 def _shown(values: Doubles | None) -> str:
-    return "" if values is None else f"{values[0].mean():.4f} / {values[1].mean():.4f}"
+    return "" if values is None else f"{values[0].mean():.4f}\n{values[NDCG].mean():.4f}"
 
 
 def draw(cells: Sequence[Cell], title: str, path: Path) -> None:

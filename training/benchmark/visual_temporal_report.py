@@ -1,6 +1,6 @@
 """Cells of the visual-temporal benchmark as rows in the format of results, and as tables."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from rich.table import Table
@@ -13,8 +13,13 @@ from training.data.dataset import Dataset
 from training.evaluation.next_item import METRICS
 from training.evaluation.ranking_metrics import Doubles, bootstrap
 from training.features.interactions import Ints
+from training.terminal import narrow_table
 
 FIRST = "posters, text, genres, year"
+RANKING_CAPTION = "better by: how much better the first model is in NDCG@10, 95 % bootstrap interval paired by query"
+AMONG_CAPTION = "; all, hidden: ranked among all items, or among those hidden from training"
+
+CONFUSION_CAPTION = "positives: said to be liked, at the threshold of best accuracy on the validation ratings"
 
 
 def by_model(cells: Sequence[Cell]) -> Iterator[list[Cell]]:
@@ -78,7 +83,7 @@ def like_metrics(own: Sequence[Cell], dataset: Dataset, cut: float) -> dict[str,
 
 
 def as_table(cells: Sequence[Cell], dataset: Dataset, part: str) -> Table:
-    """What stands in `rows`, for people."""
+    """The content of `rows`, for people."""
     if part == LIKES:
         return _likes_table(cells, dataset)
     return _ranking_table(cells, dataset, part)
@@ -86,22 +91,25 @@ def as_table(cells: Sequence[Cell], dataset: Dataset, part: str) -> Table:
 
 def _ranking_table(cells: Sequence[Cell], dataset: Dataset, part: str) -> Table:
     """The last columns but one are paired by query."""
-    table = Table(title=f"{dataset.name}, {part}: full ranking, items of the history left out", title_justify="left")
+    caption = RANKING_CAPTION + (AMONG_CAPTION if part == COLD else "")
+    table = narrow_table(f"{dataset.name}, {part}: full ranking, items of the history left out", caption)
     whole = list(rankings(whole_of(cells), part))
-    names = [f"{metric}\n{protocol}" for protocol, metric, _ in whole]
-    better = [f"whole is better by\n{protocol}" for protocol, metric, _ in whole if metric == "ndcg@10"]
-    for name in ("", "recipe", *names, *better, "S5"):
-        table.add_column(name, justify="right" if name else "left")
+    among = {protocol: protocol.split()[-2] if part == COLD else "" for protocol, _, _ in whole}
+    table.add_column("", overflow="fold", min_width=16)
+    for protocol, metric, _ in whole:
+        table.add_column(f"{metric}\n{among[protocol]}", justify="right", no_wrap=True)
+    for ranked in among.values():
+        table.add_column(f"better by\n{ranked}", justify="right", no_wrap=True)
+    table.add_column("S5")
     for own in by_model(cells):
         found = list(rankings(own, part))
         metrics = [f"{values.mean():.4f}" for _, _, values in found]
         less = [
-            "{:+.4f} to {:+.4f}".format(*bootstrap(best - values))
+            "{:+.4f}\n{:+.4f}".format(*bootstrap(best - values))
             for (_, metric, values), (_, _, best) in zip(found, whole, strict=True)
             if metric == "ndcg@10"
         ]
-        model = own[0].model
-        table.add_row(model, own[0].recipe, *metrics, *less, S5_LOSSES.get(model, ""))
+        table.add_row(_named(own[0]), *metrics, *less, S5_LOSSES.get(own[0].model, ""))
     return table
 
 
@@ -118,8 +126,8 @@ def confusions(cells: Sequence[Cell], dataset: Dataset) -> dict[tuple[str, float
 
 def confusion_table(cells: Sequence[Cell], dataset: Dataset) -> Table:
     """Of all models: how many test ratings are said to be likes, and are."""
-    table = Table(title="Confusion matrices: test ratings, summed over seeds", title_justify="left")
-    for name in ("", "liked from", "true positives", "false positives", "false negatives", "true negatives"):
+    table = narrow_table("Confusion matrices: test ratings, summed over seeds", CONFUSION_CAPTION)
+    for name in ("", "liked\nfrom", "true\npositives", "false\npositives", "false\nnegatives", "true\nnegatives"):
         table.add_column(name, justify="right" if name else "left")
     for (model, cut), counts in confusions(cells, dataset).items():
         table.add_row(model, f"{cut:.0f}", *(f"{count:,}" for count in counts.ravel().tolist()))
@@ -127,13 +135,27 @@ def confusion_table(cells: Sequence[Cell], dataset: Dataset) -> Table:
 
 
 def _likes_table(cells: Sequence[Cell], dataset: Dataset) -> Table:
-    table = Table(title=f"{dataset.name}: likes, 70/15/15 of each user's ratings by time", title_justify="left")
-    cuts = [f"{metric}\nfrom {cut:.0f}" for cut in likes.CUTS for metric in likes.METRICS]
-    for name in ("", "recipe", *cuts, "S5: P / R / F1"):
-        table.add_column(name, justify="right" if name else "left")
+    title = f"{dataset.name}: likes, 70/15/15 of each user's ratings by time"
+    table = narrow_table(
+        title, "Two lines: a like is a rating " + " and ".join(f"from {cut:.0f}" for cut in likes.CUTS)
+    )
+    table.add_column("", overflow="fold", min_width=16)
+    for name in likes.METRICS:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("S5: precision,\nrecall, F1")
     for own in by_model(cells):
         found = [like_metrics(own, dataset, cut) for cut in likes.CUTS]
-        metrics = [f"{np.mean(values):.3f}" for of_cut in found for values in of_cut.values()]
-        published = " / ".join(f"{value:.2f}" for value in S5_LIKES.get(own[0].model, ()))
-        table.add_row(own[0].model, own[0].recipe, *metrics, published or S5_LOSSES.get(own[0].model, ""))
+        metrics = [_of_cuts(found, name) for name in likes.METRICS]
+        published = ", ".join(f"{value:.2f}" for value in S5_LIKES.get(own[0].model, ()))
+        table.add_row(_named(own[0]), *metrics, published or S5_LOSSES.get(own[0].model, ""))
     return table
+
+
+def _of_cuts(found: Sequence[Mapping[str, Sequence[float]]], name: str) -> str:
+    """A line a cut: one metric's mean over seeds."""
+    return "\n".join(f"{np.mean(of_cut[name]):.3f}" for of_cut in found)
+
+
+def _named(cell: Cell) -> str:
+    """The model, and below it the recipe."""
+    return "\n  ".join(filter(None, (cell.model, cell.recipe)))

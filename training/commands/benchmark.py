@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from servers.runtime.command_line import App
 from training.commands.options import HOME, numbers
+from training.terminal import output
 
 app = App(
     help="Train recipes under the papers' protocols and measure them.",
@@ -34,7 +33,7 @@ def rating_command(
     work: Work = HOME / "benchmark",
     device: Device = "cpu",
 ) -> None:
-    """Rating recipes beside baselines and published figures, measured as they would be served."""
+    """Rating recipes beside baselines and published metrics, measured as they would be served."""
     from training.benchmark import rating
     from training.benchmark.report import as_table, rows
     from training.benchmark.runner import Runner
@@ -45,7 +44,7 @@ def rating_command(
     dataset = load_dataset(data)
     runner = Runner(dataset, work, torch_device(device))
     cells = runner.run(rating.measurements(runner, data, split, recipe.split(","), numbers(seeds)))
-    Console(width=180).print(as_table(cells, dataset.name, split))
+    output().print(as_table(cells, dataset.name, split))
     if json:
         json.write_text(run_as_json(list(rows(cells, dataset.name, split))))
 
@@ -66,7 +65,7 @@ def sequential_command(
     work: Work = HOME / "benchmark",
     device: Device = "cpu",
 ) -> None:
-    """Sequence recipes beside baselines and published figures, measured as they would be served."""
+    """Sequence recipes beside baselines and published metrics, measured as they would be served."""
     from training.benchmark import sequential
     from training.benchmark.runner import Runner
     from training.benchmark.sequential_report import as_table, draw, rows
@@ -77,7 +76,7 @@ def sequential_command(
     dataset = load_dataset(data)
     runner = Runner(dataset, work, torch_device(device))
     cells = runner.run(sequential.measurements(runner, split, recipe.split(","), numbers(seeds)))
-    Console(width=200).print(as_table(cells, dataset.name, split))
+    output().print(as_table(cells, dataset.name, split))
     if json:
         json.write_text(run_as_json(list(rows(cells, dataset.name, split))))
     if picture:
@@ -91,7 +90,7 @@ def sequential_command(
 def visual_temporal_command(
     data: Data,
     part: Annotated[
-        str, typer.Option(help="next: next item; ablation: without each part; likes: S5's figures; cold: hidden items.")
+        str, typer.Option(help="next: next item; ablation: without each part; likes: S5's metrics; cold: hidden items.")
     ] = "next",
     recipe: Annotated[str, typer.Option(help="Recipes with commas between.")] = "best",
     seeds: Seeds = "0,1,2",
@@ -104,7 +103,7 @@ def visual_temporal_command(
     work: Work = HOME / "benchmark",
     device: Device = "cpu",
 ) -> None:
-    """The visual-temporal model, whole and without its parts, beside baselines and S5's published figures."""
+    """The visual-temporal model, whole and without its parts, beside baselines and S5's published metrics."""
     from training.benchmark import visual_temporal
     from training.benchmark.runner import Runner
     from training.benchmark.visual_temporal_report import as_table, confusion_table, rows
@@ -119,7 +118,7 @@ def visual_temporal_command(
     if part == visual_temporal.LIKES:
         tables.append(confusion_table(cells, dataset))
     for table in tables:
-        Console(width=200).print(table)
+        output().print(table)
     if json:
         json.write_text(run_as_json(list(rows(cells, dataset, part))))
     if picture:
@@ -147,7 +146,7 @@ def fold_in_command(
     device: Device = "cpu",
 ) -> None:
     """RMSE for users held out entirely, from no rating of theirs to twenty, beside item mean and biases."""
-    from training.benchmark.fold_in import GIVEN, curve_rows, draw, fold_in_curves, mean_curves
+    from training.benchmark.fold_in import as_table, curve_rows, draw, fold_in_curves, mean_curves
     from training.benchmark.runner import Runner
     from training.data.load import load_dataset
     from training.evaluation.results_file import run_as_json
@@ -158,10 +157,7 @@ def fold_in_command(
     runs = [fold_in_curves(runner, recipe, seed) for seed in numbers(seeds)]
     curves = mean_curves(runs)
     title = f"{dataset.name}: users never seen in training, {len(runs)} seeds"
-    table = Table("ratings given", *map(str, GIVEN), title=title, title_justify="left")
-    for name, values in curves.items():
-        table.add_row(name, *(f"{value:.4f}" for value in values))
-    Console(width=120).print(table)
+    output().print(as_table(curves, title))
     if json:
         json.write_text(run_as_json(list(curve_rows(runs, dataset.name, recipe, numbers(seeds)))))
     if picture:
@@ -178,17 +174,12 @@ def growth_command(
     work: Work = HOME / "cache",
 ) -> None:
     """What a training step costs when the catalog grows: the data's own one copied, its events spread over it."""
-    from training.benchmark.growth import cost_rows, growth
+    from training.benchmark.growth import as_table, cost_rows, growth
     from training.data.load import load_dataset
     from training.evaluation.results_file import run_as_json
 
     dataset = load_dataset(data)
     costs = list(growth(data, model, recipe, numbers(items, "items"), work))
-    table = Table(
-        f"items, copied from {dataset.name}", "CPU-ms a step, one thread", "peak GiB", title=f"{model} {recipe}"
-    )
-    for cost in costs:
-        table.add_row(f"{cost.items:,}", f"{cost.milliseconds:.0f}", f"{cost.gib:.2f}")
-    Console(width=120).print(table)
+    output().print(as_table(costs, dataset.name, model, recipe))
     if json:
         json.write_text(run_as_json(list(cost_rows(costs, dataset.name, model, recipe))))

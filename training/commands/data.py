@@ -43,7 +43,7 @@ def generate_command(
     ] = Settings.events_per_user,
     seed: Annotated[int, typer.Option(min=0, help="Another seed invents other people and movies.")] = Settings.seed,
 ) -> None:
-    """Write the invented data set: the same for the same settings; nothing is done where it lies there already."""
+    """Write the invented data set: the same for the same settings; does nothing if it is already there."""
     from training.data.synthetic.generate import generate
 
     generate(folder, Settings(users, items, events_per_user, seed))

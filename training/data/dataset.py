@@ -57,6 +57,8 @@ class Dataset:
     users: pl.DataFrame | None
     fingerprint: str
     """sha256 of events and items as read; the same wherever the folder lies."""
+    tags: pl.DataFrame | None = None
+    """Columns user, item (number) and tags, a list: what each user called an item; None where users gave no tags."""
 
 
 def assemble(
@@ -65,11 +67,12 @@ def assemble(
     items: pl.DataFrame,
     users: pl.DataFrame | None,
     numbers: Mapping[str, int] | None = None,
+    tags: pl.DataFrame | None = None,
 ) -> Dataset:
     """Numbers the items and completes the frames.
 
     `events` has the columns of EVENTS with the external id as `item`; `items` has `id` and any others of ITEMS, and a
-    row for every item of the events.
+    row for every item of the events; `tags` are as `tags.read_tags` gives them, and those of other items are left out.
     `numbers` holds the numbers given in earlier runs by external id; they are kept.
     """
     catalog = completed(items, ITEMS)
@@ -81,7 +84,9 @@ def assemble(
         .select(pl.col(column).cast(dtype) for column, dtype in EVENTS.items())
     )
     users = None if users is None else completed(users, USERS)
-    return Dataset(name, events, catalog, users, fingerprint(events, catalog))
+    if tags is not None:
+        tags = tags.join(numbered, left_on="item", right_on="id").select("user", "tags", item="number")
+    return Dataset(name, events, catalog, users, fingerprint(events, catalog), tags)
 
 
 def number_items(ids: pl.Series, existing: Mapping[str, int]) -> pl.DataFrame:

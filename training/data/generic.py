@@ -4,6 +4,7 @@ events   user, item, and time and rating where there are such
 items    an id, and any of number, title, year, genres, director, cast, keywords, overview, reviews,
          poster (a path in the folder)
 users    user, and any of age, gender, occupation, zip
+tags     user, item, tag: one tag of one user for one item
 
 Tables may be CSV, TSV, JSON lines, Parquet or RecBole's, gzipped or not, and columns may have their other usual names:
 see fusion_gateway.ingest. Lists are list columns in Parquet; in text any spelling of tables.as_lists.
@@ -22,6 +23,7 @@ from fusion_gateway.ingest.events import EventsFile
 from fusion_gateway.ingest.table import BATCH, Table, open_table, whole
 from training.data.dataset import ITEMS, USERS
 from training.data.tables import Tables, as_lists, distinct, titled
+from training.data.tags import keywords_of, read_tags
 from training.errors import DataError
 from training.progress import console, track
 
@@ -42,7 +44,10 @@ def read(folder: Path) -> Tables:
     path = find(folder, "events")
     if path is None:
         raise DataError(f"{folder}: no file of events")
-    return Tables(read_events(EventsFile.open(path)), items, users)
+    tags = next((read_tags(path) for path in (folder / "tags.parquet", folder / "tags.csv") if path.is_file()), None)
+    if tags is not None and "keywords" not in items:
+        items = items.join(keywords_of(tags), on="id", how="left", maintain_order="left")
+    return Tables(read_events(EventsFile.open(path)), items, users, tags)
 
 
 def find(folder: Path, table: str) -> Path | None:

@@ -7,7 +7,7 @@ import polars as pl
 
 from fusion_gateway.ingest.checks import LINE
 from fusion_gateway.ingest.table import open_table, whole
-from training.data import generic, movielens
+from training.data import directors, generic, movielens
 from training.data.dataset import Dataset, assemble
 from training.data.tables import Tables, columns_of, split_list
 from training.errors import DataError
@@ -17,6 +17,7 @@ LAYOUTS: tuple[tuple[str, tuple[str, ...], Callable[[Path], Tables]], ...] = (
     ("MovieLens 100K", ("u.data", "u.item", "u.genre", "u.user"), movielens.read_100k),
     ("MovieLens 1M", ("ratings.dat", "movies.dat"), movielens.read_1m),
     ("MovieLens latest", ("ratings.csv", "movies.csv"), movielens.read_latest),
+    ("MovieLens 20M of Kaggle", ("rating.csv", "movie.csv"), movielens.read_kaggle),
 )
 IMPORT = "python -m training data import FILE... --out data/mine"
 """The command that reads what is no data folder yet."""
@@ -31,8 +32,9 @@ def load_dataset(
 ) -> Dataset:
     """Reads a MovieLens folder as published, or a generic one (see generic.py).
 
-    Posters are `posters/<item id>.jpg` in the folder, or `../posters/<name>/`; the TMDB table is `../tmdb/<name>.csv`;
-    `posters` and `tmdb` name other places. `numbers` are the item numbers of earlier runs by item id.
+    Posters are `posters/<item id>.jpg` in the folder, or `../posters/<name>/`; the TMDB table is `../tmdb/<name>.csv`,
+    and IMDb's of directors `imdb_top_1000.csv` in the folder or `../tmdb`; `posters` and `tmdb` name other places.
+    `numbers` are the item numbers of earlier runs by item id.
     Raises DataError naming the file and the line.
     """
     folder = folder.resolve()
@@ -41,12 +43,14 @@ def load_dataset(
         if tables.events.is_empty():
             raise DataError(f"{folder}: no events")
         items = with_unlisted(tables.items, tables.events)
-        items = _with_tmdb(items, _beside(tmdb, folder.parent / "tmdb" / f"{folder.name}.csv"))
+        items = _with_facts(items, _beside(tmdb, folder.parent / "tmdb" / f"{folder.name}.csv"))
+        items = _with_facts(items, _beside(None, folder / directors.NAME, folder.parent / "tmdb" / directors.NAME))
         items = with_posters(items, _beside(posters, folder / "posters", folder.parent / "posters" / folder.name))
     except DataError as error:
         raise DataError(f"{error}\nOther files, and columns under other names: {IMPORT}") from error
     events = _without_repeated_lines(tables.events)
-    return assemble(folder.name, events, items, tables.users, _known_numbers(tables.items, numbers or {}))
+    known = _known_numbers(tables.items, numbers or {})
+    return assemble(folder.name, events, items, tables.users, known, tables.tags)
 
 
 def is_data_folder(folder: Path) -> bool:
@@ -82,7 +86,7 @@ def _recognized(folder: Path) -> Callable[[Path], Tables] | None:
 
 
 def _without_repeated_lines(events: pl.DataFrame) -> pl.DataFrame:
-    """A line that stands there twice is one event; so the event store has it, too."""
+    """A repeated line is one event, as in the event store."""
     distinct = events.unique(maintain_order=True)
     repeated = len(events) - len(distinct)
     if repeated:
@@ -127,10 +131,12 @@ def with_posters(items: pl.DataFrame, folder: Path | None) -> pl.DataFrame:
     return items.with_columns(poster=pl.coalesce(own, "found")).drop("found")
 
 
-def _with_tmdb(items: pl.DataFrame, path: Path | None) -> pl.DataFrame:
-    """Adds overview, director, cast and keywords by movieId; what the items have of their own stays."""
+def _with_facts(items: pl.DataFrame, path: Path | None) -> pl.DataFrame:
+    """Adds overview, director, cast and keywords by movieId, or directors by title; what items have already stays."""
     if path is None:
         return items
+    if directors.TITLE in open_table(path).names:
+        return directors.with_directors(items, path) if "title" in items and "year" in items else items
     columns = {"movieId": "id"} | {name: f"{name} of tmdb" for name in FROM_TMDB}
     table = columns_of(whole(open_table(path)), path, columns).drop(LINE).unique("id", keep="first")
     lists = [split_list(f"{name} of tmdb") for name in ("cast", "keywords")]

@@ -11,13 +11,13 @@ from fusion_gateway.ingest.source import open_source
 from fusion_gateway.ingest.table import TextTable, open_table, read_fields, whole
 from training.data.generic import read_events
 from training.data.tables import NO_GENRE, Tables, columns_of, distinct, split_list, titled
+from training.data.tags import keywords_of, read_tags
 
 OCCUPATIONS_1M = (
     "other", "educator", "artist", "clerical", "college student", "customer service", "doctor", "executive",
     "farmer", "homemaker", "K-12 student", "lawyer", "programmer", "retired", "sales", "scientist", "self-employed",
     "technician", "tradesman", "unemployed", "writer",
 )  # fmt: skip
-TAGS_KEPT = 30
 
 
 def read_100k(folder: Path) -> Tables:
@@ -49,14 +49,25 @@ def read_1m(folder: Path) -> Tables:
 
 
 def read_latest(folder: Path) -> Tables:
-    path = folder / "movies.csv"
+    return _read_csv(folder, "ratings.csv", "movies.csv", "tags.csv")
+
+
+def read_kaggle(folder: Path) -> Tables:
+    """20M as Kaggle has it: other names, and times as dates (REFERENCE_SYSTEMS.md S3)."""
+    return _read_csv(folder, "rating.csv", "movie.csv", "tag.csv")
+
+
+def _read_csv(folder: Path, ratings: str, movies: str, tags: str) -> Tables:
+    path = folder / movies
     items = columns_of(whole(open_table(path)), path, {"movieId": "id", "title": "title", "genres": "genres"})
     items = titled(items.with_columns(genres=split_list("genres")))
-    if (tags := folder / "tags.csv").exists():
-        items = items.join(_keywords(tags), on="id", how="left", maintain_order="left")
+    given = None
+    if (folder / tags).exists():
+        given = read_tags(folder / tags)
+        items = items.join(keywords_of(given), on="id", how="left", maintain_order="left")
     columns = {"user": "userId", "item": "movieId", "rating": "rating", "time": "timestamp"}
-    ratings = EventsFile.open(folder / "ratings.csv", Given(columns))
-    return Tables(read_events(ratings), distinct(items, path), None)
+    events = EventsFile.open(folder / ratings, Given(columns))
+    return Tables(read_events(events), distinct(items, path), None, given)
 
 
 def read_ratings(path: Path, separator: str) -> pl.DataFrame:
@@ -64,12 +75,3 @@ def read_ratings(path: Path, separator: str) -> pl.DataFrame:
     names = ["user", "item", "rating", "time"]
     table = TextTable(open_source(path), Dialect(separator, quoted=False), names, headed=False, declared=True)
     return read_events(EventsFile(table))
-
-
-def _keywords(path: Path) -> pl.DataFrame:
-    """The most frequent tags of a movie, lower-cased."""
-    names = {"movieId": "id", "tag": "keywords"}
-    tags = columns_of(whole(open_table(path)), path, names)
-    word = pl.col("keywords").str.to_lowercase().str.strip_chars()
-    counted = tags.group_by("id", word).len().sort(["len", "keywords"], descending=[True, False])
-    return counted.group_by("id", maintain_order=True).agg(pl.col("keywords").head(TAGS_KEPT))

@@ -146,7 +146,9 @@ def _timeline(axes: Axes, dataset: Dataset) -> None:
     if months.is_empty():
         _nothing(axes)
         return
-    axes.fill_between(months["start"].to_numpy(), months["events"].to_numpy(), step="mid", color=BLUE, alpha=0.85)
+    start = months["start"]
+    left, width = start.to_numpy(), (start.dt.offset_by("1mo") - start).to_numpy()
+    axes.bar(left, months["events"].to_numpy(), width, align="edge", color=BLUE, alpha=0.85)
     axes.set(xlabel="month (UTC)", ylabel="events", ylim=(0, None))
     axes.yaxis.set_major_formatter(THOUSANDS)
     axes.tick_params(axis="x", rotation=30)
@@ -197,7 +199,7 @@ PLOTS: tuple[tuple[str, str, Draw], ...] = (
     ("Genres", "How many items of the catalog carry each genre.", _genres),
     ("Events per year", "A sharp rise often means a campaign or a change of the site.", _per_year),
     ("Events per user", "The left end are users about whom little is known.", _per_user),
-    ("Events per item", "The left end are items that collaborative models can hardly place.", _per_item),
+    ("Events per item", "The left end are items that collaborative models know little about.", _per_item),
     ("Mean rating per year", "A drift here makes old and new ratings mean different things.", _mean_per_year),
     ("Mean rating per genre", "Over all ratings of the genre's items.", _mean_per_genre),
     ("Sparsity", "Each cell is a block of users and items; its color is how full it is.", _sparsity),

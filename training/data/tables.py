@@ -27,15 +27,17 @@ class Tables:
     events: pl.DataFrame
     items: pl.DataFrame
     users: pl.DataFrame | None
+    tags: pl.DataFrame | None = None
 
 
 def columns_of(frame: pl.DataFrame, path: Path, names: dict[str, str]) -> pl.DataFrame:
-    """Renames columns and keeps only these and the line numbers. Raises DataError where one is missing."""
+    """Renames columns and keeps only these and, of text, the line numbers. Raises DataError where one is missing."""
     for column in names:
         if column not in frame.columns:
             present = ", ".join(name for name in frame.columns if name != LINE)
             raise DataError(f"{path}: no column {column!r} among {present}")
-    return frame.select(*(pl.col(name).alias(to) for name, to in names.items()), LINE)
+    lines = [LINE] if LINE in frame.columns else []
+    return frame.select(*(pl.col(name).alias(to) for name, to in names.items()), *lines)
 
 
 def distinct(items: pl.DataFrame, path: Path) -> pl.DataFrame:

@@ -40,6 +40,9 @@ def write_generic(dataset: Dataset, folder: Path) -> None:
         write_items(dataset.items, partial)
         if dataset.users is not None:
             dataset.users.write_parquet(partial / "users.parquet")
+        if dataset.tags is not None:
+            each = dataset.tags.explode("tags").join(ids, on="item", maintain_order="left")
+            each.select("user", item="id", tag="tags").write_parquet(partial / "tags.parquet")
 
 
 def write_items(items: pl.DataFrame, folder: Path) -> None:

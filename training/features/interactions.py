@@ -14,7 +14,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Interactions:
-    """Events in the order user, time, file. Dense indices start at 1; 0 stands for unknown and for padding.
+    """Events in the order user, time, file. Dense indices start at 1; 0 is unknown items and padding.
 
     Legend: U users, N items, E events.
     """

@@ -8,17 +8,21 @@ from training.errors import NotLearnable
 
 Scale = tuple[float, float]
 ANY_SCALE = (-math.inf, math.inf)
+LAST, MEAN = "last", "mean"
+"""Which of a user's ratings of one item counts: people change their minds, or all of them are true."""
 
 
-def usable_ratings(events: pl.DataFrame, scale: Scale) -> tuple[pl.DataFrame, dict[str, float]]:
-    """Ratings inside the scale, one for each user and item (the last), oldest first; and counts of what is special.
+def usable_ratings(events: pl.DataFrame, scale: Scale, repeated: str = LAST) -> tuple[pl.DataFrame, dict[str, float]]:
+    """Ratings inside the scale, one for each user and item, oldest first; and counts of what is special.
 
+    Of a user's `repeated` ratings of an item, LAST or MEAN counts, at the time of the last.
     Raises NotLearnable where fewer than two are left.
     """
     rated = events.filter(pl.col("rating").is_not_null())
-    usable = inside(rated, scale)
-    # People change their minds: the last rating counts.
-    kept = usable.sort("time", maintain_order=True).unique(["user", "item"], keep="last", maintain_order=True)
+    usable = inside(rated, scale).sort("time", maintain_order=True)
+    pair = ["user", "item"]
+    counted = usable.with_columns(pl.col("rating").mean().over(pair)) if repeated == MEAN else usable
+    kept = counted.unique(pair, keep="last", maintain_order=True)
     if kept.height < 2:
         few = "only one event has" if kept.height else "no event has"
         where = "" if scale == ANY_SCALE else f" between {scale[0]:g} and {scale[1]:g}"

@@ -98,5 +98,6 @@ def causal_mask(history_index: Tensor) -> Tensor:
     L = history_index.shape[1]
     causal = torch.ones(L, L, dtype=torch.bool, device=history_index.device).tril()
     itself = torch.eye(L, dtype=torch.bool, device=history_index.device)
+    # Padding sees itself: a softmax over nothing but -inf is NaN.
     seen = (causal & (history_index > 0).unsqueeze(1)) | itself
     return torch.where(seen, 0.0, -torch.inf)

@@ -76,6 +76,7 @@ class VisualTemporalModel(nn.Module):
         state = self.state_dict() | of_content
         for name in OF_ITEM:
             learned = torch.zeros_like(wider.get_parameter(name))
+            # `watched` has a row more than there are items, the padding in front.
             learned[row + len(learned) - len(has_poster)] = state[name][-len(row) :]
             state[name] = learned
         wider.load_state_dict(state)
@@ -155,6 +156,7 @@ class VisualTemporalModel(nn.Module):
         """[..., D + 1], of which the inner products with item vectors are the scores."""
         if self.recipe.temperature:
             F = normalize(F, dim=-1) / self.recipe.temperature
+        # The last column of item vectors is the item's bias.
         return torch.cat([F, torch.ones_like(F[..., :1])], -1)
 
 

@@ -1,5 +1,7 @@
 """Publishes the catalog: items with their numbers, ids and metadata, and how popular each is."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from protos.marquee.v1.artifact_pb2 import Manifest
 from training.artifacts.repository import latest, publish, read_manifest, versions
 from training.data.dataset import is_recent
 from training.errors import TrainingError
+from training.features.ratings import inside
 from training.features.tfidf import TfidfVocabulary
 from training.pipelines.job import Job
 from training.progress import stage
@@ -21,6 +24,8 @@ MAX_TAGS = 100_000_000
 COLUMNS = ["number", "id", "title", "year", "genres", "director", "poster", "votes", "mean_rating", "recent_votes"]
 MAX_CHARACTERS, MAX_GENRES, MAX_GENRE_CHARACTERS = 1000, 100, 256
 """What gateways take of an item's texts and genres; more would be refused with the whole catalog."""
+SCALE = "rating_scale.json"
+"""Which ratings gateways take; there is none where the data has no two different ones."""
 POSTER_NAME = pl.col("poster").map_elements(lambda path: Path(path).name, return_dtype=pl.String)
 
 
@@ -41,7 +46,14 @@ def train_catalog(job: Job, recipe: CatalogRecipe) -> Path:
         documents = _tag_documents(job.dataset.items)
         words = TfidfVocabulary.fit(documents)
         manifest: Manifest = job.manifest("catalog", recipe, {})
-        return publish(job.repository, manifest, lambda folder: _write(table, words, words.weights(documents), folder))
+        scale = rating_scale(inside(job.dataset.events, job.scale)["rating"].to_numpy())
+
+        def write(folder: Path) -> None:
+            _write(table, words, words.weights(documents), folder)
+            if scale:
+                (folder / SCALE).write_text(json.dumps(scale))
+
+        return publish(job.repository, manifest, write)
 
 
 def publish_extended_catalog(before: Path, items: pl.DataFrame) -> Path:
@@ -68,7 +80,26 @@ def publish_extended_catalog(before: Path, items: pl.DataFrame) -> Path:
     weights = vstack([weights, words.weights(_tag_documents(items))], "csr")
     table = _with_weighted_rating(pl.concat([table, added.select(COLUMNS)]))
     made.data.items = len(table)
-    return publish(before.parents[1], made, lambda folder: _write(table, words, weights, folder))
+
+    def write(folder: Path) -> None:
+        _write(table, words, weights, folder)
+        if (before / SCALE).is_file():
+            shutil.copyfile(before / SCALE, folder / SCALE)
+
+    return publish(before.parents[1], made, write)
+
+
+def rating_scale(ratings: np.ndarray) -> dict[str, float]:
+    """Lowest and highest of the ratings, and the step that all of them lie on, 0 where there is none; empty where no
+    two differ.
+    """
+    different = np.unique(ratings[np.isfinite(ratings)].astype(np.float64))
+    if len(different) < 2:
+        return {}
+    steps = (different - different[0]) / (step := np.diff(different).min())
+    regular = np.allclose(steps, steps.round(), rtol=0, atol=1e-3)
+    scale = {"lowest": different[0], "highest": different[-1], "step": step if regular else 0}
+    return {name: round(float(value), 6) for name, value in scale.items()}
 
 
 def _tag_documents(items: pl.DataFrame) -> list[str]:

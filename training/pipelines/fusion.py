@@ -24,7 +24,7 @@ from training.recipes.fusion import FusionRecipe
 from training.terminal import narrow_table
 
 COHORTS = {each.name: (each.min_events, each.max_events) for each in SHORT}
-"""Fewest and most events of each cohort that is fitted on its own."""
+"""Minimum and maximum number of events of each cohort that is fitted on its own."""
 WHOLE = "whole history"
 CandidateBatches = Mapping[str, Sequence[CandidateBatch]]
 """By cohort, and WHOLE."""
@@ -89,7 +89,7 @@ def _choose_policies(task: NextItemTask, recipe: FusionRecipe) -> Chosen:
     # The gateway explains a list by contributions, which a learned layer does not have.
     additive = [name for name, policy in policies.items() if policy.strategy != "learned"]
     default = _choose(ndcg_by_policy, models, additive)
-    console.print(_table(ndcg_by_policy, models, default))
+    console.print(as_table(ndcg_by_policy, models, default))
     console.print(_effect_of_scoring_by_all(policies[default], batches[WHOLE]))
     best = _best_alone(ndcg_by_policy, models, WHOLE)
     metrics = {f"ndcg@10-{name}": float(ndcg_by_policy[name][WHOLE].mean()) for name in (default, best)}
@@ -175,18 +175,17 @@ def _choose(ndcg_by_policy: NdcgByPolicy, models: Sequence[str], names: Sequence
     return max(names, key=merit)
 
 
-def _table(ndcg_by_policy: NdcgByPolicy, models: Sequence[str], default: str) -> Table:
+def as_table(ndcg_by_policy: NdcgByPolicy, models: Sequence[str], default: str) -> Table:
     best = _best_alone(ndcg_by_policy, models, WHOLE)
     title = "NDCG@10 on validation users that the policy was not fitted on; * is the default"
-    table = narrow_table(title)
+    table = narrow_table(title, f"below a name: how much better than {best}, 95 % bootstrap interval paired by user")
     table.add_column("model or policy", overflow="fold")
     for cohort in ndcg_by_policy[best]:
-        table.add_column(cohort, justify="right", no_wrap=True)
-    table.add_column(f"better than {best} by, 95 %", justify="right", min_width=len("+0.0000 to +0.0000"))
+        table.add_column(cohort.replace(" ", "\n"), justify="right", no_wrap=True)
     for name, by in ndcg_by_policy.items():
         low, high = bootstrap(by[WHOLE] - ndcg_by_policy[best][WHOLE])
         means = [f"{rows.mean():.4f}" if rows.size else "" for rows in by.values()]
-        table.add_row(name + " *" * (name == default), *means, f"{low:+.4f} to {high:+.4f}")
+        table.add_row(name + " *" * (name == default) + f"\n  {low:+.4f} to {high:+.4f}", *means)
     return table
 
 

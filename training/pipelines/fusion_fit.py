@@ -1,7 +1,7 @@
 """Fits the parameters of fusion policies: all maximize the likelihood of the item that was watched next.
 
 The likelihood is the softmax over a user's candidates of the fused score times a scale, which is fitted and thrown
-away. Users whose next item is no candidate say nothing. Of the other candidates a random sample stands for all, which
+away. Users whose next item is no candidate say nothing. Of the other candidates a random sample represents all, which
 changes nothing but the variance (McFadden 1978). Legend: M models, B users, C candidates, U units.
 """
 
@@ -20,6 +20,7 @@ from training.evaluation.gateway_candidates import CandidateBatch
 RIDGE = 1e-4
 """Of the slopes and the layer, times the sum of squares."""
 RULED_OUT = -1e4
+"""The logit of a candidate that no model scores: its chance is 0, and its gradient finite."""
 SAMPLE = 128
 """Candidates of each user, the next item first."""
 
@@ -74,6 +75,7 @@ def fit_layer(batches: Sequence[CandidateBatch], policy: Policy, units: int, see
     """One linear unit, or a hidden layer of tanh units; no weight is negative, so that the score is monotone."""
     models, parts = _parts(batches, policy)
     start = torch.Generator().manual_seed(seed)
+    # Softplus makes about 0.3 of -1: units start small, positive and different.
     weight = torch.randn(units, len(models), generator=start, dtype=torch.float32) - 1
     parameters = [weight.requires_grad_(), _zeros(units), _zeros(units)]
     bend: Callable[[Tensor], Tensor] = torch.tanh if units > 1 else lambda x: x
@@ -136,6 +138,7 @@ def _calibrator(batches: Sequence[CandidateBatch], model: str) -> Calibrator:
         return -torch.where(label, logsigmoid(line), logsigmoid(-line)).mean()
 
     _minimize([scale, offset], loss)
+    # Softplus: a slope above 0 keeps the order of the scores.
     slope = float(softplus(scale).detach() / spread)
     return Calibrator(slope, float(offset.detach()) - slope * float(center), "sigmoid")
 

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from training.data.describe import sparsity
 from training.data.splits import random_split
 from training.errors import NotLearnable
 from training.evaluation.ranking_metrics import rmse
@@ -22,7 +23,7 @@ from training.models.tables import LARGEST, Table
 from training.pipelines.job import Job
 from training.pipelines.rating_network import rating_table, train_rating_network
 from training.pipelines.sampling import whole_users
-from training.progress import track
+from training.progress import console, track
 from training.recipes.bounds import Bounds
 from training.recipes.rating import AnyRating, BayesianRecipe, RatingRecipe, SvdRecipe
 
@@ -50,7 +51,7 @@ class Predictions:
 
 def predict(job: Job, recipe: AnyRating) -> Predictions:
     """Learns from the training ratings. Raises NotLearnable where there are too few."""
-    ratings, counts = _usable_stars(job, job.split.train)
+    ratings, counts = _usable_stars(job, job.split.train, recipe)
     unrated = job.dataset.items.height - ratings["item"].n_unique()
     if isinstance(recipe, BayesianRecipe):
         predicted = _sampled(job, recipe, ratings)
@@ -62,16 +63,16 @@ def predict(job: Job, recipe: AnyRating) -> Predictions:
     return replace(predicted, noise=max(predicted.noise, MIN_NOISE), metrics=metrics)
 
 
-def _usable_stars(job: Job, events: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, float]]:
+def _usable_stars(job: Job, events: pl.DataFrame, recipe: AnyRating) -> tuple[pl.DataFrame, dict[str, float]]:
     """As usable_ratings, with stars for ratings."""
-    ratings, counts = usable_ratings(events, job.scale)
+    ratings, counts = usable_ratings(events, job.scale, recipe.repeated)
     stars = job.rating_scale.stars(ratings["rating"].to_numpy())
     return ratings.with_columns(rating=stars), counts
 
 
 def _network(job: Job, recipe: RatingRecipe, ratings: pl.DataFrame) -> Predictions:
     """Over every item of the catalog where the network knows their content."""
-    learned, held_out = _stopping_parts(job, ratings, recipe.seed)
+    learned, held_out = _stopping_parts(job, ratings, recipe)
     numbers = job.dataset.items["number"].to_numpy() if recipe.content else None
     train = Interactions.of(learned, numbers)
     of_known_user = pl.col("user").is_in(train.user_ids)
@@ -97,39 +98,56 @@ def _of_some_users(ratings: pl.DataFrame, train: Interactions, seed: int) -> Int
     return train if some is ratings else Interactions.of(some, train.item_number)
 
 
-def _stopping_parts(job: Job, ratings: pl.DataFrame, seed: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _stopping_parts(job: Job, ratings: pl.DataFrame, recipe: RatingRecipe) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Ratings to learn from, and others to choose by: of the validation part, else a random share of the first.
 
     Raises NotLearnable where there are too few for that.
     """
     try:
-        return ratings, _usable_stars(job, job.split.validation)[0]
+        return ratings, _usable_stars(job, job.split.validation, recipe)[0]
     except NotLearnable:
-        parts = random_split(ratings, STOPPING, seed)
+        parts = random_split(ratings, STOPPING, recipe.seed)
     if not parts.test.height:
         raise NotLearnable(f"{ratings.height} ratings are too few to learn from some and choose by others")
     return parts.train, parts.test
 
 
 def _factorized(job: Job, recipe: SvdRecipe, ratings: pl.DataFrame) -> Predictions:
-    """The grid's best on held-out ratings, trained again on all. Users and items with few ratings are left out."""
+    """The grid's best by cross-validation, trained again on all. Users and items with few ratings are left out."""
     count = pl.len().over
-    ratings = ratings.filter(count("item") > recipe.max_ignored_item_ratings, count("user") >= recipe.min_user_ratings)
-    if not ratings.height:
+    kept = ratings.filter(count("item") > recipe.max_ignored_item_ratings, count("user") >= recipe.min_user_ratings)
+    if not kept.height:
         raise NotLearnable(f"no ratings are left by recipe '{recipe.name}', which leaves out users and items with few")
-    train = Interactions.of(ratings)
-    held_out = np.random.default_rng(recipe.seed).random(len(train.user)) < STOPPING
-    tried = {size: _svd_rmse(train, held_out, recipe, *size) for size in product(recipe.factors, recipe.epochs)}
-    best = min(tried, key=lambda size: tried[size])
+    train = Interactions.of(kept)
+    sparse = {"sparsity-before": sparsity(ratings), "sparsity-after": sparsity(kept)}
+    console.print(
+        f"{len(kept):,} of {len(ratings):,} ratings are of users and items with enough: "
+        f"sparsity {sparse['sparsity-before']:.4f} before, {sparse['sparsity-after']:.4f} after"
+    )
+    fold = np.random.default_rng(recipe.seed).permutation(len(kept)) % recipe.folds
+    tried = {size: _svd_errors(train, fold, recipe, *size) for size in product(recipe.factors, recipe.epochs)}
+    best = min(tried, key=lambda size: tried[size]["rmse"])
     model = _train_svd(train, recipe, *best)
-    metrics = {"rmse": tried[best] * job.rating_scale.points, "factors": float(best[0]), "epochs": float(best[1])}
-    return Predictions(model.table(), train, tried[best] ** 2, metrics)
+    points = job.rating_scale.points
+    metrics = {name: error * points for name, error in tried[best].items()}
+    for (factors, epochs), errors in tried.items():
+        metrics |= {f"{name}-of-{factors}-factors-{epochs}-epochs": error * points for name, error in errors.items()}
+    chosen = {"factors": float(best[0]), "epochs": float(best[1])}
+    return Predictions(model.table(), train, tried[best]["rmse"] ** 2, metrics | chosen | sparse)
 
 
-def _svd_rmse(train: Interactions, held_out: np.ndarray, recipe: SvdRecipe, factors: int, epochs: int) -> float:
-    learned = replace(train, user=train.user[~held_out], item=train.item[~held_out], rating=train.rating[~held_out])
-    model = _train_svd(learned, recipe, factors, epochs)
-    return rmse(model.predict(train.user[held_out] - 1, train.item[held_out] - 1), train.rating[held_out])
+def _svd_errors(
+    train: Interactions, fold: np.ndarray, recipe: SvdRecipe, factors: int, epochs: int
+) -> dict[str, float]:
+    """RMSE and MAE, each the mean over the folds."""
+    errors = []
+    for number in range(recipe.folds):
+        other, own = fold != number, fold == number
+        learned = replace(train, user=train.user[other], item=train.item[other], rating=train.rating[other])
+        predicted = _train_svd(learned, recipe, factors, epochs).predict(train.user[own] - 1, train.item[own] - 1)
+        errors.append((rmse(predicted, train.rating[own]), float(np.abs(predicted - train.rating[own]).mean())))
+    root, absolute = np.mean(errors, axis=0)
+    return {"rmse": float(root), "mae": float(absolute)}
 
 
 def _train_svd(train: Interactions, recipe: SvdRecipe, factors: int, epochs: int) -> Svd:

@@ -28,6 +28,8 @@ class RatingRecipe:
     batch_size: int = 256
     epochs: int = 15
     patience: int = 15
+    repeated: str = "last"
+    """Which of a user's ratings of one item counts: last, or mean."""
     served_rank: int = 32
     """Dimensions kept of the table of predictions."""
     bounds: Bounds = UNBOUNDED
@@ -37,16 +39,20 @@ class RatingRecipe:
 
 @dataclass(frozen=True)
 class SvdRecipe:
-    """Biased matrix factorization by stochastic gradient descent, its size chosen from a grid."""
+    """Biased matrix factorization by stochastic gradient descent, its size chosen from a grid by cross-validation."""
 
     name: str = "svd"
     factors: tuple[int, ...] = (50, 100)
     epochs: tuple[int, ...] = (20, 30)
+    folds: int = 3
+    """Of the cross-validation that chooses."""
     learning_rate: float = 0.005
     regularization: float = 0.02
     min_user_ratings: int = 20
     """Users with fewer, and items with at most `max_ignored_item_ratings`, are left out."""
     max_ignored_item_ratings: int = 50
+    repeated: str = "last"
+    """Which of a user's ratings of one item counts: last, or mean."""
     served_rank: int = 32
     bounds: Bounds = UNBOUNDED
     index_factory: str = "Flat"
@@ -76,6 +82,8 @@ class BayesianRecipe:
     """Degrees of freedom of the noise of each user and each item; fewer let them differ more."""
     words: bool = False
     """Whether items' directors, cast and keywords are side information."""
+    repeated: str = "last"
+    """Which of a user's ratings of one item counts: last, or mean."""
     served_rank: int = 32
     """Dimensions kept of the posterior mean."""
     bounds: Bounds = UNBOUNDED
@@ -120,12 +128,13 @@ def ids_content_nn() -> RatingRecipe:
         batch_size=32,
         epochs=50,
         patience=3,
+        repeated="mean",
     )
 
 
 def svd() -> SvdRecipe:
     """S3, which takes it from Surprise: biased factorization by gradient descent."""
-    return SvdRecipe()
+    return SvdRecipe(repeated="mean")
 
 
 def bayesian() -> BayesianRecipe:

@@ -30,7 +30,7 @@ class SequentialRecipe:
     positions: str = "learned"
     """`learned` or `sincos`, counted from the newest event. The gated model learns one bias a distance instead."""
     length: int = 100
-    """Events in a window, and the most that are read of a history."""
+    """Events in a window, and the maximum number read of a history."""
     stride: int = 50
     """Events between the starts of two windows of one user."""
     shuffled_ties: bool = False
@@ -63,7 +63,7 @@ class SequentialRecipe:
     bf16: bool = False
     """Encode and compare in bfloat16 while training, on devices that have it."""
     ema_epochs: float = 0.0
-    """Epochs over which the weights that are kept are averaged, the newest counting most; 0: the newest alone."""
+    """Epochs of the moving average of the weights that are kept, the newest with the largest share; 0: no average."""
     epochs: int = 60
     patience: int = 10
     large_data: LargeData | None = None
@@ -134,7 +134,7 @@ def sasrec() -> SequentialRecipe:
 
 
 def best_sequential() -> SequentialRecipe:
-    """Gated transformer that reads ratings and times; 64 wide, or 128 from 500,000 targets.
+    """Gated transformer that reads ratings and times; 64 dimensions, or 128 from 500,000 targets.
 
     Reads the query time, as the literature does offline.
     """

@@ -3,7 +3,7 @@ import { asCall } from "./as_call.js";
 import { change, state } from "./address.js";
 import { call, latest } from "./api.js";
 import { h, notice, say } from "./dom.js";
-import { legend, modelName, rearrange, scale, waiting } from "./movies.js";
+import { legend, modelName, modelsOf, rearrange, scale, waiting } from "./movies.js";
 import { personBox, titleBox } from "./people.js";
 import { recommendControls } from "./recommend_controls.js";
 import { row, told } from "./recommend_row.js";
@@ -52,12 +52,29 @@ export function show(main) {
     ),
   );
 
+  const noFilters = { any: undefined, none: undefined, from: undefined, to: undefined };
+  const unfiltered = h(
+    "button",
+    {
+      type: "button",
+      on: {
+        click: () => {
+          change(noFilters);
+          drawControls();
+          refresh();
+        },
+      },
+    },
+    "Clear the filters",
+  );
   let ranks = null;
   let status;
   const complain = (error) => {
     notice("");
     parts.list.replaceChildren();
     parts.how.textContent = "";
+    parts.legend.replaceChildren();
+    parts.list.removeAttribute("aria-busy");
     parts.empty.hidden = false;
     parts.empty.textContent = `The gateway refuses this: ${error.message}.`;
   };
@@ -78,10 +95,7 @@ export function show(main) {
   function draw(answer) {
     const items = answer.items ?? [];
     const sizes = scale(items);
-    const models = [
-      ...new Set(items.flatMap(({ explanation }) => (explanation?.contributions ?? []).map((part) => part.model))),
-    ].sort();
-    parts.legend.replaceChildren(legend(models));
+    parts.legend.replaceChildren(legend(modelsOf(items, sizes)));
     parts.how.textContent = told(answer);
     parts.degraded.hidden = !answer.degraded?.length;
     parts.degraded.textContent = (answer.degraded ?? [])
@@ -92,7 +106,7 @@ export function show(main) {
       items.map((ranked) => [ranked.item.id, row(ranked, sizes, ranks && ranks.get(ranked.item.id), watch)]),
     );
     parts.empty.hidden = items.length > 0;
-    parts.empty.textContent = "Nothing passes these filters. Take some away, or widen the years.";
+    parts.empty.replaceChildren("Nothing passes these filters. ", unfiltered);
     ranks = new Map(items.map((ranked) => [ranked.item.id, ranked.rank]));
     say(`${items.length} movies. First: ${items[0]?.item.title ?? "none"}.`);
   }

@@ -14,7 +14,7 @@ const HOW = {
 };
 /** How the list was made, in a line. */
 export function told(answer) {
-  const how = HOW[answer.fallback] ?? "";
+  const how = answer.items?.length ? HOW[answer.fallback] : "";
   const used = answer.historyUsed ? `${answer.historyUsed} events` : "";
   const newest =
     answer.historyAgeSeconds && mode(state()) === "user"

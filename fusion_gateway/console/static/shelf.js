@@ -69,12 +69,12 @@ function card(event, items, who, watch, takeAway) {
           {
             type: "button",
             class: "small",
-            "aria-label": `Take away ${item.title}`,
+            "aria-label": `Remove ${item.title}`,
             on: {
               click: () => takeAway(item),
             },
           },
-          "Take away",
+          "Remove",
         )
       : null,
   );

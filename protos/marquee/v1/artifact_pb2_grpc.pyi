@@ -43,6 +43,7 @@ again; servers do not run it and take no text. Year is (year - 1990) / 10 and 0,
 
 A *catalog* is `items.parquet` and `tags.parquet`, the TF-IDF of keywords and overviews: columns item (the row in
 items.parquet, from 0), word, weight; of unit length for each item; and `words.parquet`, the word and idf of each.
+Where the data has ratings, `rating_scale.json` has their "lowest", "highest" and "step", 0 where there is none.
 *Fusion* is `policies.yaml`.
 """
 

@@ -83,7 +83,9 @@ class Event(_message.Message):
     item_id: _builtins.str
     """Required, at most 256 bytes."""
     rating: _builtins.float
-    """On the data set's own scale (MovieLens: 0.5 to 5). Leave out for an event without a rating, such as a view."""
+    """On the data set's own scale (MovieLens: 0.5 to 5), which GetStatus tells; a rating beyond it is refused. Leave out
+    for an event without a rating, such as a view.
+    """
     time: _builtins.int
     """Unix seconds. Default: now; in an inline history: in the order given, just before now."""
     def __init__(
@@ -152,9 +154,11 @@ class RecommendRequest(_message.Message):
     user_id: _builtins.str
     """External user id, at most 256 bytes. Empty: anonymous."""
     k: _builtins.int
-    """How many items to return: 1 to 500. Default 10."""
+    """How many items to return: 1 to 500. Default 10. Above 100, more candidates are scored; a policy that normalizes
+    over the candidates may then put the first ten in another order.
+    """
     exclude_seen: _builtins.bool
-    """Leave out items of the history. Default true."""
+    """Leave out the movies of the history, under any of their ids. Default true."""
     policy: _builtins.str
     """Name of a fusion policy. Default: the published policies' own default."""
     diversity: _builtins.float
@@ -233,7 +237,7 @@ Global___RecommendRequest: _TypeAlias = RecommendRequest  # noqa: Y015
 
 @_typing.final
 class Filters(_message.Message):
-    """Applied before the list is cut to k. Genre names match case-insensitively."""
+    """Applied before the list is cut to k. Genre names match case-insensitively; the answer names those that no item has."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -300,7 +304,8 @@ class Profile(_message.Message):
     LIKED_GENRES_FIELD_NUMBER: _builtins.int
     age: _builtins.int
     """Years: 0 to 130. What people of the age group, of the gender and of the occupation watch more than others counts,
-    as far as the fusion policy uses popularity. Values that the data set does not have are ignored.
+    as far as the fusion policy uses popularity. Values that the data set does not have are ignored, and the answer
+    names them.
     """
     gender: _builtins.str
     """As the data set spells it, any case, for example "F"; at most 256 bytes."""
@@ -384,6 +389,7 @@ class RecommendResponse(_message.Message):
     HISTORY_USED_FIELD_NUMBER: _builtins.int
     HISTORY_SKIPPED_FIELD_NUMBER: _builtins.int
     CANDIDATES_FIELD_NUMBER: _builtins.int
+    UNKNOWN_NAMES_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
     """The fusion policy that was used."""
     fallback: Global___Fallback.ValueType
@@ -391,8 +397,9 @@ class RecommendResponse(_message.Message):
     history_age_seconds: _builtins.int
     """Seconds since the newest event used; absent without a history."""
     history_used: _builtins.int
-    """How many history events were used, and how many were skipped because the item is unknown."""
+    """How many history events were used."""
     history_skipped: _builtins.int
+    """How many history events were skipped because the catalog does not have the item."""
     candidates: _builtins.int
     """How many candidates were scored."""
     @_builtins.property
@@ -411,6 +418,10 @@ class RecommendResponse(_message.Message):
     def timings_ms(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Stage name (history, retrieve, filter, score, fuse, total) to milliseconds."""
 
+    @_builtins.property
+    def unknown_names(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnknownName]:
+        """Names in the request's filters and profile that GetStatus does not list: nothing has them, so they match nothing."""
+
     def __init__(
         self,
         *,
@@ -424,16 +435,43 @@ class RecommendResponse(_message.Message):
         history_used: _builtins.int = ...,
         history_skipped: _builtins.int = ...,
         candidates: _builtins.int = ...,
+        unknown_names: _abc.Iterable[Global___UnknownName] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_history_age_seconds", b"_history_age_seconds", "history_age_seconds", b"history_age_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_history_age_seconds", b"_history_age_seconds", "candidates", b"candidates", "degraded", b"degraded", "fallback", b"fallback", "history_age_seconds", b"history_age_seconds", "history_skipped", b"history_skipped", "history_used", b"history_used", "items", b"items", "model_versions", b"model_versions", "policy", b"policy", "timings_ms", b"timings_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_history_age_seconds", b"_history_age_seconds", "candidates", b"candidates", "degraded", b"degraded", "fallback", b"fallback", "history_age_seconds", b"history_age_seconds", "history_skipped", b"history_skipped", "history_used", b"history_used", "items", b"items", "model_versions", b"model_versions", "policy", b"policy", "timings_ms", b"timings_ms", "unknown_names", b"unknown_names"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__history_age_seconds: _TypeAlias = _typing.Literal["history_age_seconds"]  # noqa: Y015
     _WhichOneofArgType__history_age_seconds: _TypeAlias = _typing.Literal["_history_age_seconds", b"_history_age_seconds"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__history_age_seconds) -> _WhichOneofReturnType__history_age_seconds | None: ...
 
 Global___RecommendResponse: _TypeAlias = RecommendResponse  # noqa: Y015
+
+@_typing.final
+class UnknownName(_message.Message):
+    """A name that the data set does not have."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIELD_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    field: _builtins.str
+    """Of the request, for example "filters.genres_any"."""
+    name: _builtins.str
+    """As the request spells it."""
+    def __init__(
+        self,
+        *,
+        field: _builtins.str = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnknownName: _TypeAlias = UnknownName  # noqa: Y015
 
 @_typing.final
 class Degraded(_message.Message):
@@ -703,7 +741,9 @@ class SimilarItemsResponse(_message.Message):
 
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___RankedItem]:
-        """Best first, never the movie itself; for a picture, the movie whose poster it is may be among them."""
+        """Best first, never the movie itself under any of its ids, but for a picture, whose own movie may be there. Up to two movies of its director come before the others:
+        a common director counts as much as all other kinds together.
+        """
 
     @_builtins.property
     def degraded(self) -> _containers.RepeatedCompositeFieldContainer[Global___Degraded]: ...
@@ -950,6 +990,91 @@ class GetHistoryResponse(_message.Message):
 Global___GetHistoryResponse: _TypeAlias = GetHistoryResponse  # noqa: Y015
 
 @_typing.final
+class ListUsersRequest(_message.Message):
+    """Which users to list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREFIX_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    prefix: _builtins.str
+    """What their ids begin with, case-sensitive, at most 256 bytes. Empty: all users."""
+    limit: _builtins.int
+    """1 to 1000. Default 100."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before. Empty: the first page."""
+    def __init__(
+        self,
+        *,
+        prefix: _builtins.str = ...,
+        limit: _builtins.int | None = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "limit", b"limit"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit", b"_limit", "limit", b"limit", "page_token", b"page_token", "prefix", b"prefix"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__limit: _TypeAlias = _typing.Literal["limit"]  # noqa: Y015
+    _WhichOneofArgType__limit: _TypeAlias = _typing.Literal["_limit", b"_limit"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__limit) -> _WhichOneofReturnType__limit | None: ...
+
+Global___ListUsersRequest: _TypeAlias = ListUsersRequest  # noqa: Y015
+
+@_typing.final
+class ListUsersResponse(_message.Message):
+    """One page of users."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Empty on the last page."""
+    @_builtins.property
+    def users(self) -> _containers.RepeatedCompositeFieldContainer[Global___User]:
+        """In the order of the bytes of their ids."""
+
+    def __init__(
+        self,
+        *,
+        users: _abc.Iterable[Global___User] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "users", b"users"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUsersResponse: _TypeAlias = ListUsersResponse  # noqa: Y015
+
+@_typing.final
+class User(_message.Message):
+    """Somebody with stored events."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    NEWEST_EVENT_TIME_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    newest_event_time: _builtins.int
+    """Unix seconds of the newest event."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        newest_event_time: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "newest_event_time", b"newest_event_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___User: _TypeAlias = User  # noqa: Y015
+
+@_typing.final
 class DeleteUserRequest(_message.Message):
     """Whose events to erase."""
 
@@ -1028,6 +1153,7 @@ class GetStatusResponse(_message.Message):
     ANSWERS_FIELD_NUMBER: _builtins.int
     DEGRADED_ANSWERS_FIELD_NUMBER: _builtins.int
     SIMILAR_KINDS_FIELD_NUMBER: _builtins.int
+    RATING_SCALE_FIELD_NUMBER: _builtins.int
     default_policy: _builtins.str
     catalog_version: _builtins.int
     catalog_items: _builtins.int
@@ -1056,6 +1182,10 @@ class GetStatusResponse(_message.Message):
     def similar_kinds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names that the weights of SimilarItems know."""
 
+    @_builtins.property
+    def rating_scale(self) -> Global___RatingScale:
+        """Absent where the data set has no ratings, or where the catalog was published without: any rating is taken then."""
+
     def __init__(
         self,
         *,
@@ -1072,14 +1202,45 @@ class GetStatusResponse(_message.Message):
         answers: _builtins.int = ...,
         degraded_answers: _builtins.int = ...,
         similar_kinds: _abc.Iterable[_builtins.str] | None = ...,
+        rating_scale: Global___RatingScale | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rating_scale", b"rating_scale"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "catalog_items", b"catalog_items", "catalog_version", b"catalog_version", "default_policy", b"default_policy", "degraded_answers", b"degraded_answers", "fusion_version", b"fusion_version", "genders", b"genders", "genres", b"genres", "models", b"models", "occupations", b"occupations", "policies", b"policies", "policy_settings", b"policy_settings", "similar_kinds", b"similar_kinds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "catalog_items", b"catalog_items", "catalog_version", b"catalog_version", "default_policy", b"default_policy", "degraded_answers", b"degraded_answers", "fusion_version", b"fusion_version", "genders", b"genders", "genres", b"genres", "models", b"models", "occupations", b"occupations", "policies", b"policies", "policy_settings", b"policy_settings", "rating_scale", b"rating_scale", "similar_kinds", b"similar_kinds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStatusResponse: _TypeAlias = GetStatusResponse  # noqa: Y015
+
+@_typing.final
+class RatingScale(_message.Message):
+    """Which ratings the data set has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOWEST_FIELD_NUMBER: _builtins.int
+    HIGHEST_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    lowest: _builtins.float
+    """Found in the data, as `highest` is."""
+    highest: _builtins.float
+    """Above `lowest`."""
+    step: _builtins.float
+    """Between two neighboring ratings; 0 where any value is one. Ratings between two steps are taken."""
+    def __init__(
+        self,
+        *,
+        lowest: _builtins.float = ...,
+        highest: _builtins.float = ...,
+        step: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["highest", b"highest", "lowest", b"lowest", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RatingScale: _TypeAlias = RatingScale  # noqa: Y015
 
 @_typing.final
 class PolicyStatus(_message.Message):

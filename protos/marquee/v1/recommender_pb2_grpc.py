@@ -65,6 +65,11 @@ class RecommenderStub:
                 request_serializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.GetHistoryRequest.SerializeToString,
                 response_deserializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.GetHistoryResponse.FromString,
                 _registered_method=True)
+        self.ListUsers = channel.unary_unary(
+                '/marquee.v1.Recommender/ListUsers',
+                request_serializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.ListUsersRequest.SerializeToString,
+                response_deserializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.ListUsersResponse.FromString,
+                _registered_method=True)
         self.DeleteUser = channel.unary_unary(
                 '/marquee.v1.Recommender/DeleteUser',
                 request_serializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.DeleteUserRequest.SerializeToString,
@@ -123,6 +128,13 @@ class RecommenderServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListUsers(self, request, context):
+        """Users with stored events, by the beginning of their id, in pages.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteUser(self, request, context):
         """Erases everything that is stored about one user.
         """
@@ -169,6 +181,11 @@ def add_RecommenderServicer_to_server(servicer, server):
                     servicer.GetHistory,
                     request_deserializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.GetHistoryRequest.FromString,
                     response_serializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.GetHistoryResponse.SerializeToString,
+            ),
+            'ListUsers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUsers,
+                    request_deserializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.ListUsersRequest.FromString,
+                    response_serializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.ListUsersResponse.SerializeToString,
             ),
             'DeleteUser': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteUser,
@@ -344,6 +361,33 @@ class Recommender:
             '/marquee.v1.Recommender/GetHistory',
             protos_dot_marquee_dot_v1_dot_recommender__pb2.GetHistoryRequest.SerializeToString,
             protos_dot_marquee_dot_v1_dot_recommender__pb2.GetHistoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUsers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/marquee.v1.Recommender/ListUsers',
+            protos_dot_marquee_dot_v1_dot_recommender__pb2.ListUsersRequest.SerializeToString,
+            protos_dot_marquee_dot_v1_dot_recommender__pb2.ListUsersResponse.FromString,
             options,
             channel_credentials,
             insecure,

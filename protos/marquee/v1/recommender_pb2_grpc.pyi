@@ -57,6 +57,8 @@ class RecommenderStub:
     """Stores events. The reply is sent after they are committed; an event_id seen before changes nothing."""
     GetHistory: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.GetHistoryRequest, _recommender_pb2.GetHistoryResponse]
     """The stored events of one user, newest first."""
+    ListUsers: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.ListUsersRequest, _recommender_pb2.ListUsersResponse]
+    """Users with stored events, by the beginning of their id, in pages."""
     DeleteUser: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.DeleteUserRequest, _recommender_pb2.DeleteUserResponse]
     """Erases everything that is stored about one user."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.GetStatusRequest, _recommender_pb2.GetStatusResponse]
@@ -79,6 +81,8 @@ class RecommenderAsyncStub(RecommenderStub):
     """Stores events. The reply is sent after they are committed; an event_id seen before changes nothing."""
     GetHistory: _aio.UnaryUnaryMultiCallable[_recommender_pb2.GetHistoryRequest, _recommender_pb2.GetHistoryResponse]  # type: ignore[assignment]
     """The stored events of one user, newest first."""
+    ListUsers: _aio.UnaryUnaryMultiCallable[_recommender_pb2.ListUsersRequest, _recommender_pb2.ListUsersResponse]  # type: ignore[assignment]
+    """Users with stored events, by the beginning of their id, in pages."""
     DeleteUser: _aio.UnaryUnaryMultiCallable[_recommender_pb2.DeleteUserRequest, _recommender_pb2.DeleteUserResponse]  # type: ignore[assignment]
     """Erases everything that is stored about one user."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_recommender_pb2.GetStatusRequest, _recommender_pb2.GetStatusResponse]  # type: ignore[assignment]
@@ -134,6 +138,14 @@ class RecommenderServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_recommender_pb2.GetHistoryResponse, _abc.Awaitable[_recommender_pb2.GetHistoryResponse]]:
         """The stored events of one user, newest first."""
+
+    @_abc_1.abstractmethod
+    def ListUsers(
+        self,
+        request: _recommender_pb2.ListUsersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_recommender_pb2.ListUsersResponse, _abc.Awaitable[_recommender_pb2.ListUsersResponse]]:
+        """Users with stored events, by the beginning of their id, in pages."""
 
     @_abc_1.abstractmethod
     def DeleteUser(

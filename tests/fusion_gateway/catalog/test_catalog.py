@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fusion_gateway.catalog.catalog import Catalog, load_catalog
+from fusion_gateway.catalog.catalog import SCHEMA, Catalog, load_catalog
 from fusion_gateway.catalog.parquet import MAX_ITEMS
 from fusion_gateway.catalog.title_search import TitleIndex
 from servers.runtime.errors import ArtifactError
@@ -76,6 +76,59 @@ def test_finds_titles_as_people_type_them(query: str, title: str) -> None:
 @pytest.mark.parametrize("query", ["", "?!", "the godfather", "x" * 256])
 def test_finds_nothing_alike(query: str) -> None:
     assert TITLES.search(query, 5) == []
+
+
+FILMS = [
+    ("E.T. the Extra-Terrestrial", 1982, 300),
+    ("When Harry Met Sally...", 1989, 290),
+    ("M*A*S*H", 1970, 200),
+    ("The Mask", 1994, 400),
+    ("Il Postino (The Postman)", 1994, 100),
+    ("The Postman", 1997, 90),
+    ("Blade Runner 2049", 2017, 500),
+    ("Blade Runner", 1982, 600),
+    ("Spaceballs", 1987, 150),
+    ("Fargo", 1996, 250),
+    ("Fargo", 2014, 900),
+    ("L.A. Confidential", 1997, 80),
+]
+
+
+@pytest.mark.parametrize(
+    ("query", "title", "year"),
+    [
+        ("ET", "E.T. the Extra-Terrestrial", 1982),
+        ("e.t", "E.T. the Extra-Terrestrial", 1982),
+        ("mash", "M*A*S*H", 1970),
+        ("la confidential", "L.A. Confidential", 1997),
+        ("fargo 1996", "Fargo", 1996),
+        ("fargo (1996)", "Fargo", 1996),
+        ("fargo", "Fargo", 2014),
+        ("fargo 2001", "Fargo", 2014),
+        ("blade runner 2049", "Blade Runner 2049", 2017),
+        ("blade runner 1982", "Blade Runner", 1982),
+        ("il postino", "Il Postino (The Postman)", 1994),
+        ("the postman", "The Postman", 1997),
+        ("the postman 1994", "Il Postino (The Postman)", 1994),
+        ("ball", "Spaceballs", 1987),
+        ("space", "Spaceballs", 1987),
+    ],
+)
+def test_initials_years_and_parentheses(query: str, title: str, year: int) -> None:
+    names, years, votes = zip(*FILMS, strict=True)
+    many = pl.concat([items(), items()]).head(len(FILMS))
+    numbered = many.with_columns(number=pl.int_range(1, len(FILMS) + 1), id=pl.int_range(len(FILMS)).cast(pl.String))
+    columns = {"title": names, "year": years, "votes": votes}
+    table = numbered.with_columns(pl.Series(name, column, SCHEMA[name]) for name, column in columns.items())
+    index = TitleIndex(Catalog(table, 1))
+    row = index.search(query, 1)[0][0]
+    assert (index.catalog.title[row], index.catalog.year[row]) == (title, year)
+
+
+def test_both_parts_of_a_title_with_parentheses_are_found_whole() -> None:
+    index = TitleIndex(Catalog(items().head(1).with_columns(title=pl.lit("Il Postino (The Postman)")), 1))
+    assert index.search("il postino", 1) == [(0, 100.0)]
+    assert index.search("the postman", 1) == [(0, 90.0)]
 
 
 def test_a_title_that_contains_the_query_is_found_beside_one_that_is_like_it() -> None:

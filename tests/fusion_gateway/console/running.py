@@ -7,8 +7,13 @@ import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from fusion_gateway.access import hash_of
+from fusion_gateway.gateway import gateway
+from fusion_gateway.settings import GatewaySettings
+from servers.runtime.settings import read
 from tests.servers.running import ROOT
 
 RECOMMENDER = "/marquee.v1.Recommender"
@@ -58,3 +63,15 @@ async def console(gateway: str, *flags: str) -> AsyncIterator[Console]:
         if process.returncode is None:
             process.terminate()
         assert await process.wait() == 0
+
+
+@asynccontextmanager
+async def protected_gateway(repository: Path, folder: Path) -> AsyncIterator[str]:
+    """The address of one without models that takes the token "secret"."""
+    tokens = folder / "tokens.yaml"
+    tokens.write_text(f"someone: {{sha256: {hash_of('secret')}}}\n")
+    tokens.chmod(0o600)
+    flags = [f"--model-repository={repository}", f"--event-store=sqlite:///{folder}/events.db", "--scorer="]
+    flags += ["--grpc-port=0", "--metrics-port=0", f"--tokens={tokens}", "--exit-timeout-secs=0"]
+    async with gateway(read(GatewaySettings, flags)) as program, program:
+        yield program.grpc_address

@@ -2,14 +2,10 @@
 
 from pathlib import Path
 
-from fusion_gateway.access import hash_of
 from fusion_gateway.console.connect import HTTP_STATUS, MAX_BODY_BYTES, SERVICE, WRITES
-from fusion_gateway.gateway import gateway
-from fusion_gateway.settings import GatewaySettings
 from protos.marquee.v1 import recommender_pb2 as pb
-from servers.runtime.settings import read
 from tests.fusion_gateway.conftest import World
-from tests.fusion_gateway.console.running import RECOMMENDER, console
+from tests.fusion_gateway.console.running import RECOMMENDER, console, protected_gateway
 
 JSON = {"content_type": "application/json"}
 
@@ -30,7 +26,7 @@ async def test_every_call_of_the_gateway_is_there(world: World) -> None:
         replies = {method.name: await page.call(method.name, {}) for method in SERVICE.methods}
         unknown = await page.call("Nothing", {})
     assert {name: reply.status for name, reply in replies.items()} == {
-        "Recommend": 200, "GetStatus": 200,
+        "Recommend": 200, "GetStatus": 200, "ListUsers": 200,
         **dict.fromkeys(["SimilarItems", "SearchItems", "GetItems", "RecordEvents", "GetHistory", "DeleteUser"], 400),
     }  # fmt: skip
     assert unknown.status == 404
@@ -54,6 +50,16 @@ async def test_an_error_has_the_status_of_its_code(world: World) -> None:
     assert [reply.json["code"] for reply in replies] == [code for *_, code in ERRORS]
     assert [reply.status for reply in replies] == [HTTP_STATUS[code] for *_, code in ERRORS]
     assert all(reply.json["message"] for reply in replies)
+
+
+async def test_calls_are_counted_by_status(world: World) -> None:
+    async with console(world.gateway.grpc_address) as page:
+        for k in (0, 3, 3):
+            await page.call("Recommend", {"userId": "secret-user", "k": k})
+        metrics = (await page.fetch("/metrics")).body.decode()
+    assert 'marquee_calls_total{code="400",method="Recommend"} 1.0' in metrics
+    assert 'marquee_calls_total{code="200",method="Recommend"} 2.0' in metrics
+    assert "secret-user" not in metrics
 
 
 async def test_a_request_that_is_too_large_is_refused(world: World) -> None:
@@ -86,12 +92,7 @@ async def test_read_only_refuses_what_writes(world: World) -> None:
 
 
 async def test_the_token_of_the_caller_is_passed_on(repository: Path, tmp_path: Path) -> None:
-    tokens = tmp_path / "tokens.yaml"
-    tokens.write_text(f"someone: {{sha256: {hash_of('secret')}}}\n")
-    tokens.chmod(0o600)
-    flags = [f"--model-repository={repository}", f"--event-store=sqlite:///{tmp_path}/events.db", "--scorer="]
-    flags += ["--grpc-port=0", "--metrics-port=0", f"--tokens={tokens}", "--exit-timeout-secs=0"]
-    async with gateway(read(GatewaySettings, flags)) as program, program, console(program.grpc_address) as page:
+    async with protected_gateway(repository, tmp_path) as address, console(address) as page:
         assert (await page.call("GetStatus", {})).json["code"] == "unauthenticated"
         assert (await page.call("GetStatus", {}, authorization="Bearer secret")).status == 200
         assert (await page.fetch("/health/ready")).status == 200

@@ -21,7 +21,7 @@ async def test_a_model_can_be_trained_on_the_event_store(tmp_path: Path) -> None
     await store.open()
     await store.import_all(known)
     items = sorted({event.item_id for event in known})
-    await store.record([StoredEvent("newcomer", item, 4, place) for place, item in enumerate(items[:12])])
+    await store.record([StoredEvent("newcomer", item, 4, time) for time, item in enumerate(items[:12])])
     exported = [event async for event in store.all_events()]
     await store.close()
     assert write_events(tmp_path / "exported" / "events.parquet", exported) == len(known) + 12

@@ -1,4 +1,5 @@
 import asyncio
+import re
 import signal
 import sqlite3
 import subprocess
@@ -9,10 +10,12 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from fusion_gateway.events.files import read_events, write_events
 from fusion_gateway.events.store import EventStore
 from fusion_gateway.events.stored_event import StoredEvent
+from fusion_gateway.events.users import users_of_page
 from servers.runtime.errors import ConfigurationError, Unavailable
 from tests.servers.running import ROOT
 
@@ -68,6 +71,37 @@ async def test_an_event_comes_back_as_it_was(store: EventStore) -> None:
     assert newest.event_id
 
 
+async def test_users_come_in_pages_by_what_their_ids_begin_with(store: EventStore) -> None:
+    users = ["4", "40", "4-1", "4a", "4A", "4é", "41", "5", "anna", "𝟜"]
+    await store.record([event("a", time, user=user) for time, user in enumerate(users, 1)])
+    await store.record([event("a", 99, user="41")])
+    pages: list[list[str]] = []
+    page = ""
+    while not pages or page:
+        found, page = await store.users_page("4", 3, page)
+        pages.append([user.id for user in found])
+    assert pages == [["4", "4-1", "40"], ["41", "4A", "4a"], ["4é"]]
+    assert (await store.users_page("41", 3))[0] == [("41", 99)]
+    assert {user for user, _ in (await store.users_page("", 1000))[0]} >= set(users)
+    assert await store.users_page("nobody", 3) == ([], "")
+
+
+async def test_users_are_found_by_index(store: EventStore, url: str) -> None:
+    """However many events each of them has."""
+    await store.record([event(str(item), item, user=f"plan {item % 50}") for item in range(1000)])
+    engine = create_async_engine(
+        url.replace("sqlite:", "sqlite+aiosqlite:").replace("postgresql:", "postgresql+asyncpg:")
+    )
+    query = users_of_page(engine.dialect.name).params(start="plan 4", limit=3)
+    text = query.compile(engine.sync_engine, compile_kwargs={"literal_binds": True})
+    explain = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN"
+    async with engine.connect() as connection:
+        plan = (await connection.exec_driver_sql(f"{explain} {text}")).all()
+    await engine.dispose()
+    assert plan
+    assert not re.search("SCAN events|Seq Scan", str(plan))
+
+
 async def test_a_repeated_event_id_changes_nothing(store: EventStore) -> None:
     assert await store.record([event("a", 10, "one"), event("b", 11, "two"), event("c", 12, "two")]) == 2
     assert await store.record([event("z", 99, "one"), event("d", 13, "three")]) == 1
@@ -77,6 +111,26 @@ async def test_a_repeated_event_id_changes_nothing(store: EventStore) -> None:
 async def test_many_writers_at_once(store: EventStore) -> None:
     recorded = await asyncio.gather(*(store.record([event("a", 1, f"id{n % 3}")]) for n in range(9)))
     assert sum(recorded) == 3
+
+
+async def test_a_few_events_do_not_wait_for_all_that_have_many(tmp_path: Path) -> None:
+    store = EventStore(f"sqlite:///{tmp_path}/events.db", history_limit=5000)
+    await store.open()
+    ended: list[str] = []
+
+    async def record(name: str, number: int) -> None:
+        await store.record([event("1", second, user=name) for second in range(number)])
+        ended.append(name)
+
+    names = [f"large {number}" for number in range(8)]
+    large = [asyncio.create_task(record(name, 1000)) for name in names]
+    await asyncio.sleep(0)
+    await asyncio.gather(record("small", 1), record("small too", 100))
+    before = list(ended)
+    await asyncio.gather(*large)
+    await store.close()
+    assert before == ["large 0", "large 1", "small", "large 2", "small too"]
+    assert ended[len(before) :] == names[3:]
 
 
 async def test_histories_read_at_once_are_each_users_own(store: EventStore) -> None:
@@ -151,8 +205,8 @@ async def test_what_is_exported_can_be_imported(store: EventStore, tmp_path: Pat
     for name in ("events.csv", "deep/events.parquet"):
         exported = [each async for each in store.all_events() if each.user_id in ("anna", "bert")]
         assert write_events(tmp_path / name, exported) == 3
-        told = [(e.user_id, e.item_id, e.rating, e.time) for e in read_events(tmp_path / name)]
-        assert told == [("anna", "b", None, 1), ("anna", "a", 4.5, 2), ("bert", "c", None, 2)]
+        stored = [(e.user_id, e.item_id, e.rating, e.time) for e in read_events(tmp_path / name)]
+        assert stored == [("anna", "b", None, 1), ("anna", "a", 4.5, 2), ("bert", "c", None, 2)]
     with pytest.raises(ConfigurationError, match="cannot be written"):
         write_events(tmp_path / "events.csv" / "events.csv", [])
 

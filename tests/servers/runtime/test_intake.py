@@ -67,6 +67,16 @@ async def test_a_message_that_cannot_be_read_is_an_invalid_argument(content: byt
         assert await watch(content).code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
+async def test_a_message_of_more_fields_than_may_be_parsed_is_refused_unparsed() -> None:
+    made, _ = program()
+    async with made as running, grpc.aio.insecure_channel(running.grpc_address) as channel:
+        call: Any = channel.unary_unary(CHECK)
+        assert await call(b"\x0a\x00" * intake.MAX_FIELDS)
+        code, details = await status(call(b"\x0a\x00" * (intake.MAX_FIELDS + 1)))
+    assert code == grpc.StatusCode.INVALID_ARGUMENT
+    assert details == "the message has more than 100,000 fields; send less in one call"
+
+
 async def test_a_call_without_a_message_is_an_invalid_argument() -> None:
     async def nothing() -> AsyncIterator[bytes]:
         return

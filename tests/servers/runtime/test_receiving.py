@@ -2,12 +2,21 @@
 
 import asyncio
 import time
+from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from servers.runtime import receiving
 from servers.runtime.errors import DeadlineExceeded
-from servers.runtime.receiving import MAX_MESSAGES_OF_CONNECTION, PATIENCE_TICKS, TICK_SECONDS, Receiver, Turns
+from servers.runtime.receiving import (
+    MAX_MESSAGES,
+    MAX_MESSAGES_OF_CONNECTION,
+    PATIENCE_TICKS,
+    TICK_SECONDS,
+    Receiver,
+)
 
 
 class Sender:
@@ -61,20 +70,24 @@ async def test_slow_messages_lose_their_turn_to_as_many_as_wait() -> None:
     assert await receive(receiver, "one", 0) == b"message"
 
 
-async def test_turns_are_shared_between_connections_not_calls() -> None:
-    turns = Turns(1)
-    await turns.acquire("first")
-    served: list[str] = []
+async def test_connections_that_send_nothing_go_behind_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiving, "TICK_SECONDS", 0.01)
+    receiver = Receiver()
+    lost = Counter[str]()
 
-    async def serve(connection: str) -> None:
-        await turns.acquire(connection)
-        served.append(connection)
-        turns.release()
+    async def send_nothing(connection: str) -> None:
+        while True:
+            with suppress(DeadlineExceeded):
+                await receive(receiver, connection, 60)
+            lost[connection] += 1
 
-    waiting = [asyncio.create_task(serve(connection)) for connection in ["many"] * 3 + ["one", "leaves"]]
-    await asyncio.sleep(0)
-    waiting[-1].cancel()
-    turns.release()
-    await asyncio.gather(*waiting, return_exceptions=True)
-    assert served == ["many", "one", "many", "many"]
-    await asyncio.wait_for(turns.acquire("last"), 1)
+    connections = [f"silent {number}" for number in range(5 * MAX_MESSAGES)]
+    silent = [asyncio.create_task(send_nothing(connection)) for connection in connections]
+    while len(lost) < len(connections):
+        await asyncio.sleep(0)
+    before = lost.total()
+    assert await receive(receiver, "newcomer", 0) == b"message"
+    assert lost.total() - before <= MAX_MESSAGES
+    for call in silent:
+        call.cancel()
+    await asyncio.gather(*silent, return_exceptions=True)

@@ -72,7 +72,7 @@ def test_one_row_for_every_recipe_part_and_metric_and_a_table_with_published_met
     }
 
 
-def test_a_figure_is_the_mean_over_folds_and_its_range_that_over_seeds() -> None:
+def test_a_metric_is_the_mean_over_folds_and_its_range_that_over_seeds() -> None:
     cells = [
         Cell("best", "best", seed, {"as-served/rmse": np.array(value), "ratings": np.array(10)}, fold)
         for value, (seed, fold) in enumerate(product(range(2), repeat=2), start=1)

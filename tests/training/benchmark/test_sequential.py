@@ -58,9 +58,9 @@ def test_every_row_says_its_protocol_and_whether_it_reads_time(folder: Path, tmp
     assert found["best", "leave-last-out"]["time"] == "aware"
     assert found["best", "leave-last-out"]["seeds"] == [3]
     assert found["best_time_free", "leave-last-out"]["time"] == "free"
-    assert ("best", "leave-last-out-asked-at-once") in found
-    assert ("best_time_free", "leave-last-out-asked-at-once") not in found
-    assert ("best_time_free", "leave-last-out-ties-shuffled-when-asked") in found
+    assert ("best", "leave-last-out-query-at-newest") in found
+    assert ("best_time_free", "leave-last-out-query-at-newest") not in found
+    assert ("best_time_free", "leave-last-out-ties-shuffled") in found
     assert found["best", "leave-last-out-gap-0"]["n"] == USERS
     assert {row["model"] for row in rows} >= {"popularity", "EASE", "transitions", "sequential"}
     assert all(0 <= row["low"] <= row["value"] <= row["high"] <= 1 for row in rows)

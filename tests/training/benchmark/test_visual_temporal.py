@@ -89,7 +89,7 @@ def test_likes_stand_beside_what_was_published(folder: Path, tmp_path: Path) -> 
     picture, report = tmp_path / "likes.png", tmp_path / "likes.html"
     printed = run(folder, "--part", "likes", "--json", str(out), "--picture", str(picture), "--report", str(report))
     assert "0.93 / 0.85 / 0.89" in printed
-    assert "true positives" in printed
+    assert "Confusion matrices" in printed
     assert picture.read_bytes().startswith(b"\x89PNG")
     page = report.read_text()
     for title in ("Liked from 4", "Confusion matrix, whole, liked from 4", "Loss", "Accuracy"):
@@ -126,7 +126,7 @@ def test_a_question_knows_only_what_came_before_and_no_hidden_item_is_trained_on
     known = pl.concat([cold.split.train, cold.split.validation])
     assert hidden.isdisjoint(known["item"])
     assert set(cold.split.test["item"]) <= hidden
-    after = known.join(cold.split.test, on="user", suffix="_asked").filter(pl.col("time") >= pl.col("time_asked"))
+    after = known.join(cold.split.test, on="user", suffix="_query").filter(pl.col("time") >= pl.col("time_query"))
     assert after.height == 0
     for history, user in zip(cold.requests.history_item, cold.requests.user_id, strict=True):
         assert len(history) == known.filter(pl.col("user") == user).height

@@ -136,7 +136,7 @@ def test_a_folder_that_cannot_be_used_is_explained(write: Write, files: dict[str
     assert "python -m training data import FILE... --out data/mine" in str(raised.value)
 
 
-def test_a_place_that_is_not_there(write: Write, tmp_path: Path) -> None:
+def test_a_folder_that_does_not_exist(write: Write, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no data folder at"):
         load_dataset(tmp_path / "nowhere")
     with pytest.raises(DataError, match="nothing at .*nowhere"):

@@ -5,6 +5,7 @@ from tests.training.conftest import Write, load_real
 from training.data import movielens
 from training.data.dataset import Dataset
 from training.data.load import load_dataset
+from training.data.writing import write_generic
 from training.errors import DataError
 
 
@@ -21,6 +22,27 @@ def test_latest_folder(write: Write) -> None:
     assert tables.events.rows() == [("1", "10", 4.5, 100), ("1", "20", 3.0, 90)]
     items = tables.items.select("title", "year", "genres", "keywords").rows()
     assert items == [("The Heat", 1995, ["Crime", "Drama"], ["noir", "slow"]), ("Sky", 2001, [], None)]
+
+
+def test_files_of_kaggle(write: Write) -> None:
+    folder = write(
+        {
+            "rating.csv": 'userId,movieId,rating,timestamp\n1,10,4.5,"2005-04-02 23:53:47"\n',
+            "movie.csv": 'movieId,title,genres\n10,"Heat, The (1995)",Crime|Drama\n20,Sky (2001),(no genres listed)\n',
+            "tag.csv": "userId,movieId,tag,timestamp\n1,10,slow,\n2,10,Noir,\n2,10,noir,\n2,10,slow,\n3,99,x,\n",
+        }
+    )
+    dataset = load_dataset(folder)
+    assert dataset.events.rows() == [("1", 10, 4.5, 1112486027)]
+    items = dataset.items.select("title", "year", "genres", "keywords").rows()
+    assert items == [("The Heat", 1995, ["Crime", "Drama"], ["slow", "noir"]), ("Sky", 2001, [], [])]
+    assert dataset.tags is not None
+    assert dataset.tags.rows() == [("1", ["slow"], 10), ("2", ["noir", "slow"], 10)]
+    write_generic(dataset, folder.parent / "written")
+    again = load_dataset(folder.parent / "written")
+    assert again.tags is not None
+    assert again.tags.equals(dataset.tags)
+    assert again.fingerprint == dataset.fingerprint
 
 
 MOVIES = "1::Toy Story (1995)::Animation\n2::Lac, Le (1997)::Drama|Romance\n"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from tests.training.conftest import Write
@@ -35,3 +36,16 @@ def test_the_smallest_data_sets_can_be_drawn(write: Write, tmp_path: Path, event
     page = (tmp_path / "report.html").read_text()
     assert len(pictures(page)) == 12
     assert "<b>" not in page
+
+
+def test_a_month_is_drawn_where_it_is(write: Write) -> None:
+    """Two events in January 2001, none in February, one in March."""
+    events = "user,item,time\na,1,978307200\nb,1,980000000\na,2,985000000\n"
+    axes = Figure().subplots()
+    timeline = next(draw for title, _, draw in PLOTS if title == "Timeline")
+    timeline(axes, load_dataset(write({"events.csv": events}, "some")))
+    spans = []
+    for bar in axes.patches:
+        (left, _), (right, height) = bar.get_extents().transformed(axes.transData.inverted()).get_points()
+        spans.append((str(np.datetime64(round(left), "D")), str(np.datetime64(round(right), "D")), round(height)))
+    assert spans == [("2001-01-01", "2001-02-01", 2), ("2001-03-01", "2001-04-01", 1)]

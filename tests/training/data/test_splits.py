@@ -27,7 +27,7 @@ SEEDS = st.integers(0, 5)
 
 
 def events_of(rows: list[tuple[str, int]]) -> pl.DataFrame:
-    """Events whose item tells their place in the file."""
+    """Events whose item is their line in the file."""
     users, times = zip(*rows, strict=True)
     return pl.DataFrame({"user": users, "item": range(1, len(rows) + 1), "rating": 3.0, "time": times}, schema=EVENTS)
 
@@ -73,7 +73,7 @@ def test_ties_are_broken_by_file_order(rows: list[tuple[str, int]]) -> None:
     events = events_of(rows)
     split = leave_last_out(events)
     for user, item in split.test.select("user", "item").iter_rows():
-        last = max((time, place) for place, (name, time) in enumerate(rows, start=1) if name == user)
+        last = max((time, line) for line, (name, time) in enumerate(rows, start=1) if name == user)
         assert item == last[1]
     assert in_order(split.train).equals(split.train)
 
@@ -94,7 +94,7 @@ def test_global_time_has_no_event_before_an_earlier_part(rows: list[tuple[str, i
         earlier += part["time"].to_list()
 
 
-def test_random_split_has_the_size_asked_for() -> None:
+def test_random_split_has_the_requested_size() -> None:
     events = events_of([("a", time) for time in range(40)])
     split = random_split(events, 0.1, seed=3)
     assert (len(split.train), len(split.validation), len(split.test)) == (36, 0, 4)

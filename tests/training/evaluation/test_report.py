@@ -61,7 +61,7 @@ def test_users_are_shown_with_every_list(report: Path) -> None:
     assert "●" in page.partition("Users to look at")[2].partition("</p>")[2]
 
 
-def test_the_figures_are_in_the_format_of_results(report: Path) -> None:
+def test_the_metrics_are_in_the_format_of_results(report: Path) -> None:
     written = json.loads((report / "report.json").read_text())
     assert written.keys() == {"command", "date", "commit", "machine", "rows"}
     found = {(row["model"], row["metric"]): row for row in written["rows"] if row["protocol"] == "leave-last-out"}

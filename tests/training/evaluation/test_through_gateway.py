@@ -1,4 +1,4 @@
-"""The same questions offline and to a gateway that is running."""
+"""The same queries offline and through a running gateway."""
 
 import shutil
 import sys

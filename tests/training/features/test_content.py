@@ -37,7 +37,7 @@ def four_films() -> pl.DataFrame:
     return pl.DataFrame(columns, schema=ITEMS)
 
 
-def test_a_network_is_told_only_what_its_recipe_names(items: pl.DataFrame) -> None:
+def test_a_network_receives_only_what_its_recipe_names(items: pl.DataFrame) -> None:
     assert ItemContent.of(items, ()).feature.shape == (4, 0)
     content = ItemContent.of(items, ("genres",))
     assert content.feature.tolist() == [[0, 1], [1, 0], [1, 1], [0, 0]]

@@ -84,7 +84,7 @@ def test_the_order_of_the_events_matters(model: Model) -> None:
 
 
 @torch.no_grad()
-def test_only_a_time_aware_model_reads_when_it_is_asked() -> None:
+def test_only_a_time_aware_model_reads_the_query_time() -> None:
     for recipe in (recipes.best_sequential(), recipes.best_time_free_sequential()):
         model = made(recipe)
         soon = model.encode(events(3, 9, query_time=2 * DAY))[:, -1]
@@ -93,7 +93,7 @@ def test_only_a_time_aware_model_reads_when_it_is_asked() -> None:
 
 
 @torch.no_grad()
-def test_questions_within_the_least_gap_are_answered_alike() -> None:
+def test_queries_within_the_minimum_gap_have_the_same_answer() -> None:
     queries = [events(3, 9, query_time=DAY + seconds) for seconds in (0, 59, 3600)]
     same, minute, hour = (made(recipes.best_now_sequential()).encode(history)[:, -1] for history in queries)
     torch.testing.assert_close(same, minute)

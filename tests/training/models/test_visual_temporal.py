@@ -70,8 +70,8 @@ def test_every_position_is_answered_from_the_events_up_to_it(model: VisualTempor
     """So training, which asks for many positions at once, sees no future and learns what is served."""
     items = [3, 1, 4, 2, 5, 6, 1, 3]
     at_once = after(model, items, num_queries=6)
-    for place, query in enumerate(at_once, start=len(items) - 5):
-        torch.testing.assert_close(query, after(model, items[:place])[0], atol=1e-5, rtol=1e-5)
+    for position, query in enumerate(at_once, start=len(items) - 5):
+        torch.testing.assert_close(query, after(model, items[:position])[0], atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()

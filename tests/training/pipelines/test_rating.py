@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,7 +23,9 @@ from training.data.splits import leave_last_out, no_split
 from training.data.synthetic.generate import Settings, generate
 from training.errors import TrainingError
 from training.features.ratings import usable_ratings
+from training.models.svd import train_svd
 from training.models.tables import whole
+from training.pipelines import rating_predictions
 from training.pipelines.job import Job, torch_device
 from training.pipelines.rating import train_rating
 from training.pipelines.rating_predictions import predict
@@ -113,6 +116,8 @@ def test_odd_ratings_are_left_out_and_counted() -> None:
         ("c", 1, 5.0),
     ]
     assert counts == {"ratings-outside-the-scale": 1, "repeated-ratings": 1, "users-with-one-rating": 3}
+    averaged, _ = usable_ratings(events, (1, 5), repeated="mean")
+    assert averaged.equals(kept.with_columns(rating=pl.Series([3.0, 3.0, 5.0])))
     with pytest.raises(TrainingError, match="no event has a rating between 7 and 8"):
         usable_ratings(events, (7, 8))
 
@@ -128,6 +133,31 @@ def test_without_enough_ratings_the_svd_says_so(dataset: Dataset, tmp_path: Path
     strict = replace(recipes.svd(), max_ignored_item_ratings=10_000)
     with pytest.raises(TrainingError, match="no ratings are left by recipe 'svd'"):
         predict(Job(dataset, no_split(dataset.events), tmp_path, tmp_path), strict)
+
+
+def test_the_size_of_the_svd_is_chosen_by_three_folds(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Job(dataset, no_split(dataset.events), tmp_path, tmp_path)
+    recipe = replace(recipes.svd(), max_ignored_item_ratings=5, factors=(2, 4), epochs=(1, 5))
+    learned: list[int] = []
+
+    def counted(*arguments: Any) -> Any:
+        learned.append(len(arguments[0][2]))
+        return train_svd(*arguments)
+
+    monkeypatch.setattr(rating_predictions, "train_svd", counted)
+    predicted = predict(job, recipe)
+    kept = len(predicted.train.rating)
+    assert len(learned) == 4 * 3 + 1
+    assert sum(learned[:3]) == 2 * kept  # every rating is held out once
+    metrics = predicted.metrics
+    sizes = [f"of-{factors}-factors-{epochs}-epochs" for factors in (2, 4) for epochs in (1, 5)]
+    assert metrics["rmse"] == min(metrics[f"rmse-{size}"] for size in sizes)
+    assert all(0 < metrics[f"mae-{size}"] < metrics[f"rmse-{size}"] for size in sizes)
+    assert 1 > metrics["sparsity-before"] > metrics["sparsity-after"] > 0
+    pairs = predicted.train.users * predicted.train.items
+    assert metrics["sparsity-after"] == pytest.approx(1 - kept / pairs)
 
 
 def test_a_killed_run_goes_on_to_the_same_weights(folder: Path, dataset: Dataset, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ CPU = torch.device("cpu")
 
 
 def circle() -> tuple[Interactions, pl.DataFrame]:
-    """Everybody walks the items in a circle; the held-out event goes on."""
+    """Every user walks the items in a circle; the held-out event is the next step."""
     rows = [(f"u{user}", (user + step) % ITEMS + 1, 3.0, 60 * step) for user in range(USERS) for step in range(9)]
     events = pl.DataFrame(rows, schema=["user", "item", "rating", "time"], orient="row")
     last = pl.col("time") == 60 * 8

@@ -6,7 +6,7 @@ from training.benchmark.published import NEXT_ITEM, PUBLISHED
 from training.benchmark.result_tables.files import Cells, Results, Row, interval, named, number, seeds
 
 LEAVE_LAST_OUT = "leave-last-out"
-TIES_SHUFFLED = "leave-last-out-ties-shuffled-when-asked"
+TIES_SHUFFLED = "leave-last-out-ties-shuffled"
 READ_TIMES = {"fused", "sequential", "recent popularity"}
 """Of the models that `evaluate` measures."""
 ESTIMATED = {"ml-1m"}
@@ -68,7 +68,7 @@ def _next_item(dataset: str, rankings: Iterable[Row], published: bool = False) -
     yield from (cells for _, _, cells in sorted(lines))
 
 
-PARTS = ("gap-0", "gap-positive", "asked-at-once")
+PARTS = ("gap-0", "gap-positive", "query-at-newest")
 
 
 def ties_ml_100k(results: Results) -> Iterator[Cells]:

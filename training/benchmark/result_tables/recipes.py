@@ -16,7 +16,7 @@ RATING = {
     "hybrid_genres": "S4: a network of ids and genres",
 }
 SEQUENTIAL = {
-    "best": "**default**; gated transformer that reads ratings and times; 64 wide, or 128 from 500,000 targets",
+    "best": "**default**; gated transformer that reads ratings and times; 64 dimensions, or 128 from 500,000 targets",
     "small": "`transformer` on a sample, 40 epochs",
     "best_now": "`best` that does not distinguish queries within one minute",
     "best_time_free": "`best` from order and ratings alone",

@@ -21,7 +21,7 @@ SETTINGS_FILE = "generated.json"
 
 
 def generate(folder: Path, settings: Settings = DEFAULTS) -> None:
-    """Writes events.csv, items.csv, users.csv and posters/; returns at once where just that lies there already.
+    """Writes events.csv, items.csv, users.csv and posters/; returns at once if exactly that is already there.
 
     Raises DataError where the folder holds anything else. An interrupted run leaves no half-written folder.
     """

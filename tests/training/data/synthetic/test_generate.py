@@ -118,8 +118,8 @@ def _ndcg(score: Floats, target: NDArray[np.int64], seen: NDArray[np.bool_]) -> 
     """NDCG@10 of the target among unseen items; a target tied with others is placed in their middle."""
     score = np.where(seen, -np.inf, score)
     own = score[np.arange(len(target)), target][:, None]
-    place = (score > own).sum(1) + ((score == own).sum(1) - 1) / 2
-    return float(np.where(place < 10, 1 / np.log2(place + 2), 0).mean())
+    rank = (score > own).sum(1) + ((score == own).sum(1) - 1) / 2
+    return float(np.where(rank < 10, 1 / np.log2(rank + 2), 0).mean())
 
 
 def _standard(score: Floats, seen: NDArray[np.bool_]) -> Floats:

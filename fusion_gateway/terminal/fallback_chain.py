@@ -1,4 +1,4 @@
-"""python -m fusion_gateway.ladder: every stage of the fallback chain, as a running gateway answers it."""
+"""python -m fusion_gateway.fallback_chain: every stage of the fallback chain, as a running gateway answers it."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated
@@ -11,6 +11,8 @@ from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.command_line import App
 
 app = App()
+MAX_HISTORY = 1000
+"""What a request can bring: of a longer history, its newest events."""
 
 
 def stages(
@@ -30,7 +32,7 @@ def stages(
     yield "Nothing, and no model counts", pb.RecommendRequest(weights=dict.fromkeys(models, 0.0))
 
 
-@app.command(epilog="Example: python -m fusion_gateway.ladder --user 42 --age 25 --liked Comedy,Drama")
+@app.command(epilog="Example: python -m fusion_gateway.fallback_chain --user 42 --age 25 --liked Comedy,Drama")
 def main(
     user: Annotated[str, typer.Option(help="A user with a stored history.")],
     age: Annotated[int, typer.Option(help="Of the profile.")] = 25,
@@ -43,7 +45,7 @@ def main(
     """Prints what each stage of the fallback chain recommends, and why."""
     profile = pb.Profile(age=age, gender=gender, occupation=occupation, liked_genres=filter(None, liked.split(",")))
     with gateway(address) as stub:
-        stored = stub.GetHistory(pb.GetHistoryRequest(user_id=user)).events
+        stored = stub.GetHistory(pb.GetHistoryRequest(user_id=user, limit=MAX_HISTORY)).events
         models = [model.name for model in stub.GetStatus(pb.GetStatusRequest()).models]
         for title, request in stages(user, stored[::-1], profile, models):
             request.k, request.explain = k, True
