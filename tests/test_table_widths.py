@@ -77,7 +77,7 @@ def next_item(dataset: Dataset) -> list[Table]:
 
 def posters(dataset: Dataset) -> list[Table]:
     found = []
-    held_out = likes.shares_in_time(dataset.events)
+    held_out = likes.rated_shares(dataset.events)
     scores = {"validation": random.random(len(held_out.validation)), "test": random.random(len(held_out.test))}
     for part, variants in visual_temporal.VARIANTS.items():
         shape = (2, 2, USERS) if part == visual_temporal.COLD else (3, USERS)

@@ -5,6 +5,7 @@ Commands import what they run when they are called: --help must not wait for tor
 
 import os
 import re
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -34,7 +35,7 @@ class SplitName(StrEnum):
     def of(self, events: "pl.DataFrame") -> "Split":
         from training.data.splits import global_time, leave_last_out, no_split, shares_in_time
 
-        made = {
+        made: dict[SplitName, Callable[[pl.DataFrame], Split]] = {
             SplitName.leave_last_out: leave_last_out,
             SplitName.global_time: global_time,
             SplitName.shares: shares_in_time,

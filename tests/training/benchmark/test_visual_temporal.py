@@ -88,7 +88,7 @@ def test_likes_stand_beside_what_was_published(folder: Path, tmp_path: Path) -> 
     out = tmp_path / "likes.json"
     picture, report = tmp_path / "likes.png", tmp_path / "likes.html"
     printed = run(folder, "--part", "likes", "--json", str(out), "--picture", str(picture), "--report", str(report))
-    assert "0.93 / 0.85 / 0.89" in printed
+    assert "0.93, 0.85, 0.89" in printed
     assert "Confusion matrices" in printed
     assert picture.read_bytes().startswith(b"\x89PNG")
     page = report.read_text()
