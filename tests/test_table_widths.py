@@ -84,6 +84,8 @@ def posters(dataset: Dataset) -> list[Table]:
         models = [*variants, "same genres' popularity"]
         cells = [Cell(model, "seed_cnn_birnn_ae", 0, {"metrics": random.random(shape), **scores}) for model in models]
         found.append(visual_temporal_report.as_table(cells, dataset, part))
+        if part == visual_temporal.LIKES:
+            found.append(visual_temporal_report.confusion_table(cells, dataset))
     return found
 
 

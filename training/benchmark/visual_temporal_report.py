@@ -127,8 +127,9 @@ def confusions(cells: Sequence[Cell], dataset: Dataset) -> dict[tuple[str, float
 def confusion_table(cells: Sequence[Cell], dataset: Dataset) -> Table:
     """Of all models: how many test ratings are said to be likes, and are."""
     table = narrow_table("Confusion matrices: test ratings, summed over seeds", CONFUSION_CAPTION)
-    for name in ("", "liked\nfrom", "true\npositives", "false\npositives", "false\nnegatives", "true\nnegatives"):
-        table.add_column(name, justify="right" if name else "left")
+    table.add_column("", overflow="fold", min_width=16)
+    for name in ("liked\nfrom", "true\npositives", "false\npositives", "false\nnegatives", "true\nnegatives"):
+        table.add_column(name, justify="right", no_wrap=True)
     for (model, cut), counts in confusions(cells, dataset).items():
         table.add_row(model, f"{cut:.0f}", *(f"{count:,}" for count in counts.ravel().tolist()))
     return table

@@ -117,8 +117,7 @@ def visual_temporal_command(
     tables = [as_table(cells, dataset, part)]
     if part == visual_temporal.LIKES:
         tables.append(confusion_table(cells, dataset))
-    for table in tables:
-        output().print(table)
+    output().print(*tables)
     if json:
         json.write_text(run_as_json(list(rows(cells, dataset, part))))
     if picture:

@@ -17,11 +17,11 @@ from training.features.rating_scale import RatingScale
 from training.terminal import narrow_table
 
 MAX_DIFFERENCES = 20
+SHUFFLED = "-ties-shuffled"
 GENRES_NOTE = (
     "all genres' flags together; accuracy at a probability of a half, the others at the threshold that is best on the "
     "validation events"
 )
-SHUFFLED = "-ties-shuffled"
 NOTE = (
     "below a model: 95 % bootstrap interval of NDCG@10 over users; p: paired bootstrap over users, of no "
     "difference in NDCG@10 to the fused list, adjusted by Holm for the {count} comparisons; ties shuffled: NDCG@10, "
