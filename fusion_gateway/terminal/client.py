@@ -202,12 +202,15 @@ def similar(
     address: Address = DEFAULT_ADDRESS,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
-    """Movies like a movie."""
+    """Movies like a movie, or with posters like a picture."""
     title = " ".join(words or [])
-    if bool(title) == bool(item):
-        raise typer.BadParameter("give a title or --item, not both" if item else "give a title or --item")
-    query = pb.SimilarItemsRequest(item_id=item) if item else pb.SimilarItemsRequest(title=title)
-    query.MergeFrom(pb.SimilarItemsRequest(k=k, weights=_weights(weights), by_places=by_places))
+    given = {"title": title, "item_id": item, "image": _content(image) if image else None}
+    named = {field: value for field, value in given.items() if value}
+    if len(named) != 1:
+        raise typer.BadParameter("give one of a title, --item and --image")
+    query = pb.SimilarItemsRequest(k=k, weights=_weights(weights), by_places=by_places)
+    for field, value in named.items():
+        setattr(query, field, value)
     with gateway(address) as stub:
         response = stub.SimilarItems(query, timeout=timeout)
     _show(response, as_json, lambda: tables.neighbours(response))

@@ -90,9 +90,8 @@ def fit(
     model.load_state_dict(kept)
     model.eval()
     if curve:
-        console.print(
-            f"{run.name}: epoch {curve.best + 1} of {len(curve)} is kept: {curve.at(curve.best)}", markup=False
-        )
+        said = f"{run.name}: epoch {curve.best + 1} of {len(curve)} is kept: {curve.at(curve.best)}"
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
     return curve
 
 
