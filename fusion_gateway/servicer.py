@@ -72,7 +72,8 @@ class Servicer(pb_grpc.RecommenderServicer):
             k = parsing.parse_results(request, maximum=parsing.MAX_MATCHES)
             title = parsing.parse_title(request.title)
             titles = self._handlers.titles.value
-            found = await asyncio.to_thread(titles.search, title, k)
+            search = titles.catalog.about if request.semantic else titles.search
+            found = await asyncio.to_thread(search, title, k)
         matches = [pb.Match(item=titles.catalog.item(row), score=likeness) for row, likeness in found]
         return pb.SearchItemsResponse(matches=matches)
 

@@ -1,8 +1,9 @@
 """Movies like a movie: what the models find alike, common genres and words, a common director; a weight for each."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +23,14 @@ from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.deadline import Deadline
 from servers.runtime.errors import InvalidArgument, NotFound, Unavailable
 
-GENRES, TAGS, DIRECTOR = "genres", "tags", "director"
-OF_CATALOG = (GENRES, TAGS, DIRECTOR)
+GENRES, TAGS, OVERVIEW, TEXT, DIRECTOR = "genres", "tags", "overview", "text", "director"
+OF_CATALOG = (GENRES, TAGS, OVERVIEW, TEXT, DIRECTOR)
 MIN_RETRIEVED = 100
 """Minimum number of items requested from each model; twice the k of the request where that is more."""
 MAX_SAME_DIRECTOR = 2
 """Maximum number of movies by one director that come first (REFERENCE_SYSTEMS.md S3), where something else counts."""
+ROUNDING = 1e-6
+"""Weights are of single precision: a share of places is not more for that."""
 Likeness = NDArray[np.float64]
 
 
@@ -89,7 +92,7 @@ class SimilarItems:
         if missing and not answers and not any(weights.get(name) for name in OF_CATALOG):
             raise Unavailable("; ".join(f"{name}: {reason}" for name, reason in missing.items()))
         components = _components(row, weights, answers, catalog)
-        rows = _nearest(row, k, weights, components, catalog)
+        rows = _nearest(row, k, weights, components, request.by_places, catalog)
         return pb.SimilarItemsResponse(
             query=catalog.item(row),
             items=[_ranked(rank, each, components, catalog) for rank, each in enumerate(rows, 1)],
@@ -130,8 +133,20 @@ class SimilarItems:
 
 def known_kinds(scorers: Collection[str], catalog: Catalog) -> list[str]:
     """Names of the kinds of likeness that can have a weight."""
-    of_catalog = OF_CATALOG if catalog.has_tags else (GENRES, DIRECTOR)
-    return [*scorers, *of_catalog]
+    return [*scorers, *_likeness_of_catalog(catalog), DIRECTOR]
+
+
+def _likeness_of_catalog(catalog: Catalog) -> dict[str, Callable[[int], NDArray[np.floating]]]:
+    """The kinds but the director that the catalog can tell, each [items] for a row."""
+    texts = catalog.texts
+    kinds: dict[str, Callable[[int], NDArray[np.floating]]] = {GENRES: catalog.genre_likeness}
+    if texts.tags:
+        kinds[TAGS] = texts.tags.likeness
+    if texts.overviews:
+        kinds[OVERVIEW] = texts.overviews.likeness
+    if texts.vectors is not None:
+        kinds[TEXT] = catalog.text_likeness
+    return kinds
 
 
 def _queried_row(request: pb.SimilarItemsRequest, titles: TitleIndex) -> int:
@@ -153,7 +168,7 @@ def _queried_row(request: pb.SimilarItemsRequest, titles: TitleIndex) -> int:
 def _components(row: int, weights: Mapping[str, float], answers: Mapping[str, Answer], catalog: Catalog) -> Components:
     """Those but the director that have a weight and can say something about the item at `row`."""
     components = _of_models(weights, answers, catalog)
-    for name, likeness in ((GENRES, catalog.genre_likeness), (TAGS, catalog.tag_likeness)):
+    for name, likeness in _likeness_of_catalog(catalog).items():
         if weights.get(name):
             raw = likeness(row)
             raw[row] = 0  # or all others would be unlike beside it
@@ -170,7 +185,9 @@ def _of_models(weights: Mapping[str, float], answers: Mapping[str, Answer], cata
     return components
 
 
-def _nearest(row: int, k: int, weights: Mapping[str, float], components: Components, catalog: Catalog) -> list[int]:
+def _nearest(
+    row: int, k: int, weights: Mapping[str, float], components: Components, by_places: bool, catalog: Catalog
+) -> list[int]:
     """The k rows most like this one, those of the same director first, each work once; the director becomes one of
     the components.
     """
@@ -182,16 +199,41 @@ def _nearest(row: int, k: int, weights: Mapping[str, float], components: Compone
     if weights.get(DIRECTOR):
         same = np.setdiff1d(np.flatnonzero(catalog.of_director(row)), itself)
         first = _in_order(alike, same, catalog)[: MAX_SAME_DIRECTOR if components else None]
+    taken = [*itself, *first]
+    if by_places:
+        rows = _by_places(taken, k - len(first), components, catalog)
+    else:
+        rows = _most_alike(alike, catalog.of_same_works(np.array(taken)), k, catalog)
+    if weights.get(DIRECTOR):
         # As much as all else together: then scores descend, and still add up.
         weight = sum(component.weight for component in components.values()) or weights[DIRECTOR]
         raw = np.array([0.0, *[1.0] * len(first)])
         components[DIRECTOR] = SimilarityComponent(weight, raw, np.array([row, *first]))
-    excluded = catalog.of_same_works(np.array([*itself, *first]))
-    return [*first, *_most_alike(alike, excluded, k, catalog)][:k]
+    return [*first, *rows][:k]
+
+
+def _by_places(taken: list[int], places: int, components: Components, catalog: Catalog) -> list[int]:
+    """Rows by one component after the other, each its share of the places by weight (REFERENCE_SYSTEMS.md S3).
+
+    Shares are rounded so that the first ones get more. What a component cannot fill goes to the next.
+    """
+    total = sum(component.weight for component in components.values())
+    rows: list[int] = []
+    weight = 0.0
+    for component in components.values():
+        weight += component.weight
+        end = ceil(weight / total * places - ROUNDING)
+        alike = np.zeros(len(catalog))
+        component.add_to(alike)
+        excluded = catalog.of_same_works(np.array([*taken, *rows]))
+        rows += _most_alike(alike, excluded, end - len(rows), catalog)
+    return rows
 
 
 def _most_alike(alike: Likeness, excluded: Rows, k: int, catalog: Catalog) -> list[int]:
     """The k works that are most alike, without the excluded rows."""
+    if k < 1:
+        return []
     alike[excluded] = 0
     pool = k + catalog.num_repeats
     lowest = np.partition(alike, -pool)[-pool] if pool < len(alike) else 0  # all its equals are put in order

@@ -196,16 +196,22 @@ def similar(
     ] = None,
     k: Count = None,
     weights: Annotated[str, typer.Option(help="For example rating=1,genres=0.5,director=1.")] = "",
+    by_places: Annotated[
+        bool, typer.Option("--by-places", help="Weights share out the places of the list, one kind after the other.")
+    ] = False,
     as_json: AsJson = False,
     address: Address = DEFAULT_ADDRESS,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
-    """Movies like a movie."""
+    """Movies like a movie, or with posters like a picture."""
     title = " ".join(words or [])
-    if bool(title) == bool(item):
-        raise typer.BadParameter("give a title or --item, not both" if item else "give a title or --item")
-    query = pb.SimilarItemsRequest(item_id=item) if item else pb.SimilarItemsRequest(title=title)
-    query.MergeFrom(pb.SimilarItemsRequest(k=k, weights=_weights(weights)))
+    given = {"title": title, "item_id": item, "image": _content(image) if image else None}
+    named = {field: value for field, value in given.items() if value}
+    if len(named) != 1:
+        raise typer.BadParameter("give one of a title, --item and --image")
+    query = pb.SimilarItemsRequest(k=k, weights=_weights(weights), by_places=by_places)
+    for field, value in named.items():
+        setattr(query, field, value)
     with gateway(address) as stub:
         response = stub.SimilarItems(query, timeout=timeout)
     _show(response, as_json, lambda: tables.neighbours(response))
@@ -213,15 +219,19 @@ def similar(
 
 @app.command(epilog='Example: python -m fusion_gateway.client search "the last"')
 def search(
-    words: Annotated[list[str], typer.Argument(metavar="TITLE", help="A title, more or less.")],
+    words: Annotated[
+        list[str], typer.Argument(metavar="TITLE", help="A title, more or less; or, with --semantic, what it is about.")
+    ],
     k: Count = None,
+    semantic: Annotated[bool, typer.Option("--semantic", help="By what movies are about, not by titles.")] = False,
     as_json: AsJson = False,
     address: Address = DEFAULT_ADDRESS,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
-    """Movies by title, as you remember it."""
+    """Movies by title, as you remember it, or by what they are about."""
     with gateway(address) as stub:
-        response = stub.SearchItems(pb.SearchItemsRequest(title=" ".join(words), k=k), timeout=timeout)
+        request = pb.SearchItemsRequest(title=" ".join(words), k=k, semantic=semantic)
+        response = stub.SearchItems(request, timeout=timeout)
     _show(response, as_json, lambda: tables.matches(response))
 
 

@@ -51,6 +51,21 @@ async def test_similar_items_by_weight(world: World) -> None:
     assert await similar(rating=1) == ["Memento", "The Prestige", "Inception"]
 
 
+async def test_weights_may_share_out_the_places(world: World) -> None:
+    async def similar(k: int, **weights: float) -> list[str]:
+        request = pb.SimilarItemsRequest(item_id="3", k=k, weights=weights, by_places=True)
+        return titles(await world.stub.SimilarItems(request))
+
+    by_genres = ["Fargo", "Inception", "The Prestige"]
+    assert await similar(3, genres=1) == by_genres
+    # A model's share comes before the catalog's kinds.
+    assert await similar(4, genres=0.5, rating=0.5) == ["Memento", "The Prestige", "Fargo", "Inception"]
+    assert await similar(3, genres=0.1, rating=0.9) == ["Memento", "The Prestige", "Inception"]
+    assert await similar(3, genres=0.9, tags=0.1) == by_genres  # the first ones' share is rounded up, as in S3
+    assert await similar(4, genres=0.5, tags=0.5, director=1) == ["Inception", "The Prestige", "Fargo"]
+    assert await similar(5, tags=0.8, genres=0.2) == ["Fargo", "Inception"]  # genres come first; tags know of no more
+
+
 async def test_similar_items_without_a_model(world: World) -> None:
     await world.servers["rating"].aclose()
     response = await world.stub.SimilarItems(pb.SimilarItemsRequest(item_id="6"))

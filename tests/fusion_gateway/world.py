@@ -16,7 +16,8 @@ from google.protobuf import json_format
 from grpc_health.v1 import health_pb2_grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from fusion_gateway.catalog.catalog import SCHEMA, TAG_SCHEMA
+from fusion_gateway.catalog.catalog import SCHEMA
+from fusion_gateway.catalog.word_weights import SCHEMA as TAG_SCHEMA
 from protos.marquee.v1.artifact_pb2 import File, Manifest
 from servers.runtime import tensors
 from servers.runtime.health import Health

@@ -94,7 +94,8 @@ def fit(
     model.eval()
     if curve:
         epoch = len(curve) - 1 if run.as_published else curve.best
-        console.print(f"{run.name}: epoch {epoch + 1} of {len(curve)} is kept: {curve.at(epoch)}", markup=False)
+        said = f"{run.name}: epoch {epoch + 1} of {len(curve)} is kept: {curve.at(epoch)}"
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
     return curve
 
 

@@ -158,10 +158,11 @@ def _factorized(job: Job, recipe: SvdRecipe, ratings: pl.DataFrame) -> Predictio
     tried = {size: _svd_errors(train, fold, recipe, *size) for size in product(recipe.factors, recipe.epochs)}
     best = min(tried, key=lambda size: tried[size]["rmse"])
     model = _train_svd(train, recipe, *best)
-    points = job.rating_scale.points
-    metrics = {name: error * points for name, error in tried[best].items()}
+    metrics = dict(tried[best])
     for (factors, epochs), errors in tried.items():
-        metrics |= {f"{name}-of-{factors}-factors-{epochs}-epochs": error * points for name, error in errors.items()}
+        size = f"{factors}-factors-{epochs}-epochs"
+        metrics |= {f"{name}-of-{size}": error for name, error in errors.items()}
+    metrics = {name: error * job.rating_scale.points for name, error in metrics.items()}
     chosen = {"factors": float(best[0]), "epochs": float(best[1])}
     return Predictions(model.table(), train, tried[best]["rmse"] ** 2, metrics | chosen | sparse)
 
@@ -175,9 +176,10 @@ def _svd_errors(
         other, own = fold != number, fold == number
         learned = replace(train, user=train.user[other], item=train.item[other], rating=train.rating[other])
         predicted = _train_svd(learned, recipe, factors, epochs).predict(train.user[own] - 1, train.item[own] - 1)
-        errors.append((rmse(predicted, train.rating[own]), float(np.abs(predicted - train.rating[own]).mean())))
-    root, absolute = np.mean(errors, axis=0)
-    return {"rmse": float(root), "mae": float(absolute)}
+        absolute = np.abs(predicted - train.rating[own])
+        errors.append((rmse(predicted, train.rating[own]), float(absolute.mean())))
+    root_mean_square, mean_absolute = np.mean(errors, axis=0)
+    return {"rmse": float(root_mean_square), "mae": float(mean_absolute)}
 
 
 def _train_svd(train: Interactions, recipe: SvdRecipe, factors: int, epochs: int) -> Svd:

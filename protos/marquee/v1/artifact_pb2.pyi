@@ -41,8 +41,21 @@ components, of unit length again. Where there is a text_model, text is what it m
 director. name, name" (without what is empty), in W dimensions, of unit length, times the components, of unit length
 again; servers do not run it and take no text. Year is (year - 1990) / 10 and 0, or 0 and 1 where it is unknown.
 
-A *catalog* is `items.parquet` and `tags.parquet`, the TF-IDF of keywords and overviews: columns item (the row in
-items.parquet, from 0), word, weight; of unit length for each item; and `words.parquet`, the word and idf of each.
+A *catalog* is `items.parquet` and, of texts, any of these, where an item is its row in items.parquet, from 0:
+
+  tags.parquet           columns item, word, weight: the TF-IDF of the 1,000 most frequent words of tags; of unit
+                         length for each item; overviews.parquet: the same of overviews
+  tag_words.parquet      word and idf of each, in order; overview_words.parquet: the same of overviews
+  text_vectors.parquet   vector, a list of D numbers, a row an item: genres and tags as vectors, averaged; of unit
+                         length or zeros; text_space.json and text_space.safetensors make them of new items
+  search.parquet         item, word, weight: the TF-IDF of all texts of an item, (1 + ln count) * idf, of unit length
+  search_words.parquet   word (a spelling), number (the word in search.parquet; spellings may share one), idf; and
+                         vector [S] where there are search vectors
+  search_vectors.parquet vector [S], a row an item: the sum of its words' weights times their vectors, of unit length
+
+A query is the words of two or more letters, digits or underscores in it, in lower case and without accents. Its
+weights and vector are made as those of items, and an item's likeness to it is the mean of both cosines.
+
 Where the data has ratings, `rating_scale.json` has their "lowest", "highest" and "step", 0 where there is none.
 *Fusion* is `policies.yaml`.
 """
@@ -108,7 +121,7 @@ class Manifest(_message.Message):
     git_commit: _builtins.str
     """Commit of the training code; "-dirty" is appended when the work tree had changes; "unknown" outside git."""
     made_from: _builtins.int
-    """The version that this one was made from by adding items, without training; 0 where there is none."""
+    """The version that this one was made from without training, by adding items, or as a copy: a rollback. 0: none."""
     @_builtins.property
     def recipe(self) -> Global___Recipe: ...
     @_builtins.property
@@ -192,6 +205,8 @@ class Data(_message.Message):
     USERS_FIELD_NUMBER: _builtins.int
     ITEMS_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
+    FIRST_EVENT_TIME_FIELD_NUMBER: _builtins.int
+    LAST_EVENT_TIME_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     """For example ml-100k."""
     fingerprint: _builtins.str
@@ -202,6 +217,11 @@ class Data(_message.Message):
     items: _builtins.int
     events: _builtins.int
     """Rows used for training."""
+    first_event_time: _builtins.int
+    """Unix seconds of the earliest and the latest event that this was trained, stopped or fitted on; 0 where that was not
+    written down.
+    """
+    last_event_time: _builtins.int
     def __init__(
         self,
         *,
@@ -211,10 +231,12 @@ class Data(_message.Message):
         users: _builtins.int = ...,
         items: _builtins.int = ...,
         events: _builtins.int = ...,
+        first_event_time: _builtins.int = ...,
+        last_event_time: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "events", b"events", "fingerprint", b"fingerprint", "items", b"items", "split", b"split", "users", b"users"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "events", b"events", "fingerprint", b"fingerprint", "first_event_time", b"first_event_time", "items", b"items", "last_event_time", b"last_event_time", "split", b"split", "users", b"users"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

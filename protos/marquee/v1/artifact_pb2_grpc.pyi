@@ -41,8 +41,21 @@ components, of unit length again. Where there is a text_model, text is what it m
 director. name, name" (without what is empty), in W dimensions, of unit length, times the components, of unit length
 again; servers do not run it and take no text. Year is (year - 1990) / 10 and 0, or 0 and 1 where it is unknown.
 
-A *catalog* is `items.parquet` and `tags.parquet`, the TF-IDF of keywords and overviews: columns item (the row in
-items.parquet, from 0), word, weight; of unit length for each item; and `words.parquet`, the word and idf of each.
+A *catalog* is `items.parquet` and, of texts, any of these, where an item is its row in items.parquet, from 0:
+
+  tags.parquet           columns item, word, weight: the TF-IDF of the 1,000 most frequent words of tags; of unit
+                         length for each item; overviews.parquet: the same of overviews
+  tag_words.parquet      word and idf of each, in order; overview_words.parquet: the same of overviews
+  text_vectors.parquet   vector, a list of D numbers, a row an item: genres and tags as vectors, averaged; of unit
+                         length or zeros; text_space.json and text_space.safetensors make them of new items
+  search.parquet         item, word, weight: the TF-IDF of all texts of an item, (1 + ln count) * idf, of unit length
+  search_words.parquet   word (a spelling), number (the word in search.parquet; spellings may share one), idf; and
+                         vector [S] where there are search vectors
+  search_vectors.parquet vector [S], a row an item: the sum of its words' weights times their vectors, of unit length
+
+A query is the words of two or more letters, digits or underscores in it, in lower case and without accents. Its
+weights and vector are made as those of items, and an item's likeness to it is the mean of both cosines.
+
 Where the data has ratings, `rating_scale.json` has their "lowest", "highest" and "step", 0 where there is none.
 *Fusion* is `policies.yaml`.
 """

@@ -691,6 +691,7 @@ class SimilarItemsRequest(_message.Message):
     IMAGE_FIELD_NUMBER: _builtins.int
     K_FIELD_NUMBER: _builtins.int
     WEIGHTS_FIELD_NUMBER: _builtins.int
+    BY_PLACES_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
     title: _builtins.str
     """Fuzzy, any case."""
@@ -700,10 +701,14 @@ class SimilarItemsRequest(_message.Message):
     """
     k: _builtins.int
     """1 to 500. Default 10."""
+    by_places: _builtins.bool
+    """Weights share out places instead of adding up: one kind's best first, as many as its share of the list, then the
+    next kind's. Kinds are in the order of GetStatusResponse.similar_kinds; what one cannot fill goes to the next.
+    """
     @_builtins.property
     def weights(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """Share of each kind of likeness (0 to 1000), by name: a model's name, "genres", "tags" or "director".
-        Default: every kind that is available, equally.
+        """Share of each kind of likeness (0 to 1000), by name: a model's name, "genres", "tags", "overview", "text" (genres
+        and tags as vectors) or "director". Default: every kind that is available, equally.
         """
 
     def __init__(
@@ -714,10 +719,11 @@ class SimilarItemsRequest(_message.Message):
         image: _builtins.bytes = ...,
         k: _builtins.int | None = ...,
         weights: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        by_places: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_k", b"_k", "image", b"image", "item_id", b"item_id", "k", b"k", "query", b"query", "title", b"title"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_k", b"_k", "image", b"image", "item_id", b"item_id", "k", b"k", "query", b"query", "title", b"title", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_k", b"_k", "by_places", b"by_places", "image", b"image", "item_id", b"item_id", "k", b"k", "query", b"query", "title", b"title", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__k: _TypeAlias = _typing.Literal["k"]  # noqa: Y015
     _WhichOneofArgType__k: _TypeAlias = _typing.Literal["_k", b"_k"]  # noqa: Y015
@@ -745,8 +751,9 @@ class SimilarItemsResponse(_message.Message):
 
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___RankedItem]:
-        """Best first, never the movie itself under any of its ids. Up to two movies of its director come before the others:
-        a common director counts as much as all other kinds together.
+        """Best first, never the movie itself under any of its ids, but for a picture, whose own movie may be among them; with
+        `by_places` one kind after the other. Up to two movies of its director come before the others: a common director
+        counts as much as all other kinds together.
         """
 
     @_builtins.property
@@ -768,25 +775,29 @@ Global___SimilarItemsResponse: _TypeAlias = SimilarItemsResponse  # noqa: Y015
 
 @_typing.final
 class SearchItemsRequest(_message.Message):
-    """A title as a person types it."""
+    """A title as a person types it, or what happens in a movie."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TITLE_FIELD_NUMBER: _builtins.int
     K_FIELD_NUMBER: _builtins.int
+    SEMANTIC_FIELD_NUMBER: _builtins.int
     title: _builtins.str
-    """1 to 256 characters."""
+    """1 to 256 characters. With `semantic`, what the movie is about: "a heist in dreams"."""
     k: _builtins.int
     """1 to 100. Default 10."""
+    semantic: _builtins.bool
+    """By what titles, overviews, tags, genres and people say, not by the letters of titles. Default false."""
     def __init__(
         self,
         *,
         title: _builtins.str = ...,
         k: _builtins.int | None = ...,
+        semantic: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_k", b"_k", "k", b"k"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_k", b"_k", "k", b"k", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_k", b"_k", "k", b"k", "semantic", b"semantic", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__k: _TypeAlias = _typing.Literal["k"]  # noqa: Y015
     _WhichOneofArgType__k: _TypeAlias = _typing.Literal["_k", b"_k"]  # noqa: Y015
@@ -796,7 +807,7 @@ Global___SearchItemsRequest: _TypeAlias = SearchItemsRequest  # noqa: Y015
 
 @_typing.final
 class SearchItemsResponse(_message.Message):
-    """Titles like the given one."""
+    """Titles, or texts, like the given one."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -827,7 +838,7 @@ class Match(_message.Message):
     ITEM_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     score: _builtins.float
-    """Likeness of the titles, 0 to 100."""
+    """Likeness of the titles, or of the texts, 0 to 100."""
     @_builtins.property
     def item(self) -> Global___Item: ...
     def __init__(

@@ -101,7 +101,7 @@ class RecommenderServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SearchItems(self, request, context):
-        """Finds movies by a fuzzy, case-insensitive title.
+        """Finds movies by a fuzzy, case-insensitive title, or by what they are about.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

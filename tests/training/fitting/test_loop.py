@@ -69,15 +69,14 @@ def test_the_curve_holds_the_mean_loss_and_every_metric_of_each_epoch(tmp_path: 
     model = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(model.weight)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    run = Run(
-        "climber",
-        model,
-        optimizer,
-        lambda: (-model.weight.sum() for _ in range(STEPS)),
-        lambda: -abs(model.weight.item() - 6),
-        "distance",
-        lambda: {"MAE": model.weight.item()},
-    )
+
+    def losses() -> Iterable[Tensor]:
+        return (-model.weight.sum() for _ in range(STEPS))
+
+    def validate() -> float:
+        return -abs(model.weight.item() - 6)
+
+    run = Run("climber", model, optimizer, losses, validate, "distance", others=lambda: {"MAE": model.weight.item()})
     curve = fit(run, 3, 99)
     assert curve.loss == [-1.0, -4.0, -7.0]  # of the weights 0 1 2, 3 4 5, 6 7 8
     assert curve.validation == [-3.0, 0.0, -3.0]
