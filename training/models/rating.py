@@ -67,9 +67,8 @@ class RatingNetwork(nn.Module):
         if not recipe.as_published:
             nn.init.constant_(self.output.bias, mean)
         self.factors = Factors(users + 1, len(self.item.weight), width, std) if recipe.factors else None
-        self.view = nn.Sequential(
-            nn.Linear(3 * width, hidden[0]), nn.ReLU(), nn.Dropout(recipe.dropout), nn.Linear(hidden[0], 1)
-        )
+        view_hidden = nn.Sequential(nn.Linear(3 * width, hidden[0]), nn.ReLU(), nn.Dropout(recipe.dropout))
+        self.view = nn.Sequential(view_hidden, nn.Linear(hidden[0], 1))
 
     def forward(self, user: Tensor, item: Tensor) -> Tensor:
         """[E] dense users and items -> [E] ratings."""
