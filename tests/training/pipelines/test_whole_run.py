@@ -159,7 +159,7 @@ def test_s4s_layers_are_set_and_its_losses_are_printed_and_drawn(published: Publ
     picture = tmp_path / "curve.png"
     sizes = ("--set", "hidden=16,8", "--set", "epochs=2", "--curves", str(picture))
     printed = run("train", "rating", "--recipe", "hybrid_genres", *sizes, *data)
-    assert re.search(r"rating network: epoch 2 of 2 is kept: training loss \d.\d{4}, validation RMSE \d.\d{4}", printed)
+    assert re.search(r"rating network: epoch 2 of 2 is kept: training loss \d.\d{4}; validation RMSE \d.\d{4}", printed)
     assert picture.read_bytes().startswith(b"\x89PNG")
     config = json.loads(read_manifest(latest(tmp_path / "repository", "rating")).recipe.config_json)
     assert (config["hidden"], config["epochs"]) == ([16, 8], 2)
