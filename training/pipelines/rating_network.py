@@ -34,10 +34,16 @@ def train_rating_network(
     optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
     held_out = _rated(validation, device)
 
+    absolute: list[Tensor] = []
+
     def losses() -> Iterable[Tensor]:
+        absolute.clear()
         for rows in torch.randperm(len(rating)).to(device).split(recipe.batch_size):
             predicted, view = network.rating_and_view(user[rows], item[rows])
             loss = mse_loss(predicted, rating[rows])
+            absolute.append((predicted - rating[rows]).detach().abs().mean())
+            if recipe.l2:
+                loss = loss + recipe.l2 * network.squared_weights()
             if recipe.view_weight:
                 # Drawn from all items: nearly all of them were not watched.
                 drawn = torch.randint(1, network.item.num_embeddings, (len(rows),)).to(device)
@@ -56,7 +62,10 @@ def train_rating_network(
     def validate() -> float:
         return -math.sqrt(errors()["loss"])
 
-    run = Run("rating network", network, optimizer, losses, validate, "RMSE", others=errors)
+    def others() -> dict[str, float]:
+        return errors() | {"training MAE": float(torch.stack(absolute).mean())}
+
+    run = Run("rating network", network, optimizer, losses, validate, "RMSE", others=others)
     return network, fit(run, recipe.epochs, recipe.patience, checkpoint)
 
 

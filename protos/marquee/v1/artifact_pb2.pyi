@@ -33,7 +33,8 @@ Beside an item encoder there may be these, which `<model>_similar_poster` and `<
                        the user watches next; a NaN row abstains
 
 Where a model was trained in epochs, learning_curve.json has a value for each: loss (of training), validation (negated
-where lower is better; `metric` says of what), and others by name. `python -m training evaluate --report` draws it.
+where lower is better; `metric` says of what), and others by name; `network` is a drawing of it in letters.
+`python -m training evaluate --report` shows both.
 
 Metadata is [genres, text, year], M = G + T + 2: genres 0 or 1, in any case; text the words of overview, keywords,
 director and cast (with _ for blanks and hyphens inside a name) as (1 + ln count) * idf, of unit length, times the

@@ -747,8 +747,8 @@ class SimilarItemsResponse(_message.Message):
 
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___RankedItem]:
-        """Best first, never the movie itself under any of its ids; with `by_places` one kind after the other. Up to two movies
-        of its director come before the others: a common director counts as much as all other kinds together.
+        """Best first, never the movie itself under any of its ids. Up to two movies of its director come before the others:
+        a common director counts as much as all other kinds together. With `by_places` one kind comes after the other.
         """
 
     @_builtins.property
