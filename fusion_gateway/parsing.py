@@ -64,6 +64,7 @@ def parse_query(request: pb.RecommendRequest, scale: RatingScale | None = None) 
         _check_range("profile.age", request.profile.age, 0, MAX_AGE)
     _check_length("profile.gender", request.profile.gender, minimum=0)
     _check_length("profile.occupation", request.profile.occupation, minimum=0)
+    _check_length("profile.zip", request.profile.zip, minimum=0)
     _check_texts("profile.liked_genres", request.profile.liked_genres, MAX_GENRES)
     return Query(
         user_id=request.user_id,
@@ -92,7 +93,7 @@ def _constraints(request: pb.RecommendRequest) -> ListConstraints:
 
 def _groups(profile: pb.Profile) -> dict[str, str]:
     said = {"age": profile.age if profile.HasField("age") else "", "gender": profile.gender.strip()}
-    said["occupation"] = profile.occupation.strip()
+    said["occupation"], said["zip"] = profile.occupation.strip(), profile.zip.strip()
     return {group_of(facet, said[facet]): f"{facet} {said[facet]}" for facet in FACETS if said[facet] != ""}
 
 

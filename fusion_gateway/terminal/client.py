@@ -114,6 +114,7 @@ def recommend(
     age: Annotated[int | None, typer.Option(help="Without a history: age in years.", rich_help_panel=USER)] = None,
     gender: Annotated[str, typer.Option(help="Without a history: as the data has it.", rich_help_panel=USER)] = "",
     occupation: Annotated[str, typer.Option(help="Without a history: as the data has it.", rich_help_panel=USER)] = "",
+    zip_code: Annotated[str, typer.Option("--zip", help="Without a history: postal code.", rich_help_panel=USER)] = "",
     genres: Annotated[str, typer.Option(help="At least one of these: Comedy,Drama.", rich_help_panel=FILTERS)] = "",
     not_genres: Annotated[str, typer.Option(help="None of these.", rich_help_panel=FILTERS)] = "",
     year_min: Annotated[int | None, typer.Option(help="This year or later.", rich_help_panel=FILTERS)] = None,
@@ -168,7 +169,7 @@ def recommend(
             item_ids_in=_split(items),
             item_ids_out=_split(not_items),
         ),
-        profile=pb.Profile(age=age, gender=gender, occupation=occupation, liked_genres=_split(liked)),
+        profile=pb.Profile(age=age, gender=gender, occupation=occupation, zip=zip_code, liked_genres=_split(liked)),
         diversity=diversity,
         max_per_genre=max_per_genre,
         exploration=exploration,
@@ -202,12 +203,15 @@ def similar(
     address: Address = DEFAULT_ADDRESS,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
-    """Movies like a movie."""
+    """Movies like a movie, or with posters like a picture."""
     title = " ".join(words or [])
-    if bool(title) == bool(item):
-        raise typer.BadParameter("give a title or --item, not both" if item else "give a title or --item")
-    query = pb.SimilarItemsRequest(item_id=item) if item else pb.SimilarItemsRequest(title=title)
-    query.MergeFrom(pb.SimilarItemsRequest(k=k, weights=_weights(weights), by_places=by_places))
+    given = {"title": title, "item_id": item, "image": _content(image) if image else None}
+    named = {field: value for field, value in given.items() if value}
+    if len(named) != 1:
+        raise typer.BadParameter("give one of a title, --item and --image")
+    query = pb.SimilarItemsRequest(k=k, weights=_weights(weights), by_places=by_places)
+    for field, value in named.items():
+        setattr(query, field, value)
     with gateway(address) as stub:
         response = stub.SimilarItems(query, timeout=timeout)
     _show(response, as_json, lambda: tables.neighbours(response))

@@ -16,7 +16,7 @@ from servers.runtime.errors import ArtifactError
 from servers.runtime.repository import Repository
 from servers.signature import GENRES, POSTER
 from tests.conftest import Published
-from tests.servers.running import in_process, k, settings, tensors
+from tests.servers.running import in_process, settings, tensors
 from training.artifacts.repository import latest, publish, read_manifest
 from training.artifacts.requests import requests_for
 from training.artifacts.scorer_files import OfflineScorer
@@ -41,7 +41,8 @@ async def genres(client: triton_aio.InferenceServerClient, arrays: dict[str, Any
 
 
 async def similar(client: triton_aio.InferenceServerClient, *images: bytes, count: int = 5) -> tuple[Any, Any]:
-    arrays = {"image": np.array([[image] for image in images], object), "k": np.repeat(k(count), len(images), 0)}
+    pictures = np.array([[image] for image in images], object)
+    arrays = {"image": pictures, "k": np.full((len(images), 1), count, np.int32)}
     answer = await client.infer(f"{NAME}_similar_poster", tensors(arrays))
     return answer.as_numpy("item"), answer.as_numpy("score")
 

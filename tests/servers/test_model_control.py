@@ -20,6 +20,7 @@ from servers.scorer import LoadedScorer
 from tests.servers import tiny_artifact
 from tests.servers.in_use import CANDIDATES, HISTORY, infer, until_version
 from tests.servers.running import in_process, settings
+from training.artifacts.repository import roll_back
 
 
 async def test_polling_changes_versions_under_load_without_losing_or_mixing_anything(tmp_path: Path) -> None:
@@ -42,6 +43,16 @@ async def test_polling_changes_versions_under_load_without_losing_or_mixing_anyt
         assert seen == {1, 2, 3, 4, 5, 6}
         shutil.rmtree(tmp_path / "rating" / "6")
         await until_version(client, 5)  # taking the newest away goes back to the one before
+
+
+async def test_a_rollback_is_picked_up_like_any_new_version(tmp_path: Path) -> None:
+    base = tiny_artifact.publish(tmp_path, version=1).score(HISTORY, CANDIDATES)
+    tiny_artifact.publish(tmp_path, version=2, scale=2)
+    async with in_process(settings(tmp_path, model_control_mode="poll", repository_poll_secs=0.02)) as (_, client):
+        await until_version(client, 2)
+        await asyncio.to_thread(roll_back, tmp_path, "rating")
+        await until_version(client, 3)
+        np.testing.assert_allclose((await infer(client))[1], base, atol=1e-4)
 
 
 async def test_clients_load_point_back_and_unload(tmp_path: Path) -> None:

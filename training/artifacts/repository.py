@@ -98,6 +98,40 @@ def publish(repository: Path, manifest: Manifest, write: Callable[[Path], None])
     return final
 
 
+def republish(version: Path, repository: Path, made_from: int = 0) -> Path:
+    """Publishes the content of a version, of this or another repository, as the next one of its model.
+
+    The manifest still says what made it from what; only `created_at`, `version` and `made_from` are new.
+    Raises TrainingError where a file of the version is broken.
+    """
+    manifest = verify(version)
+    manifest.made_from = made_from
+    names = [file.path for file in manifest.files]
+
+    def write(folder: Path) -> None:
+        for name in names:
+            shutil.copyfile(version / name, folder / name)
+
+    return publish(repository, manifest, write)
+
+
+def roll_back(repository: Path, model: str, to: int | None = None) -> Path:
+    """Publishes the content of version `to`, by default of the one before the newest, as the next version.
+
+    Raises TrainingError where there is no such version, or it is the newest already.
+    """
+    newest, found = int(latest(repository, model).name), versions(repository, model)
+    if to is None:
+        if len(found) < 2:
+            raise TrainingError(f"{repository / model} has version {newest} alone: there is nothing to roll back to")
+        to = found[-2]
+    if to not in found:
+        raise TrainingError(f"no version {to} of '{model}' in {repository}: there are {', '.join(map(str, found))}")
+    if to == newest:
+        raise TrainingError(f"version {to} of '{model}' is the newest already: name an older one with --to")
+    return republish(repository / model / str(to), repository, made_from=to)
+
+
 def _written(write: Callable[[Path], None], folder: Path) -> None:
     """Raises TrainingError, also for what the libraries raise where the disk is full."""
     try:
@@ -109,9 +143,11 @@ def _written(write: Callable[[Path], None], folder: Path) -> None:
 
 def _complete(manifest: Manifest, folder: Path) -> None:
     manifest.created_at = datetime.now(UTC).isoformat(timespec="seconds")
-    manifest.git_commit = git_commit()
-    for library in LIBRARIES:
-        manifest.libraries[library] = importlib.metadata.version(library)
+    if not manifest.git_commit:  # else it is the content of another version
+        manifest.git_commit = git_commit()
+        for library in LIBRARIES:
+            manifest.libraries[library] = importlib.metadata.version(library)
+    del manifest.files[:]
     for path in sorted(folder.iterdir()):
         manifest.files.append(File(path=path.name, size_bytes=path.stat().st_size, sha256=_sha256(path)))
 

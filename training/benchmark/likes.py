@@ -114,9 +114,9 @@ def metrics(split: Split, scores: Scores, cut: float) -> dict[str, float]:
 def confusion(split: Split, scores: Scores, cut: float) -> Ints:
     """[said, true]: counts of the test ratings, likes first, by what is said of them and what they are."""
     actual, said = _said(split, scores, cut)
-    return np.array(
-        [[(said & actual).sum(), (said & ~actual).sum()], [(~said & actual).sum(), (~said & ~actual).sum()]]
-    )
+    counts = np.zeros((2, 2), np.int64)
+    np.add.at(counts, (1 - said, 1 - actual), 1)
+    return counts
 
 
 def _said(split: Split, scores: Scores, cut: float) -> tuple[Flags, Flags]:

@@ -18,7 +18,11 @@ from training.data.dataset import Dataset
 from training.html_page import COLORS, image, picture
 
 SHOWN_METRICS = ("precision", "recall", "f1")
-NOTHING: Mapping[str, tuple[float, ...]] = {}
+Bars = Mapping[str, float]
+"""Of one model, by metric."""
+Published = Mapping[str, tuple[float, ...]]
+"""The same by model, in the metrics' order."""
+NOTHING: Published = {}
 COLUMNS = 2
 """Of the panels of a picture."""
 
@@ -36,7 +40,7 @@ def panels(cells: Sequence[Cell], dataset: Dataset, part: str) -> Iterator[Panel
     if part == LIKES:
         yield from _like_panels(cells, dataset)
     else:
-        bars = {own[0].model: {name: values.mean() for name, values in _named(own, part)} for own in by_model(cells)}
+        bars = {own[0].model: _means(own, part) for own in by_model(cells)}
         yield Panel("All models", "Means over queries and seeds.", partial(_bars, bars=bars))
     whole = whole_of(cells)[0]
     yield Panel("Loss", "Of the training part, by epoch, first seed.", partial(_curve, name="loss", cell=whole))
@@ -49,10 +53,7 @@ def panels(cells: Sequence[Cell], dataset: Dataset, part: str) -> Iterator[Panel
 
 def _like_panels(cells: Sequence[Cell], dataset: Dataset) -> Iterator[Panel]:
     for cut in likes.CUTS:
-        found = {own[0].model: like_metrics(own, dataset, cut) for own in by_model(cells)}
-        bars = {
-            model: {name: float(np.mean(values[name])) for name in SHOWN_METRICS} for model, values in found.items()
-        }
+        bars = {own[0].model: _like_means(own, dataset, cut) for own in by_model(cells)}
         caption = "Means over seeds. Black: what S5 published, of other data and an unnamed cut."
         yield Panel(f"Liked from {cut:.0f}", caption, partial(_bars, bars=bars, published=S5_LIKES))
     for (model, cut), table in confusions(whole_of(cells), dataset).items():
@@ -60,18 +61,23 @@ def _like_panels(cells: Sequence[Cell], dataset: Dataset) -> Iterator[Panel]:
         yield Panel(title, "Test ratings, summed over seeds.", partial(_confusion, table=table))
 
 
-def _named(own: Sequence[Cell], part: str) -> Iterator[tuple[str, np.ndarray]]:
-    for protocol, metric, values in rankings(own, part):
-        yield f"{metric}, {protocol}", values
+def _means(own: Sequence[Cell], part: str) -> Bars:
+    return {f"{metric}, {protocol}": float(values.mean()) for protocol, metric, values in rankings(own, part)}
 
 
-def _bars(axes: Axes, bars: dict[str, dict[str, float]], published: Mapping[str, tuple[float, ...]] = NOTHING) -> None:
+def _like_means(own: Sequence[Cell], dataset: Dataset, cut: float) -> Bars:
+    found = like_metrics(own, dataset, cut)
+    return {name: float(np.mean(found[name])) for name in SHOWN_METRICS}
+
+
+def _bars(axes: Axes, bars: Mapping[str, Bars], published: Published = NOTHING) -> None:
     names = list(next(iter(bars.values())))
     height = 0.8 / len(names)
     place = np.arange(len(bars))
     for position, name in enumerate(names):
         values = [metrics[name] for metrics in bars.values()]
-        axes.barh(place + position * height, values, height, color=COLORS[position % len(COLORS)], label=name)
+        color = COLORS[position % len(COLORS)]
+        axes.barh(place + position * height, values, height, color=color, label=name)
     for row, model in enumerate(bars):
         said = published.get(model, ())
         axes.plot(said, row + np.arange(len(said)) * height, "k|", markersize=8)

@@ -19,6 +19,8 @@ FIRST = "posters, text, genres, year"
 RANKING_CAPTION = "better by: how much better the first model is in NDCG@10, 95 % bootstrap interval paired by query"
 AMONG_CAPTION = "; all, hidden: ranked among all items, or among those hidden from training"
 
+CONFUSION_CAPTION = "positives: said to be liked, at the threshold of best accuracy on the validation ratings"
+
 
 def by_model(cells: Sequence[Cell]) -> Iterator[list[Cell]]:
     """The cells of each model and recipe, one a seed."""
@@ -124,7 +126,7 @@ def confusions(cells: Sequence[Cell], dataset: Dataset) -> dict[tuple[str, float
 
 def confusion_table(cells: Sequence[Cell], dataset: Dataset) -> Table:
     """Of all models: how many test ratings are said to be likes, and are."""
-    table = narrow_table("Confusion matrices: test ratings, summed over seeds", "")
+    table = narrow_table("Confusion matrices: test ratings, summed over seeds", CONFUSION_CAPTION)
     table.add_column("", overflow="fold", min_width=16)
     for name in ("liked\nfrom", "true\npositives", "false\npositives", "false\nnegatives", "true\nnegatives"):
         table.add_column(name, justify="right", no_wrap=True)

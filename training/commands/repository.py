@@ -1,5 +1,8 @@
 """python -m training repository ..."""
 
+from typing import Annotated
+
+import typer
 from rich.markup import escape
 from rich.text import Text
 
@@ -10,7 +13,9 @@ from training.recipes import RECIPES
 from training.terminal import narrow_table, output
 
 app = App(
-    help="List and check what is published.", no_args_is_help=True, epilog="Example: python -m training repository list"
+    help="List and check what is published, and go back to what was.",
+    no_args_is_help=True,
+    epilog="Example: python -m training repository list",
 )
 
 
@@ -57,3 +62,19 @@ def verify_command(repository: Repository = HOME / "repository") -> None:
     for folder in folders:
         verify(folder)
     print(f"{len(folders)} versions are whole")
+
+
+@app.command("rollback", epilog="Example: python -m training repository rollback sequential --to 3")
+def rollback_command(
+    model: Annotated[str, typer.Argument(help="Which model, or 'catalog' or 'fusion'.")],
+    to: Annotated[int | None, typer.Option(help="Version to go back to. Default: the one before the newest.")] = None,
+    repository: Repository = HOME / "repository",
+) -> None:
+    """Publish an older version's content as the next version, which servers and gateways then pick up."""
+    from training.artifacts.repository import latest, read_manifest, roll_back
+
+    before = latest(repository, model)
+    folder = roll_back(repository, model, to)
+    made_from = read_manifest(folder).made_from
+    line = f"{folder} has the content of version {made_from}, in place of version {before.name}"
+    output().print(line, markup=False, soft_wrap=True)

@@ -54,7 +54,8 @@ def _predicted(scorer: OfflineScorer, requests: Requests, items: Ints, flags: Fl
     if model is None:
         return None
     watched = [flags[np.searchsorted(items, own)] for own in requests.history_item]
-    rate = np.concatenate(watched).mean(0) if sum(map(len, watched)) else np.zeros(flags.shape[1], np.float32)
+    everything = np.concatenate(watched)
+    rate = everything.mean(0) if len(everything) else np.zeros(flags.shape[1], np.float32)
     own = np.stack([history.mean(0) if len(history) else rate for history in watched])
     overall = np.tile(rate, (len(requests), 1))
     return {

@@ -182,7 +182,9 @@ def _reliability(axes: Axes, evaluation: Evaluation) -> None:
 
 def _genres(evaluation: Evaluation) -> Iterator[str]:
     yield "<h2>Genres of what is watched next</h2>"
-    rows = [[name, *(f"{metrics[of]:.4f}" for of in GENRE_METRICS)] for name, metrics in evaluation.genres.items()]
+    rows = []
+    for name, metrics in evaluation.genres.items():
+        rows.append([name, *(f"{metrics[metric]:.4f}" for metric in GENRE_METRICS)])
     yield grid(["predicted by", *GENRE_METRICS], rows, GENRES_NOTE)
 
 

@@ -132,8 +132,7 @@ def _figure(evaluation: Evaluation, row: Row, protocol: str, metric: str, values
 
 def genre_table(evaluation: Evaluation) -> Table:
     """The prediction of the genres that are watched next, by what predicts them."""
-    table = narrow_table("Genres of what is watched next")
-    table.caption, table.caption_justify = GENRES_NOTE, "left"
+    table = narrow_table("Genres of what is watched next", GENRES_NOTE)
     for column in ("predicted by", *GENRE_METRICS):
         table.add_column(column, justify="left" if column == "predicted by" else "right")
     for name, metrics in evaluation.genres.items():

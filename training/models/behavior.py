@@ -102,15 +102,9 @@ class EnhancedAutoencoder(nn.Module):
         super().__init__()
         half, bottleneck = width // 2, width // 4
         relu, sigma = (nn.ReLU(), nn.Tanh()) if recipe.activations else (nn.Identity(), nn.Identity())
-        self.encoder = nn.Sequential(
-            nn.Linear(width, width),
-            nn.ReLU(),
-            nn.Linear(width, half),
-            relu,
-            Residual(half, recipe),
-            nn.Linear(half, bottleneck),
-            sigma,
-        )
+        outer = [nn.Linear(width, width), nn.ReLU(), nn.Linear(width, half), relu]
+        inner = [Residual(half, recipe), nn.Linear(half, bottleneck), sigma]
+        self.encoder = nn.Sequential(*outer, *inner)
         first = [nn.Linear(bottleneck, half), relu, Residual(half, recipe), nn.Linear(half, width)]
         last = [sigma] if recipe.activations else [nn.ReLU(), nn.Linear(width, width)]
         self.decoder = nn.Sequential(*first, *last)

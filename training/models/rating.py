@@ -22,9 +22,9 @@ ITEMS_AT_ONCE = 8_192
 class Factors(nn.Module):
     """Biases and the elementwise product of a pair of embeddings, whose sum is the inner product."""
 
-    def __init__(self, users: int, items: int, width: int) -> None:
+    def __init__(self, users: int, items: int, width: int, std: float) -> None:
         super().__init__()
-        self.user, self.item = _embedding(users, width), _embedding(items, width)
+        self.user, self.item = _embedding(users, width, std), _embedding(items, width, std)
         self.user_bias, self.item_bias = nn.Embedding(users, 1), nn.Embedding(items, 1)
         for bias in (self.user_bias, self.item_bias):
             nn.init.zeros_(bias.weight)
@@ -49,11 +49,12 @@ class RatingNetwork(nn.Module):
         """Row 0 of users and items belongs to padding. `mean` is the mean training rating."""
         super().__init__()
         width, hidden = recipe.embedding_dim, recipe.hidden
-        self.user, self.item = _embedding(users + 1, width), _embedding(len(content.feature) + 1, width)
+        std = 1.0 if recipe.as_published else 0.05
+        self.user, self.item = _embedding(users + 1, width, std), _embedding(len(content.feature) + 1, width, std)
         self.register_buffer("feature", nn.functional.pad(torch.from_numpy(content.feature), (0, 0, 1, 0)))
         self.register_buffer("director", nn.functional.pad(torch.from_numpy(content.director), (1, 0)))
         known = self.feature.shape[1]
-        self.directors = _embedding(content.directors, width) if content.directors else None
+        self.directors = _embedding(content.directors, width, std) if content.directors else None
         if self.directors:
             known += width
         self.user_half = nn.Linear(width, hidden[0]) if recipe.ids else None
@@ -64,18 +65,25 @@ class RatingNetwork(nn.Module):
             layers += [nn.Linear(wide, narrow), nn.ReLU(), nn.Dropout(recipe.dropout)]
         self.deep = nn.Sequential(*layers)
         self.output = nn.Linear(hidden[-1], 1)
-        nn.init.constant_(self.output.bias, mean)
-        self.factors = Factors(users + 1, len(self.item.weight), width) if recipe.factors else None
+        if not recipe.as_published:
+            nn.init.constant_(self.output.bias, mean)
+        self.factors = Factors(users + 1, len(self.item.weight), width, std) if recipe.factors else None
         self.view = nn.Linear(width + hidden[-1], 1)
 
     def forward(self, user: Tensor, item: Tensor) -> Tensor:
         """[E] dense users and items -> [E] ratings."""
-        rating, _ = self.rating_and_view(user, item)
+        rating, _ = self._answer(self._of_user(user) + self._of_item(item), user, item)
         return rating
 
-    def rating_and_view(self, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
-        """[E] ratings, and [E] logits of the user having watched the item at all (zeros without factors)."""
-        return self._answer(self._of_user(user) + self._of_item(item), user, item)
+    def last_hidden(self, user: Tensor, item: Tensor) -> Tensor:
+        """[..., H] of users and items [...]: what the output layer reads."""
+        hidden: Tensor = self.deep(self._of_user(user) + self._of_item(item))
+        return hidden
+
+    def view_logit(self, user: Tensor, item: Tensor) -> Tensor:
+        """[E] logits of the user having watched the item at all; zeros without factors."""
+        _, view = self._answer(self._of_user(user) + self._of_item(item), user, item)
+        return view
 
     def squared_weights(self) -> Tensor:
         """Sum of the squares of the hidden layers' weights, without biases, for L2."""
@@ -84,7 +92,7 @@ class RatingNetwork(nn.Module):
         return torch.stack(squares).sum()
 
     def _answer(self, halves: Tensor, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
-        """From the sum of the user's and the item's half of the first hidden layer, [E, hidden]."""
+        """Ratings and view logits, from the sum of both halves of the first hidden layer [E, hidden]."""
         hidden = self.deep(halves)
         rating = self.output(hidden).squeeze(-1)
         if self.factors is None:
@@ -126,7 +134,7 @@ class RatingNetwork(nn.Module):
             yield ratings
 
 
-def _embedding(rows: int, width: int) -> nn.Embedding:
+def _embedding(rows: int, width: int, std: float) -> nn.Embedding:
     embedding = nn.Embedding(rows, width)
-    nn.init.normal_(embedding.weight, std=0.05)
+    nn.init.normal_(embedding.weight, std=std)
     return embedding

@@ -55,7 +55,8 @@ A *catalog* is `items.parquet` and, of texts, any of these, where an item is its
   search_vectors.parquet vector [S], a row an item: the sum of its words' weights times their vectors, of unit length
 
 A query is the words of two or more letters, digits or underscores in it, in lower case and without accents. Its
-weights and vector are made as those of items, and an item's likeness to it is the mean of both cosines.
+weights and vector are made as those of items; an item's likeness to it is 3/4 of the cosine of weights and 1/4 of that
+of vectors.
 
 Where the data has ratings, `rating_scale.json` has their "lowest", "highest" and "step", 0 where there is none.
 *Fusion* is `policies.yaml`.
@@ -122,7 +123,7 @@ class Manifest(_message.Message):
     git_commit: _builtins.str
     """Commit of the training code; "-dirty" is appended when the work tree had changes; "unknown" outside git."""
     made_from: _builtins.int
-    """The version that this one was made from by adding items, without training; 0 where there is none."""
+    """The version that this one was made from without training, by adding items, or as a copy: a rollback. 0: none."""
     @_builtins.property
     def recipe(self) -> Global___Recipe: ...
     @_builtins.property
@@ -206,6 +207,8 @@ class Data(_message.Message):
     USERS_FIELD_NUMBER: _builtins.int
     ITEMS_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
+    FIRST_EVENT_TIME_FIELD_NUMBER: _builtins.int
+    LAST_EVENT_TIME_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     """For example ml-100k."""
     fingerprint: _builtins.str
@@ -216,6 +219,11 @@ class Data(_message.Message):
     items: _builtins.int
     events: _builtins.int
     """Rows used for training."""
+    first_event_time: _builtins.int
+    """Unix seconds of the earliest and the latest event that this was trained, stopped or fitted on; 0 where that was not
+    written down.
+    """
+    last_event_time: _builtins.int
     def __init__(
         self,
         *,
@@ -225,10 +233,12 @@ class Data(_message.Message):
         users: _builtins.int = ...,
         items: _builtins.int = ...,
         events: _builtins.int = ...,
+        first_event_time: _builtins.int = ...,
+        last_event_time: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "events", b"events", "fingerprint", b"fingerprint", "items", b"items", "split", b"split", "users", b"users"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "events", b"events", "fingerprint", b"fingerprint", "first_event_time", b"first_event_time", "items", b"items", "last_event_time", b"last_event_time", "split", b"split", "users", b"users"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,16 +4,18 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from google.protobuf import json_format
 from safetensors.numpy import save_file
 
-from protos.marquee.v1.artifact_pb2 import Manifest
+from protos.marquee.v1.artifact_pb2 import Data, Manifest
 from servers.runtime.repository import Repository
 from tests.servers.running import ROOT
-from training.artifacts.repository import latest, publish, read_manifest, verify, versions
+from training.artifacts.repository import latest, publish, read_manifest, roll_back, verify, versions
 from training.errors import TrainingError
 
 
@@ -74,6 +76,56 @@ def test_verify_names_the_broken_file(tmp_path: Path, content: bytes | None, pro
         verify(folder)
 
 
+def numbered(number: int) -> Callable[[Path], None]:
+    """Writes a file that tells its version."""
+
+    def write(folder: Path) -> None:
+        (folder / "weights").write_text(str(number))
+
+    return write
+
+
+def test_a_rollback_publishes_older_content_as_the_next_version(tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        publish(tmp_path, Manifest(model="rating", data=Data(fingerprint=str(number))), numbered(number))
+    first = read_manifest(tmp_path / "rating" / "1")
+    first.git_commit = "the commit that trained it"
+    (tmp_path / "rating" / "1" / "manifest.json").write_text(json_format.MessageToJson(first))
+    for to, content, version in ((None, "2", 4), (1, "1", 5)):
+        folder = roll_back(tmp_path, "rating", to)
+        manifest = verify(folder)
+        assert (folder / "weights").read_text() == manifest.data.fingerprint == content
+        assert (manifest.version, manifest.made_from, len(manifest.files)) == (version, int(content), 1)
+    assert manifest.git_commit == "the commit that trained it"
+    assert versions(tmp_path, "rating") == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("published", "to", "problem"),
+    [
+        (0, None, "no version of 'rating'"),
+        (1, None, "has version 1 alone"),
+        (2, 7, "no version 7 of 'rating' in .*: there are 1, 2"),
+        (2, 2, "version 2 of 'rating' is the newest already"),
+    ],
+)
+def test_a_rollback_that_cannot_be_says_why(tmp_path: Path, published: int, to: int | None, problem: str) -> None:
+    for number in range(published):
+        publish(tmp_path, Manifest(model="rating"), numbered(number))
+    with pytest.raises(TrainingError, match=problem):
+        roll_back(tmp_path, "rating", to)
+    assert len(versions(tmp_path, "rating")) == published
+
+
+def test_a_broken_version_is_not_rolled_back_to(tmp_path: Path) -> None:
+    for number in (1, 2):
+        publish(tmp_path, Manifest(model="rating"), numbered(number))
+    (tmp_path / "rating" / "1" / "weights").write_text("x")
+    with pytest.raises(TrainingError, match="does not match its sha256"):
+        roll_back(tmp_path, "rating")
+    assert versions(tmp_path, "rating") == [1, 2]
+
+
 def test_a_missing_model_or_manifest_is_named(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="no version of 'rating'"):
         latest(tmp_path, "rating")
@@ -92,7 +144,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from safetensors.numpy import save_file
-from protos.marquee.v1.artifact_pb2 import Manifest
+from protos.marquee.v1.artifact_pb2 import Data, Manifest
 from training.artifacts.repository import publish
 
 def write(folder):

@@ -87,9 +87,10 @@ def test_a_finished_cell_is_not_trained_again(folder: Path) -> None:
 def test_likes_stand_beside_what_was_published(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "likes.json"
     picture, report = tmp_path / "likes.png", tmp_path / "likes.html"
-    printed = run(folder, "--part", "likes", "--json", str(out), "--picture", str(picture), "--report", str(report))
-    assert "0.93 / 0.85 / 0.89" in printed
-    assert "true positives" in printed
+    files = ["--json", str(out), "--picture", str(picture), "--report", str(report)]
+    printed = run(folder, "--part", "likes", *files)
+    assert "0.93, 0.85, 0.89" in printed
+    assert "Confusion matrices" in printed
     assert picture.read_bytes().startswith(b"\x89PNG")
     page = report.read_text()
     for title in ("Liked from 4", "Confusion matrix, whole, liked from 4", "Loss", "Accuracy"):
@@ -105,7 +106,8 @@ def test_likes_stand_beside_what_was_published(folder: Path, tmp_path: Path) -> 
 def test_hidden_items_are_ranked_among_all_and_among_themselves(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "cold.json"
     picture = tmp_path / "cold.png"
-    printed = run(folder, "--part", "cold", "--json", str(out), "--picture", str(picture))
+    options = ["--part", "cold", "--json", str(out), "--picture", str(picture)]
+    printed = run(folder, *options)
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert "genres, year" in printed
     found = written(out)
@@ -148,5 +150,7 @@ def test_the_threshold_is_chosen_on_validation_ratings(folder: Path) -> None:
     shifted = likes.metrics(split, (validation, test - 10), 4)
     assert (shifted["recall"], shifted["auc"]) == (0, 1)
     liked = int((test >= 4).sum())
-    assert likes.confusion(split, (validation, test), 4).tolist() == [[liked, 0], [0, len(test) - liked]]
-    assert likes.confusion(split, (validation, test - 10), 4).tolist() == [[0, 0], [liked, len(test) - liked]]
+    others = len(test) - liked
+    counts = [likes.confusion(split, (validation, scores), 4).tolist() for scores in (test, test - 10)]
+    assert counts[0] == [[liked, 0], [0, others]]
+    assert counts[1] == [[0, 0], [liked, others]]
