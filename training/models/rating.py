@@ -90,27 +90,15 @@ class RatingNetwork(nn.Module):
         hidden: Tensor = self.deep(self._of_user(user) + self._of_item(item))
         return hidden
 
-<<<<<<< HEAD
-    def _rating(self, halves: Tensor, user: Tensor, item: Tensor) -> Tensor:
-        """From the sum of the user's and the item's half of the first hidden layer, [E, hidden]."""
-        rating: Tensor = self.output(self.deep(halves)).squeeze(-1)
-=======
-    def view_logit(self, user: Tensor, item: Tensor) -> Tensor:
-        """[E] logits of the user having watched the item at all; zeros without factors."""
-        _, view = self._answer(self._of_user(user) + self._of_item(item), user, item)
-        return view
-
     def squared_weights(self) -> Tensor:
         """Sum of the squares of the hidden layers' weights, without biases, for L2."""
         layers = [self.user_half, self.item_half, *self.deep]
         squares = [layer.weight.square().sum() for layer in layers if isinstance(layer, nn.Linear)]
         return torch.stack(squares).sum()
 
-    def _answer(self, halves: Tensor, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
-        """Ratings and view logits, from the sum of both halves of the first hidden layer [E, hidden]."""
-        hidden = self.deep(halves)
-        rating = self.output(hidden).squeeze(-1)
->>>>>>> sys3
+    def _rating(self, halves: Tensor, user: Tensor, item: Tensor) -> Tensor:
+        """From the sum of the user's and the item's half of the first hidden layer, [E, hidden]."""
+        rating: Tensor = self.output(self.deep(halves)).squeeze(-1)
         if self.factors is None:
             return rating
         biases, product = self.factors(user, item)
