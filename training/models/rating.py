@@ -57,7 +57,8 @@ class RatingNetwork(nn.Module):
         self.directors = _embedding(content.directors, width, std) if content.directors else None
         if self.directors:
             known += width
-        self.user_half, self.item_half = nn.Linear(width, hidden[0]), nn.Linear(width + known, hidden[0])
+        self.user_half = nn.Linear(width, hidden[0]) if recipe.ids else None
+        self.item_half = nn.Linear((width if recipe.ids else 0) + known, hidden[0])
         self.embedding_dropout = nn.Dropout(recipe.embedding_dropout)
         layers: list[nn.Module] = [nn.ReLU(), nn.Dropout(recipe.dropout)]
         for wide, narrow in zip(hidden[:-1], hidden[1:], strict=True):
@@ -88,6 +89,12 @@ class RatingNetwork(nn.Module):
         hidden: Tensor = self.deep(self._of_user(user) + self._of_item(item))
         return hidden
 
+    def squared_weights(self) -> Tensor:
+        """Sum of the squares of the hidden layers' weights, without biases, for L2."""
+        layers = [self.user_half, self.item_half, *self.deep]
+        squares = [layer.weight.square().sum() for layer in layers if isinstance(layer, nn.Linear)]
+        return torch.stack(squares).sum()
+
     def _rating(self, halves: Tensor, user: Tensor, item: Tensor) -> Tensor:
         """From the sum of the user's and the item's half of the first hidden layer, [E, hidden]."""
         rating: Tensor = self.output(self.deep(halves)).squeeze(-1)
@@ -97,10 +104,16 @@ class RatingNetwork(nn.Module):
         return rating + biases + product.sum(-1)
 
     def _of_user(self, user: Tensor) -> Tensor:
+        if self.user_half is None:
+            return self.item_half.weight.new_zeros(*user.shape, self.item_half.out_features)
         return self.user_half(self.embedding_dropout(self.user(user)))
 
     def _of_item(self, item: Tensor) -> Tensor:
-        known = [self.embedding_dropout(self.item(item)), self.feature[item]]
+        known = (
+            [self.feature[item]]
+            if self.user_half is None
+            else [self.embedding_dropout(self.item(item)), self.feature[item]]
+        )
         if self.directors:
             known.append(self.directors(self.director[item]))
         return self.item_half(torch.cat(known, -1))
