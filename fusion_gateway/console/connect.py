@@ -60,7 +60,7 @@ class Connect:
         """POST /marquee.v1.Recommender/{method}"""
         method = SERVICE.methods_by_name.get(request.path_params["method"])
         if method is None:
-            return Response(status_code=404)
+            return Response(f"{SERVICE.full_name} has no such method; it has {', '.join(self._calls)}\n", 404)
         began = time.monotonic()
         answer = await self._answer(request, method)
         self._timers[method.name].record(str(answer.status_code), time.monotonic() - began)
@@ -97,6 +97,10 @@ class Connect:
             raise ConnectError("invalid_argument", f"Connect-Protocol-Version: must be 1, not {version!r}")
         if (encoding := request.headers.get("content-encoding", "identity")) != "identity":
             raise ConnectError("unimplemented", f"Content-Encoding: {encoding!r} is not taken; send it unpacked")
+        for name in PASSED_ON:
+            value = request.headers.get(name, "")
+            if not (value.isascii() and value.isprintable()):  # which gRPC does not send
+                raise ConnectError("invalid_argument", f"{name}: must have printable characters of ASCII only")
 
     async def _call(self, request: Request, method: str, message: Any) -> tuple[Any, Mapping[str, str]]:
         metadata = [(name, value) for name in PASSED_ON if (value := request.headers.get(name))]
@@ -125,6 +129,10 @@ async def _body(request: Request) -> bytes:
 
 def _parsed(method: MethodDescriptor, body: bytes) -> Any:
     message = GetMessageClass(method.input_type)()
+    if not body.lstrip().startswith(b"{"):
+        raise ConnectError(
+            "invalid_argument", f"not the JSON of {method.input_type.name}: must be an object, such as {{}}"
+        )
     try:
         # Fields of a newer client are passed over, as in protobuf's binary form.
         return json_format.Parse(body, message, ignore_unknown_fields=True)

@@ -5,6 +5,8 @@ import re
 OTHER_KINDS = ("unix:", "unix-abstract:", "vsock:", "ipv4:", "ipv6:", "xds:")
 """Targets that have another form, which gRPC checks."""
 HOST_AND_PORT = re.compile(r"(\[[^\]\s]+\]|[^:\s\[\]]+):\d{1,5}")
+MAX_PORT = 65535
+"""gRPC connects to a larger one's remainder."""
 
 
 def checked_address(address: str) -> str:
@@ -15,6 +17,6 @@ def checked_address(address: str) -> str:
     if address.startswith(OTHER_KINDS):
         return address
     name = address.rpartition("/")[2].removeprefix("dns:") if address.startswith("dns:") else address
-    if not HOST_AND_PORT.fullmatch(name):
-        raise ValueError(f"{address!r}: an address is host:port, such as localhost:8001")
+    if not HOST_AND_PORT.fullmatch(name) or int(name.rpartition(":")[2]) > MAX_PORT:
+        raise ValueError(f"{address!r}: an address is host:port, such as localhost:8001; ports are 0 to {MAX_PORT}")
     return address

@@ -30,7 +30,9 @@ def test_addresses_and_targets(address: str) -> None:
     assert checked_address(address) == address
 
 
-@pytest.mark.parametrize("address", ["localhost", "", "::1", "dns:///gateway", "localhost:", "gateway:grpc", "a b:1"])
+@pytest.mark.parametrize(
+    "address", ["localhost", "", "::1", "dns:///gateway", "localhost:", "gateway:grpc", "a b:1", "gateway:65536"]
+)
 def test_an_address_needs_a_port(address: str) -> None:
     with pytest.raises(ValueError, match="an address is host:port, such as localhost:8001") as caught:
         checked_address(address)

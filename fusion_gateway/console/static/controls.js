@@ -139,9 +139,9 @@ export function genres(names, any, none, changed) {
 
 /**
  * A box with suggestions. `suggest(text)` resolves to [{text, detail, choose}]; `enter(text)` is called for a text that is
- * entered without choosing one.
+ * entered without choosing one; where it is `optional`, for "" too.
  */
-export function box({ label, value = "", placeholder, suggest, enter }) {
+export function box({ label, value = "", placeholder, optional = false, suggest, enter }) {
   const id = newId(),
     listId = newId();
   const input = h("input", {
@@ -223,10 +223,10 @@ export function box({ label, value = "", placeholder, suggest, enter }) {
       draw();
     } else if (event.key === "Escape") close();
     else if (event.key === "Enter") {
+      event.preventDefault();
       const text = input.value.trim();
-      if (text) event.preventDefault();
       if (active >= 0) take(active);
-      else if (text) {
+      else if (text || optional) {
         close();
         enter(text);
       }

@@ -24,6 +24,7 @@ export function userBox({ label, placeholder, value, chosen }) {
     label,
     placeholder,
     value,
+    optional: true,
     suggest: async (text) => (await users(text, 6)).map((user) => suggestion(user, choose)),
     enter: choose,
   });

@@ -1,7 +1,7 @@
 // What is recommended to whom, and why; every control changes the address, and the list follows the address.
 import { asCall } from "./as_call.js";
 import { change, state } from "./address.js";
-import { call, latest } from "./api.js";
+import { call, CallError, inWords, latest } from "./api.js";
 import { h, notice, say } from "./dom.js";
 import { legend, modelName, modelsOf, rearrange, scale, stars, starValues, waiting } from "./movies.js";
 import { personBox, titleBox } from "./people.js";
@@ -80,7 +80,8 @@ export function show(main) {
     parts.legend.replaceChildren();
     parts.list.removeAttribute("aria-busy");
     parts.empty.hidden = false;
-    parts.empty.textContent = `The gateway refuses this: ${error.message}.`;
+    parts.empty.textContent =
+      error instanceof CallError ? `The gateway refuses this: ${error.message}.` : inWords(error);
   };
   const refresh = latest(async (signal) => {
     const asked = request(state());

@@ -182,6 +182,13 @@ async def test_what_the_address_holds_shows_in_the_controls(page: Console) -> No
         assert tab.url.endswith("?user=42&policy=rrf")
 
 
+async def test_an_address_that_was_damaged_still_shows_a_list(world: World, page: Console) -> None:
+    async with opened() as tab:
+        await tab.goto(f"{page.url}/?new=1&picked=%25:5,6:5&w.rating=many&k=some")
+        history = [pb.Event(item_id="%", rating=5), pb.Event(item_id="6", rating=5)]
+        await reaches(tab, await expected(world, history=history))
+
+
 async def test_numbers_and_posters_of_a_list_that_changes(world: World, page: Console) -> None:
     async with opened() as tab:
         await tab.goto(f"{page.url}/?user=42")

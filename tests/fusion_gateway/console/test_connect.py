@@ -30,6 +30,7 @@ async def test_every_call_of_the_gateway_is_there(world: World) -> None:
         **dict.fromkeys(["SimilarItems", "SearchItems", "GetItems", "RecordEvents", "GetHistory", "DeleteUser"], 400),
     }  # fmt: skip
     assert unknown.status == 404
+    assert b"it has Recommend, " in unknown.body
 
 
 ERRORS: list[tuple[str, object, dict[str, str], str]] = [
@@ -40,6 +41,9 @@ ERRORS: list[tuple[str, object, dict[str, str], str]] = [
     ("Recommend", {}, {"connect_timeout_ms": "soon"}, "invalid_argument"),
     ("Recommend", {}, {"connect_protocol_version": "2"}, "invalid_argument"),
     ("Recommend", {}, {"content_encoding": "gzip"}, "unimplemented"),
+    ("GetStatus", [], {}, "invalid_argument"),
+    ("GetStatus", {}, {"x_request_id": "é"}, "invalid_argument"),
+    ("GetStatus", {}, {"authorization": "Bearer a\tb"}, "invalid_argument"),
     ("GetStatus", {}, {"origin": "https://evil.example"}, "permission_denied"),
 ]
 
