@@ -126,7 +126,7 @@ def hybrid_genres() -> RatingRecipe:
 
 def hybrid_mf_deep() -> RatingRecipe:
     """S2: factorization and deep part, from ratings and views together. It publishes no sizes; these are S4's."""
-    return replace(hybrid_genres(), name="hybrid_mf_deep", factors=True, view_weight=0.1)
+    return replace(hybrid_genres(), name="hybrid_mf_deep", factors=True, view_weight=1.0, patience=4)
 
 
 def ids_content_nn() -> RatingRecipe:

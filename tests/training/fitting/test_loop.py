@@ -81,6 +81,6 @@ def test_the_curve_holds_the_mean_loss_and_every_metric_of_each_epoch(tmp_path: 
     assert curve.loss == [-1.0, -4.0, -7.0]  # of the weights 0 1 2, 3 4 5, 6 7 8
     assert curve.validation == [-3.0, 0.0, -3.0]
     assert curve.others == {"MAE": [3.0, 6.0, 9.0]}
-    assert curve.at(curve.best) == "training loss -4.0000, validation distance 0.0000, MAE 6.0000"
+    assert curve.at(curve.best) == "training loss -4.0000; validation distance 0.0000, MAE 6.0000"
     curve.write(tmp_path)
     assert LearningCurve.read(tmp_path) == curve
