@@ -148,6 +148,15 @@ async def test_tags_and_overviews_are_kinds_of_their_own(stub: RecommenderStub) 
     assert await similar("overview") == {"Heat"}  # thief
 
 
+async def test_an_unknown_director_is_nobodys(stub: RecommenderStub) -> None:
+    async def of_the_director(title: str) -> list[str]:
+        request = pb.SimilarItemsRequest(title=title, weights={"director": 1})
+        return [ranked.item.title for ranked in (await stub.SimilarItems(request)).items]  # type: ignore[misc]
+
+    assert await of_the_director("inception") == ["Memento"]
+    assert await of_the_director("amelie") == []  # "Untold" has none either
+
+
 async def test_a_catalog_without_texts_says_so(tmp_path: Path) -> None:
     publish_catalog(tmp_path / "old", items(), {})
     publish(tmp_path / "old", "fusion", {"policies.yaml": POLICIES.encode()})

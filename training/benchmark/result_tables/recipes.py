@@ -13,6 +13,15 @@ RATING = {
     "hybrid_mf_deep": "S2: factorization and network, from ratings and views",
     "svd": "S3: biased factorization by gradient descent, its size from a grid",
     "ids_content_nn": "S3: a network of ids, director, genres and tags",
+    "ids_content_fewer": "S3's refinements of it: fewer neurons",
+    "ids_content_slower": "… and half the learning rate",
+    "ids_content_l2": "… and L2",
+    "ids_content_dropout": "… and dropout .6",
+    "ids_content_fewest": "… and 32 and 16 neurons",
+    "content_nn": "S3: a network of genres and tags alone",
+    "content_dropout": "… with dropout .6",
+    "content_slower": "… and half the learning rate",
+    "content_fewest": "… and 32 and 16 neurons",
     "hybrid_genres": "S4: a network of ids and genres",
 }
 SEQUENTIAL = {
