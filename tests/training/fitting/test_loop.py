@@ -91,5 +91,6 @@ def test_gradients_are_clipped_where_a_run_clips(clips: bool, weight: float) -> 
     model = nn.Linear(1, 1, bias=False)
     nn.init.zeros_(model.weight)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-    fit(Run("leap", model, optimizer, lambda: [-1000 * model.weight.sum()], lambda: 0.0, clips=clips), 1, 1)
+    run = Run("leap", model, optimizer, lambda: [-1000 * model.weight.sum()], lambda: 0.0, clips=clips)
+    fit(run, epochs=1, patience=1)
     assert model.weight.item() == pytest.approx(weight)
