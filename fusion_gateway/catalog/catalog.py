@@ -148,7 +148,7 @@ class Catalog:
         return np.zeros(len(self)) if vectors is None else np.asarray(vectors @ vectors[row])
 
     def about(self, query: str, k: int) -> list[tuple[int, float]]:
-        """At most k (row, likeness 0 to 100) whose texts are like the query, best first; of equals, more votes first.
+        """At most k works (row, likeness 0 to 100) whose texts are like the query, best first; of equals, more votes.
 
         Raises Unavailable where the version has no texts to search.
         """
@@ -156,8 +156,9 @@ class Catalog:
             raise Unavailable("semantic: the published catalog has no texts to search: train the catalog again")
         likeness = self.texts.search.likeness(query)
         rows = np.flatnonzero(likeness > 0)
-        best = rows[np.lexsort((-self.votes[rows], -likeness[rows]))[:k]]
-        return [(int(row), min(float(100 * likeness[row]), 100.0)) for row in best]
+        best = rows[np.lexsort((-self.votes[rows], -likeness[rows]))]
+        works = best[self.first_of_works(best)][:k]
+        return [(int(row), min(float(100 * likeness[row]), 100.0)) for row in works]
 
     def of_director(self, row: int) -> Mask:
         """[items]: which have the director of this one; none where that is unknown."""

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from fusion_gateway.catalog.word_weights import WordWeights
 
 WORD = re.compile(r"\w\w+")
+VECTOR_SHARE = 0.25
+"""Of word vectors in the likeness: words say what they say, vectors only what is like it."""
 Vectors = NDArray[np.float32]
 
 
 class TextSearch:
-    """Cosines of a query with the texts of all items; by words, by word vectors, or the mean of both."""
+    """Cosines of a query with the texts of all items; by words, and by word vectors where there are such."""
 
     def __init__(self, words: pl.DataFrame, weights: WordWeights, vectors: Vectors | None = None) -> None:
         """`words` has a row for each spelling: word, number, idf, and vector where `vectors` [items, D] are given."""
@@ -39,7 +41,7 @@ class TextSearch:
             return by_words
         vector = weight.astype(np.float32) @ self._vectors[row]
         vector /= float(np.linalg.norm(vector)) or 1.0
-        return np.asarray((by_words + self._items @ vector) / 2)
+        return np.asarray((1 - VECTOR_SHARE) * by_words + VECTOR_SHARE * (self._items @ vector))
 
 
 def words_of_text(text: str) -> list[str]:

@@ -163,6 +163,6 @@ def rows(cells: Sequence[Cell], dataset: str, hidden: float) -> Iterator[dict[st
         for metric in metrics:
             values = mean_over_seeds(own, model, metric)
             if values is not None:
-                yield named | {"metric": metric} | over_queries(values)
+                yield {**named, "metric": metric, **over_queries(values)}
             if gain := gain_of_both(cells, model, metric):
-                yield named | {"metric": metric + BETTER} | gain
+                yield {**named, "metric": metric + BETTER, **gain}

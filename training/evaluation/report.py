@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
+from html import escape
 from itertools import zip_longest
 from pathlib import Path
 
@@ -117,6 +118,7 @@ def _pictures(evaluation: Evaluation, qualities: Qualities, stats: CatalogStats)
     for model, curve in evaluation.curves.items():
         kept = f"Epoch {curve.best + 1} is kept: {curve.at(curve.best)}."
         yield picture(f"Learning curve of {model}", kept, partial(draw_curve, curve=curve))
+        yield f"<figure><h3>The network of {escape(model)}</h3><pre>{escape(curve.network)}</pre></figure>"
 
 
 def styles(rankers: int) -> list[tuple[str, str]]:

@@ -21,6 +21,8 @@ class LearningCurve:
     """Higher is better; a metric to make small is negated."""
     others: dict[str, list[float]] = field(default_factory=dict)
     """More metrics of the validation part; "loss" is on the scale of the training loss."""
+    network: str = ""
+    """Drawn in letters: see outline.py."""
 
     def __len__(self) -> int:
         """Epochs."""

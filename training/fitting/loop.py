@@ -12,6 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from training.errors import TrainingError
 from training.fitting.checkpoint import Checkpoint, State
 from training.fitting.curve import LearningCurve
+from training.fitting.outline import outline
 from training.progress import console, track
 
 
@@ -50,7 +51,7 @@ def fit(
     model, optimizer = run.model, run.optimizer
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema_decay)) if ema_decay else None
     kept, note = model.state_dict(), [""]
-    curve = LearningCurve(run.metric)
+    curve = LearningCurve(run.metric, network=outline(model))
     saved = checkpoint.restore(next(model.parameters()).device) if checkpoint else None
     if saved:
         model.load_state_dict(saved["model"])

@@ -57,7 +57,8 @@ class RatingNetwork(nn.Module):
         self.directors = _embedding(content.directors, width, std) if content.directors else None
         if self.directors:
             known += width
-        self.user_half, self.item_half = nn.Linear(width, hidden[0]), nn.Linear(width + known, hidden[0])
+        self.user_half = nn.Linear(width, hidden[0]) if recipe.ids else None
+        self.item_half = nn.Linear((width if recipe.ids else 0) + known, hidden[0])
         self.embedding_dropout = nn.Dropout(recipe.embedding_dropout)
         layers: list[nn.Module] = [nn.ReLU(), nn.Dropout(recipe.dropout)]
         for wide, narrow in zip(hidden[:-1], hidden[1:], strict=True):
@@ -67,37 +68,53 @@ class RatingNetwork(nn.Module):
         if not recipe.as_published:
             nn.init.constant_(self.output.bias, mean)
         self.factors = Factors(users + 1, len(self.item.weight), width, std) if recipe.factors else None
-        self.view = nn.Linear(width + hidden[-1], 1)
+        self.view = nn.Sequential(
+            nn.Linear(3 * width, hidden[0]), nn.ReLU(), nn.Dropout(recipe.dropout), nn.Linear(hidden[0], 1)
+        )
 
     def forward(self, user: Tensor, item: Tensor) -> Tensor:
         """[E] dense users and items -> [E] ratings."""
-        rating, _ = self._answer(self._of_user(user) + self._of_item(item), user, item)
-        return rating
+        return self._rating(self._of_user(user) + self._of_item(item), user, item)
+
+    def view_logit(self, user: Tensor, item: Tensor) -> Tensor:
+        """[E] logits of the user having watched the item at all: a head of its own, of layers over the same embeddings
+        and the same product that ratings are predicted from.
+        """
+        embeddings = [self.embedding_dropout(self.user(user)), self.embedding_dropout(self.item(item))]
+        product = torch.zeros_like(embeddings[0]) if self.factors is None else self.factors(user, item)[1]
+        logit: Tensor = self.view(torch.cat([*embeddings, product], -1))
+        return logit.squeeze(-1)
 
     def last_hidden(self, user: Tensor, item: Tensor) -> Tensor:
         """[..., H] of users and items [...]: what the output layer reads."""
         hidden: Tensor = self.deep(self._of_user(user) + self._of_item(item))
         return hidden
 
-    def view_logit(self, user: Tensor, item: Tensor) -> Tensor:
-        """[E] logits of the user having watched the item at all; zeros without factors."""
-        _, view = self._answer(self._of_user(user) + self._of_item(item), user, item)
-        return view
+    def squared_weights(self) -> Tensor:
+        """Sum of the squares of the hidden layers' weights, without biases, for L2."""
+        layers = [self.user_half, self.item_half, *self.deep]
+        squares = [layer.weight.square().sum() for layer in layers if isinstance(layer, nn.Linear)]
+        return torch.stack(squares).sum()
 
-    def _answer(self, halves: Tensor, user: Tensor, item: Tensor) -> tuple[Tensor, Tensor]:
-        """Ratings and view logits, from the sum of both halves of the first hidden layer [E, hidden]."""
-        hidden = self.deep(halves)
-        rating = self.output(hidden).squeeze(-1)
+    def _rating(self, halves: Tensor, user: Tensor, item: Tensor) -> Tensor:
+        """From the sum of the user's and the item's half of the first hidden layer, [E, hidden]."""
+        rating: Tensor = self.output(self.deep(halves)).squeeze(-1)
         if self.factors is None:
-            return rating, torch.zeros_like(rating)
+            return rating
         biases, product = self.factors(user, item)
-        return rating + biases + product.sum(-1), self.view(torch.cat([product, hidden], -1)).squeeze(-1)
+        return rating + biases + product.sum(-1)
 
     def _of_user(self, user: Tensor) -> Tensor:
+        if self.user_half is None:
+            return self.item_half.weight.new_zeros(*user.shape, self.item_half.out_features)
         return self.user_half(self.embedding_dropout(self.user(user)))
 
     def _of_item(self, item: Tensor) -> Tensor:
-        known = [self.embedding_dropout(self.item(item)), self.feature[item]]
+        known = (
+            [self.feature[item]]
+            if self.user_half is None
+            else [self.embedding_dropout(self.item(item)), self.feature[item]]
+        )
         if self.directors:
             known.append(self.directors(self.director[item]))
         return self.item_half(torch.cat(known, -1))
@@ -116,8 +133,7 @@ class RatingNetwork(nn.Module):
             ratings = np.empty(len(item), np.float32)
             for first in range(0, len(item), ITEMS_AT_ONCE):
                 some = slice(first, first + ITEMS_AT_ONCE)
-                rating, _ = self._answer(self._of_user(user) + of_item[some], user, item[some])
-                ratings[some] = rating.cpu().numpy()
+                ratings[some] = self._rating(self._of_user(user) + of_item[some], user, item[some]).cpu().numpy()
             yield ratings
 
 

@@ -7,7 +7,7 @@ from itertools import repeat
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from training.errors import NotLearnable
 from training.features.content import ItemContent
@@ -43,14 +43,21 @@ def train_rating_network(
     # As many steps as all events need: fewer ratings than views are fewer a step.
     batch_size = math.ceil(recipe.batch_size * len(rating) / len(views)) if recipe.view_weight else recipe.batch_size
 
+    absolute: list[Tensor] = []
+
     def losses() -> Iterable[Tensor]:
+        absolute.clear()
         batches = torch.randperm(len(rating)).to(device).split(batch_size)
         nothing = repeat(torch.zeros((), device=device))
         view_losses = views.losses(len(batches)) if recipe.view_weight else nothing
         for rows, view_loss in zip(batches, view_losses, strict=False):
             loss = recipe.view_weight * view_loss
+            if recipe.l2:
+                loss = loss + recipe.l2 * network.squared_weights()
             if recipe.rating_weight:
-                loss = loss + recipe.rating_weight * mse_loss(network(user[rows], item[rows]), rating[rows])
+                error = network(user[rows], item[rows]) - rating[rows]
+                absolute.append(error.detach().abs().mean())
+                loss = loss + recipe.rating_weight * error.square().mean()
             yield loss
 
     @torch.no_grad()
@@ -62,6 +69,10 @@ def train_rating_network(
     def validate() -> float:
         return -math.sqrt(errors()["loss"]) if recipe.rating_weight else -float(views.loss(*held_out[:2]))
 
+    def others() -> dict[str, float]:
+        of_training = {"training MAE": float(torch.stack(absolute).mean())} if absolute else {}
+        return errors() | of_training
+
     run = Run(
         "rating network",
         network,
@@ -69,7 +80,7 @@ def train_rating_network(
         losses,
         validate,
         metric="RMSE" if recipe.rating_weight else "view loss",
-        others=errors,
+        others=others,
         as_published=recipe.as_published,
     )
     return network, fit(run, recipe.epochs, recipe.patience, checkpoint)

@@ -1,9 +1,10 @@
 // Two lists side by side: what they share, and how differently they order it.
 import { change, state, weights, without } from "./address.js";
 import { call, latest } from "./api.js";
-import { choice, field, weightSliders } from "./controls.js";
+import { choice, weightSliders } from "./controls.js";
 import { h, notice, number, say, svg } from "./dom.js";
 import { facts, poster, titleLink, waiting } from "./movies.js";
+import { userBox } from "./people.js";
 
 const SIDES = ["a", "b"];
 
@@ -146,11 +147,11 @@ export function show(main) {
       };
       const moved = weights(parameters, `${side}.w.`);
       parts[side].controls.replaceChildren(
-        field({
+        userBox({
           label: "User id",
           placeholder: side === "a" ? "nobody in particular" : "as in A",
           value: parameters.get(`${side}.user`) ?? "",
-          changed: (user) => set({ [`${side}.user`]: user }),
+          chosen: (user) => set({ [`${side}.user`]: user }),
         }),
         choice({
           label: "Policy",

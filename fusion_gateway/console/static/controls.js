@@ -223,8 +223,8 @@ export function box({ label, value = "", placeholder, suggest, enter }) {
       draw();
     } else if (event.key === "Escape") close();
     else if (event.key === "Enter") {
-      event.preventDefault();
       const text = input.value.trim();
+      if (text) event.preventDefault();
       if (active >= 0) take(active);
       else if (text) {
         close();

@@ -45,26 +45,39 @@ export function facts(item) {
   return h("p", { class: "facts" }, h("bdi", {}, parts.filter(Boolean).join(" · ")));
 }
 
-/** Buttons for 1 to 5 stars; `given` are filled. */
-export function stars(item, given, rate) {
-  const button = (value) =>
+const MAX_STARS = 11;
+
+/** The rating that each star stands for, lowest first, on the scale that GetStatus tells: whole ones, or five at even distances. */
+export function starValues({ lowest = 0, highest = 0, step = 0 } = { lowest: 1, highest: 5, step: 1 }) {
+  let start = step < 1 ? Math.ceil(lowest) : lowest,
+    distance = Math.max(step, 1),
+    count = 1 + Math.floor((highest - start) / distance);
+  if (count < 2 || count > MAX_STARS) {
+    start = lowest;
+    count = 5;
+    distance = (highest - lowest) / (count - 1);
+  }
+  return Array.from({ length: count }, (_, star) => Number((start + star * distance).toPrecision(6)));
+}
+
+/** A button for each star, once `values`, a promise of what they stand for, resolves; stars up to `given` are filled. */
+export function stars(item, given, rate, values) {
+  const button = (value, highest) =>
     h(
       "button",
       {
         type: "button",
-        class: value <= (given ?? 0) ? "star on" : "star",
-        "aria-label": `Rate ${item.title} ${value} of 5`,
+        class: value <= given ? "star on" : "star",
+        "aria-label": `Rate ${item.title} ${value} of ${highest}`,
         "aria-pressed": String(value === given),
-        title: `${value} of 5`,
+        title: `${value} of ${highest}`,
         on: { click: () => rate(value) },
       },
       "★",
     );
-  return h(
-    "span",
-    { class: "stars", role: "group", "aria-label": `Your rating of ${item.title}` },
-    [1, 2, 3, 4, 5].map(button),
-  );
+  const group = h("span", { class: "stars", role: "group", "aria-label": `Your rating of ${item.title}` });
+  values.then((all) => group.append(...all.map((value) => button(value, all.at(-1)))));
+  return group;
 }
 
 /** How long bars are: the largest sums of positive and of negative parts in the list. */

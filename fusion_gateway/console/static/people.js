@@ -14,6 +14,29 @@ const movies = async (text, k = 6) => (await call("SearchItems", { title: text, 
 
 const described = (item) => [item.year, item.director?.split("|")[0]].filter(Boolean).join(" · ");
 
+/** A box for a user id, also of someone without a history; `chosen("")` where it is emptied. */
+export function userBox({ label, placeholder, value, chosen }) {
+  const choose = (user) => {
+    input.value = user;
+    if (user !== value) chosen((value = user));
+  };
+  const { element, input } = box({
+    label,
+    placeholder,
+    value,
+    suggest: async (text) => (await users(text, 6)).map((user) => suggestion(user, choose)),
+    enter: choose,
+  });
+  input.addEventListener("change", () => choose(input.value.trim()));
+  return element;
+}
+
+const suggestion = ({ id, newestEventTime }, chosen) => ({
+  text: `User ${id}`,
+  detail: `last event ${day(Number(newestEventTime ?? 0))}`,
+  choose: () => chosen(id),
+});
+
 /** A box for titles only. */
 export const titleBox = (label, chosen, missed) =>
   box({
@@ -34,11 +57,6 @@ export const titleBox = (label, chosen, missed) =>
 
 /** A box for a user id or a title. */
 export function personBox({ value, chooseUser, missed }) {
-  const user = ({ id, newestEventTime }) => ({
-    text: `User ${id}`,
-    detail: `last event ${day(Number(newestEventTime ?? 0))}`,
-    choose: () => chooseUser(id),
-  });
   return box({
     label: "User id or movie title",
     value,
@@ -50,7 +68,7 @@ export function personBox({ value, chooseUser, missed }) {
         detail: described(item),
         choose: () => openTitle(item.id),
       }));
-      return [...people.map(user), ...titles];
+      return [...people.map((user) => suggestion(user, chooseUser)), ...titles];
     },
     enter: async (text) => {
       const [[first], [best]] = await Promise.all([users(text, 1).catch(() => []), movies(text, 1)]);

@@ -3,7 +3,7 @@ import { asCall } from "./as_call.js";
 import { change, state } from "./address.js";
 import { call, latest } from "./api.js";
 import { h, notice, say } from "./dom.js";
-import { legend, modelName, modelsOf, rearrange, scale, waiting } from "./movies.js";
+import { legend, modelName, modelsOf, rearrange, scale, stars, starValues, waiting } from "./movies.js";
 import { personBox, titleBox } from "./people.js";
 import { recommendControls } from "./recommend_controls.js";
 import { row, told } from "./recommend_row.js";
@@ -68,7 +68,11 @@ export function show(main) {
     "Clear the filters",
   );
   let ranks = null;
-  let status;
+  let status, learned;
+  const values = new Promise((resolve) => {
+    learned = resolve;
+  });
+  const starsOf = (item, given) => stars(item, given, (rating) => watch(item, rating), values);
   const complain = (error) => {
     notice("");
     parts.list.replaceChildren();
@@ -103,7 +107,7 @@ export function show(main) {
       .join(" ");
     rearrange(
       parts.list,
-      items.map((ranked) => [ranked.item.id, row(ranked, sizes, ranks && ranks.get(ranked.item.id), watch)]),
+      items.map((ranked) => [ranked.item.id, row(ranked, sizes, ranks && ranks.get(ranked.item.id), watch, starsOf)]),
     );
     parts.empty.hidden = items.length > 0;
     parts.empty.replaceChildren("Nothing passes these filters. ", unfiltered);
@@ -117,7 +121,7 @@ export function show(main) {
       user = parameters.get("user");
     if (mode(parameters) === "user") {
       try {
-        await call("RecordEvents", { events: [{ userId: user, itemId: item.id, ...(rating ? { rating } : {}) }] });
+        await call("RecordEvents", { events: [{ userId: user, itemId: item.id, ...(rating === undefined ? {} : { rating }) }] });
       } catch (error) {
         notice(`That was not stored: ${error.message}.`);
         return;
@@ -134,7 +138,7 @@ export function show(main) {
       }
     }
     document.getElementById("list-title").focus({ preventScroll: true });
-    say(`${item.title}: ${rating ? `${rating} of 5` : "watched"}. The list follows.`);
+    say(`${item.title}: ${rating === undefined ? "watched" : `rated ${rating}`}. The list follows.`);
     await Promise.all([refresh(), showPast()]);
   }
 
@@ -151,7 +155,7 @@ export function show(main) {
     const found = ids.length ? await call("GetItems", { itemIds: ids }, { signal }) : {};
     const items = new Map((found.items ?? []).map((item) => [item.id, item]));
     const user = who === "user" ? parameters.get("user") : null;
-    parts.past.replaceChildren(...shelf(user, stored, items, watch, takeAway));
+    parts.past.replaceChildren(...shelf(user, stored, items, starsOf, takeAway));
   });
 
   function takeAway(item) {
@@ -193,7 +197,7 @@ export function show(main) {
     );
     const again = document.activeElement?.closest(".box") && document.activeElement.getAttribute("role") === "combobox";
     parts.who.replaceChildren(element, tabs);
-    if (who === "new") parts.who.append(titleBox("A movie you know", (item) => watch(item, 5), missed).element);
+    if (who === "new") parts.who.append(titleBox("A movie you know", async (item) => watch(item, (await values).at(-1)), missed).element);
     if (again) input.focus();
   }
 
@@ -213,6 +217,7 @@ export function show(main) {
 
   const learn = latest(async (signal) => {
     status = await call("GetStatus", {}, { signal });
+    learned(starValues(status.ratingScale));
     drawControls();
   });
   const all = () => {

@@ -33,8 +33,8 @@ Beside an item encoder there may be these, which `<model>_similar_poster` and `<
                        the user watches next; a NaN row abstains
 
 Where a model was trained in epochs, learning_curve.json has a value for each: loss (of training), validation
-(negated where lower is better; `metric` says of what), and others by name. `python -m training evaluate --report`
-draws it.
+(negated where lower is better; `metric` says of what), and others by name; `network` is a drawing of it in letters.
+`python -m training evaluate --report` shows both.
 
 Metadata is [genres, text, year], M = G + T + 2: genres 0 or 1, in any case; text the words of overview, keywords,
 director and cast (with _ for blanks and hyphens inside a name) as (1 + ln count) * idf, of unit length, times the
@@ -55,7 +55,8 @@ A *catalog* is `items.parquet` and, of texts, any of these, where an item is its
   search_vectors.parquet vector [S], a row an item: the sum of its words' weights times their vectors, of unit length
 
 A query is the words of two or more letters, digits or underscores in it, in lower case and without accents. Its
-weights and vector are made as those of items, and an item's likeness to it is the mean of both cosines.
+weights and vector are made as those of items; an item's likeness to it is 3/4 of the cosine of weights and 1/4 of that
+of vectors.
 
 Where the data has ratings, `rating_scale.json` has their "lowest", "highest" and "step", 0 where there is none.
 *Fusion* is `policies.yaml`.

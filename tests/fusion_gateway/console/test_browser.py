@@ -27,7 +27,7 @@ from tests.fusion_gateway.conftest import World
 from tests.fusion_gateway.console import browser
 from tests.fusion_gateway.console.browser import PHONE, opened
 from tests.fusion_gateway.console.running import Console, console
-from tests.fusion_gateway.world import POLICIES, publish, publish_catalog
+from tests.fusion_gateway.world import POLICIES, TAGS, items, publish, publish_catalog
 from tests.servers.running import ROOT
 
 if TYPE_CHECKING:
@@ -237,6 +237,46 @@ async def test_a_new_person_picks_movies_and_nothing_is_stored(world: World, pag
         await reaches(tab, await expected(world, profile=pb.Profile(liked_genres=liked)))
 
 
+async def test_stars_are_on_the_scale_of_the_data(tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    publish_catalog(repository, items(), TAGS, scale={"lowest": 0, "highest": 10, "step": 1})
+    publish(repository, "fusion", {"policies.yaml": POLICIES.encode()})
+    flags = [f"--model-repository={repository}", f"--event-store=sqlite:///{tmp_path}/events.db", "--scorer="]
+    flags += ["--grpc-port=0", "--metrics-port=0", "--exit-timeout-secs=0"]
+    async with (
+        gateway(read(GatewaySettings, flags)) as program,
+        program,
+        console(program.grpc_address) as page,
+        opened() as tab,
+    ):
+        await tab.goto(f"{page.url}/?user=42")
+        first, *_ = await titles(tab)
+        stars = tab.get_by_role("group", name=f"Your rating of {first}").get_by_role("button")
+        await stars.last.wait_for()
+        assert await stars.count() == 11
+        await tab.get_by_role("button", name=f"Rate {first} 0 of 10").click()
+        await tab.locator(".past .given").wait_for()
+        assert (await tab.locator(".past .given").inner_text()).split() == ["★", "rated", "0"]
+
+
+@pytest.mark.parametrize(
+    ("scale", "stars"),
+    [
+        (None, [1, 2, 3, 4, 5]),
+        ({"lowest": 0.5, "highest": 5, "step": 0.5}, [1, 2, 3, 4, 5]),
+        ({"highest": 1, "step": 1}, [0, 1]),
+        ({"lowest": 10, "highest": 100, "step": 10}, list(range(10, 101, 10))),
+        ({"lowest": -10, "highest": 10}, [-10, -5, 0, 5, 10]),
+        ({"lowest": 0.1, "highest": 0.9, "step": 0.1}, [0.1, 0.3, 0.5, 0.7, 0.9]),
+    ],
+)
+async def test_what_stars_stand_for(page: Console, scale: dict[str, float] | None, stars: list[float]) -> None:
+    async with opened() as tab:
+        await tab.goto(page.url)
+        values = "async (scale) => (await import('/static/movies.js')).starValues(scale ?? undefined)"
+        assert await tab.evaluate(values, scale) == stars
+
+
 async def test_read_only_shows_nothing_that_writes(world: World) -> None:
     async with console(world.gateway.grpc_address, "--read-only") as page, opened() as tab:
         await tab.goto(f"{page.url}/?user=42")
@@ -256,6 +296,19 @@ async def test_two_policies_are_compared(world: World, page: Console) -> None:
         ends, middles = await tab.evaluate(LINES)
         assert len(ends) == len(set(a) & set(b))
         assert np.array(ends) == pytest.approx(np.array(middles), abs=1)
+
+
+async def test_users_to_compare_are_suggested(world: World, page: Console) -> None:
+    async with opened() as tab:
+        await tab.goto(f"{page.url}/compare")
+        user = tab.get_by_role("region", name="List B").get_by_role("combobox", name="User id")
+        await user.press_sequentially("4")
+        await tab.get_by_role("option", name="User 42").click()
+        await reaches(tab, await expected(world, user_id="42", policy="rrf"), ".b .list")
+        for key in ("Control+A", "Backspace", "Enter"):
+            await user.press(key)
+        await reaches(tab, await expected(world, policy="rrf"), ".b .list")
+        assert "user" not in tab.url
 
 
 async def test_models_are_shown(world: World, page: Console) -> None:

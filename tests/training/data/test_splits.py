@@ -14,8 +14,10 @@ from training.data.splits import (
     held_out_users,
     in_order,
     last_share,
+    last_users,
     leave_last_out,
     no_split,
+    random_folds,
     random_split,
     shares_in_time,
     with_test_users,
@@ -153,3 +155,17 @@ def test_test_users_can_be_drawn() -> None:
     assert drawn.test["user"].n_unique() == 2
     assert drawn.train.equals(split.train)
     assert with_test_users(split, 2).test.equals(drawn.test)
+
+
+def test_every_event_is_in_one_of_the_folds() -> None:
+    events = events_of([("a", 1)] * 7 + [("b", 2)] * 4)
+    folds = list(random_folds(events, 5, seed=0))
+    assert [len(fold.test) for fold in folds] == [3, 2, 2, 2, 2]
+    assert all(len(fold.train) + len(fold.test) == 11 for fold in folds)
+    assert pl.concat([fold.test for fold in folds]).sort("user", "item").equals(events.sort("user", "item"))
+
+
+def test_the_last_rows_of_a_table_by_user_are_of_users_that_are_not_in_training() -> None:
+    split = last_users(events_of([("10", 1)] * 4 + [("9", 1)] * 4 + [("2", 1)] * 2), 0.4)
+    assert split.train["user"].unique().sort().to_list() == ["2", "9"]
+    assert split.test["user"].unique().to_list() == ["10"]

@@ -28,6 +28,7 @@ def test_the_rating_network_is_s1s() -> None:
     network = RatingNetwork(USERS, BARE, 3.5, recipe)
     assert network.user.weight.shape == (USERS + 1, 64)
     assert network.item.weight.shape == (ITEMS + 1, 64)
+    assert network.user_half is not None
     assert (network.user_half.in_features, network.item_half.in_features) == (64, 64)  # joined: one layer of 128
     relu, dropout, output = layers(network)
     assert isinstance(relu, torch.nn.ReLU)
