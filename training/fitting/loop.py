@@ -31,6 +31,8 @@ class Run:
     """What `validate` returns."""
     others: Callable[[], dict[str, float]] = dict
     """More metrics of the validation part, for the learning curve; called after `validate`."""
+    clips: bool = True
+    """Whether gradients are clipped."""
     as_published: bool = False
     """Gradients are not clipped, nothing stops before the last epoch, and that is kept."""
 
@@ -77,7 +79,7 @@ def fit(
             losses.append(loss.detach())
             optimizer.zero_grad()
             loss.backward()
-            if not run.as_published:
+            if run.clips and not run.as_published:
                 # A rare large gradient would undo many steps.
                 nn.utils.clip_grad_norm_(model.parameters(), 5.0)
             optimizer.step()

@@ -267,7 +267,8 @@ def learn(job: Job, training: Training, checkpoint: Checkpoint | None = None) ->
         return chosen_by
 
     metric = "cross entropy" if likes else "NDCG@10"
-    run = Run("visual-temporal", model, optimizer, losses, validated, metric, others=lambda: dict(others))
+    run = Run("visual-temporal", model, optimizer, losses, validated, metric)
+    run = replace(run, others=lambda: dict(others), clips=not recipe.as_published)
     return fit(run, recipe.epochs, recipe.patience, checkpoint)
 
 

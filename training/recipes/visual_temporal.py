@@ -66,6 +66,8 @@ class VisualTemporalRecipe:
     linear_decay: bool = True
     """The learning rate, to 0 at the last epoch."""
     weight_decay: float = 0.0
+    as_published: bool = False
+    """Without clipped gradients, which S5 does not name. It stops early and starts from Xavier's weights itself."""
     epochs: int = 16
     patience: int = 4
     max_posters: int = 0
@@ -73,6 +75,10 @@ class VisualTemporalRecipe:
     bounds: Bounds = UNBOUNDED
     index_factory: str = "Flat"
     seed: int = 0
+
+    def published(self) -> "VisualTemporalRecipe":
+        """The recipe as its source trains it."""
+        return replace(self, as_published=True)
 
     @property
     def poster_features(self) -> int:

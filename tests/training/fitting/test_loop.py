@@ -84,3 +84,13 @@ def test_the_curve_holds_the_mean_loss_and_every_metric_of_each_epoch(tmp_path: 
     assert curve.at(curve.best) == "training loss -4.0000; validation distance 0.0000, MAE 6.0000"
     curve.write(tmp_path)
     assert LearningCurve.read(tmp_path) == curve
+
+
+@pytest.mark.parametrize(("clips", "weight"), [(True, 5.0), (False, 1000.0)])
+def test_gradients_are_clipped_where_a_run_clips(clips: bool, weight: float) -> None:
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    run = Run("leap", model, optimizer, lambda: [-1000 * model.weight.sum()], lambda: 0.0, clips=clips)
+    fit(run, epochs=1, patience=1)
+    assert model.weight.item() == pytest.approx(weight)
