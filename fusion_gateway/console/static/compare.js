@@ -37,14 +37,14 @@ export function show(main) {
   let status;
 
   function request(parameters, side) {
-    const asked = { k: Number(parameters.get("k") ?? 10), explain: false };
+    const message = { k: Number(parameters.get("k") ?? 10), explain: false };
     const user = parameters.get(`${side}.user`) ?? parameters.get("a.user");
-    if (user) asked.userId = user;
+    if (user) message.userId = user;
     const policy = parameters.get(`${side}.policy`);
-    if (policy) asked.policy = policy;
+    if (policy) message.policy = policy;
     const moved = weights(parameters, `${side}.w.`);
-    if (Object.keys(moved).length) asked.weights = moved;
-    return asked;
+    if (Object.keys(moved).length) message.weights = moved;
+    return message;
   }
 
   const refresh = latest(

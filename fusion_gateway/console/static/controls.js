@@ -109,10 +109,10 @@ export function several({ label, names, value, changed }) {
   );
 }
 
-/** Genres, each wanted, unwanted or neither; a press goes on to the next. */
+/** Genres, each required, excluded or neither; a press goes on to the next. */
 export function genres(names, any, none, changed) {
   const turns = { "": "any", any: "none", none: "" };
-  const words = { "": "does not matter", any: "wanted", none: "not wanted" };
+  const words = { "": "does not matter", any: "required", none: "excluded" };
   const states = Object.fromEntries(
     names.map((name) => [name, any.includes(name) ? "any" : none.includes(name) ? "none" : ""]),
   );

@@ -6,7 +6,7 @@ import { h, notice, say } from "./dom.js";
 import { legend, modelName, modelsOf, rearrange, scale, stars, starValues, waiting } from "./movies.js";
 import { personBox, titleBox } from "./people.js";
 import { recommendControls } from "./recommend_controls.js";
-import { row, told } from "./recommend_row.js";
+import { row, summary } from "./recommend_row.js";
 import { mode, picked, pickedText, request } from "./request.js";
 import { shelf, shown } from "./shelf.js";
 
@@ -84,13 +84,13 @@ export function show(main) {
       error instanceof CallError ? `The gateway refuses this: ${error.message}.` : inWords(error);
   };
   const refresh = latest(async (signal) => {
-    const asked = request(state());
+    const message = request(state());
     parts.list.setAttribute("aria-busy", "true");
-    const answer = await call("Recommend", asked, { signal });
+    const answer = await call("Recommend", message, { signal });
     if (signal.aborted) return;
     draw(answer);
     parts.list.removeAttribute("aria-busy");
-    if (parts.call.open) parts.call.replaceChildren(parts.call.firstChild, ...(await asCall("Recommend", asked)));
+    if (parts.call.open) parts.call.replaceChildren(parts.call.firstChild, ...(await asCall("Recommend", message)));
   }, complain);
   parts.call.addEventListener("toggle", async () => {
     if (parts.call.open)
@@ -101,7 +101,7 @@ export function show(main) {
     const items = answer.items ?? [];
     const sizes = scale(items);
     parts.legend.replaceChildren(legend(modelsOf(items, sizes)));
-    parts.how.textContent = told(answer);
+    parts.how.textContent = summary(answer);
     parts.degraded.hidden = !answer.degraded?.length;
     parts.degraded.textContent = (answer.degraded ?? [])
       .map((each) => `Without ${modelName(each.component)}: ${each.reason}.`)

@@ -13,7 +13,7 @@ const HOW = {
   FALLBACK_POPULARITY: "from popularity alone",
 };
 /** How the list was made, in a line. */
-export function told(answer) {
+export function summary(answer) {
   const how = answer.items?.length ? HOW[answer.fallback] : "";
   const used = answer.historyUsed ? `${answer.historyUsed} events` : "";
   const newest =

@@ -24,26 +24,26 @@ export const mode = (parameters) => (parameters.has("user") ? "user" : parameter
 
 /** The request that the address stands for. */
 export function request(parameters) {
-  const asked = { explain: true, k: Number(parameters.get("k") ?? 10) };
+  const message = { explain: true, k: Number(parameters.get("k") ?? 10) };
   const optional = { policy: String, diversity: Number, exploration: Number, maxPerGenre: Number, seed: String };
   for (const [name, type] of Object.entries(optional))
-    if (parameters.has(name)) asked[name] = type(parameters.get(name));
+    if (parameters.has(name)) message[name] = type(parameters.get(name));
   const moved = weights(parameters);
-  if (Object.keys(moved).length) asked.weights = moved;
+  if (Object.keys(moved).length) message.weights = moved;
   const filters = {};
   if (parameters.has("any")) filters.genresAny = list(parameters, "any");
   if (parameters.has("none")) filters.genresNone = list(parameters, "none");
   if (parameters.has("from")) filters.yearMin = Number(parameters.get("from"));
   if (parameters.has("to")) filters.yearMax = Number(parameters.get("to"));
-  if (Object.keys(filters).length) asked.filters = filters;
-  if (mode(parameters) === "user") asked.userId = parameters.get("user");
-  if (mode(parameters) === "new") asked.history = picked(parameters);
+  if (Object.keys(filters).length) message.filters = filters;
+  if (mode(parameters) === "user") message.userId = parameters.get("user");
+  if (mode(parameters) === "new") message.history = picked(parameters);
   if (mode(parameters) === "anonymous") {
     const profile = {};
     if (parameters.has("age")) profile.age = Number(parameters.get("age"));
     for (const name of ["gender", "occupation"]) if (parameters.has(name)) profile[name] = parameters.get(name);
     if (parameters.has("liked")) profile.likedGenres = list(parameters, "liked");
-    if (Object.keys(profile).length) asked.profile = profile;
+    if (Object.keys(profile).length) message.profile = profile;
   }
-  return asked;
+  return message;
 }

@@ -10,12 +10,12 @@ import { noMovie, titleBox } from "./people.js";
 const PICTURE = "visual_temporal";
 
 export function request(parameters, kinds) {
-  const asked = { k: Number(parameters.get("k") ?? 10) };
-  if (parameters.has("id")) asked.itemId = parameters.get("id");
-  else asked.title = parameters.get("title") ?? "";
+  const message = { k: Number(parameters.get("k") ?? 10) };
+  if (parameters.has("id")) message.itemId = parameters.get("id");
+  else message.title = parameters.get("title") ?? "";
   const moved = weights(parameters);
-  if (Object.keys(moved).length) asked.weights = { ...Object.fromEntries(kinds.map((kind) => [kind, 1])), ...moved };
-  return asked;
+  if (Object.keys(moved).length) message.weights = { ...Object.fromEntries(kinds.map((kind) => [kind, 1])), ...moved };
+  return message;
 }
 
 export function show(main) {
@@ -95,12 +95,12 @@ export function show(main) {
     const learning = kinds.length ? null : learn(signal);
     learning?.catch(() => {}); // the call below fails in the same way, and says so
     if (Object.keys(weights(parameters)).length) await learning;
-    const asked = request(parameters, kinds);
-    const answer = await call("SimilarItems", asked, { signal });
+    const message = request(parameters, kinds);
+    const answer = await call("SimilarItems", message, { signal });
     if (signal.aborted) return;
     draw(answer);
     await learning;
-    if (parts.call.open) parts.call.replaceChildren(parts.call.firstChild, ...(await asCall("SimilarItems", asked)));
+    if (parts.call.open) parts.call.replaceChildren(parts.call.firstChild, ...(await asCall("SimilarItems", message)));
   }, complain);
   parts.call.addEventListener("toggle", async () => {
     if (parts.call.open)
@@ -115,11 +115,11 @@ export function show(main) {
   function drawControls() {
     const set = weights(state());
     const own = Object.fromEntries(kinds.map((kind) => [kind, 1]));
-    const only = (wanted) =>
+    const only = (kept) =>
       Object.fromEntries(
-        kinds.map((kind) => [`w.${kind}`, wanted === undefined ? undefined : kind === wanted ? "1" : "0"]),
+        kinds.map((kind) => [`w.${kind}`, kept === undefined ? undefined : kind === kept ? "1" : "0"]),
       );
-    const button = (text, wanted) =>
+    const button = (text, kept) =>
       h(
         "button",
         {
@@ -127,7 +127,7 @@ export function show(main) {
           class: "small",
           on: {
             click: () => {
-              change(only(wanted));
+              change(only(kept));
               drawControls();
               refresh();
             },
