@@ -55,8 +55,8 @@ A *catalog* is `items.parquet` and, of texts, any of these, where an item is its
   search_vectors.parquet vector [S], a row an item: the sum of its words' weights times their vectors, of unit length
 
 A query is the words of two or more letters, digits or underscores in it, in lower case and without accents. Its
-weights and vector are made as those of items; an item's likeness to it is 3/4 of the cosine of weights and 1/4 of that
-of vectors.
+weights and vector are made as those of items; an item's likeness to it is 3/4 of the cosine of weights and 1/4 of
+that of vectors.
 
 Where the data has ratings, `rating_scale.json` has their "lowest", "highest" and "step", 0 where there is none.
 *Fusion* is `policies.yaml`.
