@@ -1,10 +1,7 @@
 """python -m training train."""
 
-import dataclasses
 import math
-import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -21,11 +18,8 @@ from training.commands.options import (
     SplitOption,
     Tmdb,
 )
-from training.errors import NotLearnable, TrainingError
-from training.progress import console, peak_gib, stage
-
-if TYPE_CHECKING:
-    from training.pipelines.job import Job
+from training.errors import TrainingError
+from training.progress import stage
 
 ALL = "all"
 """Every model of recipes.RECIPES, in its order."""
@@ -93,6 +87,7 @@ def train(
     from training.data.load import load_dataset
     from training.features.sentences import checked
     from training.fitting.distributed import world_size
+    from training.pipelines.every_model import train_all, train_one
     from training.pipelines.job import Job, torch_device
 
     if index:
@@ -117,34 +112,6 @@ def train(
     )
     instead = {"seed": seed, "index_factory": index, "text_model": text_model}
     if model == ALL:
-        _train_all(job, recipe, instead)
+        train_all(job, recipe, instead)
     else:
-        _train(job, model, recipe, instead)
-
-
-Instead = Mapping[str, int | str | None]
-
-
-def _train_all(job: "Job", recipe: str, instead: Instead) -> None:
-    """What the data cannot feed is left out."""
-    for model in recipes.RECIPES:
-        try:
-            _train(job, model, recipe, instead)
-        except NotLearnable as error:
-            console.print(f"{model:<15} left out: {error}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _train(job: "Job", model: str, recipe: str, instead: Instead) -> None:
-    """`instead` replaces those fields that the recipe has, where it is not None."""
-    from training.artifacts.repository import read_manifest
-    from training.pipelines import pipeline
-
-    chosen = recipes.choose(recipes.RECIPES[model], recipe)
-    given = {name: value for name, value in instead.items() if value is not None and hasattr(chosen, name)}
-    chosen = dataclasses.replace(chosen, **given)
-    started = time.monotonic()
-    folder = pipeline(model)(job, chosen)
-    metrics = ", ".join(f"{metric.name} {metric.value:.4g}" for metric in read_manifest(folder).metrics)
-    cost = f"{time.monotonic() - started:.0f} s and {peak_gib():.1f} GiB"
-    line = f"{model:<15} published as {folder} in {cost}  {metrics}"
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+        train_one(job, model, recipe, instead)

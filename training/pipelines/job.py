@@ -98,7 +98,7 @@ class Job:
 
     def manifest(self, model: str, recipe: AnyRecipe, metrics: dict[str, float]) -> Manifest:
         protocol = f"{self.split.name}, validation"
-        times = pl.concat([self.split.train["time"], self.split.validation["time"]])
+        times = pl.concat([self.split.train["time"], self.split.validation["time"]]).to_numpy()
         return Manifest(
             model=model,
             recipe=Recipe(name=recipe.name, config_json=_as_json(recipe), seed=recipe.seed),
@@ -109,8 +109,8 @@ class Job:
                 users=self.split.train["user"].n_unique(),
                 items=self.dataset.items.height,
                 events=self.split.train.height,
-                first_event_time=times.min(),
-                last_event_time=times.max(),
+                first_event_time=int(times.min()),
+                last_event_time=int(times.max()),
             ),
             metrics=[Metric(name=name, value=value, protocol=protocol) for name, value in metrics.items()],
         )
