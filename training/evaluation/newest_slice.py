@@ -19,6 +19,8 @@ from training.recipes import RECIPES
 
 FUSED = "fused"
 """The list that users get: what the verdict is about."""
+MAX_USERS = 20_000
+"""Of more users, so many drawn at random are compared."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ class Queries:
         history = pl.concat([split.train, split.validation])
         new = split.test.join(history, on=["user", "item"], how="anti", maintain_order="left")
         _, targets = first_of_each_user(Split(split.name, split.train, split.validation, new))
-        return cls(targets, history)
+        drawn = np.random.default_rng(0).permutation(len(targets))[:MAX_USERS]
+        return cls(targets[np.sort(drawn)], history)
 
     def ndcg(self, repository: Path) -> dict[str, Doubles]:
         """NDCG@10 [B] of each published model and of the fused list; 0 for an item that the catalog does not have."""

@@ -50,6 +50,10 @@ def summary(facts: Facts) -> list[tuple[str, str]]:
         found.append(
             ("held out", f"{newest['events']:,} events of {newest['users']:,} users after {_day(newest['after'])}")
         )
+        if any(each["last"] == newest["after"] for each in facts["seen"]):
+            found.append(
+                ("", "earlier ones of the newest events are not compared on: the serving versions have seen them")
+            )
         found.append(("compared", f"{newest['compared']:,} users, each on the first item there that was new to them"))
     found.append(("begun", _day(facts["started"])))
     return found

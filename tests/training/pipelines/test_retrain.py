@@ -195,6 +195,7 @@ def test_without_new_events_nothing_is_trained(shop: Shop, monkeypatch: pytest.M
     result = shop.retrain("good", "--min-users", "100")
     assert result.exit_code == 4
     assert "of at least 100: wait for more events" in result.stdout
+    assert "the serving versions have seen them" in result.stdout
 
 
 def test_harmful_data_are_refused_with_a_report(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
