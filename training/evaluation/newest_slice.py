@@ -93,14 +93,11 @@ class Queries:
         rows = np.flatnonzero(self.targets.select(is_known).to_series().to_numpy())
         task = NextItemTask(repository, self.targets[rows], self.history.filter(is_known))
         policy = default_policy(repository)[1]
-        parts: dict[str, list[Doubles]] = {}
+        found = {name: np.zeros(len(self.targets)) for name in (*task.scorers, FUSED)}
         for chunk in task.chunks():
+            users = rows[chunk.candidates.user]
             for name, table in {**chunk.scores, FUSED: chunk.fused(policy)}.items():
-                parts.setdefault(name, []).append(_ndcg(table, chunk))
-        found = {}
-        for name, values in parts.items():
-            found[name] = np.zeros(len(self.targets))
-            found[name][rows] = np.concatenate(values)
+                found[name][users] = _ndcg(table, chunk)
         return found
 
 

@@ -188,6 +188,8 @@ def test_an_item_that_the_catalog_lacks_is_found_by_nobody(shop: Shop) -> None:
     found = Queries(targets, history).ndcg(shop.repository)
     assert found.keys() == {"linear", "fused"}
     assert all(values[0] == 0 and len(values) == 2 for values in found.values())
+    found = Queries(targets.head(1), history).ndcg(shop.repository)
+    assert {name: values.tolist() for name, values in found.items()} == {"linear": [0], "fused": [0]}
 
 
 def test_without_new_events_nothing_is_trained(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
