@@ -15,7 +15,8 @@ from typing import Any
 from pydantic import Field
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
-from fusion_gateway.events.files import read_events, write_events
+from fusion_gateway.events.exporting import export_events
+from fusion_gateway.events.files import read_events
 from fusion_gateway.events.store import EventStore
 from fusion_gateway.gateway import gateway
 from fusion_gateway.listing import names_in, users_of
@@ -42,7 +43,10 @@ class ImportSettings(EventStoreSettings):
 
 
 class ExportSettings(EventStoreSettings):
-    """Writes the event store to a file that `python -m training` and import-events read: CSV, or .parquet."""
+    """Writes the event store to a file that `python -m training` and import-events read: CSV, or .parquet.
+
+    The store is only read, as a stream.
+    """
 
     panel = "Export"
     example = "python -m fusion_gateway export-events var/exported/events.parquet"
@@ -85,8 +89,8 @@ async def _import(chosen: ImportSettings) -> None:
 
 
 async def _export(chosen: ExportSettings) -> None:
-    async with _store("export-events", chosen) as store:
-        written = write_events(chosen.file, [event async for event in store.all_events()])
+    logs.configure("fusion_gateway export-events", chosen.log_level)
+    written = await export_events(chosen.event_store, chosen.file)
     print(f"{written} events are in {chosen.file}")
 
 

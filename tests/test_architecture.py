@@ -66,6 +66,8 @@ for height, layer in enumerate(LAYERS):
 # One look for the --help of all programs.
 MAY_IMPORT["training/__main__.py"] |= {"servers.runtime.command_line"}
 MAY_IMPORT["training/commands"] |= {"servers.runtime.command_line"}
+# Retraining exports the event store by the gateway's code.
+MAY_IMPORT["training/pipelines"] |= {"fusion_gateway.events.exporting", "servers.runtime.errors"}
 # Networks and closed forms: they know nothing of files, checkpoints or progress.
 MAY_IMPORT["training/models"] = {"training.features", "training.recipes", "training.errors"}
 ROOMS = {"protos", "servers", "fusion_gateway", "training", "tests"}

@@ -12,6 +12,7 @@ from training.commands.recipes import recipes_command
 from training.commands.repository import app as repository_app
 from training.commands.reproduce import reproduce_command
 from training.commands.results import results_command
+from training.commands.retrain import retrain_command
 from training.commands.train import train
 from training.errors import DataError, TrainingError
 
@@ -30,6 +31,9 @@ app.command("onboard", epilog="Example: python -m training onboard --items new.c
 )
 app.command("contact-sheet", epilog="Example: python -m training contact-sheet sheet.png")(contact_sheet_command)
 app.command("evaluate", epilog="Example: python -m training evaluate --report var/report")(evaluate_command)
+app.command(
+    "retrain", epilog="Example: python -m training retrain --from-store sqlite:///var/events.db --recipe small"
+)(retrain_command)
 app.command("reproduce", epilog="Example: python -m training reproduce --data data/ml-100k --only S1,S4")(
     reproduce_command
 )

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -44,17 +44,10 @@ class Database:
 
     def __init__(self, url: str) -> None:
         """Raises ConfigurationError for a bad URL."""
-        try:
-            parsed = sa.make_url(url)
-        except (sa.exc.ArgumentError, ValueError):  # it is not shown, for it may hold a password
-            raise ConfigurationError(f"event store: this is not a URL such as {SUCH_AS}") from None
-        kind = parsed.get_backend_name()
-        if kind not in DRIVERS:
-            raise ConfigurationError(f"event store: {kind}:// is not supported; use sqlite:// or postgresql://")
-        self.is_sqlite = kind == "sqlite"
+        parsed = _parsed(url)
+        self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self.write_connections = 1 if self.is_sqlite else WRITE_CONNECTIONS
         self.file = SqliteFile(Path(parsed.database)) if self.is_sqlite and parsed.database else None
-        parsed = parsed.set(drivername=DRIVERS[kind])
         with usable_url():
             if self.is_sqlite and not self.file:
                 self.reads = self.writes = _engine(parsed)
@@ -132,6 +125,36 @@ def _identity(path: Path) -> tuple[int, int]:
     except OSError:
         return NO_FILE
     return status.st_dev, status.st_ino
+
+
+def read_only_engine(url: str) -> AsyncEngine:
+    """For one snapshot of what is there: nothing is created, migrated or written.
+
+    Raises ConfigurationError for a bad URL, and where SQLite has no such file.
+    """
+    parsed = _parsed(url)
+    with usable_url():
+        if parsed.get_backend_name() != "sqlite":
+            snapshot = _engine(parsed, pool_size=1, max_overflow=0)
+            return snapshot.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        file = Path(parsed.database or "")
+        if not file.is_file():
+            raise ConfigurationError(f"event store: there is no file {str(file)!r}")
+        path = f"file:{quote(str(file.resolve()))}"
+        opened = parsed.set(database=path, query={"mode": "ro", "uri": "true"})
+        return create_async_engine(opened, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS})
+
+
+def _parsed(url: str) -> sa.URL:
+    """With the driver that we use. Raises ConfigurationError for a bad URL."""
+    try:
+        parsed = sa.make_url(url)
+    except (sa.exc.ArgumentError, ValueError):  # it is not shown, for it may hold a password
+        raise ConfigurationError(f"event store: this is not a URL such as {SUCH_AS}") from None
+    kind = parsed.get_backend_name()
+    if kind not in DRIVERS:
+        raise ConfigurationError(f"event store: {kind}:// is not supported; use sqlite:// or postgresql://")
+    return parsed.set(drivername=DRIVERS[kind])
 
 
 def _engine(url: sa.URL, **pool: Any) -> AsyncEngine:

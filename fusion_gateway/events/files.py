@@ -1,11 +1,9 @@
-"""Files of events into the event store, and out of it."""
+"""Files of events into the event store."""
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-
-import polars as pl
 
 from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.ingest.errors import DataError
@@ -35,22 +33,3 @@ def read_events(path: Path) -> Iterator[StoredEvent]:
 
 def _event_id(user: str, item: str, time: int) -> str:
     return hashlib.blake2b(f"{user}\0{item}\0{time}".encode(), digest_size=16).hexdigest()
-
-
-def write_events(path: Path, events: Iterable[StoredEvent]) -> int:
-    """Writes what `read_events` and `training` read, CSV or Parquet by the file's name; how many there were.
-
-    Raises ConfigurationError where the file cannot be written.
-    """
-    rows = [(event.user_id, event.item_id, event.rating, event.time) for event in events]
-    kinds = dict(zip(COLUMNS, (pl.String, pl.String, pl.Float64, pl.Int64), strict=True))
-    table = pl.DataFrame(rows, schema=kinds, orient="row")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".parquet":
-            table.write_parquet(path)
-        else:
-            table.write_csv(path)
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be written: {error.strerror}") from None
-    return len(rows)

@@ -1,11 +1,9 @@
 """python -m training train."""
 
-import dataclasses
 import math
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import Annotated
 
 import typer
 
@@ -22,11 +20,8 @@ from training.commands.options import (
     SplitOption,
     Tmdb,
 )
-from training.errors import NotLearnable, TrainingError
-from training.progress import console, peak_gib, stage
-
-if TYPE_CHECKING:
-    from training.pipelines.job import Job
+from training.errors import TrainingError
+from training.progress import stage
 
 ALL = "all"
 """Every model of recipes.RECIPES, in its order."""
@@ -122,6 +117,7 @@ def train(
     from training.data.load import load_dataset
     from training.features.sentences import checked
     from training.fitting.distributed import world_size
+    from training.pipelines.every_model import Instead, train_all, train_one
     from training.pipelines.job import Job, torch_device
 
     if index:
@@ -150,53 +146,12 @@ def train(
         checkpoint_seconds=checkpoint_seconds,
     )
     instead = Instead({"seed": seed, "index_factory": index, "text_model": text_model}, settings or (), as_published)
-    folders = _train_all(job, recipe, instead) if model == ALL else {model: _train(job, model, recipe, instead)}
+    if model == ALL:
+        folders = train_all(job, recipe, instead).folders
+    else:
+        folders = {model: train_one(job, model, recipe, instead)}
     if curves:
         _draw_curves(folders, curves)
-
-
-class Instead(NamedTuple):
-    """What replaces a recipe's own fields."""
-
-    fields: Mapping[str, int | str | None]
-    """Where the recipe has them and the value is not None."""
-    settings: Sequence[str]
-    """FIELD=VALUE."""
-    as_published: bool
-    """Trained as the recipe's source does."""
-
-
-def _train_all(job: "Job", recipe: str, instead: Instead) -> dict[str, Path]:
-    """Published folders by model. What the data cannot feed is left out."""
-    folders = {}
-    for model in recipes.RECIPES:
-        try:
-            folders[model] = _train(job, model, recipe, instead)
-        except NotLearnable as error:
-            console.print(f"{model:<15} left out: {error}", markup=False, highlight=False, soft_wrap=True)
-    return folders
-
-
-def _train(job: "Job", model: str, recipe: str, instead: Instead) -> Path:
-    """Returns the published folder. Raises TrainingError for as_published where the recipe is no published network."""
-    from training.artifacts.repository import read_manifest
-    from training.pipelines import pipeline
-    from training.recipes.fields import with_fields
-
-    chosen = recipes.choose(recipes.RECIPES[model], recipe)
-    if instead.as_published:
-        if not hasattr(chosen, "published"):
-            raise TrainingError(f"--as-published: recipe '{recipe}' of {model} is no network of a published system")
-        chosen = chosen.published()
-    given = {name: value for name, value in instead.fields.items() if value is not None and hasattr(chosen, name)}
-    chosen = with_fields(dataclasses.replace(chosen, **given), instead.settings)
-    started = time.monotonic()
-    folder = pipeline(model)(job, chosen)
-    metrics = ", ".join(f"{metric.name} {metric.value:.4g}" for metric in read_manifest(folder).metrics)
-    cost = f"{time.monotonic() - started:.0f} s and {peak_gib():.1f} GiB"
-    line = f"{model:<15} published as {folder} in {cost}  {metrics}"
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
-    return folder
 
 
 def _draw_curves(folders: Mapping[str, Path], path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from fusion_gateway.events.files import read_events, write_events
+from fusion_gateway.events.exporting import export_events
+from fusion_gateway.events.files import read_events
 from fusion_gateway.events.store import EventStore
 from fusion_gateway.events.stored_event import StoredEvent
 from training.artifacts.repository import verify
@@ -17,14 +18,14 @@ from training.recipes.rating import SvdRecipe
 async def test_a_model_can_be_trained_on_the_event_store(tmp_path: Path) -> None:
     generate(tmp_path / "generated", Settings(users=40, items=30))
     known = list(read_events(next((tmp_path / "generated").glob("events.*"))))
-    store = EventStore(f"sqlite:///{tmp_path}/events.db", history_limit=1000)
+    url = f"sqlite:///{tmp_path}/events.db"
+    store = EventStore(url, history_limit=1000)
     await store.open()
     await store.import_all(known)
     items = sorted({event.item_id for event in known})
     await store.record([StoredEvent("newcomer", item, 4, time) for time, item in enumerate(items[:12])])
-    exported = [event async for event in store.all_events()]
+    assert await export_events(url, tmp_path / "exported" / "events.parquet") == len(known) + 12
     await store.close()
-    assert write_events(tmp_path / "exported" / "events.parquet", exported) == len(known) + 12
 
     dataset = load_dataset(tmp_path / "exported")
     job = Job(dataset, leave_last_out(dataset.events), tmp_path / "repository", tmp_path / "cache")

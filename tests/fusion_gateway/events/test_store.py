@@ -12,7 +12,9 @@ import polars as pl
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from fusion_gateway.events.files import read_events, write_events
+from fusion_gateway.events import exporting
+from fusion_gateway.events.exporting import export_events
+from fusion_gateway.events.files import read_events
 from fusion_gateway.events.store import EventStore
 from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.events.users import users_of_page
@@ -200,15 +202,42 @@ async def test_a_killed_writer_loses_nothing_that_was_acknowledged(url: str, tmp
     await store.close()
 
 
-async def test_what_is_exported_can_be_imported(store: EventStore, tmp_path: Path) -> None:
-    await store.record([event("a", 2, rating=4.5), event("b", 1), event("c", 2, user="bert")])
+async def test_what_is_exported_can_be_imported(
+    store: EventStore, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "ROWS_PER_PART", 2)
+    await store.record([event('a, "b"\nc', 2, rating=4.5), event("b", 1), event("c", 2, user="bert")])
     for name in ("events.csv", "deep/events.parquet"):
-        exported = [each async for each in store.all_events() if each.user_id in ("anna", "bert")]
-        assert write_events(tmp_path / name, exported) == 3
-        stored = [(e.user_id, e.item_id, e.rating, e.time) for e in read_events(tmp_path / name)]
-        assert stored == [("anna", "b", None, 1), ("anna", "a", 4.5, 2), ("bert", "c", None, 2)]
+        written = await export_events(url, tmp_path / name)
+        read = list(read_events(tmp_path / name))
+        assert written == len(read)
+        stored = [(e.user_id, e.item_id, e.rating, e.time) for e in read if e.user_id in ("anna", "bert")]
+        assert stored == [("anna", "b", None, 1), ("anna", 'a, "b"\nc', 4.5, 2), ("bert", "c", None, 2)]
+    assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["events.parquet"]
     with pytest.raises(ConfigurationError, match="cannot be written"):
-        write_events(tmp_path / "events.csv" / "events.csv", [])
+        await export_events(url, tmp_path / "events.csv" / "events.csv")
+
+
+async def test_events_that_say_nothing_of_a_choice_are_not_exported(tmp_path: Path) -> None:
+    """Whatever version of the store has them."""
+    with sqlite3.connect(tmp_path / "events #1.db") as store:
+        store.execute("CREATE TABLE events (sequence INTEGER, user_id, item_id, rating, time INTEGER, type TEXT)")
+        rows = [(1, "anna", "a", None, 5, "impression"), (2, "anna", "a", 4.5, 6, "click")]
+        store.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", rows)
+    before = (tmp_path / "events #1.db").read_bytes()
+    assert await export_events(f"sqlite:///{tmp_path}/events #1.db", tmp_path / "events.parquet") == 1
+    assert (tmp_path / "events #1.db").read_bytes() == before
+
+
+async def test_a_store_that_is_not_there_is_not_made_by_an_export(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="there is no file"):
+        await export_events(f"sqlite:///{tmp_path}/new/events.db", tmp_path / "events.csv")
+    (tmp_path / "empty.db").touch()
+    with pytest.raises(ConfigurationError, match="no table of events"):
+        await export_events(f"sqlite:///{tmp_path}/empty.db", tmp_path / "events.csv")
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        await export_events("postgresql://nobody@127.0.0.1:1/nothing", tmp_path / "events.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["empty.db"]
 
 
 async def test_deleting_a_user_leaves_the_others(store: EventStore) -> None:

@@ -1,0 +1,80 @@
+"""The whole event store as a file that `training` and import-events read; the store is only read, and as a stream."""
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import polars as pl
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from fusion_gateway.events.database import read_only_engine, usable_url
+from servers.runtime.errors import ConfigurationError
+
+COLUMNS = pl.Schema({"user": pl.String, "item": pl.String, "rating": pl.Float64, "time": pl.Int64})
+ROWS_PER_PART = 100_000
+"""Held in memory at once."""
+NO_HISTORY = ("impression", "dismiss")
+"""Types of events that say what was shown or refused, not what somebody chose; older stores have no types."""
+Rows = Sequence[sa.Row[Any]]
+
+
+async def export_events(url: str, path: Path) -> int:
+    """Writes every event, oldest first, as CSV, or as Parquet by the file's name; how many there were.
+
+    The file appears once it is whole. Raises ConfigurationError where the store cannot be read or the file not written.
+    """
+    engine = read_only_engine(url)
+    try:
+        return await _write(path, _parts(engine))
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be written: {error.strerror or error}") from None
+    finally:
+        await engine.dispose()
+
+
+async def _parts(engine: AsyncEngine) -> AsyncIterator[Rows]:
+    try:
+        with usable_url():
+            async with engine.connect() as connection:
+                query = await connection.run_sync(_query)
+                async with connection.stream(query) as rows:
+                    async for part in rows.partitions(ROWS_PER_PART):
+                        yield part
+    except (sa.exc.SQLAlchemyError, OSError) as error:
+        reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
+        raise ConfigurationError(f"the event store cannot be read: {reason}") from None
+
+
+def _query(connection: sa.Connection) -> sa.Select[Any]:
+    """Of the columns that the table has, whichever version of the store wrote it."""
+    inspector = sa.inspect(connection)
+    if not inspector.has_table("events"):
+        raise ConfigurationError("event store: this database has no table of events")
+    events = sa.table("events", *map(sa.column, [column["name"] for column in inspector.get_columns("events")]))
+    chosen = sa.select(events.c.user_id, events.c.item_id, events.c.rating, events.c.time)
+    if "type" in events.c:
+        chosen = chosen.where(events.c.type.not_in(NO_HISTORY))
+    return chosen.order_by(events.c.time, events.c.sequence)
+
+
+async def _write(path: Path, parts: AsyncIterator[Rows]) -> int:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count = 0
+    with TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as folder:
+        table = pl.DataFrame(schema=COLUMNS)
+        table.write_parquet(f"{folder}/000000.parquet")
+        number = 0
+        async for rows in parts:
+            number += 1
+            count += len(rows)
+            table = pl.DataFrame(rows, schema=COLUMNS, orient="row")
+            table.write_parquet(f"{folder}/{number:06d}.parquet")
+        whole, partial = pl.scan_parquet(f"{folder}/*.parquet"), Path(folder, "whole")
+        if path.suffix == ".parquet":
+            whole.sink_parquet(partial)
+        else:
+            whole.sink_csv(partial)
+        partial.replace(path)
+    return count
