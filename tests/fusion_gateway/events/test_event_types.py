@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import polars as pl
@@ -103,12 +104,12 @@ def test_types_are_settings() -> None:
         read(GatewaySettings, ["--event-type=Share it=kept"])
 
 
-async def recommended(world: World, **request: object) -> list[str]:
+async def recommended(world: World, **request: Any) -> list[str]:
     answer = await world.stub.Recommend(pb.RecommendRequest(user_id="anna", k=10, **request))
     return [item.item.id for item in answer.items]
 
 
-async def record(world: World, **event: object) -> None:
+async def record(world: World, **event: Any) -> None:
     await world.stub.RecordEvents(pb.RecordEventsRequest(events=[pb.Event(user_id="anna", **event)]))
 
 

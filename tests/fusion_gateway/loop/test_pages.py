@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
@@ -49,7 +49,7 @@ def ids(response: pb.RecommendResponse) -> list[str]:
     return [item.item.id for item in response.items]
 
 
-async def pages(stub: "RecommenderAsyncStub", k: int, **request: object) -> list[list[str]]:
+async def pages(stub: "RecommenderAsyncStub", k: int, **request: Any) -> list[list[str]]:
     """All of them, until one is empty."""
     found: list[list[str]] = []
     after = ""
