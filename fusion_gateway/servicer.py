@@ -15,7 +15,8 @@ from fusion_gateway.events.event_types import STANDARD, EventTypes
 from fusion_gateway.events.store import EventStore, size_of
 from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.loop import answers
-from fusion_gateway.loop.log import Served, ServedLog
+from fusion_gateway.loop.ids import new_id
+from fusion_gateway.loop.log import ServedLog
 from fusion_gateway.recommend import Recommender
 from fusion_gateway.reloading import Reloaded
 from fusion_gateway.shadow import ShadowPolicy
@@ -64,7 +65,9 @@ class Servicer(pb_grpc.RecommenderServicer):
         async with self._admitted(context) as deadline:
             answer = await self._handlers.recommender.recommend(request, deadline)
         self._count(answer)
-        self._log(answers.recommended(request, answer))
+        answer.recommendation_id = new_id()
+        if self._handlers.served:
+            self._handlers.served.add(answers.recommended(request, answer))
         self._handlers.shadow.compare(request, answer)
         return answer
 
@@ -72,7 +75,9 @@ class Servicer(pb_grpc.RecommenderServicer):
         async with self._admitted(context) as deadline:
             answer = await self._handlers.similar_items.similar(request, deadline)
         self._count(answer)
-        self._log(answers.similar(answer))
+        answer.recommendation_id = new_id()
+        if self._handlers.served:
+            self._handlers.served.add(answers.similar(answer))
         return answer
 
     async def SearchItems(self, request: pb.SearchItemsRequest, context: Context) -> pb.SearchItemsResponse:
@@ -141,10 +146,6 @@ class Servicer(pb_grpc.RecommenderServicer):
     async def close(self) -> None:
         """Waits for what still runs after answers have been sent."""
         await self._handlers.shadow.close()
-
-    def _log(self, answer: Served) -> None:
-        if self._handlers.served:
-            self._handlers.served.add(answer)
 
     def _count(self, answer: pb.RecommendResponse | pb.SimilarItemsResponse) -> None:
         self._handlers.status.answers.add(seconds=0, failed=bool(answer.degraded))

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from fusion_gateway.loop.ids import new_id, time_of
+from fusion_gateway.loop.ids import time_of
 from fusion_gateway.loop.log import Served
 from fusion_gateway.loop.reads import RECOMMEND
 from protos.marquee.v1 import recommender_pb2 as pb
@@ -13,7 +13,7 @@ SIMILAR = "SimilarItems"
 
 
 def recommended(request: pb.RecommendRequest, answer: pb.RecommendResponse) -> Served:
-    """Names the answer, too."""
+    """Of an answer that has its id."""
     return _served(
         answer,
         rpc=RECOMMEND,
@@ -26,12 +26,11 @@ def recommended(request: pb.RecommendRequest, answer: pb.RecommendResponse) -> S
 
 
 def similar(answer: pb.SimilarItemsResponse) -> Served:
-    """Names the answer, too. It is nobody's, and no policy's."""
+    """Of an answer that has its id; it is nobody's, and no policy's."""
     return _served(answer, rpc=SIMILAR, user_id="", policy="", policy_probability=1.0, versions="{}")
 
 
 def _served(answer: pb.RecommendResponse | pb.SimilarItemsResponse, **rest: Any) -> Served:
-    answer.recommendation_id = new_id()
     return Served(
         id=answer.recommendation_id,
         time=time_of(answer.recommendation_id) or 0.0,
