@@ -75,6 +75,7 @@ def parse_query(request: pb.RecommendRequest, scale: RatingScale | None = None, 
         _check_range("profile.age", request.profile.age, 0, MAX_AGE)
     _check_length("profile.gender", request.profile.gender, minimum=0)
     _check_length("profile.occupation", request.profile.occupation, minimum=0)
+    _check_length("profile.zip", request.profile.zip, minimum=0)
     _check_texts("profile.liked_genres", request.profile.liked_genres, MAX_GENRES)
     _check_length("after", request.after, 0, MAX_RECOMMENDATION_ID_BYTES)
     _check_range("exclude_served_seconds", request.exclude_served_seconds, 0, MAX_SERVED_SECONDS)
@@ -109,7 +110,7 @@ def _constraints(request: pb.RecommendRequest) -> ListConstraints:
 
 def _groups(profile: pb.Profile) -> dict[str, str]:
     said = {"age": profile.age if profile.HasField("age") else "", "gender": profile.gender.strip()}
-    said["occupation"] = profile.occupation.strip()
+    said["occupation"], said["zip"] = profile.occupation.strip(), profile.zip.strip()
     return {group_of(facet, said[facet]): f"{facet} {said[facet]}" for facet in FACETS if said[facet] != ""}
 
 

@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from fusion_gateway.fusion import Policy
+from fusion_gateway.rules import Rule
 from servers.runtime.errors import ArtifactError, InvalidArgument, NotFound
 from servers.runtime.files import read_regular
 
@@ -16,6 +17,7 @@ MAX_BYTES = 64 << 10
 MAX_BRACKETS = 5000
 """Maximum number of opening brackets: nested ones take longer still to parse."""
 MAX_POLICIES = 1000
+MAX_RULES = 100
 MAX_NAME_BYTES = 256
 """Maximum number of bytes of a policy's name, as in a request."""
 MAX_CHARACTERS = 500
@@ -42,6 +44,8 @@ class Policies(BaseModel):
     split: Mapping[str, float] = Field(default_factory=dict)
     """Percent of the users who get a policy other than the default one. Policies added at the end move nobody else."""
     shadow: Shadow | None = None
+    rules: Sequence[Rule] = Field((), max_length=MAX_RULES)
+    """What the model `rules` of a policy's weights adds up."""
     _version: int = PrivateAttr(0)
 
     @property

@@ -14,7 +14,7 @@ from fusion_gateway.events.event_types import STANDARD, EventTypes
 from fusion_gateway.events.store import EventStore
 from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.explaining import Explainer
-from fusion_gateway.fusion import HISTORY, POPULARITY, Candidates, Fused, Policy, fuse
+from fusion_gateway.fusion import HISTORY, POPULARITY, RULES, Candidates, Fused, Policy, fuse
 from fusion_gateway.listing import unknown_names
 from fusion_gateway.loop.log import ServedLog
 from fusion_gateway.loop.shown import SERVED, shown_before
@@ -22,6 +22,7 @@ from fusion_gateway.ordering import Ranking, rank
 from fusion_gateway.parsing import Query, parse_query
 from fusion_gateway.policies import Policies
 from fusion_gateway.reloading import Reloaded
+from fusion_gateway.rules import RulesScorer
 from fusion_gateway.scorers.fan_out import HISTORY_SHARE, retrieve_all, score_all
 from fusion_gateway.scorers.missing import DEADLINE_EXCEEDED, NOT_CONFIGURED, Absences, ModelMissing
 from fusion_gateway.scorers.popularity import PopularityScorer
@@ -67,7 +68,8 @@ class Recommender:
         scale = catalog.rating_scale
         query = parse_query(request, scale, self.event_types)
         policy_name, policy = self.policies.value.choose(query.policy, query.weights, query.user_id)
-        scorers, not_configured = self._scorers(policy, popularity)
+        rules = RulesScorer(self.policies.value.rules, catalog, self.policies.value.version)
+        scorers, not_configured = self._scorers(policy, popularity, rules)
 
         timeout = deadline.remaining() * HISTORY_SHARE
         (events, history_missing), (shown, shown_missing) = await asyncio.gather(
@@ -108,7 +110,16 @@ class Recommender:
         liked_genres = query.liked_genres if by_genre else ()
         facts = [query.groups[group] for group in groups]
         lift = popularity.lift(catalog.number[candidates.rows], groups)
-        explainer = Explainer(catalog, candidates, history, fused, liked_genres, facts=facts, lift=lift)
+        explainer = Explainer(
+            catalog,
+            candidates,
+            history,
+            fused,
+            liked_genres,
+            facts=facts,
+            lift=lift,
+            rules=lambda row: rules.applied(user, row) if RULES in scored else [],
+        )
         missing = not_configured | history_missing | shown_missing | not_retrieved | not_scored
         self._note(query, missing, scored)
         return pb.RecommendResponse(
@@ -126,9 +137,9 @@ class Recommender:
             unknown_names=unknown_names(request, catalog, popularity.groups),
         )
 
-    def _scorers(self, policy: Policy, popularity: Scorer) -> tuple[list[Scorer], dict[str, ModelMissing]]:
-        """Those that the policy weighs, and why others of them are missing."""
-        known: dict[str, Scorer] = {**self.scorers, POPULARITY: popularity}
+    def _scorers(self, policy: Policy, *local: Scorer) -> tuple[list[Scorer], dict[str, ModelMissing]]:
+        """Those that the policy weighs, and why others of them are missing. The `local` ones need no server."""
+        known: dict[str, Scorer] = {**self.scorers, **{scorer.name: scorer for scorer in local}}
         missing = {model: ModelMissing(NOT_CONFIGURED) for model in policy.models if model not in known}
         return [known[model] for model in policy.models if model in known], missing
 
@@ -187,7 +198,9 @@ def _ranked_items(
 def fallback(query: Query, history: History, by_profile: bool, fused: Fused | None) -> pb.Fallback.ValueType:
     """The stage of the fallback chain that answered."""
     any_model = fused is not None and any(
-        not np.isnan(scores).all() for model, scores in zip(fused.models, fused.raw, strict=True) if model != POPULARITY
+        not np.isnan(scores).all()
+        for model, scores in zip(fused.models, fused.raw, strict=True)
+        if model not in (POPULARITY, RULES)
     )
     if history.events and any_model:
         return pb.FALLBACK_FOLD_IN if query.history else pb.FALLBACK_STORED_HISTORY

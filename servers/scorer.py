@@ -66,10 +66,10 @@ class LoadedScorer:
         self._check(version, spec.dimension)
         self.encoder = ItemEncoder(version, threads, device) if has_file(version, GRAPH) else None
         self._posters = self._poster_index(version, device) if has_file(version, POSTERS) else None
-        self._genre_tower = (
-            load_tower(version.file(GENRE_TOWER), threads, device) if has_file(version, GENRE_TOWER) else None
-        )
-        self._check_genres(version)
+        self._genre_tower = None
+        if has_file(version, GENRE_TOWER):
+            self._genre_tower = load_tower(version.file(GENRE_TOWER), threads, device)
+            self._check_genres(version)
 
     @property
     def item_numbers(self) -> Rows:
@@ -87,8 +87,6 @@ class LoadedScorer:
     def _check(self, version: Version, dimension: int) -> None:
         count = len(self)
         features = count + 1 if self._features is None else len(self._features)
-        length = np.linalg.norm(self._similar, axis=1)
-        is_unit_or_zero = np.isclose(length, 1, atol=1e-3) | (length < 1e-3)
         tower_inputs = {tensor.name for tensor in self._tower.get_inputs()}
         wrong = {
             f"max_history is {self._max_history}": self._max_history < 0,
@@ -96,7 +94,7 @@ class LoadedScorer:
             f"item_vector is not [{count}, {dimension}]": self._vectors.shape != (count + 1, dimension),
             "item_vector has values that are not finite": not np.isfinite(self._vectors[1:]).all(),
             "similar_vector does not fit item_number": len(self._similar) != count + 1,
-            "similar_vector is not of unit length": not is_unit_or_zero.all(),
+            "similar_vector is not of unit length": not _unit_or_zero(self._similar).all(),
             "similar_vector has values that are not finite": not np.isfinite(self._similar).all(),
             "item_feature does not fit item_number": features != count + 1,
             "index.faiss is not by inner product": self._index.metric_type != faiss.METRIC_INNER_PRODUCT,
@@ -111,15 +109,18 @@ class LoadedScorer:
     def _poster_index(self, version: Version, device: Device) -> faiss.Index:
         """Of the posters' vectors. Raises ArtifactError."""
         vectors = read_tensors(version, POSTERS)["poster_vector"]
+        name = f"{version.model}/{version.number}: {POSTERS}"
         if self.encoder is None or vectors.shape != (len(self), self._similar.shape[1]):
-            raise ArtifactError(f"{version.model}/{version.number}: {POSTERS} does not fit item_number", "malformed")
+            raise ArtifactError(f"{name} does not fit item_number", "malformed")
+        if not _unit_or_zero(vectors).all():  # nor where a value is not finite
+            raise ArtifactError(f"{name} is not of unit length", "malformed")
         index: faiss.Index = place_index(faiss.IndexFlatIP(vectors.shape[1]), device)
         index.add(vectors)
         return index
 
     def _check_genres(self, version: Version) -> None:
-        if self._genre_tower is None:
-            return
+        """Raises ArtifactError."""
+        assert self._genre_tower is not None
         width = self._genre_tower.get_outputs()[0].shape[-1]
         inputs = {tensor.name for tensor in self._genre_tower.get_inputs()}
         if self.encoder is None or width != len(self.encoder.genres) or inputs != set(self._inputs):
@@ -321,6 +322,13 @@ def _table(numbers: Rows) -> Rows | None:
     table = np.zeros(numbers.max() + 2, np.int64)
     table[numbers] = np.arange(len(numbers))
     return table
+
+
+def _unit_or_zero(vectors: Array) -> NDArray[np.bool_]:
+    """Whether each row is of unit length, or zero."""
+    length = np.linalg.norm(vectors, axis=1)
+    found: NDArray[np.bool_] = np.isclose(length, 1, atol=1e-3) | (length < 1e-3)
+    return found
 
 
 def _with_row_0(array: Array, value: float) -> Floats:

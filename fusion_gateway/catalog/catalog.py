@@ -29,8 +29,11 @@ SCHEMA: Mapping[str, Kind] = {
     "votes": pl.Int64,
     "weighted_rating": pl.Float64,
 }
+CAST: Mapping[str, Kind] = {"cast": pl.List(pl.String)}
+"""A column that catalogs of before it was published lack."""
 MAX_CHARACTERS = {"id": 1000, "title": 1000, "director": 1000, "poster": 2000}
 """Maximum number of characters of a field: 500 longer ones would make an answer that no client takes."""
+MAX_CAST = 100
 MAX_GENRES, MAX_GENRE_CHARACTERS = 100, 256
 """Maximum number of genres of an item, and of characters of a genre."""
 
@@ -84,6 +87,8 @@ class Catalog:
         self.year: NDArray[np.int32] = items["year"].to_numpy()
         self.genres: list[list[str]] = items["genres"].to_list()
         self.director: list[str] = items["director"].to_list()
+        self.cast: list[list[str]] = items["cast"].to_list() if "cast" in items else [[] for _ in self.id]
+        """Actors; empty where the catalog has none."""
         self._director_number = items["director"].rank("dense").to_numpy()
         self.poster: list[str] = items["poster"].to_list()
         self.votes: NDArray[np.int64] = items["votes"].to_numpy()
@@ -215,7 +220,7 @@ def load_catalog(
 
     Raises ArtifactError when they are not what a catalog is.
     """
-    items = read_table(path, "items", "catalog", MAX_ITEMS, SCHEMA)
+    items = read_table(path, "items", "catalog", MAX_ITEMS, SCHEMA, CAST)
     if items.is_empty() or items.null_count().sum_horizontal().item() or not items["number"].is_sorted():
         raise ArtifactError(f"{path}: must hold items without gaps, sorted by number", "catalog")
     if items["number"].n_unique() != len(items) or items["id"].n_unique() != len(items):
@@ -237,6 +242,8 @@ def _beyond(items: pl.DataFrame) -> str:
             return f"{name} has {total} characters in all items; at most {MAX_VALUES}"
     if (count := _max(items["genres"].list.len())) > MAX_GENRES:
         return f"genres has {count} of an item; at most {MAX_GENRES}"
+    if "cast" in items and (count := _max(items["cast"].list.len())) > MAX_CAST:
+        return f"cast has {count} of an item; at most {MAX_CAST}"
     genres = items["genres"].explode(empty_as_null=False)
     if genres.null_count():
         return "genres has gaps"

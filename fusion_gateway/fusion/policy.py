@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import combinations
 from typing import Literal
 
 import numpy as np
@@ -59,14 +59,29 @@ class Calibrator:
 
 @dataclass(frozen=True)
 class Switch:
-    """Weights for users with at most this many events."""
+    """Weights for users with at most so many events, or so many rated events, or both; None: any number."""
 
-    max_events: int
-    weights: Mapping[str, float]
+    max_events: int | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
+    max_ratings: int | None = None
 
     def __post_init__(self) -> None:
-        _check_number("max_events", self.max_events, 0, MAX_COUNT)
         _check_weights("weights", self.weights)
+        if self.max_events is None and self.max_ratings is None:
+            raise ValueError("max_events or max_ratings must be given")
+        for name, limit in (("max_events", self.max_events), ("max_ratings", self.max_ratings)):
+            if limit is not None:
+                _check_number(name, limit, 0, MAX_COUNT)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The maximum of events and of ratings, infinite where there is none."""
+        events, ratings = (np.inf if limit is None else limit for limit in (self.max_events, self.max_ratings))
+        return events, ratings
+
+    def covers(self, other: "Switch") -> bool:
+        """Whether every user of the other is one of this."""
+        return self.limits[0] >= other.limits[0] and self.limits[1] >= other.limits[1]
 
 
 MAX_SLOPE = 20.0
@@ -108,7 +123,7 @@ class Policy:
     - learned: sum over units of out * activation(W [w n] + b), an abstention counting as 0. S1's third form,
       y = activation(W [y_rating; y_seq] + b), is one unit; several are a hidden layer.
     - adaptive: weighted_sum with w * exp(slope . [log(1 + events), log(1 + ratings)]) in place of w.
-    - switching: weighted_sum with weights chosen by the user's number of events.
+    - switching: weighted_sum with weights chosen by the user's number of events, or of ratings.
     - threshold: weighted_sum of what no model finds too low.
     - cascade: weighted_sum of what one model puts first; of everything where it says nothing.
     - rrf: weighted_sum of 1 / (60 + rank), in place of a normalizer (Cormack, Clarke, Buettcher 2009).
@@ -123,6 +138,9 @@ class Policy:
     """weighted_sum_bias: added to every fused score."""
     calibrators: Mapping[str, Calibrator] = field(default_factory=dict)
     """normalizer calibrated: one for every model in `weights`."""
+    min_ratings: Mapping[str, int] = field(default_factory=dict)
+    """How many events of the history must be rated for a model to count; with fewer it abstains (S1: without ratings
+    the sequence model alone)."""
     thresholds: Mapping[str, float] = field(default_factory=dict)
     """threshold: the minimum normalized score per model. A candidate below any of them is ruled out."""
     gate: str = ""
@@ -130,7 +148,7 @@ class Policy:
     keep: int = 100
     """... of this many candidates, which `weights` then sort."""
     switches: tuple[Switch, ...] = ()
-    """switching: weights by the user's number of events, ascending; `weights` above the last."""
+    """switching: the first whose limits the user is within decides, `weights` where there is none."""
     slopes: Mapping[str, Slope] = field(default_factory=dict)
     """adaptive: `weights` are those of a user without events; models without a slope keep theirs."""
     floor: float = 0.0
@@ -146,6 +164,8 @@ class Policy:
         _check_number("keep", self.keep, 1, MAX_COUNT)
         for model, threshold in self.thresholds.items():
             _check_number(f"thresholds.{model}", threshold)
+        for model, count in self.min_ratings.items():
+            _check_number(f"min_ratings.{model}", count, 0, MAX_COUNT)
         problems = {
             "bias: only weighted_sum_bias uses it": self.bias != 0 and self.strategy != "weighted_sum_bias",
             "calibrators: every model needs one": self.normalizer == "calibrated"
@@ -160,7 +180,10 @@ class Policy:
             f"units: at most {MAX_UNITS}": len(self.units) > MAX_UNITS,
             f"switches: at most {MAX_UNITS}": len(self.switches) > MAX_UNITS,
             **self._wrong_parts(),
-            "switches: max_events must ascend": any(a.max_events >= b.max_events for a, b in pairwise(self.switches)),
+            "min_ratings: each must be of a model in weights": not self.min_ratings.keys() <= self.weights.keys(),
+            "switches: max_events and max_ratings must ascend": any(
+                before.covers(after) for before, after in combinations(self.switches, 2)
+            ),
         }
         for problem, found in problems.items():
             if found:

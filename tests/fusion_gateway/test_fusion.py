@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -198,6 +199,24 @@ def test_switching_chooses_weights_by_the_users_events() -> None:
     np.testing.assert_allclose(fuse(policy, {"a": [2.0], "b": [4.0]}, events=3).score, [2])
 
 
+def test_switching_chooses_weights_by_the_users_ratings() -> None:
+    switches = (Switch(weights={"b": 1}, max_ratings=0), Switch(10, {"a": 1}, max_ratings=5))
+    policy = Policy({"a": 1, "b": 1}, strategy="switching", normalizer="none", switches=switches)
+    scores = {"a": np.full((4, 1), 2.0), "b": np.full((4, 1), 4.0)}
+    fused = fuse(policy, scores, events=[90, 10, 11, 9], ratings=[0, 5, 5, 6])
+    np.testing.assert_allclose(fused.score[:, 0], [4, 2, 3, 3])
+
+
+def test_a_model_abstains_from_users_with_too_few_ratings() -> None:
+    policy = Policy({"a": 3, "b": 1}, normalizer="minmax", min_ratings={"a": 1})
+    scores = {"a": np.array([[0.0, 1.0]] * 2), "b": np.array([[1.0, 0.0]] * 2)}
+    fused = fuse(policy, scores, events=[7, 7], ratings=[0, 1])
+    np.testing.assert_allclose(fused.score, np.array([[1, 0], [0.25, 0.75]]))
+    np.testing.assert_allclose(fused.weight[:, :, 0], np.array([[0, 0.75], [1, 0.25]]))
+    alone = fuse(replace(policy, weights={"a": 1}), {"a": [1.0, 2.0]}, events=7)
+    assert np.isnan(alone.score).all()
+
+
 def test_adaptive_weights_grow_with_what_is_known_of_the_user() -> None:
     policy = Policy(
         {"a": 1, "b": 3},
@@ -241,6 +260,7 @@ def test_popularity_is_the_groups_own_where_the_profile_names_one() -> None:
     assert np.isnan(empty.scores(np.array([5]))).all()
     assert [group_of("age", age) for age in (0, 17, 18, 34, 90)] == ["age=0", "age=0", "age=18", "age=25", "age=56"]
     assert group_of("occupation", " Writer ") == "occupation=writer"
+    assert (group_of("zip", " 94110"), group_of("zip", "V3N4P")) == ("zip=9", "zip=v")
 
 
 def test_given_weights_hold_for_every_user() -> None:
@@ -251,6 +271,9 @@ def test_given_weights_hold_for_every_user() -> None:
     np.testing.assert_allclose(fuse(given, scores, events=[2, 9]).score, [[3], [3]])
     with pytest.raises(ValueError, match="weights: at least one"):
         policy.with_weights({"a": 0.0})
+
+
+COVERED = (Switch(5, {"a": 1}), Switch(5, {"a": 1}, max_ratings=3))
 
 
 @pytest.mark.parametrize(
@@ -264,6 +287,12 @@ def test_given_weights_hold_for_every_user() -> None:
         ({"weights": {"a": 1}, "strategy": "threshold"}, "thresholds"),
         ({"weights": {"a": 1}, "strategy": "cascade"}, "gate"),
         ({"weights": {"a": 1}, "strategy": "switching"}, "switches"),
+        (
+            {"weights": {"a": 1}, "strategy": "switching", "switches": COVERED},
+            "max_events and max_ratings must ascend",
+        ),
+        ({"weights": {"a": 1}, "min_ratings": {"b": 1}}, "min_ratings: each must be of a model"),
+        ({"weights": {"a": 1}, "min_ratings": {"a": -1}}, r"min_ratings\.a: must be 0 to"),
         ({"weights": {"a": 1}, "strategy": "adaptive"}, "slopes: exactly"),
         ({"weights": {"a": 1}, "strategy": "adaptive", "slopes": {"b": Slope(1, 1)}}, "slopes: each must be of"),
         ({"weights": {"a": 1}, "floor": 0.1}, "floor"),

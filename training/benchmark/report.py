@@ -1,5 +1,6 @@
 """Cells as rows in the format of results, and as a table beside the published metrics."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -14,12 +15,15 @@ PAIRS = {
     "MSE\nMAE": ("mse", "mae"),
     "acc@2.5\nAUC≥4": ("accuracy@2.5", "auc@4"),
     "P@50\nR@50": ("precision@50", "recall@50"),
+    "P@50≥3\nR@50≥3": ("precision@50-estimated", "recall@50-estimated"),
+    "NDCG\n@50": ("ndcg@50",),
     "ans.\ncalib.": ("answered", "calibration"),
 }
-"""Columns that show two metrics, one above the other."""
+"""Columns that show one or two metrics, one above the other."""
 CAPTION = (
     "±: half of the range over seeds; acc@2.5, AUC≥4: of a rating above 2.5, of one from 4; P@50, R@50: precision and "
-    "recall of the best 50; ans.: share of the ratings that the model predicts, of which the second RMSE is; calib.: "
+    "recall of the best 50, and of those of them that are predicted from 3; NDCG@50: of a user's test items, the gain "
+    "is the rating; ans.: share of the ratings that the model predicts, of which the second RMSE is; calib.: "
     "calibration error; RMSE whole: before predictions are cut to factors; s: seconds"
 )
 
@@ -73,8 +77,8 @@ def as_table(cells: Sequence[Cell], dataset: str, protocol: str) -> Table:
         table.add_row(model, rmse, *pairs, _with_spread(of_seeds(cells, model, WHOLE, "rmse")), f"{seconds:.0f}")
     table.add_section()
     for row in published_beside(dataset):
-        shown = {metric: f"{value:.4f}" for metric, value in row.metrics.items()}
-        pairs = [f"{shown.get(above, '')}\n{shown.get(below, '')}" for above, below in PAIRS.values()]
+        shown = defaultdict(str, {metric: f"{value:.4f}" for metric, value in row.metrics.items()})
+        pairs = ["\n".join(map(shown.__getitem__, metrics)) for metrics in PAIRS.values()]
         where = f"published: {row.model}\n  {row.dataset}, {row.protocol}"
         table.add_row(where, shown.get("rmse", ""), *(pair.rstrip() for pair in pairs))
     return table

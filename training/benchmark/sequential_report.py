@@ -7,10 +7,17 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from training import recipes
-from training.benchmark.published import NEXT_ITEM, S1_NDCG, S1_POPULARITY_NDCG
+from training.benchmark.published import NEXT_ITEM, S1_CROSS_ENTROPY, S1_NDCG, S1_PERPLEXITY, S1_POPULARITY_NDCG
 from training.benchmark.runner import Cell, over_queries
-from training.benchmark.sequential import AS_GIVEN, AT_ONCE, SEED_WINDOWS, SHUFFLED, reads_time
+from training.benchmark.sequential import (
+    AS_GIVEN,
+    AT_ONCE,
+    CROSS_ENTROPY,
+    PERPLEXITY,
+    SEED_WINDOWS,
+    SHUFFLED,
+    reads_time,
+)
 from training.evaluation.next_item import METRICS, NDCG
 from training.evaluation.ranking_metrics import Doubles, bootstrap
 from training.terminal import narrow_table
@@ -54,7 +61,7 @@ def by_ending(cells: Sequence[Cell]) -> Mapping[str, Doubles]:
 def rows(cells: Sequence[Cell], dataset: str, split: str) -> Iterator[dict[str, object]]:
     """One metric per row, its mean over seeds, with a 95 % bootstrap interval over users."""
     for model, own in of_model(cells):
-        is_recipe = model in recipes.SEQUENTIAL
+        is_recipe = bool(own[0].recipe)
         named = {
             "dataset": dataset,
             "model": "sequential" if is_recipe else model,
@@ -65,6 +72,17 @@ def rows(cells: Sequence[Cell], dataset: str, split: str) -> Iterator[dict[str, 
         for ending, values in by_ending(own).items():
             for metric, of_users in zip(METRICS, values, strict=True):
                 yield named | {"protocol": split + ending, "metric": metric} | over_queries(of_users)
+        if (lost := mean_cross_entropy(own)) is not None:
+            yield named | {"protocol": split, "metric": CROSS_ENTROPY} | over_queries(lost)
+            low, high = np.exp(bootstrap(lost)).tolist()
+            perplexity = {"value": float(np.exp(lost.mean())), "low": low, "high": high, "n": len(lost)}
+            yield named | {"protocol": split, "metric": PERPLEXITY} | perplexity
+
+
+def mean_cross_entropy(cells: Sequence[Cell]) -> Doubles | None:
+    """[test windows], the mean over seeds; None where the protocol has none."""
+    own = [cell.arrays[CROSS_ENTROPY] for cell in cells if CROSS_ENTROPY in cell.arrays]
+    return np.mean(own, axis=0) if own else None
 
 
 def as_table(cells: Sequence[Cell], dataset: str, split: str) -> Table:
@@ -80,7 +98,8 @@ def as_table(cells: Sequence[Cell], dataset: str, split: str) -> Table:
         table.add_row("\n".join([model, *_details(own)]), *variants, f"{found[''][METRICS.index('mrr')].mean():.4f}")
     table.add_section()
     if split == SEED_WINDOWS:
-        table.add_row("published, ml-20m: S1's transformer\n  free", f"\n{S1_NDCG:.4f}")
+        lost = _in_words(S1_CROSS_ENTROPY, S1_PERPLEXITY)
+        table.add_row(f"published, ml-20m: S1's transformer\n  free\n  {lost}", f"\n{S1_NDCG:.4f}")
         table.add_row("published, ml-20m: S1's popularity\n  free", f"\n{S1_POPULARITY_NDCG:.4f}")
     for row in NEXT_ITEM:
         if (row.dataset, row.protocol) == (dataset, split):
@@ -97,6 +116,12 @@ def _details(own: Sequence[Cell]) -> Iterator[str]:
     time = "aware" if reads_time(own[0]) else "free"
     yield f"  {time}, {len(own)} seed{'s' * (len(own) > 1)}"
     yield "  " + ", ".join([*trained, f"{minutes:.1f} min"])
+    if (lost := mean_cross_entropy(own)) is not None:
+        yield f"  {_in_words(lost.mean(), np.exp(lost.mean()))}"
+
+
+def _in_words(cross_entropy: float, perplexity: float) -> str:
+    return f"cross entropy {cross_entropy:.2f}, perplexity {perplexity:.1f}"
 
 
 def _shown(values: Doubles | None) -> str:

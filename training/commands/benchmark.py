@@ -18,6 +18,9 @@ Data = Annotated[Path, typer.Option(help="Data folder.")]
 Json = Annotated[Path | None, typer.Option(help="Also write the metrics to this file.")]
 Device = Annotated[str, typer.Option(help="'cpu' or 'cuda'.")]
 Work = Annotated[Path, typer.Option(help="Finished cells are kept here.")]
+AsPublished = Annotated[
+    bool, typer.Option("--as-published", help="Also without clipping, initial scale and early stopping of ours.")
+]
 Seeds = Annotated[str, typer.Option(help="Whole numbers with commas between.")]
 
 
@@ -27,11 +30,12 @@ Seeds = Annotated[str, typer.Option(help="Whole numbers with commas between.")]
 def rating_command(
     data: Data,
     split: Annotated[str, typer.Option(help="u1 to u5, u1..u5, 90/10 or another random split, last-20%.")] = "90/10",
-    recipe: Annotated[str, typer.Option(help="Recipes, and perhaps myfm, with commas between.")] = "best",
+    recipe: Annotated[str, typer.Option(help="Recipes, and perhaps myfm or user-user, with commas between.")] = "best",
     seeds: Seeds = "0,1,2",
     json: Json = None,
     work: Work = HOME / "benchmark",
     device: Device = "cpu",
+    as_published: AsPublished = False,
 ) -> None:
     """Rating recipes beside baselines and published metrics, measured as they would be served."""
     from training.benchmark import rating
@@ -43,7 +47,8 @@ def rating_command(
 
     dataset = load_dataset(data)
     runner = Runner(dataset, work, torch_device(device))
-    cells = runner.run(rating.measurements(runner, data, split, recipe.split(","), numbers(seeds)))
+    todo = rating.measurements(runner, data, split, recipe.split(","), numbers(seeds), as_published)
+    cells = runner.run(todo)
     output().print(as_table(cells, dataset.name, split))
     if json:
         json.write_text(run_as_json(list(rows(cells, dataset.name, split))))
@@ -64,6 +69,7 @@ def sequential_command(
     picture: Annotated[Path | None, typer.Option(help="Also draw the learning curves to this file.")] = None,
     work: Work = HOME / "benchmark",
     device: Device = "cpu",
+    as_published: AsPublished = False,
 ) -> None:
     """Sequence recipes beside baselines and published metrics, measured as they would be served."""
     from training.benchmark import sequential
@@ -75,12 +81,51 @@ def sequential_command(
 
     dataset = load_dataset(data)
     runner = Runner(dataset, work, torch_device(device))
-    cells = runner.run(sequential.measurements(runner, split, recipe.split(","), numbers(seeds)))
+    cells = runner.run(sequential.measurements(runner, split, recipe.split(","), numbers(seeds), as_published))
     output().print(as_table(cells, dataset.name, split))
     if json:
         json.write_text(run_as_json(list(rows(cells, dataset.name, split))))
     if picture:
         draw(cells, f"{dataset.name}, {split}", picture)
+
+
+@app.command("signals", epilog="Example: python -m training benchmark signals --data data/ml-100k --hidden 0.5")
+def signals_command(
+    data: Data,
+    hidden: Annotated[float, typer.Option(min=0, max=0.99, help="Share of the training ratings that are views.")] = 0.5,
+    seeds: Seeds = "0,1,2",
+    json: Json = None,
+    work: Work = HOME / "benchmark",
+    device: Device = "cpu",
+) -> None:
+    """hybrid_mf_deep from ratings, from views, and from both: RMSE and NDCG@10."""
+    from training.benchmark import signals
+    from training.benchmark.runner import Runner
+    from training.data.load import load_dataset
+    from training.evaluation.results_file import run_as_json
+    from training.pipelines.job import torch_device
+
+    dataset = load_dataset(data)
+    runner = Runner(dataset, work, torch_device(device))
+    cells = runner.run(signals.measurements(runner, hidden, numbers(seeds)))
+    output().print(signals.as_table(cells, dataset.name, hidden))
+    if json:
+        json.write_text(run_as_json(list(signals.rows(cells, dataset.name, hidden))))
+
+
+@app.command("fusions", epilog="Example: python -m training benchmark fusions --data data/ml-100k --seeds 0")
+def fusions_command(data: Data, seeds: Seeds = "0,1,2", json: Json = None, work: Work = HOME / "benchmark") -> None:
+    """S1's two models apart, fused after their scores, and joined in their last layers."""
+    from training.benchmark import middle_fusion
+    from training.benchmark.runner import Runner
+    from training.data.load import load_dataset
+    from training.evaluation.results_file import run_as_json
+
+    dataset = load_dataset(data)
+    cells = Runner(dataset, work).run(middle_fusion.measurements(Runner(dataset, work), numbers(seeds)))
+    output().print(middle_fusion.as_table(cells, dataset.name))
+    if json:
+        json.write_text(run_as_json(list(middle_fusion.rows(cells, dataset.name))))
 
 
 @app.command(

@@ -72,6 +72,14 @@ def train(
             rich_help_panel=MODEL_PANEL,
         ),
     ] = None,
+    as_published: Annotated[
+        bool,
+        typer.Option(
+            "--as-published",
+            help="Train a published system's network without clipping, initial scale and early stopping of ours.",
+            rich_help_panel=MODEL_PANEL,
+        ),
+    ] = False,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -141,7 +149,7 @@ def train(
         device=chosen_device,
         checkpoint_seconds=checkpoint_seconds,
     )
-    instead = Instead({"seed": seed, "index_factory": index, "text_model": text_model}, settings or ())
+    instead = Instead({"seed": seed, "index_factory": index, "text_model": text_model}, settings or (), as_published)
     folders = _train_all(job, recipe, instead) if model == ALL else {model: _train(job, model, recipe, instead)}
     if curves:
         _draw_curves(folders, curves)
@@ -154,6 +162,8 @@ class Instead(NamedTuple):
     """Where the recipe has them and the value is not None."""
     settings: Sequence[str]
     """FIELD=VALUE."""
+    as_published: bool
+    """Trained as the recipe's source does."""
 
 
 def _train_all(job: "Job", recipe: str, instead: Instead) -> dict[str, Path]:
@@ -168,12 +178,16 @@ def _train_all(job: "Job", recipe: str, instead: Instead) -> dict[str, Path]:
 
 
 def _train(job: "Job", model: str, recipe: str, instead: Instead) -> Path:
-    """Returns the published folder."""
+    """Returns the published folder. Raises TrainingError for as_published where the recipe is no published network."""
     from training.artifacts.repository import read_manifest
     from training.pipelines import pipeline
     from training.recipes.fields import with_fields
 
     chosen = recipes.choose(recipes.RECIPES[model], recipe)
+    if instead.as_published:
+        if not hasattr(chosen, "published"):
+            raise TrainingError(f"--as-published: recipe '{recipe}' of {model} is no network of a published system")
+        chosen = chosen.published()
     given = {name: value for name, value in instead.fields.items() if value is not None and hasattr(chosen, name)}
     chosen = with_fields(dataclasses.replace(chosen, **given), instead.settings)
     started = time.monotonic()

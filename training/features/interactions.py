@@ -76,6 +76,12 @@ class Interactions:
     def items(self) -> int:
         return len(self.item_number)
 
+    def rated(self) -> "Interactions":
+        """The events with a rating, of the same users and items."""
+        has = np.isfinite(self.rating)
+        columns = {name: getattr(self, name)[has] for name in ("user", "item", "rating", "time")}
+        return replace(self, **columns)
+
     def under_users_of(self, other: "Interactions") -> "Interactions":
         """The same events under the dense users of `other`, which knows all of them."""
         dense = np.array([0, *(other.user_index[user] for user in self.user_ids)], np.int64)

@@ -40,8 +40,10 @@ class LearningCurve:
 
     def at(self, epoch: int) -> str:
         """In words."""
-        words = [f"training loss {self.loss[epoch]:.4f}", f"validation {self.metric} {abs(self.validation[epoch]):.4f}"]
-        return ", ".join(words + [f"{name} {values[epoch]:.4f}" for name, values in self.others.items()])
+        validation = {self.metric: abs(self.validation[epoch])}
+        validation |= {name: values[epoch] for name, values in self.others.items()}
+        found = ", ".join(f"{name} {value:.4f}" for name, value in validation.items())
+        return f"training loss {self.loss[epoch]:.4f}; validation {found}"
 
     def write(self, folder: Path) -> None:
         (folder / FILE).write_text(json.dumps(asdict(self)))

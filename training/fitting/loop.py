@@ -30,6 +30,8 @@ class Run:
     """What `validate` returns."""
     others: Callable[[], dict[str, float]] = dict
     """More metrics of the validation part, for the learning curve; called after `validate`."""
+    as_published: bool = False
+    """Gradients are not clipped, nothing stops before the last epoch, and that is kept."""
 
 
 def fit(
@@ -61,7 +63,7 @@ def fit(
         return parts | ({"average": average.state_dict()} if average else {})
 
     for _ in track(run.name, range(len(curve), epochs), epochs, note, len(curve)):
-        if curve and len(curve) - 1 - int(np.argmax(curve.validation)) >= patience:
+        if curve and len(curve) - 1 - int(np.argmax(curve.validation)) >= patience and not run.as_published:
             break
         model.train()
         losses = []
@@ -74,8 +76,9 @@ def fit(
             losses.append(loss.detach())
             optimizer.zero_grad()
             loss.backward()
-            # A rare large gradient would undo many steps.
-            nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+            if not run.as_published:
+                # A rare large gradient would undo many steps.
+                nn.utils.clip_grad_norm_(model.parameters(), 5.0)
             optimizer.step()
             if average:
                 average.update_parameters(model)
@@ -83,14 +86,15 @@ def fit(
         with _weights(model, average.module) if average else nullcontext():
             curve.add(float(torch.stack(losses).mean()), run.validate(), run.others())
         note.append(curve.at(-1))
-        if curve.best == len(curve) - 1:
+        if curve.best == len(curve) - 1 or run.as_published:
             kept = _copy(average.module if average else model)
         if checkpoint:
             checkpoint.save(state)
     model.load_state_dict(kept)
     model.eval()
     if curve:
-        said = f"{run.name}: epoch {curve.best + 1} of {len(curve)} is kept: {curve.at(curve.best)}"
+        epoch = len(curve) - 1 if run.as_published else curve.best
+        said = f"{run.name}: epoch {epoch + 1} of {len(curve)} is kept: {curve.at(epoch)}"
         console.print(said, markup=False, highlight=False, soft_wrap=True)
     return curve
 

@@ -18,8 +18,11 @@ from training.progress import console, stage
 from training.published import read_table
 from training.recipes.catalog import CatalogRecipe
 
-COLUMNS = ["number", "id", "title", "year", "genres", "director", "poster", "votes", "mean_rating", "recent_votes"]
+DESCRIBED = ["number", "id", "title", "year", "genres", "director", "poster"]
+COUNTED = ["votes", "mean_rating", "recent_votes"]
+COLUMNS = [*DESCRIBED, *COUNTED, "cast"]
 MAX_CHARACTERS, MAX_GENRES, MAX_GENRE_CHARACTERS = 1000, 100, 256
+MAX_CAST = 20
 """What gateways take of an item's texts and genres; more would be refused with the whole catalog."""
 SCALE = "rating_scale.json"
 """Which ratings gateways take; there is none where the data has no two different ones."""
@@ -56,7 +59,10 @@ def train_catalog(job: Job, recipe: CatalogRecipe) -> Path:
 
 def publish_extended_catalog(before: Path, items: pl.DataFrame) -> Path:
     """Publishes the version `before` with more items, as in Dataset.items, for which nobody has voted."""
-    table = read_table(before / "items.parquet", COLUMNS)
+    has_cast = "cast" in read_table(before / "items.parquet")  # older versions lack it
+    table = read_table(before / "items.parquet", COLUMNS if has_cast else [*DESCRIBED, *COUNTED])
+    if not has_cast:
+        table = table.with_columns(cast=pl.lit([], pl.List(pl.String)))
     texts = CatalogTexts.read(before, len(table)).with_items(items)
     manifest = read_manifest(before)
     made = Manifest(model=manifest.model, recipe=manifest.recipe, data=manifest.data, made_from=manifest.version)
@@ -67,7 +73,7 @@ def publish_extended_catalog(before: Path, items: pl.DataFrame) -> Path:
         mean_rating=pl.lit(mean, pl.Float64),
         recent_votes=pl.lit(0, pl.Int64),
     )
-    table = _with_weighted_rating(pl.concat([table, added.select(COLUMNS)]))
+    table = _with_weighted_rating(pl.concat([table.select(COLUMNS), added.select(COLUMNS)]))
     made.data.items = len(table)
 
     def write(folder: Path) -> None:
@@ -95,6 +101,7 @@ def _write(table: pl.DataFrame, texts: CatalogTexts, folder: Path) -> None:
     cut = [
         pl.col("title", "director").str.slice(0, MAX_CHARACTERS),
         pl.col("genres").list.head(MAX_GENRES).list.eval(pl.element().str.slice(0, MAX_GENRE_CHARACTERS)),
+        pl.col("cast").list.head(MAX_CAST).list.eval(pl.element().str.slice(0, MAX_GENRE_CHARACTERS)),
     ]
     table.with_columns(cut).write_parquet(folder / "items.parquet")
     texts.write(folder)

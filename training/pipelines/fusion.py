@@ -16,7 +16,16 @@ from training.evaluation.gateway_candidates import CandidateBatch, NextItemTask
 from training.evaluation.next_item import NDCG, target_metrics
 from training.evaluation.ranking_metrics import Doubles, bootstrap
 from training.features.interactions import Ints
-from training.pipelines.fusion_fit import fit_adaptive, fit_bias, fit_calibrators, fit_forms, fit_layer, fit_weights
+from training.pipelines.fusion_by_ratings import switch_by_ratings, weights_by_ratings
+from training.pipelines.fusion_fit import (
+    fit_adaptive,
+    fit_bias,
+    fit_calibrators,
+    fit_forms,
+    fit_layer,
+    fit_thresholds,
+    fit_weights,
+)
 from training.pipelines.job import Job
 from training.pipelines.popularity import fit_popularity
 from training.progress import console, stage, track
@@ -25,9 +34,11 @@ from training.terminal import narrow_table
 
 COHORTS = {each.name: (each.min_events, each.max_events) for each in SHORT}
 """Minimum and maximum number of events of each cohort that is fitted on its own."""
-WHOLE = "whole history"
+WHOLE, FEW_RATINGS = "whole history", "few ratings"
+READS_RATINGS = ("rating",)
+"""Models that know nothing of a user who has rated nothing."""
 CandidateBatches = Mapping[str, Sequence[CandidateBatch]]
-"""By cohort, and WHOLE."""
+"""By cohort, FEW_RATINGS and WHOLE."""
 NdcgByPolicy = Mapping[str, Mapping[str, Doubles]]
 """Per policy and model alone, and cohort: [B]."""
 
@@ -70,10 +81,10 @@ def _choose_policies(task: NextItemTask, recipe: FusionRecipe) -> Chosen:
         console.print("  no model is published: everybody gets what is popular")
         return Chosen(POPULARITY, {POPULARITY: _alone(POPULARITY)}, {})
     models = [*task.scorers, POPULARITY]
-    cohorts = {**COHORTS, WHOLE: None}
+    cohorts = {**COHORTS, FEW_RATINGS: None, WHOLE: None}
     batches: dict[str, list[CandidateBatch]] = {}
     for name, cut in cohorts.items():
-        chunks = task.chunks(recipe.max_users, cut, recipe.seed)
+        chunks = task.chunks(recipe.max_users, cut, recipe.seed, few_ratings=name == FEW_RATINGS)
         shown = track(f"ranking, {name}", chunks, task.chunk_count(recipe.max_users), [])
         batches[name] = [chunk.candidates for chunk in shown]
     batches = {name: chunks for name, chunks in batches.items() if chunks}
@@ -81,8 +92,8 @@ def _choose_policies(task: NextItemTask, recipe: FusionRecipe) -> Chosen:
     if usable < recipe.min_users:
         few = f"{usable} validation users whose next item is a candidate are too few to fit on"
         console.print(f"  {few} ({recipe.min_users} are needed): all models count the same", soft_wrap=True)
-        ones = dict.fromkeys(models, 1.0)
-        return Chosen("equal", {"equal": Policy(ones), "rrf": Policy(ones, "rrf")}, {})
+        equal = equal_policy(models)
+        return Chosen("equal", {"equal": equal, "rrf": replace(equal, strategy="rrf")}, {})
     with stage("fitting the policies"):
         ndcg_by_policy = _held_out_ndcg(batches, models, recipe)
         policies = fit_policies(batches, models, recipe)
@@ -90,6 +101,7 @@ def _choose_policies(task: NextItemTask, recipe: FusionRecipe) -> Chosen:
     additive = [name for name, policy in policies.items() if policy.strategy != "learned"]
     default = _choose(ndcg_by_policy, models, additive)
     console.print(as_table(ndcg_by_policy, models, default))
+    console.print(weights_by_ratings(policies, READS_RATINGS, batches[FEW_RATINGS]))
     console.print(_effect_of_scoring_by_all(policies[default], batches[WHOLE]))
     best = _best_alone(ndcg_by_policy, models, WHOLE)
     metrics = {f"ndcg@10-{name}": float(ndcg_by_policy[name][WHOLE].mean()) for name in (default, best)}
@@ -98,11 +110,11 @@ def _choose_policies(task: NextItemTask, recipe: FusionRecipe) -> Chosen:
 
 def fit_policies(batches: CandidateBatches, models: Sequence[str], recipe: FusionRecipe) -> dict[str, Policy]:
     """All policies by name, fitted on these users."""
-    ones, whole = dict.fromkeys(models, 1.0), batches[WHOLE]
-    choices = [Policy(ones, normalizer=name) for name in recipe.normalizers]  # type: ignore[arg-type]
-    weighted = fit_weights(whole, *choices, fit_forms(whole, models))
-    plain = replace(weighted, weights=ones)
-    calibrated = Policy(ones, normalizer="calibrated", calibrators=fit_calibrators(whole))
+    equal, whole = equal_policy(models), batches[WHOLE]
+    choices = [replace(equal, normalizer=name) for name in recipe.normalizers]  # type: ignore[arg-type]
+    weighted = fit_weights(whole, *choices, fit_forms(whole, equal))
+    plain = replace(weighted, weights=equal.weights)
+    calibrated = replace(equal, normalizer="calibrated", calibrators=fit_calibrators(whole))
     everybody = [batch for cohort in batches.values() for batch in cohort]
     switches = []
     for name, (_, max_events) in COHORTS.items():
@@ -110,16 +122,23 @@ def fit_policies(batches: CandidateBatches, models: Sequence[str], recipe: Fusio
             switches.append(Switch(max_events, fit_weights(batches[name], plain).weights))
     gate = max(models, key=lambda model: policy_ndcg(_alone(model), whole).mean())
     return {
-        "equal": Policy(ones),
+        "equal": equal,
         "weighted": weighted,
         "calibrated": fit_bias(whole, fit_weights(whole, calibrated)),
         "learned": fit_layer(whole, plain, 1, recipe.seed),
         "learned_hidden": fit_layer(whole, plain, recipe.hidden_units, recipe.seed),
         "adaptive": fit_adaptive(everybody, plain),
         "switching": replace(weighted, strategy="switching", switches=tuple(switches)),
+        "switching_by_ratings": switch_by_ratings(weighted, plain, batches[FEW_RATINGS]),
+        "threshold": fit_thresholds(whole, weighted, lambda policy: float(policy_ndcg(policy, whole).mean())),
         "cascade": replace(weighted, strategy="cascade", gate=gate),
-        "rrf": Policy(weighted.weights, "rrf"),
+        "rrf": Policy(weighted.weights, "rrf", min_ratings=weighted.min_ratings),
     }
+
+
+def equal_policy(models: Sequence[str]) -> Policy:
+    """All models count the same, those that read ratings only where there are some."""
+    return Policy(dict.fromkeys(models, 1.0), min_ratings={model: 1 for model in models if model in READS_RATINGS})
 
 
 def _held_out_ndcg(batches: CandidateBatches, models: Sequence[str], recipe: FusionRecipe) -> NdcgByPolicy:
@@ -221,7 +240,7 @@ def as_yaml(policy: Policy) -> dict[str, object]:
 def _plain(value: object) -> object:
     """Without tuples, and without digits that say nothing."""
     if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: _plain(each) for key, each in value.items() if each is not None}
     if isinstance(value, tuple):
         return [_plain(each) for each in value]
     return float(f"{value:.6g}") if isinstance(value, float) else value

@@ -140,9 +140,9 @@ def learn_windows(
 
     # An average over the last `ema_epochs`: 1 / (1 - decay) steps of this process.
     decay = max(0.0, 1 - world_size() / (recipe.ema_epochs * steps)) if recipe.ema_epochs else 0.0
-    run = Run("sequence model", model, optimizer, losses, validate)
+    run = Run("sequence model", model, optimizer, losses, validate, as_published=recipe.as_published)
     curve = fit(run, recipe.epochs, recipe.patience, checkpoint, decay)
-    return TrainedModel(model.cpu(), curve, max(curve.validation))
+    return TrainedModel(model.cpu(), curve, curve.validation[-1] if recipe.as_published else max(curve.validation))
 
 
 def make_model(recipe: SequentialRecipe, users: int, items: int, scale: RatingScale = STARS) -> Model:

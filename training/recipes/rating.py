@@ -22,12 +22,16 @@ class RatingRecipe:
     dropout: float = 0.3
     factors: bool = False
     """Add the inner product of a second pair of embeddings, with biases."""
+    rating_weight: float = 1.0
+    """Of the squared error of ratings; 0: only views are learned from."""
     view_weight: float = 0.0
-    """Weight of telling the items that a user watched from others drawn at random."""
+    """Weight of telling the items that a user watched, rated or not, from others drawn at random."""
     learning_rate: float = 1e-3
     batch_size: int = 256
     epochs: int = 15
     patience: int = 15
+    as_published: bool = False
+    """Without what the sources do not say: clipped gradients, small initial embeddings, and validation that stops."""
     repeated: str = "last"
     """Which of a user's ratings of one item counts: last, or mean."""
     served_rank: int = 32
@@ -35,6 +39,10 @@ class RatingRecipe:
     bounds: Bounds = UNBOUNDED
     index_factory: str = "Flat"
     seed: int = 0
+
+    def published(self) -> "RatingRecipe":
+        """The recipe as its source trains it."""
+        return replace(self, as_published=True)
 
 
 @dataclass(frozen=True)
@@ -112,8 +120,8 @@ def hybrid_genres() -> RatingRecipe:
 
 
 def hybrid_mf_deep() -> RatingRecipe:
-    """S2: factorization and deep part, from ratings and views together. It publishes no numbers; these are S4's."""
-    return replace(hybrid_genres(), name="hybrid_mf_deep", factors=True, view_weight=0.1)
+    """S2: factorization and deep part, from ratings and views together. It publishes no sizes; these are S4's."""
+    return replace(hybrid_genres(), name="hybrid_mf_deep", factors=True, view_weight=1.0, patience=4)
 
 
 def ids_content_nn() -> RatingRecipe:

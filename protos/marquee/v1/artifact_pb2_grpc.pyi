@@ -27,13 +27,14 @@ Where items can be added without training, there is an item encoder as well, whi
 
 Beside an item encoder there may be these, which `<model>_similar_poster` and `<model>_genres` serve:
 
-  posters.safetensors  poster_vector FP32 [N, S], unit length: the item_feature of the poster alone, no genre, no text
-                       and an unknown year; zero for items without a poster
+  posters.safetensors  poster_vector FP32 [N, S], unit length: the item_feature of the poster alone, without genre
+                       and text, of an unknown year; zero for items without a poster
   genre_tower.onnx     the inputs of query_tower.onnx  ->  probability FP32 [B, G] of the genres of content.json that
                        the user watches next; a NaN row abstains
 
-Where a model was trained in epochs, learning_curve.json has a value for each: loss (of training), validation (negated
-where lower is better; `metric` says of what), and others by name. `python -m training evaluate --report` draws it.
+Where a model was trained in epochs, learning_curve.json has a value for each: loss (of training), validation
+(negated where lower is better; `metric` says of what), and others by name. `python -m training evaluate --report`
+draws it.
 
 Metadata is [genres, text, year], M = G + T + 2: genres 0 or 1, in any case; text the words of overview, keywords,
 director and cast (with _ for blanks and hyphens inside a name) as (1 + ln count) * idf, of unit length, times the

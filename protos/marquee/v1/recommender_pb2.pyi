@@ -341,6 +341,7 @@ class Profile(_message.Message):
     GENDER_FIELD_NUMBER: _builtins.int
     OCCUPATION_FIELD_NUMBER: _builtins.int
     LIKED_GENRES_FIELD_NUMBER: _builtins.int
+    ZIP_FIELD_NUMBER: _builtins.int
     age: _builtins.int
     """Years: 0 to 130. What people of the age group, of the gender and of the occupation watch more than others counts,
     as far as the fusion policy uses popularity. Values that the data set does not have are ignored, and the answer
@@ -350,6 +351,8 @@ class Profile(_message.Message):
     """As the data set spells it, any case, for example "F"; at most 256 bytes."""
     occupation: _builtins.str
     """As the data set spells it, any case, for example "writer"; at most 256 bytes."""
+    zip: _builtins.str
+    """Postal code, of which the first character counts: a region, in the US; at most 256 bytes."""
     @_builtins.property
     def liked_genres(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Genre names, any case; candidates come from the popular items of these, as long as these are k. At most 100."""
@@ -361,10 +364,11 @@ class Profile(_message.Message):
         gender: _builtins.str = ...,
         occupation: _builtins.str = ...,
         liked_genres: _abc.Iterable[_builtins.str] | None = ...,
+        zip: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_age", b"_age", "age", b"age"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_age", b"_age", "age", b"age", "gender", b"gender", "liked_genres", b"liked_genres", "occupation", b"occupation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_age", b"_age", "age", b"age", "gender", b"gender", "liked_genres", b"liked_genres", "occupation", b"occupation", "zip", b"zip"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__age: _TypeAlias = _typing.Literal["age"]  # noqa: Y015
     _WhichOneofArgType__age: _TypeAlias = _typing.Literal["_age", b"_age"]  # noqa: Y015

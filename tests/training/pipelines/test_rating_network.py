@@ -13,7 +13,7 @@ from training.features.interactions import Interactions
 from training.fitting.checkpoint import Checkpoint
 from training.fitting.curve import LearningCurve
 from training.models.rating import RatingNetwork
-from training.pipelines.rating_network import train_rating_network
+from training.pipelines.rating_network import Views, train_rating_network
 from training.recipes.rating import RatingRecipe, hybrid_genres, hybrid_mf_deep
 
 USERS, ITEMS = 20, 12
@@ -35,6 +35,11 @@ def ratings() -> Interactions:
     return Interactions(
         [str(u) for u in range(USERS)], np.arange(1, ITEMS + 1), user, item, rating, np.zeros_like(user)
     )
+
+
+def some(data: Interactions, kept: np.ndarray) -> Interactions:
+    """These events of the data."""
+    return replace(data, **{name: getattr(data, name)[kept] for name in ("user", "item", "rating", "time")})
 
 
 def trained(
@@ -65,3 +70,26 @@ def test_a_stopped_run_goes_on_to_the_same_weights(content: ItemContent, tmp_pat
     assert curve == again
     for name, weights in whole.state_dict().items():
         assert torch.equal(weights, resumed.state_dict()[name]), name
+
+
+def test_no_item_that_the_user_watched_is_drawn_as_unwatched(content: ItemContent) -> None:
+    """Rated or not; with one item left unwatched, each draw is that one."""
+    data = ratings()
+    unrated = replace(data, rating=np.where(data.item % 3 == 0, np.nan, data.rating).astype(np.float32))
+    watched = some(unrated, data.item != 7)
+    views = Views(RatingNetwork(USERS, content, 3.5, hybrid_mf_deep()), watched, CPU)
+    torch.manual_seed(0)
+    user, drawn = views.unwatched(torch.arange(1, USERS + 1).repeat(50))
+    assert len(user) > 20
+    assert set(drawn.tolist()) == {7}
+
+
+def test_views_alone_tell_watched_items_from_others(content: ItemContent, tmp_path: Path) -> None:
+    data = ratings()
+    kept = (data.user + data.item) % 2 == 0
+    events = some(data, kept)
+    recipe = replace(hybrid_mf_deep(), rating_weight=0.0, view_weight=1.0, epochs=60, batch_size=32, patience=60)
+    network, _ = train_rating_network(events, events, content, recipe, Checkpoint(tmp_path / "state.pt", 60), CPU)
+    user, item = (torch.from_numpy(column) for column in (data.user, data.item))
+    logit = network.view_logit(user, item).detach().numpy()
+    assert logit[kept].mean() > logit[~kept].mean() + 1

@@ -17,6 +17,7 @@ from training.artifacts.requests import requests_for
 from training.artifacts.scorer_files import OfflineScorer
 from training.data.load import load_dataset
 from training.data.splits import leave_last_out
+from training.data.synthetic.generate import Settings, generate
 from training.errors import TrainingError
 from training.evaluation.measure import evaluate
 from training.pipelines.job import Job
@@ -153,13 +154,22 @@ def test_the_index_can_be_chosen(published: Published, tmp_path: Path) -> None:
     assert versions(tmp_path, "rating") == [1]
 
 
-def test_s4s_layers_are_set_and_its_losses_are_printed_and_drawn(published: Published, tmp_path: Path) -> None:
-    data = ("--data", str(published.data), "--repository", str(tmp_path / "repository"))
+@pytest.fixture(scope="module")
+def invented(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data of which no model has been trained."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("invented") / "data"
+    generate(folder, Settings(users=30, items=30))
+    return folder
+
+
+def test_s4s_layers_are_set_and_its_losses_are_printed_and_drawn(invented: Path, tmp_path: Path) -> None:
+    data = ("--data", str(invented), "--repository", str(tmp_path / "repository"))
     run("train", "catalog", *data)
     picture = tmp_path / "curve.png"
     sizes = ("--set", "hidden=16,8", "--set", "epochs=2", "--curves", str(picture))
     printed = run("train", "rating", "--recipe", "hybrid_genres", *sizes, *data)
-    assert re.search(r"rating network: epoch 2 of 2 is kept: training loss \d.\d{4}, validation RMSE \d.\d{4}", printed)
+    assert re.search(r"rating network: epoch 2 of 2 is kept: training loss \d.\d{4}; validation RMSE \d.\d{4}", printed)
     assert picture.read_bytes().startswith(b"\x89PNG")
     config = json.loads(read_manifest(latest(tmp_path / "repository", "rating")).recipe.config_json)
     assert (config["hidden"], config["epochs"]) == ([16, 8], 2)
@@ -178,17 +188,15 @@ def test_s4s_layers_are_set_and_its_losses_are_printed_and_drawn(published: Publ
         (("linear", "--curves", "curve.png"), "--curves: linear is not trained in epochs, and has no curve to draw"),
     ],
 )
-def test_what_train_cannot_do_is_said(
-    published: Published, tmp_path: Path, arguments: tuple[str, ...], message: str
-) -> None:
-    data = ("--data", str(published.data), "--repository", str(tmp_path / "repository"))
+def test_what_train_cannot_do_is_said(invented: Path, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    data = ("--data", str(invented), "--repository", str(tmp_path / "repository"))
     with pytest.raises(TrainingError, match=message):
         run("train", *arguments, *data)
 
 
-def test_the_device_is_the_one_that_is_named(published: Published, tmp_path: Path) -> None:
+def test_the_device_is_the_one_that_is_named(invented: Path, tmp_path: Path) -> None:
     """Whatever trains: `meta` takes part in the first step, and only there says that it holds no values."""
-    dataset = load_dataset(published.data)
+    dataset = load_dataset(invented)
     split = leave_last_out(dataset.events)
     job = Job(dataset, split, tmp_path, tmp_path, device=torch.device("meta"))
     recipes = (small_visual_temporal(), hybrid_genres(), small_sequential())

@@ -177,6 +177,23 @@ def five_systems(results: Results) -> Iterator[Cells]:
 # Posters, words and items that nobody has watched
 
 
+def signals(results: Results) -> Iterator[Cells]:
+    """Ratings and views, apart and together."""
+    file = "signals-ml-100k"
+    yield ["learned from", "RMSE", "NDCG@10 by rating", "NDCG@10 by view"]
+    for model in ("explicit only", "implicit only", "both"):
+        squared = results.value(file, model=model, metric="squared error")
+        metrics = ["" if squared is None else number(squared**0.5)]
+        metrics += [number(results.value(file, model=model, metric=f"NDCG@10 by {by}")) for by in ("rating", "view")]
+        yield [model, *metrics]
+    for model in ("explicit only", "implicit only"):
+        gains = [
+            interval(results.row(file, model=model, metric=f"{metric}, both better by"))
+            for metric in ("squared error", "NDCG@10 by rating", "NDCG@10 by view")
+        ]
+        yield [f"*both, better than {model} by, 95 %*", *gains]
+
+
 def visual_temporal_parts(results: Results) -> Iterator[Cells]:
     """The next item, without one part after the other."""
     yield ["model", "seeds", "HR@10", "NDCG@10", "95 %", "the whole is better by, 95 %"]

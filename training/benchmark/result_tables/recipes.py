@@ -10,7 +10,7 @@ RATING = {
     "small": "`hybrid_genres` on a sample, 12 epochs",
     "bayesian": "Bayesian factorization, rank 20, without words",
     "seed_rating": "S1: a network of user and item embeddings",
-    "hybrid_mf_deep": "S2: factorization and network, from ratings and from what was rated",
+    "hybrid_mf_deep": "S2: factorization and network, from ratings and views",
     "svd": "S3: biased factorization by gradient descent, its size from a grid",
     "ids_content_nn": "S3: a network of ids, director, genres and tags",
     "hybrid_genres": "S4: a network of ids and genres",
