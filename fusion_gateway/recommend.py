@@ -71,10 +71,8 @@ class Recommender:
         rules = RulesScorer(self.policies.value.rules, catalog, self.policies.value.version)
         scorers, not_configured = self._scorers(policy, popularity, rules)
 
-        timeout = deadline.remaining() * HISTORY_SHARE
-        (events, history_missing), (shown, shown_missing) = await asyncio.gather(
-            self._events(query, timeout), shown_before(self.served, query, timeout)
-        )
+        shown, shown_missing = await shown_before(self.served, query, deadline.remaining() * HISTORY_SHARE)
+        events, history_missing = await self._events(query, deadline.remaining() * HISTORY_SHARE)
         events, left_out = self.event_types.sort_out(events, (scale.lowest, scale.highest) if scale else None)
         history = History.of(events, catalog)
         shown_rows = catalog.rows_with_ids(shown)
