@@ -148,6 +148,23 @@ async def test_another_gateway_has_the_next_page(
         await asyncio.gather(*(stub.DeleteUser(pb.DeleteUserRequest(user_id="anna")) for stub in (one, two)))
 
 
+async def test_a_broken_log_costs_what_it_would_leave_out(world: World, repository: Path, tmp_path: Path) -> None:
+    flags = (f"--event-store=sqlite:///{tmp_path}/other.db", f"--serving-log=sqlite:///{tmp_path}/served.db")
+    async with another_gateway(world, repository, *flags) as stub:
+        first = await stub.Recommend(pb.RecommendRequest(user_id="anna", k=4))
+        for path in tmp_path.glob("served.db*"):
+            path.unlink()
+        (tmp_path / "served.db").mkdir()
+        answer = await stub.Recommend(pb.RecommendRequest(user_id="anna", k=4, exclude_served_seconds=60))
+        assert ids(answer) == ids(first)
+        assert [each.component for each in answer.degraded] == ["served"]
+        unwritten = pb.RecommendRequest(user_id="anna", k=4, after="not waiting to be written")
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await stub.Recommend(unwritten)
+        assert error.value.code() == grpc.StatusCode.UNAVAILABLE
+        await stub.Recommend(pb.RecommendRequest(user_id="anna", k=4))
+
+
 async def test_without_a_log_answers_have_ids_and_no_pages(world: World, repository: Path, tmp_path: Path) -> None:
     flags = (f"--event-store=sqlite:///{tmp_path}/other.db", "--serving-log=off")
     async with another_gateway(world, repository, *flags) as stub:
