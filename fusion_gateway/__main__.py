@@ -1,4 +1,4 @@
-"""python -m fusion_gateway [import-events FILE | export-events FILE | list-users | list-names]"""
+"""python -m fusion_gateway [import-events FILE | export-events FILE | export-served DIR | list-users | list-names]"""
 
 import signal
 
@@ -9,6 +9,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ from fusion_gateway.events.files import read_events
 from fusion_gateway.events.store import EventStore
 from fusion_gateway.gateway import gateway
 from fusion_gateway.listing import names_in, users_of
-from fusion_gateway.settings import HOME, EventStoreSettings, GatewaySettings
+from fusion_gateway.loop.export import export_served
+from fusion_gateway.loop.log import ServedLog
+from fusion_gateway.settings import HOME, EventStoreSettings, GatewaySettings, ServingLogSettings
 from fusion_gateway.terminal import tables
 from servers.runtime import logs, settings
-from servers.runtime.errors import MarqueeError
+from servers.runtime.errors import ConfigurationError, MarqueeError
 from servers.runtime.repository import Repository
 from servers.runtime.settings import ProgramSettings
 from servers.runtime.threads import leave
@@ -53,6 +56,20 @@ class ExportSettings(EventStoreSettings):
     model_config = SettingsConfigDict(cli_prog_name="python -m fusion_gateway export-events")
 
     file: CliPositionalArg[Path] = Field(description="For training, name it events.csv or events.parquet in a folder.")
+    history_only: bool = Field(
+        False, description="Only events of types that are history; training knows the usual ones by itself."
+    )
+
+
+class ExportServedSettings(ServingLogSettings):
+    """Writes the log of what was served to Parquet files, some for each day (UTC)."""
+
+    panel = "Export"
+    example = "python -m fusion_gateway export-served var/served --since 2026-01-31"
+    model_config = SettingsConfigDict(cli_prog_name="python -m fusion_gateway export-served")
+
+    folder: CliPositionalArg[Path] = Field(description="Files of a day that is written again are replaced.")
+    since: date | None = Field(None, description="The first day, such as 2026-01-31; all where it is left out.")
 
 
 class ListUsersSettings(EventStoreSettings):
@@ -84,14 +101,28 @@ async def _serve(chosen: GatewaySettings) -> None:
 
 async def _import(chosen: ImportSettings) -> None:
     async with _store("import-events", chosen) as store:
-        recorded = await store.import_all(read_events(chosen.file))
+        recorded = await store.import_all(read_events(chosen.file, chosen.event_types()))
     print(f"{recorded} new events are in the event store")
 
 
 async def _export(chosen: ExportSettings) -> None:
     logs.configure("fusion_gateway export-events", chosen.log_level)
-    written = await export_events(chosen.event_store, chosen.file)
+    types = chosen.event_types().in_history if chosen.history_only else None
+    written = await export_events(chosen.event_store, chosen.file, types)
     print(f"{written} events are in {chosen.file}")
+
+
+async def _export_served(chosen: ExportServedSettings) -> None:
+    logs.configure("fusion_gateway export-served", chosen.log_level)
+    served = ServedLog.of(chosen)
+    if served is None:
+        raise ConfigurationError("export-served: --serving-log is off; name the log that gateways write")
+    await served.open()
+    try:
+        written = await export_served(served, chosen.folder, chosen.since)
+    finally:
+        await served.close()
+    print(f"{written} answers are in {chosen.folder}")
 
 
 async def _list_users(chosen: ListUsersSettings) -> None:
@@ -108,6 +139,7 @@ async def _list_names(chosen: ListNamesSettings) -> None:
 COMMANDS: Mapping[str, tuple[type[ProgramSettings], Callable[[Any], Coroutine[Any, Any, None]]]] = {
     "import-events": (ImportSettings, _import),
     "export-events": (ExportSettings, _export),
+    "export-served": (ExportServedSettings, _export_served),
     "list-users": (ListUsersSettings, _list_users),
     "list-names": (ListNamesSettings, _list_names),
 }
@@ -133,7 +165,7 @@ def main(arguments: list[str]) -> int:
 @asynccontextmanager
 async def _store(command: str, chosen: EventStoreSettings) -> AsyncIterator[EventStore]:
     logs.configure(f"fusion_gateway {command}", chosen.log_level)
-    store = EventStore(chosen.event_store, chosen.history_limit, chosen.retention_days)
+    store = EventStore(chosen.event_store, chosen.history_limit, chosen.retention_days, types=chosen.event_types())
     await store.open()
     try:
         yield store

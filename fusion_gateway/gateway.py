@@ -12,6 +12,7 @@ from fusion_gateway.catalog.catalog import open_catalog
 from fusion_gateway.catalog.popularity_file import load_popularity
 from fusion_gateway.catalog.title_search import TitleIndex
 from fusion_gateway.events.store import EventStore
+from fusion_gateway.loop.log import ServedLog
 from fusion_gateway.policies import Policies, load_policies
 from fusion_gateway.published_models import PublishedModels
 from fusion_gateway.recommend import Recommender
@@ -55,8 +56,13 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
     policies = await asyncio.to_thread(_policies, repository, settings.policies)
     popularity = await asyncio.to_thread(_popularity, repository)
     events = EventStore(
-        settings.event_store, settings.history_limit, settings.retention_days, settings.max_writes_in_flight
+        settings.event_store,
+        settings.history_limit,
+        settings.retention_days,
+        settings.max_writes_in_flight,
+        settings.event_types(),
     )
+    served = ServedLog.of(settings)
     connection = Connection(
         [program.tracing.client] if program.tracing else [],
         credentials,
@@ -77,6 +83,8 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         scorers,
         history_limit=settings.history_limit,
         retrieve_k=settings.retrieve_k,
+        event_types=settings.event_types(),
+        served=served,
         tracing=program.tracing,
         absences=absences,
     )
@@ -87,6 +95,8 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         titles,
         events,
         Status(scorers, policies, popularity, titles, PublishedModels(repository)),
+        served=served,
+        event_types=settings.event_types(),
     )
     work: Work = {
         "catalog": partial(titles.run_reload_loop, settings.repository_poll_secs),
@@ -96,12 +106,16 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         "erase": events.run_erase_loop,
         **{f"limits of {name}": scorer.server.run_limits_loop for name, scorer in scorers.items()},
     }
+    if served:
+        work["serving log"] = served.run_write_loop
     if clients:
         work["tokens"] = partial(clients.run_reload_loop, TOKENS_POLL_SECONDS, access.use)
     try:
         # Before the first call: a server with smaller limits would refuse it.
         await asyncio.gather(*(scorer.server.learn_limits() for scorer in scorers.values()))
         await events.open()
+        if served:
+            await served.open()
         servicer = Servicer(handlers, settings.default_timeout_secs, settings.max_in_flight)
         add_RecommenderServicer_to_server(servicer, program.server)
         program.health.set(SERVICE, True)
@@ -112,6 +126,8 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
                 await servicer.close()
     finally:
         await asyncio.gather(*(scorer.server.close() for scorer in scorers.values()))
+        if served:
+            await served.close()
         await events.close()
 
 

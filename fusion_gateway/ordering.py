@@ -6,13 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusion_gateway.catalog.catalog import Catalog
-from fusion_gateway.fusion import Fused, Rows, Scores
+from fusion_gateway.exploring import Exploration, Positions, Propensities
+from fusion_gateway.fusion import Fused, Mask, Rows, Scores
 
+NONE: Rows = np.zeros(0, np.int64)
 DIVERSITY_POOL = 5
 """Diversity chooses among this many times k of the best."""
-Positions = NDArray[np.int64]
-"""Positions in the arrays of the candidates."""
-NONE: Positions = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -27,22 +26,37 @@ class ListConstraints:
 
 
 @dataclass(frozen=True)
-class Ranking:
-    """A list of some of C candidates."""
+class Chosen:
+    """A list of K candidates."""
 
     positions: Positions
     """[K] best first."""
+    is_drawn: Mask
+    """[K]: which places were drawn at random."""
+    propensities: Propensities
+    """[K]: how probable each item is in its place, over all seeds."""
+
+
+@dataclass(frozen=True)
+class Ranking(Chosen):
+    """A list of some of C candidates."""
+
     scores: Scores
     """[C]: what they were ranked by."""
-    explored: set[int]
-    """The positions that were drawn at random."""
 
 
-def rank(fused: Fused | None, rows: Rows, catalog: Catalog, constraints: ListConstraints) -> Ranking:
-    """The candidates at `rows` [C] by their fused score; without one, by their weighted rating."""
+def rank(
+    fused: Fused | None, rows: Rows, catalog: Catalog, constraints: ListConstraints, excluded: Rows = NONE
+) -> Ranking:
+    """The candidates at `rows` [C] by their fused score; without one, by their weighted rating.
+
+    Those of the `excluded` rows take part in what is scored, so that the others have the scores that they had beside
+    them, and come into no list.
+    """
     scores = catalog.weighted_rating[rows] if fused is None else fill_unscored(fused.score)
-    positions, explored = choose(order(scores, rows, catalog), scores, rows, catalog, constraints)
-    return Ranking(positions, scores, explored)
+    scores[np.isin(rows, excluded)] = -np.inf
+    chosen = choose(order(scores, rows, catalog), scores, rows, catalog, constraints)
+    return Ranking(chosen.positions, chosen.is_drawn, chosen.propensities, scores)
 
 
 def fill_unscored(scores: Scores) -> Scores:
@@ -57,63 +71,59 @@ def order(scores: Scores, rows: Rows, catalog: Catalog) -> Positions:
     return np.asarray(positions[~np.isneginf(scores[positions])])
 
 
-def choose(
-    positions: Positions, scores: Scores, rows: Rows, catalog: Catalog, constraints: ListConstraints
-) -> tuple[Positions, set[int]]:
-    """At most k of `positions`, in their order or by diversity, each work once, and which were drawn at random.
+def choose(positions: Positions, scores: Scores, rows: Rows, catalog: Catalog, constraints: ListConstraints) -> Chosen:
+    """At most k of `positions`, in their order or by diversity, each work once, some of them drawn at random.
 
     `positions`, best first, point into `scores` [C] and `rows` [C].
     """
     positions = positions[catalog.first_of_works(rows[positions])]
-    num_explored = round(constraints.exploration * min(constraints.k, len(positions)))
-    if not num_explored:
-        return select(positions, scores[positions], rows, catalog, constraints), set()
-    random = np.random.default_rng(constraints.seed)
-    shuffled = random.permutation(positions)
-    to_draw = ListConstraints(num_explored, max_per_genre=constraints.max_per_genre)
-    drawn = select(shuffled, np.zeros(len(shuffled)), rows, catalog, to_draw)
-    rest = positions[~np.isin(positions, drawn)]
-    chosen = select(rest, scores[rest], rows, catalog, constraints, drawn)
-    if not len(drawn):
-        return chosen, set()
-    mixed = np.empty(len(chosen) + len(drawn), np.int64)
-    is_drawn = np.zeros(len(mixed), np.bool_)
-    is_drawn[random.choice(len(mixed), len(drawn), replace=False)] = True
-    mixed[is_drawn] = drawn
-    mixed[~is_drawn] = chosen
-    return mixed, set(drawn.tolist())
+    listed = select(positions, scores[positions], rows, catalog, constraints)
+    drawn = round(constraints.exploration * len(listed))
+    if not drawn:
+        return Chosen(listed, np.zeros(len(listed), np.bool_), np.ones(len(listed)))
+    others = positions[~np.isin(positions, listed)]
+    classes = _classes(catalog.has_genre[rows[listed]], catalog.has_genre[rows[others]], drawn, constraints)
+    exploration = Exploration(listed, others, classes[: len(listed)], classes[len(listed) :], drawn)
+    return Chosen(*exploration.draw(np.random.default_rng(constraints.seed)))
+
+
+def _classes(listed: Mask, others: Mask, drawn: int, constraints: ListConstraints) -> NDArray[np.int64]:
+    """[K + O]: candidates of one class may take each other's place, whatever else is drawn.
+
+    Of [K, genres] and [O, genres], those are of one class that have the same of those genres of which `drawn` more
+    could be too many.
+    """
+    if constraints.max_per_genre is None:
+        return np.zeros(len(listed) + len(others), np.int64)
+    scarce = listed.sum(axis=0) + drawn > constraints.max_per_genre
+    genres = np.concatenate([listed, others])[:, scarce]
+    return np.unique(genres, axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def select(
-    positions: Positions,
-    scores: Scores,
-    rows: Rows,
-    catalog: Catalog,
-    constraints: ListConstraints,
-    already: Positions = NONE,
+    positions: Positions, scores: Scores, rows: Rows, catalog: Catalog, constraints: ListConstraints
 ) -> Positions:
-    """At most k of `positions` [P], best first, with `scores` [P], counting those in the list `already`.
+    """At most k of `positions` [P], best first, with `scores` [P].
 
     By maximal marginal relevance (Carbonell, Goldstein 1998), each is the one with the largest (1 - diversity) * score
     - diversity * likeness of genres to the most alike of those before it, with scores scaled to 0..1.
     """
     diversity, max_per_genre = constraints.diversity, constraints.max_per_genre
-    requested = constraints.k - len(already)
     if max_per_genre is None:
         if not diversity:
-            return positions[:requested]
+            return positions[: constraints.k]
         pool = DIVERSITY_POOL * constraints.k
         positions, scores = positions[:pool], scores[:pool]
     # Without a limit: one that no genre reaches.
     limit = max_per_genre or len(rows)
     has_genre = catalog.has_genre[rows[positions]]
     vectors = catalog.genre_vector[rows[positions]]
-    genre_count = catalog.has_genre[rows[already]].sum(axis=0)
-    likeness = (vectors @ catalog.genre_vector[rows[already]].T).max(axis=1, initial=0.0)
+    genre_count = np.zeros(has_genre.shape[1], np.int64)
+    likeness = np.zeros(len(positions), vectors.dtype)
     relevance = (1 - diversity) * _scaled(scores)
     available = np.ones(len(positions), np.bool_)
     chosen: list[int] = []
-    while len(chosen) < requested:
+    while len(chosen) < constraints.k:
         # One genre at its limit rules an item out.
         allowed = available & ~has_genre[:, genre_count >= limit].any(axis=1)
         if not allowed.any():

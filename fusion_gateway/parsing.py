@@ -8,10 +8,17 @@ from typing import Any, TypeVar
 
 from fusion_gateway.catalog.catalog import Filters
 from fusion_gateway.catalog.rating_scale import RatingScale
-from fusion_gateway.events.stored_event import MAX_EVENT_ID_BYTES, StoredEvent
+from fusion_gateway.events.event_types import STANDARD, EventTypes
+from fusion_gateway.events.stored_event import (
+    MAX_EVENT_ID_BYTES,
+    MAX_RECOMMENDATION_ID_BYTES,
+    VIEW,
+    StoredEvent,
+)
 from fusion_gateway.fusion.popularity import FACETS, group_of
 from fusion_gateway.ingest.checks import MAX_ID_BYTES
 from fusion_gateway.ingest.times import MAX_TIME
+from fusion_gateway.loop.ids import with_plausible_time
 from fusion_gateway.ordering import ListConstraints
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.errors import InvalidArgument
@@ -25,6 +32,7 @@ MAX_GENRES = 100
 MAX_FILTER_IDS = 10_000
 MAX_WEIGHT = 1000.0
 MAX_AGE = 130
+MAX_SERVED_SECONDS = 365 * 86_400
 MAX_IMAGE_BYTES = 3 << 20
 """Of an image file: with the rest of its message it stays below the limit of those."""
 
@@ -50,9 +58,12 @@ class Query:
     explain: bool
     now: int
     """Unix seconds."""
+    after: str = ""
+    """Id of the page before."""
+    exclude_served_seconds: int = 0
 
 
-def parse_query(request: pb.RecommendRequest, scale: RatingScale | None = None) -> Query:
+def parse_query(request: pb.RecommendRequest, scale: RatingScale | None = None, types: EventTypes = STANDARD) -> Query:
     """Raises InvalidArgument that names the field, what is wrong with it, and the limit; without a `scale` ratings have
     none.
     """
@@ -66,9 +77,13 @@ def parse_query(request: pb.RecommendRequest, scale: RatingScale | None = None) 
     _check_length("profile.occupation", request.profile.occupation, minimum=0)
     _check_length("profile.zip", request.profile.zip, minimum=0)
     _check_texts("profile.liked_genres", request.profile.liked_genres, MAX_GENRES)
+    _check_length("after", request.after, 0, MAX_RECOMMENDATION_ID_BYTES)
+    _check_range("exclude_served_seconds", request.exclude_served_seconds, 0, MAX_SERVED_SECONDS)
+    if request.exclude_served_seconds and not request.user_id:
+        raise InvalidArgument("exclude_served_seconds: requires a user_id, for answers are told apart by it")
     return Query(
         user_id=request.user_id,
-        history=list(_history(request.history, now, scale)),
+        history=list(_history(request.history, now, scale, types)),
         exclude_seen=request.exclude_seen if request.HasField("exclude_seen") else True,
         filters=_filters(request.filters),
         liked_genres=tuple(request.profile.liked_genres),
@@ -78,6 +93,8 @@ def parse_query(request: pb.RecommendRequest, scale: RatingScale | None = None) 
         constraints=_constraints(request),
         explain=request.explain,
         now=now,
+        after=request.after,
+        exclude_served_seconds=request.exclude_served_seconds,
     )
 
 
@@ -97,7 +114,9 @@ def _groups(profile: pb.Profile) -> dict[str, str]:
     return {group_of(facet, said[facet]): f"{facet} {said[facet]}" for facet in FACETS if said[facet] != ""}
 
 
-def parse_events(request: pb.RecordEventsRequest, scale: RatingScale | None = None) -> Iterator[StoredEvent]:
+def parse_events(
+    request: pb.RecordEventsRequest, scale: RatingScale | None = None, types: EventTypes = STANDARD
+) -> Iterator[StoredEvent]:
     """The events to store, one after the other, for many take a while. Raises InvalidArgument."""
     now = int(time.time())
     if not request.events:
@@ -107,7 +126,7 @@ def parse_events(request: pb.RecordEventsRequest, scale: RatingScale | None = No
         try:
             _check_length("user_id", event.user_id)
             _check_length("event_id", event.event_id, minimum=0, maximum=MAX_EVENT_ID_BYTES)
-            yield _event(event, now, scale)
+            yield with_plausible_time(_event(event, now, scale, types), now)
         except InvalidArgument as error:
             raise InvalidArgument(f"events[{index}].{error}") from None
 
@@ -162,16 +181,18 @@ def parse_weights(weights: Mapping[str, float]) -> dict[str, float]:
     return dict(weights)
 
 
-def _history(events: Sequence[pb.Event], now: int, scale: RatingScale | None) -> Iterator[StoredEvent]:
+def _history(
+    events: Sequence[pb.Event], now: int, scale: RatingScale | None, types: EventTypes
+) -> Iterator[StoredEvent]:
     """Those without a time are taken for the last ones, in their order."""
     for index, event in enumerate(events):
         try:
-            yield _event(event, now - len(events) + index, scale)
+            yield _event(event, now - len(events) + index, scale, types)
         except InvalidArgument as error:
             raise InvalidArgument(f"history[{index}].{error}") from None
 
 
-def _event(event: pb.Event, default_time: int, scale: RatingScale | None) -> StoredEvent:
+def _event(event: pb.Event, default_time: int, scale: RatingScale | None, types: EventTypes) -> StoredEvent:
     _check_length("item_id", event.item_id)
     rating = event.rating if event.HasField("rating") else None
     if rating is not None and not math.isfinite(rating):
@@ -181,7 +202,23 @@ def _event(event: pb.Event, default_time: int, scale: RatingScale | None) -> Sto
             f"rating: {rating:g} is not on the data's scale, {scale}; leave it out when there is none"
         )
     moment = _optional(event, "time", default_time, 0, MAX_TIME)
-    return StoredEvent(event.user_id, event.item_id, rating, moment, event.event_id)
+    kind = event.type or VIEW
+    if kind not in types:
+        raise InvalidArgument(f"type: there is no {kind[:MAX_ID_BYTES]!r}; there are {', '.join(types.names)}")
+    _check_length("recommendation_id", event.recommendation_id, 0, MAX_RECOMMENDATION_ID_BYTES)
+    value = event.value if event.HasField("value") else None
+    if value is not None and not math.isfinite(value):
+        raise InvalidArgument(f"value: must be a finite number, not {value}; leave it out when there is none")
+    return StoredEvent(
+        user_id=event.user_id,
+        item_id=event.item_id,
+        rating=rating,
+        time=moment,
+        event_id=event.event_id,
+        type=kind,
+        recommendation_id=event.recommendation_id,
+        value=value,
+    )
 
 
 def _filters(filters: pb.Filters) -> Filters:

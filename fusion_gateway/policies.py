@@ -87,6 +87,15 @@ class Policies(BaseModel):
         except ValueError as error:
             raise InvalidArgument(str(error)) from None
 
+    def probability(self, name: str, user_id: str) -> float:
+        """With which a user gets the policy that `choose` gives for these: 1 where nothing is drawn."""
+        if name or not user_id:
+            return 1.0
+        assigned = self.assigned(user_id)
+        others = sum(percent for other, percent in self.split.items() if other != self.default)
+        percent = 100 - others if assigned == self.default else self.split[assigned]
+        return percent / 100
+
     def assigned(self, user_id: str) -> str:
         """The policy of the share that this user falls in; an anonymous user gets the default one."""
         if self.split and user_id:

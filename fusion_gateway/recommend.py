@@ -10,11 +10,14 @@ import numpy as np
 from fusion_gateway.candidates import History, eligible_items, gather_candidates, popular_candidates
 from fusion_gateway.catalog.catalog import Catalog
 from fusion_gateway.catalog.title_search import TitleIndex
+from fusion_gateway.events.event_types import STANDARD, EventTypes
 from fusion_gateway.events.store import EventStore
 from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.explaining import Explainer
 from fusion_gateway.fusion import HISTORY, POPULARITY, RULES, Candidates, Fused, Policy, fuse
 from fusion_gateway.listing import unknown_names
+from fusion_gateway.loop.log import ServedLog
+from fusion_gateway.loop.shown import SERVED, shown_before
 from fusion_gateway.ordering import Ranking, rank
 from fusion_gateway.parsing import Query, parse_query
 from fusion_gateway.policies import Policies
@@ -32,6 +35,11 @@ from servers.runtime.errors import Unavailable
 if TYPE_CHECKING:
     from servers.runtime.tracing import Tracing
 
+MAX_SHOWN_SCORED = 1000
+"""Items that are not to be shown again are scored beside the others, so that normalizers over the candidates give
+those what they gave them on earlier pages; more than so many are left out before.
+"""
+
 
 @dataclass(frozen=True)
 class Recommender:
@@ -47,6 +55,9 @@ class Recommender:
     history_limit: int
     retrieve_k: int
     """How many items each model retrieves; twice the k of the request where that is more."""
+    event_types: EventTypes = STANDARD
+    served: ServedLog | None = None
+    """None: no log is kept."""
     tracing: "Tracing | None" = None
     absences: Absences = field(default_factory=Absences)
 
@@ -54,14 +65,19 @@ class Recommender:
         """Raises InvalidArgument and NotFound. A model or a store that fails makes the reply degraded, no more."""
         timer = StageTimer(self.tracing)
         catalog, popularity = self.titles.value.catalog, self.popularity.value
-        query = parse_query(request, catalog.rating_scale)
+        scale = catalog.rating_scale
+        query = parse_query(request, scale, self.event_types)
         policy_name, policy = self.policies.value.choose(query.policy, query.weights, query.user_id)
         rules = RulesScorer(self.policies.value.rules, catalog, self.policies.value.version)
         scorers, not_configured = self._scorers(policy, popularity, rules)
-        count = max(self.retrieve_k, 2 * query.constraints.k)
 
+        shown, shown_missing = await shown_before(self.served, query, deadline.remaining() * HISTORY_SHARE)
         events, history_missing = await self._events(query, deadline.remaining() * HISTORY_SHARE)
+        events, left_out = self.event_types.sort_out(events, (scale.lowest, scale.highest) if scale else None)
         history = History.of(events, catalog)
+        shown_rows = catalog.rows_with_ids(shown)
+        scored_beside = len(shown_rows) if len(shown_rows) <= MAX_SHOWN_SCORED else 0
+        count = max(self.retrieve_k, 2 * (query.constraints.k + scored_beside))
         user = _user_tensors(query, history, catalog)
         timer.end("history")
 
@@ -71,6 +87,9 @@ class Recommender:
         timer.end("retrieve")
 
         eligible, by_genre = eligible_items(query, history, catalog)
+        eligible[catalog.rows_with_ids(left_out)] = False
+        if not scored_beside:
+            eligible[shown_rows] = False
         candidates = gather_candidates(retrieved, eligible, history, catalog, count)
         timer.end("filter")
 
@@ -82,7 +101,7 @@ class Recommender:
         fused = fuse_answers(policy, scored, history)
         if fused is None:
             candidates = popular_candidates(eligible, catalog, count)
-        ranking = rank(fused, candidates.rows, catalog, query.constraints)
+        ranking = rank(fused, candidates.rows, catalog, query.constraints, shown_rows)
         timer.end("fuse")
 
         groups = popularity.known_groups(user) if POPULARITY in policy.models else []
@@ -99,11 +118,12 @@ class Recommender:
             lift=lift,
             rules=lambda row: rules.applied(user, row) if RULES in scored else [],
         )
-        missing = not_configured | history_missing | not_retrieved | not_scored
+        missing = not_configured | history_missing | shown_missing | not_retrieved | not_scored
         self._note(query, missing, scored)
         return pb.RecommendResponse(
             items=_ranked_items(ranking, candidates, catalog, explainer if query.explain else None),
             policy=policy_name,
+            policy_probability=self.policies.value.probability(query.policy, query.user_id),
             model_versions={model: answer.version for model, answer in scored.items()},
             degraded=[pb.Degraded(component=name, reason=str(why)) for name, why in missing.items()],
             fallback=fallback(query, history, by_genre or bool(groups), fused),
@@ -137,6 +157,7 @@ class Recommender:
     def _note(self, query: Query, missing: Mapping[str, ModelMissing], scored: Mapping[str, Answer]) -> None:
         """For metrics and the log: what this answer lacks, and what it has."""
         read_from_store = {HISTORY} if query.user_id and not query.history else set()
+        read_from_store |= {SERVED} if query.exclude_served_seconds else set()
         self.absences.note(missing, (scored.keys() | read_from_store) - missing.keys())
 
 
@@ -158,14 +179,15 @@ def _ranked_items(
     ranking: Ranking, candidates: Candidates, catalog: Catalog, explainer: Explainer | None
 ) -> list[pb.RankedItem]:
     items = []
-    for number, position in enumerate(ranking.positions.tolist(), 1):
-        explored = position in ranking.explored
+    places = zip(ranking.positions.tolist(), ranking.is_drawn.tolist(), ranking.propensities.tolist(), strict=True)
+    for number, (position, explored, propensity) in enumerate(places, 1):
         item = pb.RankedItem(
             rank=number,
             item=catalog.item(candidates.rows[position]),
             score=ranking.scores[position],
             explanation=explainer.explain(position, explored) if explainer else None,
             explored=explored,
+            propensity=propensity,
         )
         items.append(item)
     return items

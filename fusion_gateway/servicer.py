@@ -11,8 +11,12 @@ import grpc
 
 from fusion_gateway import parsing
 from fusion_gateway.catalog.title_search import TitleIndex
+from fusion_gateway.events.event_types import STANDARD, EventTypes
 from fusion_gateway.events.store import EventStore, size_of
 from fusion_gateway.events.stored_event import StoredEvent
+from fusion_gateway.loop import answers
+from fusion_gateway.loop.ids import new_id
+from fusion_gateway.loop.log import ServedLog
 from fusion_gateway.recommend import Recommender
 from fusion_gateway.reloading import Reloaded
 from fusion_gateway.shadow import ShadowPolicy
@@ -39,6 +43,9 @@ class Handlers:
     titles: Reloaded[TitleIndex]
     events: EventStore
     status: Status
+    served: ServedLog | None = None
+    """None: no log is kept."""
+    event_types: EventTypes = STANDARD
 
 
 class Servicer(pb_grpc.RecommenderServicer):
@@ -58,6 +65,9 @@ class Servicer(pb_grpc.RecommenderServicer):
         async with self._admitted(context) as deadline:
             answer = await self._handlers.recommender.recommend(request, deadline)
         self._count(answer)
+        answer.recommendation_id = new_id()
+        if self._handlers.served:
+            self._handlers.served.add(answers.recommended(request, answer))
         self._handlers.shadow.compare(request, answer)
         return answer
 
@@ -65,6 +75,9 @@ class Servicer(pb_grpc.RecommenderServicer):
         async with self._admitted(context) as deadline:
             answer = await self._handlers.similar_items.similar(request, deadline)
         self._count(answer)
+        answer.recommendation_id = new_id()
+        if self._handlers.served:
+            self._handlers.served.add(answers.similar(answer))
         return answer
 
     async def SearchItems(self, request: pb.SearchItemsRequest, context: Context) -> pb.SearchItemsResponse:
@@ -90,13 +103,16 @@ class Servicer(pb_grpc.RecommenderServicer):
         finally:
             self._parsing -= 1
         recorded = await self._handlers.events.record(events, self._deadline(context).remaining())
+        if self._handlers.served:
+            self._handlers.served.check([event.recommendation_id for event in events if event.recommendation_id])
         return pb.RecordEventsResponse(recorded=recorded, duplicates=len(events) - recorded)
 
     async def _parse_events(self, request: pb.RecordEventsRequest) -> list[StoredEvent]:
         """One call's after the other's, a few in each turn of the event loop."""
         async with self._parsing_turns.turn(size_of(request.events)):
             events: list[StoredEvent] = []
-            parsed = parsing.parse_events(request, self._handlers.titles.value.catalog.rating_scale)
+            scale, types = self._handlers.titles.value.catalog.rating_scale, self._handlers.event_types
+            parsed = parsing.parse_events(request, scale, types)
             while part := list(islice(parsed, EVENTS_PER_TURN)):
                 events += part
                 await asyncio.sleep(0)
@@ -119,8 +135,10 @@ class Servicer(pb_grpc.RecommenderServicer):
 
     async def DeleteUser(self, request: pb.DeleteUserRequest, context: Context) -> pb.DeleteUserResponse:
         user = parsing.parse_user_id(request.user_id)
-        deleted = await self._handlers.events.delete_user(user, self._deadline(context).remaining())
-        return pb.DeleteUserResponse(events_deleted=deleted)
+        deadline, served = self._deadline(context), self._handlers.served
+        of_log = await served.delete_user(user, deadline.remaining()) if served else 0
+        deleted = await self._handlers.events.delete_user(user, deadline.remaining())
+        return pb.DeleteUserResponse(events_deleted=deleted, answers_deleted=of_log)
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
         return await self._handlers.status.report(self._deadline(context))
@@ -148,5 +166,12 @@ class Servicer(pb_grpc.RecommenderServicer):
 
 def _event(event: StoredEvent) -> pb.Event:
     return pb.Event(
-        event_id=event.event_id, user_id=event.user_id, item_id=event.item_id, rating=event.rating, time=event.time
+        event_id=event.event_id,
+        user_id=event.user_id,
+        item_id=event.item_id,
+        rating=event.rating,
+        time=event.time,
+        type=event.type,
+        recommendation_id=event.recommendation_id,
+        value=event.value,
     )

@@ -8,7 +8,9 @@ from typing import Annotated, Any, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from fusion_gateway.events.event_types import EventTypes
 from protos.marquee.addresses import checked_address
+from servers.runtime.errors import ConfigurationError
 from servers.runtime.settings import DAY, MAX_CALLS, ProgramSettings, ServingSettings
 
 HOME = Path(os.environ.get("MARQUEE_HOME", "var"))
@@ -23,6 +25,51 @@ class EventStoreSettings(ProgramSettings):
     event_store: str = Field(f"sqlite:///{HOME}/events.db", description="sqlite:///FILE or postgresql://...")
     history_limit: int = Field(5000, ge=1, le=100_000, description="Events kept for each user, the newest.")
     retention_days: float = Field(0, ge=0, le=36_500, description="Delete events that are older; 0: keep them.")
+    event_type: Annotated[list[str], NoDecode] = Field(
+        [],
+        description="NAME=ROLE of a type of events, beside the usual ones or in place of one. Roles: history; "
+        "history:WEIGHT, which rates events without a rating, from 0 (lowest) to 1 (highest); left-out, of which the "
+        "items come into no list; kept, such as impressions. Once for each, for example share=history:0.9.",
+    )
+
+    @field_validator("event_type", mode="before")
+    @classmethod
+    def _split_types(cls, value: Any) -> Any:
+        return (value.split(",") if value else []) if isinstance(value, str) else value
+
+    @field_validator("event_type")
+    @classmethod
+    def _types_are_usable(cls, types: list[str]) -> list[str]:
+        try:
+            _event_types(types)
+        except ConfigurationError as error:
+            raise ValueError(str(error)) from None
+        return types
+
+    def event_types(self) -> EventTypes:
+        """The usual types with those given here."""
+        return _event_types(self.event_type)
+
+
+class ServingLogSettings(EventStoreSettings):
+    """Where what was served is logged."""
+
+    panel = "Serving log"
+
+    serving_log: str = Field(
+        "", description="Log of what was served: sqlite:///FILE, postgresql://... or off; empty: the event store."
+    )
+    serving_log_days: float = Field(
+        90,
+        ge=0,
+        le=36_500,
+        description="Delete answers that are older, or as old as events that are deleted; 0: as old as these only.",
+    )
+
+
+def _event_types(types: list[str]) -> EventTypes:
+    parts = [named.partition("=") for named in types]
+    return EventTypes({name.strip(): role.strip() for name, _, role in parts})
 
 
 class ScorerSettings(ProgramSettings):
@@ -79,7 +126,7 @@ class ScorerSettings(ProgramSettings):
         return {name: address for name, _, address in parts}
 
 
-class GatewaySettings(ScorerSettings, EventStoreSettings, ServingSettings):
+class GatewaySettings(ScorerSettings, ServingLogSettings, ServingSettings):
     """Serves marquee.v1.Recommender: calls the model servers and fuses their scores.
 
     `python -m fusion_gateway import-events FILE` loads histories into the event store first; export-events writes them;

@@ -253,4 +253,4 @@ def _ranked(rank: int, row: int, components: Components, catalog: Catalog) -> pb
     parts = [component.contribution(name, row, total) for name, component in components.items()]
     score = sum(part.contribution for part in parts)
     explanation = pb.Explanation(contributions=parts)
-    return pb.RankedItem(rank=rank, item=catalog.item(row), score=score, explanation=explanation)
+    return pb.RankedItem(rank=rank, item=catalog.item(row), score=score, explanation=explanation, propensity=1)

@@ -134,6 +134,11 @@ class Catalog:
         others = [self._repeated.get(work, ()) for work in self.work[rows].tolist()]
         return np.union1d(rows, np.fromiter(chain.from_iterable(others), np.int64))
 
+    def rows_with_ids(self, ids: Iterable[str]) -> Rows:
+        """Of all works that have one of these external ids, under all of theirs; ids that there are not are skipped."""
+        known = [row for row in map(self.row_of, ids) if row is not None]
+        return self.of_same_works(np.array(known, np.int64))
+
     def knows_genre(self, name: str) -> bool:
         """In any case."""
         return name.casefold() in self._genre

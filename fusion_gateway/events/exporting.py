@@ -1,6 +1,6 @@
 """The whole event store as a file that `training` and import-events read; the store is only read, and as a stream."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,35 +10,36 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from fusion_gateway.events.database import read_only_engine, usable_url
+from fusion_gateway.events.stored_event import VIEW
 from servers.runtime.errors import ConfigurationError
 
-COLUMNS = pl.Schema({"user": pl.String, "item": pl.String, "rating": pl.Float64, "time": pl.Int64})
+COLUMNS = pl.Schema({"user": pl.String, "item": pl.String, "rating": pl.Float64, "time": pl.Int64, "type": pl.String})
 ROWS_PER_PART = 100_000
 """Held in memory at once."""
-NO_HISTORY = ("impression", "dismiss")
-"""Types of events that say what was shown or refused, not what somebody chose; older stores have no types."""
 Rows = Sequence[sa.Row[Any]]
 
 
-async def export_events(url: str, path: Path) -> int:
-    """Writes every event, oldest first, as CSV, or as Parquet by the file's name; how many there were.
+async def export_events(url: str, path: Path, types: Collection[str] | None = None) -> int:
+    """Writes every event, or those of these types, oldest first, as CSV, or as Parquet by the file's name.
+
+    Returns how many there were.
 
     The file appears once it is whole. Raises ConfigurationError where the store cannot be read or the file not written.
     """
     engine = read_only_engine(url)
     try:
-        return await _write(path, _parts(engine))
+        return await _write(path, _parts(engine, types))
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror or error}") from None
     finally:
         await engine.dispose()
 
 
-async def _parts(engine: AsyncEngine) -> AsyncIterator[Rows]:
+async def _parts(engine: AsyncEngine, types: Collection[str] | None) -> AsyncIterator[Rows]:
     try:
         with usable_url():
             async with engine.connect() as connection:
-                query = await connection.run_sync(_query)
+                query = await connection.run_sync(_query, types)
                 async with connection.stream(query) as rows:
                     async for part in rows.partitions(ROWS_PER_PART):
                         yield part
@@ -47,15 +48,16 @@ async def _parts(engine: AsyncEngine) -> AsyncIterator[Rows]:
         raise ConfigurationError(f"the event store cannot be read: {reason}") from None
 
 
-def _query(connection: sa.Connection) -> sa.Select[Any]:
+def _query(connection: sa.Connection, types: Collection[str] | None) -> sa.Select[Any]:
     """Of the columns that the table has, whichever version of the store wrote it."""
     inspector = sa.inspect(connection)
     if not inspector.has_table("events"):
         raise ConfigurationError("event store: this database has no table of events")
     events = sa.table("events", *map(sa.column, [column["name"] for column in inspector.get_columns("events")]))
-    chosen = sa.select(events.c.user_id, events.c.item_id, events.c.rating, events.c.time)
-    if "type" in events.c:
-        chosen = chosen.where(events.c.type.not_in(NO_HISTORY))
+    kind: sa.ColumnElement[str] = events.c.type if "type" in events.c else sa.literal(VIEW)
+    chosen = sa.select(events.c.user_id, events.c.item_id, events.c.rating, events.c.time, kind)
+    if types is not None:
+        chosen = chosen.where(kind.in_(types))
     return chosen.order_by(events.c.time, events.c.sequence)
 
 

@@ -5,16 +5,21 @@ from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 
-from fusion_gateway.events.stored_event import StoredEvent
+import polars as pl
+
+from fusion_gateway.events.event_types import STANDARD, EventTypes
+from fusion_gateway.events.stored_event import VIEW, StoredEvent
 from fusion_gateway.ingest.errors import DataError
-from fusion_gateway.ingest.events import EventsFile
+from fusion_gateway.ingest.events import EventsFile, in_file_order
 from servers.runtime.errors import ConfigurationError
 
-COLUMNS = ("user", "item", "rating", "time")
+COLUMNS = ("user", "item", "rating", "time", "type")
 
 
-def read_events(path: Path) -> Iterator[StoredEvent]:
+def read_events(path: Path, types: EventTypes = STANDARD) -> Iterator[StoredEvent]:
     """All events of a file, in its order, with ids that stay the same when the file is read again.
+
+    One whose type is none of `types` is a view.
 
     Reads what training reads (see fusion_gateway.ingest). Raises ConfigurationError naming the file and the line that
     is broken, before the first event.
@@ -22,14 +27,18 @@ def read_events(path: Path) -> Iterator[StoredEvent]:
     try:
         file = EventsFile.open(path)
         if file.has_times:
-            deque(file.batches(), maxlen=0)  # reads it to its end, for nothing of a broken file is to be stored
-        batches = file.batches() if file.has_times else [file.read()]
+            deque(file.typed_batches(), maxlen=0)  # reads it to its end, for nothing of a broken file is to be stored
+        batches = file.typed_batches()
+        if not file.has_times and (whole := list(batches)):
+            batches = iter([in_file_order(pl.concat(whole))])
         for batch in batches:
-            for user, item, rating, time in batch.select(COLUMNS).iter_rows():
-                yield StoredEvent(user, item, rating, time, _event_id(user, item, time))
+            for user, item, rating, time, kind in batch.select(COLUMNS).iter_rows():
+                known = kind if kind in types else VIEW
+                yield StoredEvent(user, item, rating, time, _event_id(user, item, time, known), known)
     except DataError as error:
         raise ConfigurationError(str(error)) from error
 
 
-def _event_id(user: str, item: str, time: int) -> str:
-    return hashlib.blake2b(f"{user}\0{item}\0{time}".encode(), digest_size=16).hexdigest()
+def _event_id(user: str, item: str, time: int, kind: str) -> str:
+    of_kind = "" if kind == VIEW else f"\0{kind}"  # the ids of views are as they were before there were types
+    return hashlib.blake2b(f"{user}\0{item}\0{time}{of_kind}".encode(), digest_size=16).hexdigest()

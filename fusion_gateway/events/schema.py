@@ -1,24 +1,67 @@
 """The tables of the event store, and the steps from each version of them to the next."""
 
 from collections.abc import Callable
+from typing import Any
 
 import sqlalchemy as sa
 
-from fusion_gateway.events.stored_event import MAX_EVENT_ID_BYTES
+from fusion_gateway.events.event_types import MAX_TYPE_CHARACTERS
+from fusion_gateway.events.stored_event import MAX_EVENT_ID_BYTES, MAX_RECOMMENDATION_ID_BYTES, VIEW
 from fusion_gateway.ingest.checks import MAX_ID_BYTES
 from servers.runtime.errors import ConfigurationError
 
 METADATA = sa.MetaData()
-COLUMNS = (
-    sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=True),
-    sa.Column("event_id", sa.String(MAX_EVENT_ID_BYTES), nullable=False, unique=True),
-    sa.Column("user_id", sa.String(MAX_ID_BYTES), nullable=False),
-    sa.Column("item_id", sa.String(MAX_ID_BYTES), nullable=False),
-    sa.Column("rating", sa.Double),
-    sa.Column("time", sa.BigInteger, nullable=False),
+
+
+def _first_events(metadata: sa.MetaData, *more: sa.Column[Any]) -> sa.Table:
+    """The table of version 1, and columns that came later."""
+    columns = (
+        sa.Column(
+            "sequence", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=True
+        ),
+        sa.Column("event_id", sa.String(MAX_EVENT_ID_BYTES), nullable=False, unique=True),
+        sa.Column("user_id", sa.String(MAX_ID_BYTES), nullable=False),
+        sa.Column("item_id", sa.String(MAX_ID_BYTES), nullable=False),
+        sa.Column("rating", sa.Double),
+        sa.Column("time", sa.BigInteger, nullable=False),
+    )
+    index = sa.Index("events_of_user", "user_id", "time", "sequence")
+    return sa.Table("events", metadata, *columns, *more, index)
+
+
+OF_OUTCOMES = (
+    sa.Column("type", sa.String(MAX_TYPE_CHARACTERS), nullable=False, server_default=VIEW),
+    sa.Column("recommendation_id", sa.String(MAX_RECOMMENDATION_ID_BYTES), nullable=False, server_default=""),
+    sa.Column("value", sa.Double),
 )
-EVENTS = sa.Table("events", METADATA, *COLUMNS, sa.Index("events_of_user", "user_id", "time", "sequence"))
+"""Columns of events since version 4."""
+EVENTS = _first_events(METADATA, *OF_OUTCOMES)
 BY_TIME = sa.Index("events_by_time", EVENTS.c.time)
+BY_RECOMMENDATION = sa.Index(
+    "events_by_recommendation",
+    EVENTS.c.recommendation_id,
+    sqlite_where=EVENTS.c.recommendation_id != "",
+    postgresql_where=EVENTS.c.recommendation_id != "",
+)
+OF_ANSWERS = (
+    sa.Column("id", sa.String(MAX_RECOMMENDATION_ID_BYTES), primary_key=True),
+    sa.Column("user_id", sa.String(MAX_ID_BYTES), nullable=False),
+    sa.Column("time", sa.Double, nullable=False),
+    sa.Column("rpc", sa.String(32), nullable=False),
+    sa.Column("policy", sa.Text, nullable=False),
+    sa.Column("policy_probability", sa.Double, nullable=False),
+    sa.Column("versions", sa.Text, nullable=False),
+    sa.Column("items", sa.Text, nullable=False),
+    sa.Column("scores", sa.Text, nullable=False),
+    sa.Column("propensities", sa.Text, nullable=False),
+    sa.Column("degraded", sa.Text, nullable=False),
+    sa.Column("after", sa.String(MAX_RECOMMENDATION_ID_BYTES), nullable=False),
+)
+"""One row an answer; `versions` is JSON of model to version, the others in plural are JSON lists in the list's order.
+`after` is the id of the page before, if any.
+"""
+OF_SERVED = (sa.Index("served_to_user", "user_id", "time"), sa.Index("served_by_time", "time"))
+SERVED = sa.Table("served", METADATA, *OF_ANSWERS, *OF_SERVED)
 VERSIONS = sa.Table("schema_version", METADATA, sa.Column("version", sa.Integer, primary_key=True))
 IMPORTS = sa.Table("imports", sa.MetaData(), sa.Column("sha256", sa.String(64), primary_key=True))
 """Files that were imported whole. It is made when it is first needed; programs that do not know it work beside it."""
@@ -28,7 +71,7 @@ LOCK = 0x6D617271
 
 def _create_events(connection: sa.Connection) -> None:
     """Version 1; stores that are older than the table of versions have it already."""
-    EVENTS.create(connection, checkfirst=True)
+    _first_events(sa.MetaData()).create(connection, checkfirst=True)
 
 
 def _index_time(connection: sa.Connection) -> None:
@@ -42,7 +85,26 @@ def _index_user_bytes(connection: sa.Connection) -> None:
         connection.exec_driver_sql('CREATE INDEX IF NOT EXISTS events_by_user_bytes ON events (user_id COLLATE "C")')
 
 
-STEPS: tuple[Callable[[sa.Connection], None], ...] = (_create_events, _index_time, _index_user_bytes)
+def _add_outcomes(connection: sa.Connection) -> None:
+    """Version 4: what an event is, and the answer it follows."""
+    for column in OF_OUTCOMES:
+        definition = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
+        connection.exec_driver_sql(f"ALTER TABLE events ADD COLUMN {definition}")
+    BY_RECOMMENDATION.create(connection, checkfirst=True)
+
+
+def _create_served(connection: sa.Connection) -> None:
+    """Version 5: the log of what was served."""
+    SERVED.create(connection, checkfirst=True)
+
+
+STEPS: tuple[Callable[[sa.Connection], None], ...] = (
+    _create_events,
+    _index_time,
+    _index_user_bytes,
+    _add_outcomes,
+    _create_served,
+)
 """Step n leads from version n to n + 1. Published steps never change."""
 
 

@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence, Sized
 from contextlib import suppress
+from dataclasses import fields
 from functools import partial
 from itertools import islice, takewhile
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fusion_gateway.events.connections import Connections
 from fusion_gateway.events.database import READ_CONNECTIONS, Database, empty_log, usable_url
+from fusion_gateway.events.event_types import STANDARD, EventTypes
 from fusion_gateway.events.history_reads import HistoryReads
 from fusion_gateway.events.schema import EVENTS, IMPORTS
 from fusion_gateway.events.stored_event import StoredEvent
@@ -37,25 +39,26 @@ T = TypeVar("T")
 log = structlog.get_logger()
 
 NEWEST_FIRST = (EVENTS.c.time.desc(), EVENTS.c.sequence.desc())
-FIELDS = (EVENTS.c.user_id, EVENTS.c.item_id, EVENTS.c.rating, EVENTS.c.time, EVENTS.c.event_id)
-"""In the order of StoredEvent's."""
+FIELDS = tuple(EVENTS.c[field.name] for field in fields(StoredEvent))
+IS_READ = EVENTS.c.type.in_(sa.bindparam("types", expanding=True))
+"""Whether lists depend on the event. Others, such as impressions, are many, and must not push these out."""
 HISTORY = (
     sa.select(*FIELDS)
-    .where(EVENTS.c.user_id == sa.bindparam("user"))
+    .where(EVENTS.c.user_id == sa.bindparam("user"), IS_READ)
     .order_by(*NEWEST_FIRST)
     .limit(sa.bindparam("limit"))
 )
 HISTORIES = (
     sa.select(*FIELDS)
-    .where(EVENTS.c.user_id.in_(sa.bindparam("users", expanding=True)))
+    .where(EVENTS.c.user_id.in_(sa.bindparam("users", expanding=True)), IS_READ)
     .order_by(EVENTS.c.user_id.desc(), *NEWEST_FIRST)  # as in the index, which spares sorting them
 )
 IS_TOO_LONG = sa.func.count() > sa.bindparam("limit")
-TOO_LONG = sa.select(EVENTS.c.user_id).group_by(EVENTS.c.user_id).having(IS_TOO_LONG)
+TOO_LONG = sa.select(EVENTS.c.user_id).group_by(EVENTS.c.user_id, IS_READ).having(IS_TOO_LONG).distinct()
 RANKED = (
     sa.select(
         EVENTS.c.sequence,
-        sa.func.row_number().over(partition_by=EVENTS.c.user_id, order_by=NEWEST_FIRST).label("recency"),
+        sa.func.row_number().over(partition_by=(EVENTS.c.user_id, IS_READ), order_by=NEWEST_FIRST).label("recency"),
     )
     .where(EVENTS.c.user_id.in_(sa.bindparam("users", expanding=True)))
     .subquery()
@@ -82,10 +85,18 @@ class EventStore:
     They raise InvalidArgument, Overloaded and Unavailable, too.
     """
 
-    def __init__(self, url: str, history_limit: int, retention_days: float = 0, max_writes: int = MAX_WRITES) -> None:
+    def __init__(
+        self,
+        url: str,
+        history_limit: int,
+        retention_days: float = 0,
+        max_writes: int = MAX_WRITES,
+        types: EventTypes = STANDARD,
+    ) -> None:
         """Keeps at most `history_limit` events per user, the newest, and none older than `retention_days` (0: any).
 
-        At most `max_writes` calls write or wait for it at once. Raises ConfigurationError for a bad URL.
+        Of those types that no list depends on, as many again. At most `max_writes` calls write or wait for it at once.
+        Raises ConfigurationError for a bad URL.
         """
         self._database = database = Database(url)
         self._reads = Connections("read", database.reads, READ_CONNECTIONS, READ_SECONDS, MAX_READS)
@@ -93,6 +104,7 @@ class EventStore:
         self._insert = sqlite.insert if database.is_sqlite else postgresql.insert
         self._whole = HistoryReads(self._histories, history_limit)
         self._limit, self._retention = history_limit, retention_days * 86400
+        self._types = types.read
         self._reopening: asyncio.Task[None] | None = None
         self._has_traces = asyncio.Event()
 
@@ -134,7 +146,7 @@ class EventStore:
         while chunk := list(islice(events, ROWS_PER_STATEMENT)):
             recorded += await self._portion(partial(self._add, events=chunk))
         async with self._reads.transaction() as connection:
-            users = list(await connection.scalars(TOO_LONG, {"limit": self._limit}))
+            users = list(await connection.scalars(TOO_LONG, {"limit": self._limit, "types": self._types}))
         for first in range(0, len(users), USERS_PER_TRIM):
             await self._portion(partial(self._trim, users=set(users[first : first + USERS_PER_TRIM])))
         return recorded
@@ -166,9 +178,9 @@ class EventStore:
         return result
 
     async def history(self, user_id: str, limit: int, timeout: float | None = None) -> list[StoredEvent]:
-        """The newest events of a user, newest first; of one second, the last stored first."""
+        """The newest events of a user that lists depend on, newest first; of one second, the last stored first."""
         if limit < self._limit:
-            return await self._read(partial(_newest, user_id, limit), timeout)
+            return await self._read(partial(_newest, user_id, limit, self._types), timeout)
         try:
             async with asyncio.timeout(timeout):
                 return (await self._whole(user_id))[:limit]
@@ -176,7 +188,7 @@ class EventStore:
             raise DeadlineExceeded("the event store has not answered in time") from None
 
     async def _histories(self, users: Sequence[str]) -> dict[str, list[StoredEvent]]:
-        return await self._read(partial(_histories, users), limited=False)
+        return await self._read(partial(_histories, users, self._types), limited=False)
 
     async def users_page(
         self, prefix: str, limit: int, page: str = "", timeout: float | None = None
@@ -306,6 +318,9 @@ class EventStore:
                 "item_id": event.item_id,
                 "rating": event.rating,
                 "time": event.time,
+                "type": event.type,
+                "recommendation_id": event.recommendation_id,
+                "value": event.value,
             }
             for index, event in enumerate(events)
         ]
@@ -315,17 +330,19 @@ class EventStore:
 
     async def _trim(self, connection: AsyncConnection, users: set[str]) -> None:
         """Deletes all but the newest events of these users."""
-        await connection.execute(TRIM, {"users": list(users), "limit": self._limit})
+        await connection.execute(TRIM, {"users": list(users), "types": self._types, "limit": self._limit})
 
 
-async def _newest(user_id: str, limit: int, connection: AsyncConnection) -> list[StoredEvent]:
-    rows = (await connection.execute(HISTORY, {"user": user_id, "limit": limit})).all()
+async def _newest(user_id: str, limit: int, types: list[str], connection: AsyncConnection) -> list[StoredEvent]:
+    rows = (await connection.execute(HISTORY, {"user": user_id, "types": types, "limit": limit})).all()
     return [StoredEvent(*row) for row in rows]
 
 
-async def _histories(users: Sequence[str], connection: AsyncConnection) -> dict[str, list[StoredEvent]]:
+async def _histories(
+    users: Sequence[str], types: list[str], connection: AsyncConnection
+) -> dict[str, list[StoredEvent]]:
     histories: dict[str, list[StoredEvent]] = {user: [] for user in users}
-    for rows in (await connection.execute(HISTORIES, {"users": users})).partitions(ROWS_READ_PER_TURN):
+    for rows in (await connection.execute(HISTORIES, {"users": users, "types": types})).partitions(ROWS_READ_PER_TURN):
         for row in rows:
             histories[row[0]].append(StoredEvent(*row))
         await asyncio.sleep(0)

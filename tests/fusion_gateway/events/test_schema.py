@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from fusion_gateway.events.schema import METADATA, STEPS, VERSIONS
 from fusion_gateway.events.store import EventStore
 from fusion_gateway.events.stored_event import StoredEvent
+from fusion_gateway.loop.log import ServedLog
 from servers.runtime.errors import ConfigurationError
 
 FIRST = {
@@ -76,3 +77,29 @@ async def test_programs_that_start_at_once_do_not_disturb_each_other(engine: Asy
     await asyncio.gather(*(store.open() for store in stores))
     await asyncio.gather(*(store.close() for store in stores))
     assert await version(engine) == len(STEPS)
+
+
+async def test_a_store_without_types_keeps_its_events_and_takes_outcomes(engine: AsyncEngine, url: str) -> None:
+    """Version 3, as a program wrote it that knew no types."""
+    async with engine.begin() as connection:
+        await connection.execute(sa.text(FIRST[engine.dialect.name] + COLUMNS))
+        await connection.execute(sa.text("CREATE INDEX events_of_user ON events (user_id, time, sequence)"))
+        await connection.execute(sa.text("CREATE INDEX events_by_time ON events (time)"))
+        await connection.execute(sa.text("CREATE TABLE schema_version (version INTEGER PRIMARY KEY)"))
+        await connection.execute(sa.text("INSERT INTO schema_version VALUES (3)"))
+        old = "INSERT INTO events (event_id, user_id, item_id, time) VALUES ('one', 'anna', 'a', 10)"
+        await connection.execute(sa.text(old))
+    store, served = EventStore(url, 10), ServedLog(url)
+    await asyncio.gather(store.open(), served.open())
+    assert await store.history("anna", 5) == [StoredEvent("anna", "a", None, 10, "one")]
+    click = StoredEvent("anna", "b", None, 11, "two", type="click", value=0.5)
+    assert await store.record([click]) == 1
+    assert (await store.history("anna", 1)) == [click]
+    assert await served.pages("answer", "anna", 1) is None
+    await asyncio.gather(store.close(), served.close())
+    assert await version(engine) == len(STEPS)
+    async with engine.connect() as connection:
+        indexes = await connection.run_sync(lambda sync: sa.inspect(sync).get_indexes("events"))
+        of_served = await connection.run_sync(lambda sync: sa.inspect(sync).get_indexes("served"))
+    assert {index["name"] for index in indexes} >= {"events_by_recommendation", "events_of_user", "events_by_time"}
+    assert {index["name"] for index in of_served} >= {"served_to_user", "served_by_time"}

@@ -218,14 +218,17 @@ async def test_what_is_exported_can_be_imported(
         await export_events(url, tmp_path / "events.csv" / "events.csv")
 
 
-async def test_events_that_say_nothing_of_a_choice_are_not_exported(tmp_path: Path) -> None:
-    """Whatever version of the store has them."""
+async def test_events_of_some_types_can_be_exported_alone(tmp_path: Path) -> None:
+    """The store is not written to."""
     with sqlite3.connect(tmp_path / "events #1.db") as store:
         store.execute("CREATE TABLE events (sequence INTEGER, user_id, item_id, rating, time INTEGER, type TEXT)")
         rows = [(1, "anna", "a", None, 5, "impression"), (2, "anna", "a", 4.5, 6, "click")]
         store.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", rows)
     before = (tmp_path / "events #1.db").read_bytes()
-    assert await export_events(f"sqlite:///{tmp_path}/events #1.db", tmp_path / "events.parquet") == 1
+    url, path = f"sqlite:///{tmp_path}/events #1.db", tmp_path / "events.parquet"
+    assert await export_events(url, path) == 2
+    assert await export_events(url, path, ["view", "click"]) == 1
+    assert pl.read_parquet(path).rows() == [("anna", "a", 4.5, 6, "click")]
     assert (tmp_path / "events #1.db").read_bytes() == before
 
 
