@@ -116,6 +116,11 @@ COMMANDS: Mapping[str, tuple[type[ProgramSettings], Callable[[Any], Coroutine[An
 def main(arguments: list[str]) -> int:
     """The exit code: 0 after an orderly stop, 1 when it cannot start."""
     name = arguments[0] if arguments else ""
+    if name and name not in COMMANDS and not name.startswith("-"):
+        print(
+            f"error: no command {name!r}; there are {', '.join(COMMANDS)}, and without one it serves", file=sys.stderr
+        )
+        return 2
     kind, run = COMMANDS.get(name, (GatewaySettings, _serve))
     try:
         asyncio.run(run(settings.read(kind, arguments[1:] if name in COMMANDS else arguments)))

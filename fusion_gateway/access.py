@@ -90,14 +90,14 @@ class Bucket:
     def __init__(self, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
         """`clock` gives seconds."""
         self._clock = clock
-        self.rate, self._most = rate, max(rate, 1.0)
-        self._level, self._at = self._most, clock()
+        self.rate, self._capacity = rate, max(rate, 1.0)
+        self._level, self._at = self._capacity, clock()
 
     def take(self) -> float:
         """0 when the call may be made, else in how many seconds the next one may."""
         now = self._clock()
         if self.rate < math.inf:
-            self._level = min(self._most, self._level + (now - self._at) * self.rate)
+            self._level = min(self._capacity, self._level + (now - self._at) * self.rate)
             self._at = now
             if self._level < 1:
                 return (1 - self._level) / self.rate

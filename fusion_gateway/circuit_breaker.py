@@ -73,6 +73,7 @@ class CircuitBreaker:
         self.cause = cause
         was_open = self.is_open
         if unheard_since is not None and unheard_since >= self._silent_since:
+            # Nothing has been heard of any message since this one was sent: that opens the circuit at once.
             self._failures = max(self._failures, FAILURES - 1)
         self._failures += 1
         if not self.is_open:

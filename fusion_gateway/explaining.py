@@ -1,6 +1,6 @@
 """Why an item is in the list: contributions that add up, and one sentence in words."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from fusion_gateway.candidates import History
 from fusion_gateway.catalog.catalog import Catalog
-from fusion_gateway.fusion import POPULARITY, Candidates, Fused, Mask, Scores
+from fusion_gateway.fusion import POPULARITY, RULES, Candidates, Fused, Mask, Scores
 from protos.marquee.v1.recommender_pb2 import Contribution, Explanation
 
 ROUNDING = 1e-6
@@ -33,11 +33,16 @@ class Explainer:
     lift: Scores
     """[C]: how much likelier people of these groups are to watch the candidate, as a logarithm."""
 
+    rules: Callable[[int], list[str]]
+    """Names of the expert rules that count for the item of a row."""
+
     def explain(self, position: int, explored: bool) -> Explanation:
         """`position` is the item's among the candidates."""
         row = int(self.candidates.rows[position])
         parts = [] if self.fused is None else contributions(self.fused, position)
         reason = "picked at random, to try something different" if explored else self._reason(position, row, parts)
+        if applied := self.rules(row):
+            reason += f"; by rule: {', '.join(applied)}"
         return Explanation(
             contributions=parts,
             bias=0.0 if self.fused is None else self.fused.bias,
@@ -47,7 +52,7 @@ class Explainer:
 
     def _reason(self, position: int, row: int, parts: list[Contribution]) -> str:
         catalog = self.catalog
-        by_models = [part for part in parts if part.model != POPULARITY]
+        by_models = [part for part in parts if part.model not in (POPULARITY, RULES)]
         if by_models and self.history.events:
             nearest = self._nearest_event(row)
             if nearest is not None:
@@ -93,7 +98,7 @@ class Explainer:
         rated = "" if event.rating is None else f" and rated it {event.rating:g}"
         also = [genre for genre in catalog.genres[row] if genre in catalog.genres[seen]]
         if catalog.director[row] and catalog.director[row] == catalog.director[seen]:
-            also.append(f"by {catalog.director[row]}")
+            also.append(f"by {' and '.join(catalog.director[row].split('|'))}")
         return f"because you watched {catalog.title[seen]}{year}{rated}: also {', '.join(also)}"
 
 

@@ -1,4 +1,4 @@
-"""Puts the gateway together; the only place that does."""
+"""Wires the gateway together; no other module does."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -61,6 +61,7 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         [program.tracing.client] if program.tracing else [],
         credentials,
         settings.scorer_timeout_secs,
+        # A silent model server holds up half of the calls at most.
         settings.max_in_flight // 2,
     )
     scorers = {
@@ -98,6 +99,7 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
     if clients:
         work["tokens"] = partial(clients.run_reload_loop, TOKENS_POLL_SECONDS, access.use)
     try:
+        # Before the first call: a server with smaller limits would refuse it.
         await asyncio.gather(*(scorer.server.learn_limits() for scorer in scorers.values()))
         await events.open()
         servicer = Servicer(handlers, settings.default_timeout_secs, settings.max_in_flight)

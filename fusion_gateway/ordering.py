@@ -104,6 +104,7 @@ def select(
             return positions[:requested]
         pool = DIVERSITY_POOL * constraints.k
         positions, scores = positions[:pool], scores[:pool]
+    # Without a limit: one that no genre reaches.
     limit = max_per_genre or len(rows)
     has_genre = catalog.has_genre[rows[positions]]
     vectors = catalog.genre_vector[rows[positions]]
@@ -113,6 +114,7 @@ def select(
     available = np.ones(len(positions), np.bool_)
     chosen: list[int] = []
     while len(chosen) < requested:
+        # One genre at its limit rules an item out.
         allowed = available & ~has_genre[:, genre_count >= limit].any(axis=1)
         if not allowed.any():
             break

@@ -25,6 +25,8 @@ MAX_GENRES = 100
 MAX_FILTER_IDS = 10_000
 MAX_WEIGHT = 1000.0
 MAX_AGE = 130
+MAX_IMAGE_BYTES = 3 << 20
+"""Of an image file: with the rest of its message it stays below the limit of those."""
 
 N = TypeVar("N", int, float)
 D = TypeVar("D", int, float, None)
@@ -62,6 +64,7 @@ def parse_query(request: pb.RecommendRequest, scale: RatingScale | None = None) 
         _check_range("profile.age", request.profile.age, 0, MAX_AGE)
     _check_length("profile.gender", request.profile.gender, minimum=0)
     _check_length("profile.occupation", request.profile.occupation, minimum=0)
+    _check_length("profile.zip", request.profile.zip, minimum=0)
     _check_texts("profile.liked_genres", request.profile.liked_genres, MAX_GENRES)
     return Query(
         user_id=request.user_id,
@@ -90,7 +93,7 @@ def _constraints(request: pb.RecommendRequest) -> ListConstraints:
 
 def _groups(profile: pb.Profile) -> dict[str, str]:
     said = {"age": profile.age if profile.HasField("age") else "", "gender": profile.gender.strip()}
-    said["occupation"] = profile.occupation.strip()
+    said["occupation"], said["zip"] = profile.occupation.strip(), profile.zip.strip()
     return {group_of(facet, said[facet]): f"{facet} {said[facet]}" for facet in FACETS if said[facet] != ""}
 
 
@@ -136,6 +139,15 @@ def parse_title(title: str) -> str:
         raise InvalidArgument(f"title: must have 1 to {MAX_ID_BYTES} characters, not {len(title)}")
     _check_text("title", title)
     return title
+
+
+def parse_image(image: bytes) -> bytes:
+    """Raises InvalidArgument when it is empty or too large; whether it is an image is for whoever decodes it."""
+    if not 1 <= len(image) <= MAX_IMAGE_BYTES:
+        raise InvalidArgument(
+            f"image: must have 1 to {MAX_IMAGE_BYTES} bytes, not {len(image)}; send a smaller picture"
+        )
+    return image
 
 
 def parse_results(request: Any, field: str = "k", default: int = 10, maximum: int = MAX_RESULTS) -> int:

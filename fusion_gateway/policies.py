@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
 from fusion_gateway.fusion import Policy
+from fusion_gateway.rules import Rule
 from servers.runtime.errors import ArtifactError, InvalidArgument, NotFound
 from servers.runtime.files import read_regular
 
@@ -16,8 +17,9 @@ MAX_BYTES = 64 << 10
 MAX_BRACKETS = 5000
 """Maximum number of opening brackets: nested ones take longer still to parse."""
 MAX_POLICIES = 1000
-MAX_NUMBER = 1e12
-"""Maximum magnitude of a number."""
+MAX_RULES = 100
+MAX_NAME_BYTES = 256
+"""Maximum number of bytes of a policy's name, as in a request."""
 MAX_CHARACTERS = 500
 """Maximum number of characters of what is wrong with it."""
 
@@ -42,6 +44,8 @@ class Policies(BaseModel):
     split: Mapping[str, float] = Field(default_factory=dict)
     """Percent of the users who get a policy other than the default one. Policies added at the end move nobody else."""
     shadow: Shadow | None = None
+    rules: Sequence[Rule] = Field((), max_length=MAX_RULES)
+    """What the model `rules` of a policy's weights adds up."""
     _version: int = PrivateAttr(0)
 
     @property
@@ -57,6 +61,9 @@ class Policies(BaseModel):
         for where, name in named.items():
             if name not in self.policies:
                 raise ValueError(f"{where}: there is no policy {name!r}")
+        for name in self.policies:
+            if not 1 <= (size := len(name.encode())) <= MAX_NAME_BYTES:
+                raise ValueError(f"policies: a policy's name must have 1 to {MAX_NAME_BYTES} bytes, not {size}")
         for name, percent in self.split.items():
             if not 0 <= percent <= 100:
                 raise ValueError(f"split.{name}: must be 0 to 100 percent, not {percent:g}")
@@ -116,19 +123,8 @@ def load_policies(path: Path, version: int = 0) -> Policies:
     except Exception as error:  # PyYAML raises what int(), datetime and recursion raise, too
         message = (str(error) or type(error).__name__)[:MAX_CHARACTERS]
         raise ArtifactError(f"policies {path}: cannot be read as YAML: {message}", "policies") from error
-    if (wrong := _too_large(document)) is not None:
-        raise ArtifactError(f"policies {path}: {wrong} is no number from {-MAX_NUMBER:g} to {MAX_NUMBER:g}", "policies")
     policies._version = version
     return policies
-
-
-def _too_large(value: object) -> float | None:
-    """The first number in a document with which scores would be infinite, or none."""
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, list):
-        return next((wrong for each in value if (wrong := _too_large(each)) is not None), None)
-    return value if isinstance(value, float) and not abs(value) <= MAX_NUMBER else None
 
 
 def _text(path: Path) -> str:

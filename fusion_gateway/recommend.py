@@ -13,12 +13,13 @@ from fusion_gateway.catalog.title_search import TitleIndex
 from fusion_gateway.events.store import EventStore
 from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.explaining import Explainer
-from fusion_gateway.fusion import HISTORY, POPULARITY, Candidates, Fused, Policy, fuse
+from fusion_gateway.fusion import HISTORY, POPULARITY, RULES, Candidates, Fused, Policy, fuse
 from fusion_gateway.listing import unknown_names
 from fusion_gateway.ordering import Ranking, rank
 from fusion_gateway.parsing import Query, parse_query
 from fusion_gateway.policies import Policies
 from fusion_gateway.reloading import Reloaded
+from fusion_gateway.rules import RulesScorer
 from fusion_gateway.scorers.fan_out import HISTORY_SHARE, retrieve_all, score_all
 from fusion_gateway.scorers.missing import DEADLINE_EXCEEDED, NOT_CONFIGURED, Absences, ModelMissing
 from fusion_gateway.scorers.popularity import PopularityScorer
@@ -55,7 +56,8 @@ class Recommender:
         catalog, popularity = self.titles.value.catalog, self.popularity.value
         query = parse_query(request, catalog.rating_scale)
         policy_name, policy = self.policies.value.choose(query.policy, query.weights, query.user_id)
-        scorers, not_configured = self._scorers(policy, popularity)
+        rules = RulesScorer(self.policies.value.rules, catalog, self.policies.value.version)
+        scorers, not_configured = self._scorers(policy, popularity, rules)
         count = max(self.retrieve_k, 2 * query.constraints.k)
 
         events, history_missing = await self._events(query, deadline.remaining() * HISTORY_SHARE)
@@ -87,7 +89,16 @@ class Recommender:
         liked_genres = query.liked_genres if by_genre else ()
         facts = [query.groups[group] for group in groups]
         lift = popularity.lift(catalog.number[candidates.rows], groups)
-        explainer = Explainer(catalog, candidates, history, fused, liked_genres, facts=facts, lift=lift)
+        explainer = Explainer(
+            catalog,
+            candidates,
+            history,
+            fused,
+            liked_genres,
+            facts=facts,
+            lift=lift,
+            rules=lambda row: rules.applied(user, row) if RULES in scored else [],
+        )
         missing = not_configured | history_missing | not_retrieved | not_scored
         self._note(query, missing, scored)
         return pb.RecommendResponse(
@@ -104,9 +115,9 @@ class Recommender:
             unknown_names=unknown_names(request, catalog, popularity.groups),
         )
 
-    def _scorers(self, policy: Policy, popularity: Scorer) -> tuple[list[Scorer], dict[str, ModelMissing]]:
-        """Those that the policy weighs, and why others of them are missing."""
-        known: dict[str, Scorer] = {**self.scorers, POPULARITY: popularity}
+    def _scorers(self, policy: Policy, *local: Scorer) -> tuple[list[Scorer], dict[str, ModelMissing]]:
+        """Those that the policy weighs, and why others of them are missing. The `local` ones need no server."""
+        known: dict[str, Scorer] = {**self.scorers, **{scorer.name: scorer for scorer in local}}
         missing = {model: ModelMissing(NOT_CONFIGURED) for model in policy.models if model not in known}
         return [known[model] for model in policy.models if model in known], missing
 
@@ -163,7 +174,9 @@ def _ranked_items(
 def fallback(query: Query, history: History, by_profile: bool, fused: Fused | None) -> pb.Fallback.ValueType:
     """The stage of the fallback chain that answered."""
     any_model = fused is not None and any(
-        not np.isnan(scores).all() for model, scores in zip(fused.models, fused.raw, strict=True) if model != POPULARITY
+        not np.isnan(scores).all()
+        for model, scores in zip(fused.models, fused.raw, strict=True)
+        if model not in (POPULARITY, RULES)
     )
     if history.events and any_model:
         return pb.FALLBACK_FOLD_IN if query.history else pb.FALLBACK_STORED_HISTORY

@@ -11,7 +11,7 @@ import grpc
 
 from fusion_gateway import parsing
 from fusion_gateway.catalog.title_search import TitleIndex
-from fusion_gateway.events.store import EventStore
+from fusion_gateway.events.store import EventStore, size_of
 from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.recommend import Recommender
 from fusion_gateway.reloading import Reloaded
@@ -22,6 +22,7 @@ from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1 import recommender_pb2_grpc as pb_grpc
 from servers.runtime.deadline import Deadline
 from servers.runtime.errors import Overloaded
+from servers.runtime.turns import Turns
 
 Context = grpc.aio.ServicerContext[Any, Any]
 EVENTS_PER_TURN = 100
@@ -50,7 +51,7 @@ class Servicer(pb_grpc.RecommenderServicer):
         self._max_in_flight = max_in_flight
         self._in_flight = 0
         self._parsing = 0
-        self._parsing_turn = asyncio.Lock()
+        self._parsing_turns = Turns(1)
         """One request after the other, with a turn for everything else between them: a thousand events take a while."""
 
     async def Recommend(self, request: pb.RecommendRequest, context: Context) -> pb.RecommendResponse:
@@ -71,7 +72,8 @@ class Servicer(pb_grpc.RecommenderServicer):
             k = parsing.parse_results(request, maximum=parsing.MAX_MATCHES)
             title = parsing.parse_title(request.title)
             titles = self._handlers.titles.value
-            found = await asyncio.to_thread(titles.search, title, k)
+            search = titles.catalog.about if request.semantic else titles.search
+            found = await asyncio.to_thread(search, title, k)
         matches = [pb.Match(item=titles.catalog.item(row), score=likeness) for row, likeness in found]
         return pb.SearchItemsResponse(matches=matches)
 
@@ -92,7 +94,7 @@ class Servicer(pb_grpc.RecommenderServicer):
 
     async def _parse_events(self, request: pb.RecordEventsRequest) -> list[StoredEvent]:
         """One call's after the other's, a few in each turn of the event loop."""
-        async with self._parsing_turn:
+        async with self._parsing_turns.turn(size_of(request.events)):
             events: list[StoredEvent] = []
             parsed = parsing.parse_events(request, self._handlers.titles.value.catalog.rating_scale)
             while part := list(islice(parsed, EVENTS_PER_TURN)):
@@ -109,7 +111,9 @@ class Servicer(pb_grpc.RecommenderServicer):
     async def ListUsers(self, request: pb.ListUsersRequest, context: Context) -> pb.ListUsersResponse:
         limit = parsing.parse_results(request, "limit", 100, parsing.MAX_USERS)
         prefix, page = parsing.parse_users(request)
-        users, following = await self._handlers.events.users(prefix, limit, page, self._deadline(context).remaining())
+        users, following = await self._handlers.events.users_page(
+            prefix, limit, page, self._deadline(context).remaining()
+        )
         found = [pb.User(id=user.id, newest_event_time=user.newest) for user in users]
         return pb.ListUsersResponse(users=found, next_page_token=following)
 
@@ -122,7 +126,7 @@ class Servicer(pb_grpc.RecommenderServicer):
         return await self._handlers.status.report(self._deadline(context))
 
     async def close(self) -> None:
-        """Waits for what goes on behind answers that have been sent."""
+        """Waits for what still runs after answers have been sent."""
         await self._handlers.shadow.close()
 
     def _count(self, answer: pb.RecommendResponse | pb.SimilarItemsResponse) -> None:

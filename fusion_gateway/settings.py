@@ -8,10 +8,11 @@ from typing import Annotated, Any, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from protos.marquee.addresses import checked_address
 from servers.runtime.settings import DAY, MAX_CALLS, ProgramSettings, ServingSettings
 
 HOME = Path(os.environ.get("MARQUEE_HOME", "var"))
-"""Where everything that a run makes lies."""
+"""The folder of everything that a run makes."""
 
 
 class EventStoreSettings(ProgramSettings):
@@ -63,8 +64,7 @@ class ScorerSettings(ProgramSettings):
             name, equals, address = scorer.partition("=")
             if not (name and equals and address) or names.count(name) > 1:
                 raise ValueError(f"{scorer!r} must be NAME=ADDRESS, and every name there once")
-            if address.startswith(("http://", "https://")):
-                raise ValueError(f"{scorer!r}: an address is host:port, without http://")
+            checked_address(address)
         return scorers
 
     @model_validator(mode="after")

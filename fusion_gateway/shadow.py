@@ -12,7 +12,7 @@ from servers.runtime.deadline import Deadline
 from servers.runtime.errors import MarqueeError
 
 MAX_CONCURRENT = 4
-"""Maximum number of shadow answers computed at a time: they must not take the place of real ones."""
+"""Maximum number of shadow answers computed at a time: they must not delay real ones."""
 TIMEOUT_SECONDS = 2.0
 OVERLAP = Histogram(
     "marquee_shadow_overlap",

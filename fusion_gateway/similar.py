@@ -1,8 +1,9 @@
 """Movies like a movie: what the models find alike, common genres and words, a common director; a weight for each."""
 
 import asyncio
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,21 +18,24 @@ from fusion_gateway.scorers.client import ScorerClient
 from fusion_gateway.scorers.fan_out import call_all
 from fusion_gateway.scorers.missing import Absences
 from fusion_gateway.scorers.scorer import Answer
+from fusion_gateway.similar_posters import similar_posters
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.deadline import Deadline
 from servers.runtime.errors import InvalidArgument, NotFound, Unavailable
 
-GENRES, TAGS, DIRECTOR = "genres", "tags", "director"
-OF_CATALOG = (GENRES, TAGS, DIRECTOR)
+GENRES, TAGS, OVERVIEW, TEXT, DIRECTOR = "genres", "tags", "overview", "text", "director"
+OF_CATALOG = (GENRES, TAGS, OVERVIEW, TEXT, DIRECTOR)
 MIN_RETRIEVED = 100
 """Minimum number of items requested from each model; twice the k of the request where that is more."""
 MAX_SAME_DIRECTOR = 2
 """Maximum number of movies by one director that come first (REFERENCE_SYSTEMS.md S3), where something else counts."""
+ROUNDING = 1e-6
+"""Weights are of single precision: a share of places is not more for that."""
 Likeness = NDArray[np.float64]
 
 
 class SimilarityComponent:
-    """One likeness to an item, of some rows or of all; rows that are left out are as alike as the least alike."""
+    """Similarity to an item of some rows, or of all; rows left out get the lowest value."""
 
     def __init__(self, weight: float, raw: NDArray[np.floating], rows: Rows | None = None) -> None:
         """`raw` has one value at least; `rows` None: all."""
@@ -73,6 +77,8 @@ class SimilarItems:
         """Raises InvalidArgument, NotFound for an unknown id or title, Unavailable when no weighted kind answers."""
         titles = self.titles.value
         catalog = titles.catalog
+        if request.WhichOneof("query") == "image":
+            return await self._like_image(request, catalog, deadline)
         row = await asyncio.to_thread(_queried_row, request, titles)
         k = parse_results(request)
         weights = self._weights(parse_weights(request.weights), catalog)
@@ -86,9 +92,32 @@ class SimilarItems:
         if missing and not answers and not any(weights.get(name) for name in OF_CATALOG):
             raise Unavailable("; ".join(f"{name}: {reason}" for name, reason in missing.items()))
         components = _components(row, weights, answers, catalog)
-        rows = _nearest(row, k, weights, components, catalog)
+        rows = _nearest(row, k, weights, components, request.by_places, catalog)
         return pb.SimilarItemsResponse(
             query=catalog.item(row),
+            items=[_ranked(rank, each, components, catalog) for rank, each in enumerate(rows, 1)],
+            degraded=[pb.Degraded(component=name, reason=str(why)) for name, why in missing.items()],
+        )
+
+    async def _like_image(
+        self, request: pb.SimilarItemsRequest, catalog: Catalog, deadline: Deadline
+    ) -> pb.SimilarItemsResponse:
+        """By posters alone, which models know and the catalog does not."""
+        k, requested = parse_results(request), parse_weights(request.weights)
+        if others := sorted(requested.keys() - self.scorers.keys()):
+            raise InvalidArgument(f"weights: an image is compared by {', '.join(self.scorers)}, not by {others[0]!r}")
+        weights = self._weights(requested, catalog)
+        scorers = [scorer for name, scorer in self.scorers.items() if weights.get(name)]
+        answers, missing = await similar_posters(request.image, max(MIN_RETRIEVED, 2 * k), scorers, deadline)
+        self.absences.note(missing, answers)
+        if missing and not answers:
+            raise Unavailable("; ".join(f"{name}: {reason}" for name, reason in missing.items()))
+        components = _of_models(weights, answers, catalog)
+        alike = np.zeros(len(catalog))
+        for component in components.values():
+            component.add_to(alike)
+        rows = _most_alike(alike, np.zeros(0, np.int64), k, catalog)
+        return pb.SimilarItemsResponse(
             items=[_ranked(rank, each, components, catalog) for rank, each in enumerate(rows, 1)],
             degraded=[pb.Degraded(component=name, reason=str(why)) for name, why in missing.items()],
         )
@@ -104,8 +133,20 @@ class SimilarItems:
 
 def known_kinds(scorers: Collection[str], catalog: Catalog) -> list[str]:
     """Names of the kinds of likeness that can have a weight."""
-    of_catalog = OF_CATALOG if catalog.has_tags else (GENRES, DIRECTOR)
-    return [*scorers, *of_catalog]
+    return [*scorers, *_likeness_of_catalog(catalog), DIRECTOR]
+
+
+def _likeness_of_catalog(catalog: Catalog) -> dict[str, Callable[[int], NDArray[np.floating]]]:
+    """The kinds but the director that the catalog can tell, each [items] for a row."""
+    texts = catalog.texts
+    kinds: dict[str, Callable[[int], NDArray[np.floating]]] = {GENRES: catalog.genre_likeness}
+    if texts.tags:
+        kinds[TAGS] = texts.tags.likeness
+    if texts.overviews:
+        kinds[OVERVIEW] = texts.overviews.likeness
+    if texts.vectors is not None:
+        kinds[TEXT] = catalog.text_likeness
+    return kinds
 
 
 def _queried_row(request: pb.SimilarItemsRequest, titles: TitleIndex) -> int:
@@ -121,17 +162,13 @@ def _queried_row(request: pb.SimilarItemsRequest, titles: TitleIndex) -> int:
                 raise NotFound(f"no movie found with a title similar to {request.title!r}")
             return found[0][0]
         case _:
-            raise InvalidArgument("query: one of item_id and title is needed")
+            raise InvalidArgument("query: one of item_id, title and image is needed")
 
 
 def _components(row: int, weights: Mapping[str, float], answers: Mapping[str, Answer], catalog: Catalog) -> Components:
     """Those but the director that have a weight and can say something about the item at `row`."""
-    components: Components = {}
-    for name, answer in answers.items():
-        if len(rows := catalog.rows_of(answer.item)):
-            known = np.isin(answer.item, catalog.number[rows])
-            components[name] = SimilarityComponent(weights[name], answer.score[known], rows)
-    for name, likeness in ((GENRES, catalog.genre_likeness), (TAGS, catalog.tag_likeness)):
+    components = _of_models(weights, answers, catalog)
+    for name, likeness in _likeness_of_catalog(catalog).items():
         if weights.get(name):
             raw = likeness(row)
             raw[row] = 0  # or all others would be unlike beside it
@@ -139,7 +176,18 @@ def _components(row: int, weights: Mapping[str, float], answers: Mapping[str, An
     return components
 
 
-def _nearest(row: int, k: int, weights: Mapping[str, float], components: Components, catalog: Catalog) -> list[int]:
+def _of_models(weights: Mapping[str, float], answers: Mapping[str, Answer], catalog: Catalog) -> Components:
+    components: Components = {}
+    for name, answer in answers.items():
+        if len(rows := catalog.rows_of(answer.item)):
+            known = np.isin(answer.item, catalog.number[rows])
+            components[name] = SimilarityComponent(weights[name], answer.score[known], rows)
+    return components
+
+
+def _nearest(
+    row: int, k: int, weights: Mapping[str, float], components: Components, by_places: bool, catalog: Catalog
+) -> list[int]:
     """The k rows most like this one, those of the same director first, each work once; the director becomes one of
     the components.
     """
@@ -151,16 +199,41 @@ def _nearest(row: int, k: int, weights: Mapping[str, float], components: Compone
     if weights.get(DIRECTOR):
         same = np.setdiff1d(np.flatnonzero(catalog.of_director(row)), itself)
         first = _in_order(alike, same, catalog)[: MAX_SAME_DIRECTOR if components else None]
+    taken = [*itself, *first]
+    if by_places:
+        rows = _by_places(taken, k - len(first), components, catalog)
+    else:
+        rows = _most_alike(alike, catalog.of_same_works(np.array(taken)), k, catalog)
+    if weights.get(DIRECTOR):
         # As much as all else together: then scores descend, and still add up.
         weight = sum(component.weight for component in components.values()) or weights[DIRECTOR]
         raw = np.array([0.0, *[1.0] * len(first)])
         components[DIRECTOR] = SimilarityComponent(weight, raw, np.array([row, *first]))
-    excluded = catalog.of_same_works(np.array([*itself, *first]))
-    return [*first, *_most_alike(alike, excluded, k, catalog)][:k]
+    return [*first, *rows][:k]
+
+
+def _by_places(taken: list[int], places: int, components: Components, catalog: Catalog) -> list[int]:
+    """Rows by one component after the other, each its share of the places by weight (REFERENCE_SYSTEMS.md S3).
+
+    Shares are rounded so that the first ones get more. What a component cannot fill goes to the next.
+    """
+    total = sum(component.weight for component in components.values())
+    rows: list[int] = []
+    weight = 0.0
+    for component in components.values():
+        weight += component.weight
+        end = ceil(weight / total * places - ROUNDING)
+        alike = np.zeros(len(catalog))
+        component.add_to(alike)
+        excluded = catalog.of_same_works(np.array([*taken, *rows]))
+        rows += _most_alike(alike, excluded, end - len(rows), catalog)
+    return rows
 
 
 def _most_alike(alike: Likeness, excluded: Rows, k: int, catalog: Catalog) -> list[int]:
     """The k works that are most alike, without the excluded rows."""
+    if k < 1:
+        return []
     alike[excluded] = 0
     pool = k + catalog.num_repeats
     lowest = np.partition(alike, -pool)[-pool] if pool < len(alike) else 0  # all its equals are put in order

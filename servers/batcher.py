@@ -82,6 +82,7 @@ class Batcher:
         self._statistics = statistics
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Call] = deque()
+        # Parts of large calls have a queue of their own, so that they and other calls take turns.
         self._waiting_parts: deque[Call] = deque()
         self._parts_are_next = False
         self._waiting_rows = self._waiting_bytes = 0

@@ -25,8 +25,8 @@ YEAR_IN_TITLE = re.compile(r"\((\d{4})\)\s*$")
 Floats = NDArray[np.float32]
 
 
-def has_encoder(version: Version) -> bool:
-    return any(file.path == GRAPH for file in version.manifest.files)
+def has_file(version: Version, path: str) -> bool:
+    return any(file.path == path for file in version.manifest.files)
 
 
 class ItemEncoder:
@@ -35,7 +35,8 @@ class ItemEncoder:
     def __init__(self, version: Version, threads: int, device: Device) -> None:
         """Raises ArtifactError where the files do not fit together."""
         names = read_json(version, "content.json")
-        self._genres: list[str] = [name.casefold() for name in names["genres"]]
+        self._genre_names: list[str] = names["genres"]
+        self._genres = [name.casefold() for name in self._genre_names]
         self._word: dict[str, int] = {word: column for column, word in enumerate(names["words"])}
         arrays = read_tensors(version, "content.safetensors")
         self._idf = arrays["idf"]
@@ -71,6 +72,11 @@ class ItemEncoder:
         }
         feature: Floats = self._graph.run(["item_feature"], feeds)[0]
         return {"embedding": feature / np.maximum(np.linalg.norm(feature, axis=1, keepdims=True), 1e-12)}
+
+    @property
+    def genres(self) -> list[str]:
+        """Names, in the order of the columns."""
+        return self._genre_names
 
     def metadata(self, inputs: Arrays) -> Floats:
         """[B, M] of the texts and the year."""

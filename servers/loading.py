@@ -50,3 +50,5 @@ def _warm(scorer: LoadedScorer) -> None:
         scorer.similar({"item": item_BL[:, :1], "k": k_B1})
         if scorer.encoder:
             scorer.encoder.embed(EMBED.complete({"image": np.full((rows, 1), b"", object)}, NO_LIMITS))
+        if scorer.genres:
+            scorer.genres(user)

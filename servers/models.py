@@ -8,9 +8,11 @@ from typing import Any
 from tritonclient.grpc import model_config_pb2, service_pb2
 
 from servers.batcher import Batcher, BatchLimits
+from servers.embedding import GRAPH, has_file
 from servers.runtime.deadline import Deadline
-from servers.scorer import LoadedScorer
-from servers.signature import EMBED, RETRIEVE, SCORE, SIMILAR, Arrays, Limits, Signature, Tensor
+from servers.runtime.repository import Version
+from servers.scorer import GENRE_TOWER, POSTERS, LoadedScorer
+from servers.signature import EMBED, GENRES, POSTER, RETRIEVE, SCORE, SIMILAR, Arrays, Limits, Signature, Tensor
 from servers.statistics import Statistics
 
 PLATFORM = "marquee_onnxruntime"
@@ -28,21 +30,28 @@ class ModelKind:
     signature: Signature
     function: Callable[[LoadedScorer], ModelFunction | None]
     """What answers its requests; None where the version does not have this model."""
-    optional: bool = False
-    """Whether there are versions without it."""
+    file: str = ""
+    """Of a version that has this model; empty where every version has."""
 
 
 MODEL_KINDS = (
     ModelKind("", SCORE, lambda scorer: scorer.score),
     ModelKind("_retrieve", RETRIEVE, lambda scorer: scorer.retrieve),
     ModelKind("_similar", SIMILAR, lambda scorer: scorer.similar),
-    ModelKind("_embed", EMBED, lambda scorer: scorer.encoder.embed if scorer.encoder else None, optional=True),
+    ModelKind("_embed", EMBED, lambda scorer: scorer.encoder.embed if scorer.encoder else None, GRAPH),
+    ModelKind("_similar_poster", POSTER, lambda scorer: scorer.similar_poster, POSTERS),
+    ModelKind("_genres", GENRES, lambda scorer: scorer.genres, GENRE_TOWER),
 )
 
 
 def names(scorer: str) -> list[str]:
     """Names of the models that every version of a scorer has."""
-    return [scorer + kind.suffix for kind in MODEL_KINDS if not kind.optional]
+    return [scorer + kind.suffix for kind in MODEL_KINDS if not kind.file]
+
+
+def names_in(version: Version) -> list[str]:
+    """Names of the models that this version of a scorer has."""
+    return [version.model + kind.suffix for kind in MODEL_KINDS if not kind.file or has_file(version, kind.file)]
 
 
 def signatures(scorer: str) -> dict[str, Signature]:
@@ -79,7 +88,7 @@ class Model:
         execution: Execution,
     ) -> None:
         self.name, self.version = name, version
-        executor = execution.encoder if signature is EMBED else execution.executor
+        executor = execution.encoder if signature in (EMBED, POSTER) else execution.executor
         self._signature, self._execution = signature, execution
         self._statistics = Statistics(name)
         self._batcher = Batcher(signature, function, executor, execution.batching, self._statistics)

@@ -5,21 +5,26 @@ The score of an item for a user is the inner product of the tower's query and th
 come of it.
 """
 
+from collections.abc import Callable
+
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from servers.device import Device, load_tower, max_k, place_index
-from servers.embedding import ItemEncoder, has_encoder
+from servers.embedding import GRAPH, ItemEncoder, has_file
 from servers.published import read_index, read_tensors
 from servers.runtime.datatypes import Array
 from servers.runtime.errors import ArtifactError
 from servers.runtime.repository import Version
-from servers.signature import Arrays
+from servers.signature import EMBED, Arrays, Limits
 from servers.users import Users
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
+POSTERS, GENRE_TOWER = "posters.safetensors", "genre_tower.onnx"
+CHECKED = Limits(B=1 << 20, L=0, C=0, K=0)
+"""Of what has been checked already."""
 TIED = 1e-5
 """Scores that differ by less, relative to the largest, are equal: FAISS adds up in another order."""
 MAX_TABLE_NUMBER = 1 << 22
@@ -45,6 +50,7 @@ class LoadedScorer:
         self._numbers: Rows = np.concatenate([[0], items["item_number"]])
         self._row_of = _table(self._numbers)
         self._vectors = _with_row_0(items["item_vector"], np.nan)
+        # Zeros, not NaN: the similarity index is searched with row 0, and towers read it as padding.
         self._similar = _with_row_0(items["similar_vector"], 0)
         self._features = _with_row_0(items["item_feature"], 0) if "item_feature" in items else None
         self._users = Users(read_tensors(version, "users.safetensors"))
@@ -58,7 +64,12 @@ class LoadedScorer:
         self._similar_index.add(self._similar[1:])
         self._max_k = max_k(device, len(self))
         self._check(version, spec.dimension)
-        self.encoder = ItemEncoder(version, threads, device) if has_encoder(version) else None
+        self.encoder = ItemEncoder(version, threads, device) if has_file(version, GRAPH) else None
+        self._posters = self._poster_index(version, device) if has_file(version, POSTERS) else None
+        self._genre_tower = None
+        if has_file(version, GENRE_TOWER):
+            self._genre_tower = load_tower(version.file(GENRE_TOWER), threads, device)
+            self._check_genres(version)
 
     @property
     def item_numbers(self) -> Rows:
@@ -76,8 +87,6 @@ class LoadedScorer:
     def _check(self, version: Version, dimension: int) -> None:
         count = len(self)
         features = count + 1 if self._features is None else len(self._features)
-        length = np.linalg.norm(self._similar, axis=1)
-        is_unit_or_zero = np.isclose(length, 1, atol=1e-3) | (length < 1e-3)
         tower_inputs = {tensor.name for tensor in self._tower.get_inputs()}
         wrong = {
             f"max_history is {self._max_history}": self._max_history < 0,
@@ -85,7 +94,7 @@ class LoadedScorer:
             f"item_vector is not [{count}, {dimension}]": self._vectors.shape != (count + 1, dimension),
             "item_vector has values that are not finite": not np.isfinite(self._vectors[1:]).all(),
             "similar_vector does not fit item_number": len(self._similar) != count + 1,
-            "similar_vector is not of unit length": not is_unit_or_zero.all(),
+            "similar_vector is not of unit length": not _unit_or_zero(self._similar).all(),
             "similar_vector has values that are not finite": not np.isfinite(self._similar).all(),
             "item_feature does not fit item_number": features != count + 1,
             "index.faiss is not by inner product": self._index.metric_type != faiss.METRIC_INNER_PRODUCT,
@@ -96,6 +105,59 @@ class LoadedScorer:
         for message, is_wrong in wrong.items():
             if is_wrong:
                 raise ArtifactError(f"{version.model}/{version.number}: {message}", "malformed")
+
+    def _poster_index(self, version: Version, device: Device) -> faiss.Index:
+        """Of the posters' vectors. Raises ArtifactError."""
+        vectors = read_tensors(version, POSTERS)["poster_vector"]
+        name = f"{version.model}/{version.number}: {POSTERS}"
+        if self.encoder is None or vectors.shape != (len(self), self._similar.shape[1]):
+            raise ArtifactError(f"{name} does not fit item_number", "malformed")
+        if not _unit_or_zero(vectors).all():  # nor where a value is not finite
+            raise ArtifactError(f"{name} is not of unit length", "malformed")
+        index: faiss.Index = place_index(faiss.IndexFlatIP(vectors.shape[1]), device)
+        index.add(vectors)
+        return index
+
+    def _check_genres(self, version: Version) -> None:
+        """Raises ArtifactError."""
+        assert self._genre_tower is not None
+        width = self._genre_tower.get_outputs()[0].shape[-1]
+        inputs = {tensor.name for tensor in self._genre_tower.get_inputs()}
+        if self.encoder is None or width != len(self.encoder.genres) or inputs != set(self._inputs):
+            raise ArtifactError(
+                f"{version.model}/{version.number}: {GENRE_TOWER} does not fit content.json", "malformed"
+            )
+
+    @property
+    def similar_poster(self) -> Callable[[Arrays], Arrays] | None:
+        """Answers with the `k` items whose posters are nearest to `image` by cosine; none where there is no image."""
+        return self._similar_poster if self._posters is not None else None
+
+    @property
+    def genres(self) -> Callable[[Arrays], Arrays] | None:
+        """Answers with each `genre` [B, G] and its `probability` for what the user watches next."""
+        return self._genres if self._genre_tower is not None else None
+
+    def _similar_poster(self, inputs: Arrays) -> Arrays:
+        assert self.encoder is not None
+        assert self._posters is not None
+        query = self.encoder.embed(EMBED.complete({"image": inputs["image"]}, CHECKED))["embedding"]
+        no_image_B1 = np.array([[not image] for image in inputs["image"][:, 0]])
+        count = min(len(self), int(inputs["k"].max()))
+        score_BF, found_BF = self._posters.search(query, count)
+        without_poster = score_BF == 0  # their vectors are zero
+        return self._rank(found_BF + 1, score_BF, without_poster | no_image_B1, inputs["k"])
+
+    def _genres(self, inputs: Arrays) -> Arrays:
+        assert self.encoder is not None
+        probability = self._from_tower(inputs, self._run_genres)
+        names = np.array([name.encode() for name in self.encoder.genres], object)
+        return {"genre": np.tile(names, (len(probability), 1)), "probability": probability}
+
+    def _run_genres(self, feeds: Arrays) -> Floats:
+        assert self._genre_tower is not None
+        probability: Floats = self._genre_tower.run(["probability"], feeds)[0]
+        return probability
 
     def score(self, inputs: Arrays) -> Arrays:
         """`score` [B, C] of `candidate` [B, C]; NaN for unknown items and for users on whom the tower abstains."""
@@ -112,14 +174,14 @@ class LoadedScorer:
         # FAISS cannot search for NaN; what it finds for those who abstain is dropped below.
         _, found_BF = self._index.search(np.nan_to_num(query_BD), count)
         rows_BF = found_BF + 1
-        unwanted_BF = self._unwanted(rows_BF, seen_BL)
-        found_B = (~unwanted_BF).sum(axis=1)
+        excluded_BF = self._excluded(rows_BF, seen_BL)
+        found_B = (~excluded_BF).sum(axis=1)
         for b in np.flatnonzero(found_B < inputs["k"][:, 0]):  # an approximate index may miss some
             rows_BF[b] = self._search_all(query_BD[b], seen_BL[b], count)
-            unwanted_BF[b] = self._unwanted(rows_BF[b : b + 1], seen_BL[b : b + 1])
+            excluded_BF[b] = self._excluded(rows_BF[b : b + 1], seen_BL[b : b + 1])
         # Not the index's own scores: those of a quantized index are approximate, and differ from `score`.
         score_BF = self._products(rows_BF, query_BD)
-        return self._rank(rows_BF, score_BF, unwanted_BF | abstains_B1, inputs["k"])
+        return self._rank(rows_BF, score_BF, excluded_BF | abstains_B1, inputs["k"])
 
     def recall(self, inputs: Arrays, items: int) -> float:
         """Share of the exact best that the index finds, over these users' queries and the vectors of so many items.
@@ -138,6 +200,7 @@ class LoadedScorer:
         """Which of the rows found (-1: none) score as high as the exact `k` best."""
         score_N = self._vectors[1:] @ query_D
         lowest = np.partition(score_N, -k)[-k] - TIED * np.abs(score_N).max()
+        # -1 would be the last score; its own condition rules it out.
         are_best: NDArray[np.bool_] = (found_K >= 0) & (score_N[found_K] >= lowest)
         return are_best
 
@@ -158,24 +221,32 @@ class LoadedScorer:
         return np.where(self._numbers[rows] == numbers, rows, 0)
 
     def _queries(self, inputs: Arrays) -> Floats:
-        """The tower's answer, [B, D]; a row of NaN where it abstains. So many rows at a time as memory allows."""
+        """The query tower's answer, [B, D]; a row of NaN where it abstains."""
+        return self._from_tower(inputs, self._run_query)
+
+    def _from_tower(self, inputs: Arrays, run: Callable[[Arrays], Floats]) -> Floats:
+        """A tower's answers, [B, …]. So many rows at a time as memory allows."""
         feeds = self._history(inputs)
         feeds["user_index"] = self._users.index(inputs["user_id"])
         feeds["query_time"] = inputs["query_time"]
         count, width = feeds["history_index"].shape
         rows = max(1, MAX_TOWER_VALUES // (width * self._widest))
         if count <= rows:
-            return self._query(feeds)
-        queries = []
+            return run(self._named(feeds))
+        answers = []
         for start in range(0, count, rows):
             part = {name: feed[start : start + rows] for name, feed in feeds.items()}
-            queries.append(self._query(part))
-        return np.concatenate(queries)
+            answers.append(run(self._named(part)))
+        return np.concatenate(answers)
 
-    def _query(self, feeds: Arrays) -> Floats:
+    def _named(self, feeds: Arrays) -> Arrays:
+        """The inputs of the towers, and no others."""
         if self._features is not None:
             feeds["history_feature"] = self._features[feeds["history_index"]]
-        query: Floats = self._tower.run(["query"], {name: feeds[name] for name in self._inputs})[0]
+        return {name: feeds[name] for name in self._inputs}
+
+    def _run_query(self, feeds: Arrays) -> Floats:
+        query: Floats = self._tower.run(["query"], feeds)[0]
         return query
 
     def _products(self, rows_BC: Rows, query_BD: Floats) -> Floats:
@@ -210,16 +281,16 @@ class LoadedScorer:
             "history_time": time_BL[:, -width:],
         }
 
-    def _unwanted(self, rows_BF: Rows, seen_BL: Rows) -> NDArray[np.bool_]:
+    def _excluded(self, rows_BF: Rows, seen_BL: Rows) -> NDArray[np.bool_]:
         """True where a found row is in the history, or is nothing."""
-        unwanted_BF: NDArray[np.bool_] = rows_BF == 0
+        excluded_BF: NDArray[np.bool_] = rows_BF == 0
         # One table of all items, cleared after each user: a table for every user would take too much memory.
         is_seen = np.zeros(len(self._numbers), bool)
-        for rows, seen, unwanted in zip(rows_BF, seen_BL, unwanted_BF, strict=True):
+        for rows, seen, excluded in zip(rows_BF, seen_BL, excluded_BF, strict=True):
             is_seen[seen] = True
-            unwanted |= is_seen[rows]
+            excluded |= is_seen[rows]
             is_seen[seen] = False
-        return unwanted_BF
+        return excluded_BF
 
     def _search_all(self, query_D: Floats, seen_L: Rows, count: int) -> Rows:
         """The `count` best rows by exact search, those in the history last."""
@@ -228,10 +299,10 @@ class LoadedScorer:
         best: Rows = np.argsort(-score_N, kind="stable")[:count] + 1
         return best
 
-    def _rank(self, rows_BF: Rows, score_BF: Floats, unwanted_BF: NDArray[np.bool_], k_B1: Array) -> Arrays:
+    def _rank(self, rows_BF: Rows, score_BF: Floats, excluded_BF: NDArray[np.bool_], k_B1: Array) -> Arrays:
         """The k best per user as item numbers and scores; 0 and NaN where there are fewer."""
         width = int(k_B1.max())
-        score_BF = np.where(unwanted_BF, -np.inf, score_BF)
+        score_BF = np.where(excluded_BF, -np.inf, score_BF)
         # Stable, so that an answer does not depend on the batch where scores are equal.
         best_BK = np.argsort(-score_BF, axis=1, kind="stable")[:, :width]
         score_BK = np.take_along_axis(score_BF, best_BK, axis=1)
@@ -251,6 +322,13 @@ def _table(numbers: Rows) -> Rows | None:
     table = np.zeros(numbers.max() + 2, np.int64)
     table[numbers] = np.arange(len(numbers))
     return table
+
+
+def _unit_or_zero(vectors: Array) -> NDArray[np.bool_]:
+    """Whether each row is of unit length, or zero."""
+    length = np.linalg.norm(vectors, axis=1)
+    found: NDArray[np.bool_] = np.isclose(length, 1, atol=1e-3) | (length < 1e-3)
+    return found
 
 
 def _with_row_0(array: Array, value: float) -> Floats:

@@ -147,3 +147,5 @@ EMBED = Signature(
     (Tensor("image", "BYTES", "1"), *_TEXTS, Tensor("year", "INT64", "1", default=lambda: 0)),
     (Tensor("embedding", "FP32", "D"),),
 )
+POSTER = Signature((Tensor("image", "BYTES", "1"), _K), _RANKED)
+GENRES = Signature(_USER, (Tensor("genre", "BYTES", "D", pad=b""), Tensor("probability", "FP32", "D", pad=np.nan)))

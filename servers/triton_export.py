@@ -16,12 +16,11 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from servers.batcher import BatchLimits
-from servers.embedding import has_encoder
-from servers.models import config_of, signatures
+from servers.models import config_of, names_in, signatures
 from servers.runtime.errors import ConfigurationError, RepositoryError
 from servers.runtime.repository import Repository, Version
 from servers.settings import ExportSettings
-from servers.signature import EMBED, Signature
+from servers.signature import Signature
 
 MODEL_PY = "from servers.triton_model import TritonPythonModel as TritonPythonModel\n"
 
@@ -40,10 +39,9 @@ def export(settings: ExportSettings) -> list[Version]:
     try:
         shutil.rmtree(partial, ignore_errors=True)
         for version in versions:
-            for model, signature in signatures(version.model).items():
-                if signature is EMBED and not has_encoder(version):
-                    continue
-                _write(partial / model, model, signature, version, settings)
+            signature_of = signatures(version.model)
+            for model in names_in(version):
+                _write(partial / model, model, signature_of[model], version, settings)
         partial.rename(out)
     except OSError as error:
         raise ConfigurationError(f"--out {out} cannot be written: {error}") from None

@@ -1,4 +1,4 @@
-"""How much stands on a line, in a call and in a signature: python -m tests.density"""
+"""How much there is in a line, a call and a signature: python -m tests.density"""
 
 import ast
 import io

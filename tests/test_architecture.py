@@ -46,7 +46,7 @@ MAY_IMPORT = {
     "fusion_gateway/console": {"protos", "servers.runtime"},  # a client of the gateway, with nothing of its insides
     "training": {"protos", "fusion_gateway.fusion", "fusion_gateway.ingest"},
 }
-# The rooms and modules of `training` from top to bottom: each imports what stands below it, and nothing beside it.
+# The rooms and modules of `training` from top to bottom: each imports what is below it, and nothing beside it.
 # `published` is below the artifacts because features read what they were fitted to from published files.
 LAYERS = (
     ("__main__.py",),
@@ -150,15 +150,15 @@ def installed_by(extras: set[str]) -> set[str]:
         waiting.append(Requirement(f"marquee[{','.join(extras)}]"))
     found: set[str] = set()
     while waiting:
-        wanted = waiting.pop()
-        name = canonical(wanted.name)
+        requirement = waiting.pop()
+        name = canonical(requirement.name)
         if name == "marquee":  # by the file, not as it is installed here
             optional = project["optional-dependencies"]
-            waiting += [Requirement(line) for extra in wanted.extras for line in optional[extra]]
+            waiting += [Requirement(line) for extra in requirement.extras for line in optional[extra]]
         elif name not in found:
             found.add(name)
             needs = map(Requirement, requires(name) or [])
-            waiting += [need for need in needs if applies(need, {"", *wanted.extras})]
+            waiting += [need for need in needs if applies(need, {"", *requirement.extras})]
     return found
 
 

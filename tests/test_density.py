@@ -19,8 +19,8 @@ def test_no_folder_has_more_findings_than_it_is_allowed() -> None:
     assert not found - Counter(ALLOWED)
 
 
-def dense_places(source: str) -> list[str]:
-    """The rules that a source breaks, once for each place."""
+def violations(source: str) -> list[str]:
+    """The rules that a source breaks, once for each occurrence."""
     findings = [*dense_lines(tokens_per_line(source)), *dense_nodes(ast.parse(source))]
     return [finding.rule for finding in findings]
 
@@ -41,8 +41,8 @@ def dense_places(source: str) -> list[str]:
         ("parameters", "class C:\n    def f(self, a, b, c, d, e, f, g): pass"),
     ],
 )
-def test_a_dense_place_is_noticed(rule: str, source: str) -> None:
-    assert dense_places(source) == [rule]
+def test_a_violation_is_found(rule: str, source: str) -> None:
+    assert violations(source) == [rule]
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_a_dense_place_is_noticed(rule: str, source: str) -> None:
     ],
 )
 def test_what_is_not_dense_is_left_alone(source: str) -> None:
-    assert dense_places(source) == []
+    assert violations(source) == []
 
 
 def test_commands_registered_in_another_module_may_have_many_options(tmp_path: Path) -> None:

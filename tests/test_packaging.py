@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from protos.marquee.programs import SCRIPTS, as_called
 from tests.k8s.manifests import K8S
 
 ROOT = Path(__file__).parents[1]
@@ -53,6 +54,39 @@ def test_scripts_show_their_help(name: str, shown: str) -> None:
     helped = run_script(name, "--help")
     assert helped.returncode == 0, helped.stderr
     assert shown in helped.stdout
+    assert f"Usage: {name} " in helped.stdout
+    assert f"Example: {name} " in " ".join(helped.stdout.split())
+    by_module = {script: module for module, script in SCRIPTS.items()}[name]
+    assert not re.search(rf"python -m {by_module}(?![.\w])", " ".join(helped.stdout.split()))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("marquee", "recommend", "--help"), ("marquee-train", "data", "import", "--help"), ("marquee-server", "--nope")],
+    ids=" ".join,
+)
+def test_commands_of_scripts_name_the_script(arguments: tuple[str, ...]) -> None:
+    said = run_script(*arguments)
+    text = " ".join((said.stdout + said.stderr).split())
+    assert f"{arguments[0]} " in text
+    assert "python -m" not in text
+
+
+@pytest.mark.parametrize(
+    ("program", "text", "shown"),
+    [
+        ("/bin/marquee", "python -m fusion_gateway list-names", "marquee-gateway list-names"),
+        ("/bin/marquee", "run python -m fusion_gateway.client.", "run marquee."),
+        ("/bin/marquee-gateway", "see python -m fusion_gateway.tokens.", "see python -m fusion_gateway.tokens."),
+        ("/src/fusion_gateway/client.py", "python -m fusion_gateway.client", "python -m fusion_gateway.client"),
+    ],
+    ids=["another script", "end of a sentence", "no script", "by python -m"],
+)
+def test_commands_are_named_as_the_program_was(
+    monkeypatch: pytest.MonkeyPatch, program: str, text: str, shown: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", [program])
+    assert as_called(text) == shown
 
 
 def test_errors_and_exit_codes_are_those_of_the_programs() -> None:

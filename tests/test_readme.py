@@ -32,7 +32,7 @@ RUN = blocks("sh", "README.md")
 ONCE_READY = RUN[RUN.index(BY_HAND) + 1]
 COMMANDS = [command for block in RUN if block is not BY_HAND for command in block.commands]
 MAKE = [command for command in COMMANDS if command.startswith("make ")]
-CLIENT = [command for command in COMMANDS if re.search(r"fusion_gateway\.(client|ladder)", command)]
+CLIENT = [command for command in COMMANDS if re.search(r"fusion_gateway\.(client|fallback_chain)", command)]
 PROGRAMS = [command for command in COMMANDS if command.startswith(PYTHON) and command not in CLIENT]
 
 

@@ -10,6 +10,7 @@ import matplotlib
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from rich.table import Table
 
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
 """Okabe and Ito's palette, distinct in every form of color blindness."""
@@ -46,9 +47,14 @@ def picture(title: str, caption: str, draw: Callable[[Axes], None]) -> str:
         axes = figure.add_subplot()
         draw(axes)
         axes.set_title(title)
-        image = io.BytesIO()
-        figure.savefig(image, format="png")
-    data = base64.b64encode(image.getvalue()).decode()
+        return image(title, caption, figure)
+
+
+def image(title: str, caption: str, figure: Figure) -> str:
+    """A figure inside the page."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    data = base64.b64encode(content.getvalue()).decode()
     return (
         f"<figure><img alt='{html.escape(title, quote=True)}' src='data:image/png;base64,{data}'>"
         f"<figcaption>{html.escape(caption)}</figcaption></figure>"
@@ -66,6 +72,12 @@ def grid(columns: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "
     head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
     body = "\n".join(map(_table_row, rows))
     return f"<table class='grid'><caption>{html.escape(caption)}</caption><tr>{head}</tr>\n{body}</table>"
+
+
+def table_grid(table: Table) -> str:
+    """A table for the terminal as one of the page."""
+    cells = zip(*(map(str, column.cells) for column in table.columns), strict=True)
+    return grid([str(column.header) for column in table.columns], list(cells), str(table.title or ""))
 
 
 def frame_grid(frame: pl.DataFrame, caption: str = "") -> str:

@@ -87,5 +87,5 @@ def _log_while(name: str, done: Event) -> None:
 
 
 def peak_gib() -> float:
-    """Most memory that this process has held."""
+    """Peak resident memory of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -14,8 +14,9 @@ def output() -> Console:
     return Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE)
 
 
-def narrow_table(title: str) -> Table:
+def narrow_table(title: str, caption: str = "") -> Table:
     """A table without borders. Lines inside a cell hold what would take columns of their own."""
-    return Table(
-        title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0)
-    )
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False)
+    table.pad_edge, table.padding = False, (0, 1, 0, 0)
+    table.caption, table.caption_justify = caption, "left"
+    return table

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from fusion_gateway.catalog.parquet import MAX_ITEMS, MAX_VALUES, Kind, read_table
 from fusion_gateway.catalog.rating_scale import RatingScale, load_rating_scale
+from fusion_gateway.catalog.text_files import TEXT_FILES, Texts, load_texts
 from fusion_gateway.fusion import Mask, Rows
 from protos.marquee.v1.recommender_pb2 import Item
-from servers.runtime.errors import ArtifactError
+from servers.runtime.errors import ArtifactError, Unavailable
 from servers.runtime.repository import Version
 
 SCHEMA: Mapping[str, Kind] = {
@@ -28,11 +29,11 @@ SCHEMA: Mapping[str, Kind] = {
     "votes": pl.Int64,
     "weighted_rating": pl.Float64,
 }
-TAG_SCHEMA: Mapping[str, Kind] = {"item": pl.Int32, "word": pl.Int32, "weight": pl.Float32}
-MAX_TAGS = 16_000_000
-"""Maximum number of words of all items: with what it takes to sort them, about 500 MB."""
+CAST: Mapping[str, Kind] = {"cast": pl.List(pl.String)}
+"""A column that catalogs of before it was published lack."""
 MAX_CHARACTERS = {"id": 1000, "title": 1000, "director": 1000, "poster": 2000}
 """Maximum number of characters of a field: 500 longer ones would make an answer that no client takes."""
+MAX_CAST = 100
 MAX_GENRES, MAX_GENRE_CHARACTERS = 100, 256
 """Maximum number of genres of an item, and of characters of a genre."""
 
@@ -47,33 +48,6 @@ class Filters:
     year_max: int | None = None
     ids_in: Sequence[str] = ()
     ids_out: Sequence[str] = ()
-
-
-class Tags:
-    """TF-IDF weights of the words of all items, by word; cosines by adding up the lists of an item's few words."""
-
-    def __init__(self, table: pl.DataFrame, items: int) -> None:
-        """`table` has the columns item, word and weight, of unit length for each item, sorted by word."""
-        self._item = table["item"].to_numpy()
-        self._weight = table["weight"].to_numpy()
-        self._items = items
-        word = (table["word"].rank("dense").cast(pl.Int64) - 1).to_numpy()  # whatever numbers they are
-        self._word = word[by_item := np.argsort(self._item, kind="stable")]
-        self._weight_by_item = self._weight[by_item]
-        self._start = np.searchsorted(self._item[by_item], np.arange(items + 1))
-        self._word_start = np.searchsorted(word, np.arange(word.max(initial=-1) + 2))
-
-    def likeness(self, row: int) -> NDArray[np.floating]:
-        """[items]: cosine of each with the item at `row`, exact; 0 where one of them has no words."""
-        own = slice(self._start[row], self._start[row + 1])
-        lists = [slice(self._word_start[word], self._word_start[word + 1]) for word in self._word[own].tolist()]
-        if not lists:
-            return np.zeros(self._items)
-        weights = zip(lists, self._weight_by_item[own].tolist(), strict=True)
-        products = np.concatenate([weight * self._weight[part] for part, weight in weights])
-        return np.asarray(
-            np.bincount(np.concatenate([self._item[part] for part in lists]), products, self._items), np.float64
-        )
 
 
 def _works(ids: Sequence[str], titles: Sequence[str], years: Sequence[int]) -> Rows:
@@ -101,10 +75,11 @@ class Catalog:
     """One published version of the catalog, in memory; nothing changes after construction."""
 
     def __init__(
-        self, items: pl.DataFrame, version: int, tags: Tags | None = None, scale: RatingScale | None = None
+        self, items: pl.DataFrame, version: int, texts: Texts | None = None, scale: RatingScale | None = None
     ) -> None:
         """`scale`: of the data's ratings; None where it is not known."""
         self.version = version
+        self.texts = texts or Texts()
         self.rating_scale = scale
         self.number: NDArray[np.int64] = items["number"].to_numpy()
         self.id: list[str] = items["id"].to_list()
@@ -112,9 +87,9 @@ class Catalog:
         self.year: NDArray[np.int32] = items["year"].to_numpy()
         self.genres: list[list[str]] = items["genres"].to_list()
         self.director: list[str] = items["director"].to_list()
+        self.cast: list[list[str]] = items["cast"].to_list() if "cast" in items else [[] for _ in self.id]
+        """Actors; empty where the catalog has none."""
         self._director_number = items["director"].rank("dense").to_numpy()
-        self.has_tags = tags is not None
-        self._tags = tags or Tags(pl.DataFrame(schema=TAG_SCHEMA), len(self.id))
         self.poster: list[str] = items["poster"].to_list()
         self.votes: NDArray[np.int64] = items["votes"].to_numpy()
         self.weighted_rating: NDArray[np.float64] = items["weighted_rating"].to_numpy()
@@ -167,9 +142,23 @@ class Catalog:
         """[items]: cosine of the genres of each with those of the item at `row`."""
         return np.asarray(self.genre_vector @ self.genre_vector[row])
 
-    def tag_likeness(self, row: int) -> NDArray[np.floating]:
-        """[items]: cosine of the words of each with those of the item at `row`; exact."""
-        return self._tags.likeness(row)
+    def text_likeness(self, row: int) -> NDArray[np.floating]:
+        """[items]: cosine of the text vectors of each with that of the item at `row`; zeros without such vectors."""
+        vectors = self.texts.vectors
+        return np.zeros(len(self)) if vectors is None else np.asarray(vectors @ vectors[row])
+
+    def about(self, query: str, k: int) -> list[tuple[int, float]]:
+        """At most k works (row, likeness 0 to 100) whose texts are like the query, best first; of equals, more votes.
+
+        Raises Unavailable where the version has no texts to search.
+        """
+        if self.texts.search is None:
+            raise Unavailable("semantic: the published catalog has no texts to search: train the catalog again")
+        likeness = self.texts.search.likeness(query)
+        rows = np.flatnonzero(likeness > 0)
+        best = rows[np.lexsort((-self.votes[rows], -likeness[rows]))]
+        works = best[self.first_of_works(best)][:k]
+        return [(int(row), min(float(100 * likeness[row]), 100.0)) for row in works]
 
     def of_director(self, row: int) -> Mask:
         """[items]: which have the director of this one; none where that is unknown."""
@@ -215,26 +204,26 @@ class Catalog:
 
 def open_catalog(version: Version) -> Catalog:
     """Raises ArtifactError when its files are not what a catalog is."""
-    has_tags = any(file.path == "tags.parquet" for file in version.manifest.files)
-    tags = version.file("tags.parquet") if has_tags else None
-    return load_catalog(version.file("items.parquet"), version.number, tags, load_rating_scale(version))
+    published = {file.path for file in version.manifest.files}
+    texts = {name: version.file(name) for name in TEXT_FILES if name in published}
+    return load_catalog(version.file("items.parquet"), version.number, texts, load_rating_scale(version))
 
 
-def load_catalog(path: Path, version: int, tags: Path | None = None, scale: RatingScale | None = None) -> Catalog:
-    """Reads a version's items.parquet, and tags.parquet. Raises ArtifactError when they are not what a catalog is."""
-    items = read_table(path, "items", "catalog", MAX_ITEMS, SCHEMA)
-    words = read_table(tags, "tags", "catalog", MAX_TAGS, TAG_SCHEMA).sort("word") if tags else None
+def load_catalog(
+    path: Path, version: int, texts: Mapping[str, Path] | None = None, scale: RatingScale | None = None
+) -> Catalog:
+    """Reads a version's items.parquet, and those of TEXT_FILES that `texts` names.
+
+    Raises ArtifactError when they are not what a catalog is.
+    """
+    items = read_table(path, "items", "catalog", MAX_ITEMS, SCHEMA, CAST)
     if items.is_empty() or items.null_count().sum_horizontal().item() or not items["number"].is_sorted():
         raise ArtifactError(f"{path}: must hold items without gaps, sorted by number", "catalog")
     if items["number"].n_unique() != len(items) or items["id"].n_unique() != len(items):
         raise ArtifactError(f"{path}: every number and every id must be there once", "catalog")
     if problem := _beyond(items):
         raise ArtifactError(f"{path}: {problem}", "catalog")
-    if words is not None and (words.null_count().sum_horizontal().item() or not words["weight"].is_finite().all()):
-        raise ArtifactError(f"{tags}: must hold words without gaps, with finite weights", "catalog")
-    if words is not None and len(words) and not words["item"].is_between(0, len(items) - 1).all():
-        raise ArtifactError(f"{tags}: has words of items that {path.name} has not", "catalog")
-    return Catalog(items, version, words if words is None else Tags(words, len(items)), scale)
+    return Catalog(items, version, load_texts(texts or {}, len(items)), scale)
 
 
 def _beyond(items: pl.DataFrame) -> str:
@@ -249,6 +238,8 @@ def _beyond(items: pl.DataFrame) -> str:
             return f"{name} has {total} characters in all items; at most {MAX_VALUES}"
     if (count := _max(items["genres"].list.len())) > MAX_GENRES:
         return f"genres has {count} of an item; at most {MAX_GENRES}"
+    if "cast" in items and (count := _max(items["cast"].list.len())) > MAX_CAST:
+        return f"cast has {count} of an item; at most {MAX_CAST}"
     genres = items["genres"].explode(empty_as_null=False)
     if genres.null_count():
         return "genres has gaps"

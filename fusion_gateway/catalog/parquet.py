@@ -15,9 +15,14 @@ Kind = pl.DataType | type[pl.DataType]
 
 
 def read_table(
-    path: Path, what: str, reason: str, max_rows: int, schema: Mapping[str, Kind] | None = None
+    path: Path,
+    what: str,
+    reason: str,
+    max_rows: int,
+    schema: Mapping[str, Kind] | None = None,
+    optional: Mapping[str, Kind] | None = None,
 ) -> pl.DataFrame:
-    """The columns of `schema`, of its types; without one, all.
+    """The columns of `schema`, of its types, and those of `optional` that there are; without a schema, all.
 
     Raises ArtifactError for `reason`, and before anything is read where there are more than `max_rows`.
     """
@@ -26,6 +31,9 @@ def read_table(
         rows = int(table.select(pl.len()).collect().item())
         if rows > max_rows:
             raise ArtifactError(f"{path}: {rows} rows of {what} are too many; at most {max_rows}", reason)
+        if schema is not None and optional:
+            there = table.collect_schema().names()
+            schema = {**schema, **{name: kind for name, kind in optional.items() if name in there}}
         columns = len(schema or table.collect_schema())
         if rows * columns > MAX_VALUES:
             message = f"{columns} columns of {rows} rows of {what} hold more than {MAX_VALUES} values"

@@ -86,8 +86,9 @@ class TitleIndex:
         if not len(rows):
             return np.zeros(0)
         titles = [self._text[row] for row in rows]
-        whole = (process.cdist([in_order], [names[row] for row in rows])[0] for names in (self._sorted, self._first))
-        likeness = np.maximum(*whole).astype(float)
+        names = [self._sorted[row] for row in rows]
+        first_parts = [self._first[row] for row in rows]
+        likeness = np.maximum(*(process.cdist([in_order], each)[0] for each in (names, first_parts))).astype(float)
         # A part of a longer title: whole, or with a slip. From the start of a word on it is a better one.
         starting = _parts(f" {text}", [f" {title}" for title in titles], CONTAINED)
         parts = np.maximum(starting, _parts(text, titles, INSIDE))

@@ -13,7 +13,7 @@ def words_of(title: str) -> list[str]:
     """Without accents, case, punctuation and a year in brackets; without articles where other words are left. Initials
     are one word.
 
-    Of a title without a letter or digit, what stands between blanks.
+    Of a title without a letter or digit, what is between blanks.
     """
     plain = unicodedata.normalize("NFKD", re.sub(r"\(\d{4}\)\s*$", "", title)).casefold()
     plain = "".join(letter for letter in plain if not unicodedata.combining(letter))

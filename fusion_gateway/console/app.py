@@ -1,4 +1,4 @@
-"""Puts the console together; the only place that does. It holds no state but caches."""
+"""Wires the console together; no other module does. It holds no state but caches."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -7,9 +7,11 @@ from pathlib import Path
 import grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
@@ -80,12 +82,14 @@ def console(settings: ConsoleSettings, on_ready: Callable[[], None] = lambda: No
         Route("/openapi.json", openapi),
         Route("/health/live", _live),
         Route("/health/ready", _ready),
+        Route("/metrics", _metrics),
         Route("/posters/{name:path}", posters.__call__),
         Route(f"/{SERVICE.full_name}/{{method}}", call, methods=["POST"]),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
     middleware = [
         Middleware(SecurityHeaders),
+        Middleware(GZipMiddleware, compresslevel=5),
         Middleware(TrustedHostMiddleware, allowed_hosts=settings.host_names, www_redirect=False),
         Middleware(
             CORSMiddleware,
@@ -120,6 +124,11 @@ async def _page(request: Request) -> Response:
 
 async def _live(request: Request) -> Response:
     return PlainTextResponse("live\n")
+
+
+async def _metrics(request: Request) -> Response:
+    """Calls by method and HTTP status, and how long they took."""
+    return Response(generate_latest(), headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})
 
 
 async def _ready(request: Request) -> Response:

@@ -1,5 +1,6 @@
 """The gateway's calls as JSON over HTTP, by the unary rules of the Connect protocol (connectrpc.com/docs/protocol)."""
 
+import time
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from protos.marquee.v1.recommender_pb2 import DESCRIPTOR
+from servers.runtime.metrics import CallTimer
 
 SERVICE = DESCRIPTOR.services_by_name["Recommender"]
 WRITES = frozenset({"RecordEvents", "DeleteUser"})
@@ -52,12 +54,19 @@ class Connect:
         """`origins`: of other pages that may call, such as https://shop.example."""
         self._read_only, self._origins = read_only, origins
         self._calls = {method.name: _callable(channel, method) for method in SERVICE.methods}
+        self._timers = {method.name: CallTimer(method.name) for method in SERVICE.methods}
 
     async def __call__(self, request: Request) -> Response:
         """POST /marquee.v1.Recommender/{method}"""
         method = SERVICE.methods_by_name.get(request.path_params["method"])
         if method is None:
-            return Response(status_code=404)
+            return Response(f"{SERVICE.full_name} has no such method; it has {', '.join(self._calls)}\n", 404)
+        began = time.monotonic()
+        answer = await self._answer(request, method)
+        self._timers[method.name].record(str(answer.status_code), time.monotonic() - began)
+        return answer
+
+    async def _answer(self, request: Request, method: MethodDescriptor) -> Response:
         if (sent := request.headers.get("content-type", "").partition(";")[0].strip().lower()) != "application/json":
             # What a form of another site can send without asking first is refused here, too.
             return Response(
@@ -88,6 +97,10 @@ class Connect:
             raise ConnectError("invalid_argument", f"Connect-Protocol-Version: must be 1, not {version!r}")
         if (encoding := request.headers.get("content-encoding", "identity")) != "identity":
             raise ConnectError("unimplemented", f"Content-Encoding: {encoding!r} is not taken; send it unpacked")
+        for name in PASSED_ON:
+            value = request.headers.get(name, "")
+            if not (value.isascii() and value.isprintable()):  # which gRPC does not send
+                raise ConnectError("invalid_argument", f"{name}: must have printable characters of ASCII only")
 
     async def _call(self, request: Request, method: str, message: Any) -> tuple[Any, Mapping[str, str]]:
         metadata = [(name, value) for name in PASSED_ON if (value := request.headers.get(name))]
@@ -116,6 +129,10 @@ async def _body(request: Request) -> bytes:
 
 def _parsed(method: MethodDescriptor, body: bytes) -> Any:
     message = GetMessageClass(method.input_type)()
+    if not body.lstrip().startswith(b"{"):
+        raise ConnectError(
+            "invalid_argument", f"not the JSON of {method.input_type.name}: must be an object, such as {{}}"
+        )
     try:
         # Fields of a newer client are passed over, as in protobuf's binary form.
         return json_format.Parse(body, message, ignore_unknown_fields=True)

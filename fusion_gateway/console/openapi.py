@@ -47,7 +47,7 @@ def document(source: str) -> Json:
 
 
 def comments(source: str) -> dict[str, str]:
-    """Name, such as RecommendRequest.k, to the comment that stands above it; "" to the file's own."""
+    """Name, such as RecommendRequest.k, to the comment above it; "" to the file's own."""
     found: dict[str, str] = {}
     waiting: list[str] = []
     scopes: list[str] = []

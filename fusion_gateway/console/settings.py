@@ -6,6 +6,7 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
+from protos.marquee.addresses import checked_address
 from servers.runtime.lifecycle import LOOPBACK
 from servers.runtime.settings import ProgramSettings
 
@@ -38,10 +39,8 @@ class ConsoleSettings(ProgramSettings):
 
     @field_validator("gateway")
     @classmethod
-    def _without_scheme(cls, address: str) -> str:
-        if address.startswith(("http://", "https://")):
-            raise ValueError(f"{address!r}: an address is host:port, without http://")
-        return address
+    def _checked(cls, address: str) -> str:
+        return checked_address(address)
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> Self:

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from fusion_gateway.circuit_breaker import CircuitBreaker
 from servers.runtime.errors import DeadlineExceeded, InvalidArgument, MarqueeError, Overloaded, Unavailable
+from servers.runtime.turns import Turns
 
 CALM_SECONDS = 5.0
 """A store works again once nothing has failed for this long; until then its failures are counted, not logged."""
@@ -25,19 +26,19 @@ log = structlog.get_logger()
 
 
 class Connections:
-    """Runs transactions, as many at once as there are connections; others wait for one in their order.
+    """Runs transactions, as many at once as there are connections; others wait for one in turns.
 
-    What a caller has begun goes on to its end behind it when it leaves. A transaction that its caller cancels half way
+    What a caller has begun runs to its end when the caller leaves. A transaction that its caller cancels half way
     may keep its connection for good, and with it SQLite's lock on writing.
     """
 
-    def __init__(self, work: str, engine: AsyncEngine, number: int, seconds: float, most: int) -> None:
+    def __init__(self, work: str, engine: AsyncEngine, number: int, seconds: float, max_calls: int) -> None:
         """`work` is read or write. A transaction may wait `seconds` for a connection, and then have it as long.
 
-        At most `most` wait or run at once.
+        At most `max_calls` wait or run at once.
         """
-        self._work, self._engine, self._seconds, self._most = work, engine, seconds, most
-        self._number, self._free = number, asyncio.Semaphore(number)
+        self._work, self._engine, self._seconds, self._max_calls = work, engine, seconds, max_calls
+        self._number, self._turns = number, Turns(number)
         self._attempts: Tasks = set()
         self._transactions: Tasks = set()
         self._circuit = CircuitBreaker(f"event store, {work}")
@@ -49,9 +50,11 @@ class Connections:
         work: Callable[[AsyncConnection], Awaitable[T]],
         timeout: float | None = None,
         limited: bool = True,
+        group: str = "",
     ) -> T:
         """What `work` returns for a connection in a transaction, which is committed by then.
 
+        Calls wait in the order of their arrival for others of their `group`; groups have their turn alternately.
         Raises DeadlineExceeded after `timeout` seconds, Overloaded where too much waits already and this is `limited`,
         InvalidArgument for what the database does not take, and Unavailable.
         """
@@ -60,19 +63,19 @@ class Connections:
         self._check()
         try:
             async with asyncio.timeout(timeout):
-                return await asyncio.shield(_begin(self._attempt(work), self._attempts))
+                return await asyncio.shield(_begin(self._attempt(work, group), self._attempts))
         except TimeoutError:
             raise DeadlineExceeded("the event store has not answered in time") from None
 
     def check_room(self, coming: int = 0) -> None:
         """Raises Overloaded where as many as may wait or run do so already, with those that are coming."""
-        if len(self._attempts) + coming >= self._most:
-            raise Overloaded(f"{self._most} calls {self._work} events already; try again later")
+        if len(self._attempts) + coming >= self._max_calls:
+            raise Overloaded(f"{self._max_calls} calls {self._work} events already; try again later")
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that may take long, for programs and starts that no caller waits for. Raises as `run`."""
-        async with self._free:
+        async with self._turns.turn(""):
             try:
                 async with self._engine.begin() as connection:
                     yield connection
@@ -86,12 +89,12 @@ class Connections:
         try:
             async with asyncio.timeout(self._seconds):
                 while taken < self._number:
-                    await self._free.acquire()
+                    await self._turns.acquire("")
                     taken += 1
             yield
         finally:
             for _ in range(taken):
-                self._free.release()
+                self._turns.release()
 
     async def finish(self, seconds: float) -> None:
         """Waits for what has been begun."""
@@ -118,9 +121,9 @@ class Connections:
         cause = driver_error.__cause__ or driver_error if driver_error else error
         return Unavailable(f"the event store cannot be used: {type(cause).__name__}")
 
-    async def _attempt(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    async def _attempt(self, work: Callable[[AsyncConnection], Awaitable[T]], group: str) -> T:
         begun = asyncio.Event()
-        transaction = _begin(self._transaction(work, begun), self._transactions)
+        transaction = _begin(self._transaction(work, group, begun), self._transactions)
         try:
             async with asyncio.timeout(self._seconds):
                 await begun.wait()
@@ -141,9 +144,11 @@ class Connections:
         self._answered()
         return result
 
-    async def _transaction(self, work: Callable[[AsyncConnection], Awaitable[T]], begun: asyncio.Event) -> T:
-        waits = self._free.locked()
-        async with self._free:
+    async def _transaction(
+        self, work: Callable[[AsyncConnection], Awaitable[T]], group: str, begun: asyncio.Event
+    ) -> T:
+        waits = self._turns.locked()
+        async with self._turns.turn(group):
             begun.set()
             if waits:
                 self._check()  # the store may have begun to fail

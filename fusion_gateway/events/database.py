@@ -14,7 +14,7 @@ from fusion_gateway.events.schema import migrate
 from servers.runtime.errors import ConfigurationError
 
 READ_CONNECTIONS, WRITE_CONNECTIONS = 4, 4
-"""Kept open, of each kind. SQLite has one writer at a time, so its writers wait for one connection, in their order."""
+"""Kept open, of each kind. SQLite has one writer at a time, so its writers wait for one connection."""
 CONNECT_SECONDS = 2.0
 PING_SECONDS = 0.25
 """How long a connection of PostgreSQL may take to answer before it is used; then it is replaced."""

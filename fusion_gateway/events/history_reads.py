@@ -59,7 +59,7 @@ class Lane(Generic[T]):
     def __init__(
         self, read: Callable[[Sequence[str]], Awaitable[Mapping[str, T]]], max_users: int, max_reads: int
     ) -> None:
-        self._read, self._most_users, self._most_reads = read, max_users, max_reads
+        self._read, self._max_users, self._max_reads = read, max_users, max_reads
         self._waiting: dict[str, list[asyncio.Future[T]]] = {}
         self._reading: asyncio.Task[None] | None = None
         self._in_flight: set[asyncio.Task[None]] = set()
@@ -78,12 +78,12 @@ class Lane(Generic[T]):
             self._in_flight.add(task)
             task.add_done_callback(self._in_flight.discard)
             await asyncio.wait([task], timeout=PATIENCE_SECONDS)
-            while len(self._in_flight) >= self._most_reads:
+            while len(self._in_flight) >= self._max_reads:
                 await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
 
     def _take(self) -> dict[str, list[asyncio.Future[T]]]:
         taken: dict[str, list[asyncio.Future[T]]] = {}
-        while self._waiting and len(taken) < self._most_users:
+        while self._waiting and len(taken) < self._max_users:
             user = next(iter(self._waiting))
             answers = [answer for answer in self._waiting.pop(user) if not answer.done()]
             if answers:  # else its callers have left

@@ -20,6 +20,8 @@ COLUMNS = (
 EVENTS = sa.Table("events", METADATA, *COLUMNS, sa.Index("events_of_user", "user_id", "time", "sequence"))
 BY_TIME = sa.Index("events_by_time", EVENTS.c.time)
 VERSIONS = sa.Table("schema_version", METADATA, sa.Column("version", sa.Integer, primary_key=True))
+IMPORTS = sa.Table("imports", sa.MetaData(), sa.Column("sha256", sa.String(64), primary_key=True))
+"""Files that were imported whole. It is made when it is first needed; programs that do not know it work beside it."""
 LOCK = 0x6D617271
 """PostgreSQL's name of the lock that programs starting at once take in turn."""
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence, Sized
 from contextlib import suppress
 from functools import partial
 from itertools import islice, takewhile
@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from fusion_gateway.events.connections import Connections
 from fusion_gateway.events.database import READ_CONNECTIONS, Database, empty_log, usable_url
 from fusion_gateway.events.history_reads import HistoryReads
-from fusion_gateway.events.schema import EVENTS
+from fusion_gateway.events.schema import EVENTS, IMPORTS
 from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.events.users import StoredUser, users_from
 from servers.runtime.errors import ConfigurationError, DeadlineExceeded, MarqueeError, Unavailable
@@ -70,10 +70,15 @@ ERASE_SECONDS = 1.0
 """To take deleted events out of SQLite's log, and until that is tried again where somebody is reading it."""
 
 
+def size_of(events: Sized) -> str:
+    """The group in which a call waits: a few events do not wait for every call that has many."""
+    return "large" if len(events) > ROWS_PER_TURN else "small"
+
+
 class EventStore:
     """Events by user. Whatever a method says it has stored or erased is committed.
 
-    Methods with a `timeout` raise DeadlineExceeded once it has passed, and what they have begun goes on behind them.
+    Methods with a `timeout` raise DeadlineExceeded once it has passed, and what they have begun still runs to its end.
     They raise InvalidArgument, Overloaded and Unavailable, too.
     """
 
@@ -112,7 +117,7 @@ class EventStore:
 
     async def record(self, events: Sequence[StoredEvent], timeout: float | None = None) -> int:
         """Stores them all or none; how many were new. An event_id that is stored already is left alone."""
-        return await self._write(partial(self._record, events), timeout)
+        return await self._write(partial(self._record, events), timeout, group=size_of(events))
 
     async def _record(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> int:
         recorded = await self._add(connection, events)
@@ -133,6 +138,23 @@ class EventStore:
         for first in range(0, len(users), USERS_PER_TRIM):
             await self._portion(partial(self._trim, users=set(users[first : first + USERS_PER_TRIM])))
         return recorded
+
+    async def imported(self) -> set[str]:
+        """SHA-256 of the files that were noted with `note_import`."""
+        async with self._writes.transaction() as connection:
+            await connection.run_sync(partial(IMPORTS.create, checkfirst=True))
+            return set(await connection.scalars(sa.select(IMPORTS.c.sha256)))
+
+    async def note_import(self, sha256: str) -> None:
+        """That a file is stored whole. Call `imported` before."""
+        async with self._writes.transaction() as connection:
+            await connection.execute(self._insert(IMPORTS).on_conflict_do_nothing(), {"sha256": sha256})
+
+    async def event_counts(self) -> dict[str, int]:
+        """How many events each user has."""
+        query = sa.select(EVENTS.c.user_id, sa.func.count()).group_by(EVENTS.c.user_id)
+        async with self._reads.transaction() as connection:
+            return {user: count for user, count in await connection.execute(query)}
 
     async def _portion(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         """Does a part of a long work, and then lets other programs write for half as long."""
@@ -156,7 +178,7 @@ class EventStore:
     async def _histories(self, users: Sequence[str]) -> dict[str, list[StoredEvent]]:
         return await self._read(partial(_histories, users), limited=False)
 
-    async def users(
+    async def users_page(
         self, prefix: str, limit: int, page: str = "", timeout: float | None = None
     ) -> tuple[list[StoredUser], str]:
         """At most `limit` users whose ids begin with `prefix`, by the bytes of their ids, and the next `page`, if any.
@@ -242,11 +264,15 @@ class EventStore:
         return await self._reads.run(work, timeout, limited)
 
     async def _write(
-        self, work: Callable[[AsyncConnection], Awaitable[T]], timeout: float | None = None, limited: bool = True
+        self,
+        work: Callable[[AsyncConnection], Awaitable[T]],
+        timeout: float | None = None,
+        limited: bool = True,
+        group: str = "",
     ) -> T:
         await self._follow_file(timeout)
         file = self._database.file_now()
-        result = await self._writes.run(work, timeout, limited)
+        result = await self._writes.run(work, timeout, limited, group)
         if self._database.file_now() != file:
             raise Unavailable("the event store cannot be used: its file was taken away, try again")
         return result

@@ -25,7 +25,7 @@ async def users_from(start: str, limit: int, connection: AsyncConnection) -> lis
     return [StoredUser(*row) for row in rows]
 
 
-def users_of_page(dialect: str) -> sa.Select[tuple[str, int]]:
+def users_of_page(dialect: str) -> sa.Select[str, int]:
     """A loose index scan: each step seeks the smallest id above the one before."""
     by_bytes, own = COLLATIONS[dialect]
     user = EVENTS.c.user_id.collate(by_bytes)

@@ -5,15 +5,16 @@ NaN, or anything that is not finite, means that the model abstains from that can
 """
 
 from fusion_gateway.fusion.candidates import HISTORY, Candidates, Mask, Rows, best_rows, choose_candidates
-from fusion_gateway.fusion.fused import Fused, fuse, normalize
+from fusion_gateway.fusion.fused import Fused, abstain, fuse, normalize
 from fusion_gateway.fusion.normalizers import NORMALIZERS, NormalizerName, Scores, competition_rank
 from fusion_gateway.fusion.policy import Activation, Calibrator, Policy, Slope, Strategy, Switch, Unit
-from fusion_gateway.fusion.popularity import POPULARITY, Popularity
+from fusion_gateway.fusion.popularity import POPULARITY, RULES, Popularity
 
 __all__ = [
     "HISTORY",
     "NORMALIZERS",
     "POPULARITY",
+    "RULES",
     "Activation",
     "Calibrator",
     "Candidates",
@@ -28,6 +29,7 @@ __all__ = [
     "Strategy",
     "Switch",
     "Unit",
+    "abstain",
     "best_rows",
     "choose_candidates",
     "competition_rank",

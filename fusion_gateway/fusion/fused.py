@@ -1,6 +1,6 @@
 """The fused score of every candidate, and what each model added to it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,8 +45,9 @@ def fuse(policy: Policy, scores: Mapping[str, ArrayLike], events: ArrayLike = 0,
         raise ValueError("none of the policy's models is among the scores")
     raw = np.stack([np.asarray(scores[model], np.float64) for model in models])
     raw[~np.isfinite(raw)] = np.nan
-    normalized = np.stack([normalize(policy, model, row) for model, row in zip(models, raw, strict=True)])
     counts = [np.broadcast_to(np.asarray(each, np.int64), raw.shape[1:-1]) for each in (events, ratings)]
+    raw = abstain(policy, models, raw, counts[1])
+    normalized = np.stack([normalize(policy, model, row) for model, row in zip(models, raw, strict=True)])
     weight = np.where(np.isnan(raw), 0.0, _weights(policy, models, *counts)[..., None])
     unscored = ~(weight > 0).any(axis=0)
     if policy.strategy == "learned":
@@ -60,11 +61,19 @@ def fuse(policy: Policy, scores: Mapping[str, ArrayLike], events: ArrayLike = 0,
     return Fused(fused, models, raw, normalized, weight, bias)
 
 
+def abstain(policy: Policy, models: Sequence[str], scores: Scores, ratings: NDArray[np.int64]) -> Scores:
+    """The scores [M, ..., C] without those of models for users with fewer `ratings` [...] than the model must have."""
+    needed = np.array([policy.min_ratings.get(model, 0) for model in models])
+    few = ratings < needed.reshape(-1, *[1] * ratings.ndim)
+    return np.where(few[..., None], np.nan, scores)
+
+
 def _weights(policy: Policy, models: tuple[str, ...], events: NDArray[np.int64], ratings: NDArray[np.int64]) -> Scores:
     """[M, ...]: each model's weight for each user."""
     choices = [*(switch.weights for switch in policy.switches), policy.weights]
     table = np.array([_in_order(weights, models) for weights in choices]).T
-    weight: Scores = table[:, np.searchsorted([switch.max_events for switch in policy.switches], events)]
+    within = [(events <= switch.limits[0]) & (ratings <= switch.limits[1]) for switch in policy.switches]
+    weight: Scores = table[:, np.argmax([*within, np.ones_like(events, np.bool_)], axis=0)]
     if policy.strategy != "adaptive":
         return weight
     slopes = [policy.slopes.get(model) for model in models]

@@ -30,7 +30,7 @@ def _zscore(scores: Scores) -> Scores:
     low, high = _range(scores)
     scored = ~np.isnan(scores)
     count = np.maximum(scored.sum(axis=-1, keepdims=True), 1)
-    # Centred on the smallest score first: the deviations of equal scores are then exactly 0.
+    # Centered on the smallest score first: the deviations of equal scores are then exactly 0.
     above = np.where(scored, scores - low, 0.0)
     deviation = above - above.sum(axis=-1, keepdims=True) / count
     variance = np.where(scored, deviation**2, 0.0).sum(axis=-1, keepdims=True) / count

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import combinations
 from typing import Literal
 
 import numpy as np
@@ -26,6 +26,15 @@ FORMS: Mapping[str, Callable[[Scores], Scores]] = {
 }
 
 
+MAX_NUMBER = 1e12
+"""Maximum magnitude of a number: with far larger ones, sums and products of scores are infinite."""
+MAX_COUNT = 100_000
+"""Maximum number of events and of candidates."""
+MAX_MODEL_NAME = 256
+MAX_UNITS = 64
+"""Maximum number of units, and of switches: each costs every request."""
+
+
 @dataclass(frozen=True)
 class Calibrator:
     """A fitted map of one model's raw scores to a common scale: scale * s + offset, or a function of that.
@@ -38,8 +47,10 @@ class Calibrator:
     form: Literal["affine", "sigmoid", "arcsinh"] = "affine"
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.scale) and np.isfinite(self.offset) and self.scale > 0):
-            raise ValueError("scale must be above 0 and both numbers finite, so that the order of scores is kept")
+        _check_number("scale", self.scale)
+        _check_number("offset", self.offset)
+        if self.scale <= 0:
+            raise ValueError("scale: must be above 0, so that the order of scores is kept")
 
     def __call__(self, scores: Scores) -> Scores:
         line = self.scale * scores + self.offset
@@ -48,13 +59,29 @@ class Calibrator:
 
 @dataclass(frozen=True)
 class Switch:
-    """Weights for users with at most this many events."""
+    """Weights for users with at most so many events, or so many rated events, or both; None: any number."""
 
-    max_events: int
-    weights: Mapping[str, float]
+    max_events: int | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
+    max_ratings: int | None = None
 
     def __post_init__(self) -> None:
         _check_weights("weights", self.weights)
+        if self.max_events is None and self.max_ratings is None:
+            raise ValueError("max_events or max_ratings must be given")
+        for name, limit in (("max_events", self.max_events), ("max_ratings", self.max_ratings)):
+            if limit is not None:
+                _check_number(name, limit, 0, MAX_COUNT)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The maximum of events and of ratings, infinite where there is none."""
+        events, ratings = (np.inf if limit is None else limit for limit in (self.max_events, self.max_ratings))
+        return events, ratings
+
+    def covers(self, other: "Switch") -> bool:
+        """Whether every user of the other is one of this."""
+        return self.limits[0] >= other.limits[0] and self.limits[1] >= other.limits[1]
 
 
 MAX_SLOPE = 20.0
@@ -69,8 +96,8 @@ class Slope:
     ratings: float
 
     def __post_init__(self) -> None:
-        if not max(abs(self.events), abs(self.ratings)) <= MAX_SLOPE:
-            raise ValueError(f"events and ratings must be {-MAX_SLOPE:g} to {MAX_SLOPE:g}")
+        _check_number("events", self.events, -MAX_SLOPE, MAX_SLOPE)
+        _check_number("ratings", self.ratings, -MAX_SLOPE, MAX_SLOPE)
 
 
 @dataclass(frozen=True)
@@ -83,8 +110,8 @@ class Unit:
 
     def __post_init__(self) -> None:
         _check_weights("weights", self.weights)
-        if not (np.isfinite(self.bias) and np.isfinite(self.out) and self.out >= 0):
-            raise ValueError("bias must be finite, and out 0 or more")
+        _check_number("bias", self.bias)
+        _check_number("out", self.out, 0)
 
 
 @dataclass(frozen=True)
@@ -96,7 +123,7 @@ class Policy:
     - learned: sum over units of out * activation(W [w n] + b), an abstention counting as 0. S1's third form,
       y = activation(W [y_rating; y_seq] + b), is one unit; several are a hidden layer.
     - adaptive: weighted_sum with w * exp(slope . [log(1 + events), log(1 + ratings)]) in place of w.
-    - switching: weighted_sum with weights chosen by the user's number of events.
+    - switching: weighted_sum with weights chosen by the user's number of events, or of ratings.
     - threshold: weighted_sum of what no model finds too low.
     - cascade: weighted_sum of what one model puts first; of everything where it says nothing.
     - rrf: weighted_sum of 1 / (60 + rank), in place of a normalizer (Cormack, Clarke, Buettcher 2009).
@@ -111,6 +138,9 @@ class Policy:
     """weighted_sum_bias: added to every fused score."""
     calibrators: Mapping[str, Calibrator] = field(default_factory=dict)
     """normalizer calibrated: one for every model in `weights`."""
+    min_ratings: Mapping[str, int] = field(default_factory=dict)
+    """How many events of the history must be rated for a model to count; with fewer it abstains (S1: without ratings
+    the sequence model alone)."""
     thresholds: Mapping[str, float] = field(default_factory=dict)
     """threshold: the minimum normalized score per model. A candidate below any of them is ruled out."""
     gate: str = ""
@@ -118,7 +148,7 @@ class Policy:
     keep: int = 100
     """... of this many candidates, which `weights` then sort."""
     switches: tuple[Switch, ...] = ()
-    """switching: weights by the user's number of events, ascending; `weights` above the last."""
+    """switching: the first whose limits the user is within decides, `weights` where there is none."""
     slopes: Mapping[str, Slope] = field(default_factory=dict)
     """adaptive: `weights` are those of a user without events; models without a slope keep theirs."""
     floor: float = 0.0
@@ -130,18 +160,30 @@ class Policy:
 
     def __post_init__(self) -> None:
         _check_weights("weights", self.weights)
+        _check_number("bias", self.bias)
+        _check_number("keep", self.keep, 1, MAX_COUNT)
+        for model, threshold in self.thresholds.items():
+            _check_number(f"thresholds.{model}", threshold)
+        for model, count in self.min_ratings.items():
+            _check_number(f"min_ratings.{model}", count, 0, MAX_COUNT)
         problems = {
-            "bias: must be finite": not np.isfinite(self.bias),
             "bias: only weighted_sum_bias uses it": self.bias != 0 and self.strategy != "weighted_sum_bias",
             "calibrators: every model needs one": self.normalizer == "calibrated"
             and not self.calibrators.keys() >= set(self.models),
             "gate: exactly the strategy cascade needs it": bool(self.gate) != (self.strategy == "cascade"),
-            "keep: must be at least 1": self.keep < 1,
+            "gate: must be a model in weights; a weight of 0 will do": bool(self.gate)
+            and self.gate not in self.weights,
             "floor: must be 0 or more and below 1, and only adaptive uses it": not 0 <= self.floor < 1
             or (self.floor > 0 and self.strategy != "adaptive"),
             "activation: only learned uses it": self.activation != "identity" and self.strategy != "learned",
+            "floor: times the number of models in weights must be at most 1": self.floor * len(self.weights) > 1,
+            f"units: at most {MAX_UNITS}": len(self.units) > MAX_UNITS,
+            f"switches: at most {MAX_UNITS}": len(self.switches) > MAX_UNITS,
             **self._wrong_parts(),
-            "switches: max_events must ascend": any(a.max_events >= b.max_events for a, b in pairwise(self.switches)),
+            "min_ratings: each must be of a model in weights": not self.min_ratings.keys() <= self.weights.keys(),
+            "switches: max_events and max_ratings must ascend": any(
+                before.covers(after) for before, after in combinations(self.switches, 2)
+            ),
         }
         for problem, found in problems.items():
             if found:
@@ -181,7 +223,13 @@ class Policy:
 
 def _check_weights(name: str, weights: Mapping[str, float]) -> None:
     for model, weight in weights.items():
-        if not (np.isfinite(weight) and weight >= 0):
-            raise ValueError(f"{name}.{model}: {weight} must be 0 or more")
+        if not 1 <= len(model) <= MAX_MODEL_NAME:
+            raise ValueError(f"{name}: a model's name must have 1 to {MAX_MODEL_NAME} characters, not {len(model)}")
+        _check_number(f"{name}.{model}", weight, 0)
     if not any(weight > 0 for weight in weights.values()):
         raise ValueError(f"{name}: at least one must be above 0")
+
+
+def _check_number(name: str, number: float, minimum: float = -MAX_NUMBER, maximum: float = MAX_NUMBER) -> None:
+    if not minimum <= number <= maximum:
+        raise ValueError(f"{name}: must be {minimum:g} to {maximum:g}, not {number}")

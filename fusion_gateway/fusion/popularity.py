@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 
 from fusion_gateway.fusion.normalizers import Scores
 
+RULES = "rules"
+"""The model of the expert rules, in policies."""
 POPULARITY = "popularity"
 """Its name among the models of a policy."""
-FACETS = ("age", "gender", "occupation")
+FACETS = ("age", "gender", "occupation", "zip")
 AGES = (18, 25, 35, 45, 50, 56)
 """Lower ends of the age groups above the first, as MovieLens 1M has them."""
 
@@ -42,7 +44,10 @@ class Popularity:
 
 
 def group_of(facet: str, value: str | int) -> str:
-    """The name of a group, such as "gender=f" or "age=25"; ages by AGES, words in any case."""
+    """The name of a group, such as "gender=f", "age=25" or "zip=9"; ages by AGES, words in any case, and of a postal
+    code the first character, in the US a region."""
+    if facet == "zip":
+        value = str(value).strip()[:1]
     if facet == "age":
         return f"age={max((age for age in AGES if age <= int(value)), default=0)}"
     return f"{facet}={str(value).strip().casefold()}"

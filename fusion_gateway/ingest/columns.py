@@ -59,6 +59,7 @@ OF_ITEMS: Mapping[str, Synonyms] = {
     "cast": (("cast",), ("actors", "starring")),
     "keywords": (("keywords",), ("tags", "keyword")),
     "overview": (("overview",), ("description", "summary", "plot", "abstract")),
+    "reviews": (("reviews",), ("review", "reviewtext")),
     "poster": (("poster",),),
     "number": (("number",),),
 }

@@ -44,7 +44,7 @@ class Given:
 
 
 class EventsFile:
-    """A file of events that has been recognised, with what has been understood of it."""
+    """A file of events that has been recognized, with what has been understood of it."""
 
     def __init__(self, table: Table, given: Given = Given()) -> None:
         """Reads the first rows. Raises DataError for an empty file, MissingColumn without a user or an item."""
@@ -146,7 +146,7 @@ class EventsFile:
         user, item = events["user"], events["item"]
         if user.dtype == item.dtype == pl.String:
             again = (user == self.columns.user) & (item == self.columns.item)
-            complain(events, self.path, again, "the header stands here once more, at {!r}: remove the line", user)
+            complain(events, self.path, again, "the header is repeated here, at {!r}: remove the line", user)
 
     def _complete(self, batch: pl.DataFrame) -> pl.DataFrame:
         required = [self.columns.user, self.columns.item, *[self.columns.time] * self.has_times]

@@ -25,7 +25,7 @@ SEQUENCE = ("user", "item")
 
 
 class Table(Protocol):
-    """A file that has been recognised. Nothing but its first lines has been read."""
+    """A file that has been recognized. Nothing but its first lines has been read."""
 
     @property
     def path(self) -> Path: ...
@@ -58,7 +58,7 @@ class Table(Protocol):
 
 
 def open_table(path: Path, given: Collection[str] = ()) -> Table:
-    """Recognises Parquet, JSON lines, sequences, and separated text; `given` are names of columns that it has.
+    """Recognizes Parquet, JSON lines, sequences, and separated text; `given` are names of columns that it has.
 
     Raises DataError for what is none of these.
     """
@@ -134,7 +134,7 @@ class TextTable(OfText):
     """Whether the caller knew the form."""
 
     skip: int = 0
-    """Lines before the first row: the header, and what stands above it."""
+    """Lines before the first row: the header, and what is above it."""
 
     @classmethod
     def guessed(

@@ -26,6 +26,9 @@ class ScorerClient:
         self._score: Send = self.server.sender(name)
         self._retrieve: Send = self.server.sender(f"{name}_retrieve")
         self._similar: Send = self.server.sender(f"{name}_similar")
+        self._poster_model = f"{name}_similar_poster"
+        # Images are too large for several to share a message.
+        self._similar_poster: Send = self.server.sender(self._poster_model, coalesced=False)
 
     async def score(
         self, user: UserTensors, candidates: Numbers, timeout: float, retrieved: Retrieved | None = None
@@ -51,6 +54,14 @@ class ScorerClient:
     async def similar(self, number: int, k: int, timeout: float) -> Answer:
         """The k items most like this one; none where the model does not know it."""
         return await self._ranked(self._similar, {"item": np.array([[number]], np.int64)}, k, timeout)
+
+    async def compares_posters(self, timeout: float) -> bool:
+        """Whether the model server answers similar_poster."""
+        return await self.server.ready(timeout, self._poster_model)
+
+    async def similar_poster(self, image: bytes, k: int, timeout: float) -> Answer:
+        """The k items whose posters are most like an image file."""
+        return await self._ranked(self._similar_poster, {"image": np.array([[image]], object)}, k, timeout)
 
     async def _ranked(self, send: Send, inputs: Arrays, k: int, timeout: float) -> Answer:
         k = min(k, self.server.limits.k)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fusion_gateway.scorers.missing import DEADLINE_EXCEEDED, ModelMissing
+from fusion_gateway.scorers.missing import DEADLINE_EXCEEDED, INVALID_ARGUMENT, ModelMissing
 from servers.runtime.datatypes import Array
 from servers.runtime.errors import InvalidArgument
 from servers.runtime.request_ids import MAX_CHARACTERS, REQUEST_ID
@@ -69,6 +69,7 @@ class Coalescer:
 
     def _start(self) -> None:
         while len(self._in_flight) < MAX_IN_FLIGHT and (calls := self._take()):
+            # In the trace, a message belongs to the first of its calls.
             task = asyncio.get_running_loop().create_task(self._send_calls(calls), context=calls[0].context)
             self._in_flight[task] = calls
             task.add_done_callback(self._ended)
@@ -93,7 +94,7 @@ class Coalescer:
             if len(calls) > 1:  # one is to blame; the others go on
                 await asyncio.gather(*(self._send_calls([call]) for call in calls))
             else:
-                _settle(calls[0], ModelMissing("invalid argument", str(error)))
+                _settle(calls[0], ModelMissing(INVALID_ARGUMENT, str(error)))
         except Exception as error:
             for call in calls:
                 _settle(call, error)

@@ -22,6 +22,7 @@ CROWDED = "too many wait for it"
 UNREADABLE = "unreadable answer"
 NOT_CONFIGURED = "not configured"
 UNEXPECTED = "unexpected error"
+INVALID_ARGUMENT = "invalid argument"
 log = structlog.get_logger()
 
 

@@ -109,6 +109,7 @@ class ModelServer:
         self._name, self._connection = name, connection
         self._circuit = CircuitBreaker(name)
         self._coalescers: list[Coalescer] = []
+        self._one_a_message: set[Coalescer] = set()
         self._waiting = 0
         self._probes: set[asyncio.Task[Answered]] = set()
         options: dict[str, Any] = {"options": CHANNEL_OPTIONS, "interceptors": connection.interceptors}
@@ -132,14 +133,17 @@ class ModelServer:
             probe.cancel()
         await self._channel.close()
 
-    def sender(self, model: str) -> Send:
-        """Sends calls to one of its models, in few messages."""
-        coalescer = Coalescer(partial(self._infer, model), self.limits.rows)
+    def sender(self, model: str, coalesced: bool = True) -> Send:
+        """Sends calls to one of its models, in few messages where they are `coalesced`."""
+        coalescer = Coalescer(partial(self._infer, model), self.limits.rows if coalesced else 1)
         self._coalescers.append(coalescer)
+        if not coalesced:
+            self._one_a_message.add(coalescer)
         return partial(self._call, coalescer)
 
-    async def ready(self, timeout: float) -> bool:
-        request = service_pb2.ModelReadyRequest(name=self._name)
+    async def ready(self, timeout: float, model: str = "") -> bool:
+        """Whether it serves, and has the `model` where one is named."""
+        request = service_pb2.ModelReadyRequest(name=model or self._name)
         try:
             message = await self._model_ready(request, timeout=timeout)
             return bool(service_pb2.ModelReadyResponse.FromString(message).ready)
@@ -160,7 +164,7 @@ class ModelServer:
                 log.info("limits of a model server", model=self._name, **vars(limits))
             self.limits = limits
             for coalescer in self._coalescers:
-                coalescer.max_rows = limits.rows
+                coalescer.max_rows = 1 if coalescer in self._one_a_message else limits.rows
 
     async def run_limits_loop(self) -> None:
         """Never returns."""

@@ -17,6 +17,7 @@ from rich.console import RenderableType
 
 from fusion_gateway.access import METADATA, SCHEME
 from fusion_gateway.terminal import tables
+from protos.marquee.addresses import checked_address
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from servers.runtime import channels
@@ -28,11 +29,11 @@ from servers.runtime.tls import client_credentials
 M = TypeVar("M", bound=Message)
 
 
-def _without_scheme(address: str) -> str:
-    scheme, separator, rest = address.partition("://")
-    if separator and scheme.lower() in ("http", "https"):
-        raise typer.BadParameter(f"a gateway's address is host:port: give {rest.rstrip('/')}, without {scheme}://")
-    return address
+def _checked(address: str) -> str:
+    try:
+        return checked_address(address)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 USER, FILTERS, LIST, CONNECT = "User", "Filters", "The list", "Connection and output"
@@ -43,9 +44,7 @@ Certificate = Annotated[Path | None, typer.Option(help="PEM certificate, for a g
 Key = Annotated[Path | None, typer.Option(help="PEM private key of the certificate.")]
 Address = Annotated[
     str,
-    typer.Option(
-        envvar="MARQUEE_ADDRESS", callback=_without_scheme, help="The gateway's host:port.", rich_help_panel=CONNECT
-    ),
+    typer.Option(envvar="MARQUEE_ADDRESS", callback=_checked, help="The gateway's host:port.", rich_help_panel=CONNECT),
 ]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait for an answer.", rich_help_panel=CONNECT)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the reply as JSON.", rich_help_panel=CONNECT)]
@@ -115,6 +114,7 @@ def recommend(
     age: Annotated[int | None, typer.Option(help="Without a history: age in years.", rich_help_panel=USER)] = None,
     gender: Annotated[str, typer.Option(help="Without a history: as the data has it.", rich_help_panel=USER)] = "",
     occupation: Annotated[str, typer.Option(help="Without a history: as the data has it.", rich_help_panel=USER)] = "",
+    zip_code: Annotated[str, typer.Option("--zip", help="Without a history: postal code.", rich_help_panel=USER)] = "",
     genres: Annotated[str, typer.Option(help="At least one of these: Comedy,Drama.", rich_help_panel=FILTERS)] = "",
     not_genres: Annotated[str, typer.Option(help="None of these.", rich_help_panel=FILTERS)] = "",
     year_min: Annotated[int | None, typer.Option(help="This year or later.", rich_help_panel=FILTERS)] = None,
@@ -169,7 +169,7 @@ def recommend(
             item_ids_in=_split(items),
             item_ids_out=_split(not_items),
         ),
-        profile=pb.Profile(age=age, gender=gender, occupation=occupation, liked_genres=_split(liked)),
+        profile=pb.Profile(age=age, gender=gender, occupation=occupation, zip=zip_code, liked_genres=_split(liked)),
         diversity=diversity,
         max_per_genre=max_per_genre,
         exploration=exploration,
@@ -187,19 +187,31 @@ def recommend(
 
 @app.command(epilog='Example: python -m fusion_gateway.client similar "the prestige" -k 5')
 def similar(
-    title: Annotated[str, typer.Argument(help="A title, more or less; or use --item.")] = "",
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="TITLE", help="A title, more or less; or use --item.")
+    ] = None,
     item: Annotated[str, typer.Option(help="An item id.")] = "",
+    image: Annotated[
+        Path | None, typer.Option(help="A picture, such as a poster: movies with posters like it.", dir_okay=False)
+    ] = None,
     k: Count = None,
     weights: Annotated[str, typer.Option(help="For example rating=1,genres=0.5,director=1.")] = "",
+    by_places: Annotated[
+        bool, typer.Option("--by-places", help="Weights share out the places of the list, one kind after the other.")
+    ] = False,
     as_json: AsJson = False,
     address: Address = DEFAULT_ADDRESS,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
-    """Movies like a movie."""
-    if bool(title) == bool(item):
-        raise typer.BadParameter("give a title or --item, not both" if item else "give a title or --item")
-    query = pb.SimilarItemsRequest(item_id=item) if item else pb.SimilarItemsRequest(title=title)
-    query.MergeFrom(pb.SimilarItemsRequest(k=k, weights=_weights(weights)))
+    """Movies like a movie, or with posters like a picture."""
+    title = " ".join(words or [])
+    given = {"title": title, "item_id": item, "image": _content(image) if image else None}
+    named = {field: value for field, value in given.items() if value}
+    if len(named) != 1:
+        raise typer.BadParameter("give one of a title, --item and --image")
+    query = pb.SimilarItemsRequest(k=k, weights=_weights(weights), by_places=by_places)
+    for field, value in named.items():
+        setattr(query, field, value)
     with gateway(address) as stub:
         response = stub.SimilarItems(query, timeout=timeout)
     _show(response, as_json, lambda: tables.neighbours(response))
@@ -207,15 +219,19 @@ def similar(
 
 @app.command(epilog='Example: python -m fusion_gateway.client search "the last"')
 def search(
-    title: Annotated[str, typer.Argument(help="A title, more or less.")],
+    words: Annotated[
+        list[str], typer.Argument(metavar="TITLE", help="A title, more or less; or, with --semantic, what it is about.")
+    ],
     k: Count = None,
+    semantic: Annotated[bool, typer.Option("--semantic", help="By what movies are about, not by titles.")] = False,
     as_json: AsJson = False,
     address: Address = DEFAULT_ADDRESS,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
-    """Movies by title, as you remember it."""
+    """Movies by title, as you remember it, or by what they are about."""
     with gateway(address) as stub:
-        response = stub.SearchItems(pb.SearchItemsRequest(title=title, k=k), timeout=timeout)
+        request = pb.SearchItemsRequest(title=" ".join(words), k=k, semantic=semantic)
+        response = stub.SearchItems(request, timeout=timeout)
     _show(response, as_json, lambda: tables.matches(response))
 
 
@@ -306,7 +322,7 @@ def gateway(address: str) -> Iterator[RecommenderStub]:
     except grpc.RpcError as error:
         code, details = error.code(), error.details()
         if code == grpc.StatusCode.UNAVAILABLE and not _is_from_a_gateway(error):
-            details = f"no gateway answers at {address} ({details})"
+            details = f"no gateway answers at {address} ({details}); --address names another, `make up` starts one here"
         if code == grpc.StatusCode.UNIMPLEMENTED:
             details = f"what answers at {address} is no gateway of this version; is it the port of a model server?"
         if code == grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -325,6 +341,16 @@ def _show(response: Message, as_json: bool, readable: Callable[[], RenderableTyp
         print(json_format.MessageToJson(response, preserving_proto_field_name=True, ensure_ascii=False))
     else:
         tables.console().print(readable())
+
+
+def _content(path: Path) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"--image {path}: {error.strerror}") from None
+    if not content:
+        raise typer.BadParameter(f"--image {path}: the file is empty")
+    return content
 
 
 def _erased(events: int) -> str:
@@ -358,8 +384,9 @@ def _weights(text: str) -> dict[str, float]:
     weights = {}
     for part in _split(text):
         name, equals, value = part.partition("=")
-        if not equals:
-            raise typer.BadParameter(f"{part!r} must be NAME=NUMBER, such as {part}=0.7", param_hint="--weights")
+        if not (name and equals and value):
+            example = f"{name or 'rating'}=0.7"
+            raise typer.BadParameter(f"{part!r} must be NAME=NUMBER, such as {example}", param_hint="--weights")
         weights[name.strip()] = _number("--weights", value)
     return weights
 

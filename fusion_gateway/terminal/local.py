@@ -1,6 +1,7 @@
 """python -m fusion_gateway.local {up,demo}: the whole system on this machine, each server a process of its own."""
 
 import asyncio
+import hashlib
 import os
 import shlex
 import signal
@@ -8,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +21,9 @@ import typer
 
 from fusion_gateway.events.files import read_events
 from fusion_gateway.events.store import EventStore
-from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.settings import HOME, EventStoreSettings
 from fusion_gateway.terminal import tables
+from fusion_gateway.terminal.home_lock import sole_use
 from fusion_gateway.terminal.ports import (
     CONSOLE,
     GATEWAY,
@@ -38,6 +39,7 @@ from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from servers.runtime import channels
 from servers.runtime.command_line import App
 from servers.runtime.errors import ConfigurationError, MarqueeError, RepositoryError, StartError, Unavailable
+from servers.runtime.files import open_regular
 from servers.runtime.repository import Repository
 
 if TYPE_CHECKING:
@@ -73,7 +75,8 @@ class System:
 def up(repository: Folder = HOME / "repository", events: Events = IMPORTED, any_ports: AnyPorts = False) -> None:
     """Runs until Ctrl-C, on the documented ports where they are free.
 
-    What is recorded is kept for the next time. Events of the file that were erased since come back with it.
+    What is recorded is kept for the next time. The file of events is imported once, and again when it has changed;
+    then those of its events that were erased come back.
     """
     choose = any_free_ports if any_ports else documented_ports
     sys.exit(asyncio.run(_guarded(repository, events, STORE, choose, _wait)))
@@ -124,20 +127,20 @@ async def _system(repository: Path, events: Path, store: str, choose: ChoosePort
     names = _scorers(repository)
     if events == IMPORTED and not events.exists():
         raise ConfigurationError(f"there is no {events}, which 'make publish' makes: name a file with --events")
-    HOME.mkdir(parents=True, exist_ok=True)
-    ports = choose([*names, GATEWAY])
     logs = HOME / "logs" / f"{time.strftime('%Y-%m-%d-%H%M%S')}-{os.getpid()}"  # another run's are left alone
-    async with Processes(logs) as processes:
-        _say(f"starting {', '.join(names) or 'no model'}; importing {events}; logs are in {logs}")
-        shared = (f"--model-repository={repository}", "--model-control-mode=poll")
-        starting = [_start(processes, name, ports[name], "servers", name, *shared) for name in names]
-        users, addresses = await asyncio.gather(_import(store, events), asyncio.gather(*starting))
-        scorers = [f"--scorer={name}={address.grpc}" for name, address in zip(names, addresses, strict=True)]
-        scorers = scorers or ["--scorer="]  # not the default ones
-        shared = (f"--model-repository={repository}", f"--event-store={store}")
-        gateway = await _start(processes, GATEWAY, ports[GATEWAY], "fusion_gateway", *shared, *scorers)
-        console = ("fusion_gateway.console", f"--gateway={gateway.grpc}", f"--port={console_port(choose)}")
-        yield System(gateway.grpc, processes, users, console)
+    with sole_use(Path(store.removeprefix("sqlite:///")).parent):
+        ports = choose([*names, GATEWAY])
+        async with Processes(logs) as processes:
+            _say(f"starting {', '.join(names) or 'no model'}; logs are in {logs}")
+            shared = (f"--model-repository={repository}", "--model-control-mode=poll")
+            starting = [_start(processes, name, ports[name], "servers", name, *shared) for name in names]
+            users, addresses = await asyncio.gather(import_once(store, events), asyncio.gather(*starting))
+            scorers = [f"--scorer={name}={address.grpc}" for name, address in zip(names, addresses, strict=True)]
+            scorers = scorers or ["--scorer="]  # not the default ones
+            shared = (f"--model-repository={repository}", f"--event-store={store}")
+            gateway = await _start(processes, GATEWAY, ports[GATEWAY], "fusion_gateway", *shared, *scorers)
+            console = ("fusion_gateway.console", f"--gateway={gateway.grpc}", f"--port={console_port(choose)}")
+            yield System(gateway.grpc, processes, users, console)
 
 
 def _scorers(repository: Path) -> list[str]:
@@ -158,24 +161,32 @@ async def _start(processes: Processes, name: str, ports: Ports, *arguments: str)
     return found
 
 
-async def _import(url: str, path: Path) -> Counter[str]:
-    """Fills the event store; the number of events of each user."""
-    users: Counter[str] = Counter()
-    began = time.monotonic()
-
-    def counted() -> Iterator[StoredEvent]:
-        for event in read_events(path):
-            users[event.user_id] += 1
-            yield event
-
+async def import_once(url: str, path: Path) -> Counter[str]:
+    """Fills the event store, unless the very file was imported before; the number of events of each user."""
     store = EventStore(url, EventStoreSettings.model_fields["history_limit"].default)
     try:
         await store.open()
-        recorded = await store.import_all(counted())
+        content = await asyncio.to_thread(_sha256, path)
+        if content in await store.imported():
+            _say(f"{path} was imported before: it is not read again")
+        else:
+            _say(f"importing {path}")
+            await store.import_all(read_events(path))
+            await store.note_import(content)
+        users = Counter(await store.event_counts())
     finally:
         await store.close()
-    _say(f"{recorded} events of {len(users)} users are stored after {time.monotonic() - began:.1f} s")
+    _say(f"{users.total()} events of {len(users)} users are stored")
     return users
+
+
+def _sha256(path: Path) -> str:
+    """Raises ConfigurationError."""
+    try:
+        with open_regular(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
 
 
 async def _wait(system: System) -> None:

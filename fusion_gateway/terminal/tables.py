@@ -11,6 +11,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from protos.marquee.programs import as_called
 from protos.marquee.v1 import recommender_pb2 as pb
 
 WIDTH_OF_A_FILE = 160
@@ -18,6 +19,7 @@ ID_WIDTH = 36
 """Longer ids are folded; a UUID is not."""
 MIN_CONTRIBUTION = 0.005
 """Contributions that would be shown as 0.00 are left out."""
+LIST_NAMES = as_called("python -m fusion_gateway list-names")
 FALLBACKS = {
     pb.FALLBACK_STORED_HISTORY: "the models, from the user's history",
     pb.FALLBACK_FOLD_IN: "the models, from the history in the request",
@@ -55,7 +57,8 @@ def neighbours(response: pb.SimilarItemsResponse) -> Group:
     note = "" if scores else "nothing is known to be like it"
     if scores != sorted(scores, reverse=True):
         note = "ordered by score, but for movies of the same director, which come first"
-    return _group(f"Like {_dated(response.query)}", table, note, _missing(response.degraded))
+    title = f"Like {_dated(response.query)}" if response.HasField("query") else "With posters like the picture"
+    return _group(title, table, note, _missing(response.degraded))
 
 
 def matches(response: pb.SearchItemsResponse) -> Group:
@@ -183,7 +186,7 @@ def _about(response: pb.RecommendResponse, user: str, filters: str) -> Iterator[
         yield f"no movie matches {filters}" if filters else "no movie is left to recommend"
     if response.unknown_names:
         unknown = ", ".join(f"{_kind(each.field)} {each.name!r}" for each in response.unknown_names)
-        yield f"the data has no {unknown}; python -m fusion_gateway list-names prints the names that it has"
+        yield f"the data has no {unknown}; {LIST_NAMES} prints the names that it has"
     used, skipped = response.history_used, response.history_skipped
     store_failed = any(each.component == "history" for each in response.degraded)
     if user and not used and not skipped and not store_failed:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 
-from protos.marquee.errors import error_of
+from protos.marquee.addresses import checked_address
+from protos.marquee.errors import InvalidArgument, error_of
 from protos.marquee.v1.recommender_pb2 import DESCRIPTOR
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 
@@ -75,21 +76,23 @@ class Client(RecommenderStub):
     ) -> None:
         """Connects when it is first called.
 
-        `address` is host:port. `tls` is True for a certificate of a public authority, or
-        `grpc.ssl_channel_credentials(...)` for one of your own. `timeout` is the deadline, in seconds, of calls that
-        have none of their own. `options` are gRPC's, and take the place of those in CHANNEL_OPTIONS.
+        `tls` is True for a certificate of a public authority, or `grpc.ssl_channel_credentials(...)` for one of your
+        own. `timeout` is the deadline, in seconds, of calls that have none of their own. `options` are gRPC's, and take
+        the place of those in CHANNEL_OPTIONS. Raises ValueError for an `address` that is not host:port, and for a
+        `token` that no header can hold.
         """
-        credentials = _credentials(tls)
+        address, credentials = checked_address(address), _credentials(tls)
         chosen = _over_defaults(options)
         if credentials:
             self.channel = grpc.secure_channel(address, credentials, chosen)
         else:
             self.channel = grpc.insecure_channel(address, chosen)
-        interceptor = _Interceptor(_Defaults(token, timeout))
-        super().__init__(grpc.intercept_channel(self.channel, interceptor))  # type: ignore[call-arg]
+        self._interceptor = _Interceptor(_Defaults(token, timeout))
+        super().__init__(grpc.intercept_channel(self.channel, self._interceptor))  # type: ignore[call-arg]
 
     def close(self) -> None:
-        """Ends calls that are under way."""
+        """Ends calls that are under way; those made later raise ValueError."""
+        self._interceptor.closed = True
         self.channel.close()
 
     def __enter__(self) -> Self:
@@ -112,7 +115,7 @@ class AsyncClient(RecommenderAsyncStub):
         options: Iterable[tuple[str, Any]] = (),
     ) -> None:
         """As Client's."""
-        credentials = _credentials(tls)
+        address, credentials = checked_address(address), _credentials(tls)
         chosen = _over_defaults(options)
         interceptors = [_AsyncInterceptor(_Defaults(token, timeout))]
         if credentials:
@@ -151,6 +154,10 @@ class _Defaults:
     token: str
     timeout: float
 
+    def __post_init__(self) -> None:
+        if not (self.token.isascii() and self.token.isprintable()):
+            raise ValueError("token: must have printable characters of ASCII only, without a line break at its end")
+
     def timeout_of(self, details: Any) -> float:
         return self.timeout if details.timeout is None else details.timeout
 
@@ -161,11 +168,25 @@ class _Defaults:
         return metadata
 
 
+def _check_type(path: str | bytes, request: Any) -> None:
+    """Raises InvalidArgument for another message than the method takes: it could be read as one of those."""
+    name = (path.decode() if isinstance(path, bytes) else path).rpartition("/")[2]
+    expected = SERVICE.methods_by_name[name].input_type
+    if getattr(request, "DESCRIPTOR", None) != expected:
+        problem = f"{name} takes a {expected.name}, not a {type(request).__name__}"
+        nothing = grpc.aio.Metadata()
+        raise InvalidArgument(grpc.StatusCode.INVALID_ARGUMENT, nothing, nothing, problem)
+
+
 class _Interceptor(grpc.UnaryUnaryClientInterceptor):
     def __init__(self, defaults: _Defaults) -> None:
         self._defaults = defaults
+        self.closed = False
 
     def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        if self.closed:  # gRPC 1.81 ends the process with a segmentation fault
+            raise ValueError("the client is closed: make another one")
+        _check_type(client_call_details.method, request)
         details = client_call_details._replace(
             timeout=self._defaults.timeout_of(client_call_details),
             metadata=self._defaults.metadata_of(client_call_details),
@@ -183,6 +204,7 @@ class _AsyncInterceptor(grpc.aio.UnaryUnaryClientInterceptor):
         self._defaults = defaults
 
     async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        _check_type(client_call_details.method, request)
         details = client_call_details._replace(
             timeout=self._defaults.timeout_of(client_call_details),
             metadata=grpc.aio.Metadata(*self._defaults.metadata_of(client_call_details)),

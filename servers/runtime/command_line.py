@@ -7,6 +7,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.models import CommandFunctionType
 
+from protos.marquee.programs import as_called
+
 TYPES = {"str": "TEXT", "int": "INTEGER", "float": "NUMBER", "path": "PATH", "file": "FILE", "directory": "FOLDER"}
 
 
@@ -28,10 +30,15 @@ class App(typer.Typer):
     """A typer program of these."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(cls=Group, add_completion=False, pretty_exceptions_enable=False, **options)
+        super().__init__(cls=Group, add_completion=False, pretty_exceptions_enable=False, **_as_called(options))
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[CommandFunctionType], CommandFunctionType]:
-        return super().command(name, cls=Command, **options)
+        return super().command(name, cls=Command, **_as_called(options))
+
+
+def _as_called(options: dict[str, Any]) -> dict[str, Any]:
+    """With the program's own name in texts."""
+    return {name: as_called(value) if isinstance(value, str) else value for name, value in options.items()}
 
 
 def _renamed(parameter: Any, ctx: Any) -> Any:

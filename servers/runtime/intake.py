@@ -33,7 +33,7 @@ Parse = Callable[[bytes], Any]
 
 
 def anybody(context: Context, method: str) -> None:
-    """The check of a server that everybody may call."""
+    """The check of a server that anyone may call."""
 
 
 class Intake:
@@ -114,6 +114,7 @@ class Intake:
         try:
             return _parsed(content, parse)
         finally:
+            # So long that parsing takes LARGE_SHARE of parsing and pause together.
             pause = (time.thread_time() - began) * (1 / LARGE_SHARE - 1)
             pause = pause if pause > TIMER_SECONDS else 0
             asyncio.get_running_loop().call_later(pause, turn.release)
@@ -154,6 +155,7 @@ class _Request:
         try:
             intake.enter(requests.kind, requests.max_calls)
         except BaseException:
+            # `__aexit__` is not called where `__aenter__` raises.
             intake.release(self._held)
             raise
         return request

@@ -86,6 +86,7 @@ class Program:
         """Answers calls from here on. Binds the ports where that has not been done."""
         if not self.grpc_address:
             self.bind()
+        # Twice: connections are not all that needs descriptors.
         _allow_descriptors(2 * self._settings.max_connections)
         await self.server.start()
         self.health.set("", True)
@@ -95,6 +96,7 @@ class Program:
         stopping = asyncio.Event()
 
         def stop() -> None:
+            # Whatever hangs while it stops, the process ends in time.
             end_within(self._settings.drain_secs + self._settings.exit_timeout_secs + STOP_SECONDS, code=1)
             stopping.set()
 

@@ -18,7 +18,7 @@ MAX_MESSAGES = 32
 MAX_MESSAGES_OF_CONNECTION = 8
 """Maximum number of those that one connection sends."""
 TICK_SECONDS = 0.05
-"""Waiting is measured in ticks of the event loop, not by the clock: a loop that stands still refuses nobody."""
+"""Waiting is measured in ticks of the event loop, not by the clock: a loop that is blocked refuses no call."""
 MAX_TICKS = 200
 """Ticks after which a call whose message has not arrived is refused."""
 PATIENCE_TICKS = 5
@@ -81,6 +81,7 @@ class Receiver:
         self._now += 1
         for call in self._overdue():
             call.has_arrived = True  # or never will: it is not refused twice
+            # A moment in the past: the call's timeout ends it in the loop's next turn.
             call.limit.reschedule(0)
             if call.waits_for is None:
                 self._silent.add(call.connection)

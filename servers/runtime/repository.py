@@ -107,7 +107,8 @@ class Repository:
         """The newest version that is whole; broken ones are logged and passed over. Raises RepositoryError."""
         numbers = self.versions(model)
         if not numbers:
-            raise RepositoryError(f"model repository {self._location} has no version of {model!r}")
+            missing = f"model repository {self._location} has no version of {model!r}"
+            raise RepositoryError(f"{missing}; 'python -m training train all' publishes one")
         for number in reversed(numbers):
             try:
                 return self.open(model, number)

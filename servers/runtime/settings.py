@@ -11,6 +11,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, CliApp, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from protos.marquee.programs import as_called
 from servers.runtime.errors import ConfigurationError
 from servers.runtime.files import read_regular
 from servers.runtime.quoting import quoted, shortened
@@ -148,7 +149,8 @@ def read(kind: type[S], arguments: Sequence[str]) -> S:
         settings = CliApp.run(kind, cli_args=list(arguments), cli_exit_on_error=False, **_from_file(kind, arguments))
     except SettingsError as error:
         message = str(error).removeprefix("error parsing CLI: ")
-        print(f"error: {message}; {kind.model_config['cli_prog_name']} --help lists all", file=sys.stderr)
+        program = as_called(str(kind.model_config["cli_prog_name"]))
+        print(f"error: {message}; {program} --help lists all", file=sys.stderr)
         sys.exit(2)
     except ValidationError as error:
         raise ConfigurationError("; ".join(map(_explain, error.errors()))) from None

@@ -9,6 +9,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import CliPositionalArg
 from rich.markup import escape
 
+from protos.marquee.programs import as_called
 from servers.runtime.command_line import App
 from servers.runtime.settings import ProgramSettings
 
@@ -27,7 +28,7 @@ def show_help(kind: type[ProgramSettings]) -> None:
     app = App()
     epilog = f"{ANYWHERE}\n\nExample: {kind.example}"
     app.command(help=escape(inspect.getdoc(kind) or ""), epilog=epilog)(program)
-    app(["--help"], prog_name=kind.model_config["cli_prog_name"], standalone_mode=False)
+    app(["--help"], prog_name=as_called(str(kind.model_config["cli_prog_name"])), standalone_mode=False)
 
 
 def _parameters(kind: type[ProgramSettings]) -> Iterator[inspect.Parameter]:

@@ -1,4 +1,4 @@
-"""The one place where errors become gRPC statuses, and where calls are counted and timed."""
+"""Errors become gRPC statuses here and nowhere else; calls are counted and timed."""
 
 from __future__ import annotations  # grpc.RpcMethodHandler takes its parameters in the stubs only
 

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 Queues = dict[str, deque[asyncio.Future[None]]]
 
@@ -16,6 +18,19 @@ class Turns:
         """By group; the one that is served next is the first."""
         self._last: Queues = {}
         """Those that are served where no others wait."""
+
+    def locked(self) -> bool:
+        """Whether the next call has to wait."""
+        return not self._free
+
+    @asynccontextmanager
+    async def turn(self, group: str) -> AsyncIterator[None]:
+        """Begins once it is this call's turn, which it ends."""
+        await self.acquire(group)
+        try:
+            yield
+        finally:
+            self.release()
 
     async def acquire(self, group: str, is_last: bool = False) -> None:
         """Returns once it is this call's turn; `is_last`: and that of nobody else who is not."""

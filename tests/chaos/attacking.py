@@ -1,4 +1,4 @@
-"""One attack after the other on a running system, while a well-behaved client goes on calling."""
+"""One attack after the other on a running system, while a well-behaved client keeps calling."""
 
 import asyncio
 import multiprocessing
@@ -166,7 +166,7 @@ class Watch:
         return [process.name for process in self._processes if not process.alive]
 
     def log_bytes(self) -> int:
-        """Of the process that logged most."""
+        """Of the process with the largest log."""
         return max(process.log_bytes() - self._logged[process.name] for process in self._processes)
 
     def odd_lines(self) -> list[str]:

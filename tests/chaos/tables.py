@@ -1,16 +1,9 @@
-"""Rows for people, at most 100 columns wide."""
+"""Rows for people, at most 80 columns wide."""
 
-import sys
 from collections.abc import Mapping, Sequence
-
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
 
 from tests.chaos import attacking, faulting, killing, soaking
 from tests.load import report
-
-WIDTH = 100
 
 
 def counts(numbers: Mapping[str, int]) -> str:
@@ -20,17 +13,17 @@ def counts(numbers: Mapping[str, int]) -> str:
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Columns that begin with ">" are numbers."""
-    table = Table(title=f"{title}\n{report.machine()}, commit {report.commit()}", title_style="", box=SIMPLE, padding=0)
+    table = report.narrow_table(f"{title}\n{report.machine()}, commit {report.commit()}")
     for column in columns:
         is_number = column.startswith(">")
         table.add_column(column.removeprefix(">"), justify="right" if is_number else "left", no_wrap=is_number)
     for row in rows:
         table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
+    report.print_table(table)
 
 
 def show_attacks(rows: Sequence[attacking.Row]) -> None:
-    columns = ["attack", ">calls", ">failed", ">degr.", ">quiet", ">p99", ">MiB", "answered", "not met"]
+    columns = ["attack", ">calls", ">failed\ndegr.", ">quiet\np99", ">MiB", "answered; not met"]
     limits = sorted({f"{row.limit_mib:.0f}" for row in rows})
     print_table(
         f"The system under attack: p99 in ms, before and under it; MiB of at most {' or '.join(limits)}",
@@ -39,13 +32,10 @@ def show_attacks(rows: Sequence[attacking.Row]) -> None:
             [
                 f"{row.victim}: {row.attack}",
                 str(row.calls),
-                str(sum(row.failed.values())),
-                str(row.degraded),
-                f"{row.p99_quiet_ms:.0f}",
-                f"{row.p99_ms:.0f}",
+                f"{sum(row.failed.values())}\n{row.degraded}",
+                f"{row.p99_quiet_ms:.0f}\n{row.p99_ms:.0f}",
                 f"{row.peak_mib:.0f}",
-                counts(row.answers),
-                f"[red]{'; '.join(row.faults)}[/red]",
+                "\n".join([counts(row.answers), *_not_met(row.faults)]),
             ]
             for row in rows
         ],
@@ -53,28 +43,29 @@ def show_attacks(rows: Sequence[attacking.Row]) -> None:
 
 
 def show_faults(rows: Sequence[faulting.Row]) -> None:
-    columns = ["fault", ">calls", ">failed", ">degr.", ">p50", ">whole in"]
-    columns += [">written", ">refused", ">lost", ">SIGTERM", "not met"]
+    columns = ["fault; not met", ">calls", ">failed\ndegr.", ">p50", ">whole\nin"]
+    columns += [">written\nrefused", ">lost", ">SIGTERM"]
     print_table(
         "Faults in what the gateway depends on: p50 in ms, written in events, refused in calls",
         columns,
         [
             [
-                row.fault,
+                "\n".join([row.fault, *_not_met(row.faults)]),
                 str(row.calls),
-                str(sum(row.failed.values())),
-                str(row.degraded),
+                f"{sum(row.failed.values())}\n{row.degraded}",
                 f"{row.p50_ms:.0f}",
                 _seconds(row.recovered_seconds),
-                str(row.written),
-                str(sum(row.refused.values())),
+                f"{row.written}\n{sum(row.refused.values())}",
                 str(row.lost),
                 _seconds(row.exit_seconds),
-                f"[red]{'; '.join(row.faults)}[/red]",
             ]
             for row in rows
         ],
     )
+
+
+def _not_met(faults: Sequence[str]) -> list[str]:
+    return [f"[red]{fault}[/red]" for fault in faults]
 
 
 def _seconds(value: float | None) -> str:
@@ -89,7 +80,7 @@ def show_soak(soak: soaking.Soak) -> None:
         now = soak.samples[start : start + len(names)]
         cells = [f"{sample.rss_mib:.0f} {sample.descriptors} {sample.threads}" for sample in now]
         rows.append([f"{now[0].second / 60:.1f} min", *cells])
-    growth = [f"{g.last_mib - g.first_mib:+.1f} {g.descriptors:+.0f} {g.threads:+.0f}" for g in soak.growth]
+    growth = [f"{g.last_mib - g.first_mib:+.3g} {g.descriptors:+.0f} {g.threads:+.0f}" for g in soak.growth]
     slopes = [f"{g.mib_an_hour:+.0f} MiB/h" for g in soak.growth]
     what = f"{soak.calls} calls, {sum(soak.failed.values())} failed, {soak.degraded} degraded, {soak.lost} events lost"
     columns = ["after", *(f">{name}" for name in names)]

@@ -81,7 +81,7 @@ async def test_a_token_lets_in_and_a_role_lets_delete(channel: grpc.aio.Channel)
     assert (await code(channel, "DeleteUser", OFFICE))[0] == "INVALID_ARGUMENT"  # an empty user id, but it may ask
 
 
-async def test_a_client_above_its_rate_is_told_when_to_come_back(channel: grpc.aio.Channel) -> None:
+async def test_a_client_above_its_rate_is_told_when_to_retry(channel: grpc.aio.Channel) -> None:
     assert (await code(channel, "GetStatus", SLOW))[0] == "OK"
     status, message = await code(channel, "GetStatus", SLOW)
     assert status == "RESOURCE_EXHAUSTED"

@@ -66,4 +66,4 @@ def test_a_late_message_among_answered_ones_is_one_failure(clock: Clock) -> None
     assert tried.silent_seconds() == 0.5
     assert not tried.failed("deadline exceeded", late)
     tried.ended()
-    assert tried.silent_seconds() == 0  # nothing is asked
+    assert tried.silent_seconds() == 0  # no call is made

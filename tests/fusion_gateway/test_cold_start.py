@@ -1,4 +1,4 @@
-"""Every rung of the cold-start ladder and every strategy, through a real channel, in the small world of world.py."""
+"""Every stage of the fallback chain and every strategy, through a real channel, in the small world of world.py."""
 
 import shutil
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from fusion_gateway.terminal.ladder import stages
+from fusion_gateway.terminal.fallback_chain import stages
 from protos.marquee.v1 import recommender_pb2 as pb
 from tests.fusion_gateway.conftest import World
 from tests.fusion_gateway.world import publish, publish_world
@@ -21,6 +21,8 @@ policies:
   adaptive: {{strategy: adaptive, slopes: {{sequential: {{events: 1, ratings: -1}}}}, floor: 0.1, {WEIGHTS}}}
   learned: {{strategy: learned, units: [{{weights: {{rating: 1, sequential: 2}}, bias: 1, out: 0.5}}], {WEIGHTS}}}
   switching: {{strategy: switching, switches: [{{max_events: 1, weights: {{rating: 1}}}}], {WEIGHTS}}}
+  with_ratings: {{normalizer: none, min_ratings: {{rating: 1}}, {WEIGHTS}}}
+  by_ratings: {{strategy: switching, switches: [{{max_ratings: 0, weights: {{sequential: 1}}}}], {WEIGHTS}}}
   threshold: {{strategy: threshold, normalizer: minmax, thresholds: {{rating: 0.2}}, {WEIGHTS}}}
   cascade: {{strategy: cascade, gate: rating, keep: 5, {WEIGHTS}}}
   rrf: {{strategy: rrf, {WEIGHTS}}}
@@ -34,7 +36,13 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("cold")
     repository = publish_world(root / "repository")
     shutil.rmtree(repository / "fusion")
-    columns = {"number": range(1, 10), "log_share": SHARES, "gender=f": WOMEN, "occupation=writer": WOMEN[::-1]}
+    columns = {
+        "number": range(1, 10),
+        "log_share": SHARES,
+        "gender=f": WOMEN,
+        "occupation=writer": WOMEN[::-1],
+        "zip=9": WOMEN,
+    }
     pl.DataFrame(columns).write_parquet(root / "popularity.parquet")
     files = {"policies.yaml": POLICIES.encode(), "popularity.parquet": (root / "popularity.parquet").read_bytes()}
     publish(repository, "fusion", files)
@@ -61,10 +69,10 @@ async def test_every_rung_is_named_and_explained(world: World) -> None:
     given = await ask(user_id="anna", history=HISTORY)
     assert given.fallback == pb.FALLBACK_FOLD_IN
     assert reason(given, "4") == "mostly the choice of sequential"
-    assert reason(given, "7") == "because you watched Fargo (1996): also Crime, by Joel Coen"
+    assert reason(given, "7") == "because you watched Fargo (1996): also Crime, by Joel Coen and Ethan Coen"
 
     likes = await ask(profile=pb.Profile(liked_genres=["comedy"]))
-    assert likes.fallback == pb.FALLBACK_NO_HISTORY  # three comedies are too few for ten places
+    assert likes.fallback == pb.FALLBACK_NO_HISTORY  # three comedies are too few for a list of ten
     likes = await world.stub.Recommend(
         pb.RecommendRequest(k=3, explain=True, profile=pb.Profile(liked_genres=["comedy", "opera"]))
     )
@@ -74,6 +82,9 @@ async def test_every_rung_is_named_and_explained(world: World) -> None:
     nothing = await ask()
     assert nothing.fallback == pb.FALLBACK_NO_HISTORY
     assert reason(nothing, "5") == "widely liked: 500 votes, weighted rating 4.3"
+    neighbor = await ask(profile=pb.Profile(zip="94110"))
+    assert neighbor.fallback == pb.FALLBACK_PROFILE
+    assert "people like you (zip 94110)" in reason(neighbor, "8")
     woman = await ask(profile=pb.Profile(gender="F", age=33, occupation="juggler"))
     assert woman.fallback == pb.FALLBACK_PROFILE
     assert ids(woman).index("8") < ids(nothing).index("8")
@@ -90,7 +101,7 @@ async def test_every_rung_is_named_and_explained(world: World) -> None:
     assert (rated.fallback, ids(rated)[:3]) == (pb.FALLBACK_POPULARITY, ["6", "5", "4"])  # by weighted rating
 
 
-async def test_the_ladder_has_every_rung(world: World) -> None:
+async def test_the_fallback_chain_has_every_stage(world: World) -> None:
     events = [pb.Event(user_id="bob", item_id=item, time=int(item)) for item in ("1", "6", "7")]
     await world.stub.RecordEvents(pb.RecordEventsRequest(events=events))
     profile = pb.Profile(age=33, gender="F", liked_genres=["Comedy"])
@@ -148,6 +159,19 @@ async def test_without_any_model_popularity_answers(world: World) -> None:
     assert (response.fallback, ids(response)) == (pb.FALLBACK_POPULARITY, ["5", "2", "3"])
     assert [part.model for part in response.items[0].explanation.contributions] == ["popularity"]
     assert {each.component for each in response.degraded} == set(world.models)
+
+
+@pytest.mark.parametrize("policy", ["with_ratings", "by_ratings"])
+async def test_without_a_rating_the_rating_model_has_no_weight(policy: str, world: World) -> None:
+    weights = []
+    for rating in (None, 4.0):
+        history = [pb.Event(item_id="1", rating=rating), pb.Event(item_id="6")]
+        answer = await world.stub.Recommend(pb.RecommendRequest(k=10, history=history, policy=policy, explain=True))
+        parts = [part for item in answer.items for part in item.explanation.contributions]
+        weights.append({part.model for part in parts if part.weight > 0})
+    assert "rating" not in weights[0]
+    assert "sequential" in weights[0]
+    assert "rating" in weights[1]
 
 
 async def test_names_that_the_data_does_not_have_are_named_and_match_nothing(world: World) -> None:

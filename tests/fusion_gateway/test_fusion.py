@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -174,14 +175,14 @@ def test_threshold_rules_out_what_any_model_finds_too_low() -> None:
 
 
 def test_cascade_sorts_what_its_gate_keeps() -> None:
-    policy = Policy({"b": 1}, strategy="cascade", normalizer="none", gate="a", keep=2)
+    policy = Policy({"a": 0, "b": 1}, strategy="cascade", normalizer="none", gate="a", keep=2)
     scores = {"a": [1.0, 3.0, 2.0, np.nan], "b": [9.0, 1.0, 2.0, 8.0]}
     np.testing.assert_allclose(fuse(policy, scores).score, [-np.inf, 1, 2, -np.inf])
     np.testing.assert_allclose(fuse(policy, {"b": [9.0, 1.0]}).score, [9, 1])  # a missing gate lets all pass
 
 
 def test_a_gate_that_says_nothing_of_a_user_rules_nothing_out() -> None:
-    policy = Policy({"b": 1}, strategy="cascade", normalizer="none", gate="a", keep=1)
+    policy = Policy({"a": 0, "b": 1}, strategy="cascade", normalizer="none", gate="a", keep=1)
     gate = np.array([[np.nan, np.nan], [1.0, np.nan]])
     fused = fuse(policy, {"a": gate, "b": np.array([[9.0, 1.0], [9.0, 1.0]])})
     np.testing.assert_allclose(fused.score, np.array([[9, 1], [9, -np.inf]]))
@@ -196,6 +197,24 @@ def test_switching_chooses_weights_by_the_users_events() -> None:
         [4, 2, 2, 3],
     )
     np.testing.assert_allclose(fuse(policy, {"a": [2.0], "b": [4.0]}, events=3).score, [2])
+
+
+def test_switching_chooses_weights_by_the_users_ratings() -> None:
+    switches = (Switch(weights={"b": 1}, max_ratings=0), Switch(10, {"a": 1}, max_ratings=5))
+    policy = Policy({"a": 1, "b": 1}, strategy="switching", normalizer="none", switches=switches)
+    scores = {"a": np.full((4, 1), 2.0), "b": np.full((4, 1), 4.0)}
+    fused = fuse(policy, scores, events=[90, 10, 11, 9], ratings=[0, 5, 5, 6])
+    np.testing.assert_allclose(fused.score[:, 0], [4, 2, 3, 3])
+
+
+def test_a_model_abstains_from_users_with_too_few_ratings() -> None:
+    policy = Policy({"a": 3, "b": 1}, normalizer="minmax", min_ratings={"a": 1})
+    scores = {"a": np.array([[0.0, 1.0]] * 2), "b": np.array([[1.0, 0.0]] * 2)}
+    fused = fuse(policy, scores, events=[7, 7], ratings=[0, 1])
+    np.testing.assert_allclose(fused.score, np.array([[1, 0], [0.25, 0.75]]))
+    np.testing.assert_allclose(fused.weight[:, :, 0], np.array([[0, 0.75], [1, 0.25]]))
+    alone = fuse(replace(policy, weights={"a": 1}), {"a": [1.0, 2.0]}, events=7)
+    assert np.isnan(alone.score).all()
 
 
 def test_adaptive_weights_grow_with_what_is_known_of_the_user() -> None:
@@ -241,6 +260,7 @@ def test_popularity_is_the_groups_own_where_the_profile_names_one() -> None:
     assert np.isnan(empty.scores(np.array([5]))).all()
     assert [group_of("age", age) for age in (0, 17, 18, 34, 90)] == ["age=0", "age=0", "age=18", "age=25", "age=56"]
     assert group_of("occupation", " Writer ") == "occupation=writer"
+    assert (group_of("zip", " 94110"), group_of("zip", "V3N4P")) == ("zip=9", "zip=v")
 
 
 def test_given_weights_hold_for_every_user() -> None:
@@ -253,23 +273,48 @@ def test_given_weights_hold_for_every_user() -> None:
         policy.with_weights({"a": 0.0})
 
 
+COVERED = (Switch(5, {"a": 1}), Switch(5, {"a": 1}, max_ratings=3))
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"weights": {}}, "at least one"),
-        ({"weights": {"a": -1}}, r"weights\.a: -1"),
-        ({"weights": {"a": np.nan}}, r"weights\.a: nan"),
+        ({"weights": {"a": -1}}, r"weights\.a: must be 0 to 1e\+12, not -1"),
+        ({"weights": {"a": np.nan}}, r"weights\.a: must be 0 to 1e\+12, not nan"),
         ({"weights": {"a": 1}, "bias": 1.0}, "only weighted_sum_bias"),
         ({"weights": {"a": 1}, "normalizer": "calibrated"}, "calibrators"),
         ({"weights": {"a": 1}, "strategy": "threshold"}, "thresholds"),
         ({"weights": {"a": 1}, "strategy": "cascade"}, "gate"),
         ({"weights": {"a": 1}, "strategy": "switching"}, "switches"),
+        (
+            {"weights": {"a": 1}, "strategy": "switching", "switches": COVERED},
+            "max_events and max_ratings must ascend",
+        ),
+        ({"weights": {"a": 1}, "min_ratings": {"b": 1}}, "min_ratings: each must be of a model"),
+        ({"weights": {"a": 1}, "min_ratings": {"a": -1}}, r"min_ratings\.a: must be 0 to"),
         ({"weights": {"a": 1}, "strategy": "adaptive"}, "slopes: exactly"),
         ({"weights": {"a": 1}, "strategy": "adaptive", "slopes": {"b": Slope(1, 1)}}, "slopes: each must be of"),
         ({"weights": {"a": 1}, "floor": 0.1}, "floor"),
         ({"weights": {"a": 1}, "strategy": "learned"}, "units: exactly"),
         ({"weights": {"a": 1}, "units": (Unit({"a": 1}),)}, "units: exactly"),
         ({"weights": {"a": 1}, "activation": "tanh"}, "activation: only learned"),
+        ({"weights": {"a": 1e300}}, r"weights\.a: must be 0 to 1e\+12, not 1e\+300"),
+        ({"weights": {"": 1}}, "weights: a model's name must have 1 to 256 characters, not 0"),
+        (
+            {"weights": {"a": 1}, "strategy": "threshold", "thresholds": {"a": np.inf}},
+            r"thresholds\.a: must be -1e\+12 to 1e\+12, not inf",
+        ),
+        (
+            {"weights": {"a": 1}, "strategy": "cascade", "gate": "nosuch"},
+            "gate: must be a model in weights",
+        ),
+        ({"weights": {"a": 1}, "strategy": "cascade", "gate": "a", "keep": 10**400}, "keep: must be 1 to 100000"),
+        (
+            {"weights": {"a": 1, "b": 1}, "strategy": "adaptive", "slopes": {"b": Slope(1, 1)}, "floor": 0.6},
+            "floor: times the number of models in weights must be at most 1",
+        ),
+        ({"weights": {"a": 1}, "strategy": "learned", "units": (Unit({"a": 1}),) * 65}, "units: at most 64"),
     ],
 )
 def test_a_policy_that_makes_no_sense_is_refused(fields: dict[str, object], message: str) -> None:
@@ -288,8 +333,11 @@ def test_a_calibrator_that_turns_the_order_is_refused() -> None:
         lambda: Unit({"a": -1.0}),
         lambda: Unit({"a": 1.0}, out=-1),
         lambda: Slope(np.nan, 0.0),
+        lambda: Unit({"a": 1.0}, bias=np.inf),
+        lambda: Calibrator(1.0, np.nan),
+        lambda: Switch(-1, {"a": 1.0}),
     ],
 )
 def test_parameters_that_would_turn_the_order_are_refused(unit: Callable[[], object]) -> None:
-    with pytest.raises(ValueError, match="0 or more|-20 to 20"):
+    with pytest.raises(ValueError, match=r"must be (0|-20|-1e\+12) to (20|1e\+12|100000), not"):
         unit()

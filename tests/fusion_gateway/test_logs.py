@@ -23,7 +23,7 @@ from tests.fusion_gateway.real_system import RealSystem, real_system
 from tests.servers import tiny_artifact
 from tests.servers.running import command, started
 
-ASKED = pb.RecommendRequest(history=[pb.Event(item_id="1")], weights={"rating": 1})
+REQUEST = pb.RecommendRequest(history=[pb.Event(item_id="1")], weights={"rating": 1})
 
 
 def calls(system: RealSystem, program: str, method: str) -> list[dict[str, Any]]:
@@ -40,21 +40,21 @@ async def test_a_request_id_goes_from_the_caller_to_every_log_line_and_back(tmp_
     with real_system(tmp_path, "--log-level=debug") as system:
         async with grpc.aio.insecure_channel(system.gateway.grpc_address) as channel:
             stub: Any = RecommenderStub(channel)
-            named = stub.Recommend(ASKED, metadata=(("x-request-id", "order-66"),))
-            unnamed = stub.Recommend(ASKED)
+            named = stub.Recommend(REQUEST, metadata=(("x-request-id", "order-66"),))
+            unnamed = stub.Recommend(REQUEST)
             refused = stub.Recommend(pb.RecommendRequest(k=501), metadata=(("x-request-id", "too-many"),))
             made_up = (await unnamed.trailing_metadata())["x-request-id"]
             assert (await named.trailing_metadata())["x-request-id"] == "order-66"
             assert (await refused.trailing_metadata())["x-request-id"] == "too-many"
         await stop(system)
-        told = {line["request_id"]: line for line in calls(system, "gateway", "/Recommend")}
-        assert told.keys() == {"order-66", made_up, "too-many"}
-        assert {request_id: line["code"] for request_id, line in told.items()} == {
+        logged = {line["request_id"]: line for line in calls(system, "gateway", "/Recommend")}
+        assert logged.keys() == {"order-66", made_up, "too-many"}
+        assert {request_id: line["code"] for request_id, line in logged.items()} == {
             "order-66": "OK",
             made_up: "OK",
             "too-many": "INVALID_ARGUMENT",
         }
-        assert all(line["milliseconds"] > 0 and line["level"] == "debug" for line in told.values())
+        assert all(line["milliseconds"] > 0 and line["level"] == "debug" for line in logged.values())
         served = calls(system, "rating", "/ModelInfer")
         assert sorted(line["request_id"] for line in served) == sorted(["order-66", made_up])
 
@@ -91,7 +91,7 @@ async def test_an_unexpected_error_is_logged_with_the_id_of_its_request(tmp_path
     assert "AssertionError" in line["exception"]
 
 
-async def test_a_change_of_versions_is_logged_with_the_id_of_the_call_that_asked_for_it(tmp_path: Path) -> None:
+async def test_a_change_of_versions_is_logged_with_the_id_of_the_call_that_requested_it(tmp_path: Path) -> None:
     tiny_artifact.publish(tmp_path)
     with (
         (tmp_path / "log").open("w") as log,

@@ -42,7 +42,7 @@ def test_what_every_list_keeps(scores: np.ndarray, constraints: ListConstraints)
 
 
 def test_k_come_back_whenever_the_limit_leaves_them() -> None:
-    """All but the last two are dramas: the limit is reached at once, and the list goes on far below."""
+    """All but the last two are dramas: the limit is reached at once, and the list continues far below."""
     table = items().with_columns(genres=pl.Series([["Drama"]] * 8 + [["Crime"], []]))
     positions, _ = chosen(Catalog(table, 1), np.arange(10, 0, -1.0), ListConstraints(3, max_per_genre=1))
     assert positions == [0, 8, 9]

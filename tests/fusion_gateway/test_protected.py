@@ -37,17 +37,17 @@ def test_a_protected_system_serves_and_tells_no_secrets(tmp_path: Path) -> None:
         started([*gateway, f"--scorer=rating=localhost:{rating.grpc_address.rpartition(':')[2]}"], log) as running,
     ):
         address = f"localhost:{running.grpc_address.rpartition(':')[2]}"
-        asked = "recommend", "--history", "1,6", "--json", "--weights", "sequential=0,visual_temporal=0"
-        answer = client(address, *asked, MARQUEE_CA=str(server), MARQUEE_TOKEN=token)
+        arguments = "recommend", "--history", "1,6", "--json", "--weights", "sequential=0,visual_temporal=0"
+        answer = client(address, *arguments, MARQUEE_CA=str(server), MARQUEE_TOKEN=token)
         assert '"policy": "fitted"' in answer.stdout, answer.stderr
         assert "degraded" not in answer.stdout
-        unknown = client(address, *asked, MARQUEE_CA=str(server), MARQUEE_TOKEN=f"{token}x")
+        unknown = client(address, *arguments, MARQUEE_CA=str(server), MARQUEE_TOKEN=f"{token}x")
         assert unknown.stderr == "error: authorization: the token is not known\n"
-        nameless = client(address, *asked, MARQUEE_CA=str(server))
+        nameless = client(address, *arguments, MARQUEE_CA=str(server))
         assert nameless.stderr.startswith("error: authorization: metadata")
-        plain = client(address, *asked, MARQUEE_TOKEN=token)
+        plain = client(address, *arguments, MARQUEE_TOKEN=token)
         assert plain.stderr.startswith(f"error: no gateway answers at {address}")
-        unread = client(address, *asked, MARQUEE_CA=str(tmp_path / "missing"))
+        unread = client(address, *arguments, MARQUEE_CA=str(tmp_path / "missing"))
         assert unread.stderr == f"error: cannot read {tmp_path}/missing: No such file or directory\n"
     logged = (tmp_path / "log").read_text()
     assert '"code": "UNAUTHENTICATED"' in logged

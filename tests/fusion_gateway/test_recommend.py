@@ -65,14 +65,14 @@ async def test_models_get_the_history_and_the_time_left(world: World) -> None:
     ]
     response = await world.stub.Recommend(pb.RecommendRequest(user_id="anna", history=history))
     assert (response.history_used, response.history_skipped) == (2, 1)
-    [asked] = world.models["sequential"].seen  # once, about everything
-    assert asked["candidate"].tolist() == [list(range(1, 11))]
-    assert asked["history_item"].tolist() == [[6, 1]]
-    assert math.isnan(asked["history_rating"][0, 0])
-    assert asked["history_rating"][0, 1] == 4
-    assert asked["history_time"].tolist() == [[50, 60]]
-    assert asked["user_id"].tolist() == [[b"anna"]]
-    assert 0 < response.history_age_seconds == asked["query_time"][0, 0] - 60
+    [request] = world.models["sequential"].seen  # once, about everything
+    assert request["candidate"].tolist() == [list(range(1, 11))]
+    assert request["history_item"].tolist() == [[6, 1]]
+    assert math.isnan(request["history_rating"][0, 0])
+    assert request["history_rating"][0, 1] == 4
+    assert request["history_time"].tolist() == [[50, 60]]
+    assert request["user_id"].tolist() == [[b"anna"]]
+    assert 0 < response.history_age_seconds == request["query_time"][0, 0] - 60
     await world.stub.Recommend(pb.RecommendRequest(history=HISTORY))
     without_times = world.models["sequential"].seen[1]
     assert (without_times["query_time"] - without_times["history_time"]).tolist() == [[2, 1]]
@@ -99,7 +99,7 @@ async def test_a_recorded_event_counts_at_once(world: World) -> None:
     assert "3" in ids(inline)
 
 
-async def test_seen_items_come_back_when_asked_for(world: World) -> None:
+async def test_seen_items_come_back_on_request(world: World) -> None:
     response = await world.stub.Recommend(pb.RecommendRequest(history=HISTORY, exclude_seen=False, explain=True))
     assert sorted(ids(response)) == sorted(["1", "2", "3", "4", "5", "6", "7", "8", "9", "ten"])
     seen = next(item for item in response.items if item.item.id == "6")
@@ -140,7 +140,7 @@ async def test_weights_and_policy_of_a_request(world: World) -> None:
     )
     assert ids(only)[:3] == ["2", "3", "4"]
     assert [part.model for part in only.items[0].explanation.contributions] == ["sequential"]
-    assert not world.models["rating"].seen  # not asked in vain
+    assert not world.models["rating"].seen  # not called in vain
     rrf = await world.stub.Recommend(pb.RecommendRequest(history=HISTORY, policy="rrf"))
     assert rrf.policy == "rrf"
 
@@ -217,7 +217,7 @@ async def test_without_any_model_the_popular_items_come(world: World) -> None:
     assert {each.component for each in response.degraded} == set(world.models)
 
 
-async def test_the_cold_start_ladder(world: World) -> None:
+async def test_the_fallback_chain(world: World) -> None:
     anonymous = await world.stub.Recommend(pb.RecommendRequest(k=2))
     assert (anonymous.fallback, ids(anonymous)) == (pb.FALLBACK_NO_HISTORY, ["ten", "9"])  # rating needs no history
     assert all("k" not in seen for seen in world.models["rating"].seen)  # scored only; nothing to retrieve by

@@ -168,7 +168,7 @@ def test_where_no_version_can_be_used_the_start_says_why(tmp_path: Path) -> None
         newest_usable(Repository(repository), "fusion", read)
 
 
-async def test_users_are_split_and_told_by_which_policy(tmp_path: Path) -> None:
+async def test_users_are_split_and_the_answer_names_the_policy(tmp_path: Path) -> None:
     publish_world(tmp_path / "repository")
     path = tmp_path / "policies.yaml"
     path.write_text(POLICIES + "split: {second: 50}\n")

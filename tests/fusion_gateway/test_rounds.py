@@ -1,4 +1,4 @@
-"""However models are asked, the answer is the same."""
+"""The answer does not depend on how calls to models are grouped."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -51,6 +51,21 @@ async def test_similar_items_by_weight(world: World) -> None:
     assert await similar(rating=1) == ["Memento", "The Prestige", "Inception"]
 
 
+async def test_weights_may_share_out_the_places(world: World) -> None:
+    async def similar(k: int, **weights: float) -> list[str]:
+        request = pb.SimilarItemsRequest(item_id="3", k=k, weights=weights, by_places=True)
+        return titles(await world.stub.SimilarItems(request))
+
+    by_genres = ["Fargo", "Inception", "The Prestige"]
+    assert await similar(3, genres=1) == by_genres
+    # A model's share comes before the catalog's kinds.
+    assert await similar(4, genres=0.5, rating=0.5) == ["Memento", "The Prestige", "Fargo", "Inception"]
+    assert await similar(3, genres=0.1, rating=0.9) == ["Memento", "The Prestige", "Inception"]
+    assert await similar(3, genres=0.9, tags=0.1) == by_genres  # the first ones' share is rounded up, as in S3
+    assert await similar(4, genres=0.5, tags=0.5, director=1) == ["Inception", "The Prestige", "Fargo"]
+    assert await similar(5, tags=0.8, genres=0.2) == ["Fargo", "Inception"]  # genres come first; tags know of no more
+
+
 async def test_similar_items_without_a_model(world: World) -> None:
     await world.servers["rating"].aclose()
     response = await world.stub.SimilarItems(pb.SimilarItemsRequest(item_id="6"))
@@ -61,10 +76,45 @@ async def test_similar_items_without_a_model(world: World) -> None:
     assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
 
 
+async def test_movies_with_posters_like_a_picture(world: World) -> None:
+    world.models["visual_temporal"].posters = {9: 0.9, 2: 0.7, 4: 0.2}
+    request = pb.SimilarItemsRequest(image=b"a picture", k=2)
+    response = await world.stub.SimilarItems(request)
+    assert not response.HasField("query")
+    assert titles(response) == ["Up", "The Prestige"]
+    (part,) = response.items[1].explanation.contributions
+    assert part.model == "visual_temporal"
+    assert part.raw_score == pytest.approx(0.7)
+    assert [item.score for item in response.items] == [pytest.approx(1), pytest.approx(0.5 / 0.7)]
+    assert not response.degraded
+    assert len(world.models["rating"].seen) == 0  # which compares no posters, and is sent no picture
+
+
+async def test_what_a_picture_is_refused_for(world: World) -> None:
+    invalid, away = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNAVAILABLE
+    similar = world.stub.SimilarItems
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await similar(pb.SimilarItemsRequest(image=b"a picture"))
+    assert error.value.code() == away
+    assert "image: no model compares posters, of rating, sequential, visual_temporal" in str(error.value.details())
+    world.models["visual_temporal"].posters = {9: 0.9}
+    for request, message in [
+        (pb.SimilarItemsRequest(image=b""), "image: must have 1 to 3145728 bytes, not 0; send a smaller picture"),
+        (pb.SimilarItemsRequest(image=bytes(3 * 2**20 + 1)), "image: must have 1 to 3145728 bytes, not 3145729"),
+        (pb.SimilarItemsRequest(image=b"broken"), "image: tensor 'image', row 0 cannot be decoded as PNG"),
+        (pb.SimilarItemsRequest(image=b"x", weights={"genres": 1}), "weights: an image is compared by rating, "),
+        (pb.SimilarItemsRequest(image=b"x", k=0), "k: must be 1 to 500, not 0"),
+    ]:
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await similar(request)
+        assert error.value.code() == invalid
+        assert message in str(error.value.details())
+
+
 async def test_what_similar_items_refuses(world: World) -> None:
     invalid, missing = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
     for request, code, message in [
-        (pb.SimilarItemsRequest(), invalid, "query: one of item_id and title is needed"),
+        (pb.SimilarItemsRequest(), invalid, "query: one of item_id, title and image is needed"),
         (pb.SimilarItemsRequest(title="godfather"), missing, "no movie found with a title similar to 'godfather'"),
         (pb.SimilarItemsRequest(title=""), invalid, "title: must have 1 to 256 characters, not 0"),
         (pb.SimilarItemsRequest(item_id="99"), missing, "item_id: the catalog has no item '99'"),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion_gateway.catalog.catalog import TAG_SCHEMA, Tags
+from fusion_gateway.catalog.word_weights import SCHEMA, WordWeights
 from fusion_gateway.similar import SimilarityComponent
 
 ITEMS, WORDS = 5, 4
@@ -20,10 +20,10 @@ ITEMS, WORDS = 5, 4
 )
 def test_likeness_of_words_is_the_product_of_their_weights(weights: dict[tuple[int, int], float]) -> None:
     dense = np.zeros((ITEMS, WORDS), np.float32)
-    for place, weight in weights.items():
-        dense[place] = weight
-    rows = [(*place, weight) for place, weight in weights.items()]
-    tags = Tags(pl.DataFrame(rows, TAG_SCHEMA, orient="row").sort("word"), ITEMS)
+    for cell, weight in weights.items():
+        dense[cell] = weight
+    rows = [(*cell, weight) for cell, weight in weights.items()]
+    tags = WordWeights(pl.DataFrame(rows, SCHEMA, orient="row").sort("word"), ITEMS)
     for row in range(ITEMS):
         np.testing.assert_allclose(tags.likeness(row), dense @ dense[row], atol=1e-6)
 

@@ -94,9 +94,9 @@ async def test_a_callers_trace_goes_on_through_the_gateway_and_the_model_server(
     }
     served = [span for program, span in collector.spans if program == "servers rating"]
     assert {span.name for span in served} == {"inference.GRPCInferenceService/ModelInfer"}
-    told = [attributes(span) for span in served]
-    assert {each["marquee.model"] for each in told} == {"rating"}
-    for each in told:
+    recorded = [attributes(span) for span in served]
+    assert {each["marquee.model"] for each in recorded} == {"rating"}
+    for each in recorded:
         assert (each["rpc.system"], each["rpc.grpc.status_code"], each["marquee.version"]) == ("grpc", 0, "1")
     codes = [attributes(span)["rpc.grpc.status_code"] for _, span in collector.spans if span.name.endswith("Recommend")]
     assert sorted(codes) == [0, grpc.StatusCode.INVALID_ARGUMENT.value[0]]

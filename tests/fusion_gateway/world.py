@@ -1,4 +1,4 @@
-"""A small world whose right answers are known: ten movies, and model servers that say what they are told to."""
+"""A small world whose right answers are known: ten movies, and model servers with given answers."""
 
 import asyncio
 import hashlib
@@ -16,7 +16,8 @@ from google.protobuf import json_format
 from grpc_health.v1 import health_pb2_grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from fusion_gateway.catalog.catalog import SCHEMA, TAG_SCHEMA
+from fusion_gateway.catalog.catalog import SCHEMA
+from fusion_gateway.catalog.word_weights import SCHEMA as TAG_SCHEMA
 from protos.marquee.v1.artifact_pb2 import File, Manifest
 from servers.runtime import tensors
 from servers.runtime.health import Health
@@ -28,8 +29,8 @@ MOVIES = [
     ("3", "Interstellar", 2014, ["Sci-Fi", "Drama"], "Christopher Nolan", 350, 4.0),
     ("4", "Memento", 2000, ["Thriller"], "Christopher Nolan", 200, 4.2),
     ("5", "Inception", 2010, ["Sci-Fi", "Thriller"], "Christopher Nolan", 500, 4.3),
-    ("6", "Fargo", 1996, ["Crime", "Drama"], "Joel Coen", 250, 4.4),
-    ("7", "The Big Lebowski", 1998, ["Comedy", "Crime"], "Joel Coen", 260, 3.8),
+    ("6", "Fargo", 1996, ["Crime", "Drama"], "Joel Coen|Ethan Coen", 250, 4.4),
+    ("7", "The Big Lebowski", 1998, ["Comedy", "Crime"], "Joel Coen|Ethan Coen", 260, 3.8),
     ("8", "Amélie", 2001, ["Comedy", "Romance"], "", 150, 3.7),
     ("9", "Up", 2009, ["Animation"], "Pete Docter", 220, 3.6),
     ("ten", "Lost Reel", 0, [], "", 0, 3.5),
@@ -50,7 +51,7 @@ policies:
 
 
 def items() -> pl.DataFrame:
-    rows = [(number, *movie[:5], "", *movie[5:]) for number, movie in enumerate(MOVIES, 1)]
+    rows = [(number, *movie[:5], "poster.jpg", *movie[5:]) for number, movie in enumerate(MOVIES, 1)]
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 
 
@@ -100,6 +101,8 @@ class TinyModel(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
     def __init__(self, name: str, scores: Mapping[int, float], needs_history: bool = False) -> None:
         self.name, self.scores, self.needs_history = name, scores, needs_history
         self.delay = 0.0
+        self.posters: dict[int, float] = {}
+        """Likeness of each item's poster to any picture; the model compares posters where there are some."""
         self.seen: list[dict[str, tensors.Array]] = []
         """The inputs of every request."""
 
@@ -108,7 +111,10 @@ class TinyModel(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
         self.seen.append(inputs)
         await asyncio.sleep(self.delay)
         task = request.model_name.removeprefix(self.name)
-        answer = {"": self._score, "_retrieve": self._retrieve, "_similar": self._similar}[task]
+        if inputs.get("image") is not None and inputs["image"][0, 0] == b"broken":
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "tensor 'image', row 0 cannot be decoded as PNG")
+        answers_of = {"": self._score, "_retrieve": self._retrieve, "_similar": self._similar}
+        answer = (answers_of | {"_similar_poster": self._similar_poster})[task]
         answers = []
         for row in range(len(inputs[min(inputs)])):
             answers.append(answer({name: array[[row]] for name, array in inputs.items()}))
@@ -118,7 +124,12 @@ class TinyModel(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
         return tensors.infer_response(request.model_name, "7", request.id, outputs)
 
     async def ModelReady(self, request: Any, context: Any) -> Any:
-        return service_pb2.ModelReadyResponse(ready=True)
+        compares = bool(self.posters) or not request.name.endswith("_similar_poster")
+        return service_pb2.ModelReadyResponse(ready=compares)
+
+    def _similar_poster(self, inputs: dict[str, tensors.Array]) -> dict[str, tensors.Array]:
+        best = sorted(self.posters, key=lambda number: -self.posters[number])
+        return self._ranked(best, inputs, self.posters)
 
     def _score(self, inputs: dict[str, tensors.Array]) -> dict[str, tensors.Array]:
         silent = self.needs_history and not np.any(inputs.get("history_item", 0))

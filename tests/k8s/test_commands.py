@@ -30,7 +30,7 @@ DEPLOYMENTS = {name: pod for name, pod in PODS.items() if name != CONSOLE}
 
 
 class System(NamedTuple):
-    """What runs, and the folder that stands for the volumes."""
+    """What runs, and the folder in place of the volumes."""
 
     running: dict[str, Started]
     volumes: Path

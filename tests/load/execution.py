@@ -19,10 +19,9 @@ import typer
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 from torch import Tensor, nn
 
-from tests.load.report import machine
+from tests.load.report import machine, narrow_table, print_table
 from training.artifacts.onnx_export import export_tower, free_axes, session
 from training.models.factors import Factors, FoldInTower
 from training.models.sequence import SequenceTransformer
@@ -142,7 +141,7 @@ def main(rounds: Annotated[int, typer.Option(min=1, help="Turns of every engine 
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")  # of torch's compilers, about themselves
     notes = []
-    table = Table(title=f"milliseconds a batch, one thread; {machine()}", title_style="")
+    table = narrow_table(f"milliseconds a batch, one thread; {machine()}")
     for name in ("tower", "engine", *(f"B={rows} L={events}" for rows, events in SIZES)):
         table.add_column(name, justify="left" if name in ("tower", "engine") else "right")
     for tower in (rating(), sequential()):
@@ -152,7 +151,7 @@ def main(rounds: Annotated[int, typer.Option(min=1, help="Turns of every engine 
             for name, medians in milliseconds(tower, engines, rounds).items():
                 table.add_row(type(tower).__name__, name, *(f"{each:.3f}" for each in medians))
         notes += [f"{type(tower).__name__} by {name}: {reason[:300]}" for name, reason in failed.items()]
-    Console().print(table, *notes, sep="\n")
+    print_table(table, *notes)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,6 @@ from typing import Annotated
 import grpc
 import numpy as np
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from fusion_gateway.catalog.catalog import open_catalog
 from fusion_gateway.catalog.popularity_file import load_popularity
@@ -207,8 +205,8 @@ def main(
 
 
 def show(costs: Sequence[Cost]) -> None:
-    table = Table(title=f"Recommend, medians of rounds; {report.machine()}, commit {report.commit()}", title_style="")
-    for name in ("", "callers", "requests/s", "CPU-ms a request", "of that the gateway", "of one process"):
+    table = report.narrow_table(f"Recommend, medians of rounds; {report.machine()}, commit {report.commit()}")
+    for name in ("", "callers", "requests/s", "CPU-ms\na request", "of that\nthe gateway", "of one\nprocess"):
         table.add_column(name, justify="right" if name else "left")
     one = median(cost.cpu_ms for cost in costs if cost.what == "in one process")
     for what, callers in dict.fromkeys((cost.what, cost.callers) for cost in costs):
@@ -217,7 +215,7 @@ def show(costs: Sequence[Cost]) -> None:
         cpu = median(cost.cpu_ms for cost in same)
         gateway_cpu = median(cost.gateway_ms for cost in same)
         table.add_row(what, str(callers), f"{rate:.0f}", f"{cpu:.2f}", f"{gateway_cpu:.2f}", f"{cpu / one:.2f} ×")
-    Console(width=120).print(table)
+    report.print_table(table)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ Prepared = list[bytes]
 
 
 def prepare(traffic: Traffic, model: str, candidates: int, k: int) -> Prepared:
-    """Serialised requests, so that making them costs the run nothing; each has another user while there are any."""
+    """Serialized requests, so that making them costs the run nothing; each has another user while there are any."""
     users = itertools.islice(itertools.cycle(traffic.users), min(PREPARED, 10 * len(traffic.users)))
     return [_request(traffic, user, model, candidates, k).SerializeToString() for user in users]
 
@@ -66,7 +66,7 @@ class Unary:
 
 
 class Stream:
-    """One ModelStreamInfer stream with any number of requests in flight, told apart by their ids."""
+    """One ModelStreamInfer stream with any number of requests in flight, distinguished by their ids."""
 
     def __init__(self, channel: grpc.aio.Channel, requests: Prepared, timeout: float) -> None:
         self._stream: Any = channel.stream_stream(
@@ -87,7 +87,7 @@ class Stream:
         named = service_pb2.ModelInferRequest(id=name).SerializeToString()
         try:
             async with self._writing:  # not within the deadline: a write that is cancelled ends the stream
-                # Serialised messages one after another are one message with the fields of both.
+                # Serialized messages one after another are one message with the fields of both.
                 await self._stream.write(self._requests[number % len(self._requests)] + named)
             async with asyncio.timeout_at(deadline):
                 return await answer

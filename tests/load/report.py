@@ -13,11 +13,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from tests.load.arrivals import Load, Run
 
+WIDTH = 80
+"""Columns of a table that goes elsewhere than to a terminal."""
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "max": 1.0}
 
 
@@ -75,21 +78,37 @@ def show(rows: Sequence[Row], as_json: bool = False) -> None:
     if as_json:
         print(document(rows))
         return
-    table = Table(title=f"{machine()}, commit {commit()}; load test and servers share the machine", title_style="")
-    for name in ("", "load", "calls", "OK", "OK/s", *(f"{name} ms" for name in QUANTILES), "late p99"):
-        table.add_column(name, justify="right" if name else "left", no_wrap=True)
-    table.add_column("inside, mean ms; errors")
+    table = narrow_table(f"{machine()}, commit {commit()}; load test and servers share the machine")
+    table.caption = "Latencies in ms; late: p99 of how late the load test was itself; means inside the server in ms"
+    table.add_column("")
+    for name in ("calls\nOK", "OK/s", *QUANTILES, "late"):
+        table.add_column(name, justify="right", no_wrap=True)
     for each in rows:
         latencies = [_ms(each.latency_ms.get(name)) for name in QUANTILES]
         notes = [f"{name} {value:.2f}" for name, value in each.inside_ms.items()]
         notes += [f"[red]{count} × {code}[/red]" for code, count in each.errors.items()]
-        counts = [str(each.calls), str(each.ok), f"{each.per_second:.1f}"]
-        table.add_row(each.what, each.load, *counts, *latencies, _ms(each.late_p99_ms), ", ".join(notes))
-    Console(width=None if sys.stdout.isatty() else 180).print(table)
+        what = "\n".join([f"{each.what}, {each.load}", *notes])
+        table.add_row(what, f"{each.calls}\n{each.ok}", f"{each.per_second:.1f}", *latencies, _ms(each.late_p99_ms))
+    print_table(table)
+
+
+def narrow_table(title: str) -> Table:
+    """A table without borders, for 80 columns."""
+    table = Table(title=title, title_style="", box=SIMPLE_HEAD, show_edge=False)
+    table.pad_edge, table.padding = False, (0, 1, 0, 0)
+    table.title_justify = table.caption_justify = "left"
+    return table
+
+
+def print_table(table: Table, *notes: str) -> None:
+    """The table, and notes below it, of the terminal's width."""
+    Console(width=None if sys.stdout.isatty() else WIDTH).print(table, *notes, sep="\n")
 
 
 def _ms(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+    if value is None:
+        return "–"
+    return f"{value:.2f}" if value < 100 else f"{value:.0f}"
 
 
 def commit() -> str:

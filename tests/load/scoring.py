@@ -12,7 +12,6 @@ import numpy as np
 import typer
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 from safetensors.numpy import load_file
 
 from servers.runtime.datatypes import Array
@@ -20,7 +19,7 @@ from servers.runtime.repository import Repository, Version
 from servers.scorer import LoadedScorer
 from tests.load import options
 from tests.load.__main__ import HOME
-from tests.load.report import machine
+from tests.load.report import machine, narrow_table, print_table
 from training.artifacts.onnx_export import session
 from training.recipes import SCORERS
 
@@ -85,16 +84,16 @@ def main(
 ) -> None:
     """The median time of one scored request, and the shares of tower, inner products and the rest."""
     found = Repository(repository)
-    table = Table(
-        "model", "recipe", "p50 ms", "tower", "dot", "other", title=f"{events} events, {candidates} candidates"
-    )
+    table = narrow_table(f"{events} events, {candidates} candidates")
+    for name in ("model", "recipe", "p50 ms", "tower", "dot", "other"):
+        table.add_column(name)
     for model in track([name for name in SCORERS if found.versions(name)], console=Console(stderr=True)):
         version = found.latest(model)
         timed = medians(parts(version, events, candidates), rounds)
         whole = timed["score"]
         shares = [timed["tower"] / whole, timed["dot"] / whole, 1 - (timed["tower"] + timed["dot"]) / whole]
         table.add_row(model, version.manifest.recipe.name, f"{whole:.3f}", *(f"{share:.0%}" for share in shares))
-    Console(width=120).print(table, machine())
+    print_table(table, machine())
 
 
 if __name__ == "__main__":

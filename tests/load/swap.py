@@ -188,14 +188,14 @@ def main(
                 measured, memory[each] = asyncio.run(one)
         rows += [replace(row, what=f"{each}: {row.what}") for row in measured]
     report.show(rows)
-    _summarise(rows, memory)
+    _summarize(rows, memory)
     if json:
         json.write_text(report.document(rows, memory_mib=memory))
     if picture:
         _draw(memory, picture)
 
 
-def _summarise(rows: Sequence[report.Row], memory: dict[str, list[float]]) -> None:
+def _summarize(rows: Sequence[report.Row], memory: dict[str, list[float]]) -> None:
     console = Console(stderr=True)
     for mode, mib in memory.items():
         mine = [row.latency_ms["p99"] for row in rows if row.what.startswith(mode)]

@@ -42,7 +42,7 @@ def test_a_row_counts_only_answers_and_names_the_rest(capsys: pytest.CaptureFixt
     assert "queue 0.25" in printed
 
 
-def test_json_says_where_figures_come_from() -> None:
+def test_json_names_machine_and_commit() -> None:
     outcomes = [Outcome("UNAVAILABLE", 0.1)]
     found = json.loads(document([row("gateway", Load(callers=8), Run(outcomes, seconds=1), {})]))
     assert found.keys() == {"command", "date", "commit", "machine", "rows"}

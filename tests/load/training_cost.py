@@ -15,8 +15,8 @@ from typing import Annotated, NamedTuple
 import numpy as np
 import polars as pl
 import typer
-from rich.console import Console
-from rich.table import Table
+
+from tests.load.report import narrow_table, print_table
 
 MODELS = ("catalog", "rating", "sequential", "visual_temporal", "linear", "fusion")
 GENRES = ("Kitchen", "Garden", "Books", "Music", "Games", "Tools", "Toys", "Sport", "Beauty", "Food")
@@ -85,7 +85,9 @@ def main(
     recipe: str = "small",
 ) -> None:
     """Print wall seconds, CPU seconds and GiB of each model."""
-    table = Table("items x events", *MODELS, "together", title=f"recipe {recipe}: seconds (CPU-seconds), GiB")
+    table = narrow_table(f"recipe {recipe}: seconds, CPU-seconds, GiB")
+    for name in ("items x events", *MODELS, "together"):
+        table.add_column(name, justify="right")
     with tempfile.TemporaryDirectory() as folder:
         for size in [data.name] if data else sizes.split(","):
             home = Path(folder) / size
@@ -97,8 +99,8 @@ def main(
             total = Cost(*(sum(column) for column in zip(*costs, strict=True)))._replace(
                 memory=max(cost.memory for cost in costs)
             )
-            table.add_row(size, *(f"{cost.wall:.0f} ({cost.cpu:.0f}), {cost.memory:.1f}" for cost in [*costs, total]))
-    Console(width=160).print(table)
+            table.add_row(size, *(f"{cost.wall:.0f}\n{cost.cpu:.0f}\n{cost.memory:.1f}" for cost in [*costs, total]))
+    print_table(table)
 
 
 if __name__ == "__main__":

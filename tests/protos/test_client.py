@@ -102,6 +102,25 @@ def test_errors_are_readable_and_grpcs_own_kind(address: str) -> None:
         assert isinstance(future.exception(), grpc.RpcError)
 
 
+def test_mistakes_of_the_caller_are_named(address: str) -> None:
+    with Client(address, timeout=20) as client:
+        for request in (GetHistoryRequest(user_id="ann"), {"k": 5}):
+            with pytest.raises(
+                InvalidArgument, match="Recommend takes a RecommendRequest, not a (GetHistoryRequest|dict)"
+            ):
+                client.Recommend(request)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="closed"):
+        client.Recommend(FIVE)
+    with pytest.raises(ValueError, match="token: must have printable characters of ASCII only"):
+        Client(address, token="a secret\n")
+
+
+async def test_mistakes_of_the_caller_are_named_in_an_event_loop(address: str) -> None:
+    async with AsyncClient(address, timeout=20) as client:
+        with pytest.raises(InvalidArgument, match="Recommend takes a RecommendRequest, not a dict"):
+            await client.Recommend({"k": 5})  # type: ignore[arg-type]
+
+
 def test_tls_and_token(protected: tuple[str, str, grpc.ChannelCredentials]) -> None:
     address, token, authority = protected
     with Client(address, tls=authority, token=token, timeout=20) as client:
@@ -177,7 +196,7 @@ def test_all_addresses_of_a_name_get_calls() -> None:
     assert second.calls
 
 
-def test_options_take_the_place_of_the_defaults() -> None:
+def test_options_replace_the_defaults() -> None:
     no_retries = [("grpc.enable_retries", 0), ("grpc.service_config", "{}")]
     with Unsteady().serving() as address, Client(address, options=no_retries) as client, pytest.raises(Unavailable):
         client.Recommend(FIVE)

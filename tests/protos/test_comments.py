@@ -31,7 +31,7 @@ def unexplained(file: FileDescriptorProto) -> list[str]:
     (floats), or a limit (numbers and lists in requests). It counts for every field of that name in the file, and a
     message's own comment counts for the fields it names in backticks.
     """
-    comments = {tuple(place.path): place.leading_comments for place in file.source_code_info.location}
+    comments = {tuple(location.path): location.leading_comments for location in file.source_code_info.location}
     found, explained = [], set()
     for number, message in enumerate(file.message_type):
         for position, field in enumerate(message.field):

@@ -8,8 +8,9 @@ from collections import defaultdict
 from pathlib import Path
 from xml.etree import ElementTree
 
-from rich.console import Console
 from rich.table import Table
+
+from tests.load.report import print_table
 
 SUITE = Path(__file__).parent / "test_contract.py"
 SERVERS = ("rating", "sequential", "visual_temporal", "a_fourth-one")
@@ -51,7 +52,7 @@ def main() -> int:
             [sys.executable, "-m", "pytest", "-q", str(SUITE), f"--junitxml={report}", *sys.argv[1:]]
         )
         if report.exists():
-            Console(width=140).print(table(outcomes(report)))
+            print_table(table(outcomes(report)))
     return ended.returncode
 
 

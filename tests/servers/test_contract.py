@@ -110,7 +110,7 @@ def test_ids_are_echoed_and_versions_named(server: Running, name: str, ask: Ask)
         assert (answer.get_response().id, answer.get_response().model_version) == ("Ω-7", "1")
 
 
-def test_only_the_outputs_asked_for_come_back(server: Running, name: str, ask: Ask) -> None:
+def test_only_the_requested_outputs_are_returned(server: Running, name: str, ask: Ask) -> None:
     requested = [triton.InferRequestedOutput("score")]
     answer = ask(server.grpc_address, f"{name}_retrieve", {"history_item": [[3]]}, outputs=requested)
     assert [output.name for output in answer.get_response().outputs] == ["score"]
@@ -166,7 +166,7 @@ def test_bad_input_is_named_with_its_limit(
     assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
 
 
-def test_unknown_names_are_told_with_every_client(server: Running, name: str, ask: Ask) -> None:
+def test_unknown_names_are_reported_to_every_client(server: Running, name: str, ask: Ask) -> None:
     with pytest.raises(InferenceServerException, match=f"no model 'other' here; there are {name}, {name}_retrieve"):
         ask(server.grpc_address, "other", {"candidate": [[3]]})
     with pytest.raises(InferenceServerException, match="has version 1 loaded, not '7'"):

@@ -51,7 +51,7 @@ def test_a_gpu_gives_the_answers_of_the_cpu(tmp_path: Path, index: str) -> None:
 
 
 @pytest.mark.skipif(bool(missing()), reason=f"not tested on a GPU: {missing()}")
-def test_an_index_that_no_gpu_can_search_is_told(tmp_path: Path) -> None:
+def test_an_index_that_no_gpu_can_search_is_reported(tmp_path: Path) -> None:
     tiny_artifact.publish(tmp_path, index="HNSW8")
     with pytest.raises(ConfigurationError, match="IndexHNSWFlat cannot be on the GPU"):
         load(Repository(tmp_path).latest("rating"), threads=1, device="cuda")

@@ -202,7 +202,7 @@ def test_a_bad_call_harms_only_itself(exported: Path, monkeypatch: pytest.Monkey
     assert [answer.error.code for answer in executed(model, bad)] == ["INVALID_ARG"] * 3
 
 
-def test_a_mistake_of_ours_is_told_without_internals(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_internal_error_is_reported_without_details(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of(exported, "rating", monkeypatch)
     no_bytes = np.empty((1, 1), object)
     no_bytes[0, 0] = []  # as no client could send it
@@ -211,7 +211,7 @@ def test_a_mistake_of_ours_is_told_without_internals(exported: Path, monkeypatch
     assert (bad.error.code, bad.error.message) == ("INTERNAL", "internal error; the server's log has the details")
 
 
-def test_only_the_outputs_asked_for_are_sent(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_requested_outputs_are_sent(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of(exported, "rating_retrieve", monkeypatch)
     [answer] = executed(model, REQUESTS["rating_retrieve"][:1], "score")
     assert answer.arrays().keys() == {"score"}

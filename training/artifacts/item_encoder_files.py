@@ -58,6 +58,13 @@ class PublishedItemEncoder:
         """Features and vectors of `items`, as in Dataset.items, with posters [N, 3, H, W] where `has_poster` [N]."""
         return self.encode(self.content(items).all, pixels, has_poster)
 
+    def posters_alone(self, pixels: StoredPixels, has_poster: np.ndarray) -> Floats:
+        """Features [N, S] of items of which nothing but the poster is known; zero for items without one."""
+        metadata = np.zeros((len(has_poster), self._session.get_inputs()[2].shape[1]), np.float32)
+        metadata[:, -1] = 1  # the year is unknown
+        feature = self.encode(metadata, pixels, has_poster)[0]
+        return feature * has_poster[:, None]
+
     def encode(self, metadata: Floats, pixels: StoredPixels, has_poster: np.ndarray) -> tuple[Floats, Floats]:
         """As calling it, with the metadata [N, M] encoded already."""
         parts = []

@@ -47,12 +47,12 @@ TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
 }
 
 
-def export_tower(tower: nn.Module, example: Mapping[str, Tensor], path: Path) -> None:
-    """Writes `tower(**example)` as a graph whose first two axes (users B, history L) are free.
+def export_tower(tower: nn.Module, example: Mapping[str, Tensor], path: Path, output: str = "query") -> None:
+    """Writes `tower(**example)` as a graph whose first two axes (users B, history L) are free, and its only `output`.
 
     Raises TrainingError where the graph and eager torch differ by more than PARITY, on the example or parts of it.
     """
-    _export(tower, example, ["query"], free_axes(example), path)
+    _export(tower, example, [output], free_axes(example), path)
     _check_parity(tower, _sizes(example), path)
 
 

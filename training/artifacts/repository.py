@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 
 from protos.marquee.v1.artifact_pb2 import File, Manifest
 from training.errors import TrainingError
+from training.fitting.curve import LearningCurve
 from training.published import read_table, read_text
 
 MAX_MANIFEST_BYTES = 4 << 20
@@ -44,6 +45,13 @@ def latest(repository: Path, model: str) -> Path:
     if not found:
         raise TrainingError(f"no version of '{model}' in {repository}: publish one with 'python -m training train'")
     return repository / model / str(found[-1])
+
+
+def learning_curves(repository: Path) -> dict[str, LearningCurve]:
+    """Of the newest version of each model that was trained in epochs, by the model's name."""
+    models = sorted(folder.name for folder in repository.iterdir() if versions(repository, folder.name))
+    found = {model: LearningCurve.read(latest(repository, model)) for model in models}
+    return {model: curve for model, curve in found.items() if curve}
 
 
 def known_numbers(repository: Path) -> dict[str, int]:

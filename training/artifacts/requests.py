@@ -1,7 +1,7 @@
 """Recommendation requests as the evaluator and the golden samples use them: one user a row, histories of any length."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -51,6 +51,15 @@ class Requests:
             [row[start:] for row, start in zip(self.history_time, first, strict=True)],
             self.query_time,
         )
+
+    def with_some_ratings(self, shares: Floats, seed: int) -> "Requests":
+        """The same events, of which each keeps its rating with the chance `shares` [B] of its user."""
+        random = np.random.default_rng(seed)
+        kept = [
+            np.where(random.random(len(row)) < share, row, np.float32(np.nan))
+            for row, share in zip(self.history_rating, shares.tolist(), strict=True)
+        ]
+        return replace(self, history_rating=kept)
 
     def as_unknown_users(self) -> "Requests":
         """The same histories, from users no model has seen."""

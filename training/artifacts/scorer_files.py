@@ -23,12 +23,14 @@ from training.artifacts.repository import read_manifest
 from training.artifacts.requests import Requests, pad_front
 from training.errors import TrainingError
 from training.features.interactions import Floats, Ints
+from training.fitting.curve import LearningCurve
 from training.published import read_tensors, regular
 
 GOLDEN_TOLERANCE = 1e-3
 """Of scores up to USUAL_SCORE, and in proportion of larger ones, such as ratings from 0 to 10,000."""
 USUAL_SCORE = 100.0
 RECALL_FLOOR = 0.98
+GENRE_TOWER, POSTERS = "genre_tower.onnx", "posters.safetensors"
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -50,10 +52,16 @@ class ScorerParts:
     """[N, F], for towers with the input history_feature."""
     item_encoder: ItemEncoderParts | None = None
     """Where items can be added without training."""
+    poster_vector: Floats | None = None
+    """[N, S], any length, zero without a poster; normalized when written."""
+    genre_tower: nn.Module | None = None
+    """The inputs of `tower` to probability [B, G]."""
     max_history: int = 0
     index_factory: str = "Flat"
     """FAISS factory string and search-time parameters: see index.GOOD_INDEXES."""
     recall_floor: float = RECALL_FLOOR
+    curve: LearningCurve | None = None
+    """Where it was trained in epochs."""
 
 
 def write_scorer(parts: ScorerParts, golden: Requests, folder: Path) -> Scorer:
@@ -75,6 +83,12 @@ def write_scorer(parts: ScorerParts, golden: Requests, folder: Path) -> Scorer:
     export_tower(parts.tower, example, folder / "query_tower.onnx")
     if parts.item_encoder:
         parts.item_encoder.write(folder)
+    if parts.genre_tower:
+        export_tower(parts.genre_tower, example, folder / GENRE_TOWER, "probability")
+    if parts.poster_vector is not None:
+        write_posters(unit(parts.poster_vector), folder)
+    if parts.curve:
+        parts.curve.write(folder)
     scorer = Scorer(
         engine="onnxruntime",
         inputs=parts.inputs,
@@ -102,6 +116,11 @@ def write_items(arrays: Arrays, folder: Path) -> None:
                 f"{name} has values that are not finite: the training diverged, lower the learning rate"
             )
     save_file(arrays, folder / "items.safetensors")
+
+
+def write_posters(vectors: Floats, folder: Path) -> None:
+    """Of length 1, or zero."""
+    save_file({"poster_vector": vectors}, folder / POSTERS)
 
 
 def _users(user_ids: Sequence[str]) -> Arrays:
@@ -196,6 +215,7 @@ class OfflineScorer:
         user_ids = _user_ids(read_tensors(folder / "users.safetensors"))
         self._inputs = _Inputs(user_ids, arrays, scorer.inputs, scorer.max_history)
         self._session = session(regular(folder / "query_tower.onnx"))
+        self._genre_tower = folder / GENRE_TOWER
 
     def queries(self, requests: Requests, batch: int = 64) -> Floats:
         """[B, D]; a NaN row abstains."""
@@ -207,3 +227,13 @@ class OfflineScorer:
     def scores(self, requests: Requests) -> Floats:
         """[B, N] in the order of `item_number`."""
         return np.asarray(self.queries(requests) @ self.item_vector.T, np.float32)
+
+    def genres(self, requests: Requests, batch: int = 64) -> Floats | None:
+        """Probability [B, G] of the genres that are watched next; None where the version does not predict any."""
+        if not self._genre_tower.is_file():
+            return None
+        tower = session(regular(self._genre_tower))
+        found = np.empty((len(requests), tower.get_outputs()[0].shape[-1]), np.float32)
+        for rows, some in requests.batches(batch):
+            found[rows] = tower.run(["probability"], self._inputs(some))[0]
+        return found

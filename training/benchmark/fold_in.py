@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import polars as pl
 from matplotlib.figure import Figure
+from rich.table import Table
 
 from training import recipes
 from training.artifacts.scorer_files import OfflineScorer
@@ -21,6 +22,7 @@ from training.features.ratings import usable_ratings
 from training.pipelines.job import Job
 from training.pipelines.rating import train_rating
 from training.recipes.rating import AnyRating
+from training.terminal import narrow_table
 
 GIVEN = (0, 1, 3, 5, 10, 20)
 HELD_OUT = 0.1
@@ -83,6 +85,17 @@ def mean_curves(runs: Sequence[Curves]) -> Curves:
 def _by_seed(runs: Sequence[Curves], name: str) -> np.ndarray:
     """[seeds, len(GIVEN)]."""
     return np.array([run[name] for run in runs])
+
+
+def as_table(curves: Curves, title: str) -> Table:
+    """RMSE by number of ratings given."""
+    table = narrow_table(title)
+    table.add_column("ratings given")
+    for given in GIVEN:
+        table.add_column(str(given), justify="right")
+    for name, values in curves.items():
+        table.add_row(name, *(f"{value:.4f}" for value in values))
+    return table
 
 
 def curve_rows(runs: Sequence[Curves], dataset: str, recipe: str, seeds: Sequence[int]) -> Iterator[dict[str, object]]:

@@ -10,6 +10,7 @@ from time import process_time
 import numpy as np
 import polars as pl
 import torch
+from rich.table import Table
 
 from training import recipes
 from training.data.dataset import Dataset
@@ -22,6 +23,7 @@ from training.pipelines.job import Job
 from training.pipelines.sequential import learn_windows
 from training.pipelines.visual_temporal import prepare
 from training.progress import peak_gib, track
+from training.terminal import narrow_table
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Cost:
     milliseconds: float
     """CPU time of a step."""
     gib: float
-    """Most memory that the process held, preparation included."""
+    """Peak resident memory of the process, preparation included."""
 
 
 def growth(data: Path, model: str, recipe: str, items: Sequence[int], cache: Path) -> Iterator[Cost]:
@@ -43,6 +45,16 @@ def growth(data: Path, model: str, recipe: str, items: Sequence[int], cache: Pat
         # A process of its own, because peak memory never falls.
         with ProcessPoolExecutor(1, get_context("spawn")) as process:
             yield process.submit(_cost, data, model, recipe, size, cache).result()
+
+
+def as_table(costs: Sequence[Cost], dataset: str, model: str, recipe: str) -> Table:
+    """One line a size of the catalog."""
+    table = narrow_table(f"{model} {recipe}: items copied from {dataset}")
+    for name in ("items", "CPU-ms a step, one thread", "peak GiB"):
+        table.add_column(name, justify="right")
+    for cost in costs:
+        table.add_row(f"{cost.items:,}", f"{cost.milliseconds:.0f}", f"{cost.gib:.2f}")
+    return table
 
 
 def cost_rows(costs: Sequence[Cost], dataset: str, model: str, recipe: str) -> Iterator[dict[str, object]]:

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
 from training.artifacts.requests import requests_for
 from training.data.dataset import Dataset
-from training.data.splits import Split, in_order
+from training.data.splits import Split, shares_in_time
 from training.evaluation.next_item import Rank
 from training.features.content import content_of
 from training.features.interactions import Floats, Interactions, Ints
@@ -19,19 +20,16 @@ from training.features.interactions import Floats, Interactions, Ints
 CUTS = (4.0, 3.0)
 """A rating from here is a like."""
 METRICS = ("precision", "recall", "f1", "accuracy", "auc")
-TRAIN, VALIDATION = 0.70, 0.85
 NEIGHBORS = 40
 THRESHOLDS = 200
+Flags = NDArray[np.bool_]
 Scores = tuple[Floats, Floats]
 """Of the validation ratings and of the test ratings, higher for a like."""
 
 
-def shares_in_time(events: pl.DataFrame) -> Split:
-    """The first 70 % of each user's ratings, the next 15 %, the last 15 %."""
-    ordered = in_order(events.filter(pl.col("rating").is_not_null()))
-    share = (pl.int_range(pl.len()).over("user") + 1) / pl.len().over("user")
-    parts = (share <= TRAIN, (share > TRAIN) & (share <= VALIDATION), share > VALIDATION)
-    return Split("70/15/15", *(ordered.filter(part) for part in parts))
+def rated_shares(events: pl.DataFrame) -> Split:
+    """70/15/15 of each user's ratings by time."""
+    return shares_in_time(events.filter(pl.col("rating").is_not_null()))
 
 
 def held_out_scores(split: Split, rank: Rank, items: Ints) -> Scores:
@@ -106,13 +104,26 @@ def _nearest(train: Interactions, similarity: Floats) -> Floats:
 
 def metrics(split: Split, scores: Scores, cut: float) -> dict[str, float]:
     """METRICS on the test ratings; the threshold is the one of best accuracy on the validation ratings."""
+    actual, said = _said(split, scores, cut)
+    precision, recall, f1, _ = precision_recall_fscore_support(actual, said, average="binary", zero_division=0.0)
+    auc = roc_auc_score(actual, scores[1]) if 0 < actual.sum() < len(actual) else float("nan")
+    values = (precision, recall, f1, (said == actual).mean(), auc)
+    return dict(zip(METRICS, map(float, values), strict=True))
+
+
+def confusion(split: Split, scores: Scores, cut: float) -> Ints:
+    """[said, true]: counts of the test ratings, likes first, by what is said of them and what they are."""
+    actual, said = _said(split, scores, cut)
+    counts = np.zeros((2, 2), np.int64)
+    np.add.at(counts, (1 - said, 1 - actual), 1)
+    return counts
+
+
+def _said(split: Split, scores: Scores, cut: float) -> tuple[Flags, Flags]:
+    """Which test ratings are likes, and which are said to be."""
     liked, actual = (rows["rating"].to_numpy() >= cut for rows in (split.validation, split.test))
     validation, test = scores
     # Where the scores are dense there are many thresholds to choose from.
     thresholds = np.quantile(validation, np.linspace(0, 1, THRESHOLDS))
     threshold = max(thresholds, key=lambda cut: float(((validation >= cut) == liked).mean()))
-    said = test >= threshold
-    precision, recall, f1, _ = precision_recall_fscore_support(actual, said, average="binary", zero_division=0.0)
-    auc = roc_auc_score(actual, test) if 0 < actual.sum() < len(actual) else float("nan")
-    values = (precision, recall, f1, (said == actual).mean(), auc)
-    return dict(zip(METRICS, map(float, values), strict=True))
+    return actual, test >= threshold

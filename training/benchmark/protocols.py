@@ -6,13 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from training.data.dataset import Dataset
-from training.data.splits import Split, canonical_fold, last_share, random_split
+from training.data.splits import Split, canonical_fold, last_share, last_users, random_folds, random_split
 from training.errors import TrainingError
 
 FOLDS = "u1..u5"
 LAST_SHARE = re.compile(r"last-(\d\d)%")
 RANDOM = re.compile(r"(\d\d)/(\d\d)")
-KNOWN = "u1 to u5, u1..u5, 90/10 (or another random split), last-20%"
+RANDOM_FOLDS = re.compile(r"([2-9]|1\d|20)-folds")
+UNSEEN_USERS = re.compile(r"unseen-users-(\d\d)%")
+KNOWN = "u1 to u5, u1..u5, 90/10 (or another random split), 5-folds (or another number), last-20%, and unseen-users-20%"
 
 
 def splits(protocol: str, folder: Path, dataset: Dataset, seed: int) -> Iterator[Split]:
@@ -25,5 +27,9 @@ def splits(protocol: str, folder: Path, dataset: Dataset, seed: int) -> Iterator
         yield replace(random_split(dataset.events, int(found[2]) / 100, seed), name=protocol)
     elif found := LAST_SHARE.fullmatch(protocol):
         yield replace(last_share(dataset.events, int(found[1]) / 100), name=protocol)
+    elif found := RANDOM_FOLDS.fullmatch(protocol):
+        yield from (replace(split, name=protocol) for split in random_folds(dataset.events, int(found[1]), seed))
+    elif found := UNSEEN_USERS.fullmatch(protocol):
+        yield replace(last_users(dataset.events, int(found[1]) / 100), name=protocol)
     else:
         raise TrainingError(f"no split '{protocol}' here; there are {KNOWN}")

@@ -14,8 +14,9 @@ from training.artifacts.requests import requests_for
 from training.artifacts.scorer_files import OfflineScorer
 from training.benchmark.myfm import myfm
 from training.benchmark.protocols import splits
-from training.benchmark.rating_baselines import Predict, global_mean, item_mean, tuned_biases
+from training.benchmark.rating_baselines import Predict, global_mean, item_mean, tuned_biases, user_neighbors
 from training.benchmark.runner import Arrays, Measurement, Runner
+from training.benchmark.sequential import PUBLISHED
 from training.data.splits import Split
 from training.errors import TrainingError
 from training.evaluation.rating_metrics import Predicted, rating_metrics
@@ -27,14 +28,16 @@ from training.pipelines.job import Job
 from training.pipelines.rating import publish_rating
 from training.pipelines.rating_predictions import Predictions, predict
 from training.progress import peak_gib
-from training.recipes.rating import AnyRating
+from training.recipes.rating import AnyRating, RatingRecipe
 
 BASELINES: Mapping[str, Callable[[Interactions, int], Predict]] = {
     "global mean": global_mean,
     "item mean": item_mean,
     "user + item bias": tuned_biases,
 }
-MYFM = "myfm"
+MYFM, NEIGHBORS = "myfm", "user-user"
+OPTIONAL = (MYFM, NEIGHBORS)
+"""Baselines that are measured where they are named."""
 SERVED, WHOLE = "as-served", "whole"
 RATINGS = "ratings"
 """The array of a cell with the number of its test ratings."""
@@ -42,26 +45,41 @@ Metrics = dict[str, float]
 
 
 def measurements(
-    runner: Runner, folder: Path, protocol: str, models: Sequence[str], seeds: Sequence[int]
+    runner: Runner, folder: Path, protocol: str, models: Sequence[str], seeds: Sequence[int], as_published: bool = False
 ) -> list[Measurement]:
     """The baselines and the `models` on every fold with every seed; `folder` holds the data's own folds, if any.
+    With `as_published`, networks are also trained as their sources do.
 
     Arrays of a cell are named part/metric: as served, and of a recipe also whole, before its predictions are cut to
     factors. Raises TrainingError for an unknown model or protocol.
     """
     for model in models:
-        if model not in {*recipes.RATING, *BASELINES, MYFM}:
-            raise TrainingError(f"no recipe '{model}' here; there are {', '.join([*recipes.RATING, MYFM])}")
+        if model not in {*recipes.RATING, *BASELINES, *OPTIONAL}:
+            raise TrainingError(f"no recipe '{model}' here; there are {', '.join([*recipes.RATING, *OPTIONAL])}")
+    networks = [model for model in models if isinstance(_recipe(model), RatingRecipe)]
+    if as_published and not networks:
+        raise TrainingError("--as-published: none of the recipes is a network of a published system")
+    published = [model + PUBLISHED for model in networks if as_published]
     folds = {seed: list(splits(protocol, folder, runner.dataset, seed)) for seed in seeds}
     found = []
-    for model in [*BASELINES, *models]:
+    for model in [*BASELINES, *models, *published]:
         for seed in seeds:
             found += [_measurement(runner, model, seed, fold, split) for fold, split in enumerate(folds[seed])]
     return found
 
 
+def _recipe(model: str) -> AnyRating | None:
+    """None for what is no recipe."""
+    name = model.removesuffix(PUBLISHED)
+    if name not in recipes.RATING:
+        return None
+    recipe = recipes.RATING[name]()
+    return recipe.published() if isinstance(recipe, RatingRecipe) and name != model else recipe
+
+
 def _measurement(runner: Runner, model: str, seed: int, fold: int, split: Split) -> Measurement:
-    recipe = dataclasses.replace(recipes.RATING[model](), seed=seed) if model in recipes.RATING else None
+    recipe = _recipe(model)
+    recipe = recipe and dataclasses.replace(recipe, seed=seed)
 
     def measure() -> Arrays:
         started = time.monotonic()
@@ -88,7 +106,8 @@ def _recipe_metrics(runner: Runner, recipe: AnyRating, split: Split) -> dict[str
 
 def _baseline_metrics(runner: Runner, model: str, seed: int, split: Split) -> dict[str, Metrics]:
     train = Interactions.of(usable_ratings(split.train, (-np.inf, np.inf))[0])
-    fitted = myfm(train, runner.dataset, seed) if model == MYFM else BASELINES[model](train, seed)
+    others = {**BASELINES, NEIGHBORS: user_neighbors}
+    fitted = myfm(train, runner.dataset, seed) if model == MYFM else others[model](train, seed)
     user = np.array([train.user_index.get(name, 0) for name in split.test["user"]])
     return {SERVED: _metrics(split, fitted(user, columns(train.item_number, split.test) + 1))}
 

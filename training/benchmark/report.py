@@ -1,5 +1,6 @@
 """Cells as rows in the format of results, and as a table beside the published metrics."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -8,12 +9,23 @@ from rich.table import Table
 from training.benchmark.published import published_beside
 from training.benchmark.rating import RATINGS, SERVED, WHOLE
 from training.benchmark.runner import Cell, over_seeds
+from training.terminal import narrow_table
 
-COLUMNS = {
-    "rmse": "RMSE", "mse": "MSE", "mae": "MAE", "accuracy@2.5": "acc@2.5", "auc@4": "AUC ≥ 4",
-    "precision@50": "P@50", "recall@50": "R@50", "calibration": "calib.", "answered": "answered",
-    "rmse-answered": "RMSE of these",
-}  # fmt: skip
+PAIRS = {
+    "MSE\nMAE": ("mse", "mae"),
+    "acc@2.5\nAUC≥4": ("accuracy@2.5", "auc@4"),
+    "P@50\nR@50": ("precision@50", "recall@50"),
+    "P@50≥3\nR@50≥3": ("precision@50-estimated", "recall@50-estimated"),
+    "NDCG\n@50": ("ndcg@50",),
+    "ans.\ncalib.": ("answered", "calibration"),
+}
+"""Columns that show one or two metrics, one above the other."""
+CAPTION = (
+    "±: half of the range over seeds; acc@2.5, AUC≥4: of a rating above 2.5, of one from 4; P@50, R@50: precision and "
+    "recall of the best 50, and of those of them that are predicted from 3; NDCG@50: of a user's test items, the gain "
+    "is the rating; ans.: share of the ratings that the model predicts, of which the second RMSE is; calib.: "
+    "calibration error; RMSE whole: before predictions are cut to factors; s: seconds"
+)
 
 
 def of_seeds(cells: Sequence[Cell], model: str, part: str, metric: str) -> list[float]:
@@ -48,26 +60,33 @@ def rows(cells: Sequence[Cell], dataset: str, protocol: str) -> Iterator[dict[st
 
 
 def as_table(cells: Sequence[Cell], dataset: str, protocol: str) -> Table:
-    """Best first; the published metrics of this data set, and of these systems on others, stand below."""
-    table = Table(title=f"{dataset}, {protocol}, as served", title_justify="left")
-    for name in ("", *COLUMNS.values(), "RMSE whole", "seconds"):
-        table.add_column(name, justify="right" if name else "left")
+    """Best first; the published metrics of this data set, and of these systems on others, are below."""
+    table = narrow_table(f"{dataset}, {protocol}, as served", CAPTION)
+    table.add_column("", overflow="fold")
+    for name in ("RMSE\nof ans.", *PAIRS, "RMSE\nwhole", "s"):
+        table.add_column(name, justify="right", no_wrap=True)
     models = list(dict.fromkeys(cell.model for cell in cells))
     for model in sorted(models, key=lambda name: np.mean(of_seeds(cells, name, SERVED, "rmse"))):
-        rmse, *others = (of_seeds(cells, model, SERVED, metric) for metric in COLUMNS)
-        metrics = [_with_spread(rmse), *(f"{np.mean(values):.4f}" for values in others)]
+
+        def mean(metric: str, model: str = model) -> str:
+            return f"{np.mean(of_seeds(cells, model, SERVED, metric)):.4f}"
+
+        rmse = f"{_with_spread(of_seeds(cells, model, SERVED, 'rmse'))}\n{mean('rmse-answered')}"
+        pairs = ["\n".join(map(mean, metrics)) for metrics in PAIRS.values()]
         seconds = np.mean(of_seeds(cells, model, SERVED, "seconds"))
-        table.add_row(model, *metrics, _with_spread(of_seeds(cells, model, WHOLE, "rmse")), f"{seconds:.0f}")
+        table.add_row(model, rmse, *pairs, _with_spread(of_seeds(cells, model, WHOLE, "rmse")), f"{seconds:.0f}")
     table.add_section()
     for row in published_beside(dataset):
-        shown = [f"{row.metrics[metric]:.4f}" if metric in row.metrics else "" for metric in COLUMNS]
-        table.add_row(f"published: {row.model} ({row.dataset}, {row.protocol})", *shown, "", "")
+        shown = defaultdict(str, {metric: f"{value:.4f}" for metric, value in row.metrics.items()})
+        pairs = ["\n".join(map(shown.__getitem__, metrics)) for metrics in PAIRS.values()]
+        where = f"published: {row.model}\n  {row.dataset}, {row.protocol}"
+        table.add_row(where, shown.get("rmse", ""), *(pair.rstrip() for pair in pairs))
     return table
 
 
 def _with_spread(values: Sequence[float]) -> str:
-    """Mean, and half the way from the lowest seed to the highest where it shows."""
+    """Mean, and half of the range over seeds where it shows."""
     if not values:
         return ""
     spread = (max(values) - min(values)) / 2
-    return f"{np.mean(values):.4f}" + (f" ±{spread:.4f}" if spread >= 5e-5 else "")
+    return f"{np.mean(values):.4f}" + (f"\n±{spread:.4f}" if spread >= 5e-5 else "")

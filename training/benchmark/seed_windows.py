@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from training.data.dataset import Dataset
 from training.evaluation.next_item import NDCG, seen_mask, target_metrics
@@ -50,8 +52,10 @@ class SeedWindows:
         test, validation = (round(share * len(cuts)) for share in (TEST, TEST + VALIDATION))
         return cls(data, shuffled[validation:], shuffled[test:validation], shuffled[:test])
 
-    def learned(self, recipe: SequentialRecipe, device: torch.device) -> tuple[Doubles, list[float]]:
-        """[3, test windows] of a recipe trained on the training windows, and its learning curve."""
+    def learned(self, recipe: SequentialRecipe, device: torch.device) -> tuple[Doubles, Doubles, list[float]]:
+        """Of a recipe trained on the training windows: [3, test windows] metrics, [test windows] cross entropy, and its
+        learning curve.
+        """
 
         train, validation, test = (
             Windows(self.data, cuts, device) for cuts in (self.train, self.validation, self.test)
@@ -68,7 +72,8 @@ class SeedWindows:
         # Shuffled, events of test windows would come into training windows.
         recipe = replace(recipe, shuffled_ties=False)
         learned = learn_windows(train, (self.data.users, self.data.items), recipe, quality)
-        return metrics(learned.model.to(device), test), learned.curve
+        model = learned.model.to(device)
+        return metrics(model, test), self._cross_entropy(model, test), learned.curve.validation
 
     def popular(self) -> Doubles:
         """The same of S1's baseline, the weighted rating of the movies with the most votes."""
@@ -77,6 +82,29 @@ class SeedWindows:
         score = np.where(votes >= np.quantile(votes, 0.95), weighted_rating(votes, total / votes), np.nan)
         return self._metrics(test, lambda events: np.tile(score.astype(np.float32), (len(events.item), 1)))
 
+    def frequency(self) -> tuple[Doubles, Doubles]:
+        """The same of how often each movie is watched in the training windows, plus one: the unigram model."""
+        windows, test = (Windows(self.data, cuts, torch.device("cpu")) for cuts in (self.train, self.test))
+        count = np.ones(self.data.items)
+        for rows in torch.arange(len(windows.end)).split(CHUNK):
+            target = windows.select(rows)[1]
+            count += np.bincount(target[target > 0].numpy() - 1, minlength=self.data.items)
+        log_share = np.log(count / count.sum()).astype(np.float32)
+        targets = [test.select(rows)[1] for rows in torch.arange(len(test.end)).split(CHUNK)]
+        lost = np.concatenate([_mean_of_targets(torch.from_numpy(-log_share)[each - 1], each) for each in targets])
+        return self._metrics(test, lambda events: np.tile(log_share, (len(events.item), 1))), lost
+
+    @torch.no_grad()
+    def _cross_entropy(self, model: Model, windows: Windows) -> Doubles:
+        """[test windows]: mean over the window's events after the first; its exponential is the perplexity."""
+        table, found = model.item_table().T, []
+        for rows in torch.arange(len(windows.end)).split(CHUNK):
+            events, target = windows.select(rows)
+            logits = (model.encode(events) @ table).flatten(0, 1)
+            lost = cross_entropy(logits, (target - 1).clamp(min=0).flatten(), reduction="none")
+            found.append(_mean_of_targets(lost.view(target.shape), target))
+        return np.concatenate(found)
+
     def _metrics(self, windows: Windows, scores: Callable[[Events], Floats]) -> Doubles:
         parts = []
         for rows in torch.arange(len(windows.end)).split(CHUNK):
@@ -84,3 +112,10 @@ class SeedWindows:
             seen = seen_mask(events.item.cpu().numpy(), self.data.items + 1)[:, 1:]  # without the padding
             parts.append(target_metrics(scores(events), target[:, -1].cpu().numpy() - 1, seen))
         return np.concatenate(parts, axis=1)
+
+
+def _mean_of_targets(lost_BL: Tensor, target_BL: Tensor) -> Doubles:
+    """[B]: mean over the events that there are."""
+    real = (target_BL > 0).double()
+    mean: Doubles = ((lost_BL * real).sum(1) / real.sum(1)).cpu().numpy()
+    return mean

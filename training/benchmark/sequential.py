@@ -28,19 +28,26 @@ SPLITS: Mapping[str, Callable[[pl.DataFrame, int], Split]] = {
     RANDOM_TIES: leave_last_out,
     GLOBAL_TIME: lambda events, seed: global_time(events),
 }
-AS_GIVEN, SHUFFLED, AT_ONCE = "as given", "ties shuffled when asked", "asked at once"
+AS_GIVEN, SHUFFLED, AT_ONCE = "as given", "ties shuffled", "query at newest"
 TIE_ORDERS = 5
+CROSS_ENTROPY, PERPLEXITY = "cross-entropy", "perplexity"
+FREQUENCY = "item frequency"
+PUBLISHED = ", as published"
+"""Ending of the name of a recipe that is trained as its source does."""
 
 
 def reads_time(cell: Cell) -> bool:
     return cell.model in recipes.SEQUENTIAL and recipes.SEQUENTIAL[cell.model]().times
 
 
-def measurements(runner: Runner, split: str, models: Sequence[str], seeds: Sequence[int]) -> list[Measurement]:
-    """The baselines, then every recipe with every seed.
+def measurements(
+    runner: Runner, split: str, models: Sequence[str], seeds: Sequence[int], as_published: bool = False
+) -> list[Measurement]:
+    """The baselines, then every recipe with every seed; with `as_published`, each as its source trains it as well.
 
     Arrays of a cell: for each query variant [len(METRICS), B users]; gap [B], seconds from the newest event to the
-    query; seconds; of a recipe also curve, the validation NDCG@10 by epoch. Raises TrainingError.
+    query; seconds; of a recipe also curve, the validation NDCG@10 by epoch; of S1's windows cross-entropy [B].
+    Raises TrainingError.
     """
     for model in models:
         recipes.choose(recipes.SEQUENTIAL, model)
@@ -50,9 +57,12 @@ def measurements(runner: Runner, split: str, models: Sequence[str], seeds: Seque
     for seed in seeds if split in (RANDOM_TIES, SEED_WINDOWS) else seeds[:1]:
         found += _seed_popularity(runner, seed) if split == SEED_WINDOWS else _baselines(runner, split, seed)
     measure = _measure_seed_windows if split == SEED_WINDOWS else _measure
-    for model in models:
+    chosen = {model: recipes.choose(recipes.SEQUENTIAL, model) for model in models}
+    if as_published:
+        chosen |= {model + PUBLISHED: recipe.published() for model, recipe in chosen.items()}
+    for model, of_model in chosen.items():
         for seed in seeds:
-            recipe = dataclasses.replace(recipes.choose(recipes.SEQUENTIAL, model), seed=seed)
+            recipe = dataclasses.replace(of_model, seed=seed)
             found.append(Measurement(split, model, recipe, seed, partial(measure, runner, split, recipe)))
     return found
 
@@ -62,7 +72,13 @@ def _seed_popularity(runner: Runner, seed: int) -> Iterator[Measurement]:
         popular = SeedWindows.of(runner.dataset, seed).popular()
         return {AS_GIVEN: popular, "gap": np.ones(popular.shape[1], np.int64), "seconds": np.array(0.0)}
 
+    def frequency() -> Arrays:
+        metrics, cross_entropy = SeedWindows.of(runner.dataset, seed).frequency()
+        gap = np.ones(metrics.shape[1], np.int64)
+        return {AS_GIVEN: metrics, CROSS_ENTROPY: cross_entropy, "gap": gap, "seconds": np.array(0.0)}
+
     yield Measurement(SEED_WINDOWS, "S1's popularity", None, seed, measure)
+    yield Measurement(SEED_WINDOWS, FREQUENCY, None, seed, frequency)
 
 
 def _baselines(runner: Runner, split_name: str, seed: int) -> Iterator[Measurement]:
@@ -87,14 +103,19 @@ def _measure(runner: Runner, split_name: str, recipe: SequentialRecipe) -> Array
     seconds = np.array(time.monotonic() - started)
     rank = reindex(all_items(split), scorer.item_number, scorer.scores)
     task, metrics = _query_variants(runner, split_name, split, rank, recipe.times)
-    return {**metrics, "gap": task.gap, "curve": np.array(learned.curve), "seconds": seconds}
+    return {**metrics, "gap": task.gap, "curve": np.array(learned.curve.validation), "seconds": seconds}
 
 
 def _measure_seed_windows(runner: Runner, split_name: str, recipe: SequentialRecipe) -> Arrays:
     started = time.monotonic()
-    metrics, curve = SeedWindows.of(runner.dataset, recipe.seed).learned(recipe, runner.device)
-    seconds = np.array(time.monotonic() - started)
-    return {AS_GIVEN: metrics, "gap": np.ones(metrics.shape[1]), "curve": np.array(curve), "seconds": seconds}
+    metrics, cross_entropy, curve = SeedWindows.of(runner.dataset, recipe.seed).learned(recipe, runner.device)
+    return {
+        AS_GIVEN: metrics,
+        CROSS_ENTROPY: cross_entropy,
+        "gap": np.ones(metrics.shape[1]),
+        "curve": np.array(curve),
+        "seconds": np.array(time.monotonic() - started),
+    }
 
 
 def _query_variants(

@@ -7,16 +7,30 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from training import recipes
-from training.benchmark.published import NEXT_ITEM, S1_NDCG, S1_POPULARITY_NDCG
+from training.benchmark.published import NEXT_ITEM, S1_CROSS_ENTROPY, S1_NDCG, S1_PERPLEXITY, S1_POPULARITY_NDCG
 from training.benchmark.runner import Cell, over_queries
-from training.benchmark.sequential import AS_GIVEN, AT_ONCE, SEED_WINDOWS, SHUFFLED, reads_time
+from training.benchmark.sequential import (
+    AS_GIVEN,
+    AT_ONCE,
+    CROSS_ENTROPY,
+    PERPLEXITY,
+    SEED_WINDOWS,
+    SHUFFLED,
+    reads_time,
+)
 from training.evaluation.next_item import METRICS, NDCG
 from training.evaluation.ranking_metrics import Doubles, bootstrap
+from training.terminal import narrow_table
 
-ENDINGS = {AS_GIVEN: "", SHUFFLED: "-ties-shuffled-when-asked", AT_ONCE: "-asked-at-once"}
+ENDINGS = {AS_GIVEN: "", SHUFFLED: "-ties-shuffled", AT_ONCE: "-query-at-newest"}
 """Of a protocol's name, by query variant."""
 GAPS = {"same second": "-gap-0", "later": "-gap-positive"}
+COLUMNS = ("as\ngiven", "ties\nshuffled", "query at\nnewest", "same\nsecond", "later", "MRR")
+CAPTION = (
+    "HR@10 above NDCG@10. Below a model: 95 % bootstrap interval of NDCG@10 over users; whether it reads query times "
+    "(aware) or not (free); epochs (ep) and minutes. Ties shuffled: events of one second in random order; query at "
+    "newest: the query time is that of the newest event; same second, later: queries by their time after it"
+)
 # Okabe and Ito's palette.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 LINES = ("-", "--", ":", "-.")
@@ -47,7 +61,7 @@ def by_ending(cells: Sequence[Cell]) -> Mapping[str, Doubles]:
 def rows(cells: Sequence[Cell], dataset: str, split: str) -> Iterator[dict[str, object]]:
     """One metric per row, its mean over seeds, with a 95 % bootstrap interval over users."""
     for model, own in of_model(cells):
-        is_recipe = model in recipes.SEQUENTIAL
+        is_recipe = bool(own[0].recipe)
         named = {
             "dataset": dataset,
             "model": "sequential" if is_recipe else model,
@@ -58,44 +72,60 @@ def rows(cells: Sequence[Cell], dataset: str, split: str) -> Iterator[dict[str, 
         for ending, values in by_ending(own).items():
             for metric, of_users in zip(METRICS, values, strict=True):
                 yield named | {"protocol": split + ending, "metric": metric} | over_queries(of_users)
+        if (lost := mean_cross_entropy(own)) is not None:
+            yield named | {"protocol": split, "metric": CROSS_ENTROPY} | over_queries(lost)
+            low, high = np.exp(bootstrap(lost)).tolist()
+            perplexity = {"value": float(np.exp(lost.mean())), "low": low, "high": high, "n": len(lost)}
+            yield named | {"protocol": split, "metric": PERPLEXITY} | perplexity
+
+
+def mean_cross_entropy(cells: Sequence[Cell]) -> Doubles | None:
+    """[test windows], the mean over seeds; None where the protocol has none."""
+    own = [cell.arrays[CROSS_ENTROPY] for cell in cells if CROSS_ENTROPY in cell.arrays]
+    return np.mean(own, axis=0) if own else None
 
 
 def as_table(cells: Sequence[Cell], dataset: str, split: str) -> Table:
-    """Best first, published metrics below: HR@10 / NDCG@10, and the interval of NDCG@10 over users."""
-    title = f"{dataset}, {split}, full ranking over all items, seen items left out: HR@10 / NDCG@10"
-    table = Table(title=title, title_justify="left")
-    columns = ("", "time", "as given", "95 %", "MRR", *list(ENDINGS)[1:], *GAPS, "epochs", "min", "seeds")
-    for position, name in enumerate(columns):
-        table.add_column(name, justify="right" if position > 1 else "left")
-    for model, own in sorted(of_model(cells), key=lambda pair: -by_ending(pair[1])[""][1].mean()):
-        table.add_row(model, *_cells(own))
+    """Best first, published metrics below, each HR@10 above NDCG@10."""
+    title = f"{dataset}, {split}, full ranking over all items, seen items left out"
+    table = narrow_table(title, CAPTION)
+    table.add_column("", overflow="fold")
+    for name in COLUMNS:
+        table.add_column(name, justify="right", no_wrap=True)
+    for model, own in sorted(of_model(cells), key=lambda pair: -by_ending(pair[1])[""][NDCG].mean()):
+        found = by_ending(own)
+        variants = [_shown(found.get(ending)) for ending in [*ENDINGS.values(), *GAPS.values()]]
+        table.add_row("\n".join([model, *_details(own)]), *variants, f"{found[''][METRICS.index('mrr')].mean():.4f}")
     table.add_section()
     if split == SEED_WINDOWS:
-        table.add_row("published: S1's transformer (ml-20m)", "free", f"       / {S1_NDCG:.4f}")
-        table.add_row("published: S1's popularity (ml-20m)", "free", f"       / {S1_POPULARITY_NDCG:.4f}")
+        lost = _in_words(S1_CROSS_ENTROPY, S1_PERPLEXITY)
+        table.add_row(f"published, ml-20m: S1's transformer\n  free\n  {lost}", f"\n{S1_NDCG:.4f}")
+        table.add_row("published, ml-20m: S1's popularity\n  free", f"\n{S1_POPULARITY_NDCG:.4f}")
     for row in NEXT_ITEM:
         if (row.dataset, row.protocol) == (dataset, split):
-            table.add_row(f"published: {row.model}", row.time, f"{row.hit_rate:.4f} / {row.ndcg:.4f}")
+            table.add_row(f"published: {row.model}\n  {row.time}", f"{row.hit_rate:.4f}\n{row.ndcg:.4f}")
     return table
 
 
-def _cells(own: Sequence[Cell]) -> Iterator[str]:
-    """Of the cells of one model: what stands in the table beside its name."""
-    found = by_ending(own)
-    low, high = bootstrap(found[""][NDCG])
-    yield "aware" if reads_time(own[0]) else "free"
-    yield _shown(found[""])
-    yield f"{low:.4f} to {high:.4f}"
-    yield f"{found[''][METRICS.index('mrr')].mean():.4f}"
-    for ending in [*list(ENDINGS.values())[1:], *GAPS.values()]:
-        yield _shown(found.get(ending))
-    yield f"{np.mean([len(cell.arrays['curve']) for cell in own]):.0f}" if "curve" in own[0].arrays else ""
-    yield f"{np.mean([cell.arrays['seconds'] for cell in own]) / 60:.1f}"
-    yield str(len(own))
+def _details(own: Sequence[Cell]) -> Iterator[str]:
+    """Of the cells of one model: the lines below its name."""
+    low, high = bootstrap(by_ending(own)[""][NDCG])
+    yield f"  {low:.4f} to {high:.4f}"
+    minutes = np.mean([cell.arrays["seconds"] for cell in own]) / 60
+    trained = [f"{np.mean([len(cell.arrays['curve']) for cell in own]):.0f} ep"] if "curve" in own[0].arrays else []
+    time = "aware" if reads_time(own[0]) else "free"
+    yield f"  {time}, {len(own)} seed{'s' * (len(own) > 1)}"
+    yield "  " + ", ".join([*trained, f"{minutes:.1f} min"])
+    if (lost := mean_cross_entropy(own)) is not None:
+        yield f"  {_in_words(lost.mean(), np.exp(lost.mean()))}"
+
+
+def _in_words(cross_entropy: float, perplexity: float) -> str:
+    return f"cross entropy {cross_entropy:.2f}, perplexity {perplexity:.1f}"
 
 
 def _shown(values: Doubles | None) -> str:
-    return "" if values is None else f"{values[0].mean():.4f} / {values[1].mean():.4f}"
+    return "" if values is None else f"{values[0].mean():.4f}\n{values[NDCG].mean():.4f}"
 
 
 def draw(cells: Sequence[Cell], title: str, path: Path) -> None:

@@ -93,7 +93,7 @@ def _measurement(runner: Runner, part: str, recipe: VisualTemporalRecipe, varian
 
 def likes_measurement(runner: Runner, recipe: VisualTemporalRecipe, variant: Variant = (WHOLE, ())) -> Measurement:
     """What the recipe, trained to tell likes, says of the validation and the test ratings."""
-    split = likes.shares_in_time(runner.dataset.events)
+    split = likes.rated_shares(runner.dataset.events)
 
     def measure(training: Training, rank: Rank) -> Arrays:
         validation, test = likes.held_out_scores(split, rank, training.train.item_number)
@@ -114,14 +114,15 @@ def _trained(
     recipe = dataclasses.replace(recipe, without=without)
 
     def train_and_measure() -> Arrays:
-        job = Job(runner.dataset, split, runner.work / "repository", runner.work)
+        job = Job(runner.dataset, split, runner.work / "repository", runner.work, device=runner.device)
         training, checkpoint = prepare(job, recipe), job.checkpoint(recipe)
         started = time.monotonic()
         curve = learn(job, training, checkpoint)
         cost = {"seconds": np.array(time.monotonic() - started), "gib": np.array(peak_gib())}
         found = measure(training, training.ranker())
         checkpoint.delete()
-        return {**found, "curve": np.array(curve), **cost}
+        curves = {"curve": curve.validation, "loss": curve.loss, **curve.others}
+        return {**found, **{name: np.array(values) for name, values in curves.items()}, **cost}
 
     return Measurement(f"{split.name}-{recipe.name}", model, recipe, recipe.seed, train_and_measure)
 
@@ -134,7 +135,7 @@ def _baselines(runner: Runner, part: str, seeds: Sequence[int]) -> Iterator[Meas
         for name, rank in tuned_baselines(split).items():
             yield _baseline(split.name, name, seeds[0], partial(task.metrics, rank))
     elif part == LIKES:
-        split = likes.shares_in_time(dataset.events)
+        split = likes.rated_shares(dataset.events)
         for name, (validation, test) in likes.baselines(dataset, split).items():
             scores = {"validation": validation, "test": test}
             yield Measurement(split.name, name, None, seeds[0], partial(dict, scores))
@@ -162,5 +163,5 @@ def attention_maps(training: Training) -> Arrays:
     watched = torch.bincount(torch.from_numpy(training.train.item - 1), minlength=training.train.items)
     watched_most = posters.rows[watched[posters.rows].argsort(descending=True, stable=True)[:SHOWN]]
     pixels = posters.pixels(watched_most)
-    weight = network.weight(network.regions(pixels.float() / 255))
-    return {"posters": pixels.numpy(), "attention": weight[:, 0].numpy()}
+    weight = network.weight(network.regions(pixels))
+    return {"posters": pixels.cpu().numpy(), "attention": weight[:, 0].cpu().numpy()}

@@ -1,10 +1,8 @@
-"""Cells of the visual-temporal benchmark as rows in the format of results, as tables, and as attention maps."""
+"""Cells of the visual-temporal benchmark as rows in the format of results, and as tables."""
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from matplotlib.figure import Figure
 from rich.table import Table
 
 from training.benchmark import cold_items, likes
@@ -14,8 +12,14 @@ from training.benchmark.visual_temporal import COLD, LIKES, WHOLE
 from training.data.dataset import Dataset
 from training.evaluation.next_item import METRICS
 from training.evaluation.ranking_metrics import Doubles, bootstrap
+from training.features.interactions import Ints
+from training.terminal import narrow_table
 
 FIRST = "posters, text, genres, year"
+RANKING_CAPTION = "better by: how much better the first model is in NDCG@10, 95 % bootstrap interval paired by query"
+AMONG_CAPTION = "; all, hidden: ranked among all items, or among those hidden from training"
+
+CONFUSION_CAPTION = "positives: said to be liked, at the threshold of best accuracy on the validation ratings"
 
 
 def by_model(cells: Sequence[Cell]) -> Iterator[list[Cell]]:
@@ -45,7 +49,7 @@ def whole_of(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def _ranking_rows(own: Sequence[Cell], whole: Sequence[Cell], part: str) -> Iterator[dict[str, object]]:
-    for found, of_whole in zip(_rankings(own, part), _rankings(whole, part), strict=True):
+    for found, of_whole in zip(rankings(own, part), rankings(whole, part), strict=True):
         protocol, metric, values = found
         yield {"protocol": protocol, "metric": metric} | over_queries(values)
         if own[0] is not whole[0]:
@@ -53,7 +57,7 @@ def _ranking_rows(own: Sequence[Cell], whole: Sequence[Cell], part: str) -> Iter
             yield {"protocol": protocol, "metric": f"{metric}-whole-less-this"} | over_queries(less)
 
 
-def _rankings(own: Sequence[Cell], part: str) -> Iterator[tuple[str, str, Doubles]]:
+def rankings(own: Sequence[Cell], part: str) -> Iterator[tuple[str, str, Doubles]]:
     """Protocol, metric, and a value per query. Queries are those of all seeds, or the same for every seed."""
     metrics = [cell.arrays["metrics"] for cell in own]
     if part == COLD:
@@ -67,19 +71,19 @@ def _rankings(own: Sequence[Cell], part: str) -> Iterator[tuple[str, str, Double
 
 def _like_rows(own: Sequence[Cell], dataset: Dataset) -> Iterator[dict[str, object]]:
     for cut in likes.CUTS:
-        for metric, values in _like_metrics(own, dataset, cut).items():
+        for metric, values in like_metrics(own, dataset, cut).items():
             yield {"protocol": f"70/15/15 at {cut:.0f}", "metric": metric} | over_seeds(values)
 
 
-def _like_metrics(own: Sequence[Cell], dataset: Dataset, cut: float) -> dict[str, list[float]]:
-    split = likes.shares_in_time(dataset.events)
+def like_metrics(own: Sequence[Cell], dataset: Dataset, cut: float) -> dict[str, list[float]]:
+    split = likes.rated_shares(dataset.events)
     found = [likes.metrics(split, (cell.arrays["validation"], cell.arrays["test"]), cut) for cell in own]
     by_metric = zip(*(metrics.values() for metrics in found), strict=True)
     return dict(zip(likes.METRICS, map(list, by_metric), strict=True))
 
 
 def as_table(cells: Sequence[Cell], dataset: Dataset, part: str) -> Table:
-    """What stands in `rows`, for people."""
+    """The content of `rows`, for people."""
     if part == LIKES:
         return _likes_table(cells, dataset)
     return _ranking_table(cells, dataset, part)
@@ -87,50 +91,72 @@ def as_table(cells: Sequence[Cell], dataset: Dataset, part: str) -> Table:
 
 def _ranking_table(cells: Sequence[Cell], dataset: Dataset, part: str) -> Table:
     """The last columns but one are paired by query."""
-    table = Table(title=f"{dataset.name}, {part}: full ranking, items of the history left out", title_justify="left")
-    whole = list(_rankings(whole_of(cells), part))
-    names = [f"{metric}\n{protocol}" for protocol, metric, _ in whole]
-    better = [f"whole is better by\n{protocol}" for protocol, metric, _ in whole if metric == "ndcg@10"]
-    for name in ("", "recipe", *names, *better, "S5"):
-        table.add_column(name, justify="right" if name else "left")
+    caption = RANKING_CAPTION + (AMONG_CAPTION if part == COLD else "")
+    table = narrow_table(f"{dataset.name}, {part}: full ranking, items of the history left out", caption)
+    whole = list(rankings(whole_of(cells), part))
+    among = {protocol: protocol.split()[-2] if part == COLD else "" for protocol, _, _ in whole}
+    table.add_column("", overflow="fold", min_width=16)
+    for protocol, metric, _ in whole:
+        table.add_column(f"{metric}\n{among[protocol]}", justify="right", no_wrap=True)
+    for ranked in among.values():
+        table.add_column(f"better by\n{ranked}", justify="right", no_wrap=True)
+    table.add_column("S5")
     for own in by_model(cells):
-        found = list(_rankings(own, part))
+        found = list(rankings(own, part))
         metrics = [f"{values.mean():.4f}" for _, _, values in found]
         less = [
-            "{:+.4f} to {:+.4f}".format(*bootstrap(best - values))
+            "{:+.4f}\n{:+.4f}".format(*bootstrap(best - values))
             for (_, metric, values), (_, _, best) in zip(found, whole, strict=True)
             if metric == "ndcg@10"
         ]
-        model = own[0].model
-        table.add_row(model, own[0].recipe, *metrics, *less, S5_LOSSES.get(model, ""))
+        table.add_row(_named(own[0]), *metrics, *less, S5_LOSSES.get(own[0].model, ""))
+    return table
+
+
+def confusions(cells: Sequence[Cell], dataset: Dataset) -> dict[tuple[str, float], Ints]:
+    """[said, true] counts of liked and not liked, by model and cut, summed over seeds."""
+    split = likes.rated_shares(dataset.events)
+    found: dict[tuple[str, float], Ints] = {}
+    for own in by_model(cells):
+        for cut in likes.CUTS:
+            tables = [likes.confusion(split, (cell.arrays["validation"], cell.arrays["test"]), cut) for cell in own]
+            found[own[0].model, cut] = np.sum(tables, axis=0)
+    return found
+
+
+def confusion_table(cells: Sequence[Cell], dataset: Dataset) -> Table:
+    """Of all models: how many test ratings are said to be likes, and are."""
+    table = narrow_table("Confusion matrices: test ratings, summed over seeds", CONFUSION_CAPTION)
+    table.add_column("", overflow="fold", min_width=16)
+    for name in ("liked\nfrom", "true\npositives", "false\npositives", "false\nnegatives", "true\nnegatives"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for (model, cut), counts in confusions(cells, dataset).items():
+        table.add_row(model, f"{cut:.0f}", *(f"{count:,}" for count in counts.ravel().tolist()))
     return table
 
 
 def _likes_table(cells: Sequence[Cell], dataset: Dataset) -> Table:
-    table = Table(title=f"{dataset.name}: likes, 70/15/15 of each user's ratings by time", title_justify="left")
-    cuts = [f"{metric}\nfrom {cut:.0f}" for cut in likes.CUTS for metric in likes.METRICS]
-    for name in ("", "recipe", *cuts, "S5: P / R / F1"):
-        table.add_column(name, justify="right" if name else "left")
+    title = f"{dataset.name}: likes, 70/15/15 of each user's ratings by time"
+    table = narrow_table(
+        title, "Two lines: a like is a rating " + " and ".join(f"from {cut:.0f}" for cut in likes.CUTS)
+    )
+    table.add_column("", overflow="fold", min_width=16)
+    for name in likes.METRICS:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("S5: precision,\nrecall, F1")
     for own in by_model(cells):
-        found = [_like_metrics(own, dataset, cut) for cut in likes.CUTS]
-        metrics = [f"{np.mean(values):.3f}" for of_cut in found for values in of_cut.values()]
-        published = " / ".join(f"{value:.2f}" for value in S5_LIKES.get(own[0].model, ()))
-        table.add_row(own[0].model, own[0].recipe, *metrics, published or S5_LOSSES.get(own[0].model, ""))
+        found = [like_metrics(own, dataset, cut) for cut in likes.CUTS]
+        metrics = [_of_cuts(found, name) for name in likes.METRICS]
+        published = ", ".join(f"{value:.2f}" for value in S5_LIKES.get(own[0].model, ()))
+        table.add_row(_named(own[0]), *metrics, published or S5_LOSSES.get(own[0].model, ""))
     return table
 
 
-def draw(cells: Sequence[Cell], path: Path) -> None:
-    """Writes posters above the weights of their regions in the first whole model; the format is the file's ending."""
-    whole = next(cell for cell in cells if "attention" in cell.arrays)
-    posters, maps = whole.arrays["posters"], whole.arrays["attention"]
-    figure = Figure(figsize=(1.6 * max(len(posters), 1), 5), dpi=120, layout="constrained")
-    for position, (poster, weight) in enumerate(zip(posters, maps, strict=True)):
-        top = figure.add_subplot(2, len(posters), position + 1)
-        below = figure.add_subplot(2, len(posters), len(posters) + position + 1)
-        top.imshow(poster.transpose(1, 2, 0))
-        below.imshow(poster.transpose(1, 2, 0).mean(2), cmap="gray", extent=(0, 1, 0, 1.5))
-        below.imshow(weight, cmap="magma", alpha=0.6, extent=(0, 1, 0, 1.5))
-        below.set_title(f"{weight.max() * weight.size:.1f} × mean", fontsize=8)
-        for axes in (top, below):
-            axes.set_axis_off()
-    figure.savefig(path)
+def _of_cuts(found: Sequence[Mapping[str, Sequence[float]]], name: str) -> str:
+    """A line a cut: one metric's mean over seeds."""
+    return "\n".join(f"{np.mean(of_cut[name]):.3f}" for of_cut in found)
+
+
+def _named(cell: Cell) -> str:
+    """The model, and below it the recipe."""
+    return "\n  ".join(filter(None, (cell.model, cell.recipe)))

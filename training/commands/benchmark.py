@@ -4,11 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from servers.runtime.command_line import App
 from training.commands.options import HOME, numbers
+from training.terminal import output
 
 app = App(
     help="Train recipes under the papers' protocols and measure them.",
@@ -19,6 +18,9 @@ Data = Annotated[Path, typer.Option(help="Data folder.")]
 Json = Annotated[Path | None, typer.Option(help="Also write the metrics to this file.")]
 Device = Annotated[str, typer.Option(help="'cpu' or 'cuda'.")]
 Work = Annotated[Path, typer.Option(help="Finished cells are kept here.")]
+AsPublished = Annotated[
+    bool, typer.Option("--as-published", help="Also without clipping, initial scale and early stopping of ours.")
+]
 Seeds = Annotated[str, typer.Option(help="Whole numbers with commas between.")]
 
 
@@ -28,13 +30,14 @@ Seeds = Annotated[str, typer.Option(help="Whole numbers with commas between.")]
 def rating_command(
     data: Data,
     split: Annotated[str, typer.Option(help="u1 to u5, u1..u5, 90/10 or another random split, last-20%.")] = "90/10",
-    recipe: Annotated[str, typer.Option(help="Recipes, and perhaps myfm, with commas between.")] = "best",
+    recipe: Annotated[str, typer.Option(help="Recipes, and perhaps myfm or user-user, with commas between.")] = "best",
     seeds: Seeds = "0,1,2",
     json: Json = None,
     work: Work = HOME / "benchmark",
     device: Device = "cpu",
+    as_published: AsPublished = False,
 ) -> None:
-    """Rating recipes beside baselines and published figures, measured as they would be served."""
+    """Rating recipes beside baselines and published metrics, measured as they would be served."""
     from training.benchmark import rating
     from training.benchmark.report import as_table, rows
     from training.benchmark.runner import Runner
@@ -44,8 +47,9 @@ def rating_command(
 
     dataset = load_dataset(data)
     runner = Runner(dataset, work, torch_device(device))
-    cells = runner.run(rating.measurements(runner, data, split, recipe.split(","), numbers(seeds)))
-    Console(width=180).print(as_table(cells, dataset.name, split))
+    todo = rating.measurements(runner, data, split, recipe.split(","), numbers(seeds), as_published)
+    cells = runner.run(todo)
+    output().print(as_table(cells, dataset.name, split))
     if json:
         json.write_text(run_as_json(list(rows(cells, dataset.name, split))))
 
@@ -65,8 +69,9 @@ def sequential_command(
     picture: Annotated[Path | None, typer.Option(help="Also draw the learning curves to this file.")] = None,
     work: Work = HOME / "benchmark",
     device: Device = "cpu",
+    as_published: AsPublished = False,
 ) -> None:
-    """Sequence recipes beside baselines and published figures, measured as they would be served."""
+    """Sequence recipes beside baselines and published metrics, measured as they would be served."""
     from training.benchmark import sequential
     from training.benchmark.runner import Runner
     from training.benchmark.sequential_report import as_table, draw, rows
@@ -76,12 +81,51 @@ def sequential_command(
 
     dataset = load_dataset(data)
     runner = Runner(dataset, work, torch_device(device))
-    cells = runner.run(sequential.measurements(runner, split, recipe.split(","), numbers(seeds)))
-    Console(width=200).print(as_table(cells, dataset.name, split))
+    cells = runner.run(sequential.measurements(runner, split, recipe.split(","), numbers(seeds), as_published))
+    output().print(as_table(cells, dataset.name, split))
     if json:
         json.write_text(run_as_json(list(rows(cells, dataset.name, split))))
     if picture:
         draw(cells, f"{dataset.name}, {split}", picture)
+
+
+@app.command("signals", epilog="Example: python -m training benchmark signals --data data/ml-100k --hidden 0.5")
+def signals_command(
+    data: Data,
+    hidden: Annotated[float, typer.Option(min=0, max=0.99, help="Share of the training ratings that are views.")] = 0.5,
+    seeds: Seeds = "0,1,2",
+    json: Json = None,
+    work: Work = HOME / "benchmark",
+    device: Device = "cpu",
+) -> None:
+    """hybrid_mf_deep from ratings, from views, and from both: RMSE and NDCG@10."""
+    from training.benchmark import signals
+    from training.benchmark.runner import Runner
+    from training.data.load import load_dataset
+    from training.evaluation.results_file import run_as_json
+    from training.pipelines.job import torch_device
+
+    dataset = load_dataset(data)
+    runner = Runner(dataset, work, torch_device(device))
+    cells = runner.run(signals.measurements(runner, hidden, numbers(seeds)))
+    output().print(signals.as_table(cells, dataset.name, hidden))
+    if json:
+        json.write_text(run_as_json(list(signals.rows(cells, dataset.name, hidden))))
+
+
+@app.command("fusions", epilog="Example: python -m training benchmark fusions --data data/ml-100k --seeds 0")
+def fusions_command(data: Data, seeds: Seeds = "0,1,2", json: Json = None, work: Work = HOME / "benchmark") -> None:
+    """S1's two models apart, fused after their scores, and joined in their last layers."""
+    from training.benchmark import middle_fusion
+    from training.benchmark.runner import Runner
+    from training.data.load import load_dataset
+    from training.evaluation.results_file import run_as_json
+
+    dataset = load_dataset(data)
+    cells = Runner(dataset, work).run(middle_fusion.measurements(Runner(dataset, work), numbers(seeds)))
+    output().print(middle_fusion.as_table(cells, dataset.name))
+    if json:
+        json.write_text(run_as_json(list(middle_fusion.rows(cells, dataset.name))))
 
 
 @app.command(
@@ -91,29 +135,46 @@ def sequential_command(
 def visual_temporal_command(
     data: Data,
     part: Annotated[
-        str, typer.Option(help="next: next item; ablation: without each part; likes: S5's figures; cold: hidden items.")
+        str, typer.Option(help="next: next item; ablation: without each part; likes: S5's metrics; cold: hidden items.")
     ] = "next",
     recipe: Annotated[str, typer.Option(help="Recipes with commas between.")] = "best",
     seeds: Seeds = "0,1,2",
     json: Json = None,
-    picture: Annotated[Path | None, typer.Option(help="next, ablation: draw attention maps to this file.")] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(help="Draw to this file: of next and ablation attention maps, else bars, confusion, curves."),
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="Also write a page of tables and pictures to this file.")] = None,
     work: Work = HOME / "benchmark",
+    device: Device = "cpu",
 ) -> None:
-    """The visual-temporal model, whole and without its parts, beside baselines and S5's published figures."""
+    """The visual-temporal model, whole and without its parts, beside baselines and S5's published metrics."""
     from training.benchmark import visual_temporal
     from training.benchmark.runner import Runner
-    from training.benchmark.visual_temporal_report import as_table, draw, rows
+    from training.benchmark.visual_temporal_report import as_table, confusion_table, rows
     from training.data.load import load_dataset
     from training.evaluation.results_file import run_as_json
+    from training.pipelines.job import torch_device
 
     dataset = load_dataset(data)
-    runner = Runner(dataset, work)
+    runner = Runner(dataset, work, torch_device(device))
     cells = runner.run(visual_temporal.measurements(runner, part, recipe.split(","), numbers(seeds)))
-    Console(width=200).print(as_table(cells, dataset, part))
+    tables = [as_table(cells, dataset, part)]
+    if part == visual_temporal.LIKES:
+        tables.append(confusion_table(cells, dataset))
+    output().print(*tables)
     if json:
         json.write_text(run_as_json(list(rows(cells, dataset, part))))
     if picture:
-        draw(cells, picture)
+        from training.benchmark.visual_temporal_pictures import draw
+
+        draw(cells, dataset, part, picture)
+    if report:
+        from training.benchmark.visual_temporal_pictures import page_parts
+        from training.html_page import table_grid, write_page
+
+        parts = [*map(table_grid, tables), "<main>", *page_parts(cells, dataset, part), "</main>"]
+        write_page(report, f"Visual-temporal benchmark, {part}, on {dataset.name}", parts)
 
 
 @app.command(
@@ -129,7 +190,7 @@ def fold_in_command(
     device: Device = "cpu",
 ) -> None:
     """RMSE for users held out entirely, from no rating of theirs to twenty, beside item mean and biases."""
-    from training.benchmark.fold_in import GIVEN, curve_rows, draw, fold_in_curves, mean_curves
+    from training.benchmark.fold_in import as_table, curve_rows, draw, fold_in_curves, mean_curves
     from training.benchmark.runner import Runner
     from training.data.load import load_dataset
     from training.evaluation.results_file import run_as_json
@@ -140,10 +201,7 @@ def fold_in_command(
     runs = [fold_in_curves(runner, recipe, seed) for seed in numbers(seeds)]
     curves = mean_curves(runs)
     title = f"{dataset.name}: users never seen in training, {len(runs)} seeds"
-    table = Table("ratings given", *map(str, GIVEN), title=title, title_justify="left")
-    for name, values in curves.items():
-        table.add_row(name, *(f"{value:.4f}" for value in values))
-    Console(width=120).print(table)
+    output().print(as_table(curves, title))
     if json:
         json.write_text(run_as_json(list(curve_rows(runs, dataset.name, recipe, numbers(seeds)))))
     if picture:
@@ -160,17 +218,12 @@ def growth_command(
     work: Work = HOME / "cache",
 ) -> None:
     """What a training step costs when the catalog grows: the data's own one copied, its events spread over it."""
-    from training.benchmark.growth import cost_rows, growth
+    from training.benchmark.growth import as_table, cost_rows, growth
     from training.data.load import load_dataset
     from training.evaluation.results_file import run_as_json
 
     dataset = load_dataset(data)
     costs = list(growth(data, model, recipe, numbers(items, "items"), work))
-    table = Table(
-        f"items, copied from {dataset.name}", "CPU-ms a step, one thread", "peak GiB", title=f"{model} {recipe}"
-    )
-    for cost in costs:
-        table.add_row(f"{cost.items:,}", f"{cost.milliseconds:.0f}", f"{cost.gib:.2f}")
-    Console(width=120).print(table)
+    output().print(as_table(costs, dataset.name, model, recipe))
     if json:
         json.write_text(run_as_json(list(cost_rows(costs, dataset.name, model, recipe))))

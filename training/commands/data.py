@@ -42,11 +42,14 @@ def generate_command(
         int, typer.Option(min=12, max=1000, help="Mean number of events of a user.")
     ] = Settings.events_per_user,
     seed: Annotated[int, typer.Option(min=0, help="Another seed invents other people and movies.")] = Settings.seed,
+    unrated: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the events without a rating: views.")
+    ] = Settings.unrated,
 ) -> None:
-    """Write the invented data set: the same for the same settings; nothing is done where it lies there already."""
+    """Write the invented data set: the same for the same settings; does nothing if it is already there."""
     from training.data.synthetic.generate import generate
 
-    generate(folder, Settings(users, items, events_per_user, seed))
+    generate(folder, Settings(users, items, events_per_user, seed, unrated))
     output().print(f"generated data in {folder}", markup=False, soft_wrap=True)
 
 

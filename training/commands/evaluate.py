@@ -33,7 +33,7 @@ def evaluate_command(
     from training.data.splits import with_test_users
     from training.evaluation.measure import evaluate
     from training.evaluation.results_file import run_as_json
-    from training.evaluation.summary import as_table, comparison_rows, comparison_tables, rows
+    from training.evaluation.summary import as_table, comparison_rows, comparison_tables, genre_table, rows
     from training.evaluation.through_gateway import through_gateway
 
     if split is SplitName.none:
@@ -55,6 +55,8 @@ def evaluate_command(
     if sampled is not parts:
         title += f", {users:,} of {parts.test['user'].n_unique():,} users"
     shown.print(as_table(evaluation, title))
+    if evaluation.genres:
+        shown.print(genre_table(evaluation))
     comparison = through_gateway(through, evaluation.dataset, evaluation.split, repositories[0]) if through else None
     if comparison:
         for table in comparison_tables(comparison):

@@ -5,6 +5,7 @@ Commands import what they run when they are called: --help must not wait for tor
 
 import os
 import re
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -28,14 +29,19 @@ class SplitName(StrEnum):
 
     leave_last_out = "leave-last-out"
     global_time = "global-time"
+    shares = "70-15-15"
     none = "none"
 
     def of(self, events: "pl.DataFrame") -> "Split":
-        from training.data.splits import global_time, leave_last_out, no_split
+        from training.data.splits import global_time, leave_last_out, no_split, shares_in_time
 
-        if self is SplitName.none:
-            return no_split(events)
-        return leave_last_out(events) if self is SplitName.leave_last_out else global_time(events)
+        made: dict[SplitName, Callable[[pl.DataFrame], Split]] = {
+            SplitName.leave_last_out: leave_last_out,
+            SplitName.global_time: global_time,
+            SplitName.shares: shares_in_time,
+            SplitName.none: no_split,
+        }
+        return made[self](events)
 
 
 Data = Annotated[

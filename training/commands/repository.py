@@ -39,6 +39,18 @@ def list_command(repository: Repository = HOME / "repository") -> None:
     output().print(table)
 
 
+@app.command("draw", epilog="Example: python -m training repository draw --repository var/repository")
+def draw_command(repository: Repository = HOME / "repository") -> None:
+    """Draw the networks of the newest versions: their modules, sizes and parameters."""
+    from training.artifacts.repository import learning_curves
+
+    curves = learning_curves(repository) if repository.is_dir() else {}
+    if not curves:
+        raise TrainingError(f"no network is published in {repository}: run 'python -m training train all'")
+    for model, curve in curves.items():
+        print(f"{model}\n{curve.network}\n")
+
+
 @app.command("verify", epilog="Example: python -m training repository verify --repository var/repository")
 def verify_command(repository: Repository = HOME / "repository") -> None:
     """Check every file of every version against its manifest."""

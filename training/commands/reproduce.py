@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from training.commands.options import HOME, Data, numbers
+from training.terminal import output
 
 
 def reproduce_command(
@@ -27,6 +27,6 @@ def reproduce_command(
     dataset = load_dataset(data)
     chosen = numbers(seeds)
     lines = list(Reproduction(data, dataset, work, chosen, torch_device(device)).run(only.split(",")))
-    Console(width=200).print(as_table(lines, dataset))
+    output().print(as_table(lines, dataset))
     if json:
         json.write_text(run_as_json(list(rows(lines, dataset.name, chosen))))

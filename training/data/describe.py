@@ -68,7 +68,7 @@ def ties(events: pl.DataFrame) -> tuple[float, float]:
 
 
 def tie_sizes(events: pl.DataFrame) -> pl.DataFrame:
-    """Columns events, share: of the events, by how many of their user are in their second; 5 stands for more."""
+    """Columns events, share: of the events, by how many of their user are in their second; 5 means 5 or more."""
     together = events.select(pl.len().over("user", "time").clip(upper_bound=5).alias("events"))
     return together.group_by("events").agg(share=pl.len() / len(events)).sort("events")
 

@@ -1,7 +1,7 @@
 """The generic folder: anybody's events, and items and users where they are known.
 
 events   user, item, and time and rating where there are such
-items    an id, and any of number, title, year, genres, director, cast, keywords, overview,
+items    an id, and any of number, title, year, genres, director, cast, keywords, overview, reviews,
          poster (a path in the folder)
 users    user, and any of age, gender, occupation, zip
 tags     user, item, tag: one tag of one user for one item
@@ -85,7 +85,9 @@ def read_items(path: Path, item: str = "") -> pl.DataFrame:
     """
     table = open_table(path)
     column = {"id": choose("item", OF_ITEMS["item"], table.names, path, item)}
-    column |= {name: first_fitting(OF_ITEMS[name], table.names) for name in (*ITEMS, "released") if name != "id"}
+    column |= {
+        name: first_fitting(OF_ITEMS[name], table.names) for name in (*ITEMS, "released", "reviews") if name != "id"
+    }
     if not column["id"]:
         raise MissingColumn.of(path, "item", table.names)
     items = _selected(table, column)
@@ -101,12 +103,22 @@ def read_items(path: Path, item: str = "") -> pl.DataFrame:
         if items.schema.get(name) == pl.String:
             blanks = column[name].endswith(":token_seq")
             items = items.with_columns(as_lists(items[name], " " if blanks else "").alias(name))
-    items = _as_in(ITEMS, items.drop("released", strict=False), path)
+    items = _as_in(ITEMS, _with_reviews(items).drop("released", strict=False), path)
     if "title" in items:
         items = titled(items)
     if "poster" in items:
         items = items.with_columns(pl.col("poster").map_elements(lambda name: _inside(path.parent, name), pl.String))
     return items
+
+
+def _with_reviews(items: pl.DataFrame) -> pl.DataFrame:
+    """What is written about an item is one text: reviews are read after its overview."""
+    if "reviews" not in items:
+        return items
+    reviews = pl.col("reviews").list.join(" ") if isinstance(items.schema["reviews"], pl.List) else pl.col("reviews")
+    overview = pl.col("overview") if "overview" in items else pl.lit("")
+    text = pl.concat_str(overview.fill_null(""), pl.lit(" "), reviews.cast(pl.String).fill_null(""))
+    return items.with_columns(overview=text.str.strip_chars()).drop("reviews")
 
 
 def read_users(path: Path, user: str = "") -> pl.DataFrame:

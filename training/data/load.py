@@ -86,7 +86,7 @@ def _recognized(folder: Path) -> Callable[[Path], Tables] | None:
 
 
 def _without_repeated_lines(events: pl.DataFrame) -> pl.DataFrame:
-    """A line that stands there twice is one event; so the event store has it, too."""
+    """A repeated line is one event, as in the event store."""
     distinct = events.unique(maintain_order=True)
     repeated = len(events) - len(distinct)
     if repeated:

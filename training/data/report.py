@@ -199,7 +199,7 @@ PLOTS: tuple[tuple[str, str, Draw], ...] = (
     ("Genres", "How many items of the catalog carry each genre.", _genres),
     ("Events per year", "A sharp rise often means a campaign or a change of the site.", _per_year),
     ("Events per user", "The left end are users about whom little is known.", _per_user),
-    ("Events per item", "The left end are items that collaborative models can hardly place.", _per_item),
+    ("Events per item", "The left end are items that collaborative models know little about.", _per_item),
     ("Mean rating per year", "A drift here makes old and new ratings mean different things.", _mean_per_year),
     ("Mean rating per genre", "Over all ratings of the genre's items.", _mean_per_genre),
     ("Sparsity", "Each cell is a block of users and items; its color is how full it is.", _sparsity),

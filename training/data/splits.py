@@ -1,5 +1,6 @@
 """How events are held out: pure functions of an events table (see `dataset.EVENTS`)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -57,10 +58,34 @@ def global_time(events: pl.DataFrame, train: float = 0.8, validation: float = 0.
     return Split("global-time", *parts)
 
 
+def shares_in_time(events: pl.DataFrame, train: float = 0.70, validation: float = 0.85) -> Split:
+    """The first 70 % of each user's events, the next 15 %, the last 15 % (REFERENCE_SYSTEMS.md S5)."""
+    ordered = in_order(events)
+    share = (pl.int_range(pl.len()).over("user") + 1) / pl.len().over("user")
+    parts = (share <= train, (share > train) & (share <= validation), share > validation)
+    return Split("70/15/15", *(ordered.filter(part) for part in parts))
+
+
 def random_split(events: pl.DataFrame, fraction: float, seed: int) -> Split:
     """A random `fraction` of the events is for test; there is no validation part."""
     drawn = np.random.default_rng(seed).permutation(len(events)) < round(fraction * len(events))
     return Split("random", events.filter(~drawn), events.clear(), events.filter(drawn))
+
+
+def random_folds(events: pl.DataFrame, folds: int, seed: int) -> Iterator[Split]:
+    """Each event is for test in one of the folds, drawn at random; there is no validation part."""
+    fold = np.random.default_rng(seed).permutation(len(events)) % folds
+    for number in range(folds):
+        yield Split(f"{folds}-folds", events.filter(fold != number), events.clear(), events.filter(fold == number))
+
+
+def last_users(events: pl.DataFrame, share: float) -> Split:
+    """The last `share` of the rows sorted by user is for test, as Keras' validation_split takes it of such a table: but
+    for one, users of whom nothing is known in training (REFERENCE_SYSTEMS.md S3). There is no validation part.
+    """
+    by_user = events.sort(pl.col("user").cast(pl.Int64, strict=False), "user", maintain_order=True, nulls_last=True)
+    first = round((1 - share) * len(by_user))
+    return Split("unseen-users", by_user[:first], events.clear(), by_user[first:])
 
 
 def last_share(events: pl.DataFrame, share: float) -> Split:

@@ -110,22 +110,33 @@ class NextItemTask:
         return len(self._requests)
 
     def chunks(
-        self, max_users: int | None = None, events: tuple[int, int] | None = None, seed: int = 0
+        self,
+        max_users: int | None = None,
+        events: tuple[int, int] | None = None,
+        seed: int = 0,
+        few_ratings: bool = False,
     ) -> Iterator[Ranked]:
         """All users in chunks, or the first `max_users`.
 
         With `events`, (min, max), each history is cut to its last few, a random number of them, of a user that no
         model knows; users with fewer than the minimum are left out. What is cut off stays out of the ranking.
+        With `few_ratings`, whole histories of users that no model knows lose their ratings: a quarter of the users all
+        of them, the others a random share.
         """
         rows = np.arange(min(len(self), max_users or len(self)))
         keep = np.full(len(self), np.iinfo(np.int64).max)
         if events:
             keep = np.random.default_rng(seed).integers(events[0], events[1] + 1, len(self))
             rows = rows[[len(self._requests.history_item[row]) >= events[0] for row in rows]]
+        requests = self._requests.last(keep)
+        if few_ratings:
+            shares = np.random.default_rng(seed).uniform(-1 / 3, 1, len(self)).clip(0) ** 2
+            requests = requests.with_some_ratings(shares.astype(np.float32), seed)
+        if events or few_ratings:
+            requests = requests.as_unknown_users()
         size = self._chunk_size()
         for first in range(0, len(rows), size):
-            some = rows[first : first + size]
-            yield self._rank(some, keep[some] if events else None)
+            yield self._rank(rows[first : first + size], requests)
 
     def chunk_count(self, max_users: int) -> int:
         """Maximum number of chunks of the first `max_users` users."""
@@ -134,12 +145,10 @@ class NextItemTask:
     def _chunk_size(self) -> int:
         return max(CELLS // len(self.items), 1)
 
-    def _rank(self, rows: Ints, keep: Ints | None) -> Ranked:
-        requests = self._requests.select(rows)
-        seen = seen_items(requests, self.items)
-        if keep is not None:
-            # After `seen`: items that were cut off stay out of the ranking.
-            requests = requests.last(keep).as_unknown_users()
+    def _rank(self, rows: Ints, requests: Requests) -> Ranked:
+        # Of the whole histories: items that were cut off stay out of the ranking.
+        seen = seen_items(self._requests.select(rows), self.items)
+        requests = requests.select(rows)
         targets = self._targets[rows]
         scores = {name: self._scores(scorer, requests) for name, scorer in self.scorers.items()}
         for table in scores.values():

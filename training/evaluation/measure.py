@@ -1,7 +1,7 @@
 """Measures what is published: each scorer, the fused list and popularity, side by side."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -12,16 +12,18 @@ from pydantic import TypeAdapter
 
 from fusion_gateway.fusion import Policy
 from protos.marquee.v1.artifact_pb2 import Data, Recipe
-from training.artifacts.repository import latest, read_manifest
+from training.artifacts.repository import latest, learning_curves, read_manifest
 from training.data.dataset import EVENTS, ITEMS, Dataset, completed, is_recent
 from training.data.splits import Split
 from training.errors import TrainingError
 from training.evaluation import next_item
 from training.evaluation.gateway_candidates import NextItemTask, Ranked
+from training.evaluation.genres import genre_prediction
 from training.evaluation.next_item import Rank, reindex, target_metrics
 from training.evaluation.next_item_baselines import MAX_EASE_ITEMS, Ease
 from training.evaluation.ranking_metrics import Doubles
 from training.features.interactions import Floats, Interactions, Ints
+from training.fitting.curve import LearningCurve
 from training.progress import stage, track
 from training.published import read_text
 from training.recipes.linear import LinearRecipe
@@ -63,6 +65,10 @@ class Evaluation:
     rows: list[Row]
     events: Ints
     """[B]: how many events each history has."""
+    curves: Mapping[str, LearningCurve] = field(default_factory=dict)
+    """By model, of the first seed."""
+    genres: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """genres.METRICS of the genres watched next, by what predicts them, of the first seed; empty where nothing does."""
 
     @property
     def targets(self) -> pl.DataFrame:
@@ -84,7 +90,10 @@ def evaluate(dataset: Dataset, split: Split, repositories: Sequence[Path]) -> Ev
     dataset = _with_added_items(dataset, repositories[0])
     runs = [_evaluate(dataset, split, repository) for repository in repositories]
     of_seeds = zip(*(run.rows for run in runs), strict=True)
-    return replace(runs[0], rows=[_mean(rows) for rows in of_seeds])
+    rows = [_mean(rows) for rows in of_seeds]
+    first = repositories[0]
+    genres = genre_prediction(dataset, split, first)
+    return replace(runs[0], rows=rows, curves=learning_curves(first), genres=genres)
 
 
 def _with_added_items(dataset: Dataset, repository: Path) -> Dataset:

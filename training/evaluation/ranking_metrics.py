@@ -33,6 +33,7 @@ def hit_rate(better: Ints, tied: Ints, k: int = 10) -> Doubles:
 
 def ndcg(better: Ints, tied: Ints, k: int = 10) -> Doubles:
     """[B]: expected 1 / log2(1 + rank) of the target if its rank is at most k, else 0; the ideal is 1."""
+    # Each of the ranks better + 1 to better + tied + 1 is equally likely: the mean of their gains, by running sums.
     gain = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, k + 2)))])
     return (gain[np.minimum(better + tied + 1, k)] - gain[np.minimum(better, k)]) / (tied + 1)
 
@@ -58,11 +59,12 @@ def paired_p(difference: Doubles, seed: int = 0, samples: int = 2000) -> float:
     """Two-sided p of no difference in the mean, by bootstrap over rows; at least 2 / (samples + 1)."""
     means = _means(difference, seed, samples)
     fewer = min((means <= 0).sum(), (means >= 0).sum())
+    # The observed mean counts as one more sample, so that p is never 0 (Davison and Hinkley 1997, section 4.2).
     return float(min(1.0, 2 * (fewer + 1) / (samples + 1)))
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """The p values of several comparisons, adjusted so that one false finding among all has the stated chance."""
+    """The p values of several comparisons, adjusted (Holm 1979): the stated chance is that of one false finding."""
     order = np.argsort(p, kind="stable")
     # The smallest p is compared with the strictest bound.
     raised = np.asarray(p)[order] * np.arange(len(p), 0, -1)

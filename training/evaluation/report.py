@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
+from html import escape
 from itertools import zip_longest
 from pathlib import Path
 
@@ -10,12 +11,21 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
 from training.evaluation.examples import Example, examples
+from training.evaluation.genres import METRICS as GENRE_METRICS
 from training.evaluation.groups import by_cohort, by_genre
+from training.evaluation.learning_curves import draw_curve
 from training.evaluation.lists import DECILES, CatalogStats, ListQuality, list_quality
 from training.evaluation.measure import RANKING, Evaluation, Row
 from training.evaluation.ranking_metrics import bootstrap
 from training.evaluation.rating_metrics import reliability
-from training.evaluation.summary import NOTE, against_fused, interval, predicted_ratings, row_rating_metrics
+from training.evaluation.summary import (
+    GENRES_NOTE,
+    NOTE,
+    against_fused,
+    interval,
+    predicted_ratings,
+    row_rating_metrics,
+)
 from training.evaluation.through_gateway import Comparison
 from training.html_page import COLORS, facts, frame_grid, grid, picture, write_page
 
@@ -39,6 +49,7 @@ def write_report(evaluation: Evaluation, comparison: Comparison | None, path: Pa
         frame_grid(by_cohort(evaluation)),
         "<h2>NDCG@10 by genre of what was watched next</h2>",
         frame_grid(by_genre(evaluation), "An item counts for each of its genres."),
+        *(_genres(evaluation) if evaluation.genres else []),
         *(_comparison(comparison) if comparison else []),
         "<h2>Users to look at</h2>",
         "<p class='note'>From the shortest history to the longest. ● is what was watched next.</p>",
@@ -104,6 +115,10 @@ def _pictures(evaluation: Evaluation, qualities: Qualities, stats: CatalogStats)
     if any(predicted_ratings(evaluation, row) for row in evaluation.rows):
         calibrated = "Tenths of the predicted ratings of the test events: on the line, predictions mean what they say."
         yield picture("Calibration of the ratings", calibrated, partial(_reliability, evaluation=evaluation))
+    for model, curve in evaluation.curves.items():
+        kept = f"Epoch {curve.best + 1} is kept: {curve.at(curve.best)}."
+        yield picture(f"Learning curve of {model}", kept, partial(draw_curve, curve=curve))
+        yield f"<figure><h3>The network of {escape(model)}</h3><pre>{escape(curve.network)}</pre></figure>"
 
 
 def styles(rankers: int) -> list[tuple[str, str]]:
@@ -163,6 +178,14 @@ def _reliability(axes: Axes, evaluation: Evaluation) -> None:
     axes.plot(limits, limits, "k--", linewidth=1, label="as said")
     axes.set(xlabel="mean predicted rating", ylabel="mean rating given")
     axes.legend(frameon=False)
+
+
+def _genres(evaluation: Evaluation) -> Iterator[str]:
+    yield "<h2>Genres of what is watched next</h2>"
+    rows = []
+    for name, metrics in evaluation.genres.items():
+        rows.append([name, *(f"{metrics[metric]:.4f}" for metric in GENRE_METRICS)])
+    yield grid(["predicted by", *GENRE_METRICS], rows, GENRES_NOTE)
 
 
 def _comparison(comparison: Comparison) -> Iterator[str]:

@@ -7,6 +7,7 @@ from typing import cast
 import numpy as np
 from rich.table import Table
 
+from training.evaluation.genres import METRICS as GENRE_METRICS
 from training.evaluation.lists import CatalogStats, list_quality
 from training.evaluation.measure import METRICS, RANKING, Evaluation, Row
 from training.evaluation.ranking_metrics import Doubles, bootstrap, holm, paired_p
@@ -16,20 +17,24 @@ from training.features.rating_scale import RatingScale
 from training.terminal import narrow_table
 
 MAX_DIFFERENCES = 20
-SHUFFLED = "-ties-shuffled-when-asked"
+SHUFFLED = "-ties-shuffled"
+GENRES_NOTE = (
+    "all genres' flags together; accuracy at a probability of a half, the others at the threshold that is best on the "
+    "validation events"
+)
 NOTE = (
-    "p: paired bootstrap over users, of no difference in NDCG@10 to the fused list, adjusted by Holm for the {count} "
-    "comparisons; ties shuffled: NDCG@10, mean over both orders where a user's last two events are in one second"
+    "below a model: 95 % bootstrap interval of NDCG@10 over users; p: paired bootstrap over users, of no "
+    "difference in NDCG@10 to the fused list, adjusted by Holm for the {count} comparisons; ties shuffled: NDCG@10, "
+    "mean over both orders where a user's last two events are in one second"
 )
 
 
 def as_table(evaluation: Evaluation, title: str) -> Table:
     """Best NDCG@10 first, with 95 % bootstrap intervals over users; the last column is paired by user."""
     note = NOTE.format(count=len(evaluation.rows) - 1)
-    table = narrow_table(title)
-    table.caption, table.caption_justify = note, "left"
+    table = narrow_table(title, note)
     table.add_column("model", overflow="fold")
-    for column in ("HR@10", "NDCG@10, 95 %", "MRR", "RMSE", "fused is better by"):
+    for column in ("HR@10", "NDCG@10", "MRR", "RMSE", "fused is\nbetter by"):
         table.add_column(column, justify="right", no_wrap=True)
     fused, p = evaluation.row("fused").of("ndcg@10"), against_fused(evaluation)
     for row in sorted(evaluation.rows, key=lambda row: -row.of("ndcg@10").mean()):
@@ -37,9 +42,9 @@ def as_table(evaluation: Evaluation, title: str) -> Table:
         ratings = row_rating_metrics(evaluation, row)
         compared = row.model in p
         table.add_row(
-            "\n".join([row.model, *_details(row)]),
+            "\n".join([row.model, f"  {interval(gain)}", *_details(row)]),
             f"{row.of('hr@10').mean():.4f}",
-            f"{gain.mean():.4f}\n{interval(gain)}",
+            f"{gain.mean():.4f}",
             f"{row.of('mrr').mean():.4f}",
             f"{ratings['rmse']:.4f}" if ratings else "",
             f"{interval(fused - gain)}\np {p[row.model]:.3f}" if compared else "",
@@ -106,6 +111,8 @@ def _rows(evaluation: Evaluation) -> Iterator[dict[str, object]]:
             yield _figure(evaluation, row, protocol, f"{name}@10", value)
         for name, value in row_rating_metrics(evaluation, row).items():
             yield _figure(evaluation, row, f"rating-{protocol}-as-served", name, value)
+        for name, value in evaluation.genres.get(row.model, {}).items():
+            yield _figure(evaluation, row, f"genres-{protocol}", name, value)
 
 
 def _figure(evaluation: Evaluation, row: Row, protocol: str, metric: str, values: Doubles | float) -> dict[str, object]:
@@ -123,6 +130,16 @@ def _figure(evaluation: Evaluation, row: Row, protocol: str, metric: str, values
     }
 
 
+def genre_table(evaluation: Evaluation) -> Table:
+    """The prediction of the genres that are watched next, by what predicts them."""
+    table = narrow_table("Genres of what is watched next", GENRES_NOTE)
+    for column in ("predicted by", *GENRE_METRICS):
+        table.add_column(column, justify="left" if column == "predicted by" else "right")
+    for name, metrics in evaluation.genres.items():
+        table.add_row(name, *(f"{metrics[metric]:.4f}" for metric in GENRE_METRICS))
+    return table
+
+
 def comparison_tables(comparison: Comparison) -> Iterator[Table]:
     """The metrics of both sides, and the first users with a difference."""
     found = comparison.differences()
@@ -131,7 +148,9 @@ def comparison_tables(comparison: Comparison) -> Iterator[Table]:
         f"{len(found)} users with another rank or another list of ten (rank 0: not listed)",
     )
     for frame, title in zip((comparison.metrics(), found.head(MAX_DIFFERENCES)), titles, strict=True):
-        table = Table(*frame.columns, title=title, title_justify="left")
+        table = narrow_table(title)
+        for name in frame.columns:
+            table.add_column(name)
         for row in frame.iter_rows():
             table.add_row(*(f"{value:.6f}" if isinstance(value, float) else str(value) for value in row))
         yield table
@@ -140,7 +159,7 @@ def comparison_tables(comparison: Comparison) -> Iterator[Table]:
 def comparison_rows(comparison: Comparison, evaluation: Evaluation) -> Iterator[dict[str, object]]:
     """The fused list's metrics on both sides, and how many users have another one."""
     for metric, offline, gateway, users in comparison.metrics().iter_rows():
-        for ending, value in (("-asked-now", offline), ("-through-the-gateway", gateway)):
+        for ending, value in (("-query-now", offline), ("-through-the-gateway", gateway)):
             yield _figure(evaluation, evaluation.row("fused"), evaluation.split.name + ending, metric, value)
         yield _figure(
             evaluation,

@@ -96,7 +96,13 @@ def through_gateway(address: str, dataset: Dataset, split: Split, repository: Pa
     numbers = dict(dataset.items.select("id", "number").iter_rows())
     listed = np.zeros((len(answers), K), np.int64)
     for row, answer in zip(listed, answers, strict=True):
-        row[: len(answer.items)] = [numbers[item.item.id] for item in answer.items]
+        ids = [ranked.item.id for ranked in answer.items]
+        if unknown := [id for id in ids if id not in numbers]:
+            raise TrainingError(
+                f"--through {address}: it recommends item {unknown[0]}, which neither the data nor the catalog in "
+                f"{repository} has: start it on this repository, and evaluate again"
+            )
+        row[: len(ids)] = [numbers[id] for id in ids]
     task = NextItemTask(repository, targets, history)
     offline = [best(chunk.fused(policy), chunk.seen, task.items, K) for chunk in task.chunks()]
     degraded = sum(bool(answer.degraded) for answer in answers)

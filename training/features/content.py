@@ -50,8 +50,12 @@ class ItemContent:
 
     @classmethod
     def of(cls, items: pl.DataFrame, kinds: Sequence[str]) -> "ItemContent":
-        """`kinds` are some of genres, tags, director; `items` as in Dataset.items."""
-        tables: Mapping[str, Callable[[pl.DataFrame], Floats]] = {"genres": genre_flags, "tags": tag_words}
+        """`kinds` are some of genres, no_genre, tags, director; `items` as in Dataset.items."""
+        tables: Mapping[str, Callable[[pl.DataFrame], Floats]] = {
+            "genres": genre_flags,
+            "no_genre": no_genre_flag,
+            "tags": tag_words,
+        }
         parts = [tables[kind](items) for kind in kinds if kind in tables]
         feature = np.hstack([np.zeros((len(items), 0), np.float32), *parts])
         names, director = np.unique(["", *items["director"]], return_inverse=True)
@@ -130,6 +134,11 @@ def genre_flags(items: pl.DataFrame, names: Sequence[str] | None = None) -> Floa
         own = {genre.casefold() for genre in genres}
         row[:] = [name in own for name in folded]
     return flags
+
+
+def no_genre_flag(items: pl.DataFrame) -> Floats:
+    """[N, 1]: 1 for items without a genre, which MovieLens 100K flags as `unknown` (REFERENCE_SYSTEMS.md S4)."""
+    return (items["genres"].list.len() == 0).cast(pl.Float32).to_numpy()[:, None]
 
 
 def tag_words(items: pl.DataFrame, words: int = 1000) -> Floats:

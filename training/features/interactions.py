@@ -14,7 +14,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Interactions:
-    """Events in the order user, time, file. Dense indices start at 1; 0 stands for unknown and for padding.
+    """Events in the order user, time, file. Dense indices start at 1; 0 is unknown items and padding.
 
     Legend: U users, N items, E events.
     """
@@ -75,6 +75,12 @@ class Interactions:
     @property
     def items(self) -> int:
         return len(self.item_number)
+
+    def rated(self) -> "Interactions":
+        """The events with a rating, of the same users and items."""
+        has = np.isfinite(self.rating)
+        columns = {name: getattr(self, name)[has] for name in ("user", "item", "rating", "time")}
+        return replace(self, **columns)
 
     def under_users_of(self, other: "Interactions") -> "Interactions":
         """The same events under the dense users of `other`, which knows all of them."""

@@ -13,7 +13,7 @@ R = TypeVar("R", Floats, Tensor)
 
 @dataclass(frozen=True)
 class RatingScale:
-    """Ratings lie from `lowest` to `highest`; what lies beyond counts as the nearer of the two.
+    """Ratings are from `lowest` to `highest`; others count as the nearer of the two.
 
     Scales within 0 to 5 that go beyond 2, such as MovieLens', are stars already; of any other, such as 0 to 1 or 0 to
     100, the lowest rating is 1 star and the highest 5.

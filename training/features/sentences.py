@@ -1,5 +1,6 @@
 """Texts as vectors of a sentence-transformers model, which is an extra: imported only where one is used."""
 
+import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from training.extras import extra_library
 from training.features.interactions import Floats
 from training.progress import track
 
+WHOLE_WORD = re.compile("[\u2581\u0120]?[a-z]{3,}")
+"""As a token; what continues a word starts with ## or, where words are marked, without the mark."""
 TEXTS = 256
 """Of one step of the progress bar."""
 
@@ -36,6 +39,12 @@ def sentence_vectors(model: str, texts: tuple[str, ...]) -> Floats:
     vectors = np.concatenate(parts).astype(np.float32)
     vectors[[not text for text in texts]] = 0
     return vectors
+
+
+def words_known_to(model: str) -> list[str]:
+    """The whole words of its tokenizer, of three or more letters from a to z. Raises TrainingError."""
+    tokens = map(str, getattr(_load(model).tokenizer, "get_vocab", dict)())
+    return sorted({token.lstrip("\u2581\u0120") for token in tokens if WHOLE_WORD.fullmatch(token)})
 
 
 def _load(model: str) -> Any:

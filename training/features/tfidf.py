@@ -21,9 +21,9 @@ class TfidfVocabulary:
     """[W]."""
 
     @classmethod
-    def fit(cls, documents: Sequence[str]) -> "TfidfVocabulary":
-        """English stop words and words of a single document are left out; there may be none left."""
-        fitted = TfidfVectorizer(stop_words="english", min_df=2, max_features=MAX_WORDS)
+    def fit(cls, documents: Sequence[str], words: int = MAX_WORDS) -> "TfidfVocabulary":
+        """The most frequent words, but for English stop words and words of a single document; there may be none."""
+        fitted = TfidfVectorizer(stop_words="english", min_df=2, max_features=words)
         try:
             fitted.fit(documents)
         except ValueError:  # sklearn refuses an empty vocabulary

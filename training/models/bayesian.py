@@ -60,6 +60,8 @@ class Side:
         n, d = self.vector.shape
         explained = [block.mean for block in self.blocks]
         left = self.vector - sum(explained, torch.zeros_like(self.vector))
+        # Normal-Wishart posterior with μ₀ = 0, β₀ = 2, ν₀ = d, W₀ = I (Salakhutdinov and Mnih 2008, eq. 14); a link
+        # matrix adds its own squares, and its rows to the degrees of freedom (Simm et al. 2015).
         center = left.sum(0) / (n + 2.0)
         scatter = left.T @ left - (n + 2.0) * torch.outer(center, center) + torch.eye(d, device=left.device)
         for block in self.blocks:
@@ -87,6 +89,7 @@ class Side:
             own = noise * self.noise[rows].reshape(-1, 1, 1)
             factor = torch.linalg.cholesky(own * (F.mT @ F) + prior)
             linear = own * (F.mT @ target[positions].unsqueeze(-1)) + (explained[rows] @ prior).unsqueeze(-1)
+            # With L Lᵀ the precision, L⁻ᵀ (L⁻¹ linear + ε) has the mean and the covariance of the posterior.
             half = torch.linalg.solve_triangular(factor, linear, upper=False) + torch.randn_like(linear)
             vector[rows] = torch.linalg.solve_triangular(factor.transpose(1, 2), half, upper=True).squeeze(-1)
         self.vector = vector
@@ -192,6 +195,7 @@ class Sampler:
         users, items, freedom = self.users, self.items, self.recipe.noise_freedom
         error = self._squared_error()
         weighted = error * users.noise[users.row_of] * items.noise[users.others]
+        # With the prior Gamma(1, 1).
         self.noise = gamma(1 + len(error) / 2, 1 + float(weighted.sum()) / 2)
         users.sample_noise(error, self.noise * items.noise[users.others], freedom)
         by_item = error[self._to_item_order]
@@ -245,6 +249,7 @@ def _side(ratings: Ratings, features: Sequence[Tensor], dimension: int, written_
         Block.of(implicit.to_dense().double(), dimension) if written_out else Block.of_sparse(implicit, dimension),
         *(Block.of(block.double(), dimension) for block in features if block.shape[1]),
     ]
+    # Small: the first predictions are near the mean rating.
     vector = 0.1 * torch.randn(shape[0], dimension, device=own.device)
     return Side(rows, other[order], ratings.value[order], vector, blocks)
 
@@ -254,6 +259,7 @@ def _inverse_wishart_root(scatter: Tensor, freedom: int) -> Tensor:
     d = len(scatter)
     bartlett = torch.randn(d, d, dtype=torch.float64).tril(-1)
     half_chi_squared = Gamma((freedom - torch.arange(d)) / 2, torch.ones(d)).sample()
+    # χ² with f degrees of freedom is twice a Gamma(f / 2, 1).
     bartlett += (2 * half_chi_squared).sqrt().double().diag()
     half = torch.linalg.cholesky(torch.linalg.inv(scatter)) @ bartlett
     return torch.linalg.cholesky(torch.cholesky_inverse(half))

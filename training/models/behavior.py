@@ -12,27 +12,31 @@ from training.recipes.visual_temporal import VisualTemporalRecipe
 
 
 class TemporalEncoder(nn.Module):
-    """Bi-directional GRU, both directions joined at each step, a dense layer; attention plus the newest step: F_RNN."""
+    """GRU or LSTM in both directions, joined at each step, a dense layer; attention plus the newest step: F_RNN."""
 
     def __init__(self, inputs: int, recipe: VisualTemporalRecipe) -> None:
         super().__init__()
         D, R = recipe.embedding_dim, recipe.rnn_dim
-        self.forwards, self.backwards = nn.GRU(inputs, R, batch_first=True), nn.GRU(inputs, R, batch_first=True)
+        cell = nn.LSTM if recipe.cell == "lstm" else nn.GRU
+        self.forwards, self.backwards = cell(inputs, R, batch_first=True), cell(inputs, R, batch_first=True)
         self.dense = nn.Sequential(nn.Linear(2 * R, D), nn.Tanh(), nn.Dropout(recipe.dropout))
         self.attention = nn.Linear(D, 1)
         self.attends = "attention" not in recipe.without
+        self.bounded = recipe.activations
+        """Inside the range of σ, whose output is to equal it."""
 
     def forward(self, x_BLI: Tensor, real_BL: Tensor) -> Tensor:
         """Events padded in front -> [B, D]. Padding changes nothing: each direction meets the real events first."""
         L = x_BLI.shape[1]
         padding = L - real_BL.sum(1, keepdim=True)
-        step = torch.arange(L).unsqueeze(0)
+        step = torch.arange(L, device=x_BLI.device).unsqueeze(0)
         left_aligned = _at(x_BLI, (step + padding).clamp(max=L - 1))
         ahead = _at(self.forwards(left_aligned)[0], (step - padding).clamp(min=0))
         back = self.backwards(x_BLI.flip(1))[0].flip(1)
         steps_BLD = self.dense(torch.cat([ahead, back], -1))
         attention = self.attention if self.attends else None
-        return attended(attention, steps_BLD, real_BL.unsqueeze(1))[:, 0] + steps_BLD[:, -1]
+        both = attended(attention, steps_BLD, real_BL.unsqueeze(1))[:, 0] + steps_BLD[:, -1]
+        return both / 2 if self.bounded else both
 
 
 def _at(x_BLI: Tensor, index_BL: Tensor) -> Tensor:
@@ -75,7 +79,7 @@ class Residual(nn.Module):
     def __init__(self, width: int, recipe: VisualTemporalRecipe) -> None:
         super().__init__()
         self.inner = nn.Sequential(
-            nn.LayerNorm(width),
+            nn.LayerNorm(width) if recipe.normalization else nn.Identity(),
             nn.Linear(width, width),
             nn.ReLU(),
             nn.Dropout(recipe.dropout),
@@ -89,25 +93,21 @@ class Residual(nn.Module):
 
 
 class EnhancedAutoencoder(nn.Module):
-    """Two fully connected layers, a residual block with attention, a bottleneck; the decoder mirrors it: F_AE."""
+    """Two fully connected layers, a residual block with attention, a bottleneck; the decoder mirrors it: F_AE.
+
+    With S5's activations the decoder has one layer before its residual block and one after it, as S5's has.
+    """
 
     def __init__(self, width: int, recipe: VisualTemporalRecipe) -> None:
         super().__init__()
         half, bottleneck = width // 2, width // 4
-        self.encoder = nn.Sequential(
-            nn.Linear(width, width),
-            nn.ReLU(),
-            nn.Linear(width, half),
-            Residual(half, recipe),
-            nn.Linear(half, bottleneck),
-        )
-        self.decoder = nn.Sequential(
-            nn.Linear(bottleneck, half),
-            Residual(half, recipe),
-            nn.Linear(half, width),
-            nn.ReLU(),
-            nn.Linear(width, width),
-        )
+        relu, sigma = (nn.ReLU(), nn.Tanh()) if recipe.activations else (nn.Identity(), nn.Identity())
+        outer = [nn.Linear(width, width), nn.ReLU(), nn.Linear(width, half), relu]
+        inner = [Residual(half, recipe), nn.Linear(half, bottleneck), sigma]
+        self.encoder = nn.Sequential(*outer, *inner)
+        first = [nn.Linear(bottleneck, half), relu, Residual(half, recipe), nn.Linear(half, width)]
+        last = [sigma] if recipe.activations else [nn.ReLU(), nn.Linear(width, width)]
+        self.decoder = nn.Sequential(*first, *last)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.decoder(self.encoder(x))

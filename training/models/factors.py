@@ -19,7 +19,7 @@ from training.features.rating_scale import STARS, RatingScale
 from training.models.tables import LowRank, Table
 
 OVERSAMPLED = 16
-"""Dimensions beyond those kept, which make the randomised SVD exact enough."""
+"""Dimensions beyond those kept, which make the randomized SVD exact enough."""
 
 
 @dataclass(frozen=True)

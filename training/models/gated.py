@@ -47,6 +47,7 @@ class GatedBlock(nn.Module):
             ages = [of_head.index_select(0, age_BQL.flatten()).view_as(age_BQL) for of_head in self.by_age]
             bias = bias + torch.stack(ages, 1)
         score_BHQL = query[:, :, -Q:] @ key.transpose(2, 3)
+        # By the recipe's length, not by the number of events: padding must change nothing.
         weight_BHQL = functional.silu(score_BHQL + bias.to(score_BHQL.dtype)) / self.length
         seen_BQD = (weight_BHQL @ value).transpose(1, 2).reshape(B, Q, D)
         return x_BLD[:, -Q:] + self.join(self.drop(self.after(seen_BQD) * gate[:, -Q:]))
@@ -81,6 +82,7 @@ class GatedTransformer(nn.Module):
         target_time_BL = torch.maximum(target_time_BL, time_BL + self.min_query_gap_secs)
         age_BLL = _bucket(target_time_BL.unsqueeze(2) - time_BL.unsqueeze(1)) if self.gap is not None else hidden_BLL
         rating_BLD = self.rating(rating_index(events.rating, self.scale))
+        # Embeddings start with deviation D^-0.5; so their elements have about 1.
         x_BLD = self.item(events.item) * math.sqrt(self.item.embedding_dim) + rating_BLD
         if self.gap is not None:
             x_BLD = x_BLD + self.gap(_bucket(target_time_BL - time_BL))

@@ -49,6 +49,7 @@ def fit_linear(train: Interactions, recipe: LinearRecipe) -> Linear:
     weights = [part.scaled() * tempered for part in parts]
     pairs = zip(weights, parts, strict=True)
     explained = np.sum([weight.T @ part.gram @ weight / part.rows for weight, part in pairs], axis=0)
+    # Reduced-rank regression keeps the leading eigenvectors of the fitted scores' covariance.
     torch.manual_seed(recipe.seed)  # of the sketch; all eigenvectors would take minutes
     basis = torch.svd_lowrank(torch.from_numpy(explained), min(recipe.rank, train.items), niter=4)[0].numpy()
     follows, together = (weight @ basis for weight in weights)
@@ -65,6 +66,7 @@ class Regression:
 
     def scaled(self) -> Matrix:
         """To scores of mean square 1."""
+        # Scores are X W, and gram is XᵀX: the sum of their squares is the trace of Wᵀ gram W.
         mean_square = np.sum(self.weight * (self.gram @ self.weight)) / (self.rows * len(self.weight))
         return np.asarray(self.weight / np.sqrt(max(mean_square, 1e-12)), np.float32)
 
@@ -103,6 +105,7 @@ def ease(train: Interactions, penalty: float) -> Regression:
     seen.data[:] = 1.0  # an item counts once, however often a user had it
     gram = (seen.T @ seen).toarray()
     inverse = np.linalg.inv(gram + penalty * np.eye(train.items, dtype=np.float32))
+    # B = I - P diag(P)⁻¹, which has a zero diagonal: no item predicts itself.
     weight = np.eye(train.items, dtype=np.float32) - inverse / np.diag(inverse)
     return Regression(weight, gram, train.users)
 

@@ -15,23 +15,31 @@ from training.recipes.sequential import SequentialRecipe
 
 
 class Block(nn.Module):
-    """Pre-norm self-attention and a feed-forward layer."""
+    """Self-attention and a feed-forward layer, each with the sum of its input; normalized before, or after (Vaswani et
+    al. 2017)."""
 
-    def __init__(self, dimension: int, heads: int, dropout: float) -> None:
+    def __init__(self, dimension: int, recipe: SequentialRecipe) -> None:
         super().__init__()
-        self.heads, self.dropout = heads, dropout
-        self.before_attention, self.before_feed_forward = nn.LayerNorm(dimension), nn.LayerNorm(dimension)
+        self.heads, self.dropout, self.post_norm = recipe.heads, recipe.dropout, recipe.post_norm
+        self.of_attention, self.of_feed_forward = nn.LayerNorm(dimension), nn.LayerNorm(dimension)
         self.project, self.join = nn.Linear(dimension, 3 * dimension), nn.Linear(dimension, dimension)
         self.feed_forward = nn.Sequential(
-            nn.Linear(dimension, 2 * dimension), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * dimension, dimension)
+            nn.Linear(dimension, 2 * dimension),
+            nn.ReLU() if recipe.relu else nn.GELU(),
+            nn.Dropout(recipe.dropout),
+            nn.Linear(2 * dimension, dimension),
         )
-        self.drop = nn.Dropout(dropout)
+        self.drop = nn.Dropout(recipe.dropout)
 
     def forward(self, x_BLD: Tensor, mask_BQL: Tensor) -> Tensor:
         """The last Q events of L, after this block: [B, Q, D]."""
-        Q = mask_BQL.shape[1]
-        x_BQD = x_BLD[:, -Q:] + self.drop(self._attend(self.before_attention(x_BLD), mask_BQL))
-        return x_BQD + self.drop(self.feed_forward(self.before_feed_forward(x_BQD)))
+        x_BQD = x_BLD[:, -mask_BQL.shape[1] :]
+        if self.post_norm:
+            x_BQD = self.of_attention(x_BQD + self.drop(self._attend(x_BLD, mask_BQL)))
+            normalized: Tensor = self.of_feed_forward(x_BQD + self.drop(self.feed_forward(x_BQD)))
+            return normalized
+        x_BQD = x_BQD + self.drop(self._attend(self.of_attention(x_BLD), mask_BQL))
+        return x_BQD + self.drop(self.feed_forward(self.of_feed_forward(x_BQD)))
 
     def _attend(self, x_BLD: Tensor, mask_BQL: Tensor) -> Tensor:
         (B, L, D), Q = x_BLD.shape, mask_BQL.shape[1]
@@ -57,11 +65,21 @@ class SequenceTransformer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(items + 1))
         self.learned_position = nn.Parameter(torch.zeros(recipe.length, D)) if recipe.positions == "learned" else None
         self.register_buffer("position", sincos(recipe.length, D))
-        self.blocks = nn.ModuleList(Block(D, recipe.heads, recipe.dropout) for _ in range(recipe.num_layers))
-        self.norm, self.drop = nn.LayerNorm(D), nn.Dropout(recipe.dropout)
+        self.blocks = nn.ModuleList(Block(D, recipe) for _ in range(recipe.num_layers))
+        self.norm = nn.Identity() if recipe.post_norm else nn.LayerNorm(D)
+        self.drop = nn.Dropout(recipe.dropout)
+        self.scale = 1.0 if recipe.as_published else math.sqrt(D)
+        if recipe.as_published:
+            self._start_as_a_linear_layer(joined)
+            return
         for embedding in (self.item, self.user, self.output):
             if embedding is not None:
                 nn.init.normal_(embedding.weight, std=0.02 if embedding is not self.item else D**-0.5)
+
+    def _start_as_a_linear_layer(self, width: int) -> None:
+        """The output, as torch's nn.Linear does; embeddings stay as torch makes them."""
+        for weight in (self.bias, *([] if self.output is None else [self.output.weight])):
+            nn.init.uniform_(weight, -(width**-0.5), width**-0.5)
 
     def encode(self, events: Events, newest: bool = False) -> Tensor:
         """Queries [B, L, D + user embedding + 1], or [B, 1, ...] of the newest event alone.
@@ -72,7 +90,7 @@ class SequenceTransformer(nn.Module):
         # Counted from the newest event, so that a position means the same in every window.
         from_newest = L - 1 - torch.arange(L, device=events.item.device)
         table = self.position if self.learned_position is None else self.learned_position
-        x_BLD = self.drop(self.item(events.item) * math.sqrt(self.item.embedding_dim) + table[from_newest])
+        x_BLD = self.drop(self.item(events.item) * self.scale + table[from_newest])
         mask_BLL = causal_mask(events.item)
         for block in self.blocks[:-1]:
             x_BLD = block(x_BLD, mask_BLL)
@@ -98,5 +116,6 @@ def causal_mask(history_index: Tensor) -> Tensor:
     L = history_index.shape[1]
     causal = torch.ones(L, L, dtype=torch.bool, device=history_index.device).tril()
     itself = torch.eye(L, dtype=torch.bool, device=history_index.device)
+    # Padding sees itself: a softmax over nothing but -inf is NaN.
     seen = (causal & (history_index > 0).unsqueeze(1)) | itself
     return torch.where(seen, 0.0, -torch.inf)

@@ -63,6 +63,8 @@ class VisualTemporalModel(nn.Module):
         self.apply(_xavier)
         for embedding in (self.watched, self.rating, self.learned):
             nn.init.normal_(embedding.weight, std=D**-0.5)
+        if recipe.xavier:
+            self.apply(_xavier_others)
         nn.init.zeros_(self.watched.weight.data[0])
 
     def expand_to(self, content: Content, has_poster: Tensor, row: Tensor) -> "VisualTemporalModel":
@@ -74,6 +76,7 @@ class VisualTemporalModel(nn.Module):
         state = self.state_dict() | of_content
         for name in OF_ITEM:
             learned = torch.zeros_like(wider.get_parameter(name))
+            # `watched` has a row more than there are items, the padding in front.
             learned[row + len(learned) - len(has_poster)] = state[name][-len(row) :]
             state[name] = learned
         wider.load_state_dict(state)
@@ -83,6 +86,12 @@ class VisualTemporalModel(nn.Module):
         """[N, C] -> F_CNN [N, D]."""
         return self.item(poster_feature, self.has_poster, self.metadata)
 
+    def nothing_known(self) -> Tensor:
+        """[N, M] metadata of items of which there is a poster at most."""
+        metadata = torch.zeros_like(self.metadata)
+        metadata[:, -1] = 1  # the year is unknown
+        return metadata * self.kept
+
     def item_vector(self, item_feature: Tensor, hidden: Tensor | None = None) -> Tensor:
         """[N, D + 1]: from content, plus what was learned of the item itself; bool [N] `hidden` leaves that out."""
         own = torch.cat([self.learned.weight, self.bias.unsqueeze(1)], 1)
@@ -90,7 +99,7 @@ class VisualTemporalModel(nn.Module):
 
     def content_vector(self, item_feature: Tensor) -> Tensor:
         """[P, D + 1] of items from content alone, whatever items they are."""
-        return self._vector(item_feature, torch.zeros(self.output.out_features))
+        return self._vector(item_feature, item_feature.new_zeros(self.output.out_features))
 
     def _vector(self, item_feature: Tensor, own: Tensor) -> Tensor:
         vector = self.output(item_feature) * self.has["cnn"] + own
@@ -118,8 +127,9 @@ class VisualTemporalModel(nn.Module):
             own_BLD = own_BLD * ~pad(hidden, (1, 0))[known_BL].unsqueeze(-1)
         feature_BLD = feature_BLD * self.has["cnn"]
         x_BLD = self.drop(self.enter(feature_BLD) * self.has["cnn"] + own_BLD)
-        position_Q = torch.arange(history_BL.shape[1] - num_queries, history_BL.shape[1])
-        age_QL = position_Q.unsqueeze(1) - torch.arange(history_BL.shape[1])
+        position_L = torch.arange(history_BL.shape[1], device=history_BL.device)
+        position_Q = position_L[-num_queries:]
+        age_QL = position_Q.unsqueeze(1) - position_L
         seen_BQL = (history_BL > 0).unsqueeze(1) & (age_QL >= 0) & (age_QL < self.recipe.length)
         F_CNN = attended(self.pool if self.has["attention"] else None, feature_BLD, seen_BQL)
         F_RNN = self._temporal(x_BLD + self.rating(rating_index(rating_BL, self.scale)), history_BL > 0, position_Q)
@@ -137,7 +147,7 @@ class VisualTemporalModel(nn.Module):
         Q = len(position_Q)
         if not self.has["rnn"]:
             return torch.zeros_like(x_BLD[:, :1]).expand(B, Q, D)
-        window_QW = position_Q.unsqueeze(1) + torch.arange(1, W + 1)
+        window_QW = position_Q.unsqueeze(1) + torch.arange(1, W + 1, device=x_BLD.device)
         events = pad(x_BLD, (0, 0, W, 0))[:, window_QW].reshape(B * Q, W, D)
         real = pad(real_BL, (W, 0))[:, window_QW].reshape(B * Q, W)
         return self.temporal(events, real).view(B, Q, D)
@@ -146,6 +156,7 @@ class VisualTemporalModel(nn.Module):
         """[..., D + 1], of which the inner products with item vectors are the scores."""
         if self.recipe.temperature:
             F = normalize(F, dim=-1) / self.recipe.temperature
+        # The last column of item vectors is the item's bias.
         return torch.cat([F, torch.ones_like(F[..., :1])], -1)
 
 
@@ -153,6 +164,20 @@ def _xavier(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         nn.init.zeros_(module.bias)
+
+
+def _xavier_others(module: nn.Module) -> None:
+    """What is not linear: convolutions, embeddings, and recurrent layers gate by gate."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.xavier_uniform_(module.weight)
+        assert module.bias is not None
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.Embedding):
+        nn.init.xavier_uniform_(module.weight)
+    elif isinstance(module, nn.RNNBase):
+        for name, values in module.named_parameters():
+            for gate in values.data.split(module.hidden_size):
+                nn.init.xavier_uniform_(gate) if name.startswith("weight") else nn.init.zeros_(gate)
 
 
 class VisualTemporalTower(nn.Module):
@@ -165,6 +190,20 @@ class VisualTemporalTower(nn.Module):
     def forward(self, history_index: Tensor, history_feature: Tensor, history_rating: Tensor) -> Tensor:
         query = self.model.query(self.model.user(history_index, history_feature, history_rating)[0][:, 0])
         return torch.where((history_index > 0).any(1, keepdim=True), query, torch.nan)
+
+
+class GenreTower(nn.Module):
+    """Probability [B, G] of each genre of what the user watches next; NaN where the history is empty."""
+
+    def __init__(self, model: VisualTemporalModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, history_index: Tensor, history_feature: Tensor, history_rating: Tensor) -> Tensor:
+        assert self.model.genres is not None
+        F = self.model.user(history_index, history_feature, history_rating)[0][:, 0]
+        probability = torch.sigmoid(self.model.genres(F))
+        return torch.where((history_index > 0).any(1, keepdim=True), probability, torch.nan)
 
 
 class NewItems(nn.Module):

@@ -6,23 +6,23 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from scipy.sparse import csr_matrix, vstack
 
 from protos.marquee.v1.artifact_pb2 import Manifest
 from training.artifacts.repository import latest, publish, read_manifest, versions
 from training.data.dataset import is_recent
 from training.errors import TrainingError
 from training.features.ratings import inside
-from training.features.tfidf import TfidfVocabulary
+from training.pipelines.catalog_texts import CatalogTexts, fit_texts
 from training.pipelines.job import Job
-from training.progress import stage
+from training.progress import console, stage
 from training.published import read_table
 from training.recipes.catalog import CatalogRecipe
 
-MAX_TAGS = 100_000_000
-"""Rows of tags.parquet: one for each word of each item."""
-COLUMNS = ["number", "id", "title", "year", "genres", "director", "poster", "votes", "mean_rating", "recent_votes"]
+DESCRIBED = ["number", "id", "title", "year", "genres", "director", "poster"]
+COUNTED = ["votes", "mean_rating", "recent_votes"]
+COLUMNS = [*DESCRIBED, *COUNTED, "cast"]
 MAX_CHARACTERS, MAX_GENRES, MAX_GENRE_CHARACTERS = 1000, 100, 256
+MAX_CAST = 20
 """What gateways take of an item's texts and genres; more would be refused with the whole catalog."""
 SCALE = "rating_scale.json"
 """Which ratings gateways take; there is none where the data has no two different ones."""
@@ -41,15 +41,16 @@ def train_catalog(job: Job, recipe: CatalogRecipe) -> Path:
             raise TrainingError(
                 f"{job.repository} belongs to '{before}', not '{job.dataset.name}': use another --repository"
             )
-    with stage("words of the catalog"):
+    if not recipe.text_model:
+        console.print("items' texts are compared by their words (TF-IDF); --text-model compares them by meaning")
+    with stage("texts of the catalog"):
         table = _with_popularity(job.dataset.items, job.split.train)
-        documents = _tag_documents(job.dataset.items)
-        words = TfidfVocabulary.fit(documents)
+        texts = fit_texts(job.dataset, recipe)
         manifest: Manifest = job.manifest("catalog", recipe, {})
         scale = rating_scale(inside(job.dataset.events, job.scale)["rating"].to_numpy())
 
         def write(folder: Path) -> None:
-            _write(table, words, words.weights(documents), folder)
+            _write(table, texts, folder)
             if scale:
                 (folder / SCALE).write_text(json.dumps(scale))
 
@@ -58,14 +59,13 @@ def train_catalog(job: Job, recipe: CatalogRecipe) -> Path:
 
 def publish_extended_catalog(before: Path, items: pl.DataFrame) -> Path:
     """Publishes the version `before` with more items, as in Dataset.items, for which nobody has voted."""
-    if not (before / "tags.parquet").is_file():
-        raise TrainingError(f"{before} has no words to compare items by: train the catalog again")
+    has_cast = "cast" in read_table(before / "items.parquet")  # older versions lack it
+    table = read_table(before / "items.parquet", COLUMNS if has_cast else [*DESCRIBED, *COUNTED])
+    if not has_cast:
+        table = table.with_columns(cast=pl.lit([], pl.List(pl.String)))
+    texts = CatalogTexts.read(before, len(table)).with_items(items)
     manifest = read_manifest(before)
     made = Manifest(model=manifest.model, recipe=manifest.recipe, data=manifest.data, made_from=manifest.version)
-    table = read_table(before / "items.parquet", COLUMNS)
-    tags = read_table(before / "tags.parquet", ["item", "word", "weight"], MAX_TAGS)
-    stored = read_table(before / "words.parquet", ["word", "idf"])
-    words = TfidfVocabulary(tuple(stored["word"]), stored["idf"].to_numpy())
     mean = float(np.average(table["mean_rating"].to_numpy(), weights=table["votes"].to_numpy() + 1e-9))
     added = items.with_columns(
         POSTER_NAME,
@@ -73,16 +73,11 @@ def publish_extended_catalog(before: Path, items: pl.DataFrame) -> Path:
         mean_rating=pl.lit(mean, pl.Float64),
         recent_votes=pl.lit(0, pl.Int64),
     )
-    try:
-        weights = csr_matrix((tags["weight"], (tags["item"], tags["word"])), (len(table), len(words.words)))
-    except ValueError as error:
-        raise TrainingError(f"{before / 'tags.parquet'} names an item or a word that there is not: {error}") from error
-    weights = vstack([weights, words.weights(_tag_documents(items))], "csr")
-    table = _with_weighted_rating(pl.concat([table, added.select(COLUMNS)]))
+    table = _with_weighted_rating(pl.concat([table.select(COLUMNS), added.select(COLUMNS)]))
     made.data.items = len(table)
 
     def write(folder: Path) -> None:
-        _write(table, words, weights, folder)
+        _write(table, texts, folder)
         if (before / SCALE).is_file():
             shutil.copyfile(before / SCALE, folder / SCALE)
 
@@ -102,23 +97,14 @@ def rating_scale(ratings: np.ndarray) -> dict[str, float]:
     return {name: round(float(value), 6) for name, value in scale.items()}
 
 
-def _tag_documents(items: pl.DataFrame) -> list[str]:
-    return [" ".join([*keywords, overview]) for keywords, overview in items.select("keywords", "overview").iter_rows()]
-
-
-def _write(table: pl.DataFrame, words: TfidfVocabulary, weights: csr_matrix, folder: Path) -> None:
+def _write(table: pl.DataFrame, texts: CatalogTexts, folder: Path) -> None:
     cut = [
         pl.col("title", "director").str.slice(0, MAX_CHARACTERS),
         pl.col("genres").list.head(MAX_GENRES).list.eval(pl.element().str.slice(0, MAX_GENRE_CHARACTERS)),
+        pl.col("cast").list.head(MAX_CAST).list.eval(pl.element().str.slice(0, MAX_GENRE_CHARACTERS)),
     ]
     table.with_columns(cut).write_parquet(folder / "items.parquet")
-    pl.DataFrame({"word": words.words, "idf": words.idf}, {"word": pl.String, "idf": pl.Float32}).write_parquet(
-        folder / "words.parquet"
-    )
-    entries = weights.tocoo()
-    tags = {"item": entries.row, "word": entries.col, "weight": entries.data}
-    schema = {"item": pl.Int32, "word": pl.Int32, "weight": pl.Float32}
-    pl.DataFrame(tags, schema).sort("word", "item").write_parquet(folder / "tags.parquet")
+    texts.write(folder)
 
 
 def _with_popularity(items: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:

@@ -16,7 +16,16 @@ from training.evaluation.gateway_candidates import CandidateBatch, NextItemTask
 from training.evaluation.next_item import NDCG, target_metrics
 from training.evaluation.ranking_metrics import Doubles, bootstrap
 from training.features.interactions import Ints
-from training.pipelines.fusion_fit import fit_adaptive, fit_bias, fit_calibrators, fit_forms, fit_layer, fit_weights
+from training.pipelines.fusion_by_ratings import switch_by_ratings, weights_by_ratings
+from training.pipelines.fusion_fit import (
+    fit_adaptive,
+    fit_bias,
+    fit_calibrators,
+    fit_forms,
+    fit_layer,
+    fit_thresholds,
+    fit_weights,
+)
 from training.pipelines.job import Job
 from training.pipelines.popularity import fit_popularity
 from training.progress import console, stage, track
@@ -24,10 +33,12 @@ from training.recipes.fusion import FusionRecipe
 from training.terminal import narrow_table
 
 COHORTS = {each.name: (each.min_events, each.max_events) for each in SHORT}
-"""Fewest and most events of each cohort that is fitted on its own."""
-WHOLE = "whole history"
+"""Minimum and maximum number of events of each cohort that is fitted on its own."""
+WHOLE, FEW_RATINGS = "whole history", "few ratings"
+READS_RATINGS = ("rating",)
+"""Models that know nothing of a user who has rated nothing."""
 CandidateBatches = Mapping[str, Sequence[CandidateBatch]]
-"""By cohort, and WHOLE."""
+"""By cohort, FEW_RATINGS and WHOLE."""
 NdcgByPolicy = Mapping[str, Mapping[str, Doubles]]
 """Per policy and model alone, and cohort: [B]."""
 
@@ -70,10 +81,10 @@ def _choose_policies(task: NextItemTask, recipe: FusionRecipe) -> Chosen:
         console.print("  no model is published: everybody gets what is popular")
         return Chosen(POPULARITY, {POPULARITY: _alone(POPULARITY)}, {})
     models = [*task.scorers, POPULARITY]
-    cohorts = {**COHORTS, WHOLE: None}
+    cohorts = {**COHORTS, FEW_RATINGS: None, WHOLE: None}
     batches: dict[str, list[CandidateBatch]] = {}
     for name, cut in cohorts.items():
-        chunks = task.chunks(recipe.max_users, cut, recipe.seed)
+        chunks = task.chunks(recipe.max_users, cut, recipe.seed, few_ratings=name == FEW_RATINGS)
         shown = track(f"ranking, {name}", chunks, task.chunk_count(recipe.max_users), [])
         batches[name] = [chunk.candidates for chunk in shown]
     batches = {name: chunks for name, chunks in batches.items() if chunks}
@@ -81,15 +92,16 @@ def _choose_policies(task: NextItemTask, recipe: FusionRecipe) -> Chosen:
     if usable < recipe.min_users:
         few = f"{usable} validation users whose next item is a candidate are too few to fit on"
         console.print(f"  {few} ({recipe.min_users} are needed): all models count the same", soft_wrap=True)
-        ones = dict.fromkeys(models, 1.0)
-        return Chosen("equal", {"equal": Policy(ones), "rrf": Policy(ones, "rrf")}, {})
+        equal = equal_policy(models)
+        return Chosen("equal", {"equal": equal, "rrf": replace(equal, strategy="rrf")}, {})
     with stage("fitting the policies"):
         ndcg_by_policy = _held_out_ndcg(batches, models, recipe)
         policies = fit_policies(batches, models, recipe)
     # The gateway explains a list by contributions, which a learned layer does not have.
     additive = [name for name, policy in policies.items() if policy.strategy != "learned"]
     default = _choose(ndcg_by_policy, models, additive)
-    console.print(_table(ndcg_by_policy, models, default))
+    console.print(as_table(ndcg_by_policy, models, default))
+    console.print(weights_by_ratings(policies, READS_RATINGS, batches[FEW_RATINGS]))
     console.print(_effect_of_scoring_by_all(policies[default], batches[WHOLE]))
     best = _best_alone(ndcg_by_policy, models, WHOLE)
     metrics = {f"ndcg@10-{name}": float(ndcg_by_policy[name][WHOLE].mean()) for name in (default, best)}
@@ -98,11 +110,11 @@ def _choose_policies(task: NextItemTask, recipe: FusionRecipe) -> Chosen:
 
 def fit_policies(batches: CandidateBatches, models: Sequence[str], recipe: FusionRecipe) -> dict[str, Policy]:
     """All policies by name, fitted on these users."""
-    ones, whole = dict.fromkeys(models, 1.0), batches[WHOLE]
-    choices = [Policy(ones, normalizer=name) for name in recipe.normalizers]  # type: ignore[arg-type]
-    weighted = fit_weights(whole, *choices, fit_forms(whole, models))
-    plain = replace(weighted, weights=ones)
-    calibrated = Policy(ones, normalizer="calibrated", calibrators=fit_calibrators(whole))
+    equal, whole = equal_policy(models), batches[WHOLE]
+    choices = [replace(equal, normalizer=name) for name in recipe.normalizers]  # type: ignore[arg-type]
+    weighted = fit_weights(whole, *choices, fit_forms(whole, equal))
+    plain = replace(weighted, weights=equal.weights)
+    calibrated = replace(equal, normalizer="calibrated", calibrators=fit_calibrators(whole))
     everybody = [batch for cohort in batches.values() for batch in cohort]
     switches = []
     for name, (_, max_events) in COHORTS.items():
@@ -110,16 +122,23 @@ def fit_policies(batches: CandidateBatches, models: Sequence[str], recipe: Fusio
             switches.append(Switch(max_events, fit_weights(batches[name], plain).weights))
     gate = max(models, key=lambda model: policy_ndcg(_alone(model), whole).mean())
     return {
-        "equal": Policy(ones),
+        "equal": equal,
         "weighted": weighted,
         "calibrated": fit_bias(whole, fit_weights(whole, calibrated)),
         "learned": fit_layer(whole, plain, 1, recipe.seed),
         "learned_hidden": fit_layer(whole, plain, recipe.hidden_units, recipe.seed),
         "adaptive": fit_adaptive(everybody, plain),
         "switching": replace(weighted, strategy="switching", switches=tuple(switches)),
+        "switching_by_ratings": switch_by_ratings(weighted, plain, batches[FEW_RATINGS]),
+        "threshold": fit_thresholds(whole, weighted, lambda policy: float(policy_ndcg(policy, whole).mean())),
         "cascade": replace(weighted, strategy="cascade", gate=gate),
-        "rrf": Policy(weighted.weights, "rrf"),
+        "rrf": Policy(weighted.weights, "rrf", min_ratings=weighted.min_ratings),
     }
+
+
+def equal_policy(models: Sequence[str]) -> Policy:
+    """All models count the same, those that read ratings only where there are some."""
+    return Policy(dict.fromkeys(models, 1.0), min_ratings={model: 1 for model in models if model in READS_RATINGS})
 
 
 def _held_out_ndcg(batches: CandidateBatches, models: Sequence[str], recipe: FusionRecipe) -> NdcgByPolicy:
@@ -175,18 +194,17 @@ def _choose(ndcg_by_policy: NdcgByPolicy, models: Sequence[str], names: Sequence
     return max(names, key=merit)
 
 
-def _table(ndcg_by_policy: NdcgByPolicy, models: Sequence[str], default: str) -> Table:
+def as_table(ndcg_by_policy: NdcgByPolicy, models: Sequence[str], default: str) -> Table:
     best = _best_alone(ndcg_by_policy, models, WHOLE)
     title = "NDCG@10 on validation users that the policy was not fitted on; * is the default"
-    table = narrow_table(title)
+    table = narrow_table(title, f"below a name: how much better than {best}, 95 % bootstrap interval paired by user")
     table.add_column("model or policy", overflow="fold")
     for cohort in ndcg_by_policy[best]:
-        table.add_column(cohort, justify="right", no_wrap=True)
-    table.add_column(f"better than {best} by, 95 %", justify="right", min_width=len("+0.0000 to +0.0000"))
+        table.add_column(cohort.replace(" ", "\n"), justify="right", no_wrap=True)
     for name, by in ndcg_by_policy.items():
         low, high = bootstrap(by[WHOLE] - ndcg_by_policy[best][WHOLE])
         means = [f"{rows.mean():.4f}" if rows.size else "" for rows in by.values()]
-        table.add_row(name + " *" * (name == default), *means, f"{low:+.4f} to {high:+.4f}")
+        table.add_row(name + " *" * (name == default) + f"\n  {low:+.4f} to {high:+.4f}", *means)
     return table
 
 
@@ -222,7 +240,7 @@ def as_yaml(policy: Policy) -> dict[str, object]:
 def _plain(value: object) -> object:
     """Without tuples, and without digits that say nothing."""
     if isinstance(value, Mapping):
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: _plain(each) for key, each in value.items() if each is not None}
     if isinstance(value, tuple):
         return [_plain(each) for each in value]
     return float(f"{value:.6g}") if isinstance(value, float) else value

@@ -1,7 +1,7 @@
 """Fits the parameters of fusion policies: all maximize the likelihood of the item that was watched next.
 
 The likelihood is the softmax over a user's candidates of the fused score times a scale, which is fitted and thrown
-away. Users whose next item is no candidate say nothing. Of the other candidates a random sample stands for all, which
+away. Users whose next item is no candidate say nothing. Of the other candidates a random sample represents all, which
 changes nothing but the variance (McFadden 1978). Legend: M models, B users, C candidates, U units.
 """
 
@@ -14,12 +14,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
-from fusion_gateway.fusion import Activation, Calibrator, Policy, Slope, Unit, normalize
+from fusion_gateway.fusion import Activation, Calibrator, Policy, Slope, Unit, abstain, normalize
 from training.evaluation.gateway_candidates import CandidateBatch
+from training.evaluation.ranking_metrics import Doubles
 
 RIDGE = 1e-4
 """Of the slopes and the layer, times the sum of squares."""
 RULED_OUT = -1e4
+"""The logit of a candidate that no model scores: its chance is 0, and its gradient finite."""
+GIVEN_UP = (0.0, 0.01, 0.02, 0.05, 0.1)
+"""Shares of the next items that thresholds may rule out, by each model."""
 SAMPLE = 128
 """Candidates of each user, the next item first."""
 
@@ -74,6 +78,7 @@ def fit_layer(batches: Sequence[CandidateBatch], policy: Policy, units: int, see
     """One linear unit, or a hidden layer of tanh units; no weight is negative, so that the score is monotone."""
     models, parts = _parts(batches, policy)
     start = torch.Generator().manual_seed(seed)
+    # Softplus makes about 0.3 of -1: units start small, positive and different.
     weight = torch.randn(units, len(models), generator=start, dtype=torch.float32) - 1
     parameters = [weight.requires_grad_(), _zeros(units), _zeros(units)]
     bend: Callable[[Tensor], Tensor] = torch.tanh if units > 1 else lambda x: x
@@ -91,8 +96,9 @@ def fit_layer(batches: Sequence[CandidateBatch], policy: Policy, units: int, see
     return replace(policy, strategy="learned", weights=ones, units=fitted, activation=activation)
 
 
-def fit_forms(batches: Sequence[CandidateBatch], models: Sequence[str]) -> Policy:
+def fit_forms(batches: Sequence[CandidateBatch], policy: Policy) -> Policy:
     """Weights over raw scores, each model's in units of its deviation, compressed with arcsinh where likelier."""
+    models = policy.models
     plain = {}
     for model in models:
         score, _ = _finite(batches, model)
@@ -100,7 +106,7 @@ def fit_forms(batches: Sequence[CandidateBatch], models: Sequence[str]) -> Polic
         if len(score):
             deviation = max(float(score.std(correction=0)), 1e-9)
             plain[model] = Calibrator(1 / deviation, -float(score.mean()) / deviation)
-    best = _fit_weights(batches, Policy(dict.fromkeys(models, 1.0), normalizer="calibrated", calibrators=plain))
+    best = _fit_weights(batches, replace(policy, normalizer="calibrated", calibrators=plain))
     for model in models:
         compressed = {**best[1].calibrators, model: replace(plain[model], form="arcsinh")}
         best = min(best, _fit_weights(batches, replace(best[1], calibrators=compressed)), key=itemgetter(0))
@@ -136,6 +142,7 @@ def _calibrator(batches: Sequence[CandidateBatch], model: str) -> Calibrator:
         return -torch.where(label, logsigmoid(line), logsigmoid(-line)).mean()
 
     _minimize([scale, offset], loss)
+    # Softplus: a slope above 0 keeps the order of the scores.
     slope = float(softplus(scale).detach() / spread)
     return Calibrator(slope, float(offset.detach()) - slope * float(center), "sigmoid")
 
@@ -149,11 +156,40 @@ def fit_bias(batches: Sequence[CandidateBatch], policy: Policy) -> Policy:
     return replace(policy, strategy="weighted_sum_bias", bias=bias)
 
 
+def fit_thresholds(batches: Sequence[CandidateBatch], policy: Policy, quality: Callable[[Policy], float]) -> Policy:
+    """Rules out what a model scores below nearly all next items; how many of these are given up has the best quality.
+
+    The policy itself where no model scored a next item.
+    """
+    scores = {model: _of_next_items(batches, policy, model) for model in policy.models}
+    scores = {model: own for model, own in scores.items() if len(own)}
+    if not scores:
+        return policy
+    choices = []
+    for share in GIVEN_UP:
+        thresholds = {model: float(np.quantile(own, share)) for model, own in scores.items()}
+        choices.append(replace(policy, strategy="threshold", thresholds=thresholds))
+    return max(choices, key=quality)
+
+
+def _of_next_items(batches: Sequence[CandidateBatch], policy: Policy, model: str) -> Doubles:
+    """Normalized scores of the next items, of users for whom the model has one."""
+    found = []
+    for batch in batches:
+        batch = batch.select(np.flatnonzero(batch.target >= 0))
+        table = normalize(policy, model, batch.scores[model].astype(np.float64))
+        own = np.take_along_axis(table, batch.target[:, None], axis=1)
+        found.append(own[np.isfinite(own)])
+    return np.concatenate(found)
+
+
 def _parts(batches: Iterable[CandidateBatch], policy: Policy) -> tuple[tuple[str, ...], list[_Part]]:
     models, parts, random = policy.models, [], np.random.default_rng(0)
     for batch in batches:
         batch = batch.select(np.flatnonzero(batch.target >= 0))
-        tables = np.stack([normalize(policy, model, batch.scores[model].astype(np.float64)) for model in models])
+        raw = np.stack([batch.scores[model].astype(np.float64) for model in models])
+        raw = abstain(policy, models, raw, batch.ratings)
+        tables = np.stack([normalize(policy, model, table) for model, table in zip(models, raw, strict=True)])
         # What no model scored sorts behind what some did, and the next item, at -1, before all.
         key = random.random(batch.column.shape) + np.isnan(tables).all(axis=0)
         np.put_along_axis(key, batch.target[:, None], -1, axis=1)

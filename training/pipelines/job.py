@@ -135,9 +135,11 @@ def _as_json(recipe: AnyRecipe) -> str:
 
 
 def torch_device(name: str) -> torch.device:
-    """Raises TrainingError where torch knows no such device or finds none here."""
+    """Raises TrainingError, which names the devices of this machine, where it is none on which torch computes."""
     try:
-        torch.empty(1, device=name)
-    except (AssertionError, RuntimeError) as error:
-        raise TrainingError(f"device '{name}' cannot be used here: {str(error).splitlines()[0]}") from error
+        torch.zeros(1, device=name).item()  # which the device `meta` cannot
+    except (AssertionError, RuntimeError, NotImplementedError) as error:
+        there = ", ".join(["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))])
+        reason = str(error).splitlines()[0].partition(". ")[0][:200]
+        raise TrainingError(f"device '{name}' cannot be used here: {reason}; this machine has {there}") from error
     return torch.device(name)

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import polars as pl
 
-from training.artifacts.extending import publish_extended
+from training.artifacts.extending import Encoded, publish_extended
 from training.artifacts.item_encoder_files import PublishedItemEncoder
 from training.artifacts.repository import known_numbers, latest, versions
 from training.data.dataset import ITEMS, completed
@@ -19,7 +19,6 @@ from training.data.generic import read_items
 from training.data.load import with_posters
 from training.data.posters import poster_tensor
 from training.errors import DataError
-from training.features.interactions import Floats
 from training.pipelines.catalog import publish_extended_catalog
 from training.published import read_table, read_tensors
 
@@ -61,15 +60,15 @@ def onboard(table: Path, posters: Path | None, repository: Path) -> Onboarded:
     if len(for_catalog):
         published.append(publish_extended_catalog(catalog, for_catalog))
     if model and encoded:
-        published.append(publish_extended(model, for_model["number"].to_numpy(), *encoded))
+        published.append(publish_extended(model, for_model["number"].to_numpy(), encoded))
     added = pl.concat([for_catalog, for_model]).unique("number").sort("number")
     return Onboarded(added, len(items) - len(added), published)
 
 
-def _encoded(encoder: PublishedItemEncoder, items: pl.DataFrame) -> tuple[Floats, Floats]:
-    """Feature and vector of each item."""
+def _encoded(encoder: PublishedItemEncoder, items: pl.DataFrame) -> Encoded:
     with TemporaryDirectory() as folder:
-        return encoder(items, *poster_tensor(items, encoder.poster_size, Path(folder)))
+        posters = poster_tensor(items, encoder.poster_size, Path(folder))
+        return Encoded(*encoder(items, *posters), encoder.posters_alone(*posters))
 
 
 def _numbered(items: pl.DataFrame, known: dict[str, int]) -> pl.DataFrame:

@@ -39,6 +39,7 @@ def publish_rating(job: Job, recipe: AnyRating, predicted: Predictions) -> Path:
         similar_vector=factors.item[1:, 1:],
         user_ids=predicted.train.user_ids,
         index_factory=recipe.index_factory,
+        curve=predicted.curve,
     )
     folder = job.publish_scorer("rating", recipe, parts, predicted.metrics | _validated(job, predicted.train, factors))
     job.checkpoint(recipe).delete()
@@ -46,8 +47,10 @@ def publish_rating(job: Job, recipe: AnyRating, predicted: Predictions) -> Path:
 
 
 def last_time(train: Interactions) -> Ints:
-    """[U + 1]: time of each user's last training event; 0 for the unknown user."""
-    return np.concatenate([[0], train.time[train.start[2:] - 1]]).astype(np.int64)
+    """[U + 1]: time of each user's last training event; 0 for the unknown user, and for one without an event."""
+    has_events = np.diff(train.start)[1:] > 0
+    newest = np.where(has_events, train.time[train.start[2:] - 1], 0)
+    return np.concatenate([[0], newest]).astype(np.int64)
 
 
 def fit_fold_in(predicted: Predictions, recipe: AnyRating) -> Factors:

@@ -16,7 +16,9 @@ from training.features.content import ItemContent
 from training.features.interactions import Floats, Interactions
 from training.features.ratings import usable_ratings
 from training.features.side_information import item_blocks, user_blocks
+from training.fitting.curve import LearningCurve
 from training.models.bayesian import Ratings, Sampler
+from training.models.rating import RatingNetwork
 from training.models.svd import Descent, Svd, train_svd
 from training.models.tables import LARGEST, Table
 from training.pipelines.job import Job
@@ -44,11 +46,13 @@ class Predictions:
     """Variance of a rating around its prediction."""
     metrics: dict[str, float]
     """In points of the data's scale."""
+    curve: LearningCurve | None = None
+    """Of a network, in stars."""
 
 
 def predict(job: Job, recipe: AnyRating) -> Predictions:
     """Learns from the training ratings. Raises NotLearnable where there are too few."""
-    ratings, counts = _usable_stars(job, job.split.train, recipe)
+    ratings, counts = usable_stars(job, job.split.train, recipe)
     unrated = job.dataset.items.height - ratings["item"].n_unique()
     if isinstance(recipe, BayesianRecipe):
         predicted = _sampled(job, recipe, ratings)
@@ -60,7 +64,7 @@ def predict(job: Job, recipe: AnyRating) -> Predictions:
     return replace(predicted, noise=max(predicted.noise, MIN_NOISE), metrics=metrics)
 
 
-def _usable_stars(job: Job, events: pl.DataFrame, recipe: AnyRating) -> tuple[pl.DataFrame, dict[str, float]]:
+def usable_stars(job: Job, events: pl.DataFrame, recipe: AnyRating) -> tuple[pl.DataFrame, dict[str, float]]:
     """As usable_ratings, with stars for ratings."""
     ratings, counts = usable_ratings(events, job.scale, recipe.repeated)
     stars = job.rating_scale.stars(ratings["rating"].to_numpy())
@@ -69,22 +73,52 @@ def _usable_stars(job: Job, events: pl.DataFrame, recipe: AnyRating) -> tuple[pl
 
 def _network(job: Job, recipe: RatingRecipe, ratings: pl.DataFrame) -> Predictions:
     """Over every item of the catalog where the network knows their content."""
+    trained = learn_network(job, recipe, ratings)
+    train = trained.events
+    error = -(trained.curve.validation[-1] if recipe.as_published else max(trained.curve.validation))
+    # Their embeddings were never trained.
+    cold = np.setdiff1d(np.arange(1, train.items + 1), train.item)
+    some = _of_some_users(trained.ratings, train.rated(), recipe.seed)
+    users = [train.user_index[user] for user in some.user_ids]
+    table = rating_table(trained.network, torch.tensor(cold, device=job.device), torch.tensor(users, device=job.device))
+    return Predictions(table, some, error**2, {"rmse": error * job.rating_scale.points}, trained.curve)
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A rating network, and what it learned from."""
+
+    network: RatingNetwork
+    events: Interactions
+    """Ratings, and with a view weight the views as well."""
+    ratings: pl.DataFrame
+    curve: LearningCurve
+    """Of the validation RMSE, negated, in stars."""
+
+
+def learn_network(job: Job, recipe: RatingRecipe, ratings: pl.DataFrame) -> TrainedNetwork:
+    """Learns from some of the `ratings`, or all where there are validation ratings, and from the job's views."""
     learned, held_out = _stopping_parts(job, ratings, recipe)
+    if recipe.as_published:
+        learned = ratings  # nothing stops it; what is measured on the held-out ratings is then a training error
     numbers = job.dataset.items["number"].to_numpy() if recipe.content else None
-    train = Interactions.of(learned, numbers)
+    views = _views(job.split.train, learned, held_out) if recipe.view_weight else learned.clear()
+    train = Interactions.of(pl.concat([learned, views]), numbers)
     of_known_user = pl.col("user").is_in(train.user_ids)
     known = held_out.filter(of_known_user, pl.col("item").is_in(train.item_number.tolist()))
     validation = Interactions.of(known, train.item_number).under_users_of(train)
     items = job.dataset.items.filter(pl.col("number").is_in(train.item_number.tolist()))
-    network, error = train_rating_network(
-        train, validation, ItemContent.of(items, recipe.content), recipe, job.checkpoint(recipe), job.device
-    )
-    # Their embeddings were never trained.
-    cold = np.setdiff1d(np.arange(1, train.items + 1), train.item)
-    some = _of_some_users(learned, train, recipe.seed)
-    users = [train.user_index[user] for user in some.user_ids]
-    table = rating_table(network, torch.tensor(cold, device=job.device), torch.tensor(users, device=job.device))
-    return Predictions(table, some, error**2, {"rmse": error * job.rating_scale.points})
+    content = ItemContent.of(items, recipe.content)
+    network, curve = train_rating_network(train, validation, content, recipe, job.checkpoint(recipe), job.device)
+    return TrainedNetwork(network, train, learned, curve)
+
+
+def _views(events: pl.DataFrame, learned: pl.DataFrame, held_out: pl.DataFrame) -> pl.DataFrame:
+    """What users watched without a rating that is learned from; not what is held out, which stands for the unseen."""
+    views = events.unique(["user", "item"], keep="last", maintain_order=True)
+    for rated in (learned, held_out):
+        views = views.join(rated, on=["user", "item"], how="anti", maintain_order="left")
+    return views.select(learned.columns).with_columns(rating=pl.lit(None, learned["rating"].dtype))
 
 
 def _of_some_users(ratings: pl.DataFrame, train: Interactions, seed: int) -> Interactions:
@@ -100,7 +134,7 @@ def _stopping_parts(job: Job, ratings: pl.DataFrame, recipe: RatingRecipe) -> tu
     Raises NotLearnable where there are too few for that.
     """
     try:
-        return ratings, _usable_stars(job, job.split.validation, recipe)[0]
+        return ratings, usable_stars(job, job.split.validation, recipe)[0]
     except NotLearnable:
         parts = random_split(ratings, STOPPING, recipe.seed)
     if not parts.test.height:
@@ -124,10 +158,11 @@ def _factorized(job: Job, recipe: SvdRecipe, ratings: pl.DataFrame) -> Predictio
     tried = {size: _svd_errors(train, fold, recipe, *size) for size in product(recipe.factors, recipe.epochs)}
     best = min(tried, key=lambda size: tried[size]["rmse"])
     model = _train_svd(train, recipe, *best)
-    points = job.rating_scale.points
-    metrics = {name: error * points for name, error in tried[best].items()}
+    metrics = dict(tried[best])
     for (factors, epochs), errors in tried.items():
-        metrics |= {f"{name}-of-{factors}-factors-{epochs}-epochs": error * points for name, error in errors.items()}
+        size = f"{factors}-factors-{epochs}-epochs"
+        metrics |= {f"{name}-of-{size}": error for name, error in errors.items()}
+    metrics = {name: error * job.rating_scale.points for name, error in metrics.items()}
     chosen = {"factors": float(best[0]), "epochs": float(best[1])}
     return Predictions(model.table(), train, tried[best]["rmse"] ** 2, metrics | chosen | sparse)
 
@@ -141,9 +176,10 @@ def _svd_errors(
         other, own = fold != number, fold == number
         learned = replace(train, user=train.user[other], item=train.item[other], rating=train.rating[other])
         predicted = _train_svd(learned, recipe, factors, epochs).predict(train.user[own] - 1, train.item[own] - 1)
-        errors.append((rmse(predicted, train.rating[own]), float(np.abs(predicted - train.rating[own]).mean())))
-    root, absolute = np.mean(errors, axis=0)
-    return {"rmse": float(root), "mae": float(absolute)}
+        absolute = np.abs(predicted - train.rating[own])
+        errors.append((rmse(predicted, train.rating[own]), float(absolute.mean())))
+    root_mean_square, mean_absolute = np.mean(errors, axis=0)
+    return {"rmse": float(root_mean_square), "mae": float(mean_absolute)}
 
 
 def _train_svd(train: Interactions, recipe: SvdRecipe, factors: int, epochs: int) -> Svd:

@@ -215,7 +215,7 @@ class Retraining:
         done = [model for model in RECIPES if versions(self._candidate, model)]
         for model in done:
             _say(f"train       {model} done before")
-        left_out = train_all(job, self._settings.recipe, {}, done)
+        _, left_out = train_all(job, self._settings.recipe, done=done)
         self._run.save(left_out=left_out, candidate=[asdict(each) for each in seen(self._candidate)])
 
     def _compare(self, queries: Queries) -> Compared | None:

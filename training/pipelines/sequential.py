@@ -16,6 +16,7 @@ from training.features.interactions import Floats
 from training.features.rating_scale import STARS, RatingScale
 from training.features.windows import Events, Windows, cut
 from training.fitting.checkpoint import Checkpoint
+from training.fitting.curve import LearningCurve
 from training.fitting.distributed import broadcast, is_rank_zero, process_group, world_size, wrap_ddp
 from training.fitting.loop import Run, fit
 from training.models.gated import GatedTransformer
@@ -42,7 +43,7 @@ class TrainedModel:
     """A model in its best state."""
 
     model: Model
-    curve: list[float]
+    curve: LearningCurve
     """Validation NDCG@10 of the network, each epoch."""
     ndcg: float
     """That of the model."""
@@ -139,9 +140,9 @@ def learn_windows(
 
     # An average over the last `ema_epochs`: 1 / (1 - decay) steps of this process.
     decay = max(0.0, 1 - world_size() / (recipe.ema_epochs * steps)) if recipe.ema_epochs else 0.0
-    run = Run("sequence model", model, optimizer, losses, validate)
+    run = Run("sequence model", model, optimizer, losses, validate, as_published=recipe.as_published)
     curve = fit(run, recipe.epochs, recipe.patience, checkpoint, decay)
-    return TrainedModel(model.cpu(), curve, max(curve))
+    return TrainedModel(model.cpu(), curve, curve.validation[-1] if recipe.as_published else max(curve.validation))
 
 
 def make_model(recipe: SequentialRecipe, users: int, items: int, scale: RatingScale = STARS) -> Model:
@@ -232,6 +233,7 @@ def publish_sequential(job: Job, recipe: SequentialRecipe, learned: TrainedModel
         user_ids=train.user_ids if recipe.user_embedding else (),
         max_history=recipe.length,
         index_factory=recipe.index_factory,
+        curve=learned.curve,
     )
     metrics = {"ndcg@10": learned.ndcg, "epochs": float(len(learned.curve))}
     if isinstance(model, Joined):

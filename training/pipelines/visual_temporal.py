@@ -17,18 +17,20 @@ from training.artifacts.scorer_files import ScorerParts
 from training.data.posters import StoredPixels, poster_tensor
 from training.errors import NotLearnable
 from training.evaluation.next_item import NextItem
-from training.evaluation.rating_metrics import GOOD
 from training.features.content import ContentEncoder
 from training.features.interactions import Floats, Interactions
 from training.fitting.checkpoint import Checkpoint
+from training.fitting.curve import LearningCurve
 from training.fitting.loop import Run, fit
 from training.models.softmax import softmax_loss
-from training.models.visual_temporal import NewItems, VisualTemporalModel, VisualTemporalTower
+from training.models.visual_temporal import GenreTower, NewItems, VisualTemporalModel, VisualTemporalTower
 from training.pipelines.job import Job
 from training.pipelines.sampling import most_watched, within_bounds
 from training.progress import stage
 from training.recipes.visual_temporal import VisualTemporalRecipe
 
+Validate = Callable[[], tuple[float, dict[str, float]]]
+"""The metric that chooses the epoch, higher is better, and others."""
 ENCODED_AT_ONCE = 128
 QUERY_BATCH = 64
 
@@ -45,6 +47,10 @@ class Posters:
         self._network, self._per_step = model.item.poster, per_step
         self._feature: Tensor | None = None
 
+    @property
+    def _device(self) -> torch.device:
+        return self._network.attention.weight.device
+
     def step(self) -> Tensor:
         """[N, C], with gradient through a random few."""
         feature = self.refresh() if self._feature is None else self._feature
@@ -52,7 +58,7 @@ class Posters:
         if not len(rows):
             return feature
         # A gradient through every poster would cost as much memory as all of them.
-        with_gradient = feature.index_copy(0, rows, self._encoded(rows))
+        with_gradient = feature.index_copy(0, rows.to(self._device), self._encoded(rows))
         self._feature = with_gradient.detach()
         return with_gradient
 
@@ -61,16 +67,16 @@ class Posters:
         """[N, C], all encoded anew by the network in evaluation mode."""
         training = self._network.training
         self._network.eval()
-        feature = torch.zeros(len(self._stored), self._network.attention.in_channels)
+        feature = torch.zeros(len(self._stored), self._network.attention.in_channels, device=self._device)
         for rows in self.rows.split(ENCODED_AT_ONCE):
-            feature[rows] = self._encoded(rows)
+            feature[rows.to(self._device)] = self._encoded(rows)
         self._network.train(training)
         self._feature = feature
         return feature
 
     def pixels(self, rows: Tensor) -> Tensor:
         """uint8 [P, 3, H, W]."""
-        return torch.from_numpy(self._pixels[self._stored[rows].numpy()])
+        return torch.from_numpy(self._pixels[self._stored[rows].numpy()]).to(self._device)
 
     def expand_to(self, model: VisualTemporalModel, row: Tensor) -> "Posters":
         """The same posters for a model of more items, to whose items at each `row` they belong."""
@@ -91,8 +97,10 @@ class Training:
         """Raises NotLearnable where no user has two events."""
         self.train, self.model, self.posters, self._content = train, model, posters, content
         self.recipe = model.recipe
-        self._unwatched = torch.from_numpy(np.bincount(train.item - 1, minlength=train.items) == 0)
-        self._watched = torch.nonzero(~self._unwatched).squeeze(1)
+        self._device = model.has_poster.device
+        unwatched = torch.from_numpy(np.bincount(train.item - 1, minlength=train.items) == 0)
+        self._unwatched = unwatched.to(self._device)
+        self._watched = torch.nonzero(~unwatched).squeeze(1).to(self._device)
         self._watched_row = torch.cumsum(~self._unwatched, 0) - 1
         self._tower = VisualTemporalTower(model)
         self.steps = min(self.recipe.steps, math.ceil(len(_ends(train, 1)) / self.recipe.batch_users))
@@ -107,16 +115,19 @@ class Training:
 
     def _loss(self, ends: Tensor) -> Tensor:
         history, rating, target, target_rating = _crops(self.train, ends, self.recipe.length, self.recipe.targets)
+        # Found before they are moved: a GPU would have to stop and say how many there are.
+        row, column = (index.to(self._device) for index in torch.nonzero(target > 0, as_tuple=True))
+        liked = (self.model.scale.stars(target_rating) >= self.recipe.liked_from).float()
+        history, rating, target, liked = (part.to(self._device) for part in (history, rating, target, liked))
         feature = self.model.item_feature(self.posters.step())
         # Unwatched items are always hidden: their learned part was never trained.
-        hidden = (torch.rand(self.train.items) < self.recipe.item_dropout) | self._unwatched
+        hidden = (torch.rand(self.train.items) < self.recipe.item_dropout).to(self._device) | self._unwatched
         with_padding = pad(feature, (0, 0, 1, 0))
         parts = self.model.user(history, with_padding[history], rating, target.shape[1], hidden)
-        F, joined, F_AE = (part[target > 0] for part in parts)
+        F, joined, F_AE = (part[row, column] for part in parts)
         query, vector = self.model.query(F), self.model.item_vector(feature, hidden)
-        target_rating, target = target_rating[target > 0], target[target > 0]
+        target, liked = target[row, column], liked[row, column]
         if self.recipe.task == "like":
-            liked = (self.model.scale.stars(target_rating) >= GOOD).float()
             loss = binary_cross_entropy_with_logits((query * vector[target - 1]).sum(1), liked)
         else:
             loss = softmax_loss(query, vector[self._watched], self._watched_row[target - 1]) / len(target)
@@ -132,24 +143,33 @@ class Training:
         numbers = items["number"].to_numpy()
         row = torch.from_numpy(np.searchsorted(numbers, self.train.item_number))
         has_poster = torch.zeros(len(items), dtype=torch.bool)
-        has_poster[row] = self.model.has_poster
+        has_poster[row] = self.model.has_poster.cpu()
         model = self.model.expand_to(self._content(items), has_poster, row)
         train = replace(self.train, item_number=numbers, item=row.numpy()[self.train.item - 1] + 1)
         return Training(train, model, self.posters.expand_to(model, row), self._content)
 
     @torch.no_grad()
     def tables(self) -> tuple[Tensor, Tensor]:
-        """Item features [N, D] and item vectors [N, D + 1], posters encoded anew."""
+        """Item features [N, D], where the model is, and item vectors [N, D + 1], posters encoded anew."""
         self.model.eval()
         feature = self.model.item_feature(self.posters.refresh())
-        return feature, self.model.item_vector(feature, self._unwatched)
+        return feature, self.model.item_vector(feature, self._unwatched).cpu()
+
+    @torch.no_grad()
+    def poster_vectors(self) -> Tensor:
+        """[N, D]: item features of the posters alone; zero for items without one."""
+        alone = self.model.item(self.posters.refresh(), self.model.has_poster, self.model.nothing_known())
+        return (alone * self.model.has_poster.unsqueeze(1)).cpu()
 
     @torch.no_grad()
     def queries(self, history: Tensor, rating: Tensor, feature: Tensor) -> Tensor:
         """[V, D + 1] of histories [V, L] padded in front; `feature` as from tables()."""
         table = pad(feature, (0, 0, 1, 0))
-        rows = torch.arange(len(history)).split(QUERY_BATCH)
-        return torch.cat([self._tower(history[some], table[history[some]], rating[some]) for some in rows])
+        answers = []
+        for rows in torch.arange(len(history)).split(QUERY_BATCH):
+            some = history[rows].to(self._device)
+            answers.append(self._tower(some, table[some], rating[rows].to(self._device)).cpu())
+        return torch.cat(answers)
 
     def ranker(self) -> Callable[[Requests], Floats]:
         """Requests to scores [B, N] of all items, as they would be served."""
@@ -171,23 +191,28 @@ class Training:
 
         return rank
 
-    def publish(self, job: Job, curve: list[float]) -> Path:
+    def publish(self, job: Job, curve: LearningCurve) -> Path:
         """Returns the folder of the published version."""
         feature, vectors = self.tables()
+        posters = self.poster_vectors()
+        self.model.cpu()  # where it is exported
         size = (self.recipe.poster_height, self.recipe.poster_width)
         parts = ScorerParts(
             tower=self._tower,
             inputs=("history_index", "history_feature", "history_rating"),
             item_number=self.train.item_number,
             item_vector=vectors.numpy(),
-            similar_vector=feature.numpy(),
-            item_feature=feature.numpy(),
+            similar_vector=feature.cpu().numpy(),
+            item_feature=feature.cpu().numpy(),
+            poster_vector=posters.numpy(),
+            genre_tower=GenreTower(self.model) if self.model.genres else None,
             item_encoder=ItemEncoderParts(NewItems(self.model), self._content, size, self.model.metadata.shape[1]),
             max_history=self.recipe.length,
             index_factory=self.recipe.index_factory,
+            curve=curve,
         )
         name = "ndcg@10" if self.recipe.task == "next" else "cross entropy"
-        metrics = {name: abs(max(curve)), "epochs": len(curve)}
+        metrics = {name: abs(max(curve.validation)), "epochs": len(curve)}
         return job.publish_scorer("visual_temporal", self.recipe, parts, metrics)
 
 
@@ -218,11 +243,12 @@ def prepare(job: Job, recipe: VisualTemporalRecipe) -> Training:
     items = items.with_columns(pl.col("poster").fill_null(""))
     pixels, has_poster = poster_tensor(items, (recipe.poster_height, recipe.poster_width), job.cache)
     model = VisualTemporalModel(content(items), torch.from_numpy(has_poster), recipe, job.rating_scale)
-    return Training(train, model, Posters(pixels, model, recipe.posters_per_step), content)
+    posters = Posters(pixels, model, recipe.posters_per_step)
+    return Training(train, model.to(job.device), posters, content)
 
 
-def learn(job: Job, training: Training, checkpoint: Checkpoint | None = None) -> list[float]:
-    """Trains until validation stops it; the validation metric by epoch."""
+def learn(job: Job, training: Training, checkpoint: Checkpoint | None = None) -> LearningCurve:
+    """Trains until validation stops it."""
     recipe, model = training.recipe, training.model
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     likes = recipe.task == "like"
@@ -233,8 +259,16 @@ def learn(job: Job, training: Training, checkpoint: Checkpoint | None = None) ->
             _schedule(optimizer, recipe, recipe.epochs * training.steps)
             yield loss
 
+    others: dict[str, float] = {}
+
+    def validated() -> float:
+        chosen_by, found = validate()
+        others.update(found)
+        return chosen_by
+
     metric = "cross entropy" if likes else "NDCG@10"
-    run = Run("visual-temporal", model, optimizer, losses, validate, metric)
+    run = Run("visual-temporal", model, optimizer, losses, validated, metric)
+    run = replace(run, others=lambda: dict(others), clips=not recipe.as_published)
     return fit(run, recipe.epochs, recipe.patience, checkpoint)
 
 
@@ -245,21 +279,21 @@ def _schedule(optimizer: torch.optim.Optimizer, recipe: VisualTemporalRecipe, to
         group["lr"] = recipe.learning_rate * (1 - done / total if recipe.linear_decay else 1.0)
 
 
-def next_item_validation(job: Job, training: Training) -> Callable[[], float]:
+def next_item_validation(job: Job, training: Training) -> Validate:
     held_out = NextItem.of(training.train, job.validation, training.recipe.length)
     if not len(held_out.target):
         raise NotLearnable("no validation event is of a known user")
 
-    def validate() -> float:
+    def validate() -> tuple[float, dict[str, float]]:
         feature, vectors = training.tables()
         queries = training.queries(held_out.history_index, held_out.history_rating, feature)
-        return held_out.ndcg(queries.numpy(), vectors.numpy())
+        return held_out.ndcg(queries.numpy(), vectors.numpy()), {}
 
     return validate
 
 
-def likes_validation(job: Job, training: Training) -> Callable[[], float]:
-    """Negated cross entropy of all held-out ratings, each queried from the user's training events.
+def likes_validation(job: Job, training: Training) -> Validate:
+    """Negated cross entropy of all held-out ratings, each queried from the user's training events, and accuracy.
 
     Raises NotLearnable where there are none.
     """
@@ -272,14 +306,17 @@ def likes_validation(job: Job, training: Training) -> Callable[[], float]:
         raise NotLearnable("no validation event of a known user has a rating")
     user_row = torch.tensor([row[user] for user in rated["user"]])
     item = torch.from_numpy(np.searchsorted(train.item_number, rated["item"].to_numpy()))
-    liked = torch.from_numpy((job.rating_scale.stars(rated["rating"].to_numpy()) >= GOOD).astype(np.float32))
+    stars = job.rating_scale.stars(rated["rating"].to_numpy())
+    liked = torch.from_numpy((stars >= training.recipe.liked_from).astype(np.float32))
 
-    def validate() -> float:
+    def metrics() -> tuple[float, dict[str, float]]:
         feature, vectors = training.tables()
         queries = training.queries(held_out.history_index, held_out.history_rating, feature)
-        return -float(binary_cross_entropy_with_logits((queries[user_row] * vectors[item]).sum(1), liked))
+        logits = (queries[user_row] * vectors[item]).sum(1)
+        accuracy = float(((logits > 0) == (liked > 0)).float().mean())
+        return -float(binary_cross_entropy_with_logits(logits, liked)), {"accuracy": accuracy}
 
-    return validate
+    return metrics
 
 
 def _ends(train: Interactions, targets: int) -> Tensor:

@@ -2,8 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from training.recipes.bounds import UNBOUNDED, Bounds
+
+Content = Literal["genres", "no_genre", "tags", "director"]
+Repeated = Literal["last", "mean"]
 
 
 @dataclass(frozen=True)
@@ -13,25 +17,37 @@ class RatingRecipe:
     name: str = "hybrid_genres"
     embedding_dim: int = 64
     hidden: tuple[int, ...] = (64, 32)
-    content: tuple[str, ...] = ("genres",)
-    """What the network knows of an item: some of genres, tags, director."""
+    ids: bool = True
+    """Whether users and items have embeddings of their own; without, all users get the same ratings."""
+    content: tuple[Content, ...] = ("genres",)
+    """What the network knows of an item; `no_genre` is a flag for those without any."""
     embedding_dropout: float = 0.3
     dropout: float = 0.3
     factors: bool = False
     """Add the inner product of a second pair of embeddings, with biases."""
+    rating_weight: float = 1.0
+    """Of the squared error of ratings; 0: only views are learned from."""
     view_weight: float = 0.0
-    """Weight of telling the items that a user watched from others drawn at random."""
+    """Weight of telling the items that a user watched, rated or not, from others drawn at random."""
     learning_rate: float = 1e-3
+    l2: float = 0.0
+    """Weight of the squares of the hidden layers' weights, added to the loss."""
     batch_size: int = 256
     epochs: int = 15
     patience: int = 15
-    repeated: str = "last"
+    as_published: bool = False
+    """Without what the sources do not say: clipped gradients, small initial embeddings, and validation that stops."""
+    repeated: Repeated = "last"
     """Which of a user's ratings of one item counts: last, or mean."""
     served_rank: int = 32
     """Dimensions kept of the table of predictions."""
     bounds: Bounds = UNBOUNDED
     index_factory: str = "Flat"
     seed: int = 0
+
+    def published(self) -> "RatingRecipe":
+        """The recipe as its source trains it."""
+        return replace(self, as_published=True)
 
 
 @dataclass(frozen=True)
@@ -48,7 +64,7 @@ class SvdRecipe:
     min_user_ratings: int = 20
     """Users with fewer, and items with at most `max_ignored_item_ratings`, are left out."""
     max_ignored_item_ratings: int = 50
-    repeated: str = "last"
+    repeated: Repeated = "last"
     """Which of a user's ratings of one item counts: last, or mean."""
     served_rank: int = 32
     bounds: Bounds = UNBOUNDED
@@ -79,7 +95,7 @@ class BayesianRecipe:
     """Degrees of freedom of the noise of each user and each item; fewer let them differ more."""
     words: bool = False
     """Whether items' directors, cast and keywords are side information."""
-    repeated: str = "last"
+    repeated: Repeated = "last"
     """Which of a user's ratings of one item counts: last, or mean."""
     served_rank: int = 32
     """Dimensions kept of the posterior mean."""
@@ -104,13 +120,13 @@ def seed_rating() -> RatingRecipe:
 
 
 def hybrid_genres() -> RatingRecipe:
-    """S4: a network of ids and genres."""
-    return RatingRecipe()
+    """S4: a network of ids and genres, and a flag for movies without a genre."""
+    return RatingRecipe(content=("genres", "no_genre"))
 
 
 def hybrid_mf_deep() -> RatingRecipe:
-    """S2: factorization and deep part, from ratings and views together. It publishes no numbers; these are S4's."""
-    return replace(hybrid_genres(), name="hybrid_mf_deep", factors=True, view_weight=0.1)
+    """S2: factorization and deep part, from ratings and views together. It publishes no sizes; these are S4's."""
+    return replace(hybrid_genres(), name="hybrid_mf_deep", factors=True, view_weight=1.0, patience=4)
 
 
 def ids_content_nn() -> RatingRecipe:
@@ -127,6 +143,52 @@ def ids_content_nn() -> RatingRecipe:
         patience=3,
         repeated="mean",
     )
+
+
+def ids_content_fewer() -> RatingRecipe:
+    """S3's first step against overfitting: hidden 64 and 32."""
+    return replace(ids_content_nn(), name="ids_content_fewer", hidden=(64, 32))
+
+
+def ids_content_slower() -> RatingRecipe:
+    """S3's second step: half the learning rate."""
+    return replace(ids_content_fewer(), name="ids_content_slower", learning_rate=5e-4)
+
+
+def ids_content_l2() -> RatingRecipe:
+    """S3's third step: L2 of the hidden layers."""
+    return replace(ids_content_slower(), name="ids_content_l2", l2=1e-3)
+
+
+def ids_content_dropout() -> RatingRecipe:
+    """S3's fourth step: dropout .6."""
+    return replace(ids_content_l2(), name="ids_content_dropout", dropout=0.6)
+
+
+def ids_content_fewest() -> RatingRecipe:
+    """S3's fifth step: hidden 32 and 16."""
+    return replace(ids_content_dropout(), name="ids_content_fewest", hidden=(32, 16))
+
+
+def content_nn() -> RatingRecipe:
+    """S3's second network: genres and 1000 tag words alone, hidden 64 and 32; all users get the same ratings."""
+    ids_alike = replace(ids_content_fewer(), name="content_nn", ids=False, embedding_dim=1)
+    return replace(ids_alike, content=("genres", "tags"), patience=5)
+
+
+def content_dropout() -> RatingRecipe:
+    """S3's second network with dropout .6."""
+    return replace(content_nn(), name="content_dropout", dropout=0.6)
+
+
+def content_slower() -> RatingRecipe:
+    """S3's second network with half the learning rate as well."""
+    return replace(content_dropout(), name="content_slower", learning_rate=5e-4)
+
+
+def content_fewest() -> RatingRecipe:
+    """S3's second network as it measures it by five folds: hidden 32 and 16 as well."""
+    return replace(content_slower(), name="content_fewest", hidden=(32, 16))
 
 
 def svd() -> SvdRecipe:
@@ -162,6 +224,15 @@ RATING: Mapping[str, Callable[[], AnyRating]] = {
     "hybrid_genres": hybrid_genres,
     "hybrid_mf_deep": hybrid_mf_deep,
     "ids_content_nn": ids_content_nn,
+    "ids_content_fewer": ids_content_fewer,
+    "ids_content_slower": ids_content_slower,
+    "ids_content_l2": ids_content_l2,
+    "ids_content_dropout": ids_content_dropout,
+    "ids_content_fewest": ids_content_fewest,
+    "content_nn": content_nn,
+    "content_dropout": content_dropout,
+    "content_slower": content_slower,
+    "content_fewest": content_fewest,
     "svd": svd,
     "bayesian": bayesian,
     "best": best,

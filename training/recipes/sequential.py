@@ -30,13 +30,17 @@ class SequentialRecipe:
     positions: str = "learned"
     """`learned` or `sincos`, counted from the newest event. The gated model learns one bias a distance instead."""
     length: int = 100
-    """Events in a window, and the most that are read of a history."""
+    """Events in a window, and the maximum number read of a history."""
     stride: int = 50
     """Events between the starts of two windows of one user."""
     shuffled_ties: bool = False
     """Every epoch has the events of one second in a new random order, except with large data."""
     user_embedding: int = 0
     """Width of the user embedding joined to the transformer's output; 0: none."""
+    post_norm: bool = False
+    """The transformer normalizes what each layer adds up to, not what goes in."""
+    relu: bool = False
+    """ReLU in the transformer's feed-forward layers in place of GELU."""
     tied: bool = True
     """The transformer's output weights are the item embeddings; the gated model's always are."""
     temperature: float = 0.05
@@ -63,9 +67,13 @@ class SequentialRecipe:
     bf16: bool = False
     """Encode and compare in bfloat16 while training, on devices that have it."""
     ema_epochs: float = 0.0
-    """Epochs over which the weights that are kept are averaged, the newest counting most; 0: the newest alone."""
+    """Epochs of the moving average of the weights that are kept, the newest with the largest share; 0: no average."""
     epochs: int = 60
     patience: int = 10
+    published_epochs: int = 0
+    """Epochs in the source; 0: as many as `epochs`."""
+    as_published: bool = False
+    """Without what the source does not say: clipped gradients, small initial embeddings, and validation that stops."""
     large_data: LargeData | None = None
     """What is different with many training targets."""
     linear: LinearRecipe | None = None
@@ -73,6 +81,10 @@ class SequentialRecipe:
     bounds: Bounds = UNBOUNDED
     index_factory: str = "Flat"
     seed: int = 0
+
+    def published(self) -> "SequentialRecipe":
+        """The recipe as its source trains it."""
+        return replace(self, as_published=True, epochs=self.published_epochs or self.epochs)
 
     def for_size(self, targets: int) -> "SequentialRecipe":
         """The recipe for that many training targets."""
@@ -90,8 +102,8 @@ class SequentialRecipe:
 
 
 def seed_transformer() -> SequentialRecipe:
-    """S1: windows of 4 (3 inputs) with step 2, sin/cos positions, user embedding beside the encoder's output, SGD,
-    batches of 256 windows.
+    """S1: windows of 4 (3 inputs) with step 2, sin/cos positions, ReLU, the user embedding beside the encoder's output,
+    SGD, batches of 256 windows; as published 5 epochs. Layers, heads, dropout and learning rate are ours.
     """
     return SequentialRecipe(
         "seed_transformer",
@@ -99,6 +111,9 @@ def seed_transformer() -> SequentialRecipe:
         length=3,
         stride=2,
         user_embedding=64,
+        post_norm=True,
+        relu=True,
+        published_epochs=5,
         tied=False,
         optimizer="sgd",
         learning_rate=0.5,
@@ -134,7 +149,7 @@ def sasrec() -> SequentialRecipe:
 
 
 def best_sequential() -> SequentialRecipe:
-    """Gated transformer that reads ratings and times; 64 wide, or 128 from 500,000 targets.
+    """Gated transformer that reads ratings and times; 64 dimensions, or 128 from 500,000 targets.
 
     Reads the query time, as the literature does offline.
     """

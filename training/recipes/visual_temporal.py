@@ -1,6 +1,7 @@
 """Recipes of the visual-temporal autoencoder."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from training.recipes.bounds import UNBOUNDED, Bounds
 
@@ -10,13 +11,18 @@ class VisualTemporalRecipe:
     """Poster CNN with attention, bi-directional RNN, enhanced autoencoder, fusion layer."""
 
     name: str = "best"
-    task: str = "next"
-    """What is learned: `next` asks what comes next among all items, `like` whether a rating will be 4 or more."""
+    task: Literal["next", "like"] = "next"
+    """What is learned: `next` asks what comes next among all items, `like` whether a rating reaches `liked_from`."""
+    liked_from: float = 4.0
+    """In stars."""
     without: tuple[str, ...] = ()
     """Parts left out, of models.visual_temporal.PARTS."""
     poster_height: int = 48
     poster_width: int = 32
     channels: tuple[int, ...] = (16, 32, 64)
+    """Of each convolution of a network, one after the other."""
+    filter_sizes: tuple[int, ...] = (3,)
+    """Height and width of the filters: a network for each size, whose features are joined."""
     text_model: str = ""
     """A sentence-transformers model, by local path or name, for overview, keywords, director and cast; by default
     TF-IDF."""
@@ -25,6 +31,14 @@ class VisualTemporalRecipe:
     embedding_dim: int = 64
     rnn_dim: int = 32
     """Of each direction."""
+    cell: Literal["gru", "lstm"] = "gru"
+    activations: bool = False
+    """S5's in the autoencoder: ReLU after both layers of the encoder and the first of the decoder, σ of the bottleneck
+    and of the output; and σ of F_CNN, so that the output can equal what it reconstructs. σ is tanh."""
+    normalization: bool = True
+    """Of batches in the poster networks, and of layers in item encoder and residual blocks. S5 has none."""
+    xavier: bool = False
+    """For all weights: convolutions, recurrent layers and embeddings too, not the linear layers alone."""
     history_pools: int = 4
     """Weighted sums of the history that the autoencoder reads, each with weights of its own by position and rating.
 
@@ -52,6 +66,8 @@ class VisualTemporalRecipe:
     linear_decay: bool = True
     """The learning rate, to 0 at the last epoch."""
     weight_decay: float = 0.0
+    as_published: bool = False
+    """Without clipped gradients, which S5 does not name. It stops early and starts from Xavier's weights itself."""
     epochs: int = 16
     patience: int = 4
     max_posters: int = 0
@@ -59,6 +75,15 @@ class VisualTemporalRecipe:
     bounds: Bounds = UNBOUNDED
     index_factory: str = "Flat"
     seed: int = 0
+
+    def published(self) -> "VisualTemporalRecipe":
+        """The recipe as its source trains it."""
+        return replace(self, as_published=True)
+
+    @property
+    def poster_features(self) -> int:
+        """Width of what the poster networks make of a poster."""
+        return self.channels[-1] * len(self.filter_sizes)
 
 
 def best_visual_temporal() -> VisualTemporalRecipe:
@@ -76,13 +101,18 @@ def small_visual_temporal() -> VisualTemporalRecipe:
 
 
 def seed_cnn_birnn_ae() -> VisualTemporalRecipe:
-    """S5, for likes, on smaller images than published."""
+    """S5, for likes, on smaller images than published: three poster networks, without normalization, Xavier."""
     return replace(
         best_visual_temporal(),
         name="seed_cnn_birnn_ae",
         task="like",
         poster_height=72,
         poster_width=48,
+        channels=(16, 32),
+        filter_sizes=(3, 5, 7),
+        activations=True,
+        normalization=False,
+        xavier=True,
         embedding_dim=64,
         history_pools=0,
         dropout=0.5,

@@ -15,9 +15,9 @@ export function change(changes, { push = false } = {}) {
   return parameters;
 }
 
-/** Parameters such as w.rating=0.5, as {rating: 0.5}. */
+/** Parameters such as w.rating=0.5, as {rating: 0.5}, without those that are no numbers. */
 export function weights(parameters, prefix = "w.") {
-  const found = [...parameters].filter(([name]) => name.startsWith(prefix));
+  const found = [...parameters].filter(([name, value]) => name.startsWith(prefix) && Number.isFinite(Number(value)));
   return Object.fromEntries(found.map(([name, value]) => [name.slice(prefix.length), Number(value)]));
 }
 

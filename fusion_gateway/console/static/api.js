@@ -39,6 +39,9 @@ async function post(method, request, signal, timeout) {
   }
 }
 
+/** Whether calls show a token. */
+export const hasToken = () => sessionStorage.getItem(TOKEN) !== null;
+
 let asking;
 
 /** Resolves once there is a new token; it is kept for this tab, until it is closed. */
@@ -76,8 +79,9 @@ export const about = fetch("/about.json").then((response) => response.json());
 
 /** What is wrong, in words that say what to do. */
 export function inWords(error, gateway = "the gateway") {
+  const why = error.message.replace(/^failed to connect to all addresses.*: /, ""); // gRPC's own words
   const words = {
-    unavailable: `${gateway} does not answer (${error.message}). Trying again every ${AGAIN_MS / 1000} seconds; the page goes on by itself.`,
+    unavailable: `${gateway} does not answer (${why}). Trying again every ${AGAIN_MS / 1000} seconds; the page goes on by itself.`,
     deadline_exceeded: `${gateway} took too long. Trying again.`,
     resource_exhausted: `${gateway} has too much to do (${error.message}). Trying again.`,
     permission_denied: `Not allowed: ${error.message}.`,

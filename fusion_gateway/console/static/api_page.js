@@ -12,6 +12,7 @@ const EXAMPLES = {
   GetItems: { itemIds: ["1"] },
   RecordEvents: { events: [{ userId: "someone", itemId: "1", rating: 4 }] },
   GetHistory: { userId: "1", limit: 5 },
+  ListUsers: { prefix: "1", limit: 5 },
   DeleteUser: { userId: "someone" },
 };
 
@@ -42,7 +43,6 @@ export async function show(main) {
 function one(api, method) {
   const path = `/marquee.v1.Recommender/${method}`;
   const operation = api.paths[path].post;
-  const schema = (content) => api.components.schemas[content.content["application/json"].schema.$ref.split("/").at(-1)];
   const text = h("textarea", {
     id: "request",
     rows: 8,
@@ -74,7 +74,7 @@ function one(api, method) {
     }
   };
   return [
-    h("p", {}, operation.description),
+    h("p", {}, prose(operation.description)),
     h(
       "div",
       { class: "try" },
@@ -88,8 +88,10 @@ function one(api, method) {
       h("div", {}, h("h2", {}, "Answer"), answer),
     ),
     calls,
-    ...fields(api, "Fields of the request", schema(operation.requestBody)),
-    ...fields(api, "Fields of the answer", schema(operation.responses["200"])),
+    h("h2", {}, "What the request holds"),
+    ...messages(api, `${method}Request`),
+    h("h2", {}, "What the answer holds"),
+    ...messages(api, `${method}Response`),
   ];
 }
 
@@ -100,41 +102,48 @@ function typeOf(property) {
   return property.format ?? property.type;
 }
 
-function fields(api, title, schema, depth = 0) {
-  const rows = Object.entries(schema.properties ?? {});
-  if (!rows.length) return depth ? [] : [h("h2", {}, title), h("p", { class: "muted" }, "None.")];
-  return [
-    h("h2", {}, title),
-    h("p", { class: "muted" }, schema.description),
+/** The fields of a message, and of those that it is made of. */
+function messages(api, top) {
+  const schemas = api.components.schemas;
+  const names = new Set([top]);
+  const find = (schema) => {
+    for (const property of Object.values(schema.properties ?? {})) {
+      const name = namedIn(property);
+      if (!name || names.has(name)) continue;
+      names.add(name);
+      find(schemas[name]);
+    }
+  };
+  find(schemas[top]);
+  return [...names].map((name) => fields(name, schemas));
+}
+
+function namedIn(property) {
+  const inner = property.items ?? property.additionalProperties ?? property;
+  return inner.$ref?.split("/").at(-1);
+}
+
+/** A comment of the proto, with names in `backticks` as code. */
+const prose = (text = "") => text.split("`").map((part, place) => (place % 2 ? h("code", {}, part) : part));
+
+function fields(title, schemas) {
+  const schema = schemas[title];
+  const row = ([name, property]) =>
     h(
-      "div",
-      { class: "scroll", tabIndex: 0, role: "region", "aria-label": title },
-      h(
-        "table",
-        { class: "fields" },
-        h(
-          "thead",
-          {},
-          h(
-            "tr",
-            {},
-            ["Field", "Type", "Meaning"].map((head) => h("th", { scope: "col" }, head)),
-          ),
-        ),
-        h(
-          "tbody",
-          {},
-          rows.map(([name, property]) =>
-            h(
-              "tr",
-              {},
-              h("th", { scope: "row" }, h("code", {}, name)),
-              h("td", {}, typeOf(property)),
-              h("td", {}, property.description ?? api.components.schemas[typeOf(property)]?.description ?? ""),
-            ),
-          ),
-        ),
-      ),
-    ),
-  ];
+      "tr",
+      {},
+      h("th", { scope: "row" }, h("code", {}, name)),
+      h("td", {}, typeOf(property)),
+      h("td", {}, prose(property.description ?? schemas[namedIn(property)]?.description)),
+    );
+  const rows = Object.entries(schema.properties ?? {}).map(row);
+  const heads = ["Field", "Type", "Meaning"].map((head) => h("th", { scope: "col" }, head));
+  const table = h("table", { class: "fields" }, h("thead", {}, h("tr", {}, heads)), h("tbody", {}, rows));
+  return h(
+    "section",
+    { class: "message" },
+    h("h3", {}, title),
+    h("p", { class: "muted" }, prose(schema.description)),
+    rows.length ? h("div", { class: "scroll", tabIndex: 0, role: "region", "aria-label": title }, table) : null,
+  );
 }

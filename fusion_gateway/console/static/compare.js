@@ -1,12 +1,12 @@
 // Two lists side by side: what they share, and how differently they order it.
 import { change, state, weights, without } from "./address.js";
 import { call, latest } from "./api.js";
-import { choice, field, weightSliders } from "./controls.js";
+import { choice, weightSliders } from "./controls.js";
 import { h, notice, number, say, svg } from "./dom.js";
 import { facts, poster, titleLink, waiting } from "./movies.js";
+import { userBox } from "./people.js";
 
 const SIDES = ["a", "b"];
-const ROW = 71;
 
 export function show(main) {
   const parts = Object.fromEntries(
@@ -69,21 +69,40 @@ export function show(main) {
       );
     }
     const correlation = spearman(shared.map((ranked) => [ranked.rank, places[1].get(ranked.item.id)]));
-    const [first, second] = answers.map((answer) => answer.policy);
+    const [first, second] = answers.map((answer, side) => named(SIDES[side], answer));
     sum.textContent =
       `${first} and ${second} share ${shared.length} of ${Math.max(a.length, b.length)} movies` +
       (correlation === undefined ? "." : `; rank correlation of those (Spearman's ρ): ${number(correlation)}.`);
-    lines.replaceChildren(...shared.map((ranked) => line(ranked.rank, places[1].get(ranked.item.id))));
-    lines.setAttribute("viewBox", `0 0 100 ${ROW * Math.max(a.length, b.length)}`);
-    lines.style.height = `${ROW * Math.max(a.length, b.length)}px`;
+    drawLines(shared.map((ranked) => [ranked.rank, places[1].get(ranked.item.id)]));
     say(sum.textContent);
   }
 
-  function line(from, to) {
-    const [start, end] = [(from - 0.5) * ROW, (to - 0.5) * ROW];
+  /** A side in words: A (user 42, rrf). */
+  function named(side, answer) {
+    const parameters = state();
+    const user = request(parameters, side).userId;
+    const changed = Object.keys(weights(parameters, `${side}.w.`)).length > 0;
+    const facts = [user && `user ${user}`, answer.policy, changed && "other weights"];
+    return `${side.toUpperCase()} (${facts.filter(Boolean).join(", ")})`;
+  }
+
+  /** From row to row, as they lie; `pairs`: places in A and in B. */
+  function drawLines(pairs) {
+    const { top, height } = lines.getBoundingClientRect();
+    const middles = SIDES.map((side) =>
+      [...parts[side].list.children].map((row) => {
+        const box = row.getBoundingClientRect();
+        return (box.top + box.bottom) / 2 - top;
+      }),
+    );
+    lines.setAttribute("viewBox", `0 0 100 ${height}`);
+    lines.replaceChildren(...pairs.map(([from, to]) => line(middles[0][from - 1], middles[1][to - 1], from === to)));
+  }
+
+  function line(start, end, same) {
     return svg("path", {
       d: `M0 ${start} C50 ${start} 50 ${end} 100 ${end}`,
-      class: from === to ? "same" : "other",
+      class: same ? "same" : "other",
       "vector-effect": "non-scaling-stroke",
     });
   }
@@ -128,10 +147,11 @@ export function show(main) {
       };
       const moved = weights(parameters, `${side}.w.`);
       parts[side].controls.replaceChildren(
-        field({
-          label: side === "a" ? "User id (empty: nobody in particular)" : "User id (empty: as in A)",
+        userBox({
+          label: "User id",
+          placeholder: side === "a" ? "nobody in particular" : "as in A",
           value: parameters.get(`${side}.user`) ?? "",
-          changed: (user) => set({ [`${side}.user`]: user }),
+          chosen: (user) => set({ [`${side}.user`]: user }),
         }),
         choice({
           label: "Policy",

@@ -5,12 +5,17 @@ import { color, modelName } from "./movies.js";
 let ids = 0;
 const newId = () => `c${(ids += 1)}`;
 
-/** A labelled slider; `moved(value)` is called once it rests for 60 ms. */
+/** A labelled slider; `moved(value)` is called once it is let go, or rests for 60 ms. */
 export function slider({ label, swatch, value, min = 0, max = 1, step = 0.01, show = (v) => number(v), help, moved }) {
   const id = newId();
   const output = h("output", { htmlFor: id }, show(value));
   const input = h("input", { type: "range", id, min, max, step, value });
-  const tell = settled(() => moved(Number(input.value)), 60);
+  let last = input.value;
+  const tellNow = () => {
+    if (input.value !== last) moved(Number((last = input.value)));
+  };
+  const tell = settled(tellNow, 60);
+  input.addEventListener("change", tellNow);
   input.addEventListener("input", () => {
     output.textContent = show(Number(input.value));
     input.setAttribute("aria-valuetext", output.textContent);
@@ -49,15 +54,17 @@ export function weightSliders(names, own, set, moved) {
 
 export function choice({ label, options, value, chosen }) {
   const id = newId();
+  // An address can hold what is not offered; unless it shows, the control says something else than the list.
+  const known = options.some(([key]) => key === value);
   const select = h(
     "select",
     { id, on: { change: () => chosen(select.value) } },
-    options.map(([key, text]) => h("option", { value: key, selected: key === value }, text)),
+    (known ? options : [[value, value], ...options]).map(([key, text]) => h("option", { value: key, selected: key === value }, text)),
   );
   return h("div", { class: "choice" }, h("label", { htmlFor: id }, label), select);
 }
 
-export function field({ label, value = "", type = "text", min, max, size, changed }) {
+export function field({ label, value = "", type = "text", min, max, placeholder, changed }) {
   const id = newId();
   const input = h("input", {
     id,
@@ -65,11 +72,41 @@ export function field({ label, value = "", type = "text", min, max, size, change
     value,
     min,
     max,
-    size,
+    placeholder,
     autocomplete: "off",
     on: { change: () => input.reportValidity() && changed(input.value.trim()) },
   });
   return h("div", { class: "choice" }, h("label", { htmlFor: id }, label), input);
+}
+
+/** Names, of which any number can be chosen. */
+export function several({ label, names, value, changed }) {
+  const chosen = new Set(value);
+  const chip = (name) => {
+    const button = h(
+      "button",
+      {
+        type: "button",
+        class: "chip",
+        "aria-pressed": String(chosen.has(name)),
+        on: {
+          click: () => {
+            if (!chosen.delete(name)) chosen.add(name);
+            button.setAttribute("aria-pressed", String(chosen.has(name)));
+            changed(names.filter((each) => chosen.has(each)));
+          },
+        },
+      },
+      name,
+    );
+    return button;
+  };
+  return h(
+    "div",
+    { class: "choice" },
+    h("span", { class: "label" }, label),
+    h("div", { class: "chips", role: "group", "aria-label": label }, names.map(chip)),
+  );
 }
 
 /** Genres, each wanted, unwanted or neither; a press goes on to the next. */
@@ -102,9 +139,9 @@ export function genres(names, any, none, changed) {
 
 /**
  * A box with suggestions. `suggest(text)` resolves to [{text, detail, choose}]; `enter(text)` is called for a text that is
- * entered without choosing one.
+ * entered without choosing one; where it is `optional`, for "" too.
  */
-export function box({ label, value = "", placeholder, suggest, enter }) {
+export function box({ label, value = "", placeholder, optional = false, suggest, enter }) {
   const id = newId(),
     listId = newId();
   const input = h("input", {
@@ -189,7 +226,7 @@ export function box({ label, value = "", placeholder, suggest, enter }) {
       event.preventDefault();
       const text = input.value.trim();
       if (active >= 0) take(active);
-      else if (text) {
+      else if (text || optional) {
         close();
         enter(text);
       }

@@ -6,7 +6,7 @@ import { color, legend, modelName } from "./movies.js";
 const EVERY_MS = 5000;
 
 export function show(main) {
-  const parts = { gateway: h("p", { class: "muted" }, "…"), models: h("div"), policies: h("div"), published: h("div") };
+  const parts = { gateway: h("p", { class: "muted" }, "…"), models: h("div"), policies: h("div"), published: h("div", { class: "published" }) };
   const follow = h("input", { type: "checkbox", id: "follow", checked: true });
   main.replaceChildren(
     h(
@@ -28,7 +28,7 @@ export function show(main) {
     const lacking = Number(status.degradedAnswers ?? 0),
       answers = Number(status.answers ?? 0);
     parts.gateway.textContent =
-      `Catalog ${status.catalogVersion} with ${status.catalogItems} movies · fusion ${status.fusionVersion ?? 0} · last five minutes: ${answers} answers, ` +
+      `Catalog ${status.catalogVersion} with ${whole(status.catalogItems)} movies · fusion ${status.fusionVersion ?? 0} · last five minutes: ${answers} ${answers === 1 ? "answer" : "answers"}, ` +
       (answers ? `${number((100 * lacking) / answers, 1)} % of them degraded` : "none of them degraded");
     parts.models.replaceChildren(
       models.length
@@ -70,7 +70,7 @@ function serving(models) {
   const slowest = Math.max(1, ...models.map((model) => model.p99Ms ?? 0));
   const age = (model) => (model.published?.createdAt ? ago(Date.parse(model.published.createdAt) / 1000) : "");
   const state = (model) =>
-    !model.ready ? ["bad", "not ready"] : model.circuitOpen ? ["bad", "left alone"] : ["good", "ready"];
+    !model.ready ? ["bad", "not ready"] : model.circuitOpen ? ["bad", "not called"] : ["good", "ready"];
   const row = (model) => {
     const [kind, text] = state(model);
     return h(
@@ -83,7 +83,7 @@ function serving(models) {
         modelName(model.name),
       ),
       h("td", {}, h("span", { class: `state ${kind}` }, text)),
-      h("td", {}, model.version && model.version !== "0" ? model.version : "not asked yet"),
+      h("td", {}, model.version && model.version !== "0" ? model.version : "not known yet"),
       h("td", {}, age(model)),
       h("td", {}, model.circuitOpen ? "open" : "closed"),
       h("td", {}, `${model.calls ?? 0}`),
@@ -100,7 +100,7 @@ function serving(models) {
 }
 
 function latency(model, slowest) {
-  const text = `${number(model.p50Ms, 1)} / ${number(model.p99Ms, 1)} ms`;
+  const text = model.p50Ms ? `${number(model.p50Ms, 1)} / ${number(model.p99Ms, 1)} ms` : "no answer";
   const track = h("span", { class: "latency", "aria-hidden": "true" });
   for (const [name, value] of [
     ["p99", model.p99Ms ?? 0],
@@ -154,6 +154,21 @@ function policies(status) {
   );
 }
 
+const whole = (text) => Number(text ?? 0).toLocaleString("en");
+
+/** Counts as they are; what is between has a bar, which is full for the largest of all models. */
+function measured({ value = 0 }, largest, model) {
+  if (Number.isInteger(value)) return value.toLocaleString("en");
+  const mark = h("span", { class: color(model) });
+  mark.style.width = `${(100 * Math.max(value, 0)) / (largest || 1)}%`;
+  return h(
+    "span",
+    { class: "with-chart" },
+    number(value, 4),
+    h("span", { class: "latency", "aria-hidden": "true" }, mark),
+  );
+}
+
 function published(models) {
   const known = models.filter((model) => model.published);
   if (!known.length)
@@ -164,14 +179,19 @@ function published(models) {
         "Nothing is known yet: a model's version shows once it has answered, and its manifest where the gateway's model repository has that version.",
       ),
     ];
+  const largest = new Map();
+  for (const { name, value = 0 } of known.flatMap(({ published: made }) => made.metrics ?? []))
+    largest.set(name, Math.max(largest.get(name) ?? 0, value));
   return known.map(({ name, version, published: made }) => {
     const facts = [
       ["Recipe", made.recipe],
-      ["Data", `${made.dataset}: ${made.events} events of ${made.users} users and ${made.items} items`],
+      ["Data", `${made.dataset}: ${whole(made.events)} events of ${whole(made.users)} users and ${whole(made.items)} items`],
       ["Made", made.createdAt],
       ["Commit", made.gitCommit],
     ];
     const metrics = made.metrics ?? [];
+    const protocols = [...new Set(metrics.map((metric) => metric.protocol))];
+    if (protocols.length === 1) facts.push(["Measured on", protocols[0]]);
     return h(
       "section",
       { class: "made" },
@@ -184,14 +204,14 @@ function published(models) {
       metrics.length
         ? table(
             `Metrics of ${modelName(name)}`,
-            ["Metric", "Value", "Measured on"],
+            ["Metric", "Value", ...(protocols.length > 1 ? ["Measured on"] : [])],
             metrics.map((metric) =>
               h(
                 "tr",
                 {},
                 h("th", { scope: "row" }, metric.name),
-                h("td", {}, number(metric.value, 4)),
-                h("td", {}, metric.protocol),
+                h("td", {}, measured(metric, largest.get(metric.name), name)),
+                protocols.length > 1 ? h("td", {}, metric.protocol) : null,
               ),
             ),
           )

@@ -40,31 +40,44 @@ export const titleLink = (item) =>
 
 /** Year, genres, director in a line. */
 export function facts(item) {
-  const director = item.director?.split("|").join(", ");
+  const director = item.director?.split("|").join(" and ");
   const parts = [item.year, item.genres?.join(", "), director && `by ${director}`];
   return h("p", { class: "facts" }, h("bdi", {}, parts.filter(Boolean).join(" · ")));
 }
 
-/** Buttons for 1 to 5 stars; `given` are filled. */
-export function stars(item, given, rate) {
-  const button = (value) =>
+const MAX_STARS = 11;
+
+/** The rating that each star stands for, lowest first, on the scale that GetStatus tells: whole ones, or five at even distances. */
+export function starValues({ lowest = 0, highest = 0, step = 0 } = { lowest: 1, highest: 5, step: 1 }) {
+  let start = step < 1 ? Math.ceil(lowest) : lowest,
+    distance = Math.max(step, 1),
+    count = 1 + Math.floor((highest - start) / distance);
+  if (count < 2 || count > MAX_STARS) {
+    start = lowest;
+    count = 5;
+    distance = (highest - lowest) / (count - 1);
+  }
+  return Array.from({ length: count }, (_, star) => Number((start + star * distance).toPrecision(6)));
+}
+
+/** A button for each star, once `values`, a promise of what they stand for, resolves; stars up to `given` are filled. */
+export function stars(item, given, rate, values) {
+  const button = (value, highest) =>
     h(
       "button",
       {
         type: "button",
-        class: value <= (given ?? 0) ? "star on" : "star",
-        "aria-label": `Rate ${item.title} ${value} of 5`,
+        class: value <= given ? "star on" : "star",
+        "aria-label": `Rate ${item.title} ${value} of ${highest}`,
         "aria-pressed": String(value === given),
-        title: `${value} of 5`,
+        title: `${value} of ${highest}`,
         on: { click: () => rate(value) },
       },
       "★",
     );
-  return h(
-    "span",
-    { class: "stars", role: "group", "aria-label": `Your rating of ${item.title}` },
-    [1, 2, 3, 4, 5].map(button),
-  );
+  const group = h("span", { class: "stars", role: "group", "aria-label": `Your rating of ${item.title}` });
+  values.then((all) => group.append(...all.map((value) => button(value, all.at(-1)))));
+  return group;
 }
 
 /** How long bars are: the largest sums of positive and of negative parts in the list. */
@@ -80,6 +93,15 @@ export function scale(items) {
     down = Math.max(down, -parts.filter((part) => part < 0).reduce((a, b) => a + b, 0));
   }
   return { up, down, span: up + down || 1 };
+}
+
+const isShown = (part, span) => Math.abs(part.contribution ?? 0) / span >= 0.002;
+
+/** The models that have a part in the bars of a list. */
+export function modelsOf(items, { span }) {
+  const parts = items.flatMap(({ explanation }) => explanation?.contributions ?? []);
+  const models = new Set(parts.filter((part) => isShown(part, span)).map((part) => part.model));
+  return [...models].sort((a, b) => order.indexOf(a) - order.indexOf(b)); // as the bars have them
 }
 
 /** A score, split by model: what raises it to the right of the line, what lowers it to the left. */
@@ -98,7 +120,7 @@ export function bar(ranked, { down, span }) {
     left = down;
   for (const part of [...parts].sort((a, b) => order.indexOf(a.model) - order.indexOf(b.model))) {
     const width = Math.abs(part.contribution);
-    if (width / span < 0.002) continue;
+    if (!isShown(part, span)) continue;
     if (part.contribution < 0) left -= width;
     const segment = h("span", {
       class: `segment ${color(part.model)}${part.contribution < 0 ? " below" : ""}`,
@@ -125,8 +147,14 @@ export function legend(models) {
   );
 }
 
-/** The numbers behind a bar. */
+/** The numbers behind a bar, made once they are opened: ten tables are most of what there is to draw of a list. */
 export function numbers(ranked) {
+  const details = h("details", { class: "numbers" }, h("summary", {}, "Numbers"));
+  details.addEventListener("toggle", () => details.append(...numberTable(ranked)), { once: true });
+  return details;
+}
+
+function numberTable(ranked) {
   const explanation = ranked.explanation ?? {};
   const row = (part) =>
     h(
@@ -138,42 +166,38 @@ export function numbers(ranked) {
         h("span", { class: `swatch ${color(part.model)}`, "aria-hidden": "true" }),
         modelName(part.model),
       ),
-      ["rawScore", "normalisedScore", "weight", "contribution"].map((name) => h("td", {}, number(part[name], 3))),
+      ["rawScore", "normalizedScore", "weight", "contribution"].map((name) => h("td", {}, number(part[name], 3))),
     );
-  return h(
-    "details",
-    { class: "numbers" },
-    h("summary", {}, "Numbers"),
-    h(
-      "div",
-      { class: "scroll", tabIndex: 0, role: "region", "aria-label": `Numbers of ${ranked.item.title}` },
-      h(
-        "table",
-        {},
-        h(
-          "thead",
-          {},
-          h(
-            "tr",
-            {},
-            ["Model", "Raw", "Normalized", "Weight", "Part of the score"].map((name) =>
-              h("th", { scope: "col" }, name),
-            ),
-          ),
-        ),
-        h("tbody", {}, (explanation.contributions ?? []).map(row)),
-      ),
-    ),
-    explanation.bias ? h("p", { class: "muted" }, `and a bias of ${number(explanation.bias, 3)}`) : null,
+  const heads = ["Model", "Raw", "Normalized", "Weight", "Part of the score"];
+  const head = h(
+    "tr",
+    {},
+    heads.map((name) => h("th", { scope: "col" }, name)),
   );
+  const table = h(
+    "table",
+    {},
+    h("thead", {}, head),
+    h("tbody", {}, (explanation.contributions ?? []).map(row)),
+  );
+  const label = `Numbers of ${ranked.item.title}`;
+  return [
+    h("div", { class: "scroll", tabIndex: 0, role: "region", "aria-label": label }, table),
+    explanation.bias ? h("p", { class: "muted" }, `and a bias of ${number(explanation.bias, 3)}`) : "",
+  ];
 }
 
 /** Shows rows in a list, moving those that were there before; `rows`: [[id, element]]. */
 export function rearrange(container, rows) {
   const before = new Map([...container.children].map((child) => [child.dataset.id, child.getBoundingClientRect().top]));
+  const posters = new Map(
+    [...container.children].map((child) => [child.dataset.id, child.querySelector(".poster.loaded")]),
+  );
   container.replaceChildren(
     ...rows.map(([id, element]) => {
       element.dataset.id = id;
+      const loaded = posters.get(id);
+      if (loaded) element.querySelector(".poster").replaceWith(loaded); // it would be loaded and decoded again
       return element;
     }),
   );

@@ -1,9 +1,9 @@
 // What is recommended to whom, and why; every control changes the address, and the list follows the address.
 import { asCall } from "./as_call.js";
 import { change, state } from "./address.js";
-import { call, latest } from "./api.js";
+import { call, CallError, inWords, latest } from "./api.js";
 import { h, notice, say } from "./dom.js";
-import { legend, modelName, rearrange, scale, waiting } from "./movies.js";
+import { legend, modelName, modelsOf, rearrange, scale, stars, starValues, waiting } from "./movies.js";
 import { personBox, titleBox } from "./people.js";
 import { recommendControls } from "./recommend_controls.js";
 import { row, told } from "./recommend_row.js";
@@ -52,14 +52,36 @@ export function show(main) {
     ),
   );
 
+  const noFilters = { any: undefined, none: undefined, from: undefined, to: undefined };
+  const unfiltered = h(
+    "button",
+    {
+      type: "button",
+      on: {
+        click: () => {
+          change(noFilters);
+          drawControls();
+          refresh();
+        },
+      },
+    },
+    "Clear the filters",
+  );
   let ranks = null;
-  let status;
+  let status, learned;
+  const values = new Promise((resolve) => {
+    learned = resolve;
+  });
+  const starsOf = (item, given) => stars(item, given, (rating) => watch(item, rating), values);
   const complain = (error) => {
     notice("");
     parts.list.replaceChildren();
     parts.how.textContent = "";
+    parts.legend.replaceChildren();
+    parts.list.removeAttribute("aria-busy");
     parts.empty.hidden = false;
-    parts.empty.textContent = `The gateway refuses this: ${error.message}.`;
+    parts.empty.textContent =
+      error instanceof CallError ? `The gateway refuses this: ${error.message}.` : inWords(error);
   };
   const refresh = latest(async (signal) => {
     const asked = request(state());
@@ -78,10 +100,7 @@ export function show(main) {
   function draw(answer) {
     const items = answer.items ?? [];
     const sizes = scale(items);
-    const models = [
-      ...new Set(items.flatMap(({ explanation }) => (explanation?.contributions ?? []).map((part) => part.model))),
-    ].sort();
-    parts.legend.replaceChildren(legend(models));
+    parts.legend.replaceChildren(legend(modelsOf(items, sizes)));
     parts.how.textContent = told(answer);
     parts.degraded.hidden = !answer.degraded?.length;
     parts.degraded.textContent = (answer.degraded ?? [])
@@ -89,10 +108,10 @@ export function show(main) {
       .join(" ");
     rearrange(
       parts.list,
-      items.map((ranked) => [ranked.item.id, row(ranked, sizes, ranks && ranks.get(ranked.item.id), watch)]),
+      items.map((ranked) => [ranked.item.id, row(ranked, sizes, ranks && ranks.get(ranked.item.id), watch, starsOf)]),
     );
     parts.empty.hidden = items.length > 0;
-    parts.empty.textContent = "Nothing passes these filters. Take some away, or widen the years.";
+    parts.empty.replaceChildren("Nothing passes these filters. ", unfiltered);
     ranks = new Map(items.map((ranked) => [ranked.item.id, ranked.rank]));
     say(`${items.length} movies. First: ${items[0]?.item.title ?? "none"}.`);
   }
@@ -103,7 +122,7 @@ export function show(main) {
       user = parameters.get("user");
     if (mode(parameters) === "user") {
       try {
-        await call("RecordEvents", { events: [{ userId: user, itemId: item.id, ...(rating ? { rating } : {}) }] });
+        await call("RecordEvents", { events: [{ userId: user, itemId: item.id, ...(rating === undefined ? {} : { rating }) }] });
       } catch (error) {
         notice(`That was not stored: ${error.message}.`);
         return;
@@ -120,7 +139,7 @@ export function show(main) {
       }
     }
     document.getElementById("list-title").focus({ preventScroll: true });
-    say(`${item.title}: ${rating ? `${rating} of 5` : "watched"}. The list follows.`);
+    say(`${item.title}: ${rating === undefined ? "watched" : `rated ${rating}`}. The list follows.`);
     await Promise.all([refresh(), showPast()]);
   }
 
@@ -137,7 +156,7 @@ export function show(main) {
     const found = ids.length ? await call("GetItems", { itemIds: ids }, { signal }) : {};
     const items = new Map((found.items ?? []).map((item) => [item.id, item]));
     const user = who === "user" ? parameters.get("user") : null;
-    parts.past.replaceChildren(...shelf(user, stored, items, watch, takeAway));
+    parts.past.replaceChildren(...shelf(user, stored, items, starsOf, takeAway));
   });
 
   function takeAway(item) {
@@ -179,7 +198,7 @@ export function show(main) {
     );
     const again = document.activeElement?.closest(".box") && document.activeElement.getAttribute("role") === "combobox";
     parts.who.replaceChildren(element, tabs);
-    if (who === "new") parts.who.append(titleBox("A movie you know", (item) => watch(item, 5), missed).element);
+    if (who === "new") parts.who.append(titleBox("A movie you know", async (item) => watch(item, (await values).at(-1)), missed).element);
     if (again) input.focus();
   }
 
@@ -199,6 +218,7 @@ export function show(main) {
 
   const learn = latest(async (signal) => {
     status = await call("GetStatus", {}, { signal });
+    learned(starValues(status.ratingScale));
     drawControls();
   });
   const all = () => {

@@ -1,6 +1,6 @@
 // The controls of the Recommend page.
 import { list, state, weights, without } from "./address.js";
-import { choice, field, genres, slider, weightSliders } from "./controls.js";
+import { choice, field, genres, several, slider, weightSliders } from "./controls.js";
 import { h } from "./dom.js";
 import { mode } from "./request.js";
 
@@ -154,11 +154,11 @@ function profile(status, parameters, set) {
       options: names(status.occupations, "occupation"),
       chosen: (occupation) => set({ occupation }),
     }),
-    choice({
+    several({
       label: "Likes",
-      value: parameters.get("liked") ?? "",
-      options: names(status.genres, "genre"),
-      chosen: (liked) => set({ liked }),
+      names: status.genres ?? [],
+      value: list(parameters, "liked"),
+      changed: (liked) => set({ liked: liked.join(",") }),
     }),
   );
 }

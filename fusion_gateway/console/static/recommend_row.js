@@ -2,7 +2,7 @@
 import { state } from "./address.js";
 import { about } from "./api.js";
 import { ago, h, number } from "./dom.js";
-import { bar, facts, modelName, numbers, poster, stars, titleLink } from "./movies.js";
+import { bar, facts, modelName, numbers, poster, titleLink } from "./movies.js";
 import { mode } from "./request.js";
 
 const HOW = {
@@ -14,7 +14,7 @@ const HOW = {
 };
 /** How the list was made, in a line. */
 export function told(answer) {
-  const how = HOW[answer.fallback] ?? "";
+  const how = answer.items?.length ? HOW[answer.fallback] : "";
   const used = answer.historyUsed ? `${answer.historyUsed} events` : "";
   const newest =
     answer.historyAgeSeconds && mode(state()) === "user"
@@ -32,8 +32,11 @@ export function told(answer) {
     .join(" · ");
 }
 
-/** A movie of the list. `was`: its rank in the list before, undefined where it was not in it, null where there was none. */
-export function row(ranked, sizes, was, watch) {
+/**
+ * A movie of the list. `was`: its rank in the list before, undefined where it was not in it, null where there was none.
+ * `watch(item)` says that it was watched, `starsOf(item)` are its stars.
+ */
+export function row(ranked, sizes, was, watch, starsOf) {
   const { item, explanation = {} } = ranked;
   return h(
     "li",
@@ -61,7 +64,7 @@ export function row(ranked, sizes, was, watch) {
       ),
       numbers(ranked),
     ),
-    actions(item, watch),
+    actions(item, watch, starsOf),
   );
 }
 
@@ -78,7 +81,7 @@ function moved(was, rank) {
   );
 }
 
-function actions(item, watch) {
+function actions(item, watch, starsOf) {
   const place = h("div", { class: "actions" });
   about.then(({ readOnly }) => {
     const who = mode(state());
@@ -88,10 +91,7 @@ function actions(item, watch) {
       { type: "button", class: "small", "aria-label": `Watched ${item.title}`, on: { click: () => watch(item) } },
       "Watched",
     );
-    place.append(
-      stars(item, undefined, (rating) => watch(item, rating)),
-      ...(who === "user" ? [watched] : []),
-    );
+    place.append(starsOf(item), ...(who === "user" ? [watched] : []));
   });
   return place;
 }

@@ -5,8 +5,17 @@ import { list, weights } from "./address.js";
 export const picked = (parameters) =>
   list(parameters, "picked").map((each) => {
     const cut = each.lastIndexOf(":");
-    return { itemId: decodeURIComponent(each.slice(0, cut)), rating: Number(each.slice(cut + 1)) };
+    return { itemId: decoded(each.slice(0, cut)), rating: Number(each.slice(cut + 1)) };
   });
+/** An address that was cut or retyped on its way can hold what is no code of a character. */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
 export const pickedText = (events) =>
   events.map(({ itemId, rating }) => `${encodeURIComponent(itemId)}:${rating}`).join(",");
 

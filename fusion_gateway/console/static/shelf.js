@@ -1,14 +1,14 @@
 // What a person has watched, as a row of posters.
 import { day, h } from "./dom.js";
-import { poster, stars } from "./movies.js";
+import { poster } from "./movies.js";
 
 const SHOWN = 40;
 
 /** Ids of the movies that are shown of a history, newest first. */
 export const shown = (events) => [...new Set(events.slice(0, SHOWN).map((event) => event.itemId))];
 
-/** The shelf of a user, or of a new person where `user` is null: `watch(item, rating)` and `takeAway(item)` change that. */
-export function shelf(user, stored, items, watch, takeAway) {
+/** The shelf of a user, or of a new person where `user` is null: `starsOf(item, given)` and `takeAway(item)` change that. */
+export function shelf(user, stored, items, starsOf, takeAway) {
   const who = user === null ? "new" : "user";
   const events = stored.slice(0, SHOWN);
   const title =
@@ -30,13 +30,13 @@ export function shelf(user, stored, items, watch, takeAway) {
       ? h(
           "ul",
           { class: `shelf ${who}`, tabIndex: 0, "aria-label": "Movies of the history, newest first" },
-          events.map((event) => card(event, items, who, watch, takeAway)),
+          events.map((event) => card(event, items, who, starsOf, takeAway)),
         )
       : h("p", { class: "muted" }, nothing),
   ];
 }
 
-function card(event, items, who, watch, takeAway) {
+function card(event, items, who, starsOf, takeAway) {
   const item = items.get(event.itemId) ?? { id: event.itemId, title: `${event.itemId} (not in the catalog)` };
   return h(
     "li",
@@ -48,11 +48,11 @@ function card(event, items, who, watch, takeAway) {
       h("span", { class: "name" }, h("bdi", {}, item.title)),
     ),
     who === "new"
-      ? stars(item, event.rating, (rating) => watch(item, rating))
+      ? starsOf(item, event.rating)
       : h(
           "span",
           { class: "when" },
-          event.rating
+          event.rating !== undefined
             ? h(
                 "span",
                 { class: "given" },
@@ -69,12 +69,12 @@ function card(event, items, who, watch, takeAway) {
           {
             type: "button",
             class: "small",
-            "aria-label": `Take away ${item.title}`,
+            "aria-label": `Remove ${item.title}`,
             on: {
               click: () => takeAway(item),
             },
           },
-          "Take away",
+          "Remove",
         )
       : null,
   );

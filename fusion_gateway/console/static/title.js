@@ -4,7 +4,7 @@ import { change, state, weights } from "./address.js";
 import { call, latest } from "./api.js";
 import { weightSliders } from "./controls.js";
 import { h, notice, number, say } from "./dom.js";
-import { bar, facts, legend, modelName, numbers, poster, rearrange, scale, titleLink, waiting } from "./movies.js";
+import { bar, facts, legend, modelName, modelsOf, numbers, poster, rearrange, scale, titleLink, waiting } from "./movies.js";
 import { noMovie, titleBox } from "./people.js";
 
 const PICTURE = "visual_temporal";
@@ -79,7 +79,9 @@ export function show(main) {
     const title = state().get("title");
     notice(title ? noMovie(title) : `There is no movie with the id '${state().get("id")}'.`);
     results.hidden = parts.controls.hidden = true;
-    input.focus();
+    parts.hint.hidden = false;
+    input.value = title ?? "";
+    input.select();
   };
   const refresh = latest(async (signal) => {
     const parameters = state();
@@ -151,7 +153,7 @@ export function show(main) {
       ),
       h(
         "p",
-        { class: "muted" },
+        { class: "hint" },
         "At most two movies of the same director come first, as long as the director has a weight.",
       ),
     );
@@ -173,11 +175,7 @@ export function show(main) {
       ),
     );
     const sizes = scale(items);
-    parts.legend.replaceChildren(
-      legend([
-        ...new Set(items.flatMap(({ explanation }) => (explanation?.contributions ?? []).map((part) => part.model))),
-      ]),
-    );
+    parts.legend.replaceChildren(legend(modelsOf(items, sizes)));
     parts.degraded.hidden = !answer.degraded?.length;
     parts.degraded.textContent = (answer.degraded ?? [])
       .map((each) => `Without ${modelName(each.component)}: ${each.reason}.`)

@@ -25,15 +25,40 @@ Where items can be added without training, there is an item encoder as well, whi
                      the path or name of a sentence-transformers model, beside which there are no words
   content.safetensors idf FP32 [W], components FP32 [T, W]
 
+Beside an item encoder there may be these, which `<model>_similar_poster` and `<model>_genres` serve:
+
+  posters.safetensors  poster_vector FP32 [N, S], unit length: the item_feature of the poster alone, without genre
+                       and text, of an unknown year; zero for items without a poster
+  genre_tower.onnx     the inputs of query_tower.onnx  ->  probability FP32 [B, G] of the genres of content.json that
+                       the user watches next; a NaN row abstains
+
+Where a model was trained in epochs, learning_curve.json has a value for each: loss (of training), validation
+(negated where lower is better; `metric` says of what), and others by name; `network` is a drawing of it in letters.
+`python -m training evaluate --report` shows both.
+
 Metadata is [genres, text, year], M = G + T + 2: genres 0 or 1, in any case; text the words of overview, keywords,
 director and cast (with _ for blanks and hyphens inside a name) as (1 + ln count) * idf, of unit length, times the
 components, of unit length again. Where there is a text_model, text is what it makes of "overview. keyword, keyword.
 director. name, name" (without what is empty), in W dimensions, of unit length, times the components, of unit length
 again; servers do not run it and take no text. Year is (year - 1990) / 10 and 0, or 0 and 1 where it is unknown.
 
-A *catalog* is `items.parquet` and `tags.parquet`, the TF-IDF of keywords and overviews: columns item (the row in
-items.parquet, from 0), word, weight; of unit length for each item; and `words.parquet`, the word and idf of each.
-Where the data has ratings, `rating_scale.json` has their "lowest", "highest" and "step", which is 0 where there is none.
+A *catalog* is `items.parquet` and, of texts, any of these, where an item is its row in items.parquet, from 0:
+
+  tags.parquet           columns item, word, weight: the TF-IDF of the 1,000 most frequent words of tags; of unit
+                         length for each item; overviews.parquet: the same of overviews
+  tag_words.parquet      word and idf of each, in order; overview_words.parquet: the same of overviews
+  text_vectors.parquet   vector, a list of D numbers, a row an item: genres and tags as vectors, averaged; of unit
+                         length or zeros; text_space.json and text_space.safetensors make them of new items
+  search.parquet         item, word, weight: the TF-IDF of all texts of an item, (1 + ln count) * idf, of unit length
+  search_words.parquet   word (a spelling), number (the word in search.parquet; spellings may share one), idf; and
+                         vector [S] where there are search vectors
+  search_vectors.parquet vector [S], a row an item: the sum of its words' weights times their vectors, of unit length
+
+A query is the words of two or more letters, digits or underscores in it, in lower case and without accents. Its
+weights and vector are made as those of items; an item's likeness to it is 3/4 of the cosine of weights and 1/4 of that
+of vectors.
+
+Where the data has ratings, `rating_scale.json` has their "lowest", "highest" and "step", 0 where there is none.
 *Fusion* is `policies.yaml`.
 """
 

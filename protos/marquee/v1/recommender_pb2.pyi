@@ -302,6 +302,7 @@ class Profile(_message.Message):
     GENDER_FIELD_NUMBER: _builtins.int
     OCCUPATION_FIELD_NUMBER: _builtins.int
     LIKED_GENRES_FIELD_NUMBER: _builtins.int
+    ZIP_FIELD_NUMBER: _builtins.int
     age: _builtins.int
     """Years: 0 to 130. What people of the age group, of the gender and of the occupation watch more than others counts,
     as far as the fusion policy uses popularity. Values that the data set does not have are ignored, and the answer
@@ -311,6 +312,8 @@ class Profile(_message.Message):
     """As the data set spells it, any case, for example "F"; at most 256 bytes."""
     occupation: _builtins.str
     """As the data set spells it, any case, for example "writer"; at most 256 bytes."""
+    zip: _builtins.str
+    """Postal code, of which the first character counts: a region, in the US; at most 256 bytes."""
     @_builtins.property
     def liked_genres(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Genre names, any case; candidates come from the popular items of these, as long as these are k. At most 100."""
@@ -322,10 +325,11 @@ class Profile(_message.Message):
         gender: _builtins.str = ...,
         occupation: _builtins.str = ...,
         liked_genres: _abc.Iterable[_builtins.str] | None = ...,
+        zip: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_age", b"_age", "age", b"age"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_age", b"_age", "age", b"age", "gender", b"gender", "liked_genres", b"liked_genres", "occupation", b"occupation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_age", b"_age", "age", b"age", "gender", b"gender", "liked_genres", b"liked_genres", "occupation", b"occupation", "zip", b"zip"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__age: _TypeAlias = _typing.Literal["age"]  # noqa: Y015
     _WhichOneofArgType__age: _TypeAlias = _typing.Literal["_age", b"_age"]  # noqa: Y015
@@ -397,8 +401,9 @@ class RecommendResponse(_message.Message):
     history_age_seconds: _builtins.int
     """Seconds since the newest event used; absent without a history."""
     history_used: _builtins.int
-    """How many history events were used, and how many were skipped because the item is unknown."""
+    """How many history events were used."""
     history_skipped: _builtins.int
+    """How many history events were skipped because the catalog does not have the item."""
     candidates: _builtins.int
     """How many candidates were scored."""
     @_builtins.property
@@ -683,17 +688,27 @@ class SimilarItemsRequest(_message.Message):
 
     ITEM_ID_FIELD_NUMBER: _builtins.int
     TITLE_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
     K_FIELD_NUMBER: _builtins.int
     WEIGHTS_FIELD_NUMBER: _builtins.int
+    BY_PLACES_FIELD_NUMBER: _builtins.int
     item_id: _builtins.str
     title: _builtins.str
     """Fuzzy, any case."""
+    image: _builtins.bytes
+    """The file of a picture, such as a poster: JPEG, PNG or WebP; at most 3 MiB and 16 Mi pixels. Models that compare
+    posters answer, so that `weights` names models alone.
+    """
     k: _builtins.int
     """1 to 500. Default 10."""
+    by_places: _builtins.bool
+    """Weights share out places instead of adding up: one kind's best first, as many as its share of the list, then the
+    next kind's. Kinds are in the order of GetStatusResponse.similar_kinds; what one cannot fill goes to the next.
+    """
     @_builtins.property
     def weights(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """Share of each kind of likeness (0 to 1000), by name: a model's name, "genres", "tags" or "director".
-        Default: every kind that is available, equally.
+        """Share of each kind of likeness (0 to 1000), by name: a model's name, "genres", "tags", "overview", "text" (genres
+        and tags as vectors) or "director". Default: every kind that is available, equally.
         """
 
     def __init__(
@@ -701,16 +716,18 @@ class SimilarItemsRequest(_message.Message):
         *,
         item_id: _builtins.str = ...,
         title: _builtins.str = ...,
+        image: _builtins.bytes = ...,
         k: _builtins.int | None = ...,
         weights: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        by_places: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_k", b"_k", "item_id", b"item_id", "k", b"k", "query", b"query", "title", b"title"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_k", b"_k", "image", b"image", "item_id", b"item_id", "k", b"k", "query", b"query", "title", b"title"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_k", b"_k", "item_id", b"item_id", "k", b"k", "query", b"query", "title", b"title", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_k", b"_k", "by_places", b"by_places", "image", b"image", "item_id", b"item_id", "k", b"k", "query", b"query", "title", b"title", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__k: _TypeAlias = _typing.Literal["k"]  # noqa: Y015
     _WhichOneofArgType__k: _TypeAlias = _typing.Literal["_k", b"_k"]  # noqa: Y015
-    _WhichOneofReturnType_query: _TypeAlias = _typing.Literal["item_id", "title"]  # noqa: Y015
+    _WhichOneofReturnType_query: _TypeAlias = _typing.Literal["item_id", "title", "image"]  # noqa: Y015
     _WhichOneofArgType_query: _TypeAlias = _typing.Literal["query", b"query"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__k) -> _WhichOneofReturnType__k | None: ...
@@ -730,12 +747,13 @@ class SimilarItemsResponse(_message.Message):
     DEGRADED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def query(self) -> Global___Item:
-        """The movie that was understood."""
+        """The movie that was understood; none for a picture."""
 
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___RankedItem]:
-        """Best first, never the movie itself under any of its ids. Up to two movies of its director come before the others:
-        a common director counts as much as all other kinds together.
+        """Best first, never the movie itself under any of its ids, but for a picture, whose own movie may be among them; with
+        `by_places` one kind after the other. Up to two movies of its director come before the others: a common director
+        counts as much as all other kinds together.
         """
 
     @_builtins.property
@@ -757,25 +775,29 @@ Global___SimilarItemsResponse: _TypeAlias = SimilarItemsResponse  # noqa: Y015
 
 @_typing.final
 class SearchItemsRequest(_message.Message):
-    """A title as a person types it."""
+    """A title as a person types it, or what happens in a movie."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     TITLE_FIELD_NUMBER: _builtins.int
     K_FIELD_NUMBER: _builtins.int
+    SEMANTIC_FIELD_NUMBER: _builtins.int
     title: _builtins.str
-    """1 to 256 characters."""
+    """1 to 256 characters. With `semantic`, what the movie is about: "a heist in dreams"."""
     k: _builtins.int
     """1 to 100. Default 10."""
+    semantic: _builtins.bool
+    """By what titles, overviews, tags, genres and people say, not by the letters of titles. Default false."""
     def __init__(
         self,
         *,
         title: _builtins.str = ...,
         k: _builtins.int | None = ...,
+        semantic: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_k", b"_k", "k", b"k"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_k", b"_k", "k", b"k", "title", b"title"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_k", b"_k", "k", b"k", "semantic", b"semantic", "title", b"title"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__k: _TypeAlias = _typing.Literal["k"]  # noqa: Y015
     _WhichOneofArgType__k: _TypeAlias = _typing.Literal["_k", b"_k"]  # noqa: Y015
@@ -785,7 +807,7 @@ Global___SearchItemsRequest: _TypeAlias = SearchItemsRequest  # noqa: Y015
 
 @_typing.final
 class SearchItemsResponse(_message.Message):
-    """Titles like the given one."""
+    """Titles, or texts, like the given one."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -816,7 +838,7 @@ class Match(_message.Message):
     ITEM_FIELD_NUMBER: _builtins.int
     SCORE_FIELD_NUMBER: _builtins.int
     score: _builtins.float
-    """Likeness of the titles, 0 to 100."""
+    """Likeness of the titles, or of the texts, 0 to 100."""
     @_builtins.property
     def item(self) -> Global___Item: ...
     def __init__(
@@ -1215,7 +1237,9 @@ class RatingScale(_message.Message):
     HIGHEST_FIELD_NUMBER: _builtins.int
     STEP_FIELD_NUMBER: _builtins.int
     lowest: _builtins.float
+    """Found in the data, as `highest` is."""
     highest: _builtins.float
+    """Above `lowest`."""
     step: _builtins.float
     """Between two neighboring ratings; 0 where any value is one. Ratings between two steps are taken."""
     def __init__(

@@ -94,14 +94,14 @@ class RecommenderServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SimilarItems(self, request, context):
-        """Movies like one movie, which is named by its id or by a (fuzzy) title.
+        """Movies like one movie, which is named by its id or by a (fuzzy) title, or whose posters are like a picture.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SearchItems(self, request, context):
-        """Finds movies by a fuzzy, case-insensitive title.
+        """Finds movies by a fuzzy, case-insensitive title, or by what they are about.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

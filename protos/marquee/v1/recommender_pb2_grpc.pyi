@@ -48,9 +48,9 @@ class RecommenderStub:
     Recommend: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.RecommendRequest, _recommender_pb2.RecommendResponse]
     """Ranks movies for one user: known, unknown with a history, or anonymous. An empty list is a valid answer."""
     SimilarItems: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.SimilarItemsRequest, _recommender_pb2.SimilarItemsResponse]
-    """Movies like one movie, which is named by its id or by a (fuzzy) title."""
+    """Movies like one movie, which is named by its id or by a (fuzzy) title, or whose posters are like a picture."""
     SearchItems: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.SearchItemsRequest, _recommender_pb2.SearchItemsResponse]
-    """Finds movies by a fuzzy, case-insensitive title."""
+    """Finds movies by a fuzzy, case-insensitive title, or by what they are about."""
     GetItems: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.GetItemsRequest, _recommender_pb2.GetItemsResponse]
     """Movies by their ids."""
     RecordEvents: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.RecordEventsRequest, _recommender_pb2.RecordEventsResponse]
@@ -72,9 +72,9 @@ class RecommenderAsyncStub(RecommenderStub):
     Recommend: _aio.UnaryUnaryMultiCallable[_recommender_pb2.RecommendRequest, _recommender_pb2.RecommendResponse]  # type: ignore[assignment]
     """Ranks movies for one user: known, unknown with a history, or anonymous. An empty list is a valid answer."""
     SimilarItems: _aio.UnaryUnaryMultiCallable[_recommender_pb2.SimilarItemsRequest, _recommender_pb2.SimilarItemsResponse]  # type: ignore[assignment]
-    """Movies like one movie, which is named by its id or by a (fuzzy) title."""
+    """Movies like one movie, which is named by its id or by a (fuzzy) title, or whose posters are like a picture."""
     SearchItems: _aio.UnaryUnaryMultiCallable[_recommender_pb2.SearchItemsRequest, _recommender_pb2.SearchItemsResponse]  # type: ignore[assignment]
-    """Finds movies by a fuzzy, case-insensitive title."""
+    """Finds movies by a fuzzy, case-insensitive title, or by what they are about."""
     GetItems: _aio.UnaryUnaryMultiCallable[_recommender_pb2.GetItemsRequest, _recommender_pb2.GetItemsResponse]  # type: ignore[assignment]
     """Movies by their ids."""
     RecordEvents: _aio.UnaryUnaryMultiCallable[_recommender_pb2.RecordEventsRequest, _recommender_pb2.RecordEventsResponse]  # type: ignore[assignment]
@@ -105,7 +105,7 @@ class RecommenderServicer(metaclass=_abc_1.ABCMeta):
         request: _recommender_pb2.SimilarItemsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recommender_pb2.SimilarItemsResponse, _abc.Awaitable[_recommender_pb2.SimilarItemsResponse]]:
-        """Movies like one movie, which is named by its id or by a (fuzzy) title."""
+        """Movies like one movie, which is named by its id or by a (fuzzy) title, or whose posters are like a picture."""
 
     @_abc_1.abstractmethod
     def SearchItems(
@@ -113,7 +113,7 @@ class RecommenderServicer(metaclass=_abc_1.ABCMeta):
         request: _recommender_pb2.SearchItemsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recommender_pb2.SearchItemsResponse, _abc.Awaitable[_recommender_pb2.SearchItemsResponse]]:
-        """Finds movies by a fuzzy, case-insensitive title."""
+        """Finds movies by a fuzzy, case-insensitive title, or by what they are about."""
 
     @_abc_1.abstractmethod
     def GetItems(

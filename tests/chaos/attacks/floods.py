@@ -149,7 +149,7 @@ def nul_in_ids(target: Target) -> Answers:
     return asyncio.run(calls())
 
 
-def most_candidates(target: Target) -> Answers:
+def max_candidates(target: Target) -> Answers:
     """As much as every limit allows at once: 32 rows of 20,000 candidates."""
     request = infer_request(
         target.name,
@@ -185,6 +185,6 @@ ATTACKS = [
     Attack("300 × 1,000 events", "gateway", many_events, BUSY),
     Attack("leave RecordEvents half way", "gateway", leavers, LEFT),
     Attack("NUL in ids", "gateway", nul_in_ids),
-    Attack("8 × 32 × 20,000 candidates", "linear", most_candidates, BUSY),
+    Attack("8 × 32 × 20,000 candidates", "linear", max_candidates, BUSY),
     Attack("posters in bulk", "visual_temporal", posters, BUSY),
 ]

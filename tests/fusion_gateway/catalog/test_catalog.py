@@ -117,7 +117,8 @@ FILMS = [
 def test_initials_years_and_parentheses(query: str, title: str, year: int) -> None:
     names, years, votes = zip(*FILMS, strict=True)
     many = pl.concat([items(), items()]).head(len(FILMS))
-    numbered = many.with_columns(number=pl.int_range(1, len(FILMS) + 1), id=pl.int_range(len(FILMS)).cast(pl.String))
+    number = pl.int_range(1, len(FILMS) + 1)
+    numbered = many.with_columns(number=number, id=number.cast(pl.String))
     columns = {"title": names, "year": years, "votes": votes}
     table = numbered.with_columns(pl.Series(name, column, SCHEMA[name]) for name, column in columns.items())
     index = TitleIndex(Catalog(table, 1))
@@ -185,7 +186,7 @@ def test_broken_tags_are_refused(tmp_path: Path, tags: dict[str, list[object]], 
     items().write_parquet(tmp_path / "items.parquet")
     pl.DataFrame(tags).write_parquet(tmp_path / "tags.parquet")
     with pytest.raises(ArtifactError, match=message):
-        load_catalog(tmp_path / "items.parquet", 1, tmp_path / "tags.parquet")
+        load_catalog(tmp_path / "items.parquet", 1, {"tags.parquet": tmp_path / "tags.parquet"})
 
 
 def test_words_may_have_any_number(tmp_path: Path) -> None:
@@ -198,8 +199,9 @@ def test_words_may_have_any_number(tmp_path: Path) -> None:
         }
     )
     tags.write_parquet(tmp_path / "tags.parquet")
-    catalog = load_catalog(tmp_path / "items.parquet", 1, tmp_path / "tags.parquet")
-    np.testing.assert_allclose(catalog.tag_likeness(1)[:3], [0.6, 1, 0])
+    catalog = load_catalog(tmp_path / "items.parquet", 1, {"tags.parquet": tmp_path / "tags.parquet"})
+    assert catalog.texts.tags
+    np.testing.assert_allclose(catalog.texts.tags.likeness(1)[:3], [0.6, 1, 0])
 
 
 def test_a_truncated_catalogue_is_refused(tmp_path: Path) -> None:

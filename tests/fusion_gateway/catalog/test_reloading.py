@@ -24,8 +24,8 @@ def repository(tmp_path: Path) -> Path:
 
 
 async def status(world: World) -> tuple[int, int]:
-    told = await world.stub.GetStatus(pb.GetStatusRequest())
-    return told.catalog_version, told.catalog_items
+    status = await world.stub.GetStatus(pb.GetStatusRequest())
+    return status.catalog_version, status.catalog_items
 
 
 async def test_a_newer_catalogue_is_used_and_no_call_fails(world: World, repository: Path) -> None:

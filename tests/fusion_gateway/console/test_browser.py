@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 import pytest
 from PIL import Image
@@ -25,7 +27,7 @@ from tests.fusion_gateway.conftest import World
 from tests.fusion_gateway.console import browser
 from tests.fusion_gateway.console.browser import PHONE, opened
 from tests.fusion_gateway.console.running import Console, console
-from tests.fusion_gateway.world import POLICIES, publish, publish_catalog
+from tests.fusion_gateway.world import POLICIES, TAGS, items, publish, publish_catalog
 from tests.servers.running import ROOT
 
 if TYPE_CHECKING:
@@ -33,6 +35,15 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.skipif(bool(browser.missing()), reason=f"the console is not tested: {browser.missing()}")
 
+LINES = """() => {
+  const lines = document.querySelector(".lines"), { top } = lines.getBoundingClientRect();
+  const middle = (row) => { const box = row.getBoundingClientRect(); return (box.top + box.bottom) / 2 - top; };
+  const other = (row) => document.querySelector(`.b .row[data-id="${row.dataset.id}"]`);
+  const rows = [...document.querySelectorAll(".a .row")].filter(other);
+  const drawn = [...lines.children].map((path) => path.getAttribute("d").match(/[\\d.]+/g).map(Number));
+  return [drawn.map((numbers) => [numbers[1], numbers[7]]), rows.map((row) => [middle(row), middle(other(row))])];
+}"""
+"""Ends of the lines of Compare, and middles of the rows that they connect."""
 HISTORY = [("1", 5.0), ("5", 4.0)]
 HOSTILE = [
     "<script>document.title='stolen'</script>",
@@ -67,10 +78,10 @@ async def expected(world: World, **request: Any) -> list[str]:
     return [each.item.title for each in (await world.stub.Recommend(pb.RecommendRequest(**request))).items]
 
 
-async def reaches(tab: "Page", wanted: list[str], of: str = ".list") -> None:
+async def reaches(tab: "Page", titles: list[str], of: str = ".list") -> None:
     """Waits until the list is this one."""
-    script = "([of, wanted]) => JSON.stringify([...document.querySelectorAll(of)].map(e => e.innerText)) === wanted"
-    as_text = json.dumps(wanted, ensure_ascii=False, separators=(",", ":"))
+    script = "([of, titles]) => JSON.stringify([...document.querySelectorAll(of)].map(e => e.innerText)) === titles"
+    as_text = json.dumps(titles, ensure_ascii=False, separators=(",", ":"))
     await tab.wait_for_function(script, arg=[f"{of} .title", as_text])
 
 
@@ -80,11 +91,15 @@ async def move(tab: "Page", label: str, value: float) -> None:
     await slider.evaluate("(e, v) => { e.value = v; e.dispatchEvent(new Event('input', {bubbles: true})); }", value)
 
 
+def run(python: str, environment: dict[str, str]) -> "subprocess.CompletedProcess[bytes]":
+    return subprocess.run([sys.executable, "-c", python], cwd=ROOT, capture_output=True, env=os.environ | environment)
+
+
 async def test_a_user_is_found_and_the_list_says_why(world: World, page: Console) -> None:
     async with opened() as tab:
         await tab.goto(page.url)
-        await tab.get_by_role("combobox", name="User id or movie title").press_sequentially("42")
-        await tab.get_by_role("option", name="User 42 2 events").click()
+        await tab.get_by_role("combobox", name="User id or movie title").press_sequentially("4")
+        await tab.get_by_role("option", name="User 42 last event 2001-09-09").click()
         await reaches(tab, await expected(world, user_id="42"))
         assert "user=42" in tab.url
         assert "Inception" in await tab.locator(".past").inner_text()
@@ -123,17 +138,23 @@ async def test_sliders_reorder_the_list_as_the_api_says(world: World, page: Cons
         await reaches(tab, await expected(world, user_id="42"))
         await tab.get_by_text("Weight of each model").wait_for()
         await move(tab, "rating", 4)
-        await move(tab, "sequential", 0)
-        await reaches(tab, changed := await expected(world, user_id="42", weights={"rating": 4, "sequential": 0}))
+        await reaches(tab, changed := await expected(world, user_id="42", weights={"rating": 4}))
         assert changed != await expected(world, user_id="42")
         assert await tab.locator(".moved").count()
+        await move(tab, "sequential", 0)
+        await reaches(tab, await expected(world, user_id="42", weights={"rating": 4, "sequential": 0}))
         await tab.get_by_label("Policy").select_option("rrf")
         await reaches(tab, await expected(world, user_id="42", policy="rrf"))
         await move(tab, "Diversity", 0.9)
         await move(tab, "At most of a genre", 2)
         await tab.get_by_role("button", name="Thriller: does not matter").click()
-        wanted = {"filters": pb.Filters(genres_any=["Thriller"]), "policy": "rrf", "diversity": 0.9, "max_per_genre": 2}
-        await reaches(tab, found := await expected(world, user_id="42", **wanted))
+        settings = {
+            "filters": pb.Filters(genres_any=["Thriller"]),
+            "policy": "rrf",
+            "diversity": 0.9,
+            "max_per_genre": 2,
+        }
+        await reaches(tab, found := await expected(world, user_id="42", **settings))
         await tab.reload()  # the address holds it all
         await reaches(tab, found)
         await tab.get_by_text("As a call").click()
@@ -145,6 +166,46 @@ async def test_sliders_reorder_the_list_as_the_api_says(world: World, page: Cons
                 text = await tab.get_by_label(name, exact=True).inner_text()
                 answer = await asyncio.to_thread(subprocess.run, [*command, text], cwd=ROOT, capture_output=True)
                 assert found[0].encode() in answer.stdout, answer.stderr
+
+
+async def test_what_the_address_holds_shows_in_the_controls(page: Console) -> None:
+    async with opened() as tab:
+        await tab.goto(f"{page.url}/?user=42&policy=nothing&from=2050")
+        await tab.get_by_text("there is no 'nothing'").wait_for()
+        policy = tab.get_by_label("Policy")
+        assert await policy.input_value() == "nothing"
+        await policy.select_option("rrf")
+        await tab.get_by_text("Nothing passes these filters.").wait_for()
+        assert "popularity" not in await tab.locator(".how").inner_text()
+        await tab.get_by_role("button", name="Clear the filters").click()
+        assert await titles(tab)
+        assert tab.url.endswith("?user=42&policy=rrf")
+
+
+async def test_an_address_that_was_damaged_still_shows_a_list(world: World, page: Console) -> None:
+    async with opened() as tab:
+        await tab.goto(f"{page.url}/?new=1&picked=%25:5,6:5&w.rating=many&k=some")
+        history = [pb.Event(item_id="%", rating=5), pb.Event(item_id="6", rating=5)]
+        await reaches(tab, await expected(world, history=history))
+
+
+async def test_numbers_and_posters_of_a_list_that_changes(world: World, page: Console) -> None:
+    async with opened() as tab:
+        await tab.goto(f"{page.url}/?user=42")
+        title, *_ = await titles(tab)
+        row = tab.locator(".list .row").first
+        await row.get_by_text("Numbers").click()
+        cells = await row.locator("tbody td").all_inner_texts()
+        [first, *_] = (await world.stub.Recommend(pb.RecommendRequest(user_id="42", explain=True))).items
+        parts = first.explanation.contributions
+        assert float(cells[1]) == pytest.approx(parts[0].normalized_score, abs=0.001) != 0
+        await row.locator(".poster.loaded").wait_for()
+        await tab.evaluate("document.querySelector('.list .poster').dataset.seen = 'before'")
+        await move(tab, "rating", 4)
+        await tab.wait_for_url("**w.rating=4")
+        same = tab.locator(".list .row").filter(has_text=title).locator(".poster")
+        await tab.wait_for_load_state("networkidle")
+        assert await same.get_attribute("data-seen") == "before"  # not loaded and decoded again
 
 
 async def test_a_rating_changes_the_next_list(world: World, page: Console) -> None:
@@ -175,11 +236,52 @@ async def test_a_new_person_picks_movies_and_nothing_is_stored(world: World, pag
         await tab.get_by_role("button", name="Rate Up 2 of 5").click()
         history = [pb.Event(item_id="6", rating=5), pb.Event(item_id="9", rating=2)]
         await reaches(tab, await expected(world, history=history))
-        await tab.get_by_role("button", name="Take away Fargo").click()
+        await tab.get_by_role("button", name="Remove Fargo").click()
         await reaches(tab, await expected(world, history=history[1:]))
         await tab.get_by_role("button", name="Nobody in particular").click()
-        await tab.get_by_label("Likes").select_option("Comedy")
-        await reaches(tab, await expected(world, profile=pb.Profile(liked_genres=["Comedy"])))
+        for genre in (liked := ["Comedy", "Crime"]):
+            await tab.get_by_label("Likes").get_by_role("button", name=genre).click()
+        await reaches(tab, await expected(world, profile=pb.Profile(liked_genres=liked)))
+
+
+async def test_stars_are_on_the_scale_of_the_data(tmp_path: Path) -> None:
+    repository = tmp_path / "repository"
+    publish_catalog(repository, items(), TAGS, scale={"lowest": 0, "highest": 10, "step": 1})
+    publish(repository, "fusion", {"policies.yaml": POLICIES.encode()})
+    flags = [f"--model-repository={repository}", f"--event-store=sqlite:///{tmp_path}/events.db", "--scorer="]
+    flags += ["--grpc-port=0", "--metrics-port=0", "--exit-timeout-secs=0"]
+    async with (
+        gateway(read(GatewaySettings, flags)) as program,
+        program,
+        console(program.grpc_address) as page,
+        opened() as tab,
+    ):
+        await tab.goto(f"{page.url}/?user=42")
+        first, *_ = await titles(tab)
+        stars = tab.get_by_role("group", name=f"Your rating of {first}").get_by_role("button")
+        await stars.last.wait_for()
+        assert await stars.count() == 11
+        await tab.get_by_role("button", name=f"Rate {first} 0 of 10").click()
+        await tab.locator(".past .given").wait_for()
+        assert (await tab.locator(".past .given").inner_text()).split() == ["★", "rated", "0"]
+
+
+@pytest.mark.parametrize(
+    ("scale", "stars"),
+    [
+        (None, [1, 2, 3, 4, 5]),
+        ({"lowest": 0.5, "highest": 5, "step": 0.5}, [1, 2, 3, 4, 5]),
+        ({"highest": 1, "step": 1}, [0, 1]),
+        ({"lowest": 10, "highest": 100, "step": 10}, list(range(10, 101, 10))),
+        ({"lowest": -10, "highest": 10}, [-10, -5, 0, 5, 10]),
+        ({"lowest": 0.1, "highest": 0.9, "step": 0.1}, [0.1, 0.3, 0.5, 0.7, 0.9]),
+    ],
+)
+async def test_what_stars_stand_for(page: Console, scale: dict[str, float] | None, stars: list[float]) -> None:
+    async with opened() as tab:
+        await tab.goto(page.url)
+        values = "async (scale) => (await import('/static/movies.js')).starValues(scale ?? undefined)"
+        assert await tab.evaluate(values, scale) == stars
 
 
 async def test_read_only_shows_nothing_that_writes(world: World) -> None:
@@ -195,8 +297,25 @@ async def test_two_policies_are_compared(world: World, page: Console) -> None:
         await reaches(tab, a := await expected(world, user_id="42"), ".a .list")
         await reaches(tab, b := await expected(world, user_id="42", policy="rrf"), ".b .list")
         text = await tab.locator(".sum").inner_text()
-        assert f"share {len(set(a) & set(b))} of {max(len(a), len(b))} movies" in text
+        share = f"share {len(set(a) & set(b))} of {max(len(a), len(b))} movies"
+        assert f"A (user 42, fitted) and B (user 42, rrf) {share}" in text
         assert "Spearman" in text
+        ends, middles = await tab.evaluate(LINES)
+        assert len(ends) == len(set(a) & set(b))
+        assert np.array(ends) == pytest.approx(np.array(middles), abs=1)
+
+
+async def test_users_to_compare_are_suggested(world: World, page: Console) -> None:
+    async with opened() as tab:
+        await tab.goto(f"{page.url}/compare")
+        user = tab.get_by_role("region", name="List B").get_by_role("combobox", name="User id")
+        await user.press_sequentially("4")
+        await tab.get_by_role("option", name="User 42").click()
+        await reaches(tab, await expected(world, user_id="42", policy="rrf"), ".b .list")
+        for key in ("Control+A", "Backspace", "Enter"):
+            await user.press(key)
+        await reaches(tab, await expected(world, policy="rrf"), ".b .list")
+        assert "user" not in tab.url
 
 
 async def test_models_are_shown(world: World, page: Console) -> None:
@@ -240,7 +359,7 @@ async def test_a_stopped_gateway_is_said_and_the_page_recovers(
             await tab.get_by_role("alert").wait_for(state="hidden")
 
 
-async def test_a_token_is_asked_for_and_kept_for_the_tab_only(repository: Path, tmp_path: Path) -> None:
+async def test_a_token_is_requested_and_kept_for_the_tab_only(repository: Path, tmp_path: Path) -> None:
     tokens = tmp_path / "tokens.yaml"
     tokens.write_text(f"someone: {{sha256: {hash_of('secret')}}}\n")
     tokens.chmod(0o600)
@@ -257,7 +376,12 @@ async def test_a_token_is_asked_for_and_kept_for_the_tab_only(repository: Path, 
         await tab.get_by_role("button", name="Use it").click()
         await titles(tab)
         await tab.reload()
-        await titles(tab)
+        [first, *_] = await titles(tab)
+        await tab.get_by_text("As a call").click()
+        text = await tab.get_by_label("Python", exact=True).inner_text()
+        answer = await asyncio.to_thread(run, text, {"MARQUEE_TOKEN": "secret"})
+        assert first.encode() in answer.stdout, answer.stderr
+        assert "secret" not in await tab.locator(".as-call").inner_text()
         assert await tab.evaluate("[localStorage.length, document.cookie, location.search]") == [0, "", ""]
 
 

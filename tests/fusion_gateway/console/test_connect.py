@@ -30,6 +30,7 @@ async def test_every_call_of_the_gateway_is_there(world: World) -> None:
         **dict.fromkeys(["SimilarItems", "SearchItems", "GetItems", "RecordEvents", "GetHistory", "DeleteUser"], 400),
     }  # fmt: skip
     assert unknown.status == 404
+    assert b"it has Recommend, " in unknown.body
 
 
 ERRORS: list[tuple[str, object, dict[str, str], str]] = [
@@ -40,6 +41,9 @@ ERRORS: list[tuple[str, object, dict[str, str], str]] = [
     ("Recommend", {}, {"connect_timeout_ms": "soon"}, "invalid_argument"),
     ("Recommend", {}, {"connect_protocol_version": "2"}, "invalid_argument"),
     ("Recommend", {}, {"content_encoding": "gzip"}, "unimplemented"),
+    ("GetStatus", [], {}, "invalid_argument"),
+    ("GetStatus", {}, {"x_request_id": "é"}, "invalid_argument"),
+    ("GetStatus", {}, {"authorization": "Bearer a\tb"}, "invalid_argument"),
     ("GetStatus", {}, {"origin": "https://evil.example"}, "permission_denied"),
 ]
 
@@ -50,6 +54,16 @@ async def test_an_error_has_the_status_of_its_code(world: World) -> None:
     assert [reply.json["code"] for reply in replies] == [code for *_, code in ERRORS]
     assert [reply.status for reply in replies] == [HTTP_STATUS[code] for *_, code in ERRORS]
     assert all(reply.json["message"] for reply in replies)
+
+
+async def test_calls_are_counted_by_status(world: World) -> None:
+    async with console(world.gateway.grpc_address) as page:
+        for k in (0, 3, 3):
+            await page.call("Recommend", {"userId": "secret-user", "k": k})
+        metrics = (await page.fetch("/metrics")).body.decode()
+    assert 'marquee_calls_total{code="400",method="Recommend"} 1.0' in metrics
+    assert 'marquee_calls_total{code="200",method="Recommend"} 2.0' in metrics
+    assert "secret-user" not in metrics
 
 
 async def test_a_request_that_is_too_large_is_refused(world: World) -> None:

@@ -1,5 +1,6 @@
 """What the console serves besides calls: pages, posters, the OpenAPI document, each with headers that protect."""
 
+import gzip
 from io import BytesIO
 from pathlib import Path
 
@@ -25,6 +26,16 @@ async def test_pages_come_whole_and_allow_no_foreign_script() -> None:
     assert "//" not in html.replace("<!doctype", "")  # nothing from elsewhere
     assert "style=" not in html
     assert html.count("<script") == html.count("<script ") == html.count("</script>")
+
+
+async def test_text_is_compressed_for_who_takes_that() -> None:
+    async with console(NOWHERE) as page:
+        plain = await page.fetch("/static/style.css")
+        packed = await page.fetch("/static/style.css", accept_encoding="gzip")
+    assert "content-encoding" not in plain.headers
+    assert packed.headers["content-encoding"] == "gzip"
+    assert gzip.decompress(packed.body) == plain.body
+    assert len(packed.body) < len(plain.body) / 3
 
 
 async def test_other_names_of_the_loopback_are_refused() -> None:

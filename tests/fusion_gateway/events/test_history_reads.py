@@ -52,7 +52,7 @@ async def test_a_failed_read_and_a_caller_that_leaves_cost_nobody_else() -> None
     assert await staying == 0
 
 
-async def test_a_read_has_a_most_number_of_users() -> None:
+async def test_a_read_has_a_maximum_number_of_users() -> None:
     store = Store()
     store.gate.set()
     history = Lane(store.read, MAX_USERS, MAX_READS)
@@ -125,8 +125,8 @@ async def test_long_histories_are_read_one_by_one_and_keep_no_short_one_waiting(
     assert reading == [long[0], "anna"]
 
 
-@pytest.mark.parametrize(("limit", "most"), [(5, MAX_USERS), (MAX_EVENTS // 8, 8), (MAX_EVENTS + 1, 1)])
-async def test_a_read_has_a_most_number_of_events(limit: int, most: int) -> None:
+@pytest.mark.parametrize(("limit", "max_users"), [(5, MAX_USERS), (MAX_EVENTS // 8, 8), (MAX_EVENTS + 1, 1)])
+async def test_a_read_has_a_maximum_number_of_events(limit: int, max_users: int) -> None:
     read: list[int] = []
 
     async def read_all(users: Sequence[str]) -> dict[str, list[int]]:
@@ -134,5 +134,5 @@ async def test_a_read_has_a_most_number_of_events(limit: int, most: int) -> None
         return {user: [] for user in users}
 
     history = HistoryReads(read_all, limit)
-    await asyncio.gather(*(history(str(user)) for user in range(2 * most)))
-    assert read == [most, most]
+    await asyncio.gather(*(history(str(user)) for user in range(2 * max_users)))
+    assert read == [max_users, max_users]

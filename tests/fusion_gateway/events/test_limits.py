@@ -11,6 +11,7 @@ import time
 import urllib.parse
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -201,12 +202,11 @@ async def test_nothing_is_acknowledged_into_a_file_that_was_taken_away(
 
 async def test_writers_and_a_file_that_is_taken_away_again_and_again(url: str, tmp_path: Path) -> None:
     """Whatever is acknowledged is in the file that was there at that time, or in the one after it."""
-    kept: set[str] = set()
     acknowledged: list[str] = []
     async with opened(url) as store:
 
         async def write(writer: int) -> None:
-            for n in range(40):
+            for n in count():
                 name = f"{writer}-{n}"
                 try:
                     await store.record([event(name, user=name)])
@@ -214,19 +214,35 @@ async def test_writers_and_a_file_that_is_taken_away_again_and_again(url: str, t
                 except (Unavailable, Overloaded):
                     await asyncio.sleep(0.01)
 
-        writers = asyncio.gather(*(write(writer) for writer in range(4)))
-        for n in range(3):
-            await asyncio.sleep(0.1)
-            (tmp_path / "events.db").rename(tmp_path / f"away-{n}.db")
-            (tmp_path / "events.db-wal").exists() and (tmp_path / f"away-{n}.db-wal").write_bytes(
-                (tmp_path / "events.db-wal").read_bytes()
-            )
-        await writers
+        writers = [asyncio.create_task(write(writer)) for writer in range(4)]
+        for n in range(4):
+            await written(acknowledged, 30)
+            if n < 3:
+                take_away(tmp_path, n)
+        for writer in writers:
+            writer.cancel()
+        await asyncio.wait(writers)
+    kept: set[str] = set()
     for path in tmp_path.glob("*.db"):
         with sqlite3.connect(path) as database:
             kept |= {user for (user,) in database.execute("SELECT user_id FROM events")}
-    assert len(acknowledged) > 100
     assert set(acknowledged) <= kept
+
+
+async def written(acknowledged: list[str], more: int) -> None:
+    """Returns once so many more are."""
+    enough = len(acknowledged) + more
+    async with asyncio.timeout(60):
+        while len(acknowledged) < enough:
+            await asyncio.sleep(0.01)
+
+
+def take_away(folder: Path, number: int) -> None:
+    """The file under another name, with its log."""
+    (folder / "events.db").rename(folder / f"away-{number}.db")
+    log = folder / "events.db-wal"
+    if log.exists():
+        (folder / f"away-{number}.db-wal").write_bytes(log.read_bytes())
 
 
 WRITER = """

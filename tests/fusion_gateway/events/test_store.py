@@ -77,14 +77,15 @@ async def test_users_come_in_pages_by_what_their_ids_begin_with(store: EventStor
     users = ["4", "40", "4-1", "4a", "4A", "4é", "41", "5", "anna", "𝟜"]
     await store.record([event("a", time, user=user) for time, user in enumerate(users, 1)])
     await store.record([event("a", 99, user="41")])
-    pages, page = [], ""
+    pages: list[list[str]] = []
+    page = ""
     while not pages or page:
-        found, page = await store.users("4", 3, page)
+        found, page = await store.users_page("4", 3, page)
         pages.append([user.id for user in found])
     assert pages == [["4", "4-1", "40"], ["41", "4A", "4a"], ["4é"]]
-    assert (await store.users("41", 3))[0] == [("41", 99)]
-    assert {user for user, _ in (await store.users("", 1000))[0]} >= set(users)
-    assert await store.users("nobody", 3) == ([], "")
+    assert (await store.users_page("41", 3))[0] == [("41", 99)]
+    assert {user for user, _ in (await store.users_page("", 1000))[0]} >= set(users)
+    assert await store.users_page("nobody", 3) == ([], "")
 
 
 async def test_users_are_found_by_index(store: EventStore, url: str) -> None:
@@ -112,6 +113,26 @@ async def test_a_repeated_event_id_changes_nothing(store: EventStore) -> None:
 async def test_many_writers_at_once(store: EventStore) -> None:
     recorded = await asyncio.gather(*(store.record([event("a", 1, f"id{n % 3}")]) for n in range(9)))
     assert sum(recorded) == 3
+
+
+async def test_a_few_events_do_not_wait_for_all_that_have_many(tmp_path: Path) -> None:
+    store = EventStore(f"sqlite:///{tmp_path}/events.db", history_limit=5000)
+    await store.open()
+    ended: list[str] = []
+
+    async def record(name: str, number: int) -> None:
+        await store.record([event("1", second, user=name) for second in range(number)])
+        ended.append(name)
+
+    names = [f"large {number}" for number in range(8)]
+    large = [asyncio.create_task(record(name, 1000)) for name in names]
+    await asyncio.sleep(0)
+    await asyncio.gather(record("small", 1), record("small too", 100))
+    before = list(ended)
+    await asyncio.gather(*large)
+    await store.close()
+    assert before == ["large 0", "large 1", "small", "large 2", "small too"]
+    assert ended[len(before) :] == names[3:]
 
 
 async def test_histories_read_at_once_are_each_users_own(store: EventStore) -> None:
@@ -190,8 +211,8 @@ async def test_what_is_exported_can_be_imported(
         written = await export_events(url, tmp_path / name)
         read = list(read_events(tmp_path / name))
         assert written == len(read)
-        told = [(e.user_id, e.item_id, e.rating, e.time) for e in read if e.user_id in ("anna", "bert")]
-        assert told == [("anna", "b", None, 1), ("anna", 'a, "b"\nc', 4.5, 2), ("bert", "c", None, 2)]
+        stored = [(e.user_id, e.item_id, e.rating, e.time) for e in read if e.user_id in ("anna", "bert")]
+        assert stored == [("anna", "b", None, 1), ("anna", 'a, "b"\nc', 4.5, 2), ("bert", "c", None, 2)]
     assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["events.parquet"]
     with pytest.raises(ConfigurationError, match="cannot be written"):
         await export_events(url, tmp_path / "events.csv" / "events.csv")

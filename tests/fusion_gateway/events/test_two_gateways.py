@@ -32,20 +32,20 @@ async def test_an_event_recorded_at_one_counts_at_the_other_within_a_second(
             channel = await stack.enter_async_context(grpc.aio.insecure_channel(program.grpc_address))
             stubs.append(RecommenderStub(channel))
         here, there = stubs
-        asked = pb.RecommendRequest(user_id="anna")
+        call = pb.RecommendRequest(user_id="anna")
         await here.DeleteUser(pb.DeleteUserRequest(user_id="anna"))
-        assert [(await stub.Recommend(asked)).history_used for stub in stubs] == [0, 0]
+        assert [(await stub.Recommend(call)).history_used for stub in stubs] == [0, 0]
         for count, item in enumerate(("3", "8", "5"), 1):
             event = pb.Event(user_id="anna", item_id=item)
             await here.RecordEvents(pb.RecordEventsRequest(events=[event]))
             recorded = time.monotonic()
             for stub in (here, there):
-                answer = await stub.Recommend(asked)
+                answer = await stub.Recommend(call)
                 while stub is there and answer.history_used < count and time.monotonic() < recorded + 1:
                     await asyncio.sleep(0.05)
-                    answer = await stub.Recommend(asked)
+                    answer = await stub.Recommend(call)
                 assert answer.history_used == count
                 assert item not in [each.item.id for each in answer.items]
             here, there = there, here
         await here.DeleteUser(pb.DeleteUserRequest(user_id="anna"))
-        assert [(await stub.Recommend(asked)).history_used for stub in stubs] == [0, 0]
+        assert [(await stub.Recommend(call)).history_used for stub in stubs] == [0, 0]

@@ -128,7 +128,7 @@ def test_common_shapes_are_read(tmp_path: Path, variant: str) -> None:
         ("user,item,time\na,1,1600000000000\na,1,978307100\na,1,1600000000000\n", "line 3: time '978307100' is not"),
         ("user,item,time\na,,1\n", "line 2: item is empty"),
         ("user,item\na,1\nNULL,2\n", "line 3: user is empty"),
-        ("user,item\na,1\nuser,item\na,2\n", "line 3: the header stands here once more"),
+        ("user,item\na,1\nuser,item\na,2\n", "line 3: the header is repeated here"),
         ("user,item,Stars{}\na,1,dislike\n", r"'dislike' is not a finite number \(column 'Stars{}'\)"),
         ("user,item,rating\na,1,dislike\n", r"'dislike' is not a finite number \(column 'rating'\); --rating none"),
         ("user,item,rating,time\na,1,good,1\n", "line 2: rating 'good' is not a finite number"),

@@ -27,7 +27,7 @@ def test_fields_of_a_known_form_and_their_lines(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1", "cp1252"])
-def test_encodings_are_recognised(tmp_path: Path, encoding: str) -> None:
+def test_encodings_are_recognized(tmp_path: Path, encoding: str) -> None:
     path = write(tmp_path, "user,item\r\né,1\r\nü,2\r\n".encode(encoding))
     assert whole(open_table(path))["user"].to_list() == ["é", "ü"]
 

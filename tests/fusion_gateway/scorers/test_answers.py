@@ -13,10 +13,10 @@ from tests.chaos.lies import LIES, VERSION, lie
 
 SCORE = {"user_id": np.array([[b"a"]], object), "candidate": np.array([[3, 1, 2]])}
 RANKED = {"item": np.array([[1]]), "k": np.array([[5]], np.int32)}
-ASKED = [("rating", SCORE), ("rating_retrieve", RANKED)]
+REQUESTS = [("rating", SCORE), ("rating_retrieve", RANKED)]
 
 
-@pytest.mark.parametrize(("model", "inputs"), ASKED)
+@pytest.mark.parametrize(("model", "inputs"), REQUESTS)
 def test_honest_answers_pass(model: str, inputs: dict[str, tensors.Array]) -> None:
     outputs, version = read_answer(lie("honest", tensors.infer_request(model, inputs)), model, inputs)
     assert version == int(VERSION)
@@ -27,7 +27,7 @@ def test_honest_answers_pass(model: str, inputs: dict[str, tensors.Array]) -> No
 
 
 @pytest.mark.parametrize("name", LIES)
-@pytest.mark.parametrize(("model", "inputs"), ASKED)
+@pytest.mark.parametrize(("model", "inputs"), REQUESTS)
 def test_no_lie_passes(name: str, model: str, inputs: dict[str, tensors.Array]) -> None:
     with pytest.raises(ModelMissing) as caught:
         read_answer(lie(name, tensors.infer_request(model, inputs)), model, inputs)
@@ -48,9 +48,11 @@ def test_nothing_found_and_abstaining_are_answers() -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.sampled_from(ASKED), st.data())
-def test_no_changed_byte_raises_anything_else(asked: tuple[str, dict[str, tensors.Array]], data: st.DataObject) -> None:
-    model, inputs = asked
+@given(st.sampled_from(REQUESTS), st.data())
+def test_no_changed_byte_raises_anything_else(
+    request: tuple[str, dict[str, tensors.Array]], data: st.DataObject
+) -> None:
+    model, inputs = request
     message = bytearray(lie("honest", tensors.infer_request(model, inputs)))
     for _ in range(data.draw(st.integers(1, 4))):
         message[data.draw(st.integers(0, len(message) - 1))] = data.draw(st.integers(0, 255))

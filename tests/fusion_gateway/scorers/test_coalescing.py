@@ -12,7 +12,7 @@ MAX_ROWS = 32
 HISTORY = np.array([[7, 8, 9]])
 
 
-def asked(*candidates: int, **more: np.ndarray) -> Arrays:
+def request(*candidates: int, **more: np.ndarray) -> Arrays:
     return {"user_id": np.array([[b"anna"]], object), "candidate": np.array([candidates]), **more}
 
 
@@ -45,11 +45,11 @@ async def outcomes(model: Model, *calls: Arrays) -> list[object]:
 async def test_what_waits_leaves_together_and_each_gets_its_own() -> None:
     model = Model()
     calls = [
-        asked(1),
-        asked(2),
-        asked(3, 4, history_item=HISTORY),
-        asked(5),
-        asked(6, 7, 8, history_item=HISTORY[:, :1]),
+        request(1),
+        request(2),
+        request(3, 4, history_item=HISTORY),
+        request(5),
+        request(6, 7, 8, history_item=HISTORY[:, :1]),
     ]
     assert await outcomes(model, *calls) == [
         [[1]],
@@ -61,15 +61,15 @@ async def test_what_waits_leaves_together_and_each_gets_its_own() -> None:
     assert [len(message["candidate"]) for message in model.messages] == [1, 1, 3]
 
 
-async def test_a_message_has_a_most_number_of_rows() -> None:
+async def test_a_message_has_a_maximum_number_of_rows() -> None:
     model = Model()
-    answers = await outcomes(model, *(asked(number) for number in range(100, 142)))
+    answers = await outcomes(model, *(request(number) for number in range(100, 142)))
     assert answers == [[[number]] for number in range(100, 142)]
     assert max(len(message["candidate"]) for message in model.messages) == MAX_ROWS
 
 
 async def test_a_refused_call_takes_nobody_with_it() -> None:
-    answers = await outcomes(Model(), asked(1), asked(2), asked(3), asked(13), asked(4))
+    answers = await outcomes(Model(), request(1), request(2), request(3), request(13), request(4))
     assert answers[:3] == [[[1]], [[2]], [[3]]]
     assert answers[4] == [[4]]
     assert isinstance(answers[3], Unavailable)
@@ -78,8 +78,8 @@ async def test_a_refused_call_takes_nobody_with_it() -> None:
 async def test_a_caller_that_leaves_or_is_late_takes_nobody_with_it() -> None:
     model = Model()
     coalescer = Coalescer(model, MAX_ROWS)
-    first, second, leaving, staying = (asyncio.create_task(coalescer(asked(number), 5)) for number in range(1, 5))
-    late = asyncio.create_task(coalescer(asked(9), 0.05))
+    first, second, leaving, staying = (asyncio.create_task(coalescer(request(number), 5)) for number in range(1, 5))
+    late = asyncio.create_task(coalescer(request(9), 0.05))
     await asyncio.sleep(0.01)
     leaving.cancel()
     with pytest.raises(Unavailable, match="deadline exceeded"):
@@ -100,34 +100,34 @@ async def test_what_fails_fails_for_all_in_the_message_and_for_none_after() -> N
 
     coalescer = Coalescer(send, MAX_ROWS)
     with pytest.raises(MarqueeError, match="away"):
-        await coalescer(asked(1), 5)
-    assert (await coalescer(asked(1), 5))[1] == 1
+        await coalescer(request(1), 5)
+    assert (await coalescer(request(1), 5))[1] == 1
 
 
 async def test_all_calls_can_be_released_at_once() -> None:
     model = Model()
     coalescer = Coalescer(model, MAX_ROWS)
-    tasks = [asyncio.create_task(coalescer(asked(number), 5)) for number in range(40)]
+    tasks = [asyncio.create_task(coalescer(request(number), 5)) for number in range(40)]
     await asyncio.sleep(0.01)
     coalescer.release(Unavailable("frozen"))
     async with asyncio.timeout(1):
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
     assert {str(outcome) for outcome in outcomes} == {"frozen"}
     model.gate.set()
-    assert (await coalescer(asked(7), 5))[0]["score"].tolist() == [[7]]
+    assert (await coalescer(request(7), 5))[0]["score"].tolist() == [[7]]
 
 
 def test_merged_rows_are_padded_as_servers_expect() -> None:
     times, ratings = HISTORY + 100, np.array([[5, np.nan, 3]], np.float32)
-    long = asked(1, history_item=HISTORY, history_rating=ratings, history_time=times)
-    short = asked(
+    long = request(1, history_item=HISTORY, history_rating=ratings, history_time=times)
+    short = request(
         2,
         3,
         history_item=HISTORY[:, :1],
         history_rating=ratings[:, :1],
         history_time=times[:, :1],
     )
-    merged = merge([long, short, asked(4)])
+    merged = merge([long, short, request(4)])
     assert merged["candidate"].tolist() == [[1, 0], [2, 3], [4, 0]]
     assert merged["history_item"].tolist() == [[7, 8, 9], [0, 0, 7], [0, 0, 0]]
     assert merged["history_time"].tolist() == [[107, 108, 109], [0, 0, 107], [0, 0, 0]]

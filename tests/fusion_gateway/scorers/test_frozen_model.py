@@ -30,7 +30,7 @@ from tests.servers.running import Running, process
 if TYPE_CHECKING:
     from protos.marquee.v1.recommender_pb2_grpc import RecommenderAsyncStub
 
-ASKED = pb.RecommendRequest(history=[pb.Event(item_id="1")], weights={"rating": 1})
+REQUEST = pb.RecommendRequest(history=[pb.Event(item_id="1")], weights={"rating": 1})
 
 
 @asynccontextmanager
@@ -75,7 +75,7 @@ async def test_the_log_says_once_why_a_model_server_cannot_be_reached(repository
     with structlog.testing.capture_logs() as lines:
         async with asking("127.0.0.1:1", repository) as stub:
             for _ in range(8):
-                assert reason(await stub.Recommend(ASKED)) in ("unavailable", "circuit open: unavailable")
+                assert reason(await stub.Recommend(REQUEST)) in ("unavailable", "circuit open: unavailable")
     [line] = [line for line in lines if line.get("model") == "rating"]
     assert (line["event"], line["reason"], line["log_level"]) == ("model missing", "unavailable", "warning")
     assert "Connection refused" in line["details"]
@@ -85,7 +85,7 @@ async def test_model_servers_are_reached_past_a_proxy(repository: Path, monkeypa
     for name in ("http_proxy", "https_proxy", "grpc_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     async with serving(TinyModel("rating", {1: 1.0})) as address, asking(f"dns:///{address}", repository) as stub:
-        assert reason(await stub.Recommend(ASKED)) == ""
+        assert reason(await stub.Recommend(REQUEST)) == ""
 
 
 async def test_a_frozen_model_server_is_left_alone_and_refuses_nobody(tiny: Path) -> None:
@@ -94,7 +94,7 @@ async def test_a_frozen_model_server_is_left_alone_and_refuses_nobody(tiny: Path
 
             async def call() -> tuple[str, float]:
                 began = time.monotonic()
-                answer = await stub.Recommend(ASKED, timeout=10)
+                answer = await stub.Recommend(REQUEST, timeout=10)
                 return reason(answer), time.monotonic() - began
 
             assert (await call())[0] == ""
@@ -123,8 +123,8 @@ async def test_impatient_callers_take_no_model_from_patient_ones(repository: Pat
     slow.delay = 0.4
     async with serving(slow) as address, asking(address, repository) as stub:
         for _ in range(5):
-            assert reason(await stub.Recommend(ASKED, timeout=0.4)) == "deadline exceeded"
-        assert reason(await stub.Recommend(ASKED, timeout=10)) == ""
+            assert reason(await stub.Recommend(REQUEST, timeout=0.4)) == "deadline exceeded"
+        assert reason(await stub.Recommend(REQUEST, timeout=10)) == ""
 
 
 class Proxy:
@@ -174,10 +174,10 @@ async def test_a_connection_that_died_without_a_word_is_given_up(
     async with AsyncExitStack() as stack:
         proxy = Proxy(await stack.enter_async_context(serving(TinyModel("rating", {1: 1.0}))))
         stub = await stack.enter_async_context(asking(await stack.enter_async_context(proxy.serving()), repository))
-        assert reason(await stub.Recommend(ASKED)) == ""
+        assert reason(await stub.Recommend(REQUEST)) == ""
         proxy.cut()
         async with asyncio.timeout(20):
-            while reason(await stub.Recommend(ASKED)):
+            while reason(await stub.Recommend(REQUEST)):
                 await asyncio.sleep(0.05)
         assert proxy.connections == 2
 

@@ -33,10 +33,10 @@ class Liar:
 
     def __init__(self) -> None:
         self.lie = "honest"
-        self.asked = 0
+        self.calls = 0
 
     async def infer(self, request: Any, context: Any) -> bytes:
-        self.asked += 1
+        self.calls += 1
         return lie(self.lie, request)
 
     @asynccontextmanager
@@ -93,12 +93,12 @@ async def test_a_liar_is_left_alone_until_it_is_honest(liar: tuple[Liar, "Recomm
     with structlog.testing.capture_logs() as lines:
         for _ in range(20):
             reasons = {each.component: each.reason for each in (await stub.Recommend(RECOMMEND)).degraded}
-        assert FAILURES <= tried.asked < 10
+        assert FAILURES <= tried.calls < 10
         assert reasons["sequential"] == "circuit open: unreadable answer"
         assert REGISTRY.get_sample_value("marquee_missing_models_total", labels) == before + 20 - FAILURES
         tried.lie = "honest"
         async with asyncio.timeout(10):
             while "sequential" not in (await stub.Recommend(RECOMMEND)).model_versions:
                 await asyncio.sleep(0.05)
-    told = [line["event"] for line in lines if line.get("model") == "sequential"]
-    assert told == ["model missing", "model is back"]
+    changes = [line["event"] for line in lines if line.get("model") == "sequential"]
+    assert changes == ["model missing", "model is back"]

@@ -1,4 +1,4 @@
-"""A model server that takes less than others is asked for no more."""
+"""The gateway keeps within each model server's own limits."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -18,7 +18,7 @@ from tests.fusion_gateway.world import MOVIES, publish_world
 from tests.servers import tiny_artifact
 from tests.servers.running import process
 
-HISTORY = [pb.Event(item_id=movie[0], time=100 + place) for place, movie in enumerate(MOVIES[:6])]
+HISTORY = [pb.Event(item_id=movie[0], time=100 + index) for index, movie in enumerate(MOVIES[:6])]
 SMALL = ["--max-history=2", "--max-candidates=4", "--max-k=3", "--max-batch-size=2"]
 
 

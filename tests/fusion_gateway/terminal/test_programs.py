@@ -20,15 +20,17 @@ from google.protobuf import json_format
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
+from fusion_gateway.events.store import EventStore
 from fusion_gateway.gateway import gateway
 from fusion_gateway.settings import GatewaySettings
 from fusion_gateway.terminal.client import app as client_app
-from fusion_gateway.terminal.ladder import app as ladder_app
+from fusion_gateway.terminal.fallback_chain import app as fallback_chain_app
 from fusion_gateway.terminal.local import app as local_app
+from fusion_gateway.terminal.local import import_once
 from fusion_gateway.terminal.tables import recommendations
 from fusion_gateway.terminal.tokens import app as tokens_app
 from protos.marquee.v1.recommender_pb2 import RecommendResponse
-from servers.runtime.errors import StartError
+from servers.runtime.errors import MarqueeError, StartError
 from servers.runtime.settings import read
 from tests.fusion_gateway.world import MOVIES, publish_world
 from tests.servers import tiny_artifact
@@ -149,8 +151,9 @@ def test_client_says_what_went_wrong(up: dict[str, Any]) -> None:
         (["recommend", "--weights", "rating=much"], "'much' is not a number"),
         (["recommend", "--weights", "rating"], "'rating' must be NAME=NUMBER"),
         (["recommend", "--history", "[1"], "not a JSON list of events"),
-        (["similar"], "give a title or --item"),
-        (["similar", "fargo", "--item", "3"], "give a title or --item, not both"),
+        (["similar"], "give one of a title, --item and --image"),
+        (["similar", "fargo", "--item", "3"], "give one of a title, --item and --image"),
+        (["similar", "--image", "nowhere.png"], "--image nowhere.png: No such file or directory"),
     ]:
         failed = client(up, *arguments)
         assert failed.exit_code != 0
@@ -172,7 +175,8 @@ def test_client_says_that_nothing_is_known_or_found(up: dict[str, Any]) -> None:
     nothing = client(up, "recommend", "--genres", "comdy", "--year-min", "1990").stdout
     assert "no movie matches --genres comdy --year-min 1990" in nothing
     assert "from the popularity list" not in nothing
-    some = client(up, "recommend", "--genres", "comdy,Drama", "--not-genres", "horor", "--occupation", "pilot").stdout
+    arguments = ["--genres", "comdy,Drama", "--not-genres", "horor", "--occupation", "pilot"]
+    some = client(up, "recommend", *arguments).stdout
     assert "the data has no genre 'comdy', genre 'horor', occupation 'pilot'; python -m fusion_gateway" in some
     assert "the data has no genre 'comdy'; python -m fusion_gateway list-names prints the names" in nothing
 
@@ -200,7 +204,64 @@ def test_a_history_of_any_ids(up: dict[str, Any], history: str, used: int, skipp
 def test_an_address_with_a_scheme(up: dict[str, Any]) -> None:
     failed = CliRunner().invoke(client_app, ["status", "--address", f"http://{up['address']}/"])
     assert failed.exit_code == 2
-    assert f"give {up['address']}, without http://" in " ".join(failed.stderr.replace("│", " ").split())
+    assert f"without http://: give {up['address']}" in " ".join(failed.stderr.replace("│", " ").split())
+
+
+def test_an_address_without_a_port() -> None:
+    failed = CliRunner().invoke(client_app, ["status", "--address", "localhost"])
+    assert failed.exit_code == 2
+    said = " ".join(failed.stderr.replace("│", " ").split())
+    assert "'localhost': an address is host:port, such as localhost:8001" in said
+
+
+def test_a_title_of_several_words_needs_no_quotes(up: dict[str, Any]) -> None:
+    assert "Like The Big Lebowski" in client(up, "similar", "big", "lebowski").stdout
+    assert "The Big Lebowski" in client(up, "search", "big", "lebowski", "-k1").stdout
+
+
+def test_a_second_up_in_the_same_folder_is_refused(up: dict[str, Any]) -> None:
+    flags = ["--any-ports", "--repository", up["home"] / "repository", "--events", up["home"] / "events.csv"]
+    environment = {**os.environ, "MARQUEE_HOME": str(up["home"] / "up")}
+    command = [sys.executable, "-m", "fusion_gateway.local", "up", *map(str, flags)]
+    second = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    assert second.returncode == 1
+    process, folder = up["process"].pid, up["home"] / "up"
+    assert second.stderr == (
+        f"error: process {process} runs the system of {folder} already: "
+        "stop it, or set MARQUEE_HOME to another folder\n"
+    )
+    assert client(up, "status").exit_code == 0
+
+
+async def test_a_file_is_imported_once_so_that_erased_users_stay_away(
+    system: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url, file = f"sqlite:///{tmp_path}/events.db", tmp_path / "events.csv"
+    file.write_text((system / "events.csv").read_text())
+    assert (await import_once(url, file))["4"] == 5
+    store = EventStore(url, 100)
+    await store.open()
+    assert await store.delete_user("4") == 5
+    await store.close()
+    capsys.readouterr()
+    again = await import_once(url, file)
+    assert (again["4"], again.total()) == (0, 10)
+    assert capsys.readouterr().out == (
+        f"{file} was imported before: it is not read again\n10 events of 4 users are stored\n"
+    )
+    file.write_text(f"{file.read_text()}9,{MOVIES[0][0]},3,2000\n")
+    assert (await import_once(url, file))["9"] == 1
+
+
+async def test_an_import_that_ended_early_is_made_again(tmp_path: Path) -> None:
+    url, file = f"sqlite:///{tmp_path}/events.db", tmp_path / "events.csv"
+    file.write_text("user,item,rating,time\n1,1,5,9\n1,2,5,soon\n")
+    with pytest.raises(MarqueeError, match="line 3"):
+        await import_once(url, file)
+    store = EventStore(url, 100)
+    await store.open()
+    assert not await store.imported()
+    await store.close()
 
 
 def test_up_prints_a_command_that_runs(up: dict[str, Any]) -> None:
@@ -216,7 +277,7 @@ COMMANDS = ["", "recommend", "similar", "search", "record", "history", "delete-u
 HELP = [
     (local_app, "local", "up"),
     (local_app, "local", "demo"),
-    (ladder_app, "ladder", ""),
+    (fallback_chain_app, "fallback_chain", ""),
     (tokens_app, "tokens", ""),
 ]
 HELP += [(client_app, "client", name) for name in COMMANDS]
@@ -246,6 +307,7 @@ def test_client_without_a_gateway(tmp_path: Path) -> None:
     failed = run("fusion_gateway.client", "status", "--address", "127.0.0.1:1", home=tmp_path)
     assert failed.returncode == 1
     assert failed.stderr.startswith("error: no gateway answers at 127.0.0.1:1")
+    assert failed.stderr.endswith("; --address names another, `make up` starts one here\n")
 
 
 async def test_what_a_gateway_cannot_do_is_said_in_its_own_words(system: Path, tmp_path: Path) -> None:
@@ -331,6 +393,19 @@ def test_demo_with_a_broken_events_file(system: Path, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "var").iterdir()] == ["logs"]
 
 
+def test_an_unknown_command_names_those_that_there_are(tmp_path: Path) -> None:
+    failed = run("fusion_gateway", "list-user", home=tmp_path)
+    assert failed.returncode == 2
+    assert failed.stderr.startswith("error: no command 'list-user'; there are import-events, export-events, list-users")
+
+
+@pytest.mark.parametrize("weights", ["rating", "rating=", "=1"])
+def test_a_weight_needs_a_name_and_a_number(weights: str) -> None:
+    failed = CliRunner().invoke(client_app, ["recommend", "--weights", weights])
+    assert failed.exit_code == 2
+    assert f"'{weights}' must be NAME=NUMBER, such as rating=0.7" in " ".join(failed.stderr.replace("│", " ").split())
+
+
 def test_import_events(system: Path, tmp_path: Path) -> None:
     store = f"--event-store=sqlite:///{tmp_path}/events.db"
     done = run("fusion_gateway", "import-events", system / "events.csv", store, home=tmp_path)
@@ -370,6 +445,7 @@ def test_an_occupied_port(system: Path, tmp_path: Path) -> None:
         (["--scorer=rating"], "scorer: 'rating' must be NAME=ADDRESS"),
         (["--scorer=a=b:1", "--scorer=a=b:2"], "every name there once"),
         (["--scorer=rating=http://b:1"], "an address is host:port, without http://"),
+        (["--scorer=rating=localhost"], "'localhost': an address is host:port, such as localhost:8001"),
         (["--retrieve-k=0"], "--retrieve-k: .*greater than or equal to 1"),
     ],
 )

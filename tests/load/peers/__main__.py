@@ -90,7 +90,7 @@ def check_answers(addresses: Mapping[str, str], request: bytes) -> None:
 
 def measure(
     programs: Programs, address: str, cell: Cell, requests: Sequence[bytes], turn: int, seconds: float
-) -> clients.Figures:
+) -> clients.LoadResult:
     """A stream sends all requests; unary calls repeat the one whose turn it is."""
     if cell.mode == "stream":
         return clients.perf_analyzer(programs.perf_analyzer, address, requests, cell.callers, seconds)

@@ -27,7 +27,7 @@ WINDOWS = 3  # what perf_analyzer takes its means of
 
 
 @dataclass(frozen=True)
-class Figures:
+class LoadResult:
     """What a client saw: answers a second, and their latencies in ms by quantile."""
 
     per_second: float
@@ -35,13 +35,13 @@ class Figures:
 
 
 def ask(address: str, request: bytes) -> bytes:
-    """The serialised answer to a serialised ModelInferRequest."""
+    """The serialized answer to a serialized ModelInferRequest."""
     with grpc.insecure_channel(address) as channel:
         infer: Any = channel.unary_unary(INFER)
         return bytes(infer(request, timeout=20))
 
 
-def h2load(program: str, address: str, request: bytes, callers: int, seconds: float) -> Figures:
+def h2load(program: str, address: str, request: bytes, callers: int, seconds: float) -> LoadResult:
     """Unary calls in a closed loop. Raises OSError where not all of them are answered as a call beforehand is."""
     expected = len(ask(address, request)) + 5
     with tempfile.TemporaryDirectory() as folder:
@@ -60,10 +60,10 @@ def h2load(program: str, address: str, request: bytes, callers: int, seconds: fl
     done, received = int(_find(r"(\d+) done", said)), int(_find(r"\((\d+)\) data", said))
     if not done * expected <= received <= (done + callers) * expected:  # an error has HTTP status 200 too, but no body
         raise OSError(f"{address}: {done} answers of {expected} bytes were expected, but {received} bytes came")
-    return Figures(done / seconds, quantiles(latency_ms.tolist()))
+    return LoadResult(done / seconds, quantiles(latency_ms.tolist()))
 
 
-def perf_analyzer(program: str, address: str, requests: Sequence[bytes], callers: int, seconds: float) -> Figures:
+def perf_analyzer(program: str, address: str, requests: Sequence[bytes], callers: int, seconds: float) -> LoadResult:
     """Requests over ModelStreamInfer in a closed loop. Raises OSError where one fails."""
     with tempfile.TemporaryDirectory() as folder:
         data, table = Path(folder, "data.json"), Path(folder, "table.csv")
@@ -75,7 +75,7 @@ def perf_analyzer(program: str, address: str, requests: Sequence[bytes], callers
         _run([program, *where, *load, f"--input-data={data}", "-f", str(table)], 2 * seconds + PATIENCE)
         [row] = csv.DictReader(table.read_text().splitlines())
     latency_ms = {name: float(row[f"{name} latency"]) / 1e3 for name in ("p50", "p90", "p95", "p99")}
-    return Figures(float(row["Inferences/Second"]), latency_ms)
+    return LoadResult(float(row["Inferences/Second"]), latency_ms)
 
 
 def _tensors(request: service_pb2.ModelInferRequest) -> dict[str, object]:

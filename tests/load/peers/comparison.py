@@ -1,13 +1,9 @@
 """What the rounds say together: medians, and ratios of neighbours in time."""
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from statistics import median
-
-from rich.console import Console
-from rich.table import Table
 
 from tests.load import report
 
@@ -59,8 +55,8 @@ def summaries(rows: Sequence[Row]) -> Iterator[Summary]:
 
 def show(found: Sequence[Summary], rounds: int) -> None:
     title = f"{report.machine()}, commit {report.commit()}; medians of {rounds} rounds; clients share the machine"
-    table = Table(title=title, title_style="")
-    for name in ("mode", "callers", "server", "answers/s", "p50 ms", "ours / it", "min to max"):
+    table = report.narrow_table(title)
+    for name in ("mode", "callers", "server", "answers/s", "p50\nms", "ours\n/ it", "min to max"):
         table.add_column(name, justify="left" if name in ("mode", "server") else "right", no_wrap=True)
     for _, rows in groupby(found, key=lambda row: (row.mode, row.callers)):
         for row in rows:
@@ -68,4 +64,4 @@ def show(found: Sequence[Summary], rounds: int) -> None:
             numbers = f"{row.per_second:.0f}", f"{row.p50_ms:.2f}", *(("", "") if row.server == OURS else ratio)
             table.add_row(row.mode, str(row.callers), row.server, *numbers)
         table.add_section()
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    report.print_table(table)

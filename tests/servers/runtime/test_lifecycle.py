@@ -111,7 +111,7 @@ async def test_what_is_packed_is_not_unpacked() -> None:
         ("0.0.0.0", True, True),
     ],
 )
-async def test_reflection_is_offered_on_loopback_only_or_as_told(host: str, flag: bool | None, offered: bool) -> None:
+async def test_reflection_is_offered_on_loopback_only_or_by_flag(host: str, flag: bool | None, offered: bool) -> None:
     async with (
         program(host=host, reflection=flag) as running,
         grpc.aio.insecure_channel(running.grpc_address.replace("0.0.0.0", "127.0.0.1")) as channel,
@@ -122,7 +122,7 @@ async def test_reflection_is_offered_on_loopback_only_or_as_told(host: str, flag
             assert [answer async for answer in stream]
 
 
-async def test_a_taken_port_is_told() -> None:
+async def test_a_port_in_use_is_reported() -> None:
     async with program() as running:
         for setting, address in (("grpc_port", running.grpc_address), ("metrics_port", running.http_address)):
             with pytest.raises(errors.ConfigurationError, match=f"cannot listen on {address}.*: Address.* in use"):

@@ -82,7 +82,7 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         Repository(tmp_path / "nowhere")
     with pytest.raises(RepositoryError, match="nothing://at-all cannot be reached: Protocol not known: nothing"):
         Repository("nothing://at-all")
-    with pytest.raises(RepositoryError, match="has no version of 'catalog'"):
+    with pytest.raises(RepositoryError, match="has no version of 'catalog'; .*training train all"):
         Repository(tmp_path).latest("catalog")
     with pytest.raises(ArtifactError, match="rating/3 is not in the model repository"):
         Repository(tmp_path).open("rating", 3)

@@ -42,10 +42,10 @@ def test_one_that_misses_too_much_is_refused(
 
 
 @pytest.mark.parametrize("factory", ["Flat", "HNSW32 efSearch=256", "IVF40,Flat nprobe=30"])
-def test_what_it_finds_is_told(factory: str, vectors: np.ndarray, queries: np.ndarray, tmp_path: Path) -> None:
-    told = write_index(factory, vectors, queries, tmp_path, 0.95)
-    assert (told.factory, told.recall_queries) == (factory, 19)
-    assert 0.95 <= told.recall_at_100 <= 1
+def test_its_recall_is_reported(factory: str, vectors: np.ndarray, queries: np.ndarray, tmp_path: Path) -> None:
+    parameters = write_index(factory, vectors, queries, tmp_path, 0.95)
+    assert (parameters.factory, parameters.recall_queries) == (factory, 19)
+    assert 0.95 <= parameters.recall_at_100 <= 1
 
 
 def test_of_equal_scores_any_may_be_found(queries: np.ndarray, tmp_path: Path) -> None:

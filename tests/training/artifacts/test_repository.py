@@ -158,7 +158,7 @@ publish(Path(sys.argv[1]), Manifest(model="rating"), write)
 
 @pytest.mark.parametrize("write", WRITES)
 def test_a_full_disk_is_one_line_that_names_the_folder(tmp_path: Path, write: str) -> None:
-    """A limit on the size of files stands for the disk: writing fails in the same libraries, with another errno.
+    """A limit on the size of files simulates a full disk: writing fails in the same libraries, with another errno.
 
     In a process of its own, for the limit holds for whatever the process writes.
     """

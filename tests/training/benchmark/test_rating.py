@@ -72,7 +72,23 @@ def test_one_row_for_every_recipe_part_and_metric_and_a_table_with_published_met
     }
 
 
-def test_a_figure_is_the_mean_over_folds_and_its_range_that_over_seeds() -> None:
+def test_a_network_is_also_trained_as_published_beside_user_to_user_filtering(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "rating.json"
+    common = ("rating", "--data", folder, "--work", tmp_path / "work", "--as-published")
+    run(*common, "--recipe", "seed_rating,user-user", "--seeds=0", "--split=u1", f"--json={out}")
+    served = json.loads(out.read_text())["rows"]
+    found = {(row["recipe"] or row["model"], row["metric"]): row["value"] for row in served}
+    names = ("seed_rating", "seed_rating, as published", "user-user", "global mean")
+    rmse = {name: found[name, "rmse"] for name in names}
+    assert rmse["user-user"] < rmse["global mean"]
+    assert rmse["seed_rating"] != rmse["seed_rating, as published"]
+    for metric in ("ndcg@50", "precision@50-estimated", "recall@50-estimated"):
+        assert 0 < found["seed_rating", metric] <= 1
+    with pytest.raises(TrainingError, match="--as-published: none of the recipes"):
+        run(*common, "--recipe", "bayesian")
+
+
+def test_a_metric_is_the_mean_over_folds_and_its_range_that_over_seeds() -> None:
     cells = [
         Cell("best", "best", seed, {"as-served/rmse": np.array(value), "ratings": np.array(10)}, fold)
         for value, (seed, fold) in enumerate(product(range(2), repeat=2), start=1)

@@ -58,9 +58,9 @@ def test_every_row_says_its_protocol_and_whether_it_reads_time(folder: Path, tmp
     assert found["best", "leave-last-out"]["time"] == "aware"
     assert found["best", "leave-last-out"]["seeds"] == [3]
     assert found["best_time_free", "leave-last-out"]["time"] == "free"
-    assert ("best", "leave-last-out-asked-at-once") in found
-    assert ("best_time_free", "leave-last-out-asked-at-once") not in found
-    assert ("best_time_free", "leave-last-out-ties-shuffled-when-asked") in found
+    assert ("best", "leave-last-out-query-at-newest") in found
+    assert ("best_time_free", "leave-last-out-query-at-newest") not in found
+    assert ("best_time_free", "leave-last-out-ties-shuffled") in found
     assert found["best", "leave-last-out-gap-0"]["n"] == USERS
     assert {row["model"] for row in rows} >= {"popularity", "EASE", "transitions", "sequential"}
     assert all(0 <= row["low"] <= row["value"] <= row["high"] <= 1 for row in rows)
@@ -79,9 +79,28 @@ def test_other_splits(folder: Path) -> None:
         folder, "--split=leave-last-out-random-ties", "--recipe=best", "--seeds=0"
     )
     assert "global-time" in run(folder, "--split=global-time", "--recipe=best_time_free", "--seeds=0")
-    printed = run(folder, "--split=seed-windows", "--recipe=seed_transformer", "--seeds=0")
-    assert "0.0849" in printed
-    assert "S1's popularity" in printed
+
+
+def test_windows_of_four_are_measured_as_published_too(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    command = ("--split=seed-windows", "--recipe=seed_transformer", "--as-published", "--seeds=0", f"--json={out}")
+    printed = run(folder, *command)
+    for shown in ("0.0849", "6.56", "705.6", "S1's popularity", "item frequency", "seed_transformer, as published"):
+        assert shown in printed
+    written = json.loads(out.read_text())["rows"]
+    rows = {(row["recipe"] or row["model"], row["metric"]): row["value"] for row in written}
+    for name in ("seed_transformer", "seed_transformer, as published", "item frequency"):
+        assert rows[name, "perplexity"] == pytest.approx(np.exp(rows[name, "cross-entropy"]))
+    # Nearly everything is watched equally often, so the unigram model is as good as a die.
+    assert rows["item frequency", "perplexity"] == pytest.approx(ITEMS, rel=0.1)
+
+
+def test_cross_entropy_is_of_every_event_after_the_first_of_a_window(folder: Path) -> None:
+    windows = SeedWindows.of(load_dataset(folder), 0)
+    recipe = replace(recipes.SEQUENTIAL["seed_transformer"](), epochs=1)
+    _, lost, _ = windows.learned(recipe, torch.device("cpu"))
+    assert lost.shape == (len(windows.test),)
+    assert 0 < lost.mean() < 2 * np.log(ITEMS)
 
 
 def test_an_unknown_split_and_recipe_are_named(folder: Path) -> None:

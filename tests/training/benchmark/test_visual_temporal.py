@@ -86,8 +86,16 @@ def test_a_finished_cell_is_not_trained_again(folder: Path) -> None:
 
 def test_likes_stand_beside_what_was_published(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "likes.json"
-    printed = run(folder, "--part", "likes", "--json", str(out))
-    assert "0.93 / 0.85 / 0.89" in printed
+    picture, report = tmp_path / "likes.png", tmp_path / "likes.html"
+    files = ["--json", str(out), "--picture", str(picture), "--report", str(report)]
+    printed = run(folder, "--part", "likes", *files)
+    assert "0.93, 0.85, 0.89" in printed
+    assert "Confusion matrices" in printed
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    page = report.read_text()
+    for title in ("Liked from 4", "Confusion matrix, whole, liked from 4", "Loss", "Accuracy"):
+        assert f"alt='{title}'" in page
+    assert page.count("<table class='grid'>") == 2
     found = written(out)
     share = found["always yes", "70/15/15 at 4", "precision"]["value"]
     assert 0 < share < 1
@@ -97,7 +105,10 @@ def test_likes_stand_beside_what_was_published(folder: Path, tmp_path: Path) -> 
 
 def test_hidden_items_are_ranked_among_all_and_among_themselves(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "cold.json"
-    printed = run(folder, "--part", "cold", "--json", str(out))
+    picture = tmp_path / "cold.png"
+    options = ["--part", "cold", "--json", str(out), "--picture", str(picture)]
+    printed = run(folder, *options)
+    assert picture.read_bytes().startswith(b"\x89PNG")
     assert "genres, year" in printed
     found = written(out)
     for model in ("posters, text, genres, year", "random", "same genres' popularity"):
@@ -117,14 +128,14 @@ def test_a_question_knows_only_what_came_before_and_no_hidden_item_is_trained_on
     known = pl.concat([cold.split.train, cold.split.validation])
     assert hidden.isdisjoint(known["item"])
     assert set(cold.split.test["item"]) <= hidden
-    after = known.join(cold.split.test, on="user", suffix="_asked").filter(pl.col("time") >= pl.col("time_asked"))
+    after = known.join(cold.split.test, on="user", suffix="_query").filter(pl.col("time") >= pl.col("time_query"))
     assert after.height == 0
     for history, user in zip(cold.requests.history_item, cold.requests.user_id, strict=True):
         assert len(history) == known.filter(pl.col("user") == user).height
 
 
 def test_each_users_ratings_are_divided_in_order_of_time(folder: Path) -> None:
-    split = likes.shares_in_time(load_dataset(folder).events.sample(fraction=1.0, shuffle=True, seed=0))
+    split = likes.rated_shares(load_dataset(folder).events.sample(fraction=1.0, shuffle=True, seed=0))
     assert [part.height / USERS for part in (split.train, split.validation, split.test)] == [8, 2, 2]
     latest = split.train.group_by("user").agg(pl.max("time"))
     earliest = split.test.group_by("user").agg(pl.min("time"))
@@ -132,9 +143,14 @@ def test_each_users_ratings_are_divided_in_order_of_time(folder: Path) -> None:
 
 
 def test_the_threshold_is_chosen_on_validation_ratings(folder: Path) -> None:
-    split = likes.shares_in_time(load_dataset(folder).events)
+    split = likes.rated_shares(load_dataset(folder).events)
     validation, test = (rows["rating"].to_numpy() for rows in (split.validation, split.test))
     right = likes.metrics(split, (validation, test), 4)
     assert set(right.values()) == {1.0}
     shifted = likes.metrics(split, (validation, test - 10), 4)
     assert (shifted["recall"], shifted["auc"]) == (0, 1)
+    liked = int((test >= 4).sum())
+    others = len(test) - liked
+    counts = [likes.confusion(split, (validation, scores), 4).tolist() for scores in (test, test - 10)]
+    assert counts[0] == [[liked, 0], [0, others]]
+    assert counts[1] == [[0, 0], [liked, others]]

@@ -55,7 +55,7 @@ def test_events_without_ratings_can_be_described(write: Write) -> None:
     assert describe.sparsity(dataset.events) == 0
 
 
-def test_known_figures_of_the_real_data() -> None:
+def test_known_counts_of_the_real_data() -> None:
     dataset = load_real("ml-100k")
     assert round(describe.ties(dataset.events)[1], 2) == 0.44
     assert describe.ratings(dataset)["events"].to_list() == [6_110, 11_370, 27_145, 34_174, 21_201]

@@ -1,4 +1,4 @@
-"""Downloads from a server of the test's own that continues where it is asked to, as GroupLens' does."""
+"""Downloads from a server of the test's own that answers range requests, as GroupLens' does."""
 
 import hashlib
 import io

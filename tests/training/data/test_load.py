@@ -29,6 +29,20 @@ def test_generic_folder(write: Write) -> None:
     assert dataset.users.rows() == [("ann", 31, None, None, None), ("bob", None, None, None, None)]
 
 
+@pytest.mark.parametrize("column", ["reviews", "review"])
+def test_reviews_are_read_as_text(write: Write, column: str) -> None:
+    items = f"id,overview,{column}\nm1,A heist.,A slow film|Great\n7,,Fine\n8,Quiet.,\n"
+    dataset = load_dataset(write({"events.csv": EVENTS, "items.csv": items}))
+    found = dict(dataset.items.select("id", "overview").iter_rows())
+    assert found == {"m1": "A heist. A slow film|Great", "7": "Fine", "8": "Quiet."}
+
+
+def test_reviews_in_a_list_are_joined(write: Write) -> None:
+    folder = write({"events.csv": EVENTS})
+    pl.DataFrame({"id": ["m1"], "reviews": [["Slow.", "Great."]]}).write_parquet(folder / "items.parquet")
+    assert "Slow. Great." in load_dataset(folder).items["overview"].to_list()
+
+
 def test_parquet_reads_as_csv_does(write: Write) -> None:
     as_csv = write({"events.csv": EVENTS}, "one")
     as_parquet = write({}, "two")
@@ -122,7 +136,7 @@ def test_a_folder_that_cannot_be_used_is_explained(write: Write, files: dict[str
     assert "python -m training data import FILE... --out data/mine" in str(raised.value)
 
 
-def test_a_place_that_is_not_there(write: Write, tmp_path: Path) -> None:
+def test_a_folder_that_does_not_exist(write: Write, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no data folder at"):
         load_dataset(tmp_path / "nowhere")
     with pytest.raises(DataError, match="nothing at .*nowhere"):

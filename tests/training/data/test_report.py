@@ -46,6 +46,8 @@ def test_a_month_is_drawn_where_it_is(write: Write) -> None:
     timeline(axes, load_dataset(write({"events.csv": events}, "some")))
     spans = []
     for bar in axes.patches:
-        (left, _), (right, height) = bar.get_extents().transformed(axes.transData.inverted()).get_points()
-        spans.append((str(np.datetime64(round(left), "D")), str(np.datetime64(round(right), "D")), round(height)))
+        corners = bar.get_extents().transformed(axes.transData.inverted())
+        (left, _), (right, height) = corners.get_points()
+        first, last = (str(np.datetime64(round(day), "D")) for day in (left, right))
+        spans.append((first, last, round(height)))
     assert spans == [("2001-01-01", "2001-02-01", 2), ("2001-03-01", "2001-04-01", 1)]

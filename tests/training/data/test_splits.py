@@ -14,9 +14,12 @@ from training.data.splits import (
     held_out_users,
     in_order,
     last_share,
+    last_users,
     leave_last_out,
     no_split,
+    random_folds,
     random_split,
+    shares_in_time,
     with_test_users,
 )
 from training.errors import DataError
@@ -26,7 +29,7 @@ SEEDS = st.integers(0, 5)
 
 
 def events_of(rows: list[tuple[str, int]]) -> pl.DataFrame:
-    """Events whose item tells their place in the file."""
+    """Events whose item is their line in the file."""
     users, times = zip(*rows, strict=True)
     return pl.DataFrame({"user": users, "item": range(1, len(rows) + 1), "rating": 3.0, "time": times}, schema=EVENTS)
 
@@ -44,6 +47,7 @@ def test_every_split_deals_out_every_event_once(rows: list[tuple[str, int]], see
         leave_last_out(events),
         leave_last_out(events, seed),
         global_time(events),
+        shares_in_time(events),
         random_split(events, 0.3, seed),
         held_out_users(events, 0.25, seed),
     ]
@@ -71,7 +75,7 @@ def test_ties_are_broken_by_file_order(rows: list[tuple[str, int]]) -> None:
     events = events_of(rows)
     split = leave_last_out(events)
     for user, item in split.test.select("user", "item").iter_rows():
-        last = max((time, place) for place, (name, time) in enumerate(rows, start=1) if name == user)
+        last = max((time, line) for line, (name, time) in enumerate(rows, start=1) if name == user)
         assert item == last[1]
     assert in_order(split.train).equals(split.train)
 
@@ -92,7 +96,7 @@ def test_global_time_has_no_event_before_an_earlier_part(rows: list[tuple[str, i
         earlier += part["time"].to_list()
 
 
-def test_random_split_has_the_size_asked_for() -> None:
+def test_random_split_has_the_requested_size() -> None:
     events = events_of([("a", time) for time in range(40)])
     split = random_split(events, 0.1, seed=3)
     assert (len(split.train), len(split.validation), len(split.test)) == (36, 0, 4)
@@ -151,3 +155,17 @@ def test_test_users_can_be_drawn() -> None:
     assert drawn.test["user"].n_unique() == 2
     assert drawn.train.equals(split.train)
     assert with_test_users(split, 2).test.equals(drawn.test)
+
+
+def test_every_event_is_in_one_of_the_folds() -> None:
+    events = events_of([("a", 1)] * 7 + [("b", 2)] * 4)
+    folds = list(random_folds(events, 5, seed=0))
+    assert [len(fold.test) for fold in folds] == [3, 2, 2, 2, 2]
+    assert all(len(fold.train) + len(fold.test) == 11 for fold in folds)
+    assert pl.concat([fold.test for fold in folds]).sort("user", "item").equals(events.sort("user", "item"))
+
+
+def test_the_last_rows_of_a_table_by_user_are_of_users_that_are_not_in_training() -> None:
+    split = last_users(events_of([("10", 1)] * 4 + [("9", 1)] * 4 + [("2", 1)] * 2), 0.4)
+    assert split.train["user"].unique().sort().to_list() == ["2", "9"]
+    assert split.test["user"].unique().to_list() == ["10"]

@@ -28,7 +28,7 @@ def evaluation(published: Published) -> Evaluation:
 
 @dataclass(frozen=True)
 class Says(Rankers):
-    """One ranker that says of each chunk what it is told to."""
+    """One ranker with given answers to each chunk."""
 
     says: str = ""
 

@@ -30,7 +30,7 @@ def test_one_question_a_user_from_all_events_before() -> None:
     assert queries.gap.tolist() == [0, 6]
 
 
-def test_asked_at_once_the_gap_is_gone() -> None:
+def test_queries_at_the_newest_event_have_no_gap() -> None:
     queries = task().queried_at_newest()
     assert queries.requests.query_time.tolist() == [20, 3]
     assert queries.gap.tolist() == [0, 0]
@@ -48,7 +48,7 @@ def test_items_of_the_history_are_left_out_and_unknown_items_come_last() -> None
 
 
 def test_tie_orders_never_make_a_target_of_a_trained_event() -> None:
-    """a's last three events are of one second: the two held out may change places, the trained one stays before."""
+    """a's last three events are of one second: the two held out may swap, the trained one stays before."""
     targets, histories = set(), set()
     for seed in range(20):
         history, target = tie_order(SPLIT, seed)
@@ -66,7 +66,7 @@ def test_tie_orders_never_make_a_target_of_a_trained_event() -> None:
     }
 
 
-def test_of_several_test_events_the_first_is_asked_and_users_without_a_history_are_not() -> None:
+def test_the_first_of_several_test_events_is_the_query_and_users_without_a_history_have_none() -> None:
     split = Split(
         "cut",
         EVENTS.filter(pl.col("time") < 4),

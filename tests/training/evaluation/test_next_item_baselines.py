@@ -30,7 +30,7 @@ TRAIN = data(
 
 
 def test_ease_solves_its_regressions() -> None:
-    """Each item's weights minimise |x - X w|² + penalty |w|² without the item itself."""
+    """Each item's weights minimize |x - X w|² + penalty |w|² without the item itself."""
     penalty = 2.0
     seen = np.array(
         [

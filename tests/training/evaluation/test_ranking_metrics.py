@@ -51,15 +51,15 @@ def test_ties_count_as_their_expectation(row: list[float], data: st.DataObject, 
 def of_trec_eval(row: list[float], target: int, shown: list[int]) -> tuple[float, float, float]:
     """Success at 10, NDCG@10 and reciprocal rank of the list of the items shown, averaged over the order of ties.
 
-    trec_eval orders ties by name, so that the target takes each place among its ties once.
+    trec_eval orders ties by name, so that the target takes each rank among its ties once.
     """
     ties = sum(row[item] == row[target] for item in shown if item != target)
     found = []
-    for place in range(ties + 1):
+    for rank in range(ties + 1):
         others = [item for item in shown if item != target]
         names = {item: f"{2 * number:04}" for number, item in enumerate(others)}
         tied = sorted(name for item, name in names.items() if row[item] == row[target])
-        names[target] = f"{int(tied[place]) - 1:04}" if place < ties else "9999"
+        names[target] = f"{int(tied[rank]) - 1:04}" if rank < ties else "9999"
         run = {names[item]: row[item] for item in shown}
         evaluator = pytrec_eval.RelevanceEvaluator({"user": {names[target]: 1}}, {"success", "ndcg_cut", "recip_rank"})
         measured = evaluator.evaluate({"user": run})["user"] if run else {}
@@ -140,7 +140,7 @@ def test_holm_raises_the_smallest_most_and_keeps_the_order() -> None:
     assert holm([0.6, 0.9]) == [1.0, 1.0]
 
 
-def test_a_paired_difference_is_told_from_noise() -> None:
+def test_a_paired_difference_is_distinguished_from_noise() -> None:
     noise = np.random.default_rng(0).normal(0, 1, 400)
     assert paired_p(noise - noise.mean()) > 0.5
     assert paired_p(noise + 0.5) < 0.01

@@ -2,9 +2,15 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, mean_absolute_error, mean_squared_error, roc_auc_score
+from sklearn.metrics import accuracy_score, mean_absolute_error, mean_squared_error, ndcg_score, roc_auc_score
 
-from training.evaluation.rating_metrics import Predicted, calibration_error, precision_and_recall, rating_metrics
+from training.evaluation.rating_metrics import (
+    Predicted,
+    calibration_error,
+    order_ndcg,
+    precision_and_recall,
+    rating_metrics,
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +37,23 @@ def test_precision_and_recall_are_means_over_users() -> None:
     precision, recall = precision_and_recall(Predicted(user, actual, predicted), k=2)
     assert precision == pytest.approx((1 / 2 + 1 / 2 + 0) / 3)
     assert recall == pytest.approx((1 / 2 + 1 / 1) / 2)
+
+
+def test_what_is_recommended_may_need_a_relevant_estimate_as_well() -> None:
+    user = np.array([1, 1, 1, 2, 2, 3])
+    actual = np.array([5, 1, 3, 4, 2, 1], np.float32)
+    predicted = np.array([4, 2.9, 2, 1, 2, 3], np.float32)
+    precision, recall = precision_and_recall(Predicted(user, actual, predicted), k=2, estimated=True)
+    assert precision == pytest.approx((1 / 1 + 0 + 0) / 3)
+    assert recall == pytest.approx((1 / 2 + 0) / 2)
+
+
+def test_the_order_is_measured_as_scikit_learn_does(rows: Predicted) -> None:
+    rows = Predicted(rows.user, rows.actual, rows.predicted + np.arange(500, dtype=np.float32) * 1e-4)  # no ties
+    users = [rows.user == user for user in np.unique(rows.user)]
+    expected = [ndcg_score([rows.actual[own]], [rows.predicted[own]], k=10) for own in users]
+    assert order_ndcg(rows, k=10) == pytest.approx(np.mean(expected))
+    assert order_ndcg(Predicted(rows.user, rows.actual, rows.actual)) == 1
 
 
 def test_a_constant_shift_is_the_calibration_error() -> None:

@@ -1,9 +1,10 @@
-"""The same questions offline and to a gateway that is running."""
+"""The same queries offline and through a running gateway."""
 
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,16 @@ def test_another_repository_is_no_comparison(published: Published, gateway: str,
             (tmp_path / model / version).symlink_to(published.repository / model / "1")
     with pytest.raises(TrainingError, match="version 1, and the newest in .* is 2: start it on this repository"):
         compared(published, gateway, tmp_path)
+
+
+def test_an_item_that_only_the_gateway_knows_is_named(published: Published, gateway: str) -> None:
+    dataset = load_dataset(published.data)
+    few = replace(dataset, items=dataset.items.head(5))
+    split = leave_last_out(dataset.events)
+    with pytest.raises(TrainingError, match="it recommends item .*, which neither the data nor the catalog in .* has"):
+        through_gateway(
+            gateway, few, Split(split.name, split.train, split.validation, split.test.head(2)), published.repository
+        )
 
 
 def test_no_gateway_is_one_line(published: Published) -> None:

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.training.conftest import load_real, real_folder
 from training.data.dataset import ITEMS
 from training.features.content import ContentEncoder, ItemContent
 from training.features.side_information import item_blocks
+from training.recipes.rating import hybrid_genres
 
 
 @pytest.fixture
@@ -35,14 +37,30 @@ def four_films() -> pl.DataFrame:
     return pl.DataFrame(columns, schema=ITEMS)
 
 
-def test_a_network_is_told_only_what_its_recipe_names(items: pl.DataFrame) -> None:
+def test_a_network_receives_only_what_its_recipe_names(items: pl.DataFrame) -> None:
     assert ItemContent.of(items, ()).feature.shape == (4, 0)
     content = ItemContent.of(items, ("genres",))
     assert content.feature.tolist() == [[0, 1], [1, 0], [1, 1], [0, 0]]
+    flagged = ItemContent.of(items, ("genres", "no_genre")).feature
+    assert flagged[:, 2].tolist() == [0, 0, 0, 1]
+    np.testing.assert_array_equal(flagged[:, :2], content.feature)
     everything = ItemContent.of(items, ("genres", "tags", "director"))
     np.testing.assert_allclose(everything.feature[1], [1, 0, 1, 0])
     assert everything.director.tolist() == [1, 1, 1, 0]
     assert everything.directors == 2
+
+
+def test_s4_reads_the_19_flags_of_movielens_100k() -> None:
+    """The flags of u.item, `unknown` among them, in another order: of every movie."""
+    items = load_real("ml-100k").items
+    feature = ItemContent.of(items, hybrid_genres().content).feature
+    assert feature.shape == (1682, 19)
+    lines = (real_folder("ml-100k") / "u.item").read_text("latin-1").splitlines()
+    fields = [line.split("|") for line in lines]
+    flags = {row[0]: list(map(int, row[5:])) for row in fields}
+    published = np.array([flags[id] for id in items["id"]])
+    columns = [sorted(table.T.astype(int).tolist()) for table in (published, feature)]
+    assert columns[0] == columns[1]
 
 
 def test_people_and_keywords_that_are_rare_say_nothing(items: pl.DataFrame) -> None:

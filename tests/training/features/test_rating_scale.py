@@ -47,12 +47,12 @@ def test_what_lies_beyond_counts_as_the_end_and_nothing_stays_nothing() -> None:
     np.testing.assert_allclose(of(1, 1).stars(ratings), [5, 5, 5, 5, np.nan])
 
 
-def places(*ratings: float, scale: RatingScale = STARS) -> list[int]:
+def buckets(*ratings: float, scale: RatingScale = STARS) -> list[int]:
     found: Tensor = rating_index(torch.tensor(ratings), scale)
     return found.tolist()
 
 
-def test_places_are_half_stars() -> None:
-    assert places(torch.nan, 0.5, 1, 5) == [0, 2, 3, 11]
-    assert places(torch.nan, 0, 25, 100, 1e9, scale=of(0, 100)) == [0, 3, 5, 11, 11]
-    assert places(torch.nan, 4, scale=of(np.nan)) == [0, 0]  # as if without one
+def test_buckets_are_half_stars() -> None:
+    assert buckets(torch.nan, 0.5, 1, 5) == [0, 2, 3, 11]
+    assert buckets(torch.nan, 0, 25, 100, 1e9, scale=of(0, 100)) == [0, 3, 5, 11, 11]
+    assert buckets(torch.nan, 4, scale=of(np.nan)) == [0, 0]  # as if without one

@@ -6,7 +6,14 @@ import torch
 
 from training.features.content import ItemContent
 from training.models.rating import RatingNetwork
-from training.recipes.rating import hybrid_genres, hybrid_mf_deep, ids_content_nn, seed_rating
+from training.recipes.rating import (
+    content_nn,
+    hybrid_genres,
+    hybrid_mf_deep,
+    ids_content_fewest,
+    ids_content_nn,
+    seed_rating,
+)
 
 USERS, ITEMS = 20, 12
 CPU = torch.device("cpu")
@@ -19,7 +26,10 @@ def content() -> ItemContent:
     return ItemContent(feature, np.arange(ITEMS) % 4, 4)
 
 
-@pytest.fixture(params=[seed_rating(), hybrid_genres(), hybrid_mf_deep(), ids_content_nn()], ids=lambda r: str(r.name))
+NETWORKS = [seed_rating(), hybrid_genres(), hybrid_mf_deep(), ids_content_nn(), content_nn()]
+
+
+@pytest.fixture(params=NETWORKS, ids=lambda recipe: str(recipe.name))
 def network(request: pytest.FixtureRequest, content: ItemContent) -> RatingNetwork:
     torch.manual_seed(0)
     return RatingNetwork(USERS, content, 3.5, request.param).eval()
@@ -45,3 +55,24 @@ def test_cold_items_differ_by_their_content_only(content: ItemContent) -> None:
     ratings = table(RatingNetwork(USERS, alike, 3.5, hybrid_genres()), torch.tensor([1, 2, 3]))
     np.testing.assert_allclose(ratings[:, 0], ratings[:, 2], atol=1e-6)
     assert np.abs(ratings[:, 0] - ratings[:, 1]).max() > 1e-6
+
+
+def test_without_ids_all_users_get_the_same_ratings_and_content_alone_counts(content: ItemContent) -> None:
+    twins = ItemContent(content.feature[[0, 1, 0, *range(3, ITEMS)]], content.director, 0)
+    torch.manual_seed(0)
+    network = RatingNetwork(USERS, twins, 3.5, content_nn())
+    ratings = table(network, torch.tensor([], dtype=torch.int64))
+    np.testing.assert_array_equal(ratings, np.broadcast_to(ratings[0], ratings.shape))
+    assert ratings[0, 0] == ratings[0, 2]
+    assert ratings[0, 0] != ratings[0, 1]
+    network.train()(torch.tensor([1]), torch.tensor([1])).sum().backward()
+    assert network.user.weight.grad is None
+    assert network.item.weight.grad is None
+
+
+def test_l2_is_of_the_weights_of_both_hidden_layers(content: ItemContent) -> None:
+    network = RatingNetwork(USERS, content, 3.5, ids_content_fewest())
+    named = {name: weight.detach() for name, weight in network.named_parameters()}
+    weights = [named[f"{name}.weight"] for name in ("user_half", "item_half", "deep.2")]
+    assert network.squared_weights().item() == pytest.approx(sum(float(each.square().sum()) for each in weights))
+    assert network.squared_weights().requires_grad

@@ -10,7 +10,7 @@ from torch import Tensor
 from training.artifacts.onnx_export import export_tower, session
 from training.features.windows import Events
 from training.models.gated import GatedTransformer
-from training.models.sequence import SequenceTransformer
+from training.models.sequence import Block, SequenceTransformer
 from training.models.towers import HistoryTower, RatedTower, TimeTower, UserTower
 from training.pipelines.sequential import Model, make_model
 from training.recipes import sequential as recipes
@@ -84,7 +84,7 @@ def test_the_order_of_the_events_matters(model: Model) -> None:
 
 
 @torch.no_grad()
-def test_only_a_time_aware_model_reads_when_it_is_asked() -> None:
+def test_only_a_time_aware_model_reads_the_query_time() -> None:
     for recipe in (recipes.best_sequential(), recipes.best_time_free_sequential()):
         model = made(recipe)
         soon = model.encode(events(3, 9, query_time=2 * DAY))[:, -1]
@@ -93,7 +93,7 @@ def test_only_a_time_aware_model_reads_when_it_is_asked() -> None:
 
 
 @torch.no_grad()
-def test_questions_within_the_least_gap_are_answered_alike() -> None:
+def test_queries_within_the_minimum_gap_have_the_same_answer() -> None:
     queries = [events(3, 9, query_time=DAY + seconds) for seconds in (0, 59, 3600)]
     same, minute, hour = (made(recipes.best_now_sequential()).encode(history)[:, -1] for history in queries)
     torch.testing.assert_close(same, minute)
@@ -143,3 +143,30 @@ def test_an_empty_history_abstains() -> None:
     for query in answers:
         assert query[0].isnan().all()
         assert query[1].isfinite().all()
+
+
+@pytest.mark.parametrize("post_norm", [True, False])
+def test_a_block_with_relu_is_torchs_encoder_layer(post_norm: bool) -> None:
+    """S1's blocks are those of Vaswani et al. 2017: normalized after each sum, ReLU between."""
+    assert recipes.seed_transformer().post_norm
+    assert recipes.seed_transformer().relu
+    recipe = replace(recipes.seed_transformer(), post_norm=post_norm)
+    torch.manual_seed(0)
+    block = Block(8, recipe).eval()
+    torchs = torch.nn.TransformerEncoderLayer(8, recipe.heads, 16, batch_first=True, norm_first=not post_norm).eval()
+    pairs = (
+        (torchs.self_attn.in_proj_weight, block.project.weight),
+        (torchs.self_attn.in_proj_bias, block.project.bias),
+        (torchs.self_attn.out_proj.weight, block.join.weight),
+        (torchs.self_attn.out_proj.bias, block.join.bias),
+        (torchs.linear1.weight, block.feed_forward[0].weight),
+        (torchs.linear1.bias, block.feed_forward[0].bias),
+        (torchs.linear2.weight, block.feed_forward[3].weight),
+        (torchs.linear2.bias, block.feed_forward[3].bias),
+    )
+    with torch.no_grad():
+        for theirs, own in pairs:
+            theirs.copy_(own)  # type: ignore[arg-type]
+        x, mask = torch.randn(2, 5, 8), torch.full((5, 5), -torch.inf).triu(1)
+        expected = torchs(x, src_mask=mask)
+        torch.testing.assert_close(block(x, mask.expand(2, 5, 5)), expected, atol=1e-5, rtol=1e-5)

@@ -1,11 +1,12 @@
 """The visual-temporal model: padding, absent posters and texts, hidden items, parts left out, no look ahead."""
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from training.features.content import Content
@@ -17,7 +18,11 @@ from training.recipes.visual_temporal import VisualTemporalRecipe, best_visual_t
 N = 6
 BEST = replace(best_visual_temporal(), embedding_dim=16, rnn_dim=8, channels=(4, 8), length=5, window=3)
 SEED = replace(seed_cnn_birnn_ae(), embedding_dim=16, rnn_dim=8, channels=(4, 8), length=5, window=5)
-POSTER_FEATURE = torch.linspace(-1, 1, N * 8).view(N, 8)
+
+
+def poster_feature(model: VisualTemporalModel) -> Tensor:
+    width = model.recipe.poster_features
+    return torch.linspace(-1, 1, N * width).view(N, width)
 
 
 def made(recipe: VisualTemporalRecipe, known: float = 1.0) -> VisualTemporalModel:
@@ -43,7 +48,7 @@ def after(model: VisualTemporalModel, items: list[int], num_queries: int = 1) ->
     """Queries after the newest `num_queries` events."""
     history = torch.tensor([items])
     rating = torch.where(history % 2 > 0, history.float(), torch.nan)
-    feature = pad(model.item_feature(POSTER_FEATURE), (0, 0, 1, 0))[history]
+    feature = pad(model.item_feature(poster_feature(model)), (0, 0, 1, 0))[history]
     return model.query(model.user(history, feature, rating, num_queries)[0])[0]
 
 
@@ -65,8 +70,8 @@ def test_every_position_is_answered_from_the_events_up_to_it(model: VisualTempor
     """So training, which asks for many positions at once, sees no future and learns what is served."""
     items = [3, 1, 4, 2, 5, 6, 1, 3]
     at_once = after(model, items, num_queries=6)
-    for place, query in enumerate(at_once, start=len(items) - 5):
-        torch.testing.assert_close(query, after(model, items[:place])[0], atol=1e-5, rtol=1e-5)
+    for position, query in enumerate(at_once, start=len(items) - 5):
+        torch.testing.assert_close(query, after(model, items[:position])[0], atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
@@ -92,19 +97,19 @@ def test_an_empty_history_abstains(model: VisualTemporalModel) -> None:
 
 @torch.no_grad()
 def test_missing_posters_and_texts_are_learned_vectors(model: VisualTemporalModel) -> None:
-    before = model.item_feature(POSTER_FEATURE)
-    torch.testing.assert_close(model.item_feature(POSTER_FEATURE + 1)[4:], before[4:])
-    assert not torch.allclose(model.item_feature(POSTER_FEATURE + 1)[:4], before[:4])
+    before = model.item_feature(poster_feature(model))
+    torch.testing.assert_close(model.item_feature(poster_feature(model) + 1)[4:], before[4:])
+    assert not torch.allclose(model.item_feature(poster_feature(model) + 1)[:4], before[:4])
     for learned, lacking in ((model.item.absent, [4, 5]), (model.item.absent_text, [1, 5])):
         learned.add_(1)
-        moved = (model.item_feature(POSTER_FEATURE) - before).abs().sum(1) > 1e-4
+        moved = (model.item_feature(poster_feature(model)) - before).abs().sum(1) > 1e-4
         assert torch.nonzero(moved).flatten().tolist() == lacking
         learned.sub_(1)
 
 
 @torch.no_grad()
 def test_a_hidden_item_has_the_vector_of_one_that_was_never_seen(model: VisualTemporalModel) -> None:
-    feature = model.item_feature(POSTER_FEATURE)
+    feature = model.item_feature(poster_feature(model))
     vectors = model.item_vector(feature, torch.tensor([True] + [False] * (N - 1)))
     content = model.content_vector(feature)
     torch.testing.assert_close(vectors[0], content[0])
@@ -187,10 +192,68 @@ def test_the_loss_reaches_every_parameter(model: VisualTemporalModel) -> None:
 
 @torch.no_grad()
 def test_the_attention_map_says_where_a_poster_counts() -> None:
-    network = PosterNetwork((4, 8)).eval()
-    regions = network.regions(torch.rand(2, 3, 16, 12))
+    recipe = replace(BEST, filter_sizes=(3, 5))
+    network = PosterNetwork(recipe).eval()
+    regions = network.regions(torch.randint(0, 256, (2, 3, 16, 12), dtype=torch.uint8))
     weight = network.weight(regions)
     assert weight.shape == (2, 1, 4, 3)
     torch.testing.assert_close(weight.sum((1, 2, 3)), torch.ones(2))
     assert weight.std() > 0
-    assert PosterNetwork((4, 8), attends=False).weight(regions).std() == 0
+    assert PosterNetwork(replace(recipe, without=("attention",))).weight(regions).std() == 0
+
+
+def test_the_seed_has_s5s_activations() -> None:
+    """ReLU after both layers of the encoder and the first of the decoder; σ of bottleneck and output."""
+    autoencoder = made(SEED).autoencoder
+    kinds = [type(layer).__name__ for layer in [*autoencoder.encoder, *autoencoder.decoder]]
+    encoder = ["Linear", "ReLU", "Linear", "ReLU", "Residual", "Linear", "Tanh"]
+    assert kinds == [*encoder, "Linear", "ReLU", "Residual", "Linear", "Tanh"]
+
+
+@torch.no_grad()
+def test_what_the_seed_reconstructs_is_inside_the_range_of_its_output() -> None:
+    model = made(SEED)
+    feature = model.item_feature(100 * poster_feature(model))
+    history, rating = torch.tensor([[1, 2]]), torch.tensor([[5.0, 1.0]])
+    _, joined, _ = model.user(history, feature[:2].unsqueeze(0), rating)
+    assert joined.abs().max() <= 1
+
+
+def test_the_seed_normalizes_nothing_and_best_does() -> None:
+    def normalizing(model: VisualTemporalModel) -> int:
+        return sum(isinstance(part, nn.BatchNorm2d | nn.LayerNorm) for part in model.modules())
+
+    assert (normalizing(made(SEED)), normalizing(made(BEST))) == (0, 5)
+
+
+def test_xavier_reaches_every_weight_of_the_seed() -> None:
+    """Glorot and Bengio (2010): uniform up to the root of 6 over the sum of fan in and fan out, per gate."""
+    model = made(SEED)
+    convolution = next(part for part in model.modules() if isinstance(part, nn.Conv2d))
+    weights: dict[str, Tensor] = {"conv": convolution.weight, "learned": model.learned.weight}
+    recurrent = dict(model.temporal.forwards.named_parameters())
+    for name in ("weight_ih_l0", "weight_hh_l0"):
+        weights |= {f"{name} {gate}": part for gate, part in enumerate(recurrent[name].split(SEED.rnn_dim))}
+    for name, weight in weights.items():
+        receptive = weight[0, 0].numel() if weight.dim() > 2 else 1
+        bound = (6 / ((weight.shape[0] + weight.shape[1]) * receptive)) ** 0.5
+        assert 0.85 * bound < weight.abs().max() <= bound, name
+    assert not any(values.any() for name, values in recurrent.items() if name.startswith("bias"))
+
+
+def test_there_is_a_poster_network_for_each_size_of_filters() -> None:
+    network = PosterNetwork(replace(SEED, filter_sizes=(1, 3, 5)))
+    sizes = [part.kernel_size for part in network.stacks.modules() if isinstance(part, nn.Conv2d)]
+    assert [height for height, width in sizes if height == width] == [1, 1, 3, 3, 5, 5]
+    poster = torch.randint(0, 256, (2, 3, 16, 12), dtype=torch.uint8)
+    assert network(poster).shape == (2, 3 * SEED.channels[-1])
+    alone = network.stacks[2](poster.float() / 255)
+    torch.testing.assert_close(network.regions(poster)[:, -SEED.channels[-1] :], alone)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_the_recurrent_cell_is_the_recipes(cell: Literal["gru", "lstm"]) -> None:
+    model = made(replace(SEED, cell=cell))
+    assert type(model.temporal.forwards) is {"gru": nn.GRU, "lstm": nn.LSTM}[cell]
+    torch.testing.assert_close(after(model, [0, 0, 1, 5, 2]), after(model, [1, 5, 2]))

@@ -37,9 +37,9 @@ def events(
 ) -> str:
     def rows() -> Iterator[str]:
         for user in range(users):
-            for place in range(each):
-                item = (user * 7 + place * 3 + user * place % 4) % items
-                yield f"u{user},{ids[item] if ids else item},{rating(user, item)},{1_600_000_000 + user * 1000 + place}"
+            for step in range(each):
+                item = (user * 7 + step * 3 + user * step % 4) % items
+                yield f"u{user},{ids[item] if ids else item},{rating(user, item)},{1_600_000_000 + user * 1000 + step}"
 
     return "\n".join(["user,item,rating,time", *rows(), ""])
 

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from fusion_gateway.catalog.catalog import MAX_GENRES, load_catalog, open_catalog
 from fusion_gateway.catalog.rating_scale import RatingScale
+from fusion_gateway.catalog.text_files import TEXT_FILES
 from servers.runtime.repository import Repository
 from training.__main__ import app
 from training.pipelines.catalog import rating_scale
@@ -25,7 +26,9 @@ def test_texts_and_genres_of_any_length_are_cut_to_what_a_gateway_takes(tmp_path
     result = CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     folder = repository / "catalog" / "1"
-    catalog = load_catalog(folder / "items.parquet", 1, folder / "tags.parquet")
+    catalog = load_catalog(
+        folder / "items.parquet", 1, {name: folder / name for name in TEXT_FILES if (folder / name).exists()}
+    )
     assert [len(title) for title in catalog.title] == [1000, 3]
     assert len(catalog.genres[0]) == MAX_GENRES
 

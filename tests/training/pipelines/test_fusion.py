@@ -27,7 +27,16 @@ from training.data.splits import Split, leave_last_out
 from training.evaluation.gateway_candidates import RETRIEVE_K, CandidateBatch, NextItemTask
 from training.evaluation.measure import default_policy
 from training.pipelines.fusion import as_yaml, policy_ndcg, train_fusion
-from training.pipelines.fusion_fit import fit_adaptive, fit_bias, fit_calibrators, fit_forms, fit_layer, fit_weights
+from training.pipelines.fusion_by_ratings import switch_by_ratings, weights_by_ratings
+from training.pipelines.fusion_fit import (
+    fit_adaptive,
+    fit_bias,
+    fit_calibrators,
+    fit_forms,
+    fit_layer,
+    fit_thresholds,
+    fit_weights,
+)
 from training.pipelines.job import Job
 from training.pipelines.popularity import fit_popularity
 from training.recipes import SCORERS
@@ -65,9 +74,9 @@ def test_long_tails_are_drawn_in_where_that_is_likelier() -> None:
     """The score of `good` grows exponentially with what it knows."""
     plain = pool()
     long = replace(plain, scores={**plain.scores, "good": np.sinh(plain.scores["good"])})
-    fitted = fit_forms([long], ["good", "bad"])
+    fitted = fit_forms([long], BOTH)
     assert fitted.calibrators["good"].form == "arcsinh"
-    assert fit_forms([plain], ["good", "bad"]).calibrators["good"].form == "affine"
+    assert fit_forms([plain], BOTH).calibrators["good"].form == "affine"
 
 
 def test_of_several_policies_the_likeliest_is_taken() -> None:
@@ -93,6 +102,46 @@ def test_adaptive_weights_follow_the_history() -> None:
     adaptive, fixed = fit_adaptive(task, BOTH), fit_weights(task, BOTH)
     assert adaptive.slopes["bad"].events > adaptive.slopes["good"].events
     assert policy_ndcg(adaptive, task).mean() > policy_ndcg(fixed, task).mean() + 0.05
+
+
+def test_slopes_tell_ratings_from_events() -> None:
+    """`good` knows the next item of whoever has rated much, however many events there are."""
+    ratings = np.random.default_rng(1).integers(0, 40, USERS)
+    batch = replace(pool(good_up_to=1000), ratings=ratings)
+    silent = pool(good_up_to=-1).scores["good"]
+    scores = {"good": np.where(ratings[:, None] > 10, batch.scores["good"], silent)}
+    scores["bad"] = pool(good_up_to=-1).scores["bad"]
+    slopes = fit_adaptive([replace(batch, scores=scores)], BOTH).slopes
+    by_ratings, by_events = (
+        (slopes["good"].ratings - slopes["bad"].ratings),
+        slopes["good"].events - slopes["bad"].events,
+    )
+    assert by_ratings > 0.3
+    assert abs(by_events) < by_ratings / 2
+
+
+def test_weights_are_switched_by_the_number_of_ratings() -> None:
+    ratings = np.random.default_rng(1).integers(0, 12, USERS)
+    batch, other = pool(good_up_to=1000), pool(good_up_to=-1)
+    few = (ratings <= 5)[:, None]
+    scores = {model: np.where(few, other.scores[model], batch.scores[model]) for model in batch.scores}
+    batch = replace(batch, scores=scores, ratings=ratings)
+    switched = switch_by_ratings(fit_weights([batch], BOTH), BOTH, [batch])
+    assert [each.max_ratings for each in switched.switches] == [0, 5, 20]
+    weights = {each.max_ratings: each.weights["good"] for each in switched.switches}
+    assert max(weights[0], weights[5]) < 0.2 < 0.8 < weights[20]
+    table = weights_by_ratings({"switched": switched}, ["good"], [batch])
+    assert table.row_count == 1
+
+
+def test_thresholds_rule_out_what_is_never_next() -> None:
+    fitted = fit_thresholds([pool()], BOTH, lambda policy: float(policy_ndcg(policy, [pool()]).mean()))
+    assert fitted.strategy == "threshold"
+    assert set(fitted.thresholds) == {"good", "bad"}
+    assert np.isneginf(pool().fuse(fitted).score).any()
+    assert policy_ndcg(fitted, [pool()]).mean() >= policy_ndcg(BOTH, [pool()]).mean()
+    nowhere = replace(pool(), target=np.full(USERS, -1))
+    assert fit_thresholds([nowhere], BOTH, lambda policy: 0.0) == BOTH
 
 
 @pytest.mark.parametrize("units", [1, 3])
@@ -124,14 +173,16 @@ def test_a_group_counts_by_its_size() -> None:
     """Everybody but the women watches item 1; there are two women among students and eight among writers."""
     sizes = {"student": 4, "writer": 16}
     users = [(f"{job}{n}", job, "MF"[n % 2]) for job, size in sizes.items() for n in range(size)]
-    table = pl.DataFrame(users, ["user", "occupation", "gender"], orient="row").with_columns(age=pl.lit(None, pl.Int32))
+    table = pl.DataFrame(users, ["user", "occupation", "gender"], orient="row").with_columns(
+        age=pl.lit(None, pl.Int32), zip=pl.lit("10001")
+    )
     events = table.select(
         "user",
         item=pl.when(pl.col("gender") == "F").then(2).otherwise(1),
         time=0,
     )
     popularity = fit_popularity(events, table, np.array([1, 2, 3]))
-    assert set(popularity.lifts) == {"gender=f", "gender=m", "occupation=student", "occupation=writer"}
+    assert set(popularity.lifts) == {"gender=f", "gender=m", "occupation=student", "occupation=writer", "zip=1"}
     assert np.exp(popularity.log_share).sum() == pytest.approx(1)
     assert popularity.lifts["gender=f"][1] > 0 > popularity.lifts["gender=f"][0]
     one_woman = table.with_columns(gender=pl.when(pl.col("user") == "student1").then(pl.lit("F")))
@@ -145,6 +196,9 @@ def test_every_policy_is_published_and_can_be_served(published: Published) -> No
     served = load_policies(path)
     strategies = {policy.strategy for policy in served.policies.values()}
     assert strategies >= {"weighted_sum", "weighted_sum_bias", "learned", "adaptive", "switching", "cascade", "rrf"}
+    assert "threshold" in strategies
+    assert any(each.max_ratings is not None for policy in served.policies.values() for each in policy.switches)
+    assert all(policy.min_ratings == {"rating": 1} for policy in served.policies.values())
     assert default_policy(published.repository) == served.choose("", {})
     written = yaml.safe_load(path.read_text())["policies"]
     assert {name: as_yaml(policy) for name, policy in served.policies.items()} == written
@@ -166,7 +220,8 @@ def test_a_dozen_users_are_enough_and_with_few_all_models_count_the_same(publish
     fitted, unfitted = fit_on(dozen), fit_on(few)
     assert "learned" in fitted.policies
     assert "learned" not in unfitted.policies
-    assert unfitted.choose("", {}) == ("equal", Policy(dict.fromkeys([*SCORERS, "popularity"], 1.0)))
+    ones = dict.fromkeys([*SCORERS, "popularity"], 1.0)
+    assert unfitted.choose("", {}) == ("equal", Policy(ones, min_ratings={"rating": 1}))
 
 
 def test_without_a_scorer_there_is_popularity_alone(published: Published, tmp_path: Path) -> None:
@@ -200,6 +255,18 @@ def test_histories_can_be_cut_to_their_last_events(published: Published) -> None
     [nothing] = task.chunks(events=(0, 0))
     assert not nothing.events.any()
     assert not any(mask.any() for mask in nothing.candidates.retrieved.values())
+
+
+def test_histories_can_lose_ratings(published: Published) -> None:
+    split = leave_last_out(load_dataset(published.data).events)
+    task = NextItemTask(published.repository, split.validation, split.train)
+    [whole], [few] = task.chunks(), task.chunks(few_ratings=True)
+    assert set(few.requests.user_id) == {""}
+    assert (few.events == whole.events).all()
+    left = few.candidates.ratings / whole.candidates.ratings
+    assert 0.1 < (left == 0).mean() < 0.5
+    assert (left > 0.5).any()
+    assert len(np.unique(few.candidates.ratings)) > 10
 
 
 async def test_the_gateway_ranks_as_the_offline_task_does(published: Published, tmp_path: Path) -> None:

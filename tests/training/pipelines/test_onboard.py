@@ -161,7 +161,7 @@ def tags(word: int) -> bytes:
     ("broken", "content", "message"),
     [
         ("catalog/1/items.parquet", b"PAR1", r"items\.parquet cannot be read"),
-        ("catalog/1/words.parquet", None, r"words\.parquet is not a regular file"),
+        ("catalog/1/tag_words.parquet", None, r"tag_words\.parquet is not a regular file"),
         ("catalog/1/tags.parquet", tags(word=1 << 28), r"tags\.parquet names an item or a word that there is not"),
         ("visual_temporal/1/content.json", b"{}", r"are of no encoder: 'words'"),
         ("visual_temporal/1/content.json", b"\xff", r"content\.json cannot be read"),

@@ -100,6 +100,35 @@ def test_of_a_table_with_too_many_cells_some_users_are_written_out(
     np.testing.assert_allclose(whole(some.table), whole(every.table)[rows], atol=1e-5)
 
 
+def test_views_without_a_rating_change_what_is_learned_from_the_same_ratings(dataset: Dataset, tmp_path: Path) -> None:
+    """S2 learns from both; networks of ratings alone do not."""
+    half = np.random.default_rng(0).random(dataset.events.height) < 0.5
+    with_views = dataset.events.with_columns(rating=pl.when(pl.lit(half)).then("rating"))
+    with_views = with_views.with_columns(user=pl.when(pl.col("user") != "1").then("user").otherwise(pl.lit("viewer")))
+    with_views = with_views.with_columns(rating=pl.when(pl.col("user") != "viewer").then("rating"))
+    changed = {}
+    for name in ("hybrid_mf_deep", "hybrid_genres"):
+        tables: list[np.ndarray] = []
+        for events in (with_views, with_views.filter(pl.col("rating").is_not_null())):
+            predicted = predict(Job(dataset, no_split(events), tmp_path, tmp_path / str(len(tables))), quick(name))
+            assert np.isfinite(predicted.train.rating).all()
+            users = [user for user in predicted.train.user_ids if user != "viewer"]
+            rows = [predicted.train.user_index[user] - 1 for user in sorted(users)]
+            tables.append(whole(predicted.table)[rows])
+        changed[name] = float(np.abs(tables[0] - tables[1]).max())
+    assert changed["hybrid_mf_deep"] > 0.01
+    assert changed["hybrid_genres"] == 0
+
+
+def test_a_user_who_only_views_is_known(dataset: Dataset, tmp_path: Path) -> None:
+    viewer = dataset.events["user"][0]
+    events = dataset.events.with_columns(rating=pl.when(pl.col("user") != viewer).then("rating"))
+    folder = train_rating(Job(dataset, no_split(events), tmp_path, tmp_path / "cache"), quick("hybrid_mf_deep"))
+    request = requests_for(events.filter(pl.col("user") == viewer).head(1), events.clear())
+    scorer = OfflineScorer(folder)
+    assert np.abs(scorer.scores(request) - scorer.scores(request.as_unknown_users())).max() > 1e-4
+
+
 def test_odd_ratings_are_left_out_and_counted() -> None:
     events = pl.DataFrame(
         {
@@ -123,8 +152,9 @@ def test_odd_ratings_are_left_out_and_counted() -> None:
 
 
 def test_a_device_that_is_not_there_is_named() -> None:
-    with pytest.raises(TrainingError, match="device 'nowhere' cannot be used here"):
-        torch_device("nowhere")
+    for device in ("nowhere", "meta", "cuda:99"):
+        with pytest.raises(TrainingError, match=f"device '{device}' cannot be used here: .*; this machine has cpu"):
+            torch_device(device)
     assert torch_device("cpu") == torch.device("cpu")
 
 
@@ -138,7 +168,7 @@ def test_the_size_of_the_svd_is_chosen_by_three_folds(
     dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = Job(dataset, no_split(dataset.events), tmp_path, tmp_path)
-    recipe = replace(quick("svd"), factors=(2, 4), epochs=(1, 5), min_user_ratings=20)
+    recipe = replace(recipes.svd(), max_ignored_item_ratings=5, factors=(2, 4), epochs=(1, 5))
     learned: list[int] = []
 
     def counted(*arguments: Any) -> Any:

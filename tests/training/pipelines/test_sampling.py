@@ -44,12 +44,12 @@ def test_within_the_bounds_nothing_changes(rows: list[tuple[str, int]], seed: in
 
 
 @given(EVENTS, st.integers(1, 8))
-def test_no_item_left_out_was_watched_more(rows: list[tuple[str, int]], most: int) -> None:
+def test_no_item_left_out_was_watched_more(rows: list[tuple[str, int]], max_items: int) -> None:
     events, items = frame(rows), pl.DataFrame({"number": range(1, 7)})
-    kept = most_watched(items, events, most)["number"].to_list()
+    kept = most_watched(items, events, max_items)["number"].to_list()
     count = Counter(item for _, item in rows)
     out = [count[number] for number in range(1, 7) if number not in kept]
-    assert len(kept) == min(most, 6)
+    assert len(kept) == min(max_items, 6)
     assert max(out, default=0) <= min(count[number] for number in kept)
 
 

@@ -18,6 +18,7 @@ from training.evaluation.next_item import NextItem
 from training.features.interactions import Interactions
 from training.features.windows import Windows, cut
 from training.fitting.checkpoint import Checkpoint
+from training.fitting.curve import LearningCurve
 from training.models.gated import GatedTransformer
 from training.models.joined import Joined
 from training.pipelines.job import Job
@@ -33,7 +34,7 @@ CPU = torch.device("cpu")
 
 
 def circle() -> tuple[Interactions, pl.DataFrame]:
-    """Everybody walks the items in a circle; the held-out event goes on."""
+    """Every user walks the items in a circle; the held-out event is the next step."""
     rows = [(f"u{user}", (user + step) % ITEMS + 1, 3.0, 60 * step) for user in range(USERS) for step in range(9)]
     events = pl.DataFrame(rows, schema=["user", "item", "rating", "time"], orient="row")
     last = pl.col("time") == 60 * 8
@@ -42,7 +43,7 @@ def circle() -> tuple[Interactions, pl.DataFrame]:
 
 def learned(
     recipe: SequentialRecipe, checkpoint: Checkpoint | None = None, stop: int = 99
-) -> tuple[Model, list[float]]:
+) -> tuple[Model, LearningCurve]:
     """Trains; a run that validates more than `stop` times is killed."""
     train, validation = circle()
     held_out = NextItem.of(train, validation, recipe.length)
@@ -69,7 +70,7 @@ def learned(
     ids=["best", "time-free", "sampled", "sasrec"],
 )
 def test_what_follows_is_learned(recipe: SequentialRecipe) -> None:
-    assert max(learned(recipe)[1]) > 0.9
+    assert max(learned(recipe)[1].validation) > 0.9
 
 
 def test_a_recipe_has_a_size_for_many_events() -> None:
@@ -195,7 +196,7 @@ def test_a_network_is_served_with_the_linear_model_beside_it(
     held_out = NextItem.of(job.train, split.validation, recipe.length)
     ndcg = held_out.ndcg(queries(both, held_out, CPU), item_vectors(both))
     assert learned.ndcg == pytest.approx(ndcg)
-    assert ndcg > learned.curve[0]
+    assert ndcg > learned.curve.validation[0]
 
 
 def test_what_is_joined_to_a_network_does_not_train_it_again(

@@ -15,9 +15,11 @@ from training.data.dataset import Dataset, assemble
 from training.data.posters import StoredPixels
 from training.data.splits import leave_last_out
 from training.errors import TrainingError
+from training.evaluation.genres import genre_prediction
 from training.features.content import content_of
 from training.features.interactions import Interactions
 from training.fitting.checkpoint import Checkpoint
+from training.fitting.curve import LearningCurve
 from training.models.visual_temporal import VisualTemporalModel
 from training.pipelines.job import Job
 from training.pipelines.visual_temporal import Posters, _crops, _ends, learn, prepare, train_visual_temporal
@@ -51,13 +53,14 @@ def job(dataset: Dataset, folder: Path) -> Job:
 
 def test_what_follows_is_learned(dataset: Dataset, tmp_path: Path) -> None:
     work = job(dataset, tmp_path)
-    assert max(learn(work, prepare(work, replace(BEST, epochs=30, patience=30, dropout=0.0)))) > 0.9
+    curve = learn(work, prepare(work, replace(BEST, epochs=30, patience=30, dropout=0.0)))
+    assert max(curve.validation) > 0.9
 
 
 def test_what_is_liked_is_learned(dataset: Dataset, tmp_path: Path) -> None:
     work = job(dataset, tmp_path)
     curve = learn(work, prepare(work, replace(SEED, epochs=40, dropout=0.1, learning_rate=1e-2)))
-    assert -max(curve) < 0.2
+    assert -max(curve.validation) < 0.2
 
 
 @pytest.mark.parametrize("recipe", [BEST, SEED], ids=["best", "seed"])
@@ -161,3 +164,41 @@ def test_among_more_items_those_learned_keep_what_was_learned(dataset: Dataset, 
         training.queries(history, rating, training.tables()[0]),
         atol=1e-5,
     )
+
+
+@pytest.mark.parametrize("recipe", [BEST, SEED], ids=["best", "seed"])
+def test_a_step_computes_on_the_jobs_device_alone(
+    recipe: VisualTemporalRecipe, dataset: Dataset, tmp_path: Path
+) -> None:
+    """On `meta`, which holds no values and refuses whatever meets it from another device."""
+    work = replace(job(dataset, tmp_path), device=torch.device("meta"))
+    training = prepare(work, recipe)
+    training.posters.rows = torch.arange(ITEMS)
+    training.posters.pixels = lambda rows: torch.zeros(len(rows), 3, 8, 8, device="meta")  # type: ignore[method-assign]
+    training.model.has_poster.fill_(True)
+    loss = next(iter(training.losses()))
+    loss.backward()
+    devices = {
+        loss.device.type,
+        *(part.grad.device.type for part in training.model.parameters() if part.grad is not None),
+    }
+    assert devices == {"meta"}
+
+
+def test_genres_of_what_is_watched_next_are_predicted(dataset: Dataset, tmp_path: Path) -> None:
+    """Odd and even items follow each other."""
+    work = job(dataset, tmp_path)
+    recipe = replace(BEST, epochs=12, patience=12, dropout=0.0, genre_weight=1.0)
+    folder = train_visual_temporal(work, recipe)
+    history = pl.concat([work.split.train, work.split.validation])
+    probability = OfflineScorer(folder).genres(requests_for(work.split.test, history))
+    assert probability is not None
+    even = work.split.test["item"].to_numpy() % 2 == 0
+    np.testing.assert_array_equal(probability[:, 0] > 0.5, even)  # Even, then Odd
+    np.testing.assert_array_equal(probability[:, 1] > 0.5, ~even)
+    found = genre_prediction(work.dataset, work.split, work.repository)
+    assert found["visual_temporal"]["f1"] == 1
+    assert found["all users' genres"]["f1"] < 0.7
+    curve = LearningCurve.read(folder)
+    assert curve is not None
+    assert len(curve.loss) == len(curve) == 12

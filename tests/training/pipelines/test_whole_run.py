@@ -1,11 +1,13 @@
 """From a data folder to a published, evaluated repository, through the command line."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from tests.conftest import Published
@@ -15,9 +17,17 @@ from training.artifacts.requests import requests_for
 from training.artifacts.scorer_files import OfflineScorer
 from training.data.load import load_dataset
 from training.data.splits import leave_last_out
+from training.data.synthetic.generate import Settings, generate
 from training.errors import TrainingError
 from training.evaluation.measure import evaluate
+from training.pipelines.job import Job
+from training.pipelines.rating import train_rating
+from training.pipelines.sequential import train_sequential
+from training.pipelines.visual_temporal import train_visual_temporal
 from training.recipes import SCORERS
+from training.recipes.rating import hybrid_genres
+from training.recipes.sequential import small_sequential
+from training.recipes.visual_temporal import small_visual_temporal
 
 
 def run(*arguments: str) -> str:
@@ -142,3 +152,54 @@ def test_the_index_can_be_chosen(published: Published, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="index 'IVF4': could not parse"):
         run(*train, "--index", "IVF4")
     assert versions(tmp_path, "rating") == [1]
+
+
+@pytest.fixture(scope="module")
+def invented(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data of which no model has been trained."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("invented") / "data"
+    generate(folder, Settings(users=30, items=30))
+    return folder
+
+
+def test_s4s_layers_are_set_and_its_losses_are_printed_and_drawn(invented: Path, tmp_path: Path) -> None:
+    data = ("--data", str(invented), "--repository", str(tmp_path / "repository"))
+    run("train", "catalog", *data)
+    picture = tmp_path / "curve.png"
+    sizes = ("--set", "hidden=16,8", "--set", "epochs=2", "--curves", str(picture))
+    printed = run("train", "rating", "--recipe", "hybrid_genres", *sizes, *data)
+    assert re.search(r"rating network: epoch 2 of 2 is kept: training loss \d.\d{4}; validation RMSE \d.\d{4}", printed)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    config = json.loads(read_manifest(latest(tmp_path / "repository", "rating")).recipe.config_json)
+    assert (config["hidden"], config["epochs"]) == ([16, 8], 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("all", "--set", "epochs=2"), "--set is for the recipe of one model: name the model instead of 'all'"),
+        (("rating", "--recipe", "svd", "--set", "hidden=2"), "recipe 'svd' has no field 'hidden'; it has factors, "),
+        (
+            ("linear", "--device", "cuda"),
+            "--device: linear trains on the CPU; rating, sequential, visual_temporal take",
+        ),
+        (("visual_temporal", "--device", "meta"), "device 'meta' cannot be used here: .*; this machine has cpu"),
+        (("linear", "--curves", "curve.png"), "--curves: linear is not trained in epochs, and has no curve to draw"),
+    ],
+)
+def test_what_train_cannot_do_is_said(invented: Path, tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    data = ("--data", str(invented), "--repository", str(tmp_path / "repository"))
+    with pytest.raises(TrainingError, match=message):
+        run("train", *arguments, *data)
+
+
+def test_the_device_is_the_one_that_is_named(invented: Path, tmp_path: Path) -> None:
+    """Whatever trains: `meta` takes part in the first step, and only there says that it holds no values."""
+    dataset = load_dataset(invented)
+    split = leave_last_out(dataset.events)
+    job = Job(dataset, split, tmp_path, tmp_path, device=torch.device("meta"))
+    recipes = (small_visual_temporal(), hybrid_genres(), small_sequential())
+    for train, recipe in zip((train_visual_temporal, train_rating, train_sequential), recipes, strict=True):
+        with pytest.raises((NotImplementedError, RuntimeError), match="[Mm]eta"):
+            train(job, recipe)  # type: ignore[operator]

@@ -6,7 +6,7 @@ from training.benchmark.published import NEXT_ITEM, PUBLISHED
 from training.benchmark.result_tables.files import Cells, Results, Row, interval, named, number, seeds
 
 LEAVE_LAST_OUT = "leave-last-out"
-TIES_SHUFFLED = "leave-last-out-ties-shuffled-when-asked"
+TIES_SHUFFLED = "leave-last-out-ties-shuffled"
 READ_TIMES = {"fused", "sequential", "recent popularity"}
 """Of the models that `evaluate` measures."""
 ESTIMATED = {"ml-1m"}
@@ -68,7 +68,7 @@ def _next_item(dataset: str, rankings: Iterable[Row], published: bool = False) -
     yield from (cells for _, _, cells in sorted(lines))
 
 
-PARTS = ("gap-0", "gap-positive", "asked-at-once")
+PARTS = ("gap-0", "gap-positive", "query-at-newest")
 
 
 def ties_ml_100k(results: Results) -> Iterator[Cells]:
@@ -175,6 +175,23 @@ def five_systems(results: Results) -> Iterator[Cells]:
 
 
 # Posters, words and items that nobody has watched
+
+
+def signals(results: Results) -> Iterator[Cells]:
+    """Ratings and views, apart and together."""
+    file = "signals-ml-100k"
+    yield ["learned from", "RMSE", "NDCG@10 by rating", "NDCG@10 by view"]
+    for model in ("explicit only", "implicit only", "both"):
+        squared = results.value(file, model=model, metric="squared error")
+        metrics = ["" if squared is None else number(squared**0.5)]
+        metrics += [number(results.value(file, model=model, metric=f"NDCG@10 by {by}")) for by in ("rating", "view")]
+        yield [model, *metrics]
+    for model in ("explicit only", "implicit only"):
+        gains = [
+            interval(results.row(file, model=model, metric=f"{metric}, both better by"))
+            for metric in ("squared error", "NDCG@10 by rating", "NDCG@10 by view")
+        ]
+        yield [f"*both, better than {model} by, 95 %*", *gains]
 
 
 def visual_temporal_parts(results: Results) -> Iterator[Cells]:

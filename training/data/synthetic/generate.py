@@ -21,7 +21,7 @@ SETTINGS_FILE = "generated.json"
 
 
 def generate(folder: Path, settings: Settings = DEFAULTS) -> None:
-    """Writes events.csv, items.csv, users.csv and posters/; returns at once where just that lies there already.
+    """Writes events.csv, items.csv, users.csv and posters/; returns at once if exactly that is already there.
 
     Raises DataError where the folder holds anything else. An interrupted run leaves no half-written folder.
     """
@@ -34,7 +34,8 @@ def generate(folder: Path, settings: Settings = DEFAULTS) -> None:
         items = make_items(settings.items, _stream(settings, 0))
         users = make_users(settings.users, _stream(settings, 1))
         watched = watch(items, users, settings.events_per_user, _stream(settings, 2))
-        _events_table(watched).write_csv(partial / "events.csv")
+        events = _without_ratings(_events_table(watched), settings.unrated, _stream(settings, 6))
+        events.write_csv(partial / "events.csv")
         _items_table(items, _stream(settings, 3)).write_csv(partial / "items.csv")
         _users_table(users, _stream(settings, 4)).write_csv(partial / "users.csv")
         _write_posters(items, partial / "posters", _stream(settings, 5))
@@ -49,8 +50,9 @@ def _is_there(folder: Path, settings: Settings) -> bool:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     try:
-        same = json.loads((folder / SETTINGS_FILE).read_text()) == asdict(settings)
-    except (OSError, ValueError):
+        # Folders of older versions name fewer settings.
+        same = asdict(DEFAULTS) | json.loads((folder / SETTINGS_FILE).read_text()) == asdict(settings)
+    except (OSError, TypeError, ValueError):
         same = False
     if not same:
         raise DataError(f"{folder} already holds something else: remove it or choose another folder")
@@ -65,6 +67,12 @@ def _events_table(watched: Watched) -> pl.DataFrame:
     """In the order of time."""
     columns = {"user": watched.user + 1, "item": watched.item + 1, "rating": watched.rating, "time": watched.time}
     return pl.DataFrame(columns).sort("time", maintain_order=True)
+
+
+def _without_ratings(events: pl.DataFrame, share: float, rng: np.random.Generator) -> pl.DataFrame:
+    """The same events, a random share of them as views."""
+    unrated = pl.lit(rng.random(events.height) < share)
+    return events.with_columns(rating=pl.when(~unrated).then("rating"))
 
 
 def _items_table(items: Items, rng: np.random.Generator) -> pl.DataFrame:

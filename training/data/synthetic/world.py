@@ -142,7 +142,7 @@ def watch(items: Items, users: Users, mean_events: int, rng: np.random.Generator
 
 
 def _choose(items: Items, liking: Floats, count: Ints, rng: np.random.Generator) -> Ints:
-    """[B, most events]: the items in the order watched; what lies beyond a user's count is to be ignored."""
+    """[B, max events]: the items in the order watched; ignore what is beyond a user's count."""
     B, circles = len(liking), items.circle.max() + 1
     heard = rng.uniform(-0.2, 1.0, liking.shape) * count[:, None]
     mood = rng.integers(len(STYLES), size=B)

@@ -1,6 +1,8 @@
 """The generated data set: written whole, the same for a seed, and worth learning from."""
 
 import filecmp
+import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -46,6 +48,24 @@ def test_the_same_settings_give_the_same_files(small: Path, tmp_path: Path) -> N
     names = [str(path.relative_to(small)) for path in small.rglob("*") if path.is_file()]
     assert filecmp.cmpfiles(small, tmp_path / "again", names, shallow=False) == (names, [], [])
     assert not filecmp.cmp(small / "events.csv", tmp_path / "other" / "events.csv", shallow=False)
+
+
+def test_a_share_of_the_events_has_no_rating_and_all_else_stays(small: Path, tmp_path: Path) -> None:
+    generate(tmp_path / "views", replace(SMALL, unrated=0.3))
+    rated, viewed = (load_dataset(folder).events for folder in (small, tmp_path / "views"))
+    assert viewed.drop("rating").equals(rated.drop("rating"))
+    assert 0.2 < viewed["rating"].null_count() / viewed.height < 0.4
+    kept = viewed["rating"].is_not_null()
+    assert viewed["rating"].filter(kept).equals(rated["rating"].filter(kept))
+    for name in ("items.csv", "users.csv"):
+        assert filecmp.cmp(small / name, tmp_path / "views" / name, shallow=False)
+
+
+def test_a_folder_of_before_a_setting_was_there_is_the_same(small: Path) -> None:
+    stored = json.loads((small / "generated.json").read_text())
+    del stored["unrated"]
+    (small / "generated.json").write_text(json.dumps(stored))
+    generate(small, SMALL)
 
 
 def test_nothing_is_done_where_it_lies_already_and_nothing_else_is_overwritten(small: Path, tmp_path: Path) -> None:
@@ -118,8 +138,8 @@ def _ndcg(score: Floats, target: NDArray[np.int64], seen: NDArray[np.bool_]) -> 
     """NDCG@10 of the target among unseen items; a target tied with others is placed in their middle."""
     score = np.where(seen, -np.inf, score)
     own = score[np.arange(len(target)), target][:, None]
-    place = (score > own).sum(1) + ((score == own).sum(1) - 1) / 2
-    return float(np.where(place < 10, 1 / np.log2(place + 2), 0).mean())
+    rank = (score > own).sum(1) + ((score == own).sum(1) - 1) / 2
+    return float(np.where(rank < 10, 1 / np.log2(rank + 2), 0).mean())
 
 
 def _standard(score: Floats, seen: NDArray[np.bool_]) -> Floats:

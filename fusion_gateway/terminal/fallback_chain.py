@@ -1,4 +1,4 @@
-"""python -m fusion_gateway.ladder: every stage of the fallback chain, as a running gateway answers it."""
+"""python -m fusion_gateway.fallback_chain: every stage of the fallback chain, as a running gateway answers it."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated
@@ -32,7 +32,7 @@ def stages(
     yield "Nothing, and no model counts", pb.RecommendRequest(weights=dict.fromkeys(models, 0.0))
 
 
-@app.command(epilog="Example: python -m fusion_gateway.ladder --user 42 --age 25 --liked Comedy,Drama")
+@app.command(epilog="Example: python -m fusion_gateway.fallback_chain --user 42 --age 25 --liked Comedy,Drama")
 def main(
     user: Annotated[str, typer.Option(help="A user with a stored history.")],
     age: Annotated[int, typer.Option(help="Of the profile.")] = 25,
