@@ -13,7 +13,8 @@ from fusion_gateway.events.database import read_only_engine, usable_url
 from fusion_gateway.events.stored_event import VIEW
 from servers.runtime.errors import ConfigurationError
 
-COLUMNS = pl.Schema({"user": pl.String, "item": pl.String, "rating": pl.Float64, "time": pl.Int64, "type": pl.String})
+TYPES = {"user": pl.String, "item": pl.String, "rating": pl.Float64, "time": pl.Int64, "type": pl.String}
+COLUMNS = pl.Schema(TYPES)
 ROWS_PER_PART = 100_000
 """Held in memory at once."""
 Rows = Sequence[sa.Row[Any]]

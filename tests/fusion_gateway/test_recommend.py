@@ -31,7 +31,8 @@ async def test_ranks_by_the_fused_score_of_all_models(world: World) -> None:
     assert [item.rank for item in response.items] == list(range(1, 9))
     assert [item.score for item in response.items] == pytest.approx(sorted(map(fused, unseen), reverse=True))
     assert ids(response)[:2] == ["ten", "8"]
-    assert response.items[1].item == pb.Item(id="8", title="Amélie", year=2001, genres=["Comedy", "Romance"])
+    item = pb.Item(id="8", title="Amélie", year=2001, genres=["Comedy", "Romance"], poster_url="poster.jpg")
+    assert response.items[1].item == item
     assert (response.policy, response.fallback) == ("fitted", pb.FALLBACK_FOLD_IN)
     assert response.model_versions == {"rating": 7, "sequential": 7, "visual_temporal": 7}
     assert not response.degraded

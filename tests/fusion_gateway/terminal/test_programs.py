@@ -168,21 +168,25 @@ def test_client_erases_a_user(up: dict[str, Any]) -> None:
 
 
 def test_client_pages_and_records_what_became_of_an_answer(up: dict[str, Any]) -> None:
+    recommend = ("recommend", "--user", "pager", "-k", "3")
+
     def page(*arguments: str) -> tuple[list[str], str]:
-        answer = json.loads(client(up, "recommend", "--user", "pager", "-k", "3", "--json", *arguments).stdout)
+        answer = json.loads(client(up, *recommend, "--json", *arguments).stdout)
         return [ranked["item"]["id"] for ranked in answer["items"]], answer["recommendation_id"]
 
     first, answered = page()
-    assert f"--after {answered[:4]}" in client(up, "recommend", "--user", "pager", "-k", "3").stdout
+    shown_to_people = client(up, *recommend).stdout
+    assert f"--after {answered[:4]}" in shown_to_people
     second, _ = page("--after", answered)
     assert not {*first} & {*second}
     shown = {*first, *second}
     assert not shown & {*page("--exclude-served", "3600")[0]}
-    click = ["--type", "click", "--recommendation", answered, "--value", "2.5"]
-    assert client(up, "record", "--user", "pager", "--item", first[0], *click).stdout.startswith("recorded: ")
+    pager = ("--user", "pager")
+    click = ["--item", first[0], "--type", "click", "--recommendation", answered, "--value", "2.5"]
+    assert client(up, "record", *pager, *click).stdout.startswith("recorded: ")
     [event] = json.loads(client(up, "history", "--user", "pager", "--json").stdout)["events"]
     assert (event["type"], event["recommendation_id"], event["value"]) == ("click", answered, 2.5)
-    refused = client(up, "record", "--user", "pager", "--item", "3", "--type", "clik")
+    refused = client(up, "record", *pager, "--item=3", "--type=clik")
     assert "type: there is no 'clik'; there are click, " in refused.stderr
     assert client(up, "delete-user", "--user", "pager", "--yes").stdout == "1 event and 4 answers are erased\n"
 

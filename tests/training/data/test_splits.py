@@ -166,6 +166,7 @@ def test_every_event_is_in_one_of_the_folds() -> None:
 
 
 def test_the_last_rows_of_a_table_by_user_are_of_users_that_are_not_in_training() -> None:
-    split = last_users(events_of([("10", 1)] * 4 + [("9", 1)] * 4 + [("2", 1)] * 2), 0.4)
+    users = ["10"] * 4 + ["9"] * 4 + ["2"] * 2
+    split = last_users(events_of([(user, 1) for user in users]), 0.4)
     assert split.train["user"].unique().sort().to_list() == ["2", "9"]
     assert split.test["user"].unique().to_list() == ["10"]

@@ -4,7 +4,8 @@ from training.fitting.outline import outline
 
 
 def test_a_network_is_drawn_with_its_sizes_and_parameters() -> None:
-    network = nn.Sequential(nn.Embedding(10, 4), nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.6)), nn.ReLU())
+    hidden = nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.6))
+    network = nn.Sequential(nn.Embedding(10, 4), hidden, nn.ReLU())
     lines = [line.split() for line in outline(network).splitlines()]
     assert lines == [
         ["Sequential", "55"],

@@ -40,7 +40,8 @@ def test_tags_are_joined_for_each_user_and_item(write: Write) -> None:
 
 
 def test_tags_have_a_thousand_words(write: Write) -> None:
-    lines = [f"{item},Item {item},{'|'.join(f'word{n}' for n in range(1200))}" for item in (1, 2)]
+    words = "|".join(f"word{n}" for n in range(1200))
+    lines = [f"{item},Item {item},{words}" for item in (1, 2)]
     files = {"events.csv": "user,item\na,1\n", "items.csv": "\n".join(["id,title,keywords", *lines])}
     dataset = load_dataset(write(files))
     assert len(fit_texts(dataset, CatalogRecipe()).tag_words.words) == 1000
