@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 def rating(dataset: Dataset) -> list[Table]:
-    metrics = ["rmse", "seconds", "rmse-answered", *(name for pair in rating_report.PAIRS.values() for name in pair)]
+    metrics = ["rmse", "seconds", "rmse-answered", *chain.from_iterable(rating_report.STACKED.values())]
 
     def cell(model: str, seed: int) -> Cell:
         arrays = {f"{part}/{name}": random.random() for part in ("as-served", "whole") for name in metrics}

@@ -11,15 +11,13 @@ from training.benchmark.rating import RATINGS, SERVED, WHOLE
 from training.benchmark.runner import Cell, over_seeds
 from training.terminal import narrow_table
 
-PAIRS = {
-    "MSE\nMAE": ("mse", "mae"),
-    "acc@2.5\nAUC≥4": ("accuracy@2.5", "auc@4"),
-    "P@50\nR@50": ("precision@50", "recall@50"),
+STACKED = {
+    "MSE\nMAE\nans.": ("mse", "mae", "answered"),
+    "acc@2.5\nAUC≥4\ncalib.": ("accuracy@2.5", "auc@4", "calibration"),
+    "P@50\nR@50\nNDCG@50": ("precision@50", "recall@50", "ndcg@50"),
     "P@50≥3\nR@50≥3": ("precision@50-estimated", "recall@50-estimated"),
-    "NDCG\n@50": ("ndcg@50",),
-    "ans.\ncalib.": ("answered", "calibration"),
 }
-"""Columns that show one or two metrics, one above the other."""
+"""Columns that show several metrics, one above the other."""
 CAPTION = (
     "±: half of the range over seeds; acc@2.5, AUC≥4: of a rating above 2.5, of one from 4; P@50, R@50: precision and "
     "recall of the best 50, and of those of them that are predicted from 3; NDCG@50: of a user's test items, the gain "
@@ -62,8 +60,8 @@ def rows(cells: Sequence[Cell], dataset: str, protocol: str) -> Iterator[dict[st
 def as_table(cells: Sequence[Cell], dataset: str, protocol: str) -> Table:
     """Best first; the published metrics of this data set, and of these systems on others, are below."""
     table = narrow_table(f"{dataset}, {protocol}, as served", CAPTION)
-    table.add_column("", overflow="fold")
-    for name in ("RMSE\nof ans.", *PAIRS, "RMSE\nwhole", "s"):
+    table.add_column("")
+    for name in ("RMSE\nof ans.", *STACKED, "RMSE\nwhole", "s"):
         table.add_column(name, justify="right", no_wrap=True)
     models = list(dict.fromkeys(cell.model for cell in cells))
     for model in sorted(models, key=lambda name: np.mean(of_seeds(cells, name, SERVED, "rmse"))):
@@ -72,15 +70,15 @@ def as_table(cells: Sequence[Cell], dataset: str, protocol: str) -> Table:
             return f"{np.mean(of_seeds(cells, model, SERVED, metric)):.4f}"
 
         rmse = f"{_with_spread(of_seeds(cells, model, SERVED, 'rmse'))}\n{mean('rmse-answered')}"
-        pairs = ["\n".join(map(mean, metrics)) for metrics in PAIRS.values()]
+        stacked = ["\n".join(map(mean, metrics)) for metrics in STACKED.values()]
         seconds = np.mean(of_seeds(cells, model, SERVED, "seconds"))
-        table.add_row(model, rmse, *pairs, _with_spread(of_seeds(cells, model, WHOLE, "rmse")), f"{seconds:.0f}")
+        table.add_row(model, rmse, *stacked, _with_spread(of_seeds(cells, model, WHOLE, "rmse")), f"{seconds:.0f}")
     table.add_section()
     for row in published_beside(dataset):
         shown = defaultdict(str, {metric: f"{value:.4f}" for metric, value in row.metrics.items()})
-        pairs = ["\n".join(map(shown.__getitem__, metrics)) for metrics in PAIRS.values()]
+        stacked = ["\n".join(map(shown.__getitem__, metrics)) for metrics in STACKED.values()]
         where = f"published: {row.model}\n  {row.dataset}, {row.protocol}"
-        table.add_row(where, shown.get("rmse", ""), *(pair.rstrip() for pair in pairs))
+        table.add_row(where, shown.get("rmse", ""), *map(str.rstrip, stacked))
     return table
 
 

@@ -193,7 +193,7 @@ def as_table(lines: Sequence[Line], dataset: Dataset) -> Table:
     """One line a claim."""
     caption = "S5 does not say what a relevant item is; always yes is to recommend every item"
     table = narrow_table(f"The five systems on {dataset.name}", caption)
-    table.add_column("system, its recipe\nmetric, protocol", min_width=20)
+    table.add_column("system, its recipe\nmetric, protocol", min_width=23)
     for name in ("pub-\nlished", "its\nrecipe", "our\nbest", "trivial"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict")
