@@ -66,10 +66,12 @@ def _predicted(scorer: OfflineScorer, requests: Requests, items: Ints, flags: Fl
 
 
 def _threshold(actual: Floats, probability: Floats) -> float:
-    """Of the best F1; a half where there is nothing to choose on."""
+    """Of the best F1, the middle one of several; a half where there is nothing to choose on."""
     if not len(actual):
         return 0.5
-    return max(THRESHOLDS, key=lambda cut: float(f1_score(actual, probability >= cut, average="micro")))
+    scores = np.array([f1_score(actual, probability >= cut, average="micro") for cut in THRESHOLDS])
+    best = np.flatnonzero(scores == scores.max())
+    return float(THRESHOLDS[best[len(best) // 2]])
 
 
 def _metrics(actual: Floats, probability: Floats, threshold: float) -> dict[str, float]:
