@@ -12,7 +12,8 @@ export function slider({ label, swatch, value, min = 0, max = 1, step = 0.01, sh
   const input = h("input", { type: "range", id, min, max, step, value });
   let last = input.value;
   const tellNow = () => {
-    if (input.value !== last) moved(Number((last = input.value)));
+    // One that was taken away meanwhile, as by another policy, says no more.
+    if (input.isConnected && input.value !== last) moved(Number((last = input.value)));
   };
   const tell = settled(tellNow, 60);
   input.addEventListener("change", tellNow);

@@ -102,7 +102,7 @@ async def test_a_user_is_found_and_the_list_says_why(world: World, page: Console
         await tab.get_by_role("option", name="User 42 last event 2001-09-09").click()
         await reaches(tab, await expected(world, user_id="42"))
         assert "user=42" in tab.url
-        assert "Inception" in await tab.locator(".past").inner_text()
+        await tab.locator(".past", has_text="Inception").wait_for()
         assert "2001-09-09" in await tab.locator(".past").inner_text()
         row = tab.locator(".list .row").first
         [first, *_] = (await world.stub.Recommend(pb.RecommendRequest(user_id="42", explain=True))).items

