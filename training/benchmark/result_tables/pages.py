@@ -51,6 +51,7 @@ TABLES = {
     "kills": Table(serving.kills, ("chaos",)),
     "faults": Table(serving.faults, ("chaos-faults",)),
     "attacks": Table(serving.attacks, ("chaos-attack",)),
+    "soak": Table(serving.soak, ("chaos-soak",)),
 }
 
 

@@ -105,3 +105,13 @@ def attacks(results: Results) -> Iterator[Cells]:
         counts = [str(row["calls"]), str(sum(row["failed"].values()))]
         metrics = [row["p99_quiet_ms"], row["p99_ms"], row["peak_mib"], row["limit_mib"]]
         yield [row["attack"], row["victim"], *counts, *(number(metric, 0) for metric in metrics)]
+
+
+def soak(results: Results) -> Iterator[Cells]:
+    """Memory of each process from the second minute on."""
+    yield ["process", "MiB resident, first", "last", "descriptors more", "threads more"]
+    [row] = results.rows("chaos-soak")
+    for grown in row["growth"]:
+        sizes = [number(grown[size], 0) for size in ("first_mib", "last_mib")]
+        counts = [number(grown[count], 0) for count in ("descriptors", "threads")]
+        yield [grown["process"], *sizes, *counts]
