@@ -12,12 +12,12 @@ import structlog
 import uvicorn
 
 from fusion_gateway.console.app import console
+from fusion_gateway.console.connections import BoundedProtocol
 from fusion_gateway.console.settings import ConsoleSettings
 from servers.runtime import logs, settings
 from servers.runtime.errors import ConfigurationError, MarqueeError
 from servers.runtime.metrics import address_of
 
-MAX_CONNECTIONS = 256
 STOP_SECONDS = 5
 log = structlog.get_logger()
 
@@ -59,7 +59,7 @@ def _serve(chosen: ConsoleSettings) -> None:
         server_header=False,
         ws="none",
         proxy_headers=False,
-        limit_concurrency=MAX_CONNECTIONS,
+        http=BoundedProtocol,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
     Server(config).run([listening])

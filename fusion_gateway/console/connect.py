@@ -1,5 +1,6 @@
 """The gateway's calls as JSON over HTTP, by the unary rules of the Connect protocol (connectrpc.com/docs/protocol)."""
 
+import asyncio
 import time
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
@@ -21,6 +22,8 @@ PASSED_ON = ("authorization", "x-request-id", "traceparent", "tracestate")
 MAX_BODY_BYTES = 4 << 20
 """As the gateway has it."""
 MAX_TIMEOUT_DIGITS = 10
+MAX_CALLS = 200
+"""At once; others wait. A gateway takes 256 of one connection, and breaks those off that come beyond."""
 
 Code = Literal[
     "canceled", "unknown", "invalid_argument", "deadline_exceeded", "not_found", "already_exists",
@@ -55,6 +58,7 @@ class Connect:
         self._read_only, self._origins = read_only, origins
         self._calls = {method.name: _callable(channel, method) for method in SERVICE.methods}
         self._timers = {method.name: CallTimer(method.name) for method in SERVICE.methods}
+        self._turns = asyncio.Semaphore(MAX_CALLS)
 
     async def __call__(self, request: Request) -> Response:
         """POST /marquee.v1.Recommender/{method}"""
@@ -104,8 +108,9 @@ class Connect:
 
     async def _call(self, request: Request, method: str, message: Any) -> tuple[Any, Mapping[str, str]]:
         metadata = [(name, value) for name in PASSED_ON if (value := request.headers.get(name))]
-        call = self._calls[method](message, timeout=_timeout(request), metadata=metadata)
-        return await call, _text_of(await call.trailing_metadata())
+        async with self._turns:
+            call = self._calls[method](message, timeout=_timeout(request), metadata=metadata)
+            return await call, _text_of(await call.trailing_metadata())
 
 
 def _callable(channel: grpc.aio.Channel, method: MethodDescriptor) -> Any:
