@@ -14,7 +14,7 @@ from fusion_gateway.events.event_types import STANDARD, EventTypes
 from fusion_gateway.events.store import EventStore
 from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.explaining import Explainer
-from fusion_gateway.fusion import HISTORY, POPULARITY, RULES, Candidates, Fused, Policy, fuse
+from fusion_gateway.fusion import HISTORY, POPULARITY, RULES, Candidates, Fused, Policy, Rows, fuse
 from fusion_gateway.listing import unknown_names
 from fusion_gateway.loop.log import ServedLog
 from fusion_gateway.loop.shown import SERVED, shown_before
@@ -65,20 +65,14 @@ class Recommender:
         """Raises InvalidArgument and NotFound. A model or a store that fails makes the reply degraded, no more."""
         timer = StageTimer(self.tracing)
         catalog, popularity = self.titles.value.catalog, self.popularity.value
-        scale = catalog.rating_scale
-        query = parse_query(request, scale, self.event_types)
+        query = parse_query(request, catalog.rating_scale, self.event_types)
         policy_name, policy = self.policies.value.choose(query.policy, query.weights, query.user_id)
         rules = RulesScorer(self.policies.value.rules, catalog, self.policies.value.version)
         scorers, not_configured = self._scorers(policy, popularity, rules)
 
-        shown, shown_missing = await shown_before(self.served, query, deadline.remaining() * HISTORY_SHARE)
-        events, history_missing = await self._events(query, deadline.remaining() * HISTORY_SHARE)
-        events, left_out = self.event_types.sort_out(events, (scale.lowest, scale.highest) if scale else None)
-        history = History.of(events, catalog)
-        shown_rows = catalog.rows_with_ids(shown)
-        scored_beside = len(shown_rows) if len(shown_rows) <= MAX_SHOWN_SCORED else 0
-        count = max(self.retrieve_k, 2 * (query.constraints.k + scored_beside))
-        user = _user_tensors(query, history, catalog)
+        known = await self._known(query, catalog, deadline)
+        history, user = known.history, _user_tensors(query, known.history, catalog)
+        count = max(self.retrieve_k, 2 * (query.constraints.k + len(known.shown)))
         timer.end("history")
 
         # Without a history there is nothing for a model to retrieve by: the popular items are scored.
@@ -87,9 +81,7 @@ class Recommender:
         timer.end("retrieve")
 
         eligible, by_genre = eligible_items(query, history, catalog)
-        eligible[catalog.rows_with_ids(left_out)] = False
-        if not scored_beside:
-            eligible[shown_rows] = False
+        eligible[known.left_out] = False
         candidates = gather_candidates(retrieved, eligible, history, catalog, count)
         timer.end("filter")
 
@@ -101,7 +93,7 @@ class Recommender:
         fused = fuse_answers(policy, scored, history)
         if fused is None:
             candidates = popular_candidates(eligible, catalog, count)
-        ranking = rank(fused, candidates.rows, catalog, query.constraints, shown_rows)
+        ranking = rank(fused, candidates.rows, catalog, query.constraints, known.shown)
         timer.end("fuse")
 
         groups = popularity.known_groups(user) if POPULARITY in policy.models else []
@@ -118,7 +110,7 @@ class Recommender:
             lift=lift,
             rules=lambda row: rules.applied(user, row) if RULES in scored else [],
         )
-        missing = not_configured | history_missing | shown_missing | not_retrieved | not_scored
+        missing = not_configured | known.missing | not_retrieved | not_scored
         self._note(query, missing, scored)
         return pb.RecommendResponse(
             items=_ranked_items(ranking, candidates, catalog, explainer if query.explain else None),
@@ -141,6 +133,16 @@ class Recommender:
         missing = {model: ModelMissing(NOT_CONFIGURED) for model in policy.models if model not in known}
         return [known[model] for model in policy.models if model in known], missing
 
+    async def _known(self, query: Query, catalog: Catalog, deadline: Deadline) -> "Known":
+        shown, shown_missing = await shown_before(self.served, query, deadline.remaining() * HISTORY_SHARE)
+        events, history_missing = await self._events(query, deadline.remaining() * HISTORY_SHARE)
+        scale = catalog.rating_scale
+        events, dismissed = self.event_types.sort_out(events, (scale.lowest, scale.highest) if scale else None)
+        left_out, shown_rows = catalog.rows_with_ids(dismissed), catalog.rows_with_ids(shown)
+        if len(shown_rows) > MAX_SHOWN_SCORED:
+            left_out, shown_rows = np.union1d(left_out, shown_rows), shown_rows[:0]
+        return Known(History.of(events, catalog), left_out, shown_rows, history_missing | shown_missing)
+
     async def _events(self, query: Query, timeout: float) -> tuple[list[StoredEvent], dict[str, ModelMissing]]:
         """The user's events, oldest first, and why they are missing if they are."""
         if query.history or not query.user_id:
@@ -159,6 +161,18 @@ class Recommender:
         read_from_store = {HISTORY} if query.user_id and not query.history else set()
         read_from_store |= {SERVED} if query.exclude_served_seconds else set()
         self.absences.note(missing, (scored.keys() | read_from_store) - missing.keys())
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of the user before anything is retrieved."""
+
+    history: History
+    left_out: Rows
+    """Dismissed, or shown before, where those are too many to be scored."""
+    shown: Rows
+    """Shown before: scored beside the list, so that it goes on behind them."""
+    missing: dict[str, ModelMissing]
 
 
 def _user_tensors(query: Query, history: History, catalog: Catalog) -> UserTensors:

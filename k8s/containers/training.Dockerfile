@@ -11,7 +11,7 @@ COPY --from=build /venv /venv
 COPY protos /app/protos
 COPY fusion_gateway/__init__.py /app/fusion_gateway/
 COPY fusion_gateway/events/__init__.py fusion_gateway/events/database.py fusion_gateway/events/exporting.py /app/fusion_gateway/events/
-COPY fusion_gateway/events/schema.py fusion_gateway/events/stored_event.py /app/fusion_gateway/events/
+COPY fusion_gateway/events/event_types.py fusion_gateway/events/schema.py fusion_gateway/events/stored_event.py /app/fusion_gateway/events/
 COPY fusion_gateway/fusion /app/fusion_gateway/fusion
 COPY fusion_gateway/ingest /app/fusion_gateway/ingest
 COPY servers/__init__.py /app/servers/
