@@ -26,6 +26,8 @@ from tests.fusion_gateway.world import items
 if TYPE_CHECKING:
     from protos.marquee.v1.recommender_pb2_grpc import RecommenderAsyncStub
 
+PATIENT = 20.0
+"""Seconds for a call, so that a busy machine lacks nothing."""
 CATALOG = Catalog(items(), 1)
 ROWS = np.arange(len(CATALOG))
 EVERYTHING = {item for item in CATALOG.id}
@@ -54,7 +56,7 @@ async def pages(stub: "RecommenderAsyncStub", k: int, **request: Any) -> list[li
     found: list[list[str]] = []
     after = ""
     while not found or found[-1]:
-        answer = await stub.Recommend(pb.RecommendRequest(user_id="anna", k=k, after=after, **request))
+        answer = await stub.Recommend(pb.RecommendRequest(user_id="anna", k=k, after=after, **request), timeout=PATIENT)
         found.append(ids(answer))
         after = answer.recommendation_id
     return found
@@ -88,7 +90,7 @@ def test_pages_of_one_version_are_the_ranking_cut(version: np.ndarray, size: int
 
 @pytest.mark.parametrize("k", [1, 3, 10])
 async def test_the_union_of_the_pages_is_the_ranking(world: World, k: int) -> None:
-    whole = ids(await world.stub.Recommend(pb.RecommendRequest(user_id="anna", k=10)))
+    whole = ids(await world.stub.Recommend(pb.RecommendRequest(user_id="anna", k=10), timeout=PATIENT))
     assert set(whole) == EVERYTHING
     found = await pages(world.stub, k)
     assert [item for page in found for item in page] == whole
@@ -96,11 +98,15 @@ async def test_the_union_of_the_pages_is_the_ranking(world: World, k: int) -> No
 
 
 async def test_a_new_model_version_between_pages_repeats_and_skips_nothing(world: World) -> None:
-    first = await world.stub.Recommend(pb.RecommendRequest(user_id="anna", k=4))
+    first = await world.stub.Recommend(pb.RecommendRequest(user_id="anna", k=4), timeout=PATIENT)
     scores = world.models["rating"].scores
     world.models["rating"].scores = {number: -score for number, score in scores.items()}
-    second = await world.stub.Recommend(pb.RecommendRequest(user_id="anna", k=4, after=first.recommendation_id))
-    third = await world.stub.Recommend(pb.RecommendRequest(user_id="anna", k=4, after=second.recommendation_id))
+    second = await world.stub.Recommend(
+        pb.RecommendRequest(user_id="anna", k=4, after=first.recommendation_id), timeout=PATIENT
+    )
+    third = await world.stub.Recommend(
+        pb.RecommendRequest(user_id="anna", k=4, after=second.recommendation_id), timeout=PATIENT
+    )
     shown = ids(first) + ids(second) + ids(third)
     assert ids(first)[0] == "ten"
     assert ids(second)[0] == "1"
@@ -115,22 +121,22 @@ async def test_explored_pages_repeat_nothing(world: World) -> None:
 
 
 async def test_a_page_is_the_users_own(world: World) -> None:
-    first = await world.stub.Recommend(pb.RecommendRequest(user_id="anna", k=4))
+    first = await world.stub.Recommend(pb.RecommendRequest(user_id="anna", k=4), timeout=PATIENT)
     for user, after in (("bert", first.recommendation_id), ("anna", "unknown")):
         with pytest.raises(grpc.aio.AioRpcError, match="after: the log has no such answer to this user") as error:
-            await world.stub.Recommend(pb.RecommendRequest(user_id=user, after=after))
+            await world.stub.Recommend(pb.RecommendRequest(user_id=user, after=after), timeout=PATIENT)
         assert error.value.code() == grpc.StatusCode.NOT_FOUND
 
 
 async def test_what_was_served_lately_does_not_come_again(world: World) -> None:
-    first = await world.stub.Recommend(pb.RecommendRequest(user_id="anna", k=4))
+    first = await world.stub.Recommend(pb.RecommendRequest(user_id="anna", k=4), timeout=PATIENT)
     request = pb.RecommendRequest(user_id="anna", k=10, exclude_served_seconds=3600)
-    assert set(ids(await world.stub.Recommend(request))) == EVERYTHING - set(ids(first))
-    assert ids(await world.stub.Recommend(request)) == []
+    assert set(ids(await world.stub.Recommend(request, timeout=PATIENT))) == EVERYTHING - set(ids(first))
+    assert ids(await world.stub.Recommend(request, timeout=PATIENT)) == []
     bert = pb.RecommendRequest(user_id="bert", k=10, exclude_served_seconds=3600)
     assert len(ids(await world.stub.Recommend(bert))) == 10
     with pytest.raises(grpc.aio.AioRpcError, match="exclude_served_seconds: requires a user_id"):
-        await world.stub.Recommend(pb.RecommendRequest(exclude_served_seconds=1))
+        await world.stub.Recommend(pb.RecommendRequest(exclude_served_seconds=1), timeout=PATIENT)
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
@@ -140,7 +146,7 @@ async def test_another_gateway_has_the_next_page(
     url = f"sqlite:///{tmp_path}/shared.db" if database == "sqlite" else request.getfixturevalue("postgresql")
     store = f"--event-store={url}"
     async with another_gateway(world, repository, store) as one, another_gateway(world, repository, store) as two:
-        first = await one.Recommend(pb.RecommendRequest(user_id="anna", k=4))
+        first = await one.Recommend(pb.RecommendRequest(user_id="anna", k=4), timeout=PATIENT)
         second = await two.Recommend(
             pb.RecommendRequest(user_id="anna", k=10, after=first.recommendation_id), timeout=20
         )
@@ -151,24 +157,26 @@ async def test_another_gateway_has_the_next_page(
 async def test_a_broken_log_costs_what_it_would_leave_out(world: World, repository: Path, tmp_path: Path) -> None:
     flags = (f"--event-store=sqlite:///{tmp_path}/other.db", f"--serving-log=sqlite:///{tmp_path}/served.db")
     async with another_gateway(world, repository, *flags) as stub:
-        first = await stub.Recommend(pb.RecommendRequest(user_id="anna", k=4))
+        first = await stub.Recommend(pb.RecommendRequest(user_id="anna", k=4), timeout=PATIENT)
         for path in tmp_path.glob("served.db*"):
             path.unlink()
         (tmp_path / "served.db").mkdir()
-        answer = await stub.Recommend(pb.RecommendRequest(user_id="anna", k=4, exclude_served_seconds=60))
+        answer = await stub.Recommend(
+            pb.RecommendRequest(user_id="anna", k=4, exclude_served_seconds=60), timeout=PATIENT
+        )
         assert ids(answer) == ids(first)
         assert [each.component for each in answer.degraded] == ["served"]
         unwritten = pb.RecommendRequest(user_id="anna", k=4, after="not waiting to be written")
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await stub.Recommend(unwritten)
         assert error.value.code() == grpc.StatusCode.UNAVAILABLE
-        await stub.Recommend(pb.RecommendRequest(user_id="anna", k=4))
+        await stub.Recommend(pb.RecommendRequest(user_id="anna", k=4), timeout=PATIENT)
 
 
 async def test_without_a_log_answers_have_ids_and_no_pages(world: World, repository: Path, tmp_path: Path) -> None:
     flags = (f"--event-store=sqlite:///{tmp_path}/other.db", "--serving-log=off")
     async with another_gateway(world, repository, *flags) as stub:
-        answer = await stub.Recommend(pb.RecommendRequest(user_id="anna", k=4))
+        answer = await stub.Recommend(pb.RecommendRequest(user_id="anna", k=4), timeout=PATIENT)
         assert answer.recommendation_id
         for request in (pb.RecommendRequest(after="x"), pb.RecommendRequest(user_id="a", exclude_served_seconds=1)):
             with pytest.raises(grpc.aio.AioRpcError, match="this gateway keeps no log of what it served"):
