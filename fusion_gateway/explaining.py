@@ -1,6 +1,6 @@
 """Why an item is in the list: contributions that add up, and one sentence in words."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -33,15 +33,15 @@ class Explainer:
     lift: Scores
     """[C]: how much likelier people of these groups are to watch the candidate, as a logarithm."""
 
-    rules: Callable[[int], list[str]]
-    """Names of the expert rules that count for the item of a row."""
+    rules: Mapping[int, list[str]]
+    """By row, names of the expert rules that count for the item."""
 
     def explain(self, position: int, explored: bool) -> Explanation:
         """`position` is the item's among the candidates."""
         row = int(self.candidates.rows[position])
         parts = [] if self.fused is None else contributions(self.fused, position)
         reason = "picked at random, to try something different" if explored else self._reason(position, row, parts)
-        if applied := self.rules(row):
+        if applied := self.rules.get(row):
             reason += f"; by rule: {', '.join(applied)}"
         return Explanation(
             contributions=parts,

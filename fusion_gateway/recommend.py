@@ -100,6 +100,8 @@ class Recommender:
         liked_genres = query.liked_genres if by_genre else ()
         facts = [query.groups[group] for group in groups]
         lift = popularity.lift(catalog.number[candidates.rows], groups)
+        listed = candidates.rows[ranking.positions]
+        applied = rules.applied(user, listed) if query.explain and RULES in scored else {}
         explainer = Explainer(
             catalog,
             candidates,
@@ -108,7 +110,7 @@ class Recommender:
             liked_genres,
             facts=facts,
             lift=lift,
-            rules=lambda row: rules.applied(user, row) if RULES in scored else [],
+            rules=applied,
         )
         missing = not_configured | known.missing | not_retrieved | not_scored
         self._note(query, missing, scored)

@@ -89,11 +89,13 @@ class RulesScorer:
             return np.zeros(len(rows))
         return np.array([_strongest(degree, named(self.catalog, kind, row)) for row in rows.tolist()])
 
-    def applied(self, user: UserTensors, row: int) -> list[str]:
-        """Names of the rules that are somewhat true of the item, the largest boost first."""
-        truths = [(rule, float(truth[0])) for rule, truth in self.truths(user, np.array([row]))]
-        truths.sort(key=lambda pair: -abs(pair[0].boost * pair[1]))
-        return [rule.name for rule, truth in truths if truth]
+    def applied(self, user: UserTensors, rows: Rows) -> Mapping[int, list[str]]:
+        """By row, names of the rules that are somewhat true of the item, the largest boost first."""
+        truths = self.truths(user, rows)
+        names = {}
+        for index, row in enumerate(rows.tolist()):
+            names[row] = _by_boost([(rule, truth[index]) for rule, truth in truths])
+        return names
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,11 @@ class Taste:
         rated = ratings[np.isfinite(ratings)]
         mean = rated.mean() if len(rated) else 0.0
         return np.unique(self.catalog.rows_of(items[~(ratings < mean)]))
+
+
+def _by_boost(truths: Sequence[tuple[Rule, float]]) -> list[str]:
+    largest_first = sorted(truths, key=lambda pair: -abs(pair[0].boost * pair[1]))
+    return [rule.name for rule, truth in largest_first if truth]
 
 
 def _strongest(degree: Mapping[str, float], names: Sequence[str]) -> float:

@@ -17,6 +17,9 @@ MAX_PIXELS = 16 * 2**20
 """Maximum number of pixels of an image."""
 MAX_PIXELS_TOGETHER = 64 * 2**20
 """Maximum number of pixels of all images of a call."""
+MAX_SCANS = 100
+"""Maximum number of scans of a JPEG: each takes as long as all pixels, in a few bytes. Usual are about ten."""
+START_OF_SCAN = b"\xff\xda"
 Pixels = NDArray[np.uint8]
 
 
@@ -45,6 +48,8 @@ def _open(content: bytes, name: str) -> Image.Image:
         raise _undecodable(name, error) from None
     if (pixels := image.width * image.height) > MAX_PIXELS:
         raise InvalidArgument(f"{name} has {pixels} pixels; the limit is {MAX_PIXELS}")
+    if image.format == "JPEG" and (scans := content.count(START_OF_SCAN)) > MAX_SCANS:
+        raise InvalidArgument(f"{name} has {scans} scans; the limit is {MAX_SCANS}")
     return image
 
 

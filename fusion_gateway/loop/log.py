@@ -212,12 +212,15 @@ class ServedLog:
 
     async def delete_user(self, user_id: str, timeout: float | None = None) -> int:
         """Erases all answers to a user, those that wait included; how many there were."""
-        async with self._writing:
-            waiting = [row for row in self._waiting if row.user_id == user_id]
-            self._waiting = deque(row for row in self._waiting if row.user_id != user_id)
-            self._waiting_bytes = sum(row.bytes for row in self._waiting)
-            await self._follow_file()
-            deleted = await self._writes.run(partial(reads.delete, SERVED.c.user_id == user_id), timeout)
+        try:
+            async with asyncio.timeout(timeout), self._writing:
+                waiting = [row for row in self._waiting if row.user_id == user_id]
+                self._waiting = deque(row for row in self._waiting if row.user_id != user_id)
+                self._waiting_bytes = sum(row.bytes for row in self._waiting)
+                await self._follow_file()
+                deleted = await self._writes.run(partial(reads.delete, SERVED.c.user_id == user_id))
+        except TimeoutError:
+            raise DeadlineExceeded("the serving log has not answered in time") from None
         self._has_traces |= deleted > 0
         await self._erase_traces()
         return deleted + len(waiting)

@@ -12,6 +12,7 @@ from servers.runtime.errors import DeadlineExceeded, InvalidArgument, NotFound, 
 SERVED = "served"
 """The component that is missing where the log cannot be read."""
 RETRY_SECONDS = 0.1
+ON_ITS_WAY_SECONDS = 2 * FLUSH_SECONDS
 Missing = dict[str, ModelMissing]
 
 
@@ -37,11 +38,11 @@ async def shown_before(served: ServedLog | None, query: Query, timeout: float) -
 
 
 async def _pages(served: ServedLog, query: Query, timeout: float) -> list[str]:
-    """Another gateway's answer may be on its way into the log."""
-    until = time.monotonic() + timeout
+    """Another gateway's answer may be on its way into the log; for longer than it takes, nobody waits."""
+    until = time.monotonic() + min(timeout, ON_ITS_WAY_SECONDS)
     while (pages := await served.pages(query.after, query.user_id, until - time.monotonic())) is None:
         answered = time_of(query.after)
-        is_new = answered is not None and time.time() < answered + 2 * FLUSH_SECONDS
+        is_new = answered is not None and abs(time.time() - answered) < ON_ITS_WAY_SECONDS
         if not is_new or time.monotonic() + RETRY_SECONDS > until:
             raise NotFound(
                 "after: the log has no such answer to this user, or no longer; request the first page, without it"

@@ -20,7 +20,7 @@ from safetensors.numpy import load_file
 from tritonclient.utils import InferenceServerException
 
 from servers.embedding import ItemEncoder
-from servers.images import MAX_PIXELS, decode_images
+from servers.images import MAX_PIXELS, START_OF_SCAN, decode_images
 from servers.runtime.errors import InvalidArgument
 from servers.runtime.repository import Repository
 from servers.signature import EMBED, Limits
@@ -149,6 +149,15 @@ def test_images_have_a_limit_on_their_pixels_together() -> None:
     with pytest.raises(InvalidArgument, match="it has 536870912 pixels together; the limit is 67108864"):
         decode_images([large] * 32, 8, 6, "it")
     assert time.perf_counter() - started < 5  # none was decoded
+
+
+def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded() -> None:
+    """Each takes as long as all the pixels, in 34 bytes."""
+    usual = BytesIO()
+    Image.new("RGB", (64, 48), "navy").save(usual, "JPEG", progressive=True)
+    assert decode_images([usual.getvalue()], 8, 6, "it").any()
+    with pytest.raises(InvalidArgument, match=r"it, row 0 has \d+ scans; the limit is 100"):
+        decode_images([usual.getvalue() + 100 * START_OF_SCAN], 8, 6, "it")
 
 
 async def test_posters_do_not_hold_up_scores(

@@ -1,6 +1,7 @@
 """Not the same list twice, through real gateways."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -126,6 +127,14 @@ async def test_a_page_is_the_users_own(world: World) -> None:
         with pytest.raises(grpc.aio.AioRpcError, match="after: the log has no such answer to this user") as error:
             await world.stub.Recommend(pb.RecommendRequest(user_id=user, after=after), timeout=PATIENT)
         assert error.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+async def test_nobody_waits_for_an_answer_of_the_future(world: World) -> None:
+    forged = f"{int(1000 * (time.time() + 1e8)):012x}70008{0:015x}"
+    request = pb.RecommendRequest(user_id="anna", after=forged)
+    async with asyncio.timeout(60):
+        with pytest.raises(grpc.aio.AioRpcError, match="after: the log has no such answer to this user"):
+            await world.stub.Recommend(request, timeout=3600)
 
 
 async def test_what_was_served_lately_does_not_come_again(world: World) -> None:
