@@ -12,7 +12,7 @@ from servers.runtime.errors import DeadlineExceeded, InvalidArgument, NotFound, 
 SERVED = "served"
 """The component that is missing where the log cannot be read."""
 RETRY_SECONDS = 0.1
-ON_ITS_WAY_SECONDS = 2 * FLUSH_SECONDS
+ON_ITS_WAY_SECONDS = 10 * FLUSH_SECONDS
 Missing = dict[str, ModelMissing]
 
 
