@@ -155,12 +155,12 @@ async def test_another_gateway_has_the_next_page(
     url = f"sqlite:///{tmp_path}/shared.db" if database == "sqlite" else request.getfixturevalue("postgresql")
     store = f"--event-store={url}"
     async with another_gateway(world, repository, store) as one, another_gateway(world, repository, store) as two:
-        first = await one.Recommend(pb.RecommendRequest(user_id="anna", k=4), timeout=PATIENT)
+        first = await one.Recommend(pb.RecommendRequest(user_id="of two gateways", k=4), timeout=PATIENT)
         second = await two.Recommend(
-            pb.RecommendRequest(user_id="anna", k=10, after=first.recommendation_id), timeout=20
+            pb.RecommendRequest(user_id="of two gateways", k=10, after=first.recommendation_id), timeout=20
         )
         assert sorted(ids(first) + ids(second)) == sorted(EVERYTHING)
-        await asyncio.gather(*(stub.DeleteUser(pb.DeleteUserRequest(user_id="anna")) for stub in (one, two)))
+        await asyncio.gather(*(stub.DeleteUser(pb.DeleteUserRequest(user_id="of two gateways")) for stub in (one, two)))
 
 
 async def test_a_broken_log_costs_what_it_would_leave_out(world: World, repository: Path, tmp_path: Path) -> None:
