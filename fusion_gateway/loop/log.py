@@ -3,8 +3,8 @@
 import asyncio
 import json
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import islice
@@ -93,7 +93,8 @@ class ServedLog:
         self._writes = Connections("write logged", database.writes, 1, WRITE_SECONDS, MAX_CALLS)
         self._insert = sqlite.insert if database.is_sqlite else postgresql.insert
         self._retention = retention_days * 86400
-        self._waiting: deque[Served] = deque()
+        self._waiting: OrderedDict[str, Served] = OrderedDict()
+        """By id, oldest first."""
         self._waiting_bytes = 0
         self._writing = asyncio.Lock()
         """Held while rows are between the queue and the database: who erases must not miss them."""
@@ -120,10 +121,11 @@ class ServedLog:
 
     def add(self, answer: Served) -> None:
         """Puts an answer into the queue. Older ones are dropped where there is no room."""
-        self._waiting.append(answer)
+        self._waiting[answer.id] = answer
         self._waiting_bytes += answer.bytes
         while self._waiting_bytes > MAX_WAITING_BYTES:
-            self._waiting_bytes -= self._waiting.popleft().bytes
+            _, oldest = self._waiting.popitem(last=False)
+            self._waiting_bytes -= oldest.bytes
             DROPPED.labels("queue is full").inc()
 
     def check(self, recommendation_ids: Sequence[str]) -> None:
@@ -150,24 +152,23 @@ class ServedLog:
         await self._follow_file()
         for _ in range(-(-len(self._waiting) // ROWS_PER_STATEMENT)):
             async with self._writing:
-                rows = list(islice(self._waiting, ROWS_PER_STATEMENT))
+                rows = list(islice(self._waiting.values(), ROWS_PER_STATEMENT))
                 try:
                     await self._writes.run(partial(self._write, rows), limited=False)
                     WRITTEN.inc(len(rows))
                 except InvalidArgument:
                     DROPPED.labels("refused by the database").inc(len(rows))
-                self._forget(rows)
+                self._forget(row.id for row in rows)
 
     async def _write(self, rows: Sequence[Served], connection: AsyncConnection) -> None:
         # Those that a lost connection left in doubt may be there.
         statement = self._insert(SERVED).on_conflict_do_nothing()
         await connection.execute(statement, [row._asdict() for row in rows])
 
-    def _forget(self, rows: Sequence[Served]) -> None:
-        """Takes from the queue those of these rows that are still at its front."""
-        for row in rows:
-            if self._waiting and self._waiting[0] is row:
-                self._waiting.popleft()
+    def _forget(self, ids: Iterable[str]) -> None:
+        """Takes from the queue those of these answers that still wait."""
+        for each in ids:
+            if row := self._waiting.pop(each, None):
                 self._waiting_bytes -= row.bytes
 
     async def pages(self, recommendation_id: str, user_id: str, timeout: float) -> list[str] | None:
@@ -175,11 +176,10 @@ class ServedLog:
 
         Raises DeadlineExceeded, Unavailable, and InvalidArgument beyond reads.MAX_PAGES.
         """
-        waiting = {row.id: row for row in self._waiting}
         found: list[str] = []
         after = recommendation_id
         pages = 0
-        while (row := waiting.get(after)) and row.user_id == user_id:
+        while (row := self._waiting.get(after)) and row.user_id == user_id:
             found += json.loads(row.items)
             pages, after = pages + 1, row.after
         if after:
@@ -193,11 +193,11 @@ class ServedLog:
         return found
 
     async def recent(self, user_id: str, since: float, timeout: float) -> set[str]:
-        """Ids of the items that Recommend answered a user since then, as far as his newest answers tell.
+        """Ids of the items that Recommend answered a user since then, as far as the newest answers tell.
 
         Raises DeadlineExceeded and Unavailable.
         """
-        waiting = [row for row in self._waiting if row.user_id == user_id and row.time >= since]
+        waiting = [row for row in self._waiting_of(user_id) if row.time >= since]
         lists = await self._read(partial(reads.recent, user_id, since), timeout)
         lists += [json.loads(row.items) for row in waiting if row.rpc == reads.RECOMMEND]
         return {item for items in lists for item in items}
@@ -214,9 +214,8 @@ class ServedLog:
         """Erases all answers to a user, those that wait included; how many there were."""
         try:
             async with asyncio.timeout(timeout), self._writing:
-                waiting = [row for row in self._waiting if row.user_id == user_id]
-                self._waiting = deque(row for row in self._waiting if row.user_id != user_id)
-                self._waiting_bytes = sum(row.bytes for row in self._waiting)
+                waiting = self._waiting_of(user_id)
+                self._forget(row.id for row in waiting)
                 await self._follow_file()
                 deleted = await self._writes.run(partial(reads.delete, SERVED.c.user_id == user_id))
         except TimeoutError:
@@ -224,6 +223,9 @@ class ServedLog:
         self._has_traces |= deleted > 0
         await self._erase_traces()
         return deleted + len(waiting)
+
+    def _waiting_of(self, user_id: str) -> list[Served]:
+        return [row for row in self._waiting.values() if row.user_id == user_id]
 
     async def sweep(self) -> int:
         """Deletes answers past their time; how many there were. Nothing where that would be all: see EventStore."""

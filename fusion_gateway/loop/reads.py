@@ -1,4 +1,4 @@
-"""What the log of what was served is asked."""
+"""Queries of the log of what was served."""
 
 import json
 from collections.abc import Collection
