@@ -1,7 +1,7 @@
 """Movies like a movie: what the models find alike, common genres and words, a common director; a weight for each."""
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
@@ -16,7 +16,7 @@ from fusion_gateway.parsing import parse_results, parse_title, parse_weights
 from fusion_gateway.reloading import Reloaded
 from fusion_gateway.scorers.client import ScorerClient
 from fusion_gateway.scorers.fan_out import call_all
-from fusion_gateway.scorers.missing import Absences
+from fusion_gateway.scorers.missing import Absences, ModelMissing
 from fusion_gateway.scorers.scorer import Answer
 from fusion_gateway.similar_posters import similar_posters
 from protos.marquee.v1 import recommender_pb2 as pb
@@ -93,11 +93,9 @@ class SimilarItems:
             raise Unavailable("; ".join(f"{name}: {reason}" for name, reason in missing.items()))
         components = _components(row, weights, answers, catalog)
         rows = _nearest(row, k, weights, components, request.by_places, catalog)
-        return pb.SimilarItemsResponse(
-            query=catalog.item(row),
-            items=[_ranked(rank, each, components, catalog) for rank, each in enumerate(rows, 1)],
-            degraded=[pb.Degraded(component=name, reason=str(why)) for name, why in missing.items()],
-        )
+        response = _response(rows, components, missing, catalog)
+        response.query.CopyFrom(catalog.item(row))
+        return response
 
     async def _like_image(
         self, request: pb.SimilarItemsRequest, catalog: Catalog, deadline: Deadline
@@ -113,14 +111,8 @@ class SimilarItems:
         if missing and not answers:
             raise Unavailable("; ".join(f"{name}: {reason}" for name, reason in missing.items()))
         components = _of_models(weights, answers, catalog)
-        alike = np.zeros(len(catalog))
-        for component in components.values():
-            component.add_to(alike)
-        rows = _most_alike(alike, np.zeros(0, np.int64), k, catalog)
-        return pb.SimilarItemsResponse(
-            items=[_ranked(rank, each, components, catalog) for rank, each in enumerate(rows, 1)],
-            degraded=[pb.Degraded(component=name, reason=str(why)) for name, why in missing.items()],
-        )
+        rows = _most_alike(_sum_of(components.values(), catalog), np.zeros(0, np.int64), k, catalog)
+        return _response(rows, components, missing, catalog)
 
     def _weights(self, requested: Mapping[str, float], catalog: Catalog) -> dict[str, float]:
         known = known_kinds(self.scorers, catalog)
@@ -191,9 +183,7 @@ def _nearest(
     """The k rows most like this one, those of the same director first, each work once; the director becomes one of
     the components.
     """
-    alike = np.zeros(len(catalog))
-    for component in components.values():
-        component.add_to(alike)
+    alike = _sum_of(components.values(), catalog)
     itself = catalog.of_same_works(np.array([row]))
     first: list[int] = []
     if weights.get(DIRECTOR):
@@ -223,10 +213,8 @@ def _by_places(taken: list[int], places: int, components: Components, catalog: C
     for component in components.values():
         weight += component.weight
         end = ceil(weight / total * places - ROUNDING)
-        alike = np.zeros(len(catalog))
-        component.add_to(alike)
         excluded = catalog.of_same_works(np.array([*taken, *rows]))
-        rows += _most_alike(alike, excluded, end - len(rows), catalog)
+        rows += _most_alike(_sum_of([component], catalog), excluded, end - len(rows), catalog)
     return rows
 
 
@@ -241,11 +229,29 @@ def _most_alike(alike: Likeness, excluded: Rows, k: int, catalog: Catalog) -> li
     return _in_order(alike, rows, catalog)[:k]
 
 
+def _sum_of(components: Iterable[SimilarityComponent], catalog: Catalog) -> Likeness:
+    """[items]: of the weighted likenesses."""
+    alike = np.zeros(len(catalog))
+    for component in components:
+        component.add_to(alike)
+    return alike
+
+
 def _in_order(alike: Likeness, rows: Rows, catalog: Catalog) -> list[int]:
     """The works of `rows`, most alike first."""
     best_first = rows[order(alike[rows], rows, catalog)]
     works: list[int] = best_first[catalog.first_of_works(best_first)].tolist()
     return works
+
+
+def _response(
+    rows: Sequence[int], components: Components, missing: Mapping[str, ModelMissing], catalog: Catalog
+) -> pb.SimilarItemsResponse:
+    """Without the movie that was understood."""
+    return pb.SimilarItemsResponse(
+        items=[_ranked(rank, each, components, catalog) for rank, each in enumerate(rows, 1)],
+        degraded=[pb.Degraded(component=name, reason=str(why)) for name, why in missing.items()],
+    )
 
 
 def _ranked(rank: int, row: int, components: Components, catalog: Catalog) -> pb.RankedItem:
