@@ -16,9 +16,11 @@ from training.benchmark import (
     fold_in,
     growth,
     likes,
+    middle_fusion,
     reproduce,
     sequential,
     sequential_report,
+    signals,
     visual_temporal,
     visual_temporal_report,
 )
@@ -127,8 +129,18 @@ def fitted(dataset: Dataset) -> list[Table]:
     return [fusion.as_table(ndcg, list(SCORERS), "linear")]
 
 
+def of_signals(dataset: Dataset) -> list[Table]:
+    def cell(model: str, seed: int) -> Cell:
+        return Cell(model, "hybrid_mf_deep", seed, {name: random.random(USERS) for name in signals.LEARNED[model]})
+
+    cells = [cell(model, seed) for model in signals.LEARNED for seed in (0, 1)]
+    names = ("weighted sum", "learned layer, 6 hidden", middle_fusion.SEQUENCE, middle_fusion.MIDDLE)
+    fusions = [Cell("S1", "seed_rating", seed, {name: random.random(USERS) for name in names}) for seed in (0, 1)]
+    return [signals.as_table(cells, dataset.name, 0.5), middle_fusion.as_table(fusions, dataset.name)]
+
+
 BUILDERS: list[Callable[[Dataset], list[Table]]] = [
-    rating, next_item, posters, systems, curves_and_costs, evaluated, fitted, data_tables,
+    rating, next_item, posters, systems, curves_and_costs, evaluated, fitted, data_tables, of_signals,
 ]  # fmt: skip
 
 

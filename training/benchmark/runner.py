@@ -81,6 +81,12 @@ class Runner:
         return dict(np.load(path))
 
 
+def mean_of(cells: Sequence[Cell], name: str) -> Doubles | None:
+    """An array of the cells, averaged over those that have it; None where none has."""
+    found = [cell.arrays[name] for cell in cells if name in cell.arrays]
+    return np.mean(found, axis=0) if found else None
+
+
 def over_queries(values: Doubles) -> dict[str, object]:
     """The mean [B] of a row of results, with a 95 % bootstrap interval over users or queries."""
     low, high = bootstrap(values)

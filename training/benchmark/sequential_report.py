@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from training.benchmark.published import NEXT_ITEM, S1_CROSS_ENTROPY, S1_NDCG, S1_PERPLEXITY, S1_POPULARITY_NDCG
-from training.benchmark.runner import Cell, over_queries
+from training.benchmark.runner import Cell, mean_of, over_queries
 from training.benchmark.sequential import (
     AS_GIVEN,
     AT_ONCE,
@@ -50,8 +50,8 @@ def by_ending(cells: Sequence[Cell]) -> Mapping[str, Doubles]:
     """
     found: dict[str, Doubles] = {}
     for variant, ending in ENDINGS.items():
-        if variant in cells[0].arrays:
-            found[ending] = np.mean([cell.arrays[variant] for cell in cells], axis=0)
+        if (mean := mean_of(cells, variant)) is not None:
+            found[ending] = mean
     same_second = cells[0].arrays["gap"] == 0
     found[GAPS["same second"]] = found[""][:, same_second]
     found[GAPS["later"]] = found[""][:, ~same_second]
@@ -72,17 +72,11 @@ def rows(cells: Sequence[Cell], dataset: str, split: str) -> Iterator[dict[str, 
         for ending, values in by_ending(own).items():
             for metric, of_users in zip(METRICS, values, strict=True):
                 yield named | {"protocol": split + ending, "metric": metric} | over_queries(of_users)
-        if (lost := mean_cross_entropy(own)) is not None:
+        if (lost := mean_of(own, CROSS_ENTROPY)) is not None:
             yield named | {"protocol": split, "metric": CROSS_ENTROPY} | over_queries(lost)
             low, high = np.exp(bootstrap(lost)).tolist()
             perplexity = {"value": float(np.exp(lost.mean())), "low": low, "high": high, "n": len(lost)}
             yield named | {"protocol": split, "metric": PERPLEXITY} | perplexity
-
-
-def mean_cross_entropy(cells: Sequence[Cell]) -> Doubles | None:
-    """[test windows], the mean over seeds; None where the protocol has none."""
-    own = [cell.arrays[CROSS_ENTROPY] for cell in cells if CROSS_ENTROPY in cell.arrays]
-    return np.mean(own, axis=0) if own else None
 
 
 def as_table(cells: Sequence[Cell], dataset: str, split: str) -> Table:
@@ -116,7 +110,7 @@ def _details(own: Sequence[Cell]) -> Iterator[str]:
     time = "aware" if reads_time(own[0]) else "free"
     yield f"  {time}, {len(own)} seed{'s' * (len(own) > 1)}"
     yield "  " + ", ".join([*trained, f"{minutes:.1f} min"])
-    if (lost := mean_cross_entropy(own)) is not None:
+    if (lost := mean_of(own, CROSS_ENTROPY)) is not None:
         yield f"  {_in_words(lost.mean(), np.exp(lost.mean()))}"
 
 

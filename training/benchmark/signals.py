@@ -12,7 +12,7 @@ import polars as pl
 import torch
 from rich.table import Table
 
-from training.benchmark.runner import Arrays, Cell, Measurement, Runner, over_queries
+from training.benchmark.runner import Arrays, Cell, Measurement, Runner, mean_of, over_queries
 from training.data.splits import Split, last_share
 from training.evaluation.next_item import NDCG, Task, all_items, first_of_each_user, reindex
 from training.evaluation.ranking_metrics import Doubles, bootstrap
@@ -109,8 +109,7 @@ def _stars(trained: TrainedNetwork) -> tuple[float, float]:
 
 def mean_over_seeds(cells: Sequence[Cell], model: str, metric: str) -> Doubles | None:
     """[E] or [B]; None where the variant does not answer it."""
-    own = [cell.arrays[metric] for cell in cells if cell.model == model and metric in cell.arrays]
-    return np.mean(own, axis=0) if own else None
+    return mean_of([cell for cell in cells if cell.model == model], metric)
 
 
 def as_table(cells: Sequence[Cell], dataset: str, hidden: float) -> Table:
@@ -161,7 +160,7 @@ def rows(cells: Sequence[Cell], dataset: str, hidden: float) -> Iterator[dict[st
         named: dict[str, object] = {"dataset": dataset, "protocol": _protocol(hidden), "model": model}
         named |= {"recipe": "hybrid_mf_deep", "seeds": [cell.seed for cell in own]}
         for metric in metrics:
-            values = mean_over_seeds(own, model, metric)
+            values = mean_of(own, metric)
             if values is not None:
                 yield {**named, "metric": metric, **over_queries(values)}
             if gain := gain_of_both(cells, model, metric):
