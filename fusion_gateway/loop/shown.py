@@ -39,11 +39,13 @@ async def shown_before(served: ServedLog | None, query: Query, timeout: float) -
 
 async def _pages(served: ServedLog, query: Query, timeout: float) -> list[str]:
     """Another gateway's answer may be on its way into the log; for longer than it takes, nobody waits."""
-    until = time.monotonic() + min(timeout, ON_ITS_WAY_SECONDS)
-    while (pages := await served.pages(query.after, query.user_id, until - time.monotonic())) is None:
+    began = time.monotonic()
+    wait = min(timeout, ON_ITS_WAY_SECONDS)
+    # Each read has all the time that is left: one that is cut short would be no answer.
+    while (pages := await served.pages(query.after, query.user_id, began + timeout - time.monotonic())) is None:
         answered = time_of(query.after)
         is_new = answered is not None and abs(time.time() - answered) < ON_ITS_WAY_SECONDS
-        if not is_new or time.monotonic() + RETRY_SECONDS > until:
+        if not is_new or time.monotonic() + RETRY_SECONDS > began + wait:
             raise NotFound(
                 "after: the log has no such answer to this user, or no longer; request the first page, without it"
             )
