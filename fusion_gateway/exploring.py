@@ -1,4 +1,4 @@
-"""Draws candidates into some places of a list, and tells how probable each item in its place was."""
+"""Draws candidates into some ranks of a list, and tells how probable each item at its rank was."""
 
 from dataclasses import dataclass
 from math import comb
@@ -13,11 +13,11 @@ Propensities = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Exploration:
-    """A list into which `drawn` candidates are drawn: as many places at random, and for each a candidate.
+    """A list into which `drawn` candidates are drawn: as many ranks at random, and for each a candidate.
 
-    A candidate takes the place of one of its own class only. Of a class, those that are in the list and in none of
-    the places stay where they are; all others, those whose places are drawn included, are equally probable in each of
-    the places. So the probability of an item in a place is a sum over how many of the places are its class's.
+    A candidate replaces one of its own class only. Of a class, those that are in the list and at none of the drawn
+    ranks keep theirs; all others, those whose ranks are drawn included, are equally probable at each drawn rank. So
+    the probability of an item at a rank is a sum over how many of the drawn ranks are its class's.
     """
 
     listed: Positions
@@ -31,14 +31,14 @@ class Exploration:
     drawn: int
 
     def draw(self, random: np.random.Generator) -> tuple[Positions, NDArray[np.bool_], Propensities]:
-        """[K] the list, which of its places were drawn, and with what probability each item is in its place."""
+        """[K] the list, which of its ranks were drawn, and with what probability each item is at its rank."""
         is_drawn = np.zeros(len(self.listed), np.bool_)
         is_drawn[random.choice(len(self.listed), self.drawn, replace=False)] = True
         mixed = self.listed.copy()
         for kind in np.unique(self.listed_class[is_drawn]):
-            places = np.flatnonzero(is_drawn & (self.listed_class == kind))
-            pool = np.concatenate([self.listed[places], self.others[self.other_class == kind]])
-            mixed[places] = random.choice(pool, len(places), replace=False)
+            ranks = np.flatnonzero(is_drawn & (self.listed_class == kind))
+            pool = np.concatenate([self.listed[ranks], self.others[self.other_class == kind]])
+            mixed[ranks] = random.choice(pool, len(ranks), replace=False)
         return mixed, is_drawn, self.propensities(mixed)
 
     def propensities(self, mixed: Positions) -> Propensities:
@@ -48,21 +48,21 @@ class Exploration:
         for kind in np.unique(self.listed_class):
             of_kind = self.listed_class == kind
             num_others = int((self.other_class == kind).sum())
-            drawn, moved = (self._in_place(int(of_kind.sum()), num_others, fixed) for fixed in (1, 2))
+            drawn, moved = (self._at_rank(int(of_kind.sum()), num_others, fixed) for fixed in (1, 2))
             found[of_kind] = drawn
-            found[of_kind & np.isin(mixed, self.listed)] = moved  # its own place was drawn, too
+            found[of_kind & np.isin(mixed, self.listed)] = moved  # its own rank was drawn, too
             found[of_kind & (mixed == self.listed)] = stays + drawn
         return found
 
-    def _in_place(self, num_listed: int, num_others: int, fixed: int) -> float:
-        """That `fixed` places of a class are drawn and one given candidate of its pool comes to one of them.
+    def _at_rank(self, num_listed: int, num_others: int, fixed: int) -> float:
+        """That `fixed` ranks of a class are drawn and one given candidate of its pool comes to one of them.
 
-        The class has `num_listed` places in the list, and `num_others` candidates beside it.
+        The class has `num_listed` items in the list, and `num_others` candidates beside it.
         """
         elsewhere = len(self.listed) - num_listed
         all_ways = comb(len(self.listed), self.drawn)
         probability = 0.0
-        for places in range(max(fixed, self.drawn - elsewhere), min(num_listed, self.drawn) + 1):
-            ways = comb(num_listed - fixed, places - fixed) * comb(elsewhere, self.drawn - places)
-            probability += ways / all_ways / (num_others + places)
+        for ranks in range(max(fixed, self.drawn - elsewhere), min(num_listed, self.drawn) + 1):
+            ways = comb(num_listed - fixed, ranks - fixed) * comb(elsewhere, self.drawn - ranks)
+            probability += ways / all_ways / (num_others + ranks)
         return probability

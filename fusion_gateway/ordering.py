@@ -32,9 +32,9 @@ class Chosen:
     positions: Positions
     """[K] best first."""
     is_drawn: Mask
-    """[K]: which places were drawn at random."""
+    """[K]: which ranks were drawn at random."""
     propensities: Propensities
-    """[K]: how probable each item is in its place, over all seeds."""
+    """[K]: how probable each item is at its rank, over all seeds."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def choose(positions: Positions, scores: Scores, rows: Rows, catalog: Catalog, c
 
 
 def _classes(listed: Mask, others: Mask, drawn: int, constraints: ListConstraints) -> NDArray[np.int64]:
-    """[K + O]: candidates of one class may take each other's place, whatever else is drawn.
+    """[K + O]: candidates of one class may replace each other, whatever else is drawn.
 
     Of [K, genres] and [O, genres], those are of one class that have the same of those genres of which `drawn` more
     could be too many.

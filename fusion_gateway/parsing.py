@@ -80,7 +80,7 @@ def parse_query(request: pb.RecommendRequest, scale: RatingScale | None = None, 
     _check_length("after", request.after, 0, MAX_RECOMMENDATION_ID_BYTES)
     _check_range("exclude_served_seconds", request.exclude_served_seconds, 0, MAX_SERVED_SECONDS)
     if request.exclude_served_seconds and not request.user_id:
-        raise InvalidArgument("exclude_served_seconds: requires a user_id, for answers are told apart by it")
+        raise InvalidArgument("exclude_served_seconds: requires a user_id, whose answers it is about")
     return Query(
         user_id=request.user_id,
         history=list(_history(request.history, now, scale, types)),

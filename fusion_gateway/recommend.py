@@ -195,8 +195,8 @@ def _ranked_items(
     ranking: Ranking, candidates: Candidates, catalog: Catalog, explainer: Explainer | None
 ) -> list[pb.RankedItem]:
     items = []
-    places = zip(ranking.positions.tolist(), ranking.is_drawn.tolist(), ranking.propensities.tolist(), strict=True)
-    for number, (position, explored, propensity) in enumerate(places, 1):
+    listed = zip(ranking.positions.tolist(), ranking.is_drawn.tolist(), ranking.propensities.tolist(), strict=True)
+    for number, (position, explored, propensity) in enumerate(listed, 1):
         item = pb.RankedItem(
             rank=number,
             item=catalog.item(candidates.rows[position]),

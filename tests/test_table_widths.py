@@ -38,6 +38,8 @@ from training.pipelines import fusion
 from training.recipes import RECIPES
 
 COLUMNS = 80
+RULES = frozenset("─━┏┓┳┡┩╇└┘┴│┃")
+"""Of the lines around cells, which are as wide as the table."""
 SCORERS = ("rating", "sequential", "visual_temporal", "linear")
 LONGEST = max((name for choices in RECIPES.values() for name in choices), key=len)
 USERS = 8
@@ -98,7 +100,7 @@ def systems(dataset: Dataset) -> list[Table]:
 
 
 def curves_and_costs(dataset: Dataset) -> list[Table]:
-    curves = {name: [1.2345] * len(fold_in.GIVEN) for name in fold_in.STYLES}
+    curves = dict.fromkeys(fold_in.STYLES, [1.2345] * len(fold_in.GIVEN))
     costs = [growth.Cost(400_000, 123_456.7, 123.45)]
     return [
         fold_in.as_table(curves, f"{dataset.name}: users never seen in training, 3 seeds"),
@@ -155,8 +157,7 @@ def check(narrow: str, wide: str) -> None:
     assert max(map(len, narrow.splitlines())) <= COLUMNS
     assert "…" not in narrow
     broken = set(wide.split()) - set(narrow.split())
-    # Rules below headers are as wide as the table.
-    assert not {word for word in broken if not set(word) <= set("─━┏┓┳┡┩╇└┘┴│┃")}
+    assert not {word for word in broken if not RULES.issuperset(word)}
 
 
 @pytest.mark.parametrize("build", BUILDERS, ids=lambda build: build.__name__)

@@ -105,9 +105,9 @@ def _best_of_each(
     rows: NDArray[np.int64], likeness: NDArray[np.float64], others: NDArray[np.int64], other: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Rows of both, each once, with the greater likeness."""
-    together, place = np.unique(np.concatenate([rows, others]), return_inverse=True)
+    together, index = np.unique(np.concatenate([rows, others]), return_inverse=True)
     best = np.zeros(len(together))
-    np.maximum.at(best, place, np.concatenate([likeness, other]))
+    np.maximum.at(best, index, np.concatenate([likeness, other]))
     return together, best
 
 

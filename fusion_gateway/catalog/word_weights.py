@@ -20,7 +20,7 @@ class WordWeights:
         self._item = table["item"].to_numpy()
         self._weight = table["weight"].to_numpy()
         self._items = items
-        # Whatever numbers the words have, they are places in `_number` here.
+        # Whatever numbers the words have, they are indices of `_number` here.
         self._number, word = np.unique(table["word"].to_numpy(), return_inverse=True)
         self._word = word[by_item := np.argsort(self._item, kind="stable")]
         self._weight_by_item = self._weight[by_item]

@@ -56,7 +56,7 @@ def fit_words(documents: Sequence[str], text_model: str = "") -> pl.DataFrame:
     if text_model:
         others = {singular(word) for word in words_known_to(text_model)} - kept.keys()
         kept |= dict.fromkeys(sorted(others), 0)
-    number = {word: place for place, word in enumerate(kept)}
+    number = {word: index for index, word in enumerate(kept)}
     spellings |= kept.keys() | set(map(_plural, kept))
     rows = [(word, number[singular(word)]) for word in sorted(spellings) if singular(word) in number]
     table = pl.DataFrame(rows, {"word": pl.String, "number": pl.Int32}, orient="row")
