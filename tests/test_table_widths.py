@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, product
 
 import numpy as np
 import pytest
@@ -135,7 +135,7 @@ def of_signals(dataset: Dataset) -> list[Table]:
     def cell(model: str, seed: int) -> Cell:
         return Cell(model, "hybrid_mf_deep", seed, {name: random.random(USERS) for name in signals.LEARNED[model]})
 
-    cells = [cell(model, seed) for model in signals.LEARNED for seed in (0, 1)]
+    cells = [cell(*pair) for pair in product(signals.LEARNED, (0, 1))]
     names = ("weighted sum", "learned layer, 6 hidden", middle_fusion.SEQUENCE, middle_fusion.MIDDLE)
     fusions = [Cell("S1", "seed_rating", seed, {name: random.random(USERS) for name in names}) for seed in (0, 1)]
     return [signals.as_table(cells, dataset.name, 0.5), middle_fusion.as_table(fusions, dataset.name)]
