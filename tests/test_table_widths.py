@@ -1,6 +1,6 @@
 """Every table that programs print can be read at 80 columns: no line is longer, and no word is cut or broken."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import chain, product
 
@@ -132,12 +132,12 @@ def fitted(dataset: Dataset) -> list[Table]:
 
 
 def of_signals(dataset: Dataset) -> list[Table]:
-    def cell(model: str, seed: int) -> Cell:
-        return Cell(model, "hybrid_mf_deep", seed, {name: random.random(USERS) for name in signals.LEARNED[model]})
+    def cell(model: str, seed: int, names: Iterable[str]) -> Cell:
+        return Cell(model, "hybrid_mf_deep", seed, {name: random.random(USERS) for name in names})
 
-    cells = [cell(*pair) for pair in product(signals.LEARNED, (0, 1))]
+    cells = [cell(model, seed, signals.LEARNED[model]) for model, seed in product(signals.LEARNED, (0, 1))]
     names = ("weighted sum", "learned layer, 6 hidden", middle_fusion.SEQUENCE, middle_fusion.MIDDLE)
-    fusions = [Cell("S1", "seed_rating", seed, {name: random.random(USERS) for name in names}) for seed in (0, 1)]
+    fusions = [cell("S1", seed, names) for seed in (0, 1)]
     return [signals.as_table(cells, dataset.name, 0.5), middle_fusion.as_table(fusions, dataset.name)]
 
 
