@@ -176,4 +176,4 @@ def test_a_better_policy_is_found() -> None:
 
 
 def _share(found: list[Looks], name: str) -> float:
-    return sum(getattr(each, name) > 0 for each in found) / len(found)
+    return float(np.mean([getattr(each, name) > 0 for each in found]))

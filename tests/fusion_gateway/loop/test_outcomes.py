@@ -37,19 +37,16 @@ def answer(user: str, policy: str, rewards: str = "000", probability: float = 0.
     items = tuple(f"item {number}" for number in range(len(values)))
     ones = tuple(1.0 for _ in values)
     seen = tuple(True for _ in values)
+    fields = {"time": NOON, "policy": policy, "policy_probability": probability, "versions": {}, "degraded": ()}
     found = Joined(
-        "",
-        user,
-        NOON,
-        policy,
-        probability,
-        {},
-        items,
+        id="",
+        user_id=user,
+        items=items,
         scores=ones,
         propensities=ones,
         rewards=values,
         seen=seen,
-        degraded=(),
+        **fields,  # type: ignore[arg-type]
     )
     return found._replace(**rest)  # type: ignore[arg-type]
 
@@ -81,7 +78,7 @@ def experiment(lift: float, users: int = 1200, days: int = 2) -> list[Joined]:
 def test_one_list_counts_what_was_chosen_at_its_rank() -> None:
     assert ndcg((0.0, 0.0)) == (False, 0.0)
     assert ndcg((1.0, 0.0)) == (True, 1.0)
-    assert ndcg((0.0, 0.0, 1.0)) == (True, pytest.approx(0.5))
+    assert ndcg((0.0, 0.0, 1.0)) == (True, 0.5)
     assert ndcg((0.0, 1.0, 1.0))[1] == pytest.approx((0.6309298 + 0.5) / (1 + 0.6309298))
     assert ndcg((-3.0, 0.0)) == (False, 0.0)
 
@@ -98,7 +95,8 @@ def test_counts_and_rates_are_those_of_the_answers() -> None:
         ]
     )
     old, new, named = found.arms
-    assert (old.policy, old.drawn, old.users, old.answers, old.impressions, old.outcomes) == ("old", True, 2, 3, 7, 4)
+    assert (old.policy, old.drawn, old.users) == ("old", True, 2)
+    assert (old.answers, old.impressions, old.outcomes) == (3, 7, 4)
     assert old.rate.value == pytest.approx(4 / 3)
     assert old.ndcg.value == pytest.approx((1 + 0.6934264) / 2)
     assert old.rate.low < 4 / 3 < old.rate.high
@@ -142,10 +140,9 @@ def test_probabilities_that_change_leave_no_bias() -> None:
             clicked = "1" if chance.random() < rate else "0"
             policy, probability = ("new", share) if is_new else ("old", 1 - share)
             found.append(answer(f"{day} {user}", policy, clicked, probability, time=NOON + day * DAY))
-    rates = [arm.rate for arm in report(found).arms]
-    for rate in rates:
-        assert rate.low < 0.325 < rate.high
-        assert rate.high - rate.low < 0.1
+    for arm in report(found).arms:
+        assert arm.rate.low < 0.325 < arm.rate.high
+        assert arm.rate.high - arm.rate.low < 0.1
 
 
 def test_a_robot_does_not_move_the_rates() -> None:
