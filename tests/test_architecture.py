@@ -54,7 +54,7 @@ LAYERS = (
     ("benchmark",),
     ("pipelines",),
     ("evaluation",),
-    ("models", "artifacts"),
+    ("models", "artifacts", "simulation"),
     ("features",),
     ("fitting", "recipes", "data"),
     ("extras.py", "html_page.py", "published.py", "terminal.py"),
