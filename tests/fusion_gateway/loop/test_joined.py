@@ -1,0 +1,181 @@
+"""Answers joined with their outcomes, on SQLite and PostgreSQL."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from fusion_gateway.events.schema import EVENTS, SERVED
+from fusion_gateway.events.store import EventStore
+from fusion_gateway.events.stored_event import StoredEvent
+from fusion_gateway.loop import joined as joined_module
+from fusion_gateway.loop.ids import new_id, time_of
+from fusion_gateway.loop.joined import Joined, joined, opened
+from fusion_gateway.loop.log import Served, ServedLog
+from fusion_gateway.loop.metrics import Metric, metric_named
+from servers.runtime.errors import InvalidArgument, Unavailable
+from tests.fusion_gateway.loop.test_log import answer
+
+HOUR = 3600.0
+
+
+@dataclass
+class Loop:
+    """A log and a store in one database, opened for writing."""
+
+    url: str
+    log: ServedLog
+    store: EventStore
+
+    async def serve(self, items: str, user: str = "anna", age: float = HOUR, rpc: str = "Recommend") -> Served:
+        """`age` seconds ago, as its id tells, too."""
+        now = answer(items, user, rpc=rpc)
+        time = (time_of(now.id) or 0.0) - age
+        row = now._replace(id=f"{int(time * 1000):012x}{now.id[12:]}", time=time)
+        self.log.add(row)
+        await self.log.flush()
+        return row
+
+    async def record(self, served: Served, item: str, after: float = 1, **rest: object) -> None:
+        """`after` seconds after the answer."""
+        event = StoredEvent(served.user_id, item, None, int(served.time + after), "", "click", served.id)
+        await self.store.record([_with(event, rest)])
+
+    async def read(self, metric: Metric, since: float = 0.0, until: float = 1e12) -> list[Joined]:
+        async with opened(self.url, self.url) as databases:
+            return [row async for row in joined(databases, metric, since, until)]
+
+
+def _with(event: StoredEvent, fields: dict[str, object]) -> StoredEvent:
+    return replace(event, **fields)  # type: ignore[arg-type]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def loop(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Loop]:
+    sqlite = request.param == "sqlite"
+    url = f"sqlite:///{tmp_path}/loop.db" if sqlite else str(request.getfixturevalue("postgresql"))
+    log, store = ServedLog(url), EventStore(url, 100)
+    await log.open()
+    await store.open()
+    await _clear(log)
+    yield Loop(url, log, store)
+    await _clear(log)
+    await store.close()
+    await log.close()
+
+
+async def _clear(log: ServedLog) -> None:
+    async with log._writes.transaction() as connection:
+        await connection.execute(SERVED.delete())
+        await connection.execute(EVENTS.delete())
+
+
+CLICK = metric_named("click")
+
+
+async def test_clicks_count_once_in_the_answer_they_name(loop: Loop) -> None:
+    first = await loop.serve("abc", age=2 * HOUR)
+    await loop.serve("ab", rpc="SimilarItems")
+    second = await loop.serve("cd")
+    await loop.record(first, "a")
+    await loop.record(first, "a", 5)
+    await loop.record(first, "b", type="impression")
+    await loop.record(second, "d")
+    await loop.record(second, "e")  # not in the list
+    rows = await loop.read(CLICK)
+    assert [row.id for row in rows] == [first.id, second.id]
+    assert rows[0].items == ("a", "b", "c")
+    assert rows[0].rewards == (1, 0, 0)
+    assert rows[0].seen == (True, True, False)
+    assert rows[1].rewards == (0, 1)
+    assert (rows[0].versions, rows[0].policy, rows[0].policy_probability) == ({"rating": 7}, "fitted", 0.25)
+    assert rows[0].propensities == rows[0].scores == (1, 1, 1)
+    assert [row.id for row in await loop.read(CLICK, since=second.time)] == [second.id]
+    assert [row.id for row in await loop.read(CLICK, until=second.time)] == [first.id]
+
+
+async def test_events_of_others_and_beyond_the_window_do_not_count(loop: Loop) -> None:
+    served = await loop.serve("abcd", age=100 * HOUR)
+    await loop.record(served, "a", user_id="bert")
+    await loop.record(served, "b", 24 * HOUR + 2)
+    await loop.record(served, "c", -30)
+    await loop.record(served, "d", recommendation_id=new_id())
+    await loop.record(served, "d", recommendation_id="")
+    (row,) = await loop.read(CLICK)
+    assert row.rewards == (0, 0, 0, 0)
+    assert row.seen == (False, True, True, False)
+    (row,) = await loop.read(metric_named("click", 25 * HOUR))
+    assert row.rewards == (0, 1, 0, 0)
+
+
+async def test_the_first_touch_counts(loop: Loop) -> None:
+    first, second = await loop.serve("ab", age=5 * HOUR), await loop.serve("ab", age=4 * HOUR)
+    late = await loop.serve("a", age=-30 * HOUR)
+    await loop.record(first, "a")
+    await loop.record(second, "a")
+    await loop.record(first, "a", 2 * HOUR)
+    await loop.record(second, "b")
+    await loop.record(late, "a")  # of another day
+    assert [row.rewards for row in await loop.read(CLICK)] == [(1, 0), (0, 1), (1,)]
+
+
+async def test_what_is_beyond_its_own_window_does_not_take_the_first_touch(loop: Loop) -> None:
+    first, second = await loop.serve("a", age=30 * HOUR), await loop.serve("a", age=5 * HOUR)
+    await loop.record(first, "a", 25.5 * HOUR)
+    await loop.record(second, "a", HOUR)
+    assert [row.rewards for row in await loop.read(CLICK)] == [(0,), (1,)]
+
+
+async def test_values_add_up_and_the_newest_rating_counts(loop: Loop) -> None:
+    served = await loop.serve("ab")
+    for seconds, value in ((1, 60.0), (2, 30.0), (3, None)):
+        await loop.record(served, "a", seconds, type="view", value=value)
+    await loop.record(served, "b", 4, type="view", rating=2.0)
+    await loop.record(served, "b", 5, type="purchase", rating=4.5)
+    assert [row.rewards for row in await loop.read(metric_named("watch-time"))] == [(90, 0)]
+    assert [row.rewards for row in await loop.read(metric_named("rating"))] == [(0, 4.5)]
+
+
+async def test_pages_miss_and_repeat_nothing(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joined_module, "ANSWERS_PER_PAGE", 2)
+    rows = [answer("a")._replace(time=1_769_850_000.0 + number // 5) for number in range(11)]
+    for row in rows:
+        loop.log.add(row)
+    await loop.log.flush()
+    expected = sorted((row.time, row.id) for row in rows)
+    assert [(row.time, row.id) for row in await loop.read(CLICK)] == expected
+
+
+@pytest.mark.parametrize("name", ["OF_ANSWERS", "TOUCHED_BEFORE"])
+async def test_events_are_found_by_their_indexes(loop: Loop, name: str) -> None:
+    async with opened(loop.url, loop.url) as (engine, _), engine.connect() as connection:
+        query = getattr(joined_module, name).compile(engine)
+        state = query.construct_expanded_state({"ids": ["x", "y"], "type": "click", "window": 60})
+        explain = "EXPLAIN QUERY PLAN" if engine.dialect.name == "sqlite" else "EXPLAIN"
+        if explain == "EXPLAIN":
+            await connection.execute(sa.text("SET enable_seqscan = off"))  # the table is empty
+        found = await connection.exec_driver_sql(f"{explain} {state.statement}", state.positional_parameters)
+        plan = str(found.all())
+    assert "events_by_recommendation" in plan
+    assert ("events_of_user" in plan) == (name == "TOUCHED_BEFORE")
+
+
+async def test_a_log_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    (tmp_path / "empty.db").touch()
+    url = f"sqlite:///{tmp_path}/empty.db"
+    async with opened(url, url) as databases:
+        with pytest.raises(Unavailable, match="outcomes cannot be read: no such table: served"):
+            [row async for row in joined(databases, CLICK, 0, 1)]
+
+
+@pytest.mark.parametrize("window", [0.0, -1.0, float("nan"), 1e9], ids=str)
+def test_windows_have_limits(window: float) -> None:
+    with pytest.raises(InvalidArgument, match="window: must be more than 0 and at most"):
+        metric_named("click", window)
+
+
+def test_unknown_metrics_are_refused_with_the_known_ones() -> None:
+    with pytest.raises(InvalidArgument, match="no 'clicks'; there are click, dislike, .*, rating, watch-time"):
+        metric_named("clicks")
