@@ -55,7 +55,7 @@ LAYERS = (
     ("pipelines",),
     ("off_policy",),
     ("evaluation",),
-    ("models", "artifacts"),
+    ("models", "artifacts", "simulation"),
     ("features",),
     ("fitting", "recipes", "data"),
     ("extras.py", "html_page.py", "published.py", "terminal.py"),
