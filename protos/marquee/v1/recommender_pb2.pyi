@@ -1393,9 +1393,11 @@ class ModelStatus(_message.Message):
     version: _builtins.int
     """0 until the model has answered once."""
     circuit_open: _builtins.bool
-    """The gateway leaves the server alone because it kept failing, but for a try each second."""
+    """The gateway leaves the server alone because it kept failing, but for a try each second. SimilarItems has circuits
+    of its own.
+    """
     calls: _builtins.int
-    """Messages to the server in the last five minutes, and how many of them failed."""
+    """Messages to the server for lists of Recommend in the last five minutes, and how many of them failed."""
     failed_calls: _builtins.int
     p50_ms: _builtins.float
     """Median of how long those took that were answered; 0 where none was."""
