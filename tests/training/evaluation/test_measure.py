@@ -52,7 +52,7 @@ def measured(published: Published, says: str) -> tuple[dict[str, float], np.ndar
     dataset = load_dataset(published.data)
     split = leave_last_out(dataset.events)
     task = NextItemTask(published.repository, split.test, pl.concat([split.train, split.validation]))
-    rankers = Says(Rankers.of(published.repository, split, task.items).policy, MappingProxyType({}), None, says)
+    rankers = Says(Rankers.of(published.repository, split, task.items).policy, MappingProxyType({}), None, says=says)
     rows, events = measure_all(task, rankers)
     metrics = dict(zip(METRICS, rows[says].values.mean(axis=1).tolist(), strict=True))
     return metrics, TOP / (len(task.items) - events)
