@@ -207,8 +207,8 @@ class RecommendRequest(_message.Message):
     NOT_FOUND where the gateway does not have that answer, or no longer. Default: the first page.
     """
     exclude_served_seconds: _builtins.int
-    """Leave out what Recommend answered this user within so many seconds, as far as its newest 1000 answers tell: 0
-    (default: nothing) to 31536000, a year. Requires a user_id.
+    """Leave out what Recommend answered this user within so many seconds, as far as its newest 1000 answers tell, or as many
+    of them as have 50000 items: 0 (default: nothing) to 31536000, a year. Requires a user_id.
     """
     @_builtins.property
     def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
@@ -1393,9 +1393,11 @@ class ModelStatus(_message.Message):
     version: _builtins.int
     """0 until the model has answered once."""
     circuit_open: _builtins.bool
-    """The gateway leaves the server alone because it kept failing, but for a try each second."""
+    """The gateway leaves the server alone because it kept failing, but for a try each second. SimilarItems has circuits
+    of its own.
+    """
     calls: _builtins.int
-    """Messages to the server in the last five minutes, and how many of them failed."""
+    """Messages to the server for lists of Recommend in the last five minutes, and how many of them failed."""
     failed_calls: _builtins.int
     p50_ms: _builtins.float
     """Median of how long those took that were answered; 0 where none was."""
