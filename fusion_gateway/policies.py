@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
 
-from fusion_gateway.fusion import Policy
+from fusion_gateway.fusion import Number, Policy
 from fusion_gateway.rules import Rule
 from servers.runtime.errors import ArtifactError, InvalidArgument, NotFound
 from servers.runtime.files import read_regular
@@ -30,7 +30,7 @@ class Shadow(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     policy: str
-    share: float = Field(1.0, gt=0, le=1)
+    share: Number = Field(1.0, gt=0, le=1)
     """Of the requests that name no policy."""
 
 
@@ -41,7 +41,7 @@ class Policies(BaseModel):
 
     default: str
     policies: Mapping[str, Policy] = Field(max_length=MAX_POLICIES)
-    split: Mapping[str, float] = Field(default_factory=dict)
+    split: Mapping[str, Number] = Field(default_factory=dict)
     """Percent of the users who get a policy other than the default one. Policies added at the end move nobody else."""
     shadow: Shadow | None = None
     rules: Sequence[Rule] = Field((), max_length=MAX_RULES)
