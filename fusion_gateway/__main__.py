@@ -22,7 +22,6 @@ from fusion_gateway.events.store import EventStore
 from fusion_gateway.gateway import gateway
 from fusion_gateway.listing import names_in, users_of
 from fusion_gateway.loop.export import export_served
-from fusion_gateway.loop.log import ServedLog
 from fusion_gateway.settings import HOME, EventStoreSettings, GatewaySettings, ServingLogSettings
 from fusion_gateway.terminal import tables
 from servers.runtime import logs, settings
@@ -114,20 +113,15 @@ async def _export(chosen: ExportSettings) -> None:
 
 async def _export_served(chosen: ExportServedSettings) -> None:
     logs.configure("fusion_gateway export-served", chosen.log_level)
-    served = ServedLog.of(chosen)
-    if served is None:
+    if chosen.serving_log == "off":
         raise ConfigurationError("export-served: --serving-log is off; name the log that gateways write")
-    await served.open()
-    try:
-        written = await export_served(served, chosen.folder, chosen.since)
-    finally:
-        await served.close()
+    written = await export_served(chosen.serving_log or chosen.event_store, chosen.folder, chosen.since)
     print(f"{written} answers are in {chosen.folder}")
 
 
 async def _list_users(chosen: ListUsersSettings) -> None:
-    async with _store("list-users", chosen) as store:
-        found = await users_of(store.all_events(), chosen.limit)
+    logs.configure("fusion_gateway list-users", chosen.log_level)
+    found = await users_of(chosen.event_store, chosen.limit)
     tables.console().print(tables.users(found))
 
 

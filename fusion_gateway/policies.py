@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from fusion_gateway.events.event_types import STANDARD, EventTypes
-from fusion_gateway.fusion import Policy
+from fusion_gateway.fusion import Number, Policy
 from fusion_gateway.loop.metrics import MAX_WINDOW_SECONDS, metric_named
 from fusion_gateway.rules import Rule
 from fusion_gateway.shares import Shares
@@ -44,7 +44,7 @@ class Shadow(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     policy: str
-    share: float = Field(1.0, gt=0, le=1)
+    share: Number = Field(1.0, gt=0, le=1)
     """Of the requests that name no policy."""
 
 
@@ -110,7 +110,7 @@ class Policies(BaseModel):
 
     default: str
     policies: Mapping[str, Policy] = Field(max_length=MAX_POLICIES)
-    split: Mapping[str, float] = Field(default_factory=dict)
+    split: Mapping[str, Number] = Field(default_factory=dict)
     """Percent of the users who get a policy other than the default one. Policies added at the end move nobody else."""
     adaptive: Adaptive | None = None
     shadow: Shadow | None = None
