@@ -169,7 +169,7 @@ class Policies(BaseModel):
         arms = {self.default, *self.split}
         if len(arms) < 2:
             raise ValueError("adaptive: split must name the policies beside the default one")
-        if min(self.split.values()) == 0 or (self.default not in self.split and sum(self.split.values()) == 100):
+        if min(self.shares.percent().values()) <= 0:
             raise ValueError("split: an adaptive one needs more than 0 percent for each policy, the default included")
         if adaptive.floor * len(arms) > 100:
             limit = 100 / len(arms)
