@@ -147,10 +147,11 @@ class Outcome:
 def compare(dataset: Dataset, rounds: int, seeds: Sequence[int]) -> list[Outcome]:
     """Every split on the same users and policies, seed by seed."""
     people = {seed: most_popular(population(dataset, USERS, seed)) for seed in seeds}
-    todo = [(split, seed) for split in SPLITS for seed in seeds]
-    steps = track("splits", iter(todo), len(todo), [])
-    done = {(split, seed): course(people[seed], split, rounds, seed) for split, seed in steps}
-    return [Outcome(split, [done[split, seed] for seed in seeds]) for split in SPLITS]
+    outcomes = [Outcome(split, []) for split in SPLITS]
+    for seed in track("seeds", seeds, len(seeds), []):
+        for outcome in outcomes:
+            outcome.courses.append(course(people[seed], outcome.split, rounds, seed))
+    return outcomes
 
 
 def most_popular(people: Population) -> Population:
