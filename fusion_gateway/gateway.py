@@ -109,7 +109,7 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         "popularity": partial(popularity.run_reload_loop, settings.repository_poll_secs),
         "sweep": events.run_retention_loop,
         "erase": events.run_erase_loop,
-        **{f"limits of {name}": scorer.server.run_limits_loop for name, scorer in scorers.items()},
+        **{f"limits of {name}": scorer.run_limits_loop for name, scorer in scorers.items()},
     }
     if served:
         work["serving log"] = served.run_write_loop
@@ -117,7 +117,7 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         work["tokens"] = partial(clients.run_reload_loop, TOKENS_POLL_SECONDS, access.use)
     try:
         # Before the first call: a server with smaller limits would refuse it.
-        await asyncio.gather(*(scorer.server.learn_limits() for scorer in scorers.values()))
+        await asyncio.gather(*(scorer.learn_limits() for scorer in scorers.values()))
         await events.open()
         if served:
             await served.open()
@@ -130,7 +130,7 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
             finally:
                 await servicer.close()
     finally:
-        await asyncio.gather(*(scorer.server.close() for scorer in scorers.values()))
+        await asyncio.gather(*(scorer.close() for scorer in scorers.values()))
         if served:
             await served.close()
         await adaptive.close()

@@ -56,6 +56,7 @@ LAYERS = (
     ("commands",),
     ("benchmark",),
     ("pipelines",),
+    ("off_policy",),
     ("evaluation",),
     ("models", "artifacts", "simulation"),
     ("features",),
@@ -77,6 +78,9 @@ MAY_IMPORT["training/benchmark"] |= {
 }
 # Retraining exports the event store by the gateway's code.
 MAY_IMPORT["training/pipelines"] |= {"fusion_gateway.events.exporting", "servers.runtime.errors"}
+# What a policy would have shown is told by the code that shows it, and what it earned by the gateway's log.
+MAY_IMPORT["training/off_policy"] |= {"fusion_gateway.exploring"}
+MAY_IMPORT["training/benchmark"] |= {"fusion_gateway.exploring"}
 # Networks and closed forms: they know nothing of files, checkpoints or progress.
 MAY_IMPORT["training/models"] = {"training.features", "training.recipes", "training.errors"}
 ROOMS = {"protos", "servers", "fusion_gateway", "training", "tests"}

@@ -13,8 +13,11 @@ from fusion_gateway.events.database import read_only_engine, usable_url
 from fusion_gateway.events.stored_event import VIEW
 from servers.runtime.errors import ConfigurationError
 
-TYPES = {"user": pl.String, "item": pl.String, "rating": pl.Float64, "time": pl.Int64, "type": pl.String}
-COLUMNS = pl.Schema(TYPES)
+OF_EVENTS = {"user": pl.String, "item": pl.String, "rating": pl.Float64, "time": pl.Int64, "type": pl.String}
+OF_OUTCOMES = {"recommendation_id": pl.String, "value": pl.Float64}
+COLUMNS = pl.Schema(OF_EVENTS | OF_OUTCOMES)
+ABSENT = {"type": VIEW, "recommendation_id": "", "value": None}
+"""What the events of an older store have in columns that came later."""
 ROWS_PER_PART = 100_000
 """Held in memory at once."""
 Rows = Sequence[sa.Row[Any]]
@@ -55,10 +58,10 @@ def _query(connection: sa.Connection, types: Collection[str] | None) -> sa.Selec
     if not inspector.has_table("events"):
         raise ConfigurationError("event store: this database has no table of events")
     events = sa.table("events", *map(sa.column, [column["name"] for column in inspector.get_columns("events")]))
-    kind: sa.ColumnElement[str] = events.c.type if "type" in events.c else sa.literal(VIEW)
-    chosen = sa.select(events.c.user_id, events.c.item_id, events.c.rating, events.c.time, kind)
+    later = {name: events.c[name] if name in events.c else sa.literal(value) for name, value in ABSENT.items()}
+    chosen = sa.select(events.c.user_id, events.c.item_id, events.c.rating, events.c.time, *later.values())
     if types is not None:
-        chosen = chosen.where(kind.in_(types))
+        chosen = chosen.where(later["type"].in_(types))
     return chosen.order_by(events.c.time, events.c.sequence)
 
 

@@ -249,3 +249,15 @@ def adaptive_split_command(
         output().print(table)
     if json:
         json.write_text(run_as_json(list(adaptive_split.results(outcomes, dataset.name))))
+
+
+@app.command("off-policy", epilog="Example: python -m training benchmark off-policy --runs 300 --seeds 0")
+def off_policy_command(
+    runs: Annotated[int, typer.Option(help="So many logs are simulated for each seed.", min=2)] = 300,
+    seeds: Seeds = "0",
+) -> None:
+    """Off-policy estimates of simulated users, whose true clicks are known: how often the intervals hold the truth."""
+    from training.benchmark.off_policy import as_table
+
+    for seed in numbers(seeds):
+        output().print(as_table(runs, seed))

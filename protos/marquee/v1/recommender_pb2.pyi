@@ -198,7 +198,7 @@ class RecommendRequest(_message.Message):
     Default: no limit.
     """
     exploration: _builtins.float
-    """Share of the k places, rounded, that go to candidates drawn at random: 0 (default) to 1. What is drawn keeps to
+    """Share of the k ranks, rounded, that go to candidates drawn at random: 0 (default) to 1. What is drawn keeps to
     `max_per_genre`: it takes the place of an item that counts as much for each genre that the draw could overfill.
     """
     after: _builtins.str
@@ -571,9 +571,9 @@ class RankedItem(_message.Message):
     score: _builtins.float
     """The fused score. Comparable within one response only."""
     explored: _builtins.bool
-    """In this place by `exploration`, not by its score."""
+    """At this rank by `exploration`, not by its score."""
     propensity: _builtins.float
-    """Probability with which this request puts the item in this place, over the seeds of `exploration`; 1 without."""
+    """Probability with which this request puts the item at this rank, over the seeds of `exploration`; 1 without."""
     @_builtins.property
     def item(self) -> Global___Item: ...
     @_builtins.property
@@ -1393,9 +1393,11 @@ class ModelStatus(_message.Message):
     version: _builtins.int
     """0 until the model has answered once."""
     circuit_open: _builtins.bool
-    """The gateway leaves the server alone because it kept failing, but for a try each second."""
+    """The gateway leaves the server alone because it kept failing, but for a try each second. SimilarItems has circuits
+    of its own.
+    """
     calls: _builtins.int
-    """Messages to the server in the last five minutes, and how many of them failed."""
+    """Messages to the server for lists of Recommend in the last five minutes, and how many of them failed."""
     failed_calls: _builtins.int
     p50_ms: _builtins.float
     """Median of how long those took that were answered; 0 where none was."""

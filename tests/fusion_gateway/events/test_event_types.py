@@ -204,6 +204,8 @@ async def test_impressions_in_a_file_are_no_training_history(tmp_path: Path, suf
     await store.record(events)
     await store.close()
     assert await export_events(url, path) == len(kinds)
+    exported = pl.read_csv(path) if suffix == "csv" else pl.read_parquet(path)
+    assert exported.select("recommendation_id", "value").row(1) == ("answer", 2.5)
     assert EventsFile.open(path).read()["item"].to_list() == ["0", "4", "5", "6"]
     back = list(read_events(path, EventTypes({"share": "history"})))
     assert [(each.item_id, each.type, each.rating) for each in back] == [

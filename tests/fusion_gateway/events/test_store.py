@@ -228,7 +228,7 @@ async def test_events_of_some_types_can_be_exported_alone(tmp_path: Path) -> Non
     url, path = f"sqlite:///{tmp_path}/events #1.db", tmp_path / "events.parquet"
     assert await export_events(url, path) == 2
     assert await export_events(url, path, ["view", "click"]) == 1
-    assert pl.read_parquet(path).rows() == [("anna", "a", 4.5, 6, "click")]
+    assert pl.read_parquet(path).rows() == [("anna", "a", 4.5, 6, "click", "", None)]
     assert (tmp_path / "events #1.db").read_bytes() == before
 
 
