@@ -40,7 +40,8 @@ class Loop:
 
     async def record(self, served: Served, item: str, after: float = 1, **rest: object) -> None:
         """`after` seconds after the answer."""
-        event = StoredEvent(served.user_id, item, None, int(served.time + after), "", "click", served.id)
+        time = int(served.time + after)
+        event = StoredEvent(served.user_id, item, None, time, type="click", recommendation_id=served.id)
         await self.store.record([_with(event, rest)])
 
     async def read(self, metric: Metric, since: float = 0.0, until: float = 1e12) -> list[Joined]:
