@@ -15,6 +15,7 @@ from fusion_gateway.events.store import EventStore
 from fusion_gateway.loop.adaptive import AdaptiveSplit, Stores
 from fusion_gateway.loop.arms import Arms
 from fusion_gateway.loop.log import ServedLog
+from fusion_gateway.loop.outcomes_call import OutcomesCall
 from fusion_gateway.policies import Policies, load_policies
 from fusion_gateway.published_models import PublishedModels
 from fusion_gateway.recommend import Recommender
@@ -98,7 +99,8 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         SimilarItems(titles, scorers, absences),
         titles,
         events,
-        Status(scorers, policies, popularity, titles, PublishedModels(repository)),
+        status=Status(scorers, policies, popularity, titles, PublishedModels(repository)),
+        outcomes=OutcomesCall(settings),
         served=served,
         event_types=settings.event_types(),
     )

@@ -18,6 +18,7 @@ from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.loop import answers
 from fusion_gateway.loop.ids import new_id
 from fusion_gateway.loop.log import ServedLog
+from fusion_gateway.loop.outcomes_call import OutcomesCall
 from fusion_gateway.recommend import Recommender
 from fusion_gateway.reloading import Reloaded
 from fusion_gateway.shadow import ShadowPolicy
@@ -44,6 +45,7 @@ class Handlers:
     titles: Reloaded[TitleIndex]
     events: EventStore
     status: Status
+    outcomes: OutcomesCall
     served: ServedLog | None = None
     """None: no log is kept."""
     event_types: EventTypes = STANDARD
@@ -144,6 +146,10 @@ class Servicer(pb_grpc.RecommenderServicer):
 
     async def GetStatus(self, request: pb.GetStatusRequest, context: Context) -> pb.GetStatusResponse:
         return await self._handlers.status.report(self._deadline(context))
+
+    async def GetOutcomes(self, request: pb.GetOutcomesRequest, context: Context) -> pb.GetOutcomesResponse:
+        control = self._handlers.status.policies.value.default
+        return await self._handlers.outcomes.report(request, control, self._deadline(context))
 
     async def close(self) -> None:
         """Waits for what still runs after answers have been sent."""

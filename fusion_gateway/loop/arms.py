@@ -84,15 +84,17 @@ class Arms:
         now = time.time()
         lease = {"name": LEASE, "holder": self._holder, "until": now + seconds}
         is_free = sa.or_(LEASES.c.holder == self._holder, LEASES.c.until < now)
-        taken = await connection.execute(LEASES.update().where(LEASES.c.name == LEASE, is_free).values(lease))
+        update = LEASES.update().where(LEASES.c.name == LEASE, is_free)
+        taken = await connection.execute(update.values(lease))
         if not taken.rowcount:
             taken = await connection.execute(self._insert(LEASES).values(lease).on_conflict_do_nothing())
         return taken.rowcount == 1
 
     async def _add(self, decision: Decision, connection: AsyncConnection) -> bool:
-        is_mine = sa.and_(LEASES.c.name == LEASE, LEASES.c.holder == self._holder, LEASES.c.until > time.time())
+        mine = LEASES.update().where(LEASES.c.name == LEASE, LEASES.c.holder == self._holder)
         # Nobody takes the lease until this is committed.
-        held = await connection.execute(LEASES.update().where(is_mine).values(holder=self._holder))
+        still_mine = mine.where(LEASES.c.until > time.time()).values(holder=self._holder)
+        held = await connection.execute(still_mine)
         if not held.rowcount:
             return False
         row = decision._asdict() | {"shares": decision.shares.segments}
@@ -105,7 +107,8 @@ class Arms:
 
 async def _newest(split: str, connection: AsyncConnection) -> Decision | None:
     columns = [ARMS.c[name] for name in Decision._fields]
-    query = sa.select(*columns).where(ARMS.c.split == split).order_by(ARMS.c.sequence.desc()).limit(1)
+    query = sa.select(*columns).where(ARMS.c.split == split)
+    query = query.order_by(ARMS.c.sequence.desc()).limit(1)
     row = (await connection.execute(query)).one_or_none()
     if row is None:
         return None

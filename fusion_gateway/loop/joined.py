@@ -68,12 +68,22 @@ async def joined(databases: Databases, metric: Metric, since: float, until: floa
     same with the item in another answer before, within the window. Raises Unavailable.
     """
     after = (since, "")
-    try:
-        while page := await _answers(databases.served, after, until):
+    while True:
+        async with readable():
+            page = await _answers(databases.served, after, until)
             found = await _found(databases.events, metric, page)
-            for answer in page:
-                yield _joined(answer, found)
-            after = (page[-1].time, page[-1].id)
+        if not page:
+            return
+        for answer in page:
+            yield _joined(answer, found)
+        after = (page[-1].time, page[-1].id)
+
+
+@asynccontextmanager
+async def readable() -> AsyncIterator[None]:
+    """Raises Unavailable for what a database says; the first line only, for the next ones may quote a row."""
+    try:
+        yield
     except (sa.exc.SQLAlchemyError, OSError) as error:
         reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
         raise Unavailable(f"outcomes cannot be read: {reason}") from None
@@ -148,6 +158,8 @@ TOUCHED_BEFORE = (
 async def _found(engine: AsyncEngine, metric: Metric, page: Sequence[_Answer]) -> Outcomes:
     """Outcomes of the items in a page of answers."""
     found: Outcomes = {}
+    if not page:
+        return found
     for answer in page:
         for item in answer.items:
             found[answer.id, item] = _Outcome(answer.user_id, int(answer.time), answer.time + metric.window)

@@ -56,6 +56,10 @@ class Behavior:
         self._seen = np.full((len(population.users), REMEMBERED * length), population.nothing)
         """[U, REMEMBERED * length] items, the oldest first."""
 
+    def remembered(self, users: Ints) -> Ints:
+        """[B, REMEMBERED * K] items that these users have seen, or `nothing`."""
+        return self._seen[users]
+
     def clicks(self, users: Ints, lists: Ints) -> Floats:
         """[B, K] probability of a click on each item, before anybody knows what is looked at.
 

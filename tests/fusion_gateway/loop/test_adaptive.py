@@ -5,7 +5,7 @@ import json
 import sqlite3
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +32,15 @@ from tests.fusion_gateway.world import publish_world
 
 HOUR = 3600.0
 GUARDRAIL = {"metric": "dismiss", "at_most": 1.5}
-DECISION = Decision("key", 5.0, Shares((("b", 60.0), ("a", 40.0))), {"b": 0.6, "a": 0.4}, {})
+SHARES = Shares((("b", 60.0), ("a", 40.0)))
+DECISION = Decision("key", 5.0, SHARES, {"b": 0.6, "a": 0.4}, {})
 
 
 def policies(**adaptive: object) -> Policies:
     settings = {"metric": "click", "window_seconds": 60, "burn_in_answers": 50, **adaptive}
     named = {name: {"weights": {"rating": 1}} for name in "abc"}
-    return Policies.model_validate(
-        {"default": "a", "policies": named, "split": {"b": 30, "c": 30}, "adaptive": settings}
-    )
+    document = {"default": "a", "policies": named, "split": {"b": 30, "c": 30}}
+    return Policies.model_validate({**document, "adaptive": settings})
 
 
 @dataclass
@@ -62,7 +62,8 @@ class Database:
             self.log.add(row)
             kinds = ["click"] * (number % 100 < clicks) + ["dismiss"] * (number % 100 >= 100 - dismissals)
             for kind in kinds:
-                events.append(StoredEvent(row.user_id, "x", None, int(row.time) + 1, "", kind, row.id))
+                event = StoredEvent(row.user_id, "x", None, int(row.time) + 1)
+                events.append(replace(event, type=kind, recommendation_id=row.id))
         await self.log.flush()
         await self.store.record(events)
 

@@ -12,7 +12,8 @@ def of_users(
     rates: dict[str, float], users: int, answers: int = 10, probability: float = 0.5, seed: int = 0
 ) -> Evidence:
     """Each policy has users of its own, whose rates vary."""
-    random, evidence = np.random.default_rng(seed), Evidence(rates, HALF_LIFE)
+    random = np.random.default_rng(seed)
+    evidence = Evidence(rates, HALF_LIFE)
     for policy, rate in rates.items():
         for user in range(users):
             own = random.gamma(4, rate / 4)
@@ -22,7 +23,8 @@ def of_users(
 
 
 def test_the_posterior_is_as_wide_as_means_of_new_users_vary() -> None:
-    found = [of_users({"a": 1.0, "b": 1.0}, users=200, seed=seed).posteriors()["a"] for seed in range(60)]
+    equal = {"a": 1.0, "b": 1.0}
+    found = [of_users(equal, 200, seed=seed).posteriors()["a"] for seed in range(60)]
     means = [posterior.mean for posterior in found]
     deviation = float(np.mean([posterior.deviation for posterior in found]))
     assert np.mean(means) == pytest.approx(1.0, abs=0.02)
@@ -34,7 +36,9 @@ def test_the_posterior_is_as_wide_as_means_of_new_users_vary() -> None:
 def test_what_differs_is_found_and_what_does_not_is_not() -> None:
     better = probability_best(of_users({"a": 1.0, "b": 1.3}, users=300).posteriors())
     assert better["b"] > 0.99
-    equal = [probability_best(of_users({"a": 1.0, "b": 1.0}, 100, seed=seed).posteriors())["a"] for seed in range(200)]
+    both = {"a": 1.0, "b": 1.0}
+    many = [of_users(both, 100, seed=seed).posteriors() for seed in range(200)]
+    equal = [probability_best(posteriors)["a"] for posteriors in many]
     # Of equal policies the probability is uniform: it says "surely" as rarely as it may.
     assert np.mean(np.array(equal) > 0.95) == pytest.approx(0.05, abs=0.05)
     assert np.mean(equal) == pytest.approx(0.5, abs=0.06)
