@@ -47,12 +47,31 @@ class Exploration:
         stays = 1 - self.drawn / len(mixed)
         for kind in np.unique(self.listed_class):
             of_kind = self.listed_class == kind
-            num_others = int((self.other_class == kind).sum())
-            drawn, moved = (self._at_rank(int(of_kind.sum()), num_others, fixed) for fixed in (1, 2))
+            drawn, moved = self._of_class(kind)
             found[of_kind] = drawn
             found[of_kind & np.isin(mixed, self.listed)] = moved  # its own rank was drawn, too
             found[of_kind & (mixed == self.listed)] = stays + drawn
         return found
+
+    def table(self) -> Propensities:
+        """[K, K + O]: how probable each candidate, those of the list first, is at each rank."""
+        size = len(self.listed)
+        classes = np.concatenate([self.listed_class, self.other_class])
+        found = np.zeros((size, len(classes)))
+        for kind in np.unique(self.listed_class):
+            drawn, moved = self._of_class(kind)
+            of_kind = classes == kind
+            row = np.where(np.arange(len(classes)) < size, moved, drawn)
+            found[of_kind[:size]] = np.where(of_kind, row, 0.0)
+            own = np.flatnonzero(of_kind[:size])
+            found[own, own] = 1 - self.drawn / size + drawn
+        return found
+
+    def _of_class(self, kind: int) -> tuple[float, float]:
+        """That one given candidate of its pool is at a given rank of a class: from outside the list, or moved in it."""
+        num_listed, num_others = (int((each == kind).sum()) for each in (self.listed_class, self.other_class))
+        drawn, moved = (self._at_rank(num_listed, num_others, fixed) for fixed in (1, 2))
+        return drawn, moved
 
     def _at_rank(self, num_listed: int, num_others: int, fixed: int) -> float:
         """That `fixed` ranks of a class are drawn and one given candidate of its pool comes to one of them.

@@ -76,15 +76,25 @@ def choose(positions: Positions, scores: Scores, rows: Rows, catalog: Catalog, c
 
     `positions`, best first, point into `scores` [C] and `rows` [C].
     """
+    exploration = exploration_of(positions, scores, rows, catalog, constraints)
+    if not exploration.drawn:
+        listed = exploration.listed
+        return Chosen(listed, np.zeros(len(listed), np.bool_), np.ones(len(listed)))
+    return Chosen(*exploration.draw(np.random.default_rng(constraints.seed)))
+
+
+def exploration_of(
+    positions: Positions, scores: Scores, rows: Rows, catalog: Catalog, constraints: ListConstraints
+) -> Exploration:
+    """The list that `choose` draws from, and what may come into it."""
     positions = positions[catalog.first_of_works(rows[positions])]
     listed = select(positions, scores[positions], rows, catalog, constraints)
     drawn = round(constraints.exploration * len(listed))
     if not drawn:
-        return Chosen(listed, np.zeros(len(listed), np.bool_), np.ones(len(listed)))
+        return Exploration(listed, NONE, np.zeros(len(listed), np.int64), NONE, 0)
     others = positions[~np.isin(positions, listed)]
     classes = _classes(catalog.has_genre[rows[listed]], catalog.has_genre[rows[others]], drawn, constraints)
-    exploration = Exploration(listed, others, classes[: len(listed)], classes[len(listed) :], drawn)
-    return Chosen(*exploration.draw(np.random.default_rng(constraints.seed)))
+    return Exploration(listed, others, classes[: len(listed)], classes[len(listed) :], drawn)
 
 
 def _classes(listed: Mask, others: Mask, drawn: int, constraints: ListConstraints) -> NDArray[np.int64]:

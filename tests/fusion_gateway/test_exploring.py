@@ -1,12 +1,14 @@
 """Propensities against draws of the real ordering code."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fusion_gateway.catalog.catalog import Catalog
-from fusion_gateway.ordering import Chosen, ListConstraints, choose, order
+from fusion_gateway.ordering import Chosen, ListConstraints, choose, exploration_of, order
 from tests.fusion_gateway.world import items
 
 CATALOG = Catalog(items(), 1)
@@ -65,3 +67,16 @@ def test_a_seed_draws_the_same_list_again(constraints: ListConstraints, explorat
 
 def test_nothing_drawn_is_certain() -> None:
     assert drawn(ListConstraints(5), 0.0, 1).propensities.tolist() == [1.0] * 5
+
+
+@pytest.mark.parametrize("exploration", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("constraints", UNEXPLORED, ids=str)
+def test_the_table_holds_the_propensities_of_every_list(constraints: ListConstraints, exploration: float) -> None:
+    seeded = replace(constraints, exploration=exploration)
+    planned = exploration_of(order(SCORES, ROWS, CATALOG), SCORES, ROWS, CATALOG, seeded)
+    candidates, table = np.concatenate([planned.listed, planned.others]), planned.table()
+    np.testing.assert_allclose(table.sum(axis=1), 1)
+    for seed in range(20):
+        mixed = drawn(constraints, exploration, seed)
+        columns = [candidates.tolist().index(position) for position in mixed.positions.tolist()]
+        np.testing.assert_array_equal(table[np.arange(len(columns)), columns], mixed.propensities)

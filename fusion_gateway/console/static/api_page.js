@@ -125,7 +125,7 @@ function namedIn(property) {
 }
 
 /** A comment of the proto, with names in `backticks` as code. */
-const prose = (text = "") => text.split("`").map((part, place) => (place % 2 ? h("code", {}, part) : part));
+const prose = (text = "") => text.split("`").map((part, index) => (index % 2 ? h("code", {}, part) : part));
 
 function fields(title, schemas) {
   const schema = schemas[title];

@@ -198,7 +198,7 @@ class RecommendRequest(_message.Message):
     Default: no limit.
     """
     exploration: _builtins.float
-    """Share of the k places, rounded, that go to candidates drawn at random: 0 (default) to 1. What is drawn keeps to
+    """Share of the k ranks, rounded, that go to candidates drawn at random: 0 (default) to 1. What is drawn keeps to
     `max_per_genre`: it takes the place of an item that counts as much for each genre that the draw could overfill.
     """
     after: _builtins.str
@@ -207,8 +207,8 @@ class RecommendRequest(_message.Message):
     NOT_FOUND where the gateway does not have that answer, or no longer. Default: the first page.
     """
     exclude_served_seconds: _builtins.int
-    """Leave out what Recommend answered this user within so many seconds, as far as its newest 1000 answers tell: 0
-    (default: nothing) to 31536000, a year. Requires a user_id.
+    """Leave out what Recommend answered this user within so many seconds, as far as its newest 1000 answers tell, or as many
+    of them as have 50000 items: 0 (default: nothing) to 31536000, a year. Requires a user_id.
     """
     @_builtins.property
     def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
@@ -571,9 +571,9 @@ class RankedItem(_message.Message):
     score: _builtins.float
     """The fused score. Comparable within one response only."""
     explored: _builtins.bool
-    """In this place by `exploration`, not by its score."""
+    """At this rank by `exploration`, not by its score."""
     propensity: _builtins.float
-    """Probability with which this request puts the item in this place, over the seeds of `exploration`; 1 without."""
+    """Probability with which this request puts the item at this rank, over the seeds of `exploration`; 1 without."""
     @_builtins.property
     def item(self) -> Global___Item: ...
     @_builtins.property
@@ -1711,9 +1711,11 @@ class ModelStatus(_message.Message):
     version: _builtins.int
     """0 until the model has answered once."""
     circuit_open: _builtins.bool
-    """The gateway leaves the server alone because it kept failing, but for a try each second."""
+    """The gateway leaves the server alone because it kept failing, but for a try each second. SimilarItems has circuits
+    of its own.
+    """
     calls: _builtins.int
-    """Messages to the server in the last five minutes, and how many of them failed."""
+    """Messages to the server for lists of Recommend in the last five minutes, and how many of them failed."""
     failed_calls: _builtins.int
     p50_ms: _builtins.float
     """Median of how long those took that were answered; 0 where none was."""

@@ -1,0 +1,55 @@
+"""How far a log can tell of a policy, and a refusal in words where it cannot."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.off_policy.estimators import Estimate, mean_by_user
+from training.off_policy.logged import Doubles, Logged
+
+MIN_EFFECTIVE = 100
+"""Minimum effective number of answers."""
+MAX_UNSUPPORTED = 0.05
+"""Maximum share of the policy's probability that the log could not have shown."""
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Of a log with a policy."""
+
+    answers: int
+    effective: float
+    """(sum w)^2 / sum w^2 of the importance weights (Kish 1965), mean over ranks: so many answers of the policy itself
+    would tell as much."""
+    unsupported: Estimate
+    """Share of the policy's probability on items at ranks where the log never puts them. There the policy's weights are
+    missing from their mean, which else is 1."""
+    largest_weight: float
+
+    @property
+    def refusal(self) -> str:
+        """Why the log cannot tell; empty where it can."""
+        unsupported = self.unsupported
+        if self.effective and unsupported.low > MAX_UNSUPPORTED:
+            return (
+                f"{unsupported.value:.0%} ({unsupported.low:.0%} to {unsupported.high:.0%}) of what the policy would "
+                f"show are items at ranks where the log could not have shown them; at most {MAX_UNSUPPORTED:.0%} may "
+                "be. Serve requests with more exploration, or choose a policy that is nearer to those logged"
+            )
+        if self.effective < MIN_EFFECTIVE:
+            return (
+                f"the {self.answers:,} answers tell as much as {self.effective:.0f} of the policy's own; at least "
+                f"{MIN_EFFECTIVE} are needed. Log more answers, or serve requests with more exploration"
+            )
+        return ""
+
+
+def overlap(log: Logged, target: Doubles) -> Overlap:
+    """`target` [N, K] as in the estimators."""
+    weight, shown = log.weights(target), log.shown
+    squares = np.square(weight).sum(axis=0)
+    effective = np.square(weight.sum(axis=0)) / np.where(squares > 0, squares, 1.0)
+    lists = np.maximum(shown.sum(axis=1), 1)
+    unsupported = mean_by_user(1 - weight.sum(axis=1) / lists, log.user)
+    largest = float(weight.max(initial=0.0))
+    return Overlap(len(log.user), float(effective[shown.any(axis=0)].mean()), unsupported, largest)
