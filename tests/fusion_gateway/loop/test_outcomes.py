@@ -17,10 +17,20 @@ from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.loop.joined import Joined
 from fusion_gateway.loop.metrics import DAY
 from fusion_gateway.loop.outcomes import Outcomes, ndcg
+from fusion_gateway.loop.outcomes_call import OutcomesCall
 from fusion_gateway.loop.outcomes_query import parse_outcomes_query
+from fusion_gateway.settings import ServingLogSettings
 from fusion_gateway.terminal import tables
 from protos.marquee.v1 import recommender_pb2 as pb
-from servers.runtime.errors import InvalidArgument
+from servers.runtime.deadline import Deadline
+from servers.runtime.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    Overloaded,
+    Unavailable,
+)
+from servers.runtime.settings import read
 from tests.fusion_gateway.conftest import World
 from tests.fusion_gateway.loop.written import write_experiment
 from tests.servers.running import ROOT
@@ -265,3 +275,32 @@ async def test_a_gateway_tells_what_came_of_its_answers(world: World) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await world.stub.GetOutcomes(pb.GetOutcomesRequest(metric="clicks"))
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_one_report_is_made_at_a_time_and_ends_by_its_deadline(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/events.db"
+    await write_experiment(url, 400, control="old", winner="new")
+    outcomes_call = OutcomesCall(read(ServingLogSettings, [f"--event-store={url}"]))
+    reports = [outcomes_call.report(pb.GetOutcomesRequest(), "old", Deadline.after(60)) for _ in range(3)]
+    first, *others = await asyncio.gather(*reports, return_exceptions=True)
+    assert isinstance(first, pb.GetOutcomesResponse)
+    assert [arm.answers for arm in first.arms] == [400, 400]
+    assert all(isinstance(other, Overloaded) for other in others)
+    with pytest.raises(DeadlineExceeded, match=r"^\d+ answers were read in time; give it longer"):
+        await outcomes_call.report(pb.GetOutcomesRequest(), "old", Deadline.after(0.001))
+    again = await outcomes_call.report(pb.GetOutcomesRequest(control="new"), "old", Deadline.after(60))
+    assert again.control == "new"
+
+
+@pytest.mark.parametrize(
+    ("flag", "error", "message"),
+    [
+        ("--serving-log=off", FailedPrecondition, "keeps no log"),
+        ("--event-store=sqlite:///nowhere/events.db", Unavailable, "there is no file"),
+    ],
+    ids=["off", "no file"],
+)
+async def test_a_gateway_without_a_log_says_so(flag: str, error: type[Exception], message: str) -> None:
+    outcomes_call = OutcomesCall(read(ServingLogSettings, [flag]))
+    with pytest.raises(error, match=message):
+        await outcomes_call.report(pb.GetOutcomesRequest(), "old", Deadline.after(60))
