@@ -65,7 +65,7 @@ def ratio(numerators: Sums, denominators: Sums) -> Estimate:
 
 
 def compare(estimate: Estimate, control: Estimate) -> Comparison | None:
-    """None where too few users tell. Of policies whose users are different ones.
+    """None where too few users tell. Of different users: those who came to both make it wider than needed.
 
     A mixture sequential probability ratio test over a normal prior of the difference: Johari, Koomen, Pekelis, Walsh:
     Always Valid Inference (Operations Research 2022), equation 11. Its interval is the asymptotic confidence sequence

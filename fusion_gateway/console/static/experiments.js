@@ -1,6 +1,6 @@
 // Which policy wins, and how sure that is: what GetOutcomes says, as tables and over time.
 import { change, state } from "./address.js";
-import { call, inWords, latest } from "./api.js";
+import { call, CallError, inWords, latest } from "./api.js";
 import { choice } from "./controls.js";
 import { day, h, number, say } from "./dom.js";
 import { overTime } from "./over_time.js";
@@ -23,18 +23,22 @@ export function show(main) {
     days: DAYS.includes(state().get("days")) ? state().get("days") : "7",
     by: state().get("by") ?? "",
   });
-  const refresh = latest(
-    async (signal) => {
-      const { metric, days, by } = chosen();
-      report.replaceChildren(h("p", { class: "muted" }, "Reading the log of what was served …"));
-      const until = Math.floor(Date.now() / 1000) + 1;
-      const request = { metric, by, until, since: until - Number(days) * DAY };
+  const failed = (error) => report.replaceChildren(h("p", { role: "alert" }, inWords(error)));
+  const refresh = latest(async (signal) => {
+    const { metric, days, by } = chosen();
+    report.replaceChildren(h("p", { class: "muted" }, "Reading the log of what was served …"));
+    const until = Math.floor(Date.now() / 1000) + 1;
+    const request = { metric, by, until, since: until - Number(days) * DAY };
+    try {
       const answer = await call("GetOutcomes", request, { signal, timeout: TIMEOUT_MS });
       report.replaceChildren(...reported(answer));
       say(`${metric}: ${(answer.arms ?? []).length} policies`);
-    },
-    (error) => report.replaceChildren(h("p", { role: "alert" }, inWords(error))),
-  );
+    } catch (error) {
+      // Not again by itself: it would read as much in vain, and keep the gateway busy.
+      if (error.code !== "deadline_exceeded") throw error;
+      failed(new CallError("too_much", error.message));
+    }
+  }, failed);
   const pick = (name) => (value) => {
     change({ [name]: value });
     refresh();

@@ -20,6 +20,7 @@ from PIL import Image
 from fusion_gateway.access import hash_of
 from fusion_gateway.catalog.catalog import SCHEMA
 from fusion_gateway.gateway import gateway
+from fusion_gateway.loop import outcomes_call
 from fusion_gateway.settings import GatewaySettings
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.settings import read
@@ -353,6 +354,13 @@ async def test_an_experiment_shows_who_wins(page: Console, tmp_path: Path) -> No
         assert tab.url.endswith("/experiments?metric=like")
         await tab.get_by_label("Divided by").select_option("cohort")
         await tab.get_by_role("heading", name="0 events").wait_for()
+
+
+async def test_more_than_can_be_read_in_time_is_said(page: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outcomes_call, "MAX_SECONDS", 0)
+    async with opened() as tab:
+        await tab.goto(f"{page.url}/experiments")
+        await tab.get_by_text("0 answers were read in time; give it longer").wait_for()
 
 
 async def test_no_experiment_is_said(page: Console) -> None:
