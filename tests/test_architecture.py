@@ -64,10 +64,10 @@ for height, layer in enumerate(LAYERS):
     below = {f"training.{name.removesuffix('.py')}" for lower in LAYERS[height + 1 :] for name in lower}
     MAY_IMPORT |= {f"training/{name}": MAY_IMPORT["training"] | below for name in layer}
 # One look for the --help of all programs.
-MAY_IMPORT["training/__main__.py"] |= {"servers.runtime.command_line"}
+MAY_IMPORT["training/__main__.py"] |= {"servers.runtime.command_line", "servers.runtime.errors"}
 MAY_IMPORT["training/commands"] |= {"servers.runtime.command_line"}
 # Retraining exports the event store by the gateway's code.
-MAY_IMPORT["training/pipelines"] |= {"fusion_gateway.events.exporting", "servers.runtime.errors"}
+MAY_IMPORT["training/pipelines"] |= {"fusion_gateway.events.exporting", "servers.runtime.file_lock"}
 # Networks and closed forms: they know nothing of files, checkpoints or progress.
 MAY_IMPORT["training/models"] = {"training.features", "training.recipes", "training.errors"}
 ROOMS = {"protos", "servers", "fusion_gateway", "training", "tests"}

@@ -1,7 +1,7 @@
 """What the console serves besides calls: pages, posters, the OpenAPI document, each with headers that protect."""
 
-import gzip
 import asyncio
+import gzip
 from io import BytesIO
 from pathlib import Path
 
