@@ -3,6 +3,7 @@
 import sys
 
 from servers.runtime.command_line import App
+from servers.runtime.errors import MarqueeError
 from training.commands.benchmark import app as benchmark_app
 from training.commands.contact_sheet import contact_sheet_command
 from training.commands.data import app as data_app
@@ -51,7 +52,7 @@ def main() -> None:
     except OSError as error:
         print(f"error: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}", file=sys.stderr)
         sys.exit(1)
-    except (TrainingError, DataError) as error:
+    except (TrainingError, DataError, MarqueeError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
 
