@@ -14,6 +14,8 @@ RUN := $(if $(filter $(GENERATED),$(DATA)),$(HOME_DIR),$(HOME_DIR)/$(NAME)-$(fir
 IMPORTED := $(RUN)/imported/$(NAME)
 REPOSITORY ?= $(RUN)/repository
 RECIPE ?= small
+# How long simulated users show the loop at the end of `make demo`; 0: not.
+LOOP_SECONDS ?= 45
 # For the console: where training finds them, too.
 POSTERS ?= $$(ls -d $(DATA)/posters $(DATA)/../posters/$(NAME) 2>/dev/null | head -n 1)
 # All but gpu, whose packages take the place of others.
@@ -25,7 +27,7 @@ EXTRAS := servers,gateway,console,training,text,tracing,dev
 env: $(STAMP)
 
 help:
-	@echo "make demo      recommendations for three users, from data to answer, and stop again"
+	@echo "make demo      recommendations for three users, from data to answer, which of two policies wins, and stop again"
 	@echo "make up        the same system, left running until Ctrl-C; prints where everything is"
 	@echo "make publish   data, models and fusion policy only"
 	@echo "make evaluate  what the models are worth on held-out events"
@@ -55,7 +57,7 @@ $(REPOSITORY)/fusion: $(IMPORTED)
 	$(BIN)/python -m training train all --recipe $(RECIPE) --data $< --repository $(REPOSITORY)
 
 demo up: $(IMPORTED) $(REPOSITORY)/fusion
-	MARQUEE_HOME=$(RUN) MARQUEE_POSTERS=$(POSTERS) $(BIN)/python -m fusion_gateway.local $@ --repository $(REPOSITORY) --events $</events.parquet
+	MARQUEE_HOME=$(RUN) MARQUEE_POSTERS=$(POSTERS) $(BIN)/python -m fusion_gateway.local $@ --repository $(REPOSITORY) --events $</events.parquet $(if $(filter demo,$@),--loop-seconds $(LOOP_SECONDS))
 
 evaluate: $(IMPORTED) $(REPOSITORY)/fusion
 	$(BIN)/python -m training evaluate --data $< --repository $(REPOSITORY)

@@ -1,4 +1,4 @@
-"""python -m fusion_gateway [import-events FILE | export-events FILE | export-served DIR | list-users | list-names]"""
+"""python -m fusion_gateway [import-events FILE | export-events FILE | export-served DIR | outcomes | list-users | …]"""
 
 import signal
 
@@ -7,12 +7,14 @@ if __name__ == "__main__":
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from google.protobuf.json_format import MessageToJson
 from pydantic import Field
 from pydantic_settings import CliPositionalArg, SettingsConfigDict
 
@@ -22,9 +24,13 @@ from fusion_gateway.events.store import EventStore
 from fusion_gateway.gateway import gateway
 from fusion_gateway.listing import names_in, users_of
 from fusion_gateway.loop.export import export_served
-from fusion_gateway.loop.log import ServedLog
+from fusion_gateway.loop.joined import opened
+from fusion_gateway.loop.metrics import DAY
+from fusion_gateway.loop.outcomes import Outcomes
+from fusion_gateway.loop.outcomes_query import PRECISION, parse_outcomes_query
 from fusion_gateway.settings import HOME, EventStoreSettings, GatewaySettings, ServingLogSettings
 from fusion_gateway.terminal import tables
+from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime import logs, settings
 from servers.runtime.errors import ConfigurationError, MarqueeError
 from servers.runtime.repository import Repository
@@ -72,6 +78,28 @@ class ExportServedSettings(ServingLogSettings):
     since: date | None = Field(None, description="The first day, such as 2026-01-31; all where it is left out.")
 
 
+class OutcomesSettings(ServingLogSettings):
+    """Prints what came of the answers of each policy, and by how much policies differ, as GetOutcomes does.
+
+    The log and the events are only read, as a stream, while gateways write them. One may look every day.
+    """
+
+    panel = "Outcomes"
+    example = "python -m fusion_gateway outcomes --metric click --by cohort"
+    model_config = SettingsConfigDict(cli_prog_name="python -m fusion_gateway outcomes")
+
+    metric: str = Field("click", description="A type of events, such as click or like; watch-time; or rating.")
+    since: date | None = Field(None, description="The first day (UTC), such as 2026-01-31; a week ago if left out.")
+    until: date | None = Field(None, description="The day before which to stop; now if left out.")
+    window_secs: float = Field(DAY, gt=0, description="An event counts so long after its answer.")
+    by: Literal["", "version", "cohort"] = Field(
+        "", description="Divide by versions of models, or by the user's number of events before."
+    )
+    control: str = Field("", description="The policy to compare with; the one with the most answers if left out.")
+    precision: float = Field(PRECISION, gt=0, le=1, description="For how many more users are needed: of the rate.")
+    format: Literal["table", "json"] = Field("table", description="json is a GetOutcomesResponse.")
+
+
 class ListUsersSettings(EventStoreSettings):
     """Lists the users of whom events are stored, those with the most events first."""
 
@@ -114,20 +142,42 @@ async def _export(chosen: ExportSettings) -> None:
 
 async def _export_served(chosen: ExportServedSettings) -> None:
     logs.configure("fusion_gateway export-served", chosen.log_level)
-    served = ServedLog.of(chosen)
-    if served is None:
+    if chosen.serving_log == "off":
         raise ConfigurationError("export-served: --serving-log is off; name the log that gateways write")
-    await served.open()
-    try:
-        written = await export_served(served, chosen.folder, chosen.since)
-    finally:
-        await served.close()
+    written = await export_served(chosen.serving_log or chosen.event_store, chosen.folder, chosen.since)
     print(f"{written} answers are in {chosen.folder}")
 
 
+async def _outcomes(chosen: OutcomesSettings) -> None:
+    logs.configure("fusion_gateway outcomes", chosen.log_level)
+    if chosen.serving_log == "off":
+        raise ConfigurationError("outcomes: --serving-log is off; name the log that gateways write")
+    request = pb.GetOutcomesRequest(
+        metric=chosen.metric,
+        since=_unix(chosen.since),
+        until=_unix(chosen.until),
+        window_seconds=chosen.window_secs,
+        by=chosen.by,
+        control=chosen.control,
+        precision=chosen.precision,
+    )
+    types = chosen.event_types()
+    outcomes = Outcomes(parse_outcomes_query(request, time.time(), types), types)
+    async with opened(chosen.serving_log or chosen.event_store, chosen.event_store) as databases:
+        response = await outcomes.read(databases)
+    if chosen.format == "json":
+        print(MessageToJson(response, preserving_proto_field_name=True))
+    else:
+        tables.console().print(tables.outcomes(response))
+
+
+def _unix(day: date | None) -> int:
+    return int(datetime.combine(day, datetime.min.time(), UTC).timestamp()) if day else 0
+
+
 async def _list_users(chosen: ListUsersSettings) -> None:
-    async with _store("list-users", chosen) as store:
-        found = await users_of(store.all_events(), chosen.limit)
+    logs.configure("fusion_gateway list-users", chosen.log_level)
+    found = await users_of(chosen.event_store, chosen.limit)
     tables.console().print(tables.users(found))
 
 
@@ -140,6 +190,7 @@ COMMANDS: Mapping[str, tuple[type[ProgramSettings], Callable[[Any], Coroutine[An
     "import-events": (ImportSettings, _import),
     "export-events": (ExportSettings, _export),
     "export-served": (ExportServedSettings, _export_served),
+    "outcomes": (OutcomesSettings, _outcomes),
     "list-users": (ListUsersSettings, _list_users),
     "list-names": (ListNamesSettings, _list_names),
 }

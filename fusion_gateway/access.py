@@ -19,7 +19,7 @@ from servers.runtime.errors import ConfigurationError, Overloaded, PermissionDen
 from servers.runtime.files import read_regular
 
 ADMIN = "admin"
-NEEDS_ADMIN = {"/marquee.v1.Recommender/DeleteUser"}
+NEEDS_ADMIN = {"/marquee.v1.Recommender/DeleteUser", "/marquee.v1.Recommender/GetOutcomes"}
 METADATA, SCHEME = "authorization", "Bearer "
 MAX_FILE_BYTES = 16 << 20
 OTHERS = stat.S_IROTH | stat.S_IWOTH

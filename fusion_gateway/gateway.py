@@ -12,7 +12,10 @@ from fusion_gateway.catalog.catalog import open_catalog
 from fusion_gateway.catalog.popularity_file import load_popularity
 from fusion_gateway.catalog.title_search import TitleIndex
 from fusion_gateway.events.store import EventStore
+from fusion_gateway.loop.adaptive import AdaptiveSplit, Stores
+from fusion_gateway.loop.arms import Arms
 from fusion_gateway.loop.log import ServedLog
+from fusion_gateway.loop.outcomes_call import OutcomesCall
 from fusion_gateway.policies import Policies, load_policies
 from fusion_gateway.published_models import PublishedModels
 from fusion_gateway.recommend import Recommender
@@ -53,7 +56,7 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
     credentials = client_credentials(settings.scorer_ca, settings.scorer_certificate, settings.scorer_key)
     repository = await asyncio.to_thread(Repository, settings.model_repository)
     titles = await asyncio.to_thread(_titles, repository)
-    policies = await asyncio.to_thread(_policies, repository, settings.policies)
+    policies = await asyncio.to_thread(_policies, repository, settings)
     popularity = await asyncio.to_thread(_popularity, repository)
     events = EventStore(
         settings.event_store,
@@ -63,6 +66,8 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         settings.event_types(),
     )
     served = ServedLog.of(settings)
+    stores = Stores(settings.serving_log or settings.event_store, settings.event_store)
+    adaptive = AdaptiveSplit(policies, Arms(settings.event_store), stores, settings.event_types())
     connection = Connection(
         [program.tracing.client] if program.tracing else [],
         credentials,
@@ -94,25 +99,29 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         SimilarItems(titles, scorers, absences),
         titles,
         events,
-        Status(scorers, policies, popularity, titles, PublishedModels(repository)),
+        status=Status(scorers, policies, popularity, titles, PublishedModels(repository)),
+        outcomes=OutcomesCall(settings),
         served=served,
         event_types=settings.event_types(),
     )
     work: Work = {
         "catalog": partial(titles.run_reload_loop, settings.repository_poll_secs),
-        "policies": partial(policies.run_reload_loop, settings.repository_poll_secs),
+        "policies": partial(policies.run_reload_loop, settings.repository_poll_secs, adaptive.use),
+        "adaptive split": adaptive.run_loop,
         "popularity": partial(popularity.run_reload_loop, settings.repository_poll_secs),
         "sweep": events.run_retention_loop,
         "erase": events.run_erase_loop,
-        **{f"limits of {name}": scorer.server.run_limits_loop for name, scorer in scorers.items()},
+        **{f"limits of {name}": scorer.run_limits_loop for name, scorer in scorers.items()},
     }
     if served:
         work["serving log"] = served.run_write_loop
+        work["sweep of the serving log"] = served.run_retention_loop
+        work["erase of the serving log"] = served.run_erase_loop
     if clients:
         work["tokens"] = partial(clients.run_reload_loop, TOKENS_POLL_SECONDS, access.use)
     try:
         # Before the first call: a server with smaller limits would refuse it.
-        await asyncio.gather(*(scorer.server.learn_limits() for scorer in scorers.values()))
+        await asyncio.gather(*(scorer.learn_limits() for scorer in scorers.values()))
         await events.open()
         if served:
             await served.open()
@@ -125,9 +134,10 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
             finally:
                 await servicer.close()
     finally:
-        await asyncio.gather(*(scorer.server.close() for scorer in scorers.values()))
+        await asyncio.gather(*(scorer.close() for scorer in scorers.values()))
         if served:
             await served.close()
+        await adaptive.close()
         await events.close()
 
 
@@ -154,13 +164,14 @@ def _titles(repository: Repository) -> Reloaded[TitleIndex]:
     return _published(repository, "catalog", "catalog", read)
 
 
-def _policies(repository: Repository, path: Path | None) -> Reloaded[Policies]:
+def _policies(repository: Repository, settings: GatewaySettings) -> Reloaded[Policies]:
     """From the file, or else from the newest published version."""
+    path, types = settings.policies, settings.event_types()
     if path:
-        return Reloaded("policies", partial(stamp_of, path), partial(load_policies, path))
+        return Reloaded("policies", partial(stamp_of, path), partial(load_policies, path, types=types))
 
     def read(version: Version) -> Policies:
-        return load_policies(version.file("policies.yaml"), version.number)
+        return load_policies(version.file("policies.yaml"), version.number, types)
 
     return _published(repository, "policies", "fusion", read)
 

@@ -1,14 +1,28 @@
 """Fusion policies: read from YAML, checked whole, chosen by name, or for a share of the users."""
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from fusion_gateway.fusion import Policy
+from fusion_gateway.events.event_types import STANDARD, EventTypes
+from fusion_gateway.fusion import Count, Number, Policy
+from fusion_gateway.loop.metrics import MAX_WINDOW_SECONDS, metric_named
 from fusion_gateway.rules import Rule
+from fusion_gateway.shares import Shares
 from servers.runtime.errors import ArtifactError, InvalidArgument, NotFound
 from servers.runtime.files import read_regular
 
@@ -30,8 +44,63 @@ class Shadow(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     policy: str
-    share: float = Field(1.0, gt=0, le=1)
+    share: Number = Field(1.0, gt=0, le=1)
     """Of the requests that name no policy."""
+
+
+class Measured(BaseModel):
+    """Has a metric."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    metric: str
+    """As `python -m fusion_gateway outcomes` takes it."""
+
+    @field_validator("metric")
+    @classmethod
+    def _metric_is_known(cls, metric: str, info: ValidationInfo) -> str:
+        try:
+            metric_named(metric, types=info.context or STANDARD)
+        except InvalidArgument as error:
+            raise ValueError(str(error).removeprefix("metric: ")) from None
+        return metric
+
+
+class Guardrail(Measured):
+    """Stops a policy for good whose metric is surely beyond so many times that of the default policy."""
+
+    at_most: Number | None = Field(None, gt=0, le=100)
+    at_least: Number | None = Field(None, gt=0, le=100)
+
+    @model_validator(mode="after")
+    def _has_one_limit(self) -> Self:
+        if (self.at_most is None) == (self.at_least is None):
+            raise ValueError("exactly one of at_most and at_least must be given")
+        return self
+
+
+class Adaptive(Measured):
+    """Makes the shares of `split` follow an outcome, by Thompson sampling; `split` is what they begin with."""
+
+    window_seconds: Number = Field(3600, gt=0, le=MAX_WINDOW_SECONDS)
+    """After an answer, in which an outcome counts; the answer counts when it is over."""
+    floor: Number = Field(5, ge=0, le=50)
+    """Minimum percent of the users of each policy that is not stopped."""
+    burn_in_answers: Count = Field(1000, ge=1, le=1_000_000_000)
+    """Of each policy before shares move."""
+    half_life_days: Number = Field(14, gt=0, le=365)
+    """An answer so old counts half."""
+    update_seconds: Number = Field(300, ge=1, le=86_400)
+    """Between two looks at the outcomes."""
+    guardrail: Guardrail | None = None
+
+
+class Choice(NamedTuple):
+    """A policy, and the probability with which the user got it: 1 where nothing was drawn."""
+
+    name: str
+    policy: Policy
+    probability: float
 
 
 class Policies(BaseModel):
@@ -41,12 +110,35 @@ class Policies(BaseModel):
 
     default: str
     policies: Mapping[str, Policy] = Field(max_length=MAX_POLICIES)
-    split: Mapping[str, float] = Field(default_factory=dict)
+    split: Mapping[str, Number] = Field(default_factory=dict)
     """Percent of the users who get a policy other than the default one. Policies added at the end move nobody else."""
+    adaptive: Adaptive | None = None
     shadow: Shadow | None = None
     rules: Sequence[Rule] = Field((), max_length=MAX_RULES)
     """What the model `rules` of a policy's weights adds up."""
     _version: int = PrivateAttr(0)
+    _shares: Shares = PrivateAttr()
+
+    def model_post_init(self, context: object) -> None:
+        others = [(name, percent) for name, percent in self.split.items()]
+        self._shares = Shares((*others, (self.default, 100 - sum(self.split.values()))))
+
+    @property
+    def shares(self) -> Shares:
+        """Those of the users that each policy has now."""
+        return self._shares
+
+    def use(self, shares: Shares) -> None:
+        """Takes them in place of those of `split`."""
+        self._shares = shares
+
+    @property
+    def split_key(self) -> str:
+        """Tells this split from every other: one that is changed begins anew. Its speed and floor may be changed."""
+        assert self.adaptive
+        decisive = self.adaptive.model_dump(include={"metric", "window_seconds", "guardrail"})
+        document = json.dumps([self.default, dict(self.split), decisive], sort_keys=True)
+        return hashlib.blake2b(document.encode(), digest_size=16).hexdigest()
 
     @property
     def version(self) -> int:
@@ -69,51 +161,50 @@ class Policies(BaseModel):
                 raise ValueError(f"split.{name}: must be 0 to 100 percent, not {percent:g}")
         if sum(self.split.values()) > 100:
             raise ValueError(f"split: {sum(self.split.values()):g} percent in all are more than 100")
+        if self.adaptive:
+            self._check_adaptive(self.adaptive)
         return self
 
-    def choose(self, name: str, weights: Mapping[str, float], user_id: str = "") -> tuple[str, Policy]:
+    def _check_adaptive(self, adaptive: Adaptive) -> None:
+        arms = {self.default, *self.split}
+        if len(arms) < 2:
+            raise ValueError("adaptive: split must name the policies beside the default one")
+        if min(self.shares.percent().values()) <= 0:
+            raise ValueError("split: an adaptive one needs more than 0 percent for each policy, the default included")
+        if adaptive.floor * len(arms) > 100:
+            limit = 100 / len(arms)
+            raise ValueError(f"adaptive.floor: at most {limit:g} percent each for {len(arms)} policies")
+
+    def choose(self, name: str, weights: Mapping[str, float], user_id: str = "") -> Choice:
         """The policy of that name (empty: the user's own), with the weights given here in place of its own.
 
         Raises NotFound for an unknown name, InvalidArgument for a weight the policy cannot use.
         """
-        name = name or self.assigned(user_id)
+        name, probability = (name, 1.0) if name else self.assigned(user_id)
         if name not in self.policies:
             raise NotFound(f"policy: there is no {name!r}; there are {', '.join(sorted(self.policies))}")
         policy = self.policies[name]
         if unknown := sorted(weights.keys() - policy.weights.keys()):
             raise InvalidArgument(f"weights: no model {unknown[0]!r}; policy {name} has {', '.join(policy.weights)}")
         try:
-            return name, policy.with_weights(weights) if weights else policy
+            return Choice(name, policy.with_weights(weights) if weights else policy, probability)
         except ValueError as error:
             raise InvalidArgument(str(error)) from None
 
-    def probability(self, name: str, user_id: str) -> float:
-        """With which a user gets the policy that `choose` gives for these: 1 where nothing is drawn."""
-        if name or not user_id:
-            return 1.0
-        assigned = self.assigned(user_id)
-        others = sum(percent for other, percent in self.split.items() if other != self.default)
-        percent = 100 - others if assigned == self.default else self.split[assigned]
-        return percent / 100
-
-    def assigned(self, user_id: str) -> str:
-        """The policy of the share that this user falls in; an anonymous user gets the default one."""
-        if self.split and user_id:
-            share = percentile(user_id)
-            for name, percent in self.split.items():
-                share -= percent
-                if share < 0:
-                    return name
-        return self.default
+    def assigned(self, user_id: str) -> tuple[str, float]:
+        """The policy of the share that this user falls in, and its probability; an anonymous user gets the default."""
+        if not user_id:
+            return self.default, 1.0
+        shares = self._shares
+        name = shares.of(user_id)
+        return name, shares.percent()[name] / 100
 
 
-def percentile(user_id: str) -> float:
-    """0 to 100, the same for ever for one user."""
-    return 100 * int.from_bytes(hashlib.blake2b(user_id.encode(), digest_size=8).digest()) / 2**64
+def load_policies(path: Path, version: int = 0, types: EventTypes = STANDARD) -> Policies:
+    """`types` are the events that metrics can be of.
 
-
-def load_policies(path: Path, version: int = 0) -> Policies:
-    """Raises ArtifactError naming the file and, as far as they are known, line, policy and field."""
+    Raises ArtifactError naming the file and, as far as they are known, line, policy and field.
+    """
     text = _text(path)
     if (brackets := text.count("[") + text.count("{")) > MAX_BRACKETS:
         raise ArtifactError(
@@ -121,7 +212,7 @@ def load_policies(path: Path, version: int = 0) -> Policies:
         )
     try:
         document = yaml.load(text, _Loader)
-        policies = Policies.model_validate(document)
+        policies = Policies.model_validate(document, context=types)
     except ValidationError as error:
         first = error.errors()[0]
         message = first["msg"].removeprefix("Value error, ")

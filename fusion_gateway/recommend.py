@@ -66,7 +66,7 @@ class Recommender:
         timer = StageTimer(self.tracing)
         catalog, popularity = self.titles.value.catalog, self.popularity.value
         query = parse_query(request, catalog.rating_scale, self.event_types)
-        policy_name, policy = self.policies.value.choose(query.policy, query.weights, query.user_id)
+        policy_name, policy, probability = self.policies.value.choose(query.policy, query.weights, query.user_id)
         rules = RulesScorer(self.policies.value.rules, catalog, self.policies.value.version)
         scorers, not_configured = self._scorers(policy, popularity, rules)
 
@@ -117,7 +117,7 @@ class Recommender:
         return pb.RecommendResponse(
             items=_ranked_items(ranking, candidates, catalog, explainer if query.explain else None),
             policy=policy_name,
-            policy_probability=self.policies.value.probability(query.policy, query.user_id),
+            policy_probability=probability,
             model_versions={model: answer.version for model, answer in scored.items()},
             degraded=[pb.Degraded(component=name, reason=str(why)) for name, why in missing.items()],
             fallback=fallback(query, history, by_genre or bool(groups), fused),

@@ -30,6 +30,9 @@ MAY_IMPORT = {
     "fusion_gateway/circuit_breaker.py": set[str](),
     "fusion_gateway/events/stored_event.py": set[str](),
     "fusion_gateway/events": {"servers.runtime", "fusion_gateway.ingest", "fusion_gateway.circuit_breaker"},
+    "fusion_gateway/loop/evidence.py": set[str](),
+    "fusion_gateway/loop/thompson.py": {"fusion_gateway.loop.evidence"},
+    "fusion_gateway/shares.py": set[str](),
     "fusion_gateway/scorers": {
         "servers.runtime",
         "fusion_gateway.fusion",
@@ -55,7 +58,7 @@ LAYERS = (
     ("pipelines",),
     ("off_policy",),
     ("evaluation",),
-    ("models", "artifacts"),
+    ("models", "artifacts", "simulation"),
     ("features",),
     ("fitting", "recipes", "data"),
     ("extras.py", "html_page.py", "published.py", "terminal.py"),
@@ -67,6 +70,12 @@ for height, layer in enumerate(LAYERS):
 # One look for the --help of all programs.
 MAY_IMPORT["training/__main__.py"] |= {"servers.runtime.command_line"}
 MAY_IMPORT["training/commands"] |= {"servers.runtime.command_line"}
+# An adaptive split is simulated with the gateway's own arithmetic.
+MAY_IMPORT["training/benchmark"] |= {
+    "fusion_gateway.loop.evidence",
+    "fusion_gateway.loop.thompson",
+    "fusion_gateway.shares",
+}
 # Retraining exports the event store by the gateway's code.
 MAY_IMPORT["training/pipelines"] |= {"fusion_gateway.events.exporting", "servers.runtime.errors"}
 # What a policy would have shown is told by the code that shows it, and what came of it by the gateway's log.

@@ -14,6 +14,7 @@ from training.commands.repository import app as repository_app
 from training.commands.reproduce import reproduce_command
 from training.commands.results import results_command
 from training.commands.retrain import retrain_command
+from training.commands.simulate import simulate_command
 from training.commands.train import train
 from training.errors import DataError, TrainingError
 
@@ -41,6 +42,9 @@ app.command(
 )(off_policy_command)
 app.command("reproduce", epilog="Example: python -m training reproduce --data data/ml-100k --only S1,S4")(
     reproduce_command
+)
+app.command("simulate", epilog="Example: python -m training simulate --gateway 127.0.0.1:8001 --seconds 60")(
+    simulate_command
 )
 app.command("results", epilog="Example: python -m training results --write")(results_command)
 

@@ -13,12 +13,16 @@ from servers.runtime.errors import ConfigurationError
 METADATA = sa.MetaData()
 
 
+def _sequence() -> sa.Column[int]:
+    """1 and on, in the order in which rows came."""
+    kind = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+    return sa.Column("sequence", kind, primary_key=True, autoincrement=True)
+
+
 def _first_events(metadata: sa.MetaData, *more: sa.Column[Any]) -> sa.Table:
     """The table of version 1, and columns that came later."""
     columns = (
-        sa.Column(
-            "sequence", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=True
-        ),
+        _sequence(),
         sa.Column("event_id", sa.String(MAX_EVENT_ID_BYTES), nullable=False, unique=True),
         sa.Column("user_id", sa.String(MAX_ID_BYTES), nullable=False),
         sa.Column("item_id", sa.String(MAX_ID_BYTES), nullable=False),
@@ -62,6 +66,25 @@ OF_ANSWERS = (
 """
 OF_SERVED = (sa.Index("served_to_user", "user_id", "time"), sa.Index("served_by_time", "time"))
 SERVED = sa.Table("served", METADATA, *OF_ANSWERS, *OF_SERVED)
+OF_DECISIONS = (
+    sa.Column("split", sa.String(32), nullable=False),
+    sa.Column("time", sa.Double, nullable=False),
+    sa.Column("shares", sa.Text, nullable=False),
+    sa.Column("best", sa.Text, nullable=False),
+    sa.Column("stopped", sa.Text, nullable=False),
+)
+ARMS = sa.Table("arms", METADATA, _sequence(), *OF_DECISIONS)
+"""One row each time that the shares of an adaptive split change; `shares` is a JSON list of policy and percent, `best`
+is JSON of policy to probability, `stopped` of policy to reason.
+"""
+LEASES = sa.Table(
+    "leases",
+    METADATA,
+    sa.Column("name", sa.String(32), primary_key=True),
+    sa.Column("holder", sa.String(32), nullable=False),
+    sa.Column("until", sa.Double, nullable=False),
+)
+"""What one program at a time does, and until when in unix seconds."""
 VERSIONS = sa.Table("schema_version", METADATA, sa.Column("version", sa.Integer, primary_key=True))
 IMPORTS = sa.Table("imports", sa.MetaData(), sa.Column("sha256", sa.String(64), primary_key=True))
 """Files that were imported whole. It is made when it is first needed; programs that do not know it work beside it."""
@@ -98,12 +121,18 @@ def _create_served(connection: sa.Connection) -> None:
     SERVED.create(connection, checkfirst=True)
 
 
+def _create_arms(connection: sa.Connection) -> None:
+    """Version 6: the state of adaptive splits."""
+    METADATA.create_all(connection, [ARMS, LEASES], checkfirst=True)
+
+
 STEPS: tuple[Callable[[sa.Connection], None], ...] = (
     _create_events,
     _index_time,
     _index_user_bytes,
     _add_outcomes,
     _create_served,
+    _create_arms,
 )
 """Step n leads from version n to n + 1. Published steps never change."""
 

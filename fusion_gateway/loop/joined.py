@@ -18,6 +18,8 @@ from servers.runtime.errors import Unavailable
 
 ANSWERS_PER_PAGE = 500
 """In memory at a time, with their items; between two pages no transaction is open."""
+EVENTS_PER_FETCH = 1000
+"""The same, of the events of a page."""
 
 
 class Databases(NamedTuple):
@@ -70,12 +72,22 @@ async def joined(databases: Databases, metric: Metric, since: float, until: floa
     same with the item in another answer before, within the window. Raises Unavailable.
     """
     after = (since, "")
-    try:
-        while page := await _answers(databases.served, after, until):
+    while True:
+        async with readable():
+            page = await _answers(databases.served, after, until)
             found = await _found(databases.events, metric, page)
-            for answer in page:
-                yield _joined(answer, found)
-            after = (page[-1].time, page[-1].id)
+        if not page:
+            return
+        for answer in page:
+            yield _joined(answer, found)
+        after = (page[-1].time, page[-1].id)
+
+
+@asynccontextmanager
+async def readable() -> AsyncIterator[None]:
+    """Raises Unavailable for what a database says; the first line only, for the next ones may quote a row."""
+    try:
+        yield
     except (sa.exc.SQLAlchemyError, OSError) as error:
         reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
         raise Unavailable(f"outcomes cannot be read: {reason}") from None
@@ -139,7 +151,7 @@ IS_BEFORE = sa.or_(
 )
 TOUCHED_BEFORE = (
     sa.select(EVENTS.c.recommendation_id, EVENTS.c.item_id, EVENTS.c.sequence)
-    .add_columns(EARLIER.c.recommendation_id, EARLIER.c.time)
+    .add_columns(EARLIER.c.recommendation_id.label("earlier_id"), EARLIER.c.time.label("earlier_time"))
     .join(EARLIER, sa.and_(EARLIER.c.user_id == EVENTS.c.user_id, EARLIER.c.item_id == EVENTS.c.item_id))
     .where(FOLLOWS, EVENTS.c.type == sa.bindparam("type"), EARLIER.c.type == EVENTS.c.type)
     .where(EARLIER.c.recommendation_id != EVENTS.c.recommendation_id, IS_BEFORE)
@@ -151,6 +163,8 @@ TOUCHED_BEFORE = (
 async def _found(engine: AsyncEngine, metric: Metric, page: Sequence[_Answer]) -> Outcomes:
     """Outcomes of the items in a page of answers."""
     found: Outcomes = {}
+    if not page:
+        return found
     for answer in page:
         for item in answer.items:
             found[answer.id, item] = _Outcome(answer.user_id, int(answer.time), answer.time + metric.window)
@@ -158,15 +172,15 @@ async def _found(engine: AsyncEngine, metric: Metric, page: Sequence[_Answer]) -
     async with engine.connect() as connection:
         # As streams: an answer may have any number of events.
         async with connection.stream(OF_ANSWERS, ids) as events:
-            async for event in events:
-                _count(metric, event, found.get((event.recommendation_id, event.item_id)))
+            async for some in events.partitions(EVENTS_PER_FETCH):
+                for event in some:
+                    _count(metric, event, found.get((event.recommendation_id, event.item_id)))
         if metric.worth == COUNT:
             limits = {"type": metric.types[0], "window": int(metric.window)}
             async with connection.stream(TOUCHED_BEFORE, {**ids, **limits}) as repeats:
-                async for id, item, sequence, *earlier in repeats:
-                    outcome = found.get((id, item))
-                    if outcome and outcome.first == sequence and _counted(metric, *earlier):
-                        outcome.reward = 0.0
+                async for some in repeats.partitions(EVENTS_PER_FETCH):
+                    for repeat in some:
+                        _take_back(metric, repeat, found.get((repeat.recommendation_id, repeat.item_id)))
     return found
 
 
@@ -185,10 +199,12 @@ def _count(metric: Metric, event: sa.Row[Any], outcome: _Outcome | None) -> None
         outcome.reward = event.rating
 
 
-def _counted(metric: Metric, id: str, time: int) -> bool:
-    """Whether an event of that time was within the window of its answer."""
-    answered = time_of(id)
-    return answered is not None and time - answered <= metric.window
+def _take_back(metric: Metric, repeat: sa.Row[Any], outcome: _Outcome | None) -> None:
+    """The outcome of an event that repeats one which was within the window of its own answer."""
+    answered = time_of(repeat.earlier_id)
+    counted = answered is not None and repeat.earlier_time - answered <= metric.window
+    if outcome and outcome.first == repeat.sequence and counted:
+        outcome.reward = 0.0
 
 
 def _joined(answer: _Answer, found: Outcomes) -> Joined:

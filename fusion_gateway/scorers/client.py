@@ -1,6 +1,7 @@
 """What the gateway asks model servers, and how it reads their answers: one ScorerClient for each, all alike."""
 
 import asyncio
+from functools import partial
 
 import numpy as np
 
@@ -9,6 +10,9 @@ from fusion_gateway.scorers.coalescing import Arrays, Send
 from fusion_gateway.scorers.model_server import Connection, ModelServer
 from fusion_gateway.scorers.scorer import Answer, Numbers, Retrieved, UserTensors
 from servers.runtime import tensors
+
+LIMITS_SECONDS = 10.0
+"""How often the limits of a model server are read."""
 
 
 class ScorerClient:
@@ -22,13 +26,28 @@ class ScorerClient:
         """Create it inside the event loop."""
         self.name, self.address = name, address
         self._one_round_items = one_round_items
-        self.server = ModelServer(name, address, connection or Connection())
+        served = partial(ModelServer, address=address, connection=connection or Connection())
+        self.server = served(name)
         self._score: Send = self.server.sender(name)
         self._retrieve: Send = self.server.sender(f"{name}_retrieve")
-        self._similar: Send = self.server.sender(f"{name}_similar")
-        self._poster_model = f"{name}_similar_poster"
+        # What lists do not need has circuits of its own: it may fail without them.
+        self._of_items, self._of_posters = served(f"{name}_similar"), served(f"{name}_similar_poster")
+        self._similar: Send = self._of_items.sender(self._of_items.model)
         # Images are too large for several to share a message.
-        self._similar_poster: Send = self.server.sender(self._poster_model, coalesced=False)
+        self._similar_poster: Send = self._of_posters.sender(self._of_posters.model, max_rows=1)
+
+    async def learn_limits(self) -> None:
+        """Of messages; they stay as they are where there is no answer, or none that can be read."""
+        await asyncio.gather(self.server.learn_limits(), self._of_items.learn_limits())
+
+    async def run_limits_loop(self) -> None:
+        """Never returns."""
+        while True:
+            await asyncio.sleep(LIMITS_SECONDS)
+            await self.learn_limits()
+
+    async def close(self) -> None:
+        await asyncio.gather(self.server.close(), self._of_items.close(), self._of_posters.close())
 
     async def score(
         self, user: UserTensors, candidates: Numbers, timeout: float, retrieved: Retrieved | None = None
@@ -57,7 +76,7 @@ class ScorerClient:
 
     async def compares_posters(self, timeout: float) -> bool:
         """Whether the model server answers similar_poster."""
-        return await self.server.ready(timeout, self._poster_model)
+        return await self._of_posters.ready(timeout)
 
     async def similar_poster(self, image: bytes, k: int, timeout: float) -> Answer:
         """The k items whose posters are most like an image file."""

@@ -79,8 +79,6 @@ FAILED = {
 }
 """What speaks against a model server; other codes are answers."""
 CROWDED_SECONDS = 0.1
-LIMITS_SECONDS = 10.0
-"""How often the limits of a model server are read."""
 log = structlog.get_logger()
 
 
@@ -98,18 +96,23 @@ class Connection:
 
 
 class ModelServer:
-    """One address, or one name of several. Calls raise ModelMissing where there is no answer in time."""
+    """One address, or one name of several, for models that are left alone together when one of them fails.
 
-    def __init__(self, name: str, address: str, connection: Connection) -> None:
-        """Opens a channel that connects when it is first used. Create it inside the event loop."""
+    Calls raise ModelMissing where there is no answer in time.
+    """
+
+    def __init__(self, model: str, address: str, connection: Connection) -> None:
+        """Opens a channel that connects when it is first used; those of one address share connections.
+
+        `model` is whose limits and readiness count. Create it inside the event loop.
+        """
         self.version = 0
         """That answered last."""
         self.limits = Limits()
         self.recent = RecentCalls()
-        self._name, self._connection = name, connection
-        self._circuit = CircuitBreaker(name)
+        self.model, self._connection = model, connection
+        self._circuit = CircuitBreaker(model)
         self._coalescers: list[Coalescer] = []
-        self._one_a_message: set[Coalescer] = set()
         self._waiting = 0
         self._probes: set[asyncio.Task[Answered]] = set()
         options: dict[str, Any] = {"options": CHANNEL_OPTIONS, "interceptors": connection.interceptors}
@@ -133,17 +136,15 @@ class ModelServer:
             probe.cancel()
         await self._channel.close()
 
-    def sender(self, model: str, coalesced: bool = True) -> Send:
-        """Sends calls to one of its models, in few messages where they are `coalesced`."""
-        coalescer = Coalescer(partial(self._infer, model), self.limits.rows if coalesced else 1)
+    def sender(self, model: str, max_rows: int | None = None) -> Send:
+        """Sends calls to one of its models, at most `max_rows` in a message until the limits are learned."""
+        coalescer = Coalescer(partial(self._infer, model), max_rows or self.limits.rows)
         self._coalescers.append(coalescer)
-        if not coalesced:
-            self._one_a_message.add(coalescer)
         return partial(self._call, coalescer)
 
-    async def ready(self, timeout: float, model: str = "") -> bool:
-        """Whether it serves, and has the `model` where one is named."""
-        request = service_pb2.ModelReadyRequest(name=model or self._name)
+    async def ready(self, timeout: float) -> bool:
+        """Whether it serves the model."""
+        request = service_pb2.ModelReadyRequest(name=self.model)
         try:
             message = await self._model_ready(request, timeout=timeout)
             return bool(service_pb2.ModelReadyResponse.FromString(message).ready)
@@ -152,25 +153,19 @@ class ModelServer:
 
     async def learn_limits(self) -> None:
         """Reads them; they stay as they are where there is no answer, or none that can be read."""
-        request = service_pb2.ModelConfigRequest(name=self._name)
+        request = service_pb2.ModelConfigRequest(name=self.model)
         with suppress(grpc.aio.AioRpcError):
             message = await self._model_config(request, timeout=self._connection.message_seconds)
             try:
                 limits = Limits.of(service_pb2.ModelConfigResponse.FromString(message).config)
             except Exception as error:
-                log.warning("limits of a model server cannot be read", model=self._name, error=str(error)[:200])
+                log.warning("limits of a model server cannot be read", model=self.model, error=str(error)[:200])
                 return
             if limits != self.limits:
-                log.info("limits of a model server", model=self._name, **vars(limits))
+                log.info("limits of a model server", model=self.model, **vars(limits))
             self.limits = limits
             for coalescer in self._coalescers:
-                coalescer.max_rows = 1 if coalescer in self._one_a_message else limits.rows
-
-    async def run_limits_loop(self) -> None:
-        """Never returns."""
-        while True:
-            await asyncio.sleep(LIMITS_SECONDS)
-            await self.learn_limits()
+                coalescer.max_rows = limits.rows
 
     async def _call(self, coalescer: Coalescer, inputs: Arrays, timeout: float) -> Answered:
         if self._circuit.is_open:

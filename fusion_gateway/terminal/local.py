@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
@@ -24,6 +25,7 @@ from fusion_gateway.events.store import EventStore
 from fusion_gateway.settings import HOME, EventStoreSettings
 from fusion_gateway.terminal import tables
 from fusion_gateway.terminal.home_lock import sole_use
+from fusion_gateway.terminal.loop_demo import LoopDemo
 from fusion_gateway.terminal.ports import (
     CONSOLE,
     GATEWAY,
@@ -53,6 +55,7 @@ Folder = Annotated[Path, typer.Option(help="A model repository.")]
 IMPORTED = HOME / "imported" / "generated" / "events.parquet"
 """Where `make` puts the events of the data set that it invents."""
 Events = Annotated[Path, typer.Option(help="File of events, of any form that training reads.")]
+LoopSeconds = Annotated[float, typer.Option(help="How long simulated users show the loop; 0: not.", min=0, max=3600)]
 AnyPorts = Annotated[bool, typer.Option("--any-ports", help="Take free ports instead of 8001, 8002, 8011, 8012, ...")]
 STORE = EventStoreSettings.model_fields["event_store"].default
 """The store of `python -m fusion_gateway` without flags."""
@@ -71,6 +74,9 @@ class System:
     """Arguments that start the console of this system."""
 
 
+Use = Callable[[System], Coroutine[Any, Any, None]]
+
+
 @app.command(epilog="Example: python -m fusion_gateway.local up --repository var/repository")
 def up(repository: Folder = HOME / "repository", events: Events = IMPORTED, any_ports: AnyPorts = False) -> None:
     """Runs until Ctrl-C, on the documented ports where they are free.
@@ -83,12 +89,21 @@ def up(repository: Folder = HOME / "repository", events: Events = IMPORTED, any_
 
 
 @app.command(epilog="Example: python -m fusion_gateway.local demo --repository var/repository")
-def demo(repository: Folder = HOME / "repository", events: Events = IMPORTED) -> None:
-    """Recommends for a known, a new and an anonymous user, stops again, and keeps nothing."""
+def demo(repository: Folder = HOME / "repository", events: Events = IMPORTED, loop_seconds: LoopSeconds = 0) -> None:
+    """Recommends for a known, a new and an anonymous user, stops again, and keeps nothing.
+
+    With --loop-seconds, simulated users then get one of two policies, and what came of that is shown.
+    """
     HOME.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="local-", dir=HOME) as folder:
         store = f"sqlite:///{folder}/events.db"
-        code = asyncio.run(_guarded(repository, events, store, any_free_ports, _run_demo))
+        if loop_seconds:
+            loop = LoopDemo(events.parent, store, loop_seconds)
+            flags = partial(loop.flags, repository, Path(folder))
+            shown = _guarded(repository, events, store, any_free_ports, partial(_run_demo_and_loop, loop), flags)
+        else:
+            shown = _guarded(repository, events, store, any_free_ports, _run_demo)
+        code = asyncio.run(shown)
     sys.exit(code)
 
 
@@ -97,7 +112,8 @@ async def _guarded(
     events: Path,
     store: str,
     choose: ChoosePorts,
-    use: Callable[[System], Coroutine[Any, Any, None]],
+    use: Use,
+    gateway_flags: Callable[[], list[str]] = list,
 ) -> int:
     """Runs the system for as long as `use` takes, unless a process ends before; the exit code."""
     task = asyncio.current_task()
@@ -105,7 +121,7 @@ async def _guarded(
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     try:
-        async with _system(repository, events, store, choose) as system:
+        async with _system(repository, events, store, choose, gateway_flags()) as system:
             using, watching = asyncio.create_task(use(system)), asyncio.create_task(system.processes.watch())
             try:
                 [first, *_], _ = await asyncio.wait({using, watching}, return_when=asyncio.FIRST_COMPLETED)
@@ -123,7 +139,9 @@ async def _guarded(
 
 
 @asynccontextmanager
-async def _system(repository: Path, events: Path, store: str, choose: ChoosePorts) -> AsyncIterator[System]:
+async def _system(
+    repository: Path, events: Path, store: str, choose: ChoosePorts, gateway_flags: list[str]
+) -> AsyncIterator[System]:
     names = _scorers(repository)
     if events == IMPORTED and not events.exists():
         raise ConfigurationError(f"there is no {events}, which 'make publish' makes: name a file with --events")
@@ -137,8 +155,8 @@ async def _system(repository: Path, events: Path, store: str, choose: ChoosePort
             users, addresses = await asyncio.gather(import_once(store, events), asyncio.gather(*starting))
             scorers = [f"--scorer={name}={address.grpc}" for name, address in zip(names, addresses, strict=True)]
             scorers = scorers or ["--scorer="]  # not the default ones
-            shared = (f"--model-repository={repository}", f"--event-store={store}")
-            gateway = await _start(processes, GATEWAY, ports[GATEWAY], "fusion_gateway", *shared, *scorers)
+            flags = (f"--model-repository={repository}", f"--event-store={store}", *scorers, *gateway_flags)
+            gateway = await _start(processes, GATEWAY, ports[GATEWAY], "fusion_gateway", *flags)
             console = ("fusion_gateway.console", f"--gateway={gateway.grpc}", f"--port={console_port(choose)}")
             yield System(gateway.grpc, processes, users, console)
 
@@ -208,6 +226,11 @@ async def _run_demo(system: System) -> None:
             await _demo(RecommenderStub(channel), _typical(system.users))
     except grpc.aio.AioRpcError as error:
         raise Unavailable(f"the gateway answers {error.code().name}: {error.details()}") from None
+
+
+async def _run_demo_and_loop(loop: LoopDemo, system: System) -> None:
+    await _run_demo(system)
+    await loop.run(system.gateway)
 
 
 async def _demo(stub: "RecommenderAsyncStub", user: str) -> None:

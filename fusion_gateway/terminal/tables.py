@@ -102,6 +102,30 @@ def page_of_users(response: pb.ListUsersResponse) -> Group:
     return _group("", table, more, "" if response.users else "no events are stored of such users")
 
 
+def outcomes(response: pb.GetOutcomesResponse) -> Group:
+    """One table of what each arm came to, one of the differences, and what weakens them."""
+    has_parts = any(arm.part for arm in response.arms)
+    rates = _table("policy", *[response.by] * has_parts, "users", "answers", "shown", response.metric)
+    for heading in ("per answer", "NDCG"):
+        rates.add_column(heading)
+    differences = _table("policy", *[response.by] * has_parts, f"per answer, to {response.control}", "p", "NDCG", "p")
+    for heading in ("best", "more users"):
+        differences.add_column(heading, justify="right")
+    for arm in response.arms:
+        names = [Text(name) for name in [arm.policy, *[arm.part] * has_parts]]
+        counts = [f"{count:,}" for count in (arm.users, arm.answers, arm.impressions, arm.outcomes)]
+        rates.add_row(*names, *counts, _rate(arm.rate), _rate(arm.ndcg))
+        if arm.HasField("probability_best"):
+            row = _difference(arm.rate_difference, arm.HasField("rate_difference"))
+            row += _difference(arm.ndcg_difference, arm.HasField("ndcg_difference"))
+            more = f"{arm.more_users:,}" if arm.HasField("more_users") else ""
+            differences.add_row(*names, *row, f"{arm.probability_best:.3f}", more)
+    lines = [Text(line, "italic") for line in _about_outcomes(response)]
+    if not response.arms:
+        return Group(Text("no answers to users are logged from that time"), *lines)
+    return Group(rates, *[differences] * bool(differences.row_count), *lines)
+
+
 def names(found: Mapping[str, Sequence[str]]) -> Group:
     """By their kind."""
     table = _table("kind", "names")
@@ -125,7 +149,7 @@ def status(response: pb.GetStatusResponse) -> Group:
 def _table(*columns: str) -> Table:
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
-        number = column in ("rank", "score", "likeness", "rating", "version", "events")
+        number = column in ("rank", "score", "likeness", "rating", "version", "events", "users", "answers", "shown")
         table.add_column(
             column,
             justify="right" if number else "left",
@@ -171,6 +195,46 @@ def _sources(explanation: pb.Explanation, models: Collection[str]) -> str:
     """Which models retrieved the item; nothing where all of them did."""
     everyone = set(explanation.retrieved_by) == set(models) - {"popularity"}
     return "" if everyone else f"retrieved by {', '.join(explanation.retrieved_by)}"
+
+
+def _rate(rate: pb.Rate) -> str:
+    """Its interval below it."""
+    return f"{rate.value:.4f}" + (f"\n{rate.low:.4f} to {rate.high:.4f}" if rate.HasField("low") else "")
+
+
+def _difference(found: pb.Difference, is_known: bool) -> list[str]:
+    """Its interval below it, and p."""
+    if not is_known:
+        return ["", ""]
+    return [f"{found.value:+.4f}\n{found.low:+.4f} to {found.high:+.4f}", f"{found.p_value:.3f}"]
+
+
+def _about_outcomes(response: pb.GetOutcomesResponse) -> Iterator[str]:
+    since, until = _moment(response.since), _moment(response.until)
+    hours = response.window_seconds / 3600
+    yield f"answers from {since} to {until} UTC; an outcome counts within {hours:g} hours, for the first answer only"
+    yield "intervals are 95 %, by user; differences and p hold however often one looks"
+    yield "NDCG is of what was chosen: at rank r it counts 1 / log2(r + 1)"
+    drawn = [arm for arm in response.arms if arm.drawn]
+    if response.arms and not drawn:
+        yield "no policy was drawn: without `split` in the policies there is nothing to compare"
+    elif len(drawn) < len(response.arms):
+        yield "policies without a probability of being best were named by requests, or everybody's: not compared"
+    if response.HasField("sample_ratio_p"):
+        p_value = response.sample_ratio_p
+        verdict = (
+            "as the probabilities say" if p_value >= 0.001 else "NOT as the probabilities say: trust no difference"
+        )
+        yield f"users came to the policies {verdict} (p {p_value:.2g})"
+    if any(arm.HasField("more_users") for arm in response.arms):
+        yield f"more users: until the interval is ±{response.precision:.0%} of the rate of {response.control}"
+    if capped := sum(arm.capped_answers for arm in response.arms):
+        limit = response.max_answers_per_user
+        yield f"{capped:,} answers are not in the rates: of a user, the first {limit} of a policy are"
+    if response.anonymous_answers:
+        yield f"{response.anonymous_answers:,} answers to nobody in particular are left out"
+    if response.user_share < 1:
+        yield f"the rates are of a random {response.user_share:.3%} of the users"
 
 
 def _moment(seconds: int) -> str:

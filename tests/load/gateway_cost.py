@@ -104,7 +104,7 @@ async def in_process(repository: Path, store: str, one_round_items: int) -> Asyn
             retrieve_k=RETRIEVE_K,
         )
     finally:
-        await asyncio.gather(events.close(), *(scorer.server.close() for scorer in scorers.values()))
+        await asyncio.gather(events.close(), *(scorer.close() for scorer in scorers.values()))
 
 
 async def saturated(

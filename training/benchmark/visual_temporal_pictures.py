@@ -73,15 +73,15 @@ def _like_means(own: Sequence[Cell], dataset: Dataset, cut: float) -> Bars:
 def _bars(axes: Axes, bars: Mapping[str, Bars], published: Published = NOTHING) -> None:
     names = list(next(iter(bars.values())))
     height = 0.8 / len(names)
-    place = np.arange(len(bars))
+    rows = np.arange(len(bars))
     for position, name in enumerate(names):
         values = [metrics[name] for metrics in bars.values()]
         color = COLORS[position % len(COLORS)]
-        axes.barh(place + position * height, values, height, color=color, label=name)
+        axes.barh(rows + position * height, values, height, color=color, label=name)
     for row, model in enumerate(bars):
         said = published.get(model, ())
         axes.plot(said, row + np.arange(len(said)) * height, "k|", markersize=8)
-    axes.set_yticks(place + 0.4 - height / 2, list(bars))
+    axes.set_yticks(rows + 0.4 - height / 2, list(bars))
     axes.invert_yaxis()
     axes.legend(frameon=False, fontsize=8, loc="lower left")
 

@@ -229,6 +229,28 @@ def growth_command(
         json.write_text(run_as_json(list(cost_rows(costs, dataset.name, model, recipe))))
 
 
+@app.command(
+    "adaptive-split", epilog="Example: python -m training benchmark adaptive-split --data data/ml-100k --seeds 0,1,2"
+)
+def adaptive_split_command(
+    data: Data,
+    rounds: Annotated[int, typer.Option(min=4, max=100_000, help="Each of 200 answers, an hour apart.")] = 360,
+    seeds: Seeds = "0,1,2,3,4,5",
+    json: Json = None,
+) -> None:
+    """Regret of an adaptive split and of an even one, over simulated users with drifting tastes; no servers."""
+    from training.benchmark import adaptive_split
+    from training.data.load import load_dataset
+    from training.evaluation.results_file import run_as_json
+
+    dataset = load_dataset(data)
+    outcomes = adaptive_split.compare(dataset, rounds, numbers(seeds))
+    for table in adaptive_split.tables(outcomes, dataset.name):
+        output().print(table)
+    if json:
+        json.write_text(run_as_json(list(adaptive_split.results(outcomes, dataset.name))))
+
+
 @app.command("off-policy", epilog="Example: python -m training benchmark off-policy --runs 300 --seeds 0")
 def off_policy_command(
     runs: Annotated[int, typer.Option(help="So many logs are simulated for each seed.", min=2)] = 300,

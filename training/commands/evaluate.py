@@ -22,6 +22,10 @@ def evaluate_command(
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Also write the metrics to this file.")] = None,
     users: Annotated[int, typer.Option(min=0, help="Maximum number of test users, drawn at random; 0: all.")] = 0,
+    leave_one_out: Annotated[
+        bool,
+        typer.Option("--leave-one-out", help="Also fuse without each model, and show the default policy's weights."),
+    ] = False,
     through: Annotated[
         str | None,
         typer.Option(help="Address of a running gateway: also recommend through it, and compare.", metavar="HOST:PORT"),
@@ -31,9 +35,16 @@ def evaluate_command(
     from training.artifacts.repository import known_numbers
     from training.data.load import load_dataset
     from training.data.splits import with_test_users
-    from training.evaluation.measure import evaluate
+    from training.evaluation.measure import default_policy, evaluate
     from training.evaluation.results_file import run_as_json
-    from training.evaluation.summary import as_table, comparison_rows, comparison_tables, genre_table, rows
+    from training.evaluation.summary import (
+        as_table,
+        comparison_rows,
+        comparison_tables,
+        genre_table,
+        rows,
+        weights_table,
+    )
     from training.evaluation.through_gateway import through_gateway
 
     if split is SplitName.none:
@@ -49,12 +60,14 @@ def evaluate_command(
         _write_metrics(json, report, run_as_json([]))
         return
     sampled = with_test_users(parts, users)
-    evaluation = evaluate(dataset, sampled, repositories)
+    evaluation = evaluate(dataset, sampled, repositories, leave_one_out)
     seeds = f"{len(repositories)} seed{'s' * (len(repositories) > 1)}"
     title = f"{dataset.name}, {split.value}, full ranking, seen items left out, {seeds}"
     if sampled is not parts:
         title += f", {users:,} of {parts.test['user'].n_unique():,} users"
     shown.print(as_table(evaluation, title))
+    if leave_one_out:
+        shown.print(weights_table(*default_policy(repositories[0])))
     if evaluation.genres:
         shown.print(genre_table(evaluation))
     comparison = through_gateway(through, evaluation.dataset, evaluation.split, repositories[0]) if through else None

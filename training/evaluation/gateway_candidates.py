@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +51,10 @@ class CandidateBatch:
     def fuse(self, policy: Policy) -> Fused:
         return fuse(policy, self.scores, self.events, self.ratings)
 
+    def without(self, scorer: str) -> "CandidateBatch":
+        """As the gateway fuses the same candidates while that scorer is down."""
+        return replace(self, scores={name: table for name, table in self.scores.items() if name != scorer})
+
     def select(self, rows: Ints) -> "CandidateBatch":
         return CandidateBatch(
             user=self.user[rows],
@@ -82,10 +86,11 @@ class Ranked:
     """The held-out events themselves."""
     candidates: CandidateBatch
 
-    def fused(self, policy: Policy) -> Floats:
-        """[B, I]; NaN for what is no candidate."""
+    def fused(self, policy: Policy, without: str = "") -> Floats:
+        """[B, I]; NaN for what is no candidate. `without`: a scorer that is left out."""
+        score = self.candidates.without(without).fuse(policy).score
         table = np.full(self.seen.shape, np.nan, np.float32)
-        np.put_along_axis(table, self.candidates.column, self.candidates.fuse(policy).score.astype(np.float32), axis=1)
+        np.put_along_axis(table, self.candidates.column, score.astype(np.float32), axis=1)
         return table
 
 

@@ -79,16 +79,17 @@ class Evaluation:
         return next(row for row in self.rows if row.model == model)
 
 
-def evaluate(dataset: Dataset, split: Split, repositories: Sequence[Path]) -> Evaluation:
+def evaluate(dataset: Dataset, split: Split, repositories: Sequence[Path], leave_one_out: bool = False) -> Evaluation:
     """Next-item ranking of the test events by each published scorer, fused, and by popularity; one repository a seed.
 
+    With `leave_one_out` also fused without each model that the default policy weighs.
     Items that were added to the catalog without training are ranked with the others.
     Raises TrainingError where an artifact was trained on other data or another split: it might know the answers.
     """
     # A model that saw the test events would look better than it is.
     _check_held_out(dataset, split)
     dataset = _with_added_items(dataset, repositories[0])
-    runs = [_evaluate(dataset, split, repository) for repository in repositories]
+    runs = [_evaluate(dataset, split, repository, leave_one_out) for repository in repositories]
     of_seeds = zip(*(run.rows for run in runs), strict=True)
     rows = [_mean(rows) for rows in of_seeds]
     first = repositories[0]
@@ -126,12 +127,14 @@ def _mean(seeds: Sequence[Row]) -> Row:
     )
 
 
-def _evaluate(dataset: Dataset, split: Split, repository: Path) -> Evaluation:
+def _evaluate(dataset: Dataset, split: Split, repository: Path, leave_one_out: bool) -> Evaluation:
     task = NextItemTask(repository, split.test, pl.concat([split.train, split.validation]))
     made = {model: read_manifest(latest(repository, model)) for model in [*task.scorers, "catalog", "fusion"]}
     for model, manifest in made.items():
         _check_made_from(repository / model / str(manifest.version), manifest.data, dataset, split)
     rankers = Rankers.of(repository, split, task.items)
+    if leave_one_out:
+        rankers = replace(rankers, left_out=rankers.policy.models)
     rows, events = measure_all(task, rankers)
     swapped = _swapped(repository, split, rankers)
     made["fused"] = made["fusion"]
@@ -187,6 +190,8 @@ class Rankers:
     """[I] by name."""
     ease: Rank | None
     """None where there are too many items."""
+    left_out: Sequence[str] = ()
+    """Models without which is fused, too, each on its own."""
 
     @classmethod
     def of(cls, repository: Path, split: Split, items: Ints) -> "Rankers":
@@ -210,6 +215,8 @@ class Rankers:
             yield "EASE", self.ease(chunk.requests)
         yield from chunk.scores.items()
         yield "fused", chunk.fused(self.policy)
+        for model in self.left_out:
+            yield f"fused without {model}", chunk.fused(self.policy, without=model)
 
 
 def measure_all(task: NextItemTask, rankers: Rankers) -> tuple[dict[str, Row], Ints]:

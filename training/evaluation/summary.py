@@ -1,12 +1,13 @@
 """The metrics of an evaluation: as a table for people, and as rows in the format of results."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import cast
 
 import numpy as np
 from rich.table import Table
 
+from fusion_gateway.fusion import Policy
 from training.evaluation.genres import METRICS as GENRE_METRICS
 from training.evaluation.lists import CatalogStats, list_quality
 from training.evaluation.measure import METRICS, RANKING, Evaluation, Row
@@ -21,6 +22,10 @@ SHUFFLED = "-ties-shuffled"
 GENRES_NOTE = (
     "all genres' flags together; accuracy at a probability of a half, the others at the threshold that is best on the "
     "validation events"
+)
+WEIGHTS_NOTE = (
+    "weights multiply normalized scores; those of strategy adaptive are of users without events, and slopes move them; "
+    "what the list loses without a model, over the same candidates, is in the table above"
 )
 NOTE = (
     "below a model: 95 % bootstrap interval of NDCG@10 over users; p: paired bootstrap over users, of no "
@@ -138,6 +143,24 @@ def genre_table(evaluation: Evaluation) -> Table:
     for name, metrics in evaluation.genres.items():
         table.add_row(name, *(f"{metrics[metric]:.4f}" for metric in GENRE_METRICS))
     return table
+
+
+def weights_table(name: str, policy: Policy) -> Table:
+    """Each model's share of the weights, for the users of each switch and for all others."""
+    table = narrow_table(f"Shares of the weights in the default policy, {name} ({policy.strategy})", WEIGHTS_NOTE)
+    for column in ("users with at most", *policy.models):
+        table.add_column(column, justify="left" if column == "users with at most" else "right")
+    for switch in policy.switches:
+        limits = {"events": switch.max_events, "ratings": switch.max_ratings}
+        users = ", ".join(f"{limit} {what}" for what, limit in limits.items() if limit is not None)
+        table.add_row(users, *_shares(policy, switch.weights))
+    table.add_row("any number", *_shares(policy, policy.weights))
+    return table
+
+
+def _shares(policy: Policy, weights: Mapping[str, float]) -> list[str]:
+    total = sum(weights.values())
+    return [f"{weights.get(model, 0.0) / total:.1%}" for model in policy.models]
 
 
 def comparison_tables(comparison: Comparison) -> Iterator[Table]:

@@ -14,6 +14,7 @@ const EXAMPLES = {
   GetHistory: { userId: "1", limit: 5 },
   ListUsers: { prefix: "1", limit: 5 },
   DeleteUser: { userId: "someone" },
+  GetOutcomes: { metric: "click" },
 };
 
 export async function show(main) {
@@ -124,7 +125,7 @@ function namedIn(property) {
 }
 
 /** A comment of the proto, with names in `backticks` as code. */
-const prose = (text = "") => text.split("`").map((part, place) => (place % 2 ? h("code", {}, part) : part));
+const prose = (text = "") => text.split("`").map((part, index) => (index % 2 ? h("code", {}, part) : part));
 
 function fields(title, schemas) {
   const schema = schemas[title];

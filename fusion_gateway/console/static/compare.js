@@ -61,19 +61,19 @@ export function show(main) {
   );
 
   function draw([a, b], answers) {
-    const places = SIDES.map((_, side) => new Map([a, b][side].map((ranked) => [ranked.item.id, ranked.rank])));
-    const shared = a.filter((ranked) => places[1].has(ranked.item.id));
+    const ranks = SIDES.map((_, side) => new Map([a, b][side].map((ranked) => [ranked.item.id, ranked.rank])));
+    const shared = a.filter((ranked) => ranks[1].has(ranked.item.id));
     for (const [side, items] of [a, b].entries()) {
       parts[SIDES[side]].list.replaceChildren(
-        ...items.map((ranked) => row(ranked, places[1 - side].get(ranked.item.id), SIDES[1 - side])),
+        ...items.map((ranked) => row(ranked, ranks[1 - side].get(ranked.item.id), SIDES[1 - side])),
       );
     }
-    const correlation = spearman(shared.map((ranked) => [ranked.rank, places[1].get(ranked.item.id)]));
+    const correlation = spearman(shared.map((ranked) => [ranked.rank, ranks[1].get(ranked.item.id)]));
     const [first, second] = answers.map((answer, side) => named(SIDES[side], answer));
     sum.textContent =
       `${first} and ${second} share ${shared.length} of ${Math.max(a.length, b.length)} movies` +
       (correlation === undefined ? "." : `; rank correlation of those (Spearman's ρ): ${number(correlation)}.`);
-    drawLines(shared.map((ranked) => [ranked.rank, places[1].get(ranked.item.id)]));
+    drawLines(shared.map((ranked) => [ranked.rank, ranks[1].get(ranked.item.id)]));
     say(sum.textContent);
   }
 
@@ -86,7 +86,7 @@ export function show(main) {
     return `${side.toUpperCase()} (${facts.filter(Boolean).join(", ")})`;
   }
 
-  /** From row to row, as they lie; `pairs`: places in A and in B. */
+  /** From row to row, as they lie; `pairs`: ranks in A and in B. */
   function drawLines(pairs) {
     const { top, height } = lines.getBoundingClientRect();
     const middles = SIDES.map((side) =>
@@ -115,7 +115,7 @@ export function show(main) {
         : h(
             "span",
             { class: "moved" },
-            other === ranked.rank ? "same place" : `${other} in ${otherSide.toUpperCase()}`,
+            other === ranked.rank ? "same rank" : `${other} in ${otherSide.toUpperCase()}`,
           );
     const light = (on) => () =>
       document
@@ -192,7 +192,7 @@ export function show(main) {
   learn();
 }
 
-/** The correlation of two rankings of the same things, from pairs of places; undefined for fewer than two. */
+/** The correlation of two rankings of the same things, from pairs of ranks; undefined for fewer than two. */
 export function spearman(pairs) {
   if (pairs.length < 2) return undefined;
   const ranks = (values) => {
@@ -201,5 +201,5 @@ export function spearman(pairs) {
   };
   const [a, b] = [ranks(pairs.map(([x]) => x)), ranks(pairs.map(([, y]) => y))];
   const n = pairs.length;
-  return 1 - (6 * a.reduce((total, place, i) => total + (place - b[i]) ** 2, 0)) / (n * (n * n - 1));
+  return 1 - (6 * a.reduce((total, rank, i) => total + (rank - b[i]) ** 2, 0)) / (n * (n * n - 1));
 }

@@ -170,17 +170,17 @@ export function box({ label, value = "", placeholder, optional = false, suggest,
   }
   function draw() {
     suggestions.replaceChildren(
-      ...options.map((option, place) =>
+      ...options.map((option, index) =>
         h(
           "li",
           {
-            id: `${listId}-${place}`,
+            id: `${listId}-${index}`,
             role: "option",
-            "aria-selected": String(place === active),
+            "aria-selected": String(index === active),
             on: {
               mousedown: (event) => {
                 event.preventDefault();
-                take(place);
+                take(index);
               },
             },
           },
@@ -196,8 +196,8 @@ export function box({ label, value = "", placeholder, optional = false, suggest,
       suggestions.children[active]?.scrollIntoView({ block: "nearest" });
     } else input.removeAttribute("aria-activedescendant");
   }
-  function take(place) {
-    const option = options[place];
+  function take(index) {
+    const option = options[index];
     close();
     option.choose();
   }

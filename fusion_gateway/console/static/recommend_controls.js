@@ -74,7 +74,7 @@ function listFields(parameters, set) {
       label: "Exploration",
       value: Number(parameters.get("exploration") ?? 0),
       step: 0.05,
-      help: "Share of places for movies drawn at random",
+      help: "Share of the list for movies drawn at random",
       show: (v) => `${Math.round(100 * v)} %`,
       moved: (value) =>
         set({ exploration: value || undefined, seed: value ? (parameters.get("seed") ?? "1") : undefined }),

@@ -64,7 +64,7 @@ export function row(ranked, sizes, was, watch, starsOf) {
       ),
       numbers(ranked),
     ),
-    actions(item, watch, starsOf),
+    actionsOf(item, watch, starsOf),
   );
 }
 
@@ -81,8 +81,8 @@ function moved(was, rank) {
   );
 }
 
-function actions(item, watch, starsOf) {
-  const place = h("div", { class: "actions" });
+function actionsOf(item, watch, starsOf) {
+  const actions = h("div", { class: "actions" });
   about.then(({ readOnly }) => {
     const who = mode(state());
     if (who === "user" && readOnly) return;
@@ -91,7 +91,7 @@ function actions(item, watch, starsOf) {
       { type: "button", class: "small", "aria-label": `Watched ${item.title}`, on: { click: () => watch(item) } },
       "Watched",
     );
-    place.append(starsOf(item), ...(who === "user" ? [watched] : []));
+    actions.append(starsOf(item), ...(who === "user" ? [watched] : []));
   });
-  return place;
+  return actions;
 }

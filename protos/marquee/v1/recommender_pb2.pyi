@@ -198,7 +198,7 @@ class RecommendRequest(_message.Message):
     Default: no limit.
     """
     exploration: _builtins.float
-    """Share of the k places, rounded, that go to candidates drawn at random: 0 (default) to 1. What is drawn keeps to
+    """Share of the k ranks, rounded, that go to candidates drawn at random: 0 (default) to 1. What is drawn keeps to
     `max_per_genre`: it takes the place of an item that counts as much for each genre that the draw could overfill.
     """
     after: _builtins.str
@@ -207,8 +207,8 @@ class RecommendRequest(_message.Message):
     NOT_FOUND where the gateway does not have that answer, or no longer. Default: the first page.
     """
     exclude_served_seconds: _builtins.int
-    """Leave out what Recommend answered this user within so many seconds, as far as its newest 1000 answers tell: 0
-    (default: nothing) to 31536000, a year. Requires a user_id.
+    """Leave out what Recommend answered this user within so many seconds, as far as its newest 1000 answers tell, or as many
+    of them as have 50000 items: 0 (default: nothing) to 31536000, a year. Requires a user_id.
     """
     @_builtins.property
     def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
@@ -571,9 +571,9 @@ class RankedItem(_message.Message):
     score: _builtins.float
     """The fused score. Comparable within one response only."""
     explored: _builtins.bool
-    """In this place by `exploration`, not by its score."""
+    """At this rank by `exploration`, not by its score."""
     propensity: _builtins.float
-    """Probability with which this request puts the item in this place, over the seeds of `exploration`; 1 without."""
+    """Probability with which this request puts the item at this rank, over the seeds of `exploration`; 1 without."""
     @_builtins.property
     def item(self) -> Global___Item: ...
     @_builtins.property
@@ -1321,6 +1321,324 @@ class RatingScale(_message.Message):
 Global___RatingScale: _TypeAlias = RatingScale  # noqa: Y015
 
 @_typing.final
+class GetOutcomesRequest(_message.Message):
+    """Which outcomes, of which answers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METRIC_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    WINDOW_SECONDS_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    CONTROL_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    metric: _builtins.str
+    """A type of events, such as "click" (default), "like" or "purchase": an item in an answer has one outcome or none,
+    however many such events name both. "watch-time": the values of its views, added up. "rating": its newest rating.
+    """
+    since: _builtins.int
+    """Answers from here on, in unix seconds. Default: a week ago."""
+    until: _builtins.int
+    """Answers before. Default: now. At most 366 days after `since`."""
+    window_seconds: _builtins.float
+    """An event counts so long after its answer: up to 7776000, 90 days. Default: 86400, a day."""
+    by: _builtins.str
+    """Parts into which each policy's answers are divided: "version" of the models that answered, or "cohort": how many
+    events the user had before `since`. Default: undivided.
+    """
+    control: _builtins.str
+    """The policy that others are compared with. Default: the published policies' own default."""
+    precision: _builtins.float
+    """How precise differences are to be for `more_users`: a share of the control's rate, above 0 to 1. Default 0.05."""
+    def __init__(
+        self,
+        *,
+        metric: _builtins.str = ...,
+        since: _builtins.int = ...,
+        until: _builtins.int = ...,
+        window_seconds: _builtins.float = ...,
+        by: _builtins.str = ...,
+        control: _builtins.str = ...,
+        precision: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "control", b"control", "metric", b"metric", "precision", b"precision", "since", b"since", "until", b"until", "window_seconds", b"window_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOutcomesRequest: _TypeAlias = GetOutcomesRequest  # noqa: Y015
+
+@_typing.final
+class GetOutcomesResponse(_message.Message):
+    """Rates with intervals of 95 %, by user."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METRIC_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    WINDOW_SECONDS_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    CONTROL_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    ARMS_FIELD_NUMBER: _builtins.int
+    SAMPLE_RATIO_P_FIELD_NUMBER: _builtins.int
+    ANONYMOUS_ANSWERS_FIELD_NUMBER: _builtins.int
+    MAX_ANSWERS_PER_USER_FIELD_NUMBER: _builtins.int
+    USER_SHARE_FIELD_NUMBER: _builtins.int
+    metric: _builtins.str
+    """As the request has them, or their defaults."""
+    since: _builtins.int
+    until: _builtins.int
+    window_seconds: _builtins.float
+    by: _builtins.str
+    control: _builtins.str
+    precision: _builtins.float
+    sample_ratio_p: _builtins.float
+    """Probability of numbers of users as uneven as these, if users came to policies as `policy_probability` says: below
+    0.001 something is broken, and differences mean nothing. Absent with `by`, and where nothing was drawn.
+    """
+    anonymous_answers: _builtins.int
+    """Answers to nobody in particular, which are left out."""
+    max_answers_per_user: _builtins.int
+    """Of a user and an arm, so many answers count in rates, the first ones."""
+    user_share: _builtins.float
+    """Share of the users whose answers are in the rates: 1, but for a random half, quarter … of millions of them."""
+    @_builtins.property
+    def arms(self) -> _containers.RepeatedCompositeFieldContainer[Global___ArmOutcomes]:
+        """Of each policy and part; those of one part together, those with the most answers first."""
+
+    def __init__(
+        self,
+        *,
+        metric: _builtins.str = ...,
+        since: _builtins.int = ...,
+        until: _builtins.int = ...,
+        window_seconds: _builtins.float = ...,
+        by: _builtins.str = ...,
+        control: _builtins.str = ...,
+        precision: _builtins.float = ...,
+        arms: _abc.Iterable[Global___ArmOutcomes] | None = ...,
+        sample_ratio_p: _builtins.float | None = ...,
+        anonymous_answers: _builtins.int = ...,
+        max_answers_per_user: _builtins.int = ...,
+        user_share: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_sample_ratio_p", b"_sample_ratio_p", "sample_ratio_p", b"sample_ratio_p"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_sample_ratio_p", b"_sample_ratio_p", "anonymous_answers", b"anonymous_answers", "arms", b"arms", "by", b"by", "control", b"control", "max_answers_per_user", b"max_answers_per_user", "metric", b"metric", "precision", b"precision", "sample_ratio_p", b"sample_ratio_p", "since", b"since", "until", b"until", "user_share", b"user_share", "window_seconds", b"window_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__sample_ratio_p: _TypeAlias = _typing.Literal["sample_ratio_p"]  # noqa: Y015
+    _WhichOneofArgType__sample_ratio_p: _TypeAlias = _typing.Literal["_sample_ratio_p", b"_sample_ratio_p"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sample_ratio_p) -> _WhichOneofReturnType__sample_ratio_p | None: ...
+
+Global___GetOutcomesResponse: _TypeAlias = GetOutcomesResponse  # noqa: Y015
+
+@_typing.final
+class ArmOutcomes(_message.Message):
+    """What came of one policy's answers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    PART_FIELD_NUMBER: _builtins.int
+    DRAWN_FIELD_NUMBER: _builtins.int
+    USERS_FIELD_NUMBER: _builtins.int
+    ANSWERS_FIELD_NUMBER: _builtins.int
+    IMPRESSIONS_FIELD_NUMBER: _builtins.int
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    CAPPED_ANSWERS_FIELD_NUMBER: _builtins.int
+    RATE_FIELD_NUMBER: _builtins.int
+    NDCG_FIELD_NUMBER: _builtins.int
+    RATE_DIFFERENCE_FIELD_NUMBER: _builtins.int
+    NDCG_DIFFERENCE_FIELD_NUMBER: _builtins.int
+    PROBABILITY_BEST_FIELD_NUMBER: _builtins.int
+    MORE_USERS_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    policy: _builtins.str
+    part: _builtins.str
+    """Which part of the policy's answers, as `by` divides them."""
+    drawn: _builtins.bool
+    """Users came to it by chance, with probabilities below 1; else requests named it, or it was everybody's."""
+    users: _builtins.int
+    """Those in the rates."""
+    answers: _builtins.int
+    """All of them, as the following two."""
+    impressions: _builtins.int
+    """Items that some event of their answer names: at least those whose impressions were recorded."""
+    outcomes: _builtins.int
+    """Items with an outcome."""
+    capped_answers: _builtins.int
+    """Answers beyond `max_answers_per_user`: not in the rates."""
+    probability_best: _builtins.float
+    """That `rate` is the highest of the policies drawn in this part: for normal estimates and a flat prior. It holds for
+    one look; decide by the difference.
+    """
+    more_users: _builtins.int
+    """Of both policies together, until the interval of `rate_difference` is +-`precision` of the control's rate."""
+    @_builtins.property
+    def rate(self) -> Global___Rate:
+        """Outcomes of an answer: their number, or what their values or ratings add up to. Answers are weighted by 1 over
+        `policy_probability`, which matters where that changed.
+        """
+
+    @_builtins.property
+    def ndcg(self) -> Global___Rate:
+        """NDCG of what was chosen, over the answers with an outcome: an outcome at rank r counts 1 / log2(r + 1), and what is
+        reached is divided by the best order of the same list.
+        """
+
+    @_builtins.property
+    def rate_difference(self) -> Global___Difference:
+        """Of `rate` to the control's of the same part. Absent for the control, for what was not drawn, and where one of the
+        two has less than 100 users.
+        """
+
+    @_builtins.property
+    def ndcg_difference(self) -> Global___Difference:
+        """Of `ndcg`, the same."""
+
+    @_builtins.property
+    def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___DayOutcomes]:
+        """From `since` to the end of each day (UTC) with answers."""
+
+    def __init__(
+        self,
+        *,
+        policy: _builtins.str = ...,
+        part: _builtins.str = ...,
+        drawn: _builtins.bool = ...,
+        users: _builtins.int = ...,
+        answers: _builtins.int = ...,
+        impressions: _builtins.int = ...,
+        outcomes: _builtins.int = ...,
+        capped_answers: _builtins.int = ...,
+        rate: Global___Rate | None = ...,
+        ndcg: Global___Rate | None = ...,
+        rate_difference: Global___Difference | None = ...,
+        ndcg_difference: Global___Difference | None = ...,
+        probability_best: _builtins.float | None = ...,
+        more_users: _builtins.int | None = ...,
+        days: _abc.Iterable[Global___DayOutcomes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_more_users", b"_more_users", "_probability_best", b"_probability_best", "more_users", b"more_users", "ndcg", b"ndcg", "ndcg_difference", b"ndcg_difference", "probability_best", b"probability_best", "rate", b"rate", "rate_difference", b"rate_difference"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_more_users", b"_more_users", "_probability_best", b"_probability_best", "answers", b"answers", "capped_answers", b"capped_answers", "days", b"days", "drawn", b"drawn", "impressions", b"impressions", "more_users", b"more_users", "ndcg", b"ndcg", "ndcg_difference", b"ndcg_difference", "outcomes", b"outcomes", "part", b"part", "policy", b"policy", "probability_best", b"probability_best", "rate", b"rate", "rate_difference", b"rate_difference", "users", b"users"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__more_users: _TypeAlias = _typing.Literal["more_users"]  # noqa: Y015
+    _WhichOneofArgType__more_users: _TypeAlias = _typing.Literal["_more_users", b"_more_users"]  # noqa: Y015
+    _WhichOneofReturnType__probability_best: _TypeAlias = _typing.Literal["probability_best"]  # noqa: Y015
+    _WhichOneofArgType__probability_best: _TypeAlias = _typing.Literal["_probability_best", b"_probability_best"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__more_users) -> _WhichOneofReturnType__more_users | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__probability_best) -> _WhichOneofReturnType__probability_best | None: ...
+
+Global___ArmOutcomes: _TypeAlias = ArmOutcomes  # noqa: Y015
+
+@_typing.final
+class Rate(_message.Message):
+    """A ratio of sums over users, with its interval for one look, `low` to `high`: by the delta method."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    value: _builtins.float
+    """0 where there is nothing to divide by."""
+    low: _builtins.float
+    """Absent, as the upper end, where too few users tell."""
+    high: _builtins.float
+    def __init__(
+        self,
+        *,
+        value: _builtins.float = ...,
+        low: _builtins.float | None = ...,
+        high: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_high", b"_high", "_low", b"_low", "high", b"high", "low", b"low"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_high", b"_high", "_low", b"_low", "high", b"high", "low", b"low", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__high: _TypeAlias = _typing.Literal["high"]  # noqa: Y015
+    _WhichOneofArgType__high: _TypeAlias = _typing.Literal["_high", b"_high"]  # noqa: Y015
+    _WhichOneofReturnType__low: _TypeAlias = _typing.Literal["low"]  # noqa: Y015
+    _WhichOneofArgType__low: _TypeAlias = _typing.Literal["_low", b"_low"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__high) -> _WhichOneofReturnType__high | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__low) -> _WhichOneofReturnType__low | None: ...
+
+Global___Rate: _TypeAlias = Rate  # noqa: Y015
+
+@_typing.final
+class Difference(_message.Message):
+    """To the control, positive where the control's is lower. By a mixture sequential probability ratio test: it holds at
+    every look together.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    P_VALUE_FIELD_NUMBER: _builtins.int
+    value: _builtins.float
+    """On the scale of the rates."""
+    low: _builtins.float
+    high: _builtins.float
+    p_value: _builtins.float
+    """Always valid: a rule that looks every day, and stops once it is below 0.05, errs in at most 5 % of experiments."""
+    def __init__(
+        self,
+        *,
+        value: _builtins.float = ...,
+        low: _builtins.float = ...,
+        high: _builtins.float = ...,
+        p_value: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["high", b"high", "low", b"low", "p_value", b"p_value", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Difference: _TypeAlias = Difference  # noqa: Y015
+
+@_typing.final
+class DayOutcomes(_message.Message):
+    """All that was known by the end of one day."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIME_FIELD_NUMBER: _builtins.int
+    RATE_FIELD_NUMBER: _builtins.int
+    RATE_DIFFERENCE_FIELD_NUMBER: _builtins.int
+    time: _builtins.int
+    """Unix seconds of its end, or of `until`."""
+    @_builtins.property
+    def rate(self) -> Global___Rate: ...
+    @_builtins.property
+    def rate_difference(self) -> Global___Difference: ...
+    def __init__(
+        self,
+        *,
+        time: _builtins.int = ...,
+        rate: Global___Rate | None = ...,
+        rate_difference: Global___Difference | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rate", b"rate", "rate_difference", b"rate_difference"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rate", b"rate", "rate_difference", b"rate_difference", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DayOutcomes: _TypeAlias = DayOutcomes  # noqa: Y015
+
+@_typing.final
 class PolicyStatus(_message.Message):
     """A fusion policy."""
 
@@ -1393,9 +1711,11 @@ class ModelStatus(_message.Message):
     version: _builtins.int
     """0 until the model has answered once."""
     circuit_open: _builtins.bool
-    """The gateway leaves the server alone because it kept failing, but for a try each second."""
+    """The gateway leaves the server alone because it kept failing, but for a try each second. SimilarItems has circuits
+    of its own.
+    """
     calls: _builtins.int
-    """Messages to the server in the last five minutes, and how many of them failed."""
+    """Messages to the server for lists of Recommend in the last five minutes, and how many of them failed."""
     failed_calls: _builtins.int
     p50_ms: _builtins.float
     """Median of how long those took that were answered; 0 where none was."""

@@ -80,6 +80,11 @@ class RecommenderStub:
                 request_serializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.GetStatusRequest.SerializeToString,
                 response_deserializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.GetStatusResponse.FromString,
                 _registered_method=True)
+        self.GetOutcomes = channel.unary_unary(
+                '/marquee.v1.Recommender/GetOutcomes',
+                request_serializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.GetOutcomesRequest.SerializeToString,
+                response_deserializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.GetOutcomesResponse.FromString,
+                _registered_method=True)
 
 
 class RecommenderServicer:
@@ -149,6 +154,15 @@ class RecommenderServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetOutcomes(self, request, context):
+        """What came of the answers of Recommend, and by how much policies differ: from the log of what was served and the
+        events that name its answers. Where tokens are required, the role `admin` is. It reads every answer of the time, so
+        give it a deadline of some seconds: DEADLINE_EXCEEDED says how far it came. One at a time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RecommenderServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -196,6 +210,11 @@ def add_RecommenderServicer_to_server(servicer, server):
                     servicer.GetStatus,
                     request_deserializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.GetStatusRequest.FromString,
                     response_serializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.GetStatusResponse.SerializeToString,
+            ),
+            'GetOutcomes': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOutcomes,
+                    request_deserializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.GetOutcomesRequest.FromString,
+                    response_serializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.GetOutcomesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -442,6 +461,33 @@ class Recommender:
             '/marquee.v1.Recommender/GetStatus',
             protos_dot_marquee_dot_v1_dot_recommender__pb2.GetStatusRequest.SerializeToString,
             protos_dot_marquee_dot_v1_dot_recommender__pb2.GetStatusResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOutcomes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/marquee.v1.Recommender/GetOutcomes',
+            protos_dot_marquee_dot_v1_dot_recommender__pb2.GetOutcomesRequest.SerializeToString,
+            protos_dot_marquee_dot_v1_dot_recommender__pb2.GetOutcomesResponse.FromString,
             options,
             channel_credentials,
             insecure,

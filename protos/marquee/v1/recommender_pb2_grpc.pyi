@@ -63,6 +63,11 @@ class RecommenderStub:
     """Erases everything that is stored about one user."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.GetStatusRequest, _recommender_pb2.GetStatusResponse]
     """What is being served: models, versions, policies, health."""
+    GetOutcomes: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.GetOutcomesRequest, _recommender_pb2.GetOutcomesResponse]
+    """What came of the answers of Recommend, and by how much policies differ: from the log of what was served and the
+    events that name its answers. Where tokens are required, the role `admin` is. It reads every answer of the time, so
+    give it a deadline of some seconds: DEADLINE_EXCEEDED says how far it came. One at a time.
+    """
 
 @_typing.type_check_only
 class RecommenderAsyncStub(RecommenderStub):
@@ -87,6 +92,11 @@ class RecommenderAsyncStub(RecommenderStub):
     """Erases everything that is stored about one user."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_recommender_pb2.GetStatusRequest, _recommender_pb2.GetStatusResponse]  # type: ignore[assignment]
     """What is being served: models, versions, policies, health."""
+    GetOutcomes: _aio.UnaryUnaryMultiCallable[_recommender_pb2.GetOutcomesRequest, _recommender_pb2.GetOutcomesResponse]  # type: ignore[assignment]
+    """What came of the answers of Recommend, and by how much policies differ: from the log of what was served and the
+    events that name its answers. Where tokens are required, the role `admin` is. It reads every answer of the time, so
+    give it a deadline of some seconds: DEADLINE_EXCEEDED says how far it came. One at a time.
+    """
 
 class RecommenderServicer(metaclass=_abc_1.ABCMeta):
     """Recommends movies, and keeps the events it recommends from."""
@@ -162,5 +172,16 @@ class RecommenderServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_recommender_pb2.GetStatusResponse, _abc.Awaitable[_recommender_pb2.GetStatusResponse]]:
         """What is being served: models, versions, policies, health."""
+
+    @_abc_1.abstractmethod
+    def GetOutcomes(
+        self,
+        request: _recommender_pb2.GetOutcomesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_recommender_pb2.GetOutcomesResponse, _abc.Awaitable[_recommender_pb2.GetOutcomesResponse]]:
+        """What came of the answers of Recommend, and by how much policies differ: from the log of what was served and the
+        events that name its answers. Where tokens are required, the role `admin` is. It reads every answer of the time, so
+        give it a deadline of some seconds: DEADLINE_EXCEEDED says how far it came. One at a time.
+        """
 
 def add_RecommenderServicer_to_server(servicer: RecommenderServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

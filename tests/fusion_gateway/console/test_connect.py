@@ -26,7 +26,7 @@ async def test_every_call_of_the_gateway_is_there(world: World) -> None:
         replies = {method.name: await page.call(method.name, {}) for method in SERVICE.methods}
         unknown = await page.call("Nothing", {})
     assert {name: reply.status for name, reply in replies.items()} == {
-        "Recommend": 200, "GetStatus": 200, "ListUsers": 200,
+        "Recommend": 200, "GetStatus": 200, "ListUsers": 200, "GetOutcomes": 200,
         **dict.fromkeys(["SimilarItems", "SearchItems", "GetItems", "RecordEvents", "GetHistory", "DeleteUser"], 400),
     }  # fmt: skip
     assert unknown.status == 404

@@ -6,12 +6,13 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
 import pytest
 import structlog
+from prometheus_client import REGISTRY
 
 from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.gateway import gateway
@@ -127,6 +128,35 @@ async def test_impatient_callers_take_no_model_from_patient_ones(repository: Pat
         assert reason(await stub.Recommend(REQUEST, timeout=10)) == ""
 
 
+class HalfBroken(TinyModel):
+    """Says nothing to what SimilarItems calls."""
+
+    async def ModelInfer(self, request: Any, context: Any) -> Any:
+        if "_similar" in request.model_name:
+            await asyncio.sleep(60)
+        return await super().ModelInfer(request, context)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [pb.SimilarItemsRequest(item_id="1"), pb.SimilarItemsRequest(image=b"\x89PNG\r\n\x1a\n")],
+    ids=["item", "image"],
+)
+async def test_what_similar_items_cannot_get_takes_nothing_from_recommend(
+    repository: Path, request_: pb.SimilarItemsRequest
+) -> None:
+    model = HalfBroken("rating", {1: 1.0})
+    model.posters = {1: 1.0}
+    async with serving(model) as address, asking(address, repository) as stub:
+        for _ in range(2):
+            with suppress(grpc.aio.AioRpcError):
+                await stub.SimilarItems(request_, timeout=2)
+            assert reason(await stub.Recommend(REQUEST)) == ""
+        opened = {"model": f"rating_similar{'_poster' if request_.image else ''}"}
+        assert REGISTRY.get_sample_value("marquee_circuit_open", opened) == 1
+        assert not (await stub.GetStatus(pb.GetStatusRequest())).models[0].circuit_open
+
+
 class Proxy:
     """Passes bytes on; `cut` leaves the connections of the moment open, and silent."""
 
@@ -206,4 +236,4 @@ async def test_one_frozen_address_of_two_takes_no_half_of_the_answers(tiny: Path
         freezing.freeze(one)
         await share(3)
         assert await share(1) > 0.95
-        await scorer.server.close()
+        await scorer.close()

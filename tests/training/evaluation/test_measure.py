@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
 import polars as pl
 import pytest
 
+from fusion_gateway.fusion import Policy
 from tests.conftest import Published
 from training.data.load import load_dataset
 from training.data.splits import Split, leave_last_out
@@ -51,7 +52,7 @@ def measured(published: Published, says: str) -> tuple[dict[str, float], np.ndar
     dataset = load_dataset(published.data)
     split = leave_last_out(dataset.events)
     task = NextItemTask(published.repository, split.test, pl.concat([split.train, split.validation]))
-    rankers = Says(Rankers.of(published.repository, split, task.items).policy, MappingProxyType({}), None, says)
+    rankers = Says(Rankers.of(published.repository, split, task.items).policy, MappingProxyType({}), None, says=says)
     rows, events = measure_all(task, rankers)
     metrics = dict(zip(METRICS, rows[says].values.mean(axis=1).tolist(), strict=True))
     return metrics, TOP / (len(task.items) - events)
@@ -124,3 +125,14 @@ def test_an_item_of_the_history_is_found_by_no_ranker(published: Published) -> N
     task = NextItemTask(published.repository, targets, pl.concat([split.train, split.validation]))
     rows, _ = measure_all(task, Rankers.of(published.repository, split, task.items))
     assert {name: row.of("hr@10").sum() for name, row in rows.items()} == dict.fromkeys(rows, 0.0)
+
+
+def test_a_model_that_is_left_out_has_no_say(published: Published, evaluation: Evaluation) -> None:
+    split = leave_last_out(load_dataset(published.data).events)
+    task = NextItemTask(published.repository, split.test, pl.concat([split.train, split.validation]))
+    policy = Policy({"sequential": 1.0, "linear": 1e-9})
+    rankers = replace(Rankers.of(published.repository, split, task.items), policy=policy, left_out=policy.models)
+    rows, _ = measure_all(task, rankers)
+    np.testing.assert_array_equal(rows["fused without linear"].top, rows["fused"].top)
+    assert (rows["fused without sequential"].top != rows["fused"].top).any()
+    assert not any(row.model.startswith("fused without") for row in evaluation.rows)

@@ -1,0 +1,206 @@
+"""Adaptive splits: the shares of a split follow what came of each policy's answers, in all gateways alike."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import structlog
+from prometheus_client import Gauge
+
+from fusion_gateway.events.event_types import EventTypes
+from fusion_gateway.loop import thompson
+from fusion_gateway.loop.arms import Arms, Decision
+from fusion_gateway.loop.evidence import DAY, Evidence
+from fusion_gateway.loop.joined import Databases, joined, opened
+from fusion_gateway.loop.metrics import Metric, metric_named
+from fusion_gateway.policies import Adaptive, Measured, Policies
+from fusion_gateway.reloading import Reloaded
+from servers.runtime.errors import ConfigurationError, DeadlineExceeded, MarqueeError
+
+FOLLOW_SECONDS = 2.0
+"""Between two looks at what the writing gateway has decided."""
+LEASE_SECONDS = 120.0
+"""A writer that is gone is replaced after so long."""
+READ_SECONDS = 60.0
+"""Of one look at the outcomes; the next one goes on where it ended."""
+PAGE_SECONDS = 60.0
+"""Of one page of answers."""
+LATE_SECONDS = 5.0
+"""Answers come into the log so late, at most."""
+MAX_HALF_LIVES = 4
+"""Older answers are not read."""
+MIN_CHANGE = 0.1
+"""Percentage points; smaller changes of shares are not made."""
+SHARE = Gauge("marquee_split_share", "Share of the users that a policy of an adaptive split has.", ["policy"])
+log = structlog.get_logger()
+
+
+class Stores(NamedTuple):
+    """URLs."""
+
+    serving_log: str
+    event_store: str
+
+
+class AdaptiveSplit:
+    """Keeps the shares of the policies in use up to date; does nothing where their split is not adaptive."""
+
+    def __init__(self, policies: Reloaded[Policies], arms: Arms, stores: Stores, types: EventTypes) -> None:
+        self._policies, self._arms, self._stores, self._types = policies, arms, stores, types
+        self._decision: Decision | None = None
+        self._study: _Study | None = None
+        self._updated = 0.0
+        self._is_failing = False
+
+    async def run_loop(self) -> None:
+        """Never returns. What fails is tried again; the shares stay meanwhile."""
+        while True:
+            await asyncio.sleep(FOLLOW_SECONDS)
+            try:
+                await self.follow()
+                await self._update_in_time()
+            except MarqueeError as error:
+                if not self._is_failing:
+                    log.error("adaptive split failed; the shares stay", error=str(error))
+                self._is_failing = True
+            else:
+                self._is_failing = False
+
+    def use(self, policies: Policies) -> None:
+        """Gives policies that have just been loaded the shares of now."""
+        decision = self._decision
+        if decision and policies.adaptive and policies.split_key == decision.split:
+            policies.use(decision.shares)
+
+    async def follow(self) -> None:
+        """Takes what the writing gateway has decided."""
+        policies = self._policies.value
+        if policies.adaptive is None:
+            return
+        decision = await self._arms.newest(policies.split_key)
+        if decision and decision != self._decision:
+            self._adopt(decision)
+
+    def _adopt(self, decision: Decision) -> None:
+        self._decision = decision
+        self.use(self._policies.value)
+        for policy, percent in decision.shares.percent().items():
+            SHARE.labels(policy).set(percent / 100)
+
+    async def _update_in_time(self) -> None:
+        adaptive = self._policies.value.adaptive
+        if adaptive and time.monotonic() >= self._updated + adaptive.update_seconds:
+            self._updated = time.monotonic()
+            await self.update()
+
+    async def update(self) -> None:
+        """Decides anew, where this gateway is the writer and the outcomes have been read so far."""
+        policies = self._policies.value
+        adaptive = policies.adaptive
+        if adaptive is None or not await self._arms.lead(max(LEASE_SECONDS, 2 * adaptive.update_seconds)):
+            self._study = None
+            return
+        if self._study is None or self._study.split != policies.split_key:
+            self._study = _Study(policies.split_key, adaptive, set(policies.shares.percent()), self._types)
+        is_whole = await self._read(self._study)
+        if not is_whole:
+            log.info("adaptive split: there is more to read; the shares stay until then")
+            return
+        before = self._decision if self._decision and self._decision.split == policies.split_key else None
+        decision = _decided(policies, adaptive, self._study, before)
+        if decision and await self._arms.add(decision):
+            percent = {policy: round(share, 1) for policy, share in decision.shares.percent().items()}
+            log.info("shares changed", percent=percent, best=decision.best, stopped=decision.stopped)
+            self._adopt(decision)
+
+    async def _read(self, study: "_Study") -> bool:
+        if self._stores.serving_log == "off":
+            raise ConfigurationError("adaptive split: the serving log is off, which outcomes are read from")
+        try:
+            async with opened(*self._stores) as databases, asyncio.timeout(READ_SECONDS + PAGE_SECONDS):
+                return await study.read(databases, time.time())
+        except TimeoutError:
+            raise DeadlineExceeded(f"outcomes: a page has not been read within {PAGE_SECONDS:g} s") from None
+
+    async def close(self) -> None:
+        await self._arms.close()
+
+
+class _Outcomes:
+    """Of one metric."""
+
+    def __init__(self, metric: Metric, evidence: Evidence, since: float) -> None:
+        self.metric, self.evidence, self._since = metric, evidence, since
+
+    async def read(self, databases: Databases, until: float, stop: float) -> bool:
+        """Adds the answers before `until`; False where it ended at `stop`, on the monotonic clock, before them."""
+        async for answer in joined(databases, self.metric, self._since, until):
+            reward = sum(answer.rewards)
+            self.evidence.add(answer.policy, answer.policy_probability, answer.user_id, answer.time, reward)
+            # One of the same millisecond may be passed over where it ends here.
+            self._since = float(np.nextafter(answer.time, np.inf))
+            if time.monotonic() > stop:
+                return False
+        self._since = max(self._since, until)
+        return True
+
+
+class _Study:
+    """What has been read of the outcomes of a split; it is read anew where another gateway becomes the writer."""
+
+    def __init__(self, split: str, adaptive: Adaptive, policies: set[str], types: EventTypes) -> None:
+        half_life = adaptive.half_life_days * DAY
+        since = time.time() - MAX_HALF_LIVES * half_life
+        self.split = split
+        self._window = adaptive.window_seconds
+
+        def outcomes(measured: Measured) -> _Outcomes:
+            metric = metric_named(measured.metric, adaptive.window_seconds, types)
+            return _Outcomes(metric, Evidence(sorted(policies), half_life), since)
+
+        self.reward = outcomes(adaptive)
+        self.guardrail = outcomes(adaptive.guardrail) if adaptive.guardrail else None
+
+    async def read(self, databases: Databases, now: float) -> bool:
+        """Whether all is read of which the windows are over."""
+        until, stop = now - self._window - LATE_SECONDS, time.monotonic() + READ_SECONDS
+        read = await self.reward.read(databases, until, stop)
+        return read and (self.guardrail is None or await self.guardrail.read(databases, until, stop))
+
+
+def _decided(policies: Policies, adaptive: Adaptive, study: _Study, before: Decision | None) -> Decision | None:
+    """None where nothing changes."""
+    evidence = study.reward.evidence
+    stopped = dict(before.stopped) if before else {}
+    playing = [policy for policy in evidence.answers if policy not in stopped]
+    if min(evidence.answers[policy] for policy in playing) < adaptive.burn_in_answers:
+        return None
+    stopped |= _stops(policies.default, adaptive, study)
+    posteriors = evidence.posteriors()
+    if not posteriors:
+        return None
+    best = thompson.probability_best({policy: posteriors[policy] for policy in playing if policy not in stopped})
+    percent = thompson.percent(best, adaptive.floor)
+    if _distance(policies.shares.percent(), percent) < MIN_CHANGE:
+        return None
+    return Decision(study.split, time.time(), policies.shares.moved_to(percent), best, stopped)
+
+
+def _stops(control: str, adaptive: Adaptive, study: _Study) -> dict[str, str]:
+    """Policies that the guardrail stops, and why."""
+    if adaptive.guardrail is None or study.guardrail is None:
+        return {}
+    above = adaptive.guardrail.at_most is not None
+    limit = adaptive.guardrail.at_most or adaptive.guardrail.at_least or 1.0
+    posteriors = study.guardrail.evidence.posteriors()
+    if not posteriors:
+        return {}
+    why = f"{adaptive.guardrail.metric} is {'more' if above else 'less'} than {limit:g} times that of {control}"
+    return dict.fromkeys(thompson.beyond(posteriors, control, limit, above), why)
+
+
+def _distance(one: Mapping[str, float], other: Mapping[str, float]) -> float:
+    """The greatest of the differences."""
+    return max(abs(one.get(policy, 0.0) - other.get(policy, 0.0)) for policy in {**one, **other})

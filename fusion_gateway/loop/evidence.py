@@ -1,0 +1,110 @@
+"""What has come of each policy, in bounded memory: its reward an answer, and how sure that is."""
+
+import hashlib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+BUCKETS = 1024
+"""Users are put into so many groups, which are compared instead of single users."""
+PRIOR_BUCKETS = 5
+"""Average groups that each policy has beside its own: a policy with few users is not yet known to be any different."""
+MAX_WEIGHT = 100.0
+"""Of an answer; that of a policy with a share below 1 % counts less than its probability says."""
+MAX_ANSWERS = 100
+"""Of a user in a day that count; more are a program's, not a person's."""
+COUNTERS = 1 << 20
+"""Counters of answers; users that share one reach MAX_ANSWERS together."""
+DAY = 86_400.0
+MAX_HALF_LIVES = 50.0
+"""After so many the sums are scaled down, for weights grow with time."""
+
+
+class Posterior(NamedTuple):
+    """The reward an answer of one policy: a normal distribution."""
+
+    mean: float
+    deviation: float
+
+
+class Evidence:
+    """Sums of weighted answers and rewards, by policy and group of users.
+
+    An answer weighs 1 / the probability with which its user got the policy, so that all policies are judged by the same
+    users and times, whatever their shares were; and half as much after each half-life, so that drift is followed.
+    """
+
+    def __init__(self, policies: Iterable[str], half_life: float) -> None:
+        """`half_life` in seconds."""
+        self._sums = {policy: np.zeros((2, BUCKETS)) for policy in policies}
+        """Of weights, and of weighted rewards."""
+        self._half_life = half_life
+        self._reference = 0.0
+        self._today = _Today()
+        self.answers = dict.fromkeys(self._sums, 0)
+        """That count, of each policy."""
+
+    def add(self, policy: str, probability: float, user_id: str, time: float, reward: float) -> None:
+        """One answer, none of which is much older than those before; `time` in unix seconds.
+
+        Left alone where nothing was drawn (`probability` 1), as the request named the policy.
+        """
+        if policy not in self._sums or not 0 < probability < 1 or not self._today.takes(user_id, time):
+            return
+        self._move_reference(time)
+        weight = min(1 / probability, MAX_WEIGHT) * 2 ** ((time - self._reference) / self._half_life)
+        self._sums[policy][:, _number(user_id) % BUCKETS] += weight, weight * reward
+        self.answers[policy] += 1
+
+    def posteriors(self) -> dict[str, Posterior]:
+        """Of each policy, by the delta method for a ratio of sums; empty as long as nothing differs between groups."""
+        stacked = np.stack(list(self._sums.values()), axis=1)
+        weights, rewards = stacked.reshape(2, -1)[:, stacked[0].ravel() > 0]
+        if not weights.size or not (weights.sum() > 0):
+            return {}
+        common = rewards.sum() / weights.sum()
+        squares = float(((rewards - common * weights) ** 2).mean())
+        prior = PRIOR_BUCKETS * float(weights.mean())
+        if squares <= 0:
+            return {}
+        found = {}
+        for policy, (weight, reward) in self._sums.items():
+            total = weight.sum() + prior
+            mean = (reward.sum() + prior * common) / total
+            variance = ((reward - mean * weight) ** 2).sum() + PRIOR_BUCKETS * squares
+            found[policy] = Posterior(float(mean), float(np.sqrt(variance) / total))
+        return found
+
+    def _move_reference(self, time: float) -> None:
+        if not self._reference:
+            self._reference = time
+        halvings = (time - self._reference) / self._half_life
+        if halvings > MAX_HALF_LIVES:
+            for sums in self._sums.values():
+                sums *= 2**-halvings
+            self._reference = time
+
+
+class _Today:
+    """How many answers each user has had on the newest day, in bounded memory."""
+
+    def __init__(self) -> None:
+        self._day = 0.0
+        self._counts = np.zeros(COUNTERS, np.uint8)
+
+    def takes(self, user_id: str, time: float) -> bool:
+        """Counts an answer; whether it is one of the first MAX_ANSWERS."""
+        if time // DAY > self._day:
+            self._day = time // DAY
+            self._counts[:] = 0
+        counter = _number(user_id) % COUNTERS
+        if self._counts[counter] >= MAX_ANSWERS:
+            return False
+        self._counts[counter] += 1
+        return True
+
+
+def _number(user_id: str) -> int:
+    """Of another hash than the one that chooses the policy: groups are of all users."""
+    return int.from_bytes(hashlib.blake2b(user_id.encode(), digest_size=8, person=b"evidence").digest())

@@ -1,0 +1,267 @@
+"""The report of outcomes: by the fold, by the command, and by the call of a gateway."""
+
+import asyncio
+import json
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import grpc
+import pytest
+from rich.console import Console
+
+from fusion_gateway.events.store import EventStore
+from fusion_gateway.events.stored_event import StoredEvent
+from fusion_gateway.loop.joined import Joined
+from fusion_gateway.loop.metrics import DAY
+from fusion_gateway.loop.outcomes import Outcomes, ndcg
+from fusion_gateway.loop.outcomes_query import parse_outcomes_query
+from fusion_gateway.terminal import tables
+from protos.marquee.v1 import recommender_pb2 as pb
+from servers.runtime.errors import InvalidArgument
+from tests.fusion_gateway.conftest import World
+from tests.fusion_gateway.loop.written import write_experiment
+from tests.servers.running import ROOT
+
+NOON = 1_769_860_800.0  # 2026-01-31 12:00 UTC
+REQUEST = pb.GetOutcomesRequest(since=int(NOON), until=int(NOON + 5 * DAY), control="old")
+
+
+def answer(user: str, policy: str, rewards: str = "000", probability: float = 0.5, **rest: object) -> Joined:
+    """A digit for each item's reward; each item was seen."""
+    values = tuple(map(float, rewards))
+    items = tuple(f"item {number}" for number in range(len(values)))
+    ones = tuple(1.0 for _ in values)
+    seen = tuple(True for _ in values)
+    fields = {"time": NOON, "policy": policy, "policy_probability": probability, "versions": {}, "degraded": ()}
+    found = Joined(
+        id="",
+        user_id=user,
+        items=items,
+        scores=ones,
+        propensities=ones,
+        rewards=values,
+        seen=seen,
+        **fields,  # type: ignore[arg-type]
+    )
+    return found._replace(**rest)  # type: ignore[arg-type]
+
+
+def outcomes(request: pb.GetOutcomesRequest = REQUEST) -> Outcomes:
+    return Outcomes(parse_outcomes_query(request, NOON))
+
+
+def report(answers: list[Joined], request: pb.GetOutcomesRequest = REQUEST) -> pb.GetOutcomesResponse:
+    folded = outcomes(request)
+    for each in answers:
+        folded.add(each)
+    return folded.report()
+
+
+def experiment(lift: float, users: int = 1200, days: int = 2) -> list[Joined]:
+    """Of users who come once a day; three items of which the old policy's are clicked with 0.1, 0.08 and 0.06."""
+    chance = random.Random(0)
+    found = []
+    for day in range(days):
+        for user in range(users):
+            policy = "new" if user % 2 else "old"
+            factor = lift if user % 2 else 1
+            clicked = "".join(str(int(chance.random() < rate * factor)) for rate in (0.1, 0.08, 0.06))
+            found.append(answer(f"user {user}", policy, clicked, time=NOON + day * DAY))
+    return found
+
+
+def test_one_list_counts_what_was_chosen_at_its_rank() -> None:
+    assert ndcg((0.0, 0.0)) == (False, 0.0)
+    assert ndcg((1.0, 0.0)) == (True, 1.0)
+    assert ndcg((0.0, 0.0, 1.0)) == (True, 0.5)
+    assert ndcg((0.0, 1.0, 1.0))[1] == pytest.approx((0.6309298 + 0.5) / (1 + 0.6309298))
+    assert ndcg((-3.0, 0.0)) == (False, 0.0)
+
+
+def test_counts_and_rates_are_those_of_the_answers() -> None:
+    found = report(
+        [
+            answer("anna", "old", "110"),
+            answer("anna", "old", seen=(True, False, False)),
+            answer("bert", "old", "011"),
+            answer("cora", "new", "100", probability=0.25),
+            answer("", "old", "111"),
+            answer("dora", "old", "111", probability=1.0),
+        ]
+    )
+    old, new, named = found.arms
+    assert (old.policy, old.drawn, old.users) == ("old", True, 2)
+    assert (old.answers, old.impressions, old.outcomes) == (3, 7, 4)
+    assert old.rate.value == pytest.approx(4 / 3)
+    assert old.ndcg.value == pytest.approx((1 + 0.6934264) / 2)
+    assert old.rate.low < 4 / 3 < old.rate.high
+    assert (new.policy, new.answers, new.rate.value, new.rate.HasField("low")) == ("new", 1, 1, False)
+    assert (named.policy, named.drawn, named.users, named.outcomes) == ("old", False, 1, 3)
+    assert found.anonymous_answers == 1
+    assert found.user_share == 1
+    assert not new.HasField("rate_difference")  # of three users
+
+
+def test_a_better_policy_is_better_day_after_day() -> None:
+    found = report(experiment(2.0))
+    old, new = found.arms if found.arms[0].policy == "old" else reversed(found.arms)
+    assert new.rate_difference.p_value < 0.05
+    assert new.rate_difference.low > 0
+    assert new.rate_difference.value == pytest.approx(new.rate.value - old.rate.value)
+    assert not old.HasField("rate_difference")
+    assert new.probability_best > 0.999 > old.probability_best
+    assert [day.time for day in new.days] == [1_769_904_000, 1_769_904_000 + int(DAY)]
+    assert new.days[-1].rate == new.rate
+    assert new.days[-1].rate_difference == new.rate_difference
+    width = [day.rate.high - day.rate.low for day in new.days]
+    assert width[1] < width[0]
+    assert new.more_users > 0
+    assert found.sample_ratio_p == pytest.approx(1)
+
+
+def test_equal_policies_are_equal() -> None:
+    new = next(arm for arm in report(experiment(1.0)).arms if arm.policy == "new")
+    assert new.rate_difference.low < 0 < new.rate_difference.high
+    assert new.rate_difference.p_value > 0.05
+
+
+def test_probabilities_that_change_leave_no_bias() -> None:
+    """The new policy gets 1 % of the users while few click, and 99 % while many do; it is as good as the old one."""
+    chance = random.Random(0)
+    found = []
+    for day, (share, rate) in enumerate([(0.1, 0.05), (0.9, 0.6)]):
+        for user in range(3000):
+            is_new = chance.random() < share
+            clicked = "1" if chance.random() < rate else "0"
+            policy, probability = ("new", share) if is_new else ("old", 1 - share)
+            found.append(answer(f"{day} {user}", policy, clicked, probability, time=NOON + day * DAY))
+    for arm in report(found).arms:
+        assert arm.rate.low < 0.325 < arm.rate.high
+        assert arm.rate.high - arm.rate.low < 0.1
+
+
+def test_a_robot_does_not_move_the_rates() -> None:
+    answers = experiment(1.0, days=1)
+    honest = report(answers).arms[0].rate.value
+    with_robot = report([*answers, *[answer("robot", "old", "111")] * 5000])
+    old = next(arm for arm in with_robot.arms if arm.policy == "old")
+    assert old.capped_answers == 4800
+    assert old.answers == 5600
+    assert with_robot.max_answers_per_user == 200
+    assert honest < old.rate.value < honest + 0.8  # without the limit it would be 2.7
+
+
+def test_lost_users_are_said() -> None:
+    answers = [each for each in experiment(1.0, days=1) if each.policy == "old" or hash_of(each.user_id) % 3]
+    found = report(answers)
+    assert found.sample_ratio_p < 0.001
+    assert "NOT as the probabilities say" in printed(found)
+
+
+def hash_of(user: str) -> int:
+    return int(user.removeprefix("user ")) // 2
+
+
+def test_parts_are_compared_each_by_itself() -> None:
+    folded = outcomes()
+    for part, lift in (("cold", 1.0), ("warm", 2.5)):
+        for each in experiment(lift):
+            folded.add(each._replace(user_id=f"{part} {each.user_id}", time=NOON), part)
+    found = {(arm.part, arm.policy): arm for arm in folded.report().arms}
+    assert found["cold", "new"].rate_difference.low < 0
+    assert found["warm", "new"].rate_difference.low > 0
+    assert found["cold", "new"].probability_best < 0.999 < found["warm", "new"].probability_best
+
+
+def test_policies_and_parts_have_a_limit() -> None:
+    folded = outcomes()
+    for number in range(256):
+        folded.add(answer("anna", f"policy {number}"))
+    with pytest.raises(InvalidArgument, match="by: there are more than 256 policies and parts"):
+        folded.add(answer("anna", "one more"))
+
+
+def test_no_answers_are_said() -> None:
+    assert "no answers to users are logged" in printed(report([]))
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (pb.GetOutcomesRequest(metric="clicks"), "metric: there is no 'clicks'"),
+        (pb.GetOutcomesRequest(since=20, until=10), "since: must be before until"),
+        (pb.GetOutcomesRequest(since=1, until=2**33), "at most 366 days"),
+        (pb.GetOutcomesRequest(since=-1), "since: must be"),
+        (pb.GetOutcomesRequest(by="genre"), "by: must be version, cohort or empty, not 'genre'"),
+        (pb.GetOutcomesRequest(precision=1.5), "precision: must be above 0 and at most 1, not 1.5"),
+        (pb.GetOutcomesRequest(precision=float("nan")), "precision: must be above 0"),
+        (pb.GetOutcomesRequest(window_seconds=-5), "window: must be more than 0"),
+    ],
+    ids=str,
+)
+def test_bad_requests_are_refused(request_: pb.GetOutcomesRequest, message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        parse_outcomes_query(request_, NOON)
+
+
+def printed(response: pb.GetOutcomesResponse, width: int = 80) -> str:
+    console = Console(width=width, record=True)
+    console.print(tables.outcomes(response))
+    return console.export_text()
+
+
+def test_the_table_reads_at_80_columns() -> None:
+    text = printed(report(experiment(2.0)))
+    assert all(len(line) <= 80 for line in text.splitlines())
+    assert "…" not in text
+    for words in ("per answer, to old", "as the probabilities say", "more users", "hold however often one looks"):
+        assert words in " ".join(text.split())
+
+
+async def test_the_command(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/events.db"
+    await write_experiment(url, 40, control="old", winner="new")
+    store = EventStore(url, 100)
+    await store.open()
+    await store.record([StoredEvent("user 1", "old film", 4.0, int(time.time() - 8 * DAY))])
+    await store.close()
+    command = [sys.executable, "-m", "fusion_gateway", "outcomes", f"--event-store={url}", "--by=cohort"]
+
+    def run(*flags: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*command, *flags], cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+    done = await asyncio.to_thread(run, "--format=json")
+    arms = {(arm["policy"], arm["part"]): arm for arm in json.loads(done.stdout)["arms"]}
+    assert arms.keys() == {("old", "0 events"), ("new", "0 events"), ("new", "1 to 5")}
+    assert arms["new", "1 to 5"]["users"] == "1"
+    assert arms["old", "0 events"]["outcomes"] == "14"
+    assert "1 to 5" in (await asyncio.to_thread(run)).stdout
+    for flag, message in [("--metric=clicks", "metric: there is no 'clicks'"), ("--serving-log=off", "is off")]:
+        refused = await asyncio.to_thread(run, flag)
+        assert refused.returncode == 1
+        assert message in refused.stderr
+
+
+async def test_a_gateway_tells_what_came_of_its_answers(world: World) -> None:
+    answered = await world.stub.Recommend(pb.RecommendRequest(user_id="anna", k=3))
+    clicked = pb.Event(
+        user_id="anna",
+        item_id=answered.items[1].item.id,
+        type="click",
+        recommendation_id=answered.recommendation_id,
+    )
+    await world.stub.RecordEvents(pb.RecordEventsRequest(events=[clicked]))
+    ends = time.monotonic() + 10
+    while not (found := await world.stub.GetOutcomes(pb.GetOutcomesRequest())).arms:
+        assert time.monotonic() < ends
+        await asyncio.sleep(0.1)
+    (arm,) = found.arms
+    assert (arm.policy, arm.drawn, arm.users, arm.answers, arm.outcomes) == ("fitted", False, 1, 1, 1)
+    assert found.control == "fitted"
+    assert (found.metric, found.window_seconds, found.until - found.since) == ("click", DAY, 7 * DAY)
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await world.stub.GetOutcomes(pb.GetOutcomesRequest(metric="clicks"))
+    assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
