@@ -54,7 +54,7 @@ def off_policy_command(
     ] = None,
     max_answers: Annotated[
         int, typer.Option(help="Of more answers, so many at random.", min=1, rich_help_panel=DATA_PANEL)
-    ] = 20_000,
+    ] = 50_000,
 ) -> None:
     """Estimate what a fusion policy would have earned, by logged answers of other policies, without serving it.
 

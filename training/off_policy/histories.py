@@ -53,8 +53,8 @@ async def histories(event_store: str, answers: Answers, catalog: Catalog) -> Kno
 
 def _of_users(path: Path, users: Sequence[str]) -> dict[str, list[StoredEvent]]:
     """Oldest first."""
-    rows = pl.scan_parquet(path).filter(pl.col("user").is_in(list(set(users)))).collect()
+    rows = pl.scan_parquet(path).filter(pl.col("user").is_in(list(set(users))))
     found: dict[str, list[StoredEvent]] = {}
-    for user, item, rating, time, kind in rows.iter_rows():
+    for user, item, rating, time, kind in rows.select("user", "item", "rating", "time", "type").collect().iter_rows():
         found.setdefault(user, []).append(StoredEvent(user, item, rating, time, type=kind))
     return found

@@ -24,7 +24,7 @@ from training.evaluation.measure import default_policy, read_policy
 from training.off_policy.answers import Source
 from training.pipelines.off_policy import LoggedOutcomes, outcome_metric
 
-USERS, ITEMS, TASTES, K = 500, 8, 2, 3
+USERS, ITEMS, TASTES, K = 550, 8, 2, 3
 EXPLORATION = 0.67
 POPULAR = {"weights": {"popularity": 1.0}, "normalizer": "none"}
 START = 1_600_000_000
