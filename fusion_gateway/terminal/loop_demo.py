@@ -55,7 +55,8 @@ class LoopDemo:
         limit = 2 * self.seconds + OUTCOMES_SECONDS
         await _program(limit, "training", "simulate", f"--gateway={gateway}", f"--data={self.data}", *load)
         await asyncio.sleep(LOGGED_SECONDS)
-        await _program(OUTCOMES_SECONDS, "fusion_gateway", "outcomes", f"--event-store={self.store}", "--metric=click")
+        of_clicks = [f"--event-store={self.store}", "--metric=click", f"--control={POPULAR}"]
+        await _program(OUTCOMES_SECONDS, "fusion_gateway", "outcomes", *of_clicks)
 
 
 async def _program(seconds: float, *arguments: str) -> None:
