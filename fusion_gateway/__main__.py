@@ -25,7 +25,6 @@ from fusion_gateway.gateway import gateway
 from fusion_gateway.listing import names_in, users_of
 from fusion_gateway.loop.export import export_served
 from fusion_gateway.loop.joined import opened
-from fusion_gateway.loop.log import ServedLog
 from fusion_gateway.loop.metrics import DAY
 from fusion_gateway.loop.outcomes import Outcomes
 from fusion_gateway.loop.outcomes_query import PRECISION, parse_outcomes_query
@@ -143,14 +142,9 @@ async def _export(chosen: ExportSettings) -> None:
 
 async def _export_served(chosen: ExportServedSettings) -> None:
     logs.configure("fusion_gateway export-served", chosen.log_level)
-    served = ServedLog.of(chosen)
-    if served is None:
+    if chosen.serving_log == "off":
         raise ConfigurationError("export-served: --serving-log is off; name the log that gateways write")
-    await served.open()
-    try:
-        written = await export_served(served, chosen.folder, chosen.since)
-    finally:
-        await served.close()
+    written = await export_served(chosen.serving_log or chosen.event_store, chosen.folder, chosen.since)
     print(f"{written} answers are in {chosen.folder}")
 
 
@@ -182,8 +176,8 @@ def _unix(day: date | None) -> int:
 
 
 async def _list_users(chosen: ListUsersSettings) -> None:
-    async with _store("list-users", chosen) as store:
-        found = await users_of(store.all_events(), chosen.limit)
+    logs.configure("fusion_gateway list-users", chosen.log_level)
+    found = await users_of(chosen.event_store, chosen.limit)
     tables.console().print(tables.users(found))
 
 

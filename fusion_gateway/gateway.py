@@ -115,6 +115,8 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
     }
     if served:
         work["serving log"] = served.run_write_loop
+        work["sweep of the serving log"] = served.run_retention_loop
+        work["erase of the serving log"] = served.run_erase_loop
     if clients:
         work["tokens"] = partial(clients.run_reload_loop, TOKENS_POLL_SECONDS, access.use)
     try:

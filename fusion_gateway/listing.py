@@ -1,12 +1,15 @@
 """What can be named in calls: users of the event store; genres, genders and occupations of the published versions."""
 
-from collections import Counter
-from collections.abc import AsyncIterator, Collection, Iterable
-from typing import NamedTuple
+from collections.abc import Collection, Iterable
+from functools import partial
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
 
 from fusion_gateway.catalog.catalog import Catalog, open_catalog
 from fusion_gateway.catalog.popularity_file import load_popularity
-from fusion_gateway.events.stored_event import StoredEvent
+from fusion_gateway.events.schema import EVENTS
+from fusion_gateway.events.snapshot import existing_columns, read_parts
 from fusion_gateway.fusion.popularity import group_of
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.repository import Repository
@@ -21,14 +24,16 @@ class User(NamedTuple):
     """Unix seconds."""
 
 
-async def users_of(events: AsyncIterator[StoredEvent], limit: int) -> list[User]:
-    """Those with the most events, at most `limit`. `events` are oldest first."""
-    counts: Counter[str] = Counter()
-    newest: dict[str, int] = {}
-    async for event in events:
-        counts[event.user_id] += 1
-        newest[event.user_id] = event.time
-    return [User(user, count, newest[user]) for user, count in counts.most_common(limit)]
+async def users_of(url: str, limit: int) -> list[User]:
+    """Those of an event store with the most events, at most `limit`. Raises ConfigurationError."""
+    return [User._make(row) async for part in read_parts(url, partial(_users, limit)) for row in part]
+
+
+def _users(limit: int, connection: sa.Connection) -> sa.Select[Any]:
+    existing_columns(connection, EVENTS.name)
+    user, events = EVENTS.c.user_id, sa.func.count()
+    found = sa.select(user, events, sa.func.max(EVENTS.c.time)).group_by(user)
+    return found.order_by(events.desc(), user).limit(limit)
 
 
 def names_in(repository: Repository) -> dict[str, list[str]]:

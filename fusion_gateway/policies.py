@@ -19,7 +19,7 @@ from pydantic import (
 )
 
 from fusion_gateway.events.event_types import STANDARD, EventTypes
-from fusion_gateway.fusion import Policy
+from fusion_gateway.fusion import Count, Number, Policy
 from fusion_gateway.loop.metrics import MAX_WINDOW_SECONDS, metric_named
 from fusion_gateway.rules import Rule
 from fusion_gateway.shares import Shares
@@ -44,7 +44,7 @@ class Shadow(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     policy: str
-    share: float = Field(1.0, gt=0, le=1)
+    share: Number = Field(1.0, gt=0, le=1)
     """Of the requests that name no policy."""
 
 
@@ -69,8 +69,8 @@ class Measured(BaseModel):
 class Guardrail(Measured):
     """Stops a policy for good whose metric is surely beyond so many times that of the default policy."""
 
-    at_most: float | None = Field(None, gt=0, le=100)
-    at_least: float | None = Field(None, gt=0, le=100)
+    at_most: Number | None = Field(None, gt=0, le=100)
+    at_least: Number | None = Field(None, gt=0, le=100)
 
     @model_validator(mode="after")
     def _has_one_limit(self) -> Self:
@@ -82,15 +82,15 @@ class Guardrail(Measured):
 class Adaptive(Measured):
     """Makes the shares of `split` follow an outcome, by Thompson sampling; `split` is what they begin with."""
 
-    window_seconds: float = Field(3600, gt=0, le=MAX_WINDOW_SECONDS)
+    window_seconds: Number = Field(3600, gt=0, le=MAX_WINDOW_SECONDS)
     """After an answer, in which an outcome counts; the answer counts when it is over."""
-    floor: float = Field(5, ge=0, le=50)
+    floor: Number = Field(5, ge=0, le=50)
     """Minimum percent of the users of each policy that is not stopped."""
-    burn_in_answers: int = Field(1000, ge=1, le=1_000_000_000)
+    burn_in_answers: Count = Field(1000, ge=1, le=1_000_000_000)
     """Of each policy before shares move."""
-    half_life_days: float = Field(14, gt=0, le=365)
+    half_life_days: Number = Field(14, gt=0, le=365)
     """An answer so old counts half."""
-    update_seconds: float = Field(300, ge=1, le=86_400)
+    update_seconds: Number = Field(300, ge=1, le=86_400)
     """Between two looks at the outcomes."""
     guardrail: Guardrail | None = None
 
@@ -110,7 +110,7 @@ class Policies(BaseModel):
 
     default: str
     policies: Mapping[str, Policy] = Field(max_length=MAX_POLICIES)
-    split: Mapping[str, float] = Field(default_factory=dict)
+    split: Mapping[str, Number] = Field(default_factory=dict)
     """Percent of the users who get a policy other than the default one. Policies added at the end move nobody else."""
     adaptive: Adaptive | None = None
     shadow: Shadow | None = None

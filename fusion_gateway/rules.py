@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusion_gateway.catalog.catalog import Catalog
-from fusion_gateway.fusion import RULES, Rows
+from fusion_gateway.fusion import RULES, Number, Rows
 from fusion_gateway.scorers.missing import NOT_CONFIGURED, ModelMissing
 from fusion_gateway.scorers.scorer import Answer, Numbers, Retrieved, UserTensors
 
@@ -32,7 +32,7 @@ class Rule:
     """
 
     name: str
-    boost: float
+    boost: Number
     favorite: Kind | None = None
     genre: str = ""
     director: str = ""

@@ -1,6 +1,7 @@
 """marquee.v1.Recommender on the wire; the work is done elsewhere."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ class Servicer(pb_grpc.RecommenderServicer):
         self._default_timeout = default_timeout
         self._max_in_flight = max_in_flight
         self._in_flight = 0
-        self._parsing = 0
+        self._parsing = Counter[str]()
         self._parsing_turns = Turns(1)
         """One request after the other, with a turn for everything else between them: a thousand events take a while."""
 
@@ -98,20 +99,21 @@ class Servicer(pb_grpc.RecommenderServicer):
         return pb.GetItemsResponse(items=[catalog.item(row) for row in rows if row is not None])
 
     async def RecordEvents(self, request: pb.RecordEventsRequest, context: Context) -> pb.RecordEventsResponse:
-        self._handlers.events.check_room(self._parsing)
-        self._parsing += 1
+        size = size_of(request.events)
+        self._handlers.events.check_room(size, self._parsing[size])
+        self._parsing[size] += 1
         try:
-            events = await self._parse_events(request)
+            events = await self._parse_events(request, size)
         finally:
-            self._parsing -= 1
+            self._parsing[size] -= 1
         recorded = await self._handlers.events.record(events, self._deadline(context).remaining())
         if self._handlers.served:
             self._handlers.served.check([event.recommendation_id for event in events if event.recommendation_id])
         return pb.RecordEventsResponse(recorded=recorded, duplicates=len(events) - recorded)
 
-    async def _parse_events(self, request: pb.RecordEventsRequest) -> list[StoredEvent]:
+    async def _parse_events(self, request: pb.RecordEventsRequest, size: str) -> list[StoredEvent]:
         """One call's after the other's, a few in each turn of the event loop."""
-        async with self._parsing_turns.turn(size_of(request.events)):
+        async with self._parsing_turns.turn(size):
             events: list[StoredEvent] = []
             scale, types = self._handlers.titles.value.catalog.rating_scale, self._handlers.event_types
             parsed = parsing.parse_events(request, scale, types)

@@ -160,5 +160,8 @@ class GatewaySettings(ScorerSettings, ServingLogSettings, ServingSettings):
     )
     max_in_flight: int = Field(64, ge=1, le=MAX_CALLS, description="Ranking calls beyond this are refused at once.")
     max_writes_in_flight: int = Field(
-        64, ge=1, le=MAX_CALLS, description="Calls that write events beyond this are refused at once."
+        64,
+        ge=1,
+        le=MAX_CALLS,
+        description="Calls that write up to 100 events beyond this are refused at once; so are larger ones.",
     )

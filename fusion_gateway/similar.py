@@ -29,6 +29,8 @@ MIN_RETRIEVED = 100
 """Minimum number of items requested from each model; twice the k of the request where that is more."""
 MAX_SAME_DIRECTOR = 2
 """Maximum number of movies by one director that come first (REFERENCE_SYSTEMS.md S3), where something else counts."""
+MIN_SHARE = 0.5
+"""Of a place."""
 ROUNDING = 1e-6
 """Weights are of single precision: a share of places is not more for that."""
 Likeness = NDArray[np.float64]
@@ -205,14 +207,17 @@ def _nearest(
 def _by_places(taken: list[int], places: int, components: Components, catalog: Catalog) -> list[int]:
     """Rows by one component after the other, each its share of the places by weight (REFERENCE_SYSTEMS.md S3).
 
-    Shares are rounded so that the first ones get more. What a component cannot fill goes to the next.
+    Shares are rounded so that the first ones get more; less than half a place is none, but for the largest share.
+    What a component cannot fill goes to the next.
     """
-    total = sum(component.weight for component in components.values())
+    weights = [component.weight for component in components.values()]
+    total, largest = sum(weights), max(weights, default=0)
     rows: list[int] = []
-    weight = 0.0
+    share = 0.0
     for component in components.values():
-        weight += component.weight
-        end = ceil(weight / total * places - ROUNDING)
+        before, share = share, share + component.weight / total * places
+        has_place = component.weight == largest or share - before >= MIN_SHARE
+        end = ceil((share if has_place else before) - ROUNDING)
         excluded = catalog.of_same_works(np.array([*taken, *rows]))
         rows += _most_alike(_sum_of([component], catalog), excluded, end - len(rows), catalog)
     return rows

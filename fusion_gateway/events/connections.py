@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -33,13 +34,15 @@ class Connections:
     """
 
     def __init__(self, work: str, engine: AsyncEngine, number: int, seconds: float, max_calls: int) -> None:
-        """`work` is read or write. A transaction may wait `seconds` for a connection, and then have it as long.
+        """`work` says in a few words what they do.
 
-        At most `max_calls` wait or run at once.
+        A transaction may wait `seconds` for a connection, and then have it as long. At most `max_calls` of each group
+        wait or run at once.
         """
         self._work, self._engine, self._seconds, self._max_calls = work, engine, seconds, max_calls
         self._number, self._turns = number, Turns(number)
-        self._attempts: Tasks = set()
+        self._attempts: defaultdict[str, Tasks] = defaultdict(set)
+        """By group."""
         self._transactions: Tasks = set()
         self._circuit = CircuitBreaker(f"event store, {work}")
         self._failed = FAILURES.labels(work)
@@ -59,18 +62,18 @@ class Connections:
         InvalidArgument for what the database does not take, and Unavailable.
         """
         if limited:
-            self.check_room()
+            self.check_room(group)
         self._check()
         try:
             async with asyncio.timeout(timeout):
-                return await asyncio.shield(_begin(self._attempt(work, group), self._attempts))
+                return await asyncio.shield(_begin(self._attempt(work, group), self._attempts[group]))
         except TimeoutError:
             raise DeadlineExceeded("the event store has not answered in time") from None
 
-    def check_room(self, coming: int = 0) -> None:
-        """Raises Overloaded where as many as may wait or run do so already, with those that are coming."""
-        if len(self._attempts) + coming >= self._max_calls:
-            raise Overloaded(f"{self._max_calls} calls {self._work} events already; try again later")
+    def check_room(self, group: str, coming: int = 0) -> None:
+        """Raises Overloaded where as many of a group as may wait or run do so already, with those that are coming."""
+        if len(self._attempts[group]) + coming >= self._max_calls:
+            raise Overloaded(f"{self._max_calls} calls {self._work} already; try again later")
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
@@ -98,7 +101,7 @@ class Connections:
 
     async def finish(self, seconds: float) -> None:
         """Waits for what has been begun."""
-        if tasks := self._attempts | self._transactions:
+        if tasks := self._transactions.union(*self._attempts.values()):
             await asyncio.wait(tasks, timeout=seconds)
 
     def judged(self, error: Exception) -> MarqueeError:
@@ -130,7 +133,7 @@ class Connections:
         except TimeoutError as error:
             transaction.cancel()  # it has no connection yet
             if time.monotonic() < self._answered_at + self._seconds:  # the store works, for others
-                raise Overloaded(f"{len(self._attempts)} calls {self._work} events already; try again later") from None
+                raise Overloaded(f"{len(self._attempts[group])} calls {self._work} already; try again later") from None
             raise self.judged(error) from None
         done, _ = await asyncio.wait([transaction], timeout=self._seconds)
         if not done:

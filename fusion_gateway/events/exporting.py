@@ -1,15 +1,16 @@
 """The whole event store as a file that `training` and import-events read; the store is only read, and as a stream."""
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection
+from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from fusion_gateway.events.database import read_only_engine, usable_url
+from fusion_gateway.events.snapshot import Rows, existing_columns, read_parts
 from fusion_gateway.events.stored_event import VIEW
 from servers.runtime.errors import ConfigurationError
 
@@ -18,9 +19,6 @@ OF_OUTCOMES = {"recommendation_id": pl.String, "value": pl.Float64}
 COLUMNS = pl.Schema(OF_EVENTS | OF_OUTCOMES)
 ABSENT = {"type": VIEW, "recommendation_id": "", "value": None}
 """What the events of an older store have in columns that came later."""
-ROWS_PER_PART = 100_000
-"""Held in memory at once."""
-Rows = Sequence[sa.Row[Any]]
 
 
 async def export_events(url: str, path: Path, types: Collection[str] | None = None) -> int:
@@ -30,34 +28,16 @@ async def export_events(url: str, path: Path, types: Collection[str] | None = No
 
     The file appears once it is whole. Raises ConfigurationError where the store cannot be read or the file not written.
     """
-    engine = read_only_engine(url)
     try:
-        return await _write(path, _parts(engine, types))
+        async with aclosing(read_parts(url, partial(_query, types))) as parts:
+            return await _write(path, parts)
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror or error}") from None
-    finally:
-        await engine.dispose()
 
 
-async def _parts(engine: AsyncEngine, types: Collection[str] | None) -> AsyncIterator[Rows]:
-    try:
-        with usable_url():
-            async with engine.connect() as connection:
-                query = await connection.run_sync(_query, types)
-                async with connection.stream(query) as rows:
-                    async for part in rows.partitions(ROWS_PER_PART):
-                        yield part
-    except (sa.exc.SQLAlchemyError, OSError) as error:
-        reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
-        raise ConfigurationError(f"the event store cannot be read: {reason}") from None
-
-
-def _query(connection: sa.Connection, types: Collection[str] | None) -> sa.Select[Any]:
+def _query(types: Collection[str] | None, connection: sa.Connection) -> sa.Select[Any]:
     """Of the columns that the table has, whichever version of the store wrote it."""
-    inspector = sa.inspect(connection)
-    if not inspector.has_table("events"):
-        raise ConfigurationError("event store: this database has no table of events")
-    events = sa.table("events", *map(sa.column, [column["name"] for column in inspector.get_columns("events")]))
+    events = sa.table("events", *map(sa.column, existing_columns(connection, "events")))
     later = {name: events.c[name] if name in events.c else sa.literal(value) for name, value in ABSENT.items()}
     chosen = sa.select(events.c.user_id, events.c.item_id, events.c.rating, events.c.time, *later.values())
     if types is not None:

@@ -3,40 +3,27 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence, Sized
-from contextlib import suppress
+from collections.abc import Iterable, Sequence, Sized
 from dataclasses import fields
 from functools import partial
 from itertools import islice, takewhile
-from typing import Any, TypeVar
 
 import sqlalchemy as sa
-import structlog
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from fusion_gateway.events.connections import Connections
-from fusion_gateway.events.database import READ_CONNECTIONS, Database, empty_log, usable_url
 from fusion_gateway.events.event_types import STANDARD, EventTypes
 from fusion_gateway.events.history_reads import HistoryReads
 from fusion_gateway.events.schema import EVENTS, IMPORTS
+from fusion_gateway.events.storage import MAX_WRITES, Storage, T, Work
 from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.events.users import StoredUser, users_from
-from servers.runtime.errors import ConfigurationError, DeadlineExceeded, MarqueeError, Unavailable
+from servers.runtime.errors import DeadlineExceeded
 
 ROWS_PER_STATEMENT = 1000
 ROWS_PER_TURN = 100
 """Of the event loop: SQLAlchemy prepares statements in it."""
 ROWS_READ_PER_TURN = 500
 USERS_PER_TRIM = 10
-READ_SECONDS, WRITE_SECONDS = 1.0, 3.0
-"""What a call's transaction may take once it has a connection."""
-MAX_READS = MAX_WRITES = 64
-"""Calls that wait for a connection or have one. Histories to recommend from are not counted: few reads serve many."""
-CLOSE_SECONDS = WRITE_SECONDS
-"""How long a store that is closed waits for what has been begun."""
-T = TypeVar("T")
-log = structlog.get_logger()
 
 NEWEST_FIRST = (EVENTS.c.time.desc(), EVENTS.c.sequence.desc())
 FIELDS = tuple(EVENTS.c[field.name] for field in fields(StoredEvent))
@@ -66,11 +53,6 @@ RANKED = (
 TRIM = EVENTS.delete().where(
     EVENTS.c.sequence.in_(sa.select(RANKED.c.sequence).where(RANKED.c.recency > sa.bindparam("limit")))
 )
-OLD = sa.select(EVENTS.c.sequence).where(EVENTS.c.time < sa.bindparam("before")).limit(ROWS_PER_STATEMENT)
-SWEEP_SECONDS = 3600.0
-"""Events past their time are deleted at the start, and as often as this."""
-ERASE_SECONDS = 1.0
-"""To take deleted events out of SQLite's log, and until that is tried again where somebody is reading it."""
 
 
 def size_of(events: Sized) -> str:
@@ -78,12 +60,8 @@ def size_of(events: Sized) -> str:
     return "large" if len(events) > ROWS_PER_TURN else "small"
 
 
-class EventStore:
-    """Events by user. Whatever a method says it has stored or erased is committed.
-
-    Methods with a `timeout` raise DeadlineExceeded once it has passed, and what they have begun still runs to its end.
-    They raise InvalidArgument, Overloaded and Unavailable, too.
-    """
+class EventStore(Storage):
+    """Events by user."""
 
     def __init__(
         self,
@@ -95,37 +73,16 @@ class EventStore:
     ) -> None:
         """Keeps at most `history_limit` events per user, the newest, and none older than `retention_days` (0: any).
 
-        Of those types that no list depends on, as many again. At most `max_writes` calls write or wait for it at once.
+        Of those types that no list depends on, as many again. At most `max_writes` calls of a size write at once.
         Raises ConfigurationError for a bad URL.
         """
-        self._database = database = Database(url)
-        self._reads = Connections("read", database.reads, READ_CONNECTIONS, READ_SECONDS, MAX_READS)
-        self._writes = Connections("write", database.writes, database.write_connections, WRITE_SECONDS, max_writes)
-        self._insert = sqlite.insert if database.is_sqlite else postgresql.insert
+        super().__init__(url, EVENTS, retention_days, max_writes)
         self._whole = HistoryReads(self._histories, history_limit)
-        self._limit, self._retention = history_limit, retention_days * 86400
-        self._types = types.read
-        self._reopening: asyncio.Task[None] | None = None
-        self._has_traces = asyncio.Event()
+        self._limit, self._types = history_limit, types.read
 
-    async def open(self) -> None:
-        """Creates the tables, or brings them up to date. Raises ConfigurationError when the database cannot be used."""
-        try:
-            with usable_url():
-                async with self._writes.transaction() as connection:
-                    await self._database.prepare(connection)
-            await self.sweep()
-            await self._erase_traces()
-        except MarqueeError as error:
-            raise ConfigurationError(str(error)) from None
-
-    async def close(self) -> None:
-        await asyncio.gather(self._reads.finish(CLOSE_SECONDS), self._writes.finish(CLOSE_SECONDS))
-        await self._database.close()
-
-    def check_room(self, coming: int) -> None:
-        """Raises Overloaded where `record` would after so many other calls, before many events are prepared for it."""
-        self._writes.check_room(coming)
+    def check_room(self, size: str, coming: int) -> None:
+        """Raises Overloaded where `record` would after so many other calls of that size, before events are prepared."""
+        self._writes.check_room(size, coming)
 
     async def record(self, events: Sequence[StoredEvent], timeout: float | None = None) -> int:
         """Stores them all or none; how many were new. An event_id that is stored already is left alone."""
@@ -168,7 +125,7 @@ class EventStore:
         async with self._reads.transaction() as connection:
             return {user: count for user, count in await connection.execute(query)}
 
-    async def _portion(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    async def _portion(self, work: Work[T]) -> T:
         """Does a part of a long work, and then lets other programs write for half as long."""
         async with self._writes.transaction() as connection:
             began = time.monotonic()
@@ -200,114 +157,6 @@ class EventStore:
         found = await self._read(partial(users_from, max(prefix, page), limit + 1), timeout)
         users = list(takewhile(lambda user: user.id.startswith(prefix), found))
         return users[:limit], users[limit].id if len(users) > limit else ""
-
-    async def all_events(self) -> AsyncIterator[StoredEvent]:
-        """Every event, oldest first; of one second, in the order they were stored."""
-        query = sa.select(*FIELDS).order_by(EVENTS.c.time, EVENTS.c.sequence)
-        async with self._reads.transaction() as connection, connection.stream(query) as rows:
-            async for row in rows:
-                yield StoredEvent(*row)
-
-    async def sweep(self) -> int:
-        """Deletes events past their time; how many there were. Deletes nothing where that would be all.
-
-        A store whose newest event is past its time is more likely one whose clock is wrong than one that nobody uses,
-        and what is kept can be deleted later.
-        """
-        if not self._retention:
-            return 0
-        before = int(time.time() - self._retention)
-        newest = await self._read(_newest_time, limited=False)
-        if newest is not None and newest < before:
-            log.error("no event deleted, for all are past their time: is the clock right?", newest=newest)
-            return 0
-        swept = 0
-        while chunk := await self._write(
-            partial(self._delete, EVENTS.c.sequence.in_(OLD), before=before), limited=False
-        ):
-            swept += chunk
-        if swept:
-            log.info("events past their time deleted", events=swept)
-            await self._erase_traces()
-        return swept
-
-    async def run_retention_loop(self) -> None:
-        """Deletes events past their time every SWEEP_SECONDS. Never returns."""
-        while True:
-            await asyncio.sleep(SWEEP_SECONDS)
-            with suppress(Unavailable):  # it has been logged
-                await self.sweep()
-
-    async def delete_user(self, user_id: str, timeout: float | None = None) -> int:
-        """Erases all events of a user; how many there were."""
-        deleted = await self._write(partial(self._delete, EVENTS.c.user_id == user_id), timeout)
-        await self._erase_traces()
-        return deleted
-
-    async def _delete(self, which: Any, connection: AsyncConnection, **parameters: int) -> int:
-        deleted = (await connection.execute(EVENTS.delete().where(which), parameters)).rowcount
-        if deleted:
-            self._has_traces.set()
-        return int(deleted)
-
-    async def run_erase_loop(self) -> None:
-        """Takes what has been deleted out of SQLite's log, where that could not be done at once. Never returns."""
-        while True:
-            await self._has_traces.wait()
-            await asyncio.sleep(ERASE_SECONDS)
-            await self._erase_traces()
-
-    async def _erase_traces(self) -> None:
-        if not self._database.file:
-            return
-        self._has_traces.clear()
-        erased = False
-        try:
-            with suppress(DeadlineExceeded, Unavailable):
-                erased = await self._write(empty_log, ERASE_SECONDS, limited=False)
-        finally:  # also where the caller leaves
-            if not erased:
-                self._has_traces.set()
-
-    async def _read(
-        self, work: Callable[[AsyncConnection], Awaitable[T]], timeout: float | None = None, limited: bool = True
-    ) -> T:
-        await self._follow_file(timeout)
-        return await self._reads.run(work, timeout, limited)
-
-    async def _write(
-        self,
-        work: Callable[[AsyncConnection], Awaitable[T]],
-        timeout: float | None = None,
-        limited: bool = True,
-        group: str = "",
-    ) -> T:
-        await self._follow_file(timeout)
-        file = self._database.file_now()
-        result = await self._writes.run(work, timeout, limited, group)
-        if self._database.file_now() != file:
-            raise Unavailable("the event store cannot be used: its file was taken away, try again")
-        return result
-
-    async def _follow_file(self, timeout: float | None) -> None:
-        """Opens the file at SQLite's path where the one that is open has been deleted or replaced."""
-        if not self._database.has_moved():
-            return
-        if self._reopening is None or self._reopening.done():
-            self._reopening = asyncio.create_task(self._reopen())
-        try:
-            async with asyncio.timeout(timeout):
-                await asyncio.shield(self._reopening)
-        except TimeoutError:
-            raise DeadlineExceeded("the event store has not been opened in time") from None
-
-    async def _reopen(self) -> None:
-        try:
-            async with self._reads.stopped(), self._writes.stopped():
-                await self._database.reopen()
-        except (sa.exc.SQLAlchemyError, OSError) as error:
-            raise self._writes.judged(error) from None
-        log.error("the event store's file was deleted or replaced; the one at its path is used now")
 
     async def _add(self, connection: AsyncConnection, events: Sequence[StoredEvent]) -> int:
         made_up = uuid.uuid4().hex  # with the index it is unique; a thousand of them would take a while
@@ -347,8 +196,3 @@ async def _histories(
             histories[row[0]].append(StoredEvent(*row))
         await asyncio.sleep(0)
     return histories
-
-
-async def _newest_time(connection: AsyncConnection) -> int | None:
-    newest: int | None = await connection.scalar(sa.select(sa.func.max(EVENTS.c.time)))
-    return newest

@@ -7,7 +7,7 @@ NaN, or anything that is not finite, means that the model abstains from that can
 from fusion_gateway.fusion.candidates import HISTORY, Candidates, Mask, Rows, best_rows, choose_candidates
 from fusion_gateway.fusion.fused import Fused, abstain, fuse, normalize
 from fusion_gateway.fusion.normalizers import NORMALIZERS, NormalizerName, Scores, competition_rank
-from fusion_gateway.fusion.policy import Activation, Calibrator, Policy, Slope, Strategy, Switch, Unit
+from fusion_gateway.fusion.policy import Activation, Calibrator, Count, Number, Policy, Slope, Strategy, Switch, Unit
 from fusion_gateway.fusion.popularity import POPULARITY, RULES, Popularity
 
 __all__ = [
@@ -17,10 +17,12 @@ __all__ = [
     "RULES",
     "Activation",
     "Calibrator",
+    "Count",
     "Candidates",
     "Fused",
     "Mask",
     "NormalizerName",
+    "Number",
     "Policy",
     "Popularity",
     "Rows",

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Strict
 
 from fusion_gateway.fusion.normalizers import NormalizerName, Scores
 
@@ -26,6 +27,10 @@ FORMS: Mapping[str, Callable[[Scores], Scores]] = {
 }
 
 
+Number = Annotated[float, Strict()]
+"""No text or truth value of a file is taken for one."""
+Count = Annotated[int, Strict()]
+"""The same, and whole."""
 MAX_NUMBER = 1e12
 """Maximum magnitude of a number: with far larger ones, sums and products of scores are infinite."""
 MAX_COUNT = 100_000
@@ -42,8 +47,8 @@ class Calibrator:
     The arcsinh compresses long tails, so that a model which is sure of a few items does not drown the others.
     """
 
-    scale: float
-    offset: float
+    scale: Number
+    offset: Number
     form: Literal["affine", "sigmoid", "arcsinh"] = "affine"
 
     def __post_init__(self) -> None:
@@ -61,9 +66,9 @@ class Calibrator:
 class Switch:
     """Weights for users with at most so many events, or so many rated events, or both; None: any number."""
 
-    max_events: int | None = None
-    weights: Mapping[str, float] = field(default_factory=dict)
-    max_ratings: int | None = None
+    max_events: Count | None = None
+    weights: Mapping[str, Number] = field(default_factory=dict)
+    max_ratings: Count | None = None
 
     def __post_init__(self) -> None:
         _check_weights("weights", self.weights)
@@ -92,8 +97,8 @@ MAX_SLOPE = 20.0
 class Slope:
     """How the logarithm of a model's weight grows with log(1 + events) and with log(1 + ratings) of the user."""
 
-    events: float
-    ratings: float
+    events: Number
+    ratings: Number
 
     def __post_init__(self) -> None:
         _check_number("events", self.events, -MAX_SLOPE, MAX_SLOPE)
@@ -104,9 +109,9 @@ class Slope:
 class Unit:
     """One unit of the learned layer: out * activation(weights . scores + bias). Monotone: no weight is negative."""
 
-    weights: Mapping[str, float]
-    bias: float = 0.0
-    out: float = 1.0
+    weights: Mapping[str, Number]
+    bias: Number = 0.0
+    out: Number = 1.0
 
     def __post_init__(self) -> None:
         _check_weights("weights", self.weights)
@@ -131,27 +136,27 @@ class Policy:
     Fields that a strategy does not use must be left out.
     """
 
-    weights: Mapping[str, float]
+    weights: Mapping[str, Number]
     strategy: Strategy = "weighted_sum"
     normalizer: NormalizerName = "zscore"
-    bias: float = 0.0
+    bias: Number = 0.0
     """weighted_sum_bias: added to every fused score."""
     calibrators: Mapping[str, Calibrator] = field(default_factory=dict)
     """normalizer calibrated: one for every model in `weights`."""
-    min_ratings: Mapping[str, int] = field(default_factory=dict)
+    min_ratings: Mapping[str, Count] = field(default_factory=dict)
     """How many events of the history must be rated for a model to count; with fewer it abstains (S1: without ratings
     the sequence model alone)."""
-    thresholds: Mapping[str, float] = field(default_factory=dict)
+    thresholds: Mapping[str, Number] = field(default_factory=dict)
     """threshold: the minimum normalized score per model. A candidate below any of them is ruled out."""
     gate: str = ""
     """cascade: the model that makes the candidate set ..."""
-    keep: int = 100
+    keep: Count = 100
     """... of this many candidates, which `weights` then sort."""
     switches: tuple[Switch, ...] = ()
     """switching: the first whose limits the user is within decides, `weights` where there is none."""
     slopes: Mapping[str, Slope] = field(default_factory=dict)
     """adaptive: `weights` are those of a user without events; models without a slope keep theirs."""
-    floor: float = 0.0
+    floor: Number = 0.0
     """adaptive: no share of a model with a weight falls below this."""
     units: tuple[Unit, ...] = ()
     """learned: `weights` multiply the normalized scores before they go in."""

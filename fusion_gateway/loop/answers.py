@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fusion_gateway.loop.ids import time_of
-from fusion_gateway.loop.log import Served
 from fusion_gateway.loop.reads import RECOMMEND
+from fusion_gateway.loop.served import Served
 from protos.marquee.v1 import recommender_pb2 as pb
 
 SIMILAR = "SimilarItems"

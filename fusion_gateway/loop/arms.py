@@ -107,7 +107,8 @@ class Arms:
 
 async def _newest(split: str, connection: AsyncConnection) -> Decision | None:
     columns = [ARMS.c[name] for name in Decision._fields]
-    query = sa.select(*columns).where(ARMS.c.split == split).order_by(ARMS.c.sequence.desc()).limit(1)
+    query = sa.select(*columns).where(ARMS.c.split == split)
+    query = query.order_by(ARMS.c.sequence.desc()).limit(1)
     row = (await connection.execute(query)).one_or_none()
     if row is None:
         return None

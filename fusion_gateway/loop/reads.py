@@ -1,7 +1,10 @@
 """Queries of the log of what was served."""
 
+import asyncio
 import json
-from collections.abc import Collection
+from collections.abc import AsyncGenerator, Collection, Iterator, Sequence
+from contextlib import aclosing
+from itertools import chain
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,8 +16,11 @@ RECOMMEND = "Recommend"
 MAX_PAGES = 100
 MAX_ANSWERS = 1000
 """Maximum number of a user's answers that are left out."""
+MAX_ITEMS = 50_000
+"""Older answers are not looked at once the newer ones have so many items."""
+ANSWERS_PER_TURN = 10
+"""Of the event loop: reading JSON keeps it."""
 ROWS_PER_STATEMENT = 1000
-Lists = list[list[str]]
 
 
 def _pages() -> sa.Select[Any]:
@@ -42,16 +48,46 @@ RECENT: sa.Select[Any] = (
 )
 
 
-async def pages(recommendation_id: str, user_id: str, connection: AsyncConnection) -> Lists:
-    """Item ids of each page from this one back; none where the user has no such page."""
-    rows = await connection.scalars(PAGES, {"id": recommendation_id, "user": user_id})
-    return [json.loads(items) for items in rows]
+async def pages(recommendation_id: str, user_id: str, connection: AsyncConnection) -> list[str]:
+    """A JSON list of items of each page from this one back; none where the user has no such page."""
+    return list(await connection.scalars(PAGES, {"id": recommendation_id, "user": user_id}))
 
 
-async def recent(user_id: str, since: float, connection: AsyncConnection) -> Lists:
-    """Item ids of each of the newest answers of Recommend to a user."""
-    rows = await connection.scalars(RECENT, {"user": user_id, "since": since})
-    return [json.loads(items) for items in rows]
+async def items_in(lists: Sequence[str]) -> list[str]:
+    """Ids of the items of JSON lists."""
+    items: list[str] = []
+    for some in _parts(lists):
+        items += chain.from_iterable(map(json.loads, some))
+        await asyncio.sleep(0)
+    return items
+
+
+async def recent(user_id: str, since: float, newer: Sequence[str], connection: AsyncConnection) -> set[str]:
+    """Ids of the items of the newest answers of Recommend to a user: of the JSON lists `newer`, and of the log's."""
+    found: set[str] = set()
+    count = 0
+    async with aclosing(_newest_first(user_id, since, newer, connection)) as parts:
+        async for part in parts:
+            items = await items_in(part)
+            found.update(items)
+            count += len(items)
+            if count >= MAX_ITEMS:
+                break
+    return found
+
+
+async def _newest_first(
+    user_id: str, since: float, newer: Sequence[str], connection: AsyncConnection
+) -> AsyncGenerator[Sequence[str], None]:
+    for waiting in _parts(newer):
+        yield waiting
+    async with connection.stream_scalars(RECENT, {"user": user_id, "since": since}) as rows:
+        async for part in rows.partitions(ANSWERS_PER_TURN):
+            yield part
+
+
+def _parts(lists: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (lists[first : first + ANSWERS_PER_TURN] for first in range(0, len(lists), ANSWERS_PER_TURN))
 
 
 async def known(recommendation_ids: Collection[str], connection: AsyncConnection) -> set[str]:
@@ -62,19 +98,3 @@ async def known(recommendation_ids: Collection[str], connection: AsyncConnection
         of_these = SERVED.c.id.in_(ids[first : first + ROWS_PER_STATEMENT])
         found.update(await connection.scalars(sa.select(SERVED.c.id).where(of_these)))
     return found
-
-
-async def newest(connection: AsyncConnection) -> float | None:
-    """Unix seconds."""
-    time: float | None = await connection.scalar(sa.select(sa.func.max(SERVED.c.time)))
-    return time
-
-
-def are_old(before: float) -> sa.ColumnElement[bool]:
-    """Some of the answers before that time."""
-    return SERVED.c.id.in_(sa.select(SERVED.c.id).where(SERVED.c.time < before).limit(ROWS_PER_STATEMENT))
-
-
-async def delete(which: Any, connection: AsyncConnection) -> int:
-    """How many there were."""
-    return int((await connection.execute(SERVED.delete().where(which))).rowcount)

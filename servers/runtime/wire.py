@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 MIN_FIELD_BYTES = 2
 """A tag and a length or a value."""
 MAX_VARINT_BYTES = 10
-VARINT, FIXED64, WITH_LENGTH, FIXED32 = 0, 1, 2, 5
+VARINT, FIXED64, WITH_LENGTH, GROUP, GROUP_END, FIXED32 = 0, 1, 2, 3, 4, 5
 FIXED_BYTES = {FIXED64: 8, FIXED32: 4}
 
 
@@ -31,13 +31,15 @@ def has_more_fields(content: bytes, kind: Descriptor, limit: int) -> bool:
 
 def _count(content: bytes, kind: Descriptor, limit: int) -> int:
     """At most limit + 1. Calls only where a number has several bytes: there may be a hundred thousand fields."""
-    at, end, parts, count = 0, len(content), _parts(kind), 0
-    outer: list[tuple[int, Mapping[int, Descriptor]]] = []
+    at, end, parts, group, count = 0, len(content), _parts(kind), 0, 0
+    outer: list[tuple[int, Mapping[int, Descriptor], int]] = []
     while count <= limit:
         if at >= end:
+            if group:
+                raise DecodeError("a group has no end")
             if not outer:
                 break
-            end, parts = outer.pop()
+            end, parts, group = outer.pop()
             continue
         count += 1
         tag, at = content[at], at + 1
@@ -52,14 +54,20 @@ def _count(content: bytes, kind: Descriptor, limit: int) -> int:
             if part is None or not size:
                 at += size
             else:
-                outer.append((end, parts))
-                end, parts = at + size, _parts(part)
+                outer.append((end, parts, group))
+                end, parts, group = at + size, _parts(part), 0
         elif wire_type == VARINT:
             _, at = _varint(content, at)
         elif wire_type in FIXED_BYTES:
             at += FIXED_BYTES[wire_type]
+        elif wire_type == GROUP:  # no message of ours has one, so that it is unknown, and all in it
+            outer.append((end, parts, group))
+            parts, group = {}, tag >> 3
+        elif wire_type == GROUP_END and group == tag >> 3:
+            end, parts, group = outer.pop()
+            count -= 1
         else:
-            raise DecodeError("groups are not taken")
+            raise DecodeError("a field has no type that there is, or ends no group")
     return count
 
 

@@ -1,3 +1,5 @@
+import re
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -107,6 +109,40 @@ def test_a_broken_file_is_refused_naming_policy_and_field(tmp_path: Path, old: s
     assert old in PUBLISHED
     with pytest.raises(ArtifactError, match=f"(?s)policies.yaml: .*{message}"):
         load_policies(write(tmp_path, PUBLISHED.replace(old, new)))
+
+
+EVERY_NUMBER = """
+default: switching
+split: {learned: 1}
+shadow: {policy: learned, share: 1}
+rules: [{name: "1", genre: "1984", boost: 1}]
+policies:
+  switching:
+    strategy: switching
+    weights: {a: 1}
+    min_ratings: {a: 1}
+    switches: [{max_events: 1, max_ratings: 1, weights: {a: 1}}]
+  cascade: {strategy: cascade, gate: a, keep: 1, weights: {a: 1}}
+  learned: {strategy: learned, weights: {a: 1}, units: [{weights: {a: 1}, bias: 1, out: 1}]}
+  adaptive: {strategy: adaptive, weights: {a: 1}, floor: 0.5, slopes: {a: {events: 1, ratings: 1}}}
+  bias: {strategy: weighted_sum_bias, weights: {a: 1}, bias: 1}
+  threshold: {strategy: threshold, weights: {a: 1}, thresholds: {a: 1}}
+  calibrated: {normalizer: calibrated, weights: {a: 1}, calibrators: {a: {scale: 1, offset: 1}}}
+"""
+NUMBERS = list(re.finditer(r"(?<=: )[\d.]+(?=[,}])", EVERY_NUMBER))
+
+
+@pytest.mark.parametrize("value", ["true", "'1'", "2026-01-31"])
+def test_a_number_is_nothing_else(tmp_path: Path, value: str) -> None:
+    load_policies(write(tmp_path, EVERY_NUMBER))
+    taken = []
+    for number in NUMBERS:
+        text = EVERY_NUMBER[: number.start()] + value + EVERY_NUMBER[number.end() :]
+        with suppress(ArtifactError):
+            load_policies(write(tmp_path, text))
+            taken.append(text[: number.end() + len(value)].splitlines()[-1])
+    assert taken == []
+    assert len(NUMBERS) == 25
 
 
 MANY = "\n".join(f"  p{n}: {{weights: {{rating: 1}}}}" for n in range(1001))

@@ -58,6 +58,10 @@ async def test_weights_may_share_out_the_places(world: World) -> None:
 
     by_genres = ["Fargo", "Inception", "The Prestige"]
     assert await similar(3, genres=1) == by_genres
+    assert await similar(3, genres=1, rating=0.001) == by_genres  # a share of less than half a place is none
+    assert await similar(3, genres=1, tags=0.001) == by_genres
+    assert await similar(1, genres=1, rating=1, tags=1) == ["Memento"]
+    assert await similar(4, genres=0.001, tags=1) == ["Inception", "Fargo"]  # tags know of no more
     # A model's share comes before the catalog's kinds.
     assert await similar(4, genres=0.5, rating=0.5) == ["Memento", "The Prestige", "Fargo", "Inception"]
     assert await similar(3, genres=0.1, rating=0.9) == ["Memento", "The Prestige", "Inception"]

@@ -26,10 +26,14 @@ LIBRARIES = ("faiss-cpu", "numpy", "onnx", "onnxruntime", "polars", "scikit-lear
 MANIFEST = "manifest.json"
 NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 """Of a version: what the servers take for one, see servers/runtime/repository.py."""
+NAME = re.compile(r"\w[\w.-]*")
+"""Of a model: one folder."""
 
 
 def versions(repository: Path, model: str) -> list[int]:
-    """Published versions, oldest first: folders with a manifest, named by a number."""
+    """Published versions, oldest first: folders with a manifest, named by a number; none of what is no model's name."""
+    if not NAME.fullmatch(model):
+        return []
     folder = repository / model
     return [number for number in _numbers(folder) if (folder / str(number) / MANIFEST).is_file()]
 
@@ -37,6 +41,14 @@ def versions(repository: Path, model: str) -> list[int]:
 def _numbers(folder: Path) -> list[int]:
     """Ascending, also of folders that hold no version."""
     return sorted(int(path.name) for path in folder.glob("*") if NUMBER.fullmatch(path.name))
+
+
+def _next_number(folder: Path) -> int:
+    """Never one that was used, also not of a version that was deleted in part."""
+    newest = max(_numbers(folder), default=0)
+    if not NUMBER.fullmatch(str(newest + 1)):
+        raise TrainingError(f"{folder} has version {newest}, the largest there can be: move it away to publish more")
+    return newest + 1
 
 
 def latest(repository: Path, model: str) -> Path:
@@ -76,8 +88,7 @@ def publish(repository: Path, manifest: Manifest, write: Callable[[Path], None])
     """
     home = repository / manifest.model
     home.mkdir(parents=True, exist_ok=True)
-    # Never a number that was used, also not of a version that was deleted in part.
-    manifest.version = max(_numbers(home), default=0) + 1
+    manifest.version = _next_number(home)
     partial = home / f"{manifest.version}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
@@ -181,6 +192,8 @@ def verify(folder: Path) -> Manifest:
     manifest = read_manifest(folder)
     for file in manifest.files:
         path = folder / file.path
+        if path.name != file.path:
+            raise TrainingError(f"{folder}: its manifest names {file.path!r}, which is no file of its own")
         if not path.is_file():
             raise TrainingError(f"{folder}: {file.path} is missing")
         if path.stat().st_size != file.size_bytes:

@@ -9,6 +9,7 @@ import polars as pl
 
 from training.artifacts.repository import latest, read_manifest, versions
 from training.data.splits import Split, leave_last_out
+from training.errors import TrainingError
 from training.evaluation.gateway_candidates import NextItemTask, Ranked
 from training.evaluation.measure import default_policy
 from training.evaluation.next_item import NDCG, first_of_each_user, target_metrics
@@ -50,9 +51,16 @@ def _seen(folder: Path) -> Seen:
     manifest = read_manifest(folder)
     data, last = manifest.data, manifest.data.last_event_time
     if not last:
-        last = int(datetime.fromisoformat(manifest.created_at).timestamp())
+        last = _made_at(folder, manifest.created_at)
     made_from = (data.dataset, data.fingerprint, data.split, data.events, data.first_event_time, last)
     return Seen(manifest.model, manifest.version, manifest.recipe.name, *made_from)
+
+
+def _made_at(folder: Path, text: str) -> int:
+    try:
+        return int(datetime.fromisoformat(text).timestamp())
+    except (ValueError, OverflowError):
+        raise TrainingError(f"{folder}: created_at of its manifest is no time: {text!r}; publish it again") from None
 
 
 def split_at_newest(events: pl.DataFrame, share: float, seen_until: int) -> tuple[Split, int]:

@@ -161,6 +161,20 @@ async def test_a_lock_of_another_program_stops_writers_only_and_so_many(url: str
         assert sorted(await items(store)) == ["0", "1", "2", "early"]  # what was begun went on
 
 
+async def test_large_writers_take_no_room_from_small_ones(url: str, tmp_path: Path) -> None:
+    large = [event(f"{n}") for n in range(101)]
+    async with opened(url, max_writes=3) as store:
+        with locked(tmp_path / "events.db"):
+            waiting = [asyncio.create_task(store.record(large, 10)) for _ in range(3)]
+            await asyncio.sleep(0.1)
+            with pytest.raises(Overloaded, match="3 calls write events already"):
+                await store.record(large, 10)
+            small = asyncio.create_task(store.record([event("small")], 10))
+            await asyncio.sleep(0.1)
+        assert await small == 1
+        await asyncio.gather(*waiting)
+
+
 @pytest.mark.parametrize("readers", [False, True])
 async def test_a_deleted_user_is_in_no_file(url: str, tmp_path: Path, readers: bool) -> None:
     async with opened(url) as store:
@@ -307,7 +321,7 @@ async def test_a_clock_that_is_wrong_deletes_nothing(
     monkeypatch.undo()
     async with opened(url, retention_days=30) as store:
         assert await items(store) == ["new"]
-    assert "events past their time deleted" in "".join(capfd.readouterr())
+    assert "rows past their time deleted" in "".join(capfd.readouterr())
 
 
 async def test_a_text_that_the_database_does_not_take_costs_nobody_else_a_history(postgresql: str) -> None:
@@ -339,7 +353,7 @@ async def test_a_store_that_is_away_is_logged_at_the_change_and_counted_always(
     url: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def failures() -> float:
-        return REGISTRY.get_sample_value("marquee_event_store_failures_total", {"work": "write"}) or 0
+        return REGISTRY.get_sample_value("marquee_event_store_failures_total", {"work": "write events"}) or 0
 
     async with opened(url) as store:
         before = failures()

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from fusion_gateway.events import exporting
+from fusion_gateway.events import snapshot
 from fusion_gateway.events.exporting import export_events
 from fusion_gateway.events.files import read_events
 from fusion_gateway.events.store import EventStore
@@ -205,7 +205,7 @@ async def test_a_killed_writer_loses_nothing_that_was_acknowledged(url: str, tmp
 async def test_what_is_exported_can_be_imported(
     store: EventStore, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporting, "ROWS_PER_PART", 2)
+    monkeypatch.setattr(snapshot, "ROWS_PER_PART", 2)
     await store.record([event('a, "b"\nc', 2, rating=4.5), event("b", 1), event("c", 2, user="bert")])
     for name in ("events.csv", "deep/events.parquet"):
         written = await export_events(url, tmp_path / name)

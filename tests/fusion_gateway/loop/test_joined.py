@@ -13,8 +13,9 @@ from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.loop import joined as joined_module
 from fusion_gateway.loop.ids import new_id, time_of
 from fusion_gateway.loop.joined import Joined, joined, opened
-from fusion_gateway.loop.log import Served, ServedLog
+from fusion_gateway.loop.log import ServedLog
 from fusion_gateway.loop.metrics import Metric, metric_named
+from fusion_gateway.loop.served import Served
 from servers.runtime.errors import InvalidArgument, Unavailable
 from tests.fusion_gateway.loop.test_log import answer
 

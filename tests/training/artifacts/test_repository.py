@@ -44,6 +44,33 @@ def test_only_numbered_folders_with_a_manifest_are_versions_as_for_the_servers(t
     assert versions(tmp_path, "rating") == [1, 6]
 
 
+def test_no_version_comes_after_the_largest_that_servers_take(tmp_path: Path) -> None:
+    (tmp_path / "rating" / ("9" * 18)).mkdir(parents=True)
+    with pytest.raises(TrainingError, match=f"rating has version {'9' * 18}, the largest there can be"):
+        publish(tmp_path, Manifest(model="rating"), one_file)
+    assert len(list((tmp_path / "rating").iterdir())) == 1
+
+
+@pytest.mark.parametrize("model", ["../other", "..", ".", "", "other/", "/", "\0"])
+def test_a_model_is_a_folder_of_the_repository(model: str, tmp_path: Path) -> None:
+    """Around this one are folders that look like models."""
+    repository = tmp_path / "models"
+    for _ in range(2):
+        publish(repository, Manifest(model="other"), one_file)
+        publish(tmp_path, Manifest(model="other"), one_file)
+        publish(tmp_path, Manifest(model="models"), one_file)
+    with pytest.raises(TrainingError, match="no version of"):
+        roll_back(repository, model)
+
+
+def test_a_manifest_names_files_of_its_own_folder(tmp_path: Path) -> None:
+    folder = publish(tmp_path, Manifest(model="rating"), one_file)
+    manifest = folder / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"path": "weights"', '"path": "../1/weights"'))
+    with pytest.raises(TrainingError, match="names '../1/weights', which is no file of its own"):
+        verify(folder)
+
+
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
 def test_files_are_readable_as_the_umask_says(umask: int, mode: int, tmp_path: Path) -> None:
     before = os.umask(umask)

@@ -1,5 +1,6 @@
 """Which events are held out of both sides, and what a published version is taken to have seen."""
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from protos.marquee.v1.artifact_pb2 import Data, Manifest
 from training.artifacts.repository import publish
 from training.data.dataset import EVENTS
+from training.errors import TrainingError
 from training.evaluation.newest_slice import FUSED, Queries, compare, seen, split_at_newest
 
 
@@ -54,6 +56,14 @@ def test_what_a_version_has_seen_is_in_its_manifest_or_before_it_was_made(tmp_pa
     assert catalog.first == 0
     assert 0 <= datetime.now(UTC).timestamp() - catalog.last < 100
     assert seen(tmp_path / "nothing") == []
+
+
+@pytest.mark.parametrize("made", ["", "yesterday", "0001-01-01T00:00:00", "2026-01-31T00:00:00+99:00"])
+def test_a_manifest_that_does_not_say_when_it_was_made_is_refused(tmp_path: Path, made: str) -> None:
+    manifest = publish(tmp_path, Manifest(model="linear"), lambda folder: None) / "manifest.json"
+    manifest.write_text(re.sub('"created_at": "[^"]*"', f'"created_at": "{made}"', manifest.read_text()))
+    with pytest.raises(TrainingError, match=f"linear.1: created_at of its manifest is no time: '{re.escape(made)}'"):
+        seen(tmp_path)
 
 
 def test_differences_are_paired_by_user() -> None:
