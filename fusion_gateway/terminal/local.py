@@ -231,7 +231,7 @@ async def _run_demo(system: System) -> None:
 
 async def _run_demo_and_loop(loop: LoopDemo, system: System) -> None:
     await _run_demo(system)
-    await loop.run(system.gateway)
+    await loop.run(system.gateway, len(system.users))
 
 
 async def _demo(stub: "RecommenderAsyncStub", user: str) -> None:

@@ -355,6 +355,19 @@ def test_demo_asks_three_times_and_leaves_nothing_running(system: Path) -> None:
     assert [path.name for path in (system / "var").iterdir()] == ["logs"]
 
 
+def test_demo_may_end_with_the_loop(system: Path, tmp_path: Path) -> None:
+    """Two policies, simulated users, and what came of it."""
+    flags = ["--repository", system / "repository", "--events", system / "events.csv", "--loop-seconds", "4"]
+    demo = run("fusion_gateway.local", "demo", *flags, home=tmp_path)
+    assert demo.returncode == 0, demo.stderr
+    _, simulated, outcomes = re.split("^python -m .*$", demo.stdout, flags=re.MULTILINE)
+    assert "80 answers in 4 s" in simulated
+    for table in (simulated, outcomes):
+        assert re.search("^popular .*[0-9]", table, re.MULTILINE)
+        assert re.search("^fitted .*[0-9]", table, re.MULTILINE)
+    assert "failed calls" not in simulated
+
+
 def test_each_run_has_logs_of_its_own(system: Path, tmp_path: Path) -> None:
     flags = ["--repository", system / "repository", "--events", system / "events.csv"]
     for _ in range(2):
