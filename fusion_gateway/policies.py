@@ -124,6 +124,11 @@ class Policies(BaseModel):
         self._shares = Shares((*others, (self.default, 100 - sum(self.split.values()))))
 
     @property
+    def arms(self) -> list[str]:
+        """The policies that users can get without naming one."""
+        return list(dict.fromkeys([self.default, *self.split]))
+
+    @property
     def shares(self) -> Shares:
         """Those of the users that each policy has now."""
         return self._shares
@@ -166,14 +171,13 @@ class Policies(BaseModel):
         return self
 
     def _check_adaptive(self, adaptive: Adaptive) -> None:
-        arms = {self.default, *self.split}
-        if len(arms) < 2:
+        if len(self.arms) < 2:
             raise ValueError("adaptive: split must name the policies beside the default one")
         if min(self.shares.percent().values()) <= 0:
             raise ValueError("split: an adaptive one needs more than 0 percent for each policy, the default included")
-        if adaptive.floor * len(arms) > 100:
-            limit = 100 / len(arms)
-            raise ValueError(f"adaptive.floor: at most {limit:g} percent each for {len(arms)} policies")
+        if adaptive.floor * len(self.arms) > 100:
+            limit = 100 / len(self.arms)
+            raise ValueError(f"adaptive.floor: at most {limit:g} percent each for {len(self.arms)} policies")
 
     def choose(self, name: str, weights: Mapping[str, float], user_id: str = "") -> Choice:
         """The policy of that name (empty: the user's own), with the weights given here in place of its own.

@@ -61,7 +61,7 @@ def run(tree: Path, *command: str, **environment: str) -> str:
 @pytest.fixture(scope="module")
 def demo(tree: Path) -> str:
     """What `make demo` prints."""
-    return run(tree, "make", "demo", SMALL)
+    return run(tree, "make", "demo", SMALL, "LOOP_SECONDS=5")
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +86,13 @@ def test_the_first_command_shows_three_users_what_they_get(demo: str) -> None:
         assert title in demo
     for shown in ("rank", "score", "id", "movie", "rating +", "retrieved by"):
         assert shown in demo
+
+
+def test_the_first_command_ends_with_which_of_two_policies_wins(demo: str) -> None:
+    _, simulated, outcomes = re.split("^python -m .*$", demo, flags=re.MULTILINE)
+    assert "simulated users of generated: 100 answers" in simulated
+    for table in (simulated, outcomes):
+        assert re.search(r"^popular .*\d", table, re.MULTILINE)
 
 
 def test_make_commands_are_real_targets(tree: Path) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -85,9 +85,10 @@ class AdaptiveSplit:
 
     def _adopt(self, decision: Decision) -> None:
         self._decision = decision
-        self.use(self._policies.value)
-        for policy, percent in decision.shares.percent().items():
-            SHARE.labels(policy).set(percent / 100)
+        policies, percent = self._policies.value, decision.shares.percent()
+        self.use(policies)
+        for policy in policies.arms:
+            SHARE.labels(policy).set(percent.get(policy, 0.0) / 100)
 
     async def _update_in_time(self) -> None:
         adaptive = self._policies.value.adaptive
@@ -103,7 +104,7 @@ class AdaptiveSplit:
             self._study = None
             return
         if self._study is None or self._study.split != policies.split_key:
-            self._study = _Study(policies.split_key, adaptive, set(policies.shares.percent()), self._types)
+            self._study = _Study(policies.split_key, adaptive, policies.arms, self._types)
         is_whole = await self._read(self._study)
         if not is_whole:
             log.info("adaptive split: there is more to read; the shares stay until then")
@@ -150,7 +151,7 @@ class _Outcomes:
 class _Study:
     """What has been read of the outcomes of a split; it is read anew where another gateway becomes the writer."""
 
-    def __init__(self, split: str, adaptive: Adaptive, policies: set[str], types: EventTypes) -> None:
+    def __init__(self, split: str, adaptive: Adaptive, policies: Sequence[str], types: EventTypes) -> None:
         half_life = adaptive.half_life_days * DAY
         since = time.time() - MAX_HALF_LIVES * half_life
         self.split = split
@@ -158,7 +159,7 @@ class _Study:
 
         def outcomes(measured: Measured) -> _Outcomes:
             metric = metric_named(measured.metric, adaptive.window_seconds, types)
-            return _Outcomes(metric, Evidence(sorted(policies), half_life), since)
+            return _Outcomes(metric, Evidence(policies, half_life), since)
 
         self.reward = outcomes(adaptive)
         self.guardrail = outcomes(adaptive.guardrail) if adaptive.guardrail else None

@@ -50,11 +50,12 @@ class Evidence:
 
         Left alone where nothing was drawn (`probability` 1), as the request named the policy.
         """
-        if policy not in self._sums or not 0 < probability < 1 or not self._today.takes(user_id, time):
+        number = _number(user_id)
+        if policy not in self._sums or not 0 < probability < 1 or not self._today.takes(number, time):
             return
         self._move_reference(time)
         weight = min(1 / probability, MAX_WEIGHT) * 2 ** ((time - self._reference) / self._half_life)
-        self._sums[policy][:, _number(user_id) % BUCKETS] += weight, weight * reward
+        self._sums[policy][:, number % BUCKETS] += weight, weight * reward
         self.answers[policy] += 1
 
     def posteriors(self) -> dict[str, Posterior]:
@@ -93,12 +94,12 @@ class _Today:
         self._day = 0.0
         self._counts = np.zeros(COUNTERS, np.uint8)
 
-    def takes(self, user_id: str, time: float) -> bool:
-        """Counts an answer; whether it is one of the first MAX_ANSWERS."""
+    def takes(self, number: int, time: float) -> bool:
+        """Counts an answer to the user of this number; whether it is one of the first MAX_ANSWERS."""
         if time // DAY > self._day:
             self._day = time // DAY
             self._counts[:] = 0
-        counter = _number(user_id) % COUNTERS
+        counter = number % COUNTERS
         if self._counts[counter] >= MAX_ANSWERS:
             return False
         self._counts[counter] += 1

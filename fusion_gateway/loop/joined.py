@@ -49,6 +49,8 @@ class Joined(NamedTuple):
     seen: tuple[bool, ...]
     """Whether any event of the answer names the item, such as an impression."""
     degraded: tuple[str, ...]
+    after: str = ""
+    """Id of the page before, if any."""
 
 
 @asynccontextmanager
@@ -102,6 +104,7 @@ class _Answer(NamedTuple):
     scores: str
     propensities: str
     degraded: str
+    after: str
 
 
 async def _answers(engine: AsyncEngine, after: tuple[float, str], until: float) -> list[_Answer]:
@@ -219,4 +222,5 @@ def _joined(answer: _Answer, found: Outcomes) -> Joined:
         rewards=tuple(outcome.reward for outcome in outcomes),
         seen=tuple(outcome.seen for outcome in outcomes),
         degraded=tuple(json.loads(answer.degraded)),
+        after=answer.after,
     )

@@ -18,6 +18,7 @@ POPULAR = "popular"
 MAX_BYTES = 64 << 10
 RATE = 20
 USERS = 200
+MIN_USERS = 4
 LOGGED_SECONDS = 1.0
 """After which the last answers are in the log."""
 OUTCOMES_SECONDS = 60.0
@@ -46,16 +47,20 @@ class LoopDemo:
         file.write_text(yaml.safe_dump(document))
         return [f"--policies={file}"]
 
-    async def run(self, gateway: str) -> None:
-        """Prints both tables. Raises StartError where one of the two programs fails."""
+    async def run(self, gateway: str, users: int) -> None:
+        """Prints both tables; `users` are those of the data. Raises StartError where one of the two programs fails."""
         if not find_spec("scipy"):
             print("simulated users come with the extra `training`", flush=True)
+            return
+        if users < MIN_USERS:
+            print(f"{users} users are too few to simulate; at least {MIN_USERS}", flush=True)
             return
         load = [f"--rate={RATE}", f"--users={USERS}", f"--seconds={self.seconds:g}"]
         limit = 2 * self.seconds + OUTCOMES_SECONDS
         await _program(limit, "training", "simulate", f"--gateway={gateway}", f"--data={self.data}", *load)
         await asyncio.sleep(LOGGED_SECONDS)
-        await _program(OUTCOMES_SECONDS, "fusion_gateway", "outcomes", f"--event-store={self.store}", "--metric=click")
+        of_clicks = [f"--event-store={self.store}", "--metric=click", f"--control={POPULAR}"]
+        await _program(OUTCOMES_SECONDS, "fusion_gateway", "outcomes", *of_clicks)
 
 
 async def _program(seconds: float, *arguments: str) -> None:

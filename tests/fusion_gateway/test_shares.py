@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,9 +58,11 @@ def test_users_fall_into_the_segments_by_their_hash() -> None:
 
 
 def test_segments_stay_few() -> None:
-    shares = Shares((("a", 30.0), ("b", 30.0), ("c", 40.0)))
-    for step in range(2000):
-        part = 1 + (37 * step) % 30
-        names = "abc"[step % 3 :] + "abc"[: step % 3]
-        shares = shares.moved_to(dict(zip(names, (part, 2 * part, 100 - 3 * part), strict=True)))
-        assert len(shares.segments) <= MAX_SEGMENTS
+    random, names = np.random.default_rng(0), "abcdefghijkl"
+    shares = Shares(tuple((name, 100 / len(names)) for name in names))
+    most = 0
+    for _ in range(300):
+        percent = 100 * random.dirichlet(np.ones(len(names)))
+        shares = shares.moved_to(dict(zip(names, percent.tolist(), strict=True)))
+        most = max(most, len(shares.segments))
+    assert MAX_SEGMENTS / 2 < most <= MAX_SEGMENTS

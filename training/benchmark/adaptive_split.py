@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from rich.table import Table
+from scipy.stats import t as student_t
 
 from fusion_gateway.loop import thompson
 from fusion_gateway.loop.evidence import Evidence
@@ -30,7 +31,6 @@ BURN_IN_ANSWERS = 500
 HALF_LIFE_SECONDS = 4 * 86_400.0
 DRIFT = 0.05
 """Of a taste, with each list: after 14 lists half of its variance is new."""
-Z95 = 1.96
 QUARTERS = ("first quarter", "second", "third", "fourth")
 
 
@@ -68,8 +68,9 @@ def policies(people: Population, random: np.random.Generator) -> dict[str, Score
 
 @dataclass(frozen=True)
 class Course:
-    """Of one split and seed, by round."""
+    """Of one split, by round."""
 
+    seed: int
     policies: list[str]
     worth: Floats
     """[T, A] true clicks an answer of each policy, to the users of the round as they are then."""
@@ -104,7 +105,7 @@ def course(people: Population, split: Split, rounds: int, seed: int) -> Course:
         for user, name, reward in zip(users.tolist(), chosen, clicks.tolist(), strict=True):
             evidence.add(name, percent[name] / 100, people.users[user], moment, reward)
         shares = _moved(shares, evidence, split, number)
-    return Course(list(scores), worth, held)
+    return Course(seed, list(scores), worth, held)
 
 
 def _best(scores: Floats, remembered: Ints) -> Ints:
@@ -164,8 +165,9 @@ def most_popular(people: Population) -> Population:
 
 
 def interval(values: Floats) -> tuple[float, float]:
-    """Mean over seeds and half of its 95 % interval."""
-    return float(values.mean()), Z95 * float(values.std(ddof=1)) / len(values) ** 0.5
+    """Mean over seeds and half of its 95 % interval, by Student's t."""
+    quantile = float(student_t.ppf(0.975, len(values) - 1))
+    return float(values.mean()), quantile * float(values.std(ddof=1)) / len(values) ** 0.5
 
 
 def tables(outcomes: Sequence[Outcome], dataset: str) -> list[Table]:
@@ -227,6 +229,6 @@ def results(outcomes: Sequence[Outcome], dataset: str) -> Iterator[dict[str, obj
                 "value": mean,
                 "low": mean - margin,
                 "high": mean + margin,
-                "seeds": len(values),
+                "seeds": [course.seed for course in outcome.courses],
                 "n": ANSWERS_PER_ROUND * len(outcome.courses[0].regret),
             }

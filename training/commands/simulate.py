@@ -25,6 +25,18 @@ def simulate_command(
     users: Annotated[
         int, typer.Option(help="Users, drawn from those of the data.", min=1, rich_help_panel=USERS_PANEL)
     ] = 200,
+    click_rate: Annotated[
+        float,
+        typer.Option(help="Of an average item that is looked at.", min=0.001, max=0.5, rich_help_panel=USERS_PANEL),
+    ] = 0.05,
+    fame: Annotated[
+        float,
+        typer.Option(help="Share of the liking that is popularity.", min=0, max=1, rich_help_panel=USERS_PANEL),
+    ] = 0.3,
+    noise: Annotated[
+        float,
+        typer.Option(help="Share of a taste that the data does not tell.", min=0, max=1, rich_help_panel=USERS_PANEL),
+    ] = 0.3,
     position_bias: Annotated[
         float,
         typer.Option(help="Rank r is looked at with probability r ** -X.", min=0, max=5, rich_help_panel=USERS_PANEL),
@@ -70,8 +82,14 @@ def simulate_command(
     from training.simulation.population import population
 
     with stage("tastes"):
-        people = population(load_dataset(data), users, seed)
-    habits = Habits(position_bias=position_bias, item_boredom=boredom, genre_boredom=4 * boredom, drift=drift)
+        people = population(load_dataset(data), users, seed, noise=noise, fame=fame)
+    habits = Habits(
+        click_rate=click_rate,
+        position_bias=position_bias,
+        item_boredom=boredom,
+        genre_boredom=4 * boredom,
+        drift=drift,
+    )
     load = Load(
         address=gateway,
         answers=answers or max(round(rate * seconds), 1),

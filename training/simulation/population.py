@@ -103,13 +103,13 @@ def _coordinates(matrix: csr_array, dimensions: int) -> tuple[Floats, Floats]:
     by_user = 1 / np.sqrt(np.maximum(matrix.sum(axis=1), 1))
     by_item = 1 / np.sqrt(np.maximum(matrix.sum(axis=0), 1))
     scaled = matrix.multiply(by_user[:, None]).multiply(by_item[None, :]).tocsr()
-    start = np.ones(min(matrix.shape))
+    start = np.random.default_rng(0).standard_normal(min(matrix.shape))
     left, values, right = svds(scaled, k=dimensions + 1, v0=start)
     # The greatest singular value is 1 and says only how many events there are.
     kept = np.argsort(-values)[1:]
     tastes = _standardized(left[:, kept])
     traits = _standardized(right[kept].T) * values[kept]
-    return tastes, traits / np.sqrt((traits**2).sum(axis=1).mean())
+    return tastes, traits / np.sqrt(max((traits**2).sum(axis=1).mean(), 1e-9))
 
 
 def _standardized(coordinates: Floats) -> Floats:

@@ -114,6 +114,24 @@ async def test_the_better_policy_gets_the_users_in_all_gateways(database: Databa
     await reader.close()
 
 
+async def test_without_a_floor_a_policy_may_lose_all_users_and_win_them_again(database: Database) -> None:
+    chosen, later = policies(floor=0), policies(floor=0)
+    writer, another = database.gateway(chosen), database.gateway(later)
+    for policy, clicks in (("a", 10), ("b", 60), ("c", 10)):
+        await database.serve(policy, clicks, dismissals=0, answers=200)
+    await writer.update()
+    assert chosen.shares.percent() == {"b": 100}
+    await database.serve("a", 100, dismissals=0, answers=1000)  # such as before the split was adaptive
+    await database.serve("c", 100, dismissals=0, answers=1000)
+    async with database.log._writes.transaction() as connection:
+        await connection.execute(LEASES.delete())
+    await another.follow()
+    await another.update()
+    assert later.shares.percent()["c"] > 10
+    await writer.close()
+    await another.close()
+
+
 async def test_the_log_is_read_once_and_new_answers_are_added(database: Database) -> None:
     chosen = policies()
     writer = database.gateway(chosen)
@@ -166,7 +184,7 @@ async def test_what_takes_long_goes_on_where_it_ended(database: Database, monkey
     for policy, clicks in (("a", 20), ("b", 60), ("c", 20)):
         await database.serve(policy, clicks, dismissals=0)
     monkeypatch.setattr(adaptive_module, "READ_SECONDS", 0.0)
-    for _ in range(100):
+    for _ in range(20):
         await writer.update()
     assert chosen.shares.percent()["b"] == 30
     monkeypatch.setattr(adaptive_module, "READ_SECONDS", 60.0)

@@ -37,11 +37,11 @@ def test_what_differs_is_found_and_what_does_not_is_not() -> None:
     better = probability_best(of_users({"a": 1.0, "b": 1.3}, users=300).posteriors())
     assert better["b"] > 0.99
     both = {"a": 1.0, "b": 1.0}
-    many = [of_users(both, 100, seed=seed).posteriors() for seed in range(200)]
+    many = [of_users(both, 100, seed=seed).posteriors() for seed in range(100)]
     equal = [probability_best(posteriors)["a"] for posteriors in many]
     # Of equal policies the probability is uniform: it says "surely" as rarely as it may.
-    assert np.mean(np.array(equal) > 0.95) == pytest.approx(0.05, abs=0.05)
-    assert np.mean(equal) == pytest.approx(0.5, abs=0.06)
+    assert np.mean(np.array(equal) > 0.95) == pytest.approx(0.05, abs=0.06)
+    assert np.mean(equal) == pytest.approx(0.5, abs=0.09)
 
 
 def test_shares_that_change_while_rewards_change_do_not_bias() -> None:

@@ -250,10 +250,8 @@ def test_a_second_up_in_the_same_folder_is_refused(up: dict[str, Any]) -> None:
     second = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
     assert second.returncode == 1
     process, folder = up["process"].pid, up["home"] / "up"
-    assert second.stderr == (
-        f"error: process {process} runs the system of {folder} already: "
-        "stop it, or set MARQUEE_HOME to another folder\n"
-    )
+    assert second.stderr.startswith(f"error: {folder}/local.lock is held by process {process} on ")
+    assert second.stderr.endswith(": it runs a system here; stop it, or set MARQUEE_HOME to another folder\n")
     assert client(up, "status").exit_code == 0
 
 
@@ -355,6 +353,19 @@ def test_demo_asks_three_times_and_leaves_nothing_running(system: Path) -> None:
     for log in logs.iterdir():
         assert json.loads(log.read_text().splitlines()[-1])["event"] == "stopped"
     assert [path.name for path in (system / "var").iterdir()] == ["logs"]
+
+
+def test_demo_may_end_with_the_loop(system: Path, tmp_path: Path) -> None:
+    """Two policies, simulated users, and what came of it."""
+    flags = ["--repository", system / "repository", "--events", system / "events.csv", "--loop-seconds", "4"]
+    demo = run("fusion_gateway.local", "demo", *flags, home=tmp_path)
+    assert demo.returncode == 0, demo.stderr
+    _, simulated, outcomes = re.split("^python -m .*$", demo.stdout, flags=re.MULTILINE)
+    assert "80 answers in 4 s" in simulated
+    for table in (simulated, outcomes):
+        assert re.search("^popular .*[0-9]", table, re.MULTILINE)
+        assert re.search("^fitted .*[0-9]", table, re.MULTILINE)
+    assert "failed calls" not in simulated
 
 
 def test_each_run_has_logs_of_its_own(system: Path, tmp_path: Path) -> None:

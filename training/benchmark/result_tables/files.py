@@ -57,11 +57,11 @@ def number(value: float | None, decimals: int = 4) -> str:
     return "" if value is None else f"{value:.{decimals}f}"
 
 
-def interval(row: Row | None) -> str:
+def interval(row: Row | None, decimals: int = 4) -> str:
     """The bounds of a row that has them apart."""
     if row is None or row.get("low") == row.get("high"):
         return ""
-    return f"{row['low']:.4f} to {row['high']:.4f}"
+    return f"{row['low']:.{decimals}f} to {row['high']:.{decimals}f}"
 
 
 def seeds(row: Row) -> str:

@@ -39,6 +39,7 @@ TABLES = {
     "fold-in": Table(quality.fold_in, ("fold-in-ml-100k",)),
     "five-systems": Table(quality.five_systems, ("five-systems-ml-100k-s1", "five-systems-ml-100k")),
     "signals": Table(quality.signals, ("signals-ml-100k",)),
+    "adaptive-split": Table(quality.adaptive_split, ("adaptive-split-ml-100k",)),
     "visual-temporal-parts": Table(quality.visual_temporal_parts, ("visual-temporal-ablation-ml-100k",)),
     "likes-from-4": Table(quality.likes_from_4, ("visual-temporal-likes-ml-100k",)),
     "likes-from-3": Table(quality.likes_from_3, ("visual-temporal-likes-ml-100k",)),

@@ -194,6 +194,18 @@ def signals(results: Results) -> Iterator[Cells]:
         yield [f"*both, better than {model} by, 95 %*", *gains]
 
 
+def adaptive_split(results: Results) -> Iterator[Cells]:
+    """Clicks lost against the best policy of each round."""
+    yield ["split", "clicks lost", "95 %", "of the even one's", "95 %", "growth", "95 %"]
+    file = "adaptive-split-ml-100k"
+    for row in results.rows(file, metric="regret"):
+        of_even, growth = (results.row(file, model=row["model"], metric=name) for name in ("regret-of-even", "growth"))
+        cells = [number(row["value"], 0), interval(row, 0)]
+        for each in (of_even, growth):
+            cells += [number(each["value"], 2) if each else "", interval(each, 2)]
+        yield [row["model"], *cells]
+
+
 def visual_temporal_parts(results: Results) -> Iterator[Cells]:
     """The next item, without one part after the other."""
     yield ["model", "seeds", "HR@10", "NDCG@10", "95 %", "the whole is better by, 95 %"]
