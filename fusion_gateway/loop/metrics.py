@@ -33,7 +33,9 @@ def metric_named(name: str, window: float = DAY, types: EventTypes = STANDARD) -
     Raises InvalidArgument for another name or window.
     """
     if not 0 < window <= MAX_WINDOW_SECONDS or math.isnan(window):
-        raise InvalidArgument(f"window: must be more than 0 and at most {MAX_WINDOW_SECONDS:g} seconds, not {window:g}")
+        raise InvalidArgument(
+            f"window_seconds: must be more than 0 and at most {MAX_WINDOW_SECONDS:g} seconds, not {window:g}"
+        )
     if name == WATCH_TIME:
         return Metric(name, (VIEW,), VALUE, window)
     if name == RATING:

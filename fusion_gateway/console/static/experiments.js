@@ -125,7 +125,7 @@ function sentence(answer, arms) {
     .filter((arm) => arm.rateDifference)
     .map((arm) => {
       const { low = 0, high = 0, pValue = 0 } = arm.rateDifference;
-      const verdict = low > 0 ? "is better than" : high < 0 ? "is worse than" : "cannot be told yet from";
+      const verdict = low > 0 ? "is better than" : high < 0 ? "is worse than" : "is not yet known to differ from";
       return `${arm.policy} ${verdict} ${answer.control} (p ${shortest(pValue)})`;
     });
   if (said.length) return h("p", { class: "sum" }, `${said.join("; ")}.`);

@@ -175,7 +175,7 @@ async def test_a_log_that_cannot_be_read_is_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("window", [0.0, -1.0, float("nan"), 1e9], ids=str)
 def test_windows_have_limits(window: float) -> None:
-    with pytest.raises(InvalidArgument, match="window: must be more than 0 and at most"):
+    with pytest.raises(InvalidArgument, match="window_seconds: must be more than 0 and at most"):
         metric_named("click", window)
 
 

@@ -208,7 +208,7 @@ def test_no_answers_are_said() -> None:
         (pb.GetOutcomesRequest(by="genre"), "by: must be version, cohort or empty, not 'genre'"),
         (pb.GetOutcomesRequest(precision=1.5), "precision: must be above 0 and at most 1, not 1.5"),
         (pb.GetOutcomesRequest(precision=float("nan")), "precision: must be above 0"),
-        (pb.GetOutcomesRequest(window_seconds=-5), "window: must be more than 0"),
+        (pb.GetOutcomesRequest(window_seconds=-5), "window_seconds: must be more than 0"),
     ],
     ids=str,
 )
