@@ -16,9 +16,12 @@ from fusion_gateway.loop.metrics import COUNT, RATING, VALUE, Metric
 from fusion_gateway.loop.reads import RECOMMEND
 from servers.runtime.errors import Unavailable
 
-ANSWERS_PER_PAGE = 500
-"""In memory at a time, with their items; between two pages no transaction is open."""
-EVENTS_PER_FETCH = 1000
+ANSWERS_PER_PAGE = 200
+"""In memory at a time, with their items; between two pages no transaction is open.
+
+As many are handled in one turn of the event loop, so more would delay a gateway's answers.
+"""
+EVENTS_PER_FETCH = 500
 """The same, of the events of a page."""
 
 

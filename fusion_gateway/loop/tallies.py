@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_ROWS = 1_000_000
-"""Pairs of user and arm; beyond, half of the users, drawn by the hash of their ids, are left out. About 200 MB."""
+"""Pairs of user and arm; beyond, half of the users, drawn by the hash of their ids, are left out. About 250 MB."""
 ARM_BITS = 8
 MAX_ARMS = 1 << ARM_BITS
 MAX_ANSWERS_PER_USER = 200
