@@ -206,7 +206,10 @@ def _difference(found: pb.Difference, is_known: bool) -> list[str]:
     """Its interval below it, and p."""
     if not is_known:
         return ["", ""]
-    return [f"{found.value:+.4f}\n{found.low:+.4f} to {found.high:+.4f}", f"{found.p_value:.3f}"]
+    return [
+        f"{found.value:+.4f}\n{found.low:+.4f} to {found.high:+.4f}",
+        f"{found.p_value:.3f}" if found.p_value >= 0.001 else "<0.001",
+    ]
 
 
 def _about_outcomes(response: pb.GetOutcomesResponse) -> Iterator[str]:
