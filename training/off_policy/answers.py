@@ -1,4 +1,7 @@
-"""Logged answers that tell of other policies, with what came of them, from the gateway's databases."""
+"""Logged answers that tell of other policies, with what came of them, from the gateway's databases.
+
+Answers of several policies count together, whatever the split: each has the propensities of the policy that made it.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
