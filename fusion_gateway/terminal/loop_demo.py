@@ -16,7 +16,7 @@ from servers.runtime.repository import Repository
 POPULAR = "popular"
 """The policy that the published default one is compared with."""
 MAX_BYTES = 64 << 10
-RATE = 20
+RATE = 25
 USERS = 200
 MIN_USERS = 4
 LOGGED_SECONDS = 1.0
