@@ -85,7 +85,7 @@ class OutcomesSettings(ServingLogSettings):
     """
 
     panel = "Outcomes"
-    example = "python -m fusion_gateway outcomes --since 2026-01-31 --metric click"
+    example = "python -m fusion_gateway outcomes --metric click --by cohort"
     model_config = SettingsConfigDict(cli_prog_name="python -m fusion_gateway outcomes")
 
     metric: str = Field("click", description="A type of events, such as click or like; watch-time; or rating.")

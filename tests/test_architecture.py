@@ -68,7 +68,7 @@ for height, layer in enumerate(LAYERS):
     below = {f"training.{name.removesuffix('.py')}" for lower in LAYERS[height + 1 :] for name in lower}
     MAY_IMPORT |= {f"training/{name}": MAY_IMPORT["training"] | below for name in layer}
 # One look for the --help of all programs.
-MAY_IMPORT["training/__main__.py"] |= {"servers.runtime.command_line"}
+MAY_IMPORT["training/__main__.py"] |= {"servers.runtime.command_line", "servers.runtime.errors"}
 MAY_IMPORT["training/commands"] |= {"servers.runtime.command_line"}
 # An adaptive split is simulated with the gateway's own arithmetic.
 MAY_IMPORT["training/benchmark"] |= {
@@ -77,9 +77,11 @@ MAY_IMPORT["training/benchmark"] |= {
     "fusion_gateway.shares",
 }
 # Retraining exports the event store by the gateway's code.
-MAY_IMPORT["training/pipelines"] |= {"fusion_gateway.events.exporting", "servers.runtime.errors"}
-# What a policy would have shown is told by the code that shows it, and what it earned by the gateway's log.
-MAY_IMPORT["training/off_policy"] |= {"fusion_gateway.exploring"}
+MAY_IMPORT["training/pipelines"] |= {"fusion_gateway.events.exporting", "servers.runtime.file_lock"}
+# What a policy would have shown is told by the code that shows it, and what came of it by the gateway's log.
+OF_THE_LOOP = {"fusion_gateway.catalog", "fusion_gateway.events", "fusion_gateway.loop", "servers.runtime.errors"}
+MAY_IMPORT["training/off_policy"] |= OF_THE_LOOP | {"fusion_gateway.exploring", "fusion_gateway.ordering"}
+MAY_IMPORT["training/pipelines"] |= OF_THE_LOOP
 MAY_IMPORT["training/benchmark"] |= {"fusion_gateway.exploring"}
 # Networks and closed forms: they know nothing of files, checkpoints or progress.
 MAY_IMPORT["training/models"] = {"training.features", "training.recipes", "training.errors"}

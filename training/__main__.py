@@ -3,10 +3,12 @@
 import sys
 
 from servers.runtime.command_line import App
+from servers.runtime.errors import MarqueeError
 from training.commands.benchmark import app as benchmark_app
 from training.commands.contact_sheet import contact_sheet_command
 from training.commands.data import app as data_app
 from training.commands.evaluate import evaluate_command
+from training.commands.off_policy import off_policy_command
 from training.commands.onboard import onboard_command
 from training.commands.recipes import recipes_command
 from training.commands.repository import app as repository_app
@@ -35,6 +37,10 @@ app.command("evaluate", epilog="Example: python -m training evaluate --report va
 app.command(
     "retrain", epilog="Example: python -m training retrain --from-store sqlite:///var/events.db --recipe small"
 )(retrain_command)
+app.command(
+    "off-policy",
+    epilog="Example: python -m training off-policy --policy new.yaml --log sqlite:///var/events.db --metric click",
+)(off_policy_command)
 app.command("reproduce", epilog="Example: python -m training reproduce --data data/ml-100k --only S1,S4")(
     reproduce_command
 )
@@ -51,7 +57,7 @@ def main() -> None:
     except OSError as error:
         print(f"error: {f'{error.filename}: ' if error.filename else ''}{error.strerror or error}", file=sys.stderr)
         sys.exit(1)
-    except (TrainingError, DataError) as error:
+    except (TrainingError, DataError, MarqueeError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
 

@@ -27,7 +27,7 @@ from servers.runtime import channels
 from servers.runtime.tls import client_credentials
 
 STATIC = Path(__file__).parent / "static"
-PAGES = ("/", "/title", "/compare", "/models", "/api")
+PAGES = ("/", "/title", "/compare", "/experiments", "/models", "/api")
 READY_SECONDS = 1.0
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "

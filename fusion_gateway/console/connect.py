@@ -21,6 +21,10 @@ PASSED_ON = ("authorization", "x-request-id", "traceparent", "tracestate")
 """Headers that the gateway reads."""
 MAX_BODY_BYTES = 4 << 20
 """As the gateway has it."""
+MAX_VALUES = 50_000
+"""Of a request, twice as many as the largest call that the gateway takes: each becomes an object."""
+LARGE_BYTES = 16 << 10
+"""Requests of more are parsed one after the other, beside the event loop."""
 MAX_TIMEOUT_DIGITS = 10
 MAX_CALLS = 200
 """At once; others wait. A gateway takes 256 of one connection, and breaks those off that come beyond."""
@@ -58,7 +62,7 @@ class Connect:
         self._read_only, self._origins = read_only, origins
         self._calls = {method.name: _callable(channel, method) for method in SERVICE.methods}
         self._timers = {method.name: CallTimer(method.name) for method in SERVICE.methods}
-        self._turns = asyncio.Semaphore(MAX_CALLS)
+        self._turns, self._large_turn = asyncio.Semaphore(MAX_CALLS), asyncio.Semaphore(1)
 
     async def __call__(self, request: Request) -> Response:
         """POST /marquee.v1.Recommender/{method}"""
@@ -78,7 +82,7 @@ class Connect:
             )
         try:
             self._check(request, method.name)
-            message = _parsed(method, await _body(request))
+            message = await self._parse(method, await _body(request))
             answer, trailing = await self._call(request, method.name, message)
         except ConnectError as error:
             return error.response()
@@ -105,6 +109,16 @@ class Connect:
             value = request.headers.get(name, "")
             if not (value.isascii() and value.isprintable()):  # which gRPC does not send
                 raise ConnectError("invalid_argument", f"{name}: must have printable characters of ASCII only")
+
+    async def _parse(self, method: MethodDescriptor, body: bytes) -> Any:
+        if body.count(b",") > MAX_VALUES:
+            raise ConnectError(
+                "resource_exhausted", f"the request has more than {MAX_VALUES:,} values; send less in one call"
+            )
+        if len(body) <= LARGE_BYTES:
+            return _parsed(method, body)
+        async with self._large_turn:
+            return await asyncio.to_thread(_parsed, method, body)
 
     async def _call(self, request: Request, method: str, message: Any) -> tuple[Any, Mapping[str, str]]:
         metadata = [(name, value) for name in PASSED_ON if (value := request.headers.get(name))]

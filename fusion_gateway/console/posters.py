@@ -74,7 +74,7 @@ class Posters:
             resized.thumbnail((width, 2 * width))
             made = BytesIO()
             resized.save(made, "JPEG", quality=84, optimize=True)
-        except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:  # of PIL
+        except Exception as error:  # each format raises kinds of its own, and so does whatever answers at the URL
             raise NoPoster from error
         return made.getvalue()
 

@@ -70,9 +70,12 @@ class Storage:
 
     async def delete_user(self, user_id: str, timeout: float | None = None) -> int:
         """Erases all rows of a user; how many there were."""
-        deleted = await self._write(partial(self._delete, self._table.c.user_id == user_id), timeout)
+        deleted = await self._delete_rows_of(user_id, timeout)
         await self._erase_traces()
         return deleted
+
+    async def _delete_rows_of(self, user_id: str, timeout: float | None) -> int:
+        return await self._write(partial(self._delete, self._table.c.user_id == user_id), timeout)
 
     async def sweep(self) -> int:
         """Deletes rows past their time; how many there were. Deletes nothing where that would be all.
@@ -101,7 +104,7 @@ class Storage:
         """Deletes rows past their time every SWEEP_SECONDS. Never returns."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            with suppress(Unavailable):  # it has been logged
+            with suppress(MarqueeError):  # it has been logged
                 await self.sweep()
 
     async def run_erase_loop(self) -> None:

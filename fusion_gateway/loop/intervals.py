@@ -20,6 +20,8 @@ It is chosen before the data. Intervals are within a fifth of the shortest possi
 difference is between 2 and 20 % of the control's rate.
 """
 GRID = 1001
+ROUNDING = 1e-12
+"""What is left of residuals where all users have the same rate, as a share of it."""
 Sums = NDArray[np.float64]
 
 
@@ -58,7 +60,8 @@ def ratio(numerators: Sums, denominators: Sums) -> Estimate:
     if users < 2:
         return Estimate(value, math.nan, users)
     residuals = numerators - value * denominators
-    return Estimate(value, float(residuals @ residuals) / total**2 * users / (users - 1), users)
+    variance = float(residuals @ residuals) / total**2 * users / (users - 1)
+    return Estimate(value, variance if variance > (ROUNDING * value) ** 2 else 0.0, users)
 
 
 def compare(estimate: Estimate, control: Estimate) -> Comparison | None:

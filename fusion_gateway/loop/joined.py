@@ -18,6 +18,8 @@ from servers.runtime.errors import Unavailable
 
 ANSWERS_PER_PAGE = 500
 """In memory at a time, with their items; between two pages no transaction is open."""
+EVENTS_PER_FETCH = 1000
+"""The same, of the events of a page."""
 
 
 class Databases(NamedTuple):
@@ -47,6 +49,8 @@ class Joined(NamedTuple):
     seen: tuple[bool, ...]
     """Whether any event of the answer names the item, such as an impression."""
     degraded: tuple[str, ...]
+    after: str = ""
+    """Id of the page before, if any."""
 
 
 @asynccontextmanager
@@ -100,6 +104,7 @@ class _Answer(NamedTuple):
     scores: str
     propensities: str
     degraded: str
+    after: str
 
 
 async def _answers(engine: AsyncEngine, after: tuple[float, str], until: float) -> list[_Answer]:
@@ -146,7 +151,7 @@ IS_BEFORE = sa.or_(
 )
 TOUCHED_BEFORE = (
     sa.select(EVENTS.c.recommendation_id, EVENTS.c.item_id, EVENTS.c.sequence)
-    .add_columns(EARLIER.c.recommendation_id, EARLIER.c.time)
+    .add_columns(EARLIER.c.recommendation_id.label("earlier_id"), EARLIER.c.time.label("earlier_time"))
     .join(EARLIER, sa.and_(EARLIER.c.user_id == EVENTS.c.user_id, EARLIER.c.item_id == EVENTS.c.item_id))
     .where(FOLLOWS, EVENTS.c.type == sa.bindparam("type"), EARLIER.c.type == EVENTS.c.type)
     .where(EARLIER.c.recommendation_id != EVENTS.c.recommendation_id, IS_BEFORE)
@@ -167,15 +172,15 @@ async def _found(engine: AsyncEngine, metric: Metric, page: Sequence[_Answer]) -
     async with engine.connect() as connection:
         # As streams: an answer may have any number of events.
         async with connection.stream(OF_ANSWERS, ids) as events:
-            async for event in events:
-                _count(metric, event, found.get((event.recommendation_id, event.item_id)))
+            async for some in events.partitions(EVENTS_PER_FETCH):
+                for event in some:
+                    _count(metric, event, found.get((event.recommendation_id, event.item_id)))
         if metric.worth == COUNT:
             limits = {"type": metric.types[0], "window": int(metric.window)}
             async with connection.stream(TOUCHED_BEFORE, {**ids, **limits}) as repeats:
-                async for id, item, sequence, *earlier in repeats:
-                    outcome = found.get((id, item))
-                    if outcome and outcome.first == sequence and _counted(metric, *earlier):
-                        outcome.reward = 0.0
+                async for some in repeats.partitions(EVENTS_PER_FETCH):
+                    for repeat in some:
+                        _take_back(metric, repeat, found.get((repeat.recommendation_id, repeat.item_id)))
     return found
 
 
@@ -194,10 +199,12 @@ def _count(metric: Metric, event: sa.Row[Any], outcome: _Outcome | None) -> None
         outcome.reward = event.rating
 
 
-def _counted(metric: Metric, id: str, time: int) -> bool:
-    """Whether an event of that time was within the window of its answer."""
-    answered = time_of(id)
-    return answered is not None and time - answered <= metric.window
+def _take_back(metric: Metric, repeat: sa.Row[Any], outcome: _Outcome | None) -> None:
+    """The outcome of an event that repeats one which was within the window of its own answer."""
+    answered = time_of(repeat.earlier_id)
+    counted = answered is not None and repeat.earlier_time - answered <= metric.window
+    if outcome and outcome.first == repeat.sequence and counted:
+        outcome.reward = 0.0
 
 
 def _joined(answer: _Answer, found: Outcomes) -> Joined:
@@ -215,4 +222,5 @@ def _joined(answer: _Answer, found: Outcomes) -> Joined:
         rewards=tuple(outcome.reward for outcome in outcomes),
         seen=tuple(outcome.seen for outcome in outcomes),
         degraded=tuple(json.loads(answer.degraded)),
+        after=answer.after,
     )

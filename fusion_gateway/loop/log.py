@@ -133,13 +133,13 @@ class ServedLog(Storage):
         waiting = [row for row in self._waiting.newest_of(user_id) if row.time >= since and row.rpc == reads.RECOMMEND]
         return await self._read(partial(reads.recent, user_id, since, [row.items for row in waiting]), timeout)
 
-    async def delete_user(self, user_id: str, timeout: float | None = None) -> int:
-        """Erases all answers to a user, those that wait included; how many there were."""
+    async def _delete_rows_of(self, user_id: str, timeout: float | None) -> int:
+        """Those that wait included."""
         try:
             async with asyncio.timeout(timeout), self._writing:
                 waiting = self._waiting.newest_of(user_id)
                 self._waiting.remove(row.id for row in waiting)
-                return len(waiting) + await super().delete_user(user_id)
+                return len(waiting) + await super()._delete_rows_of(user_id, None)
         except TimeoutError:
             raise DeadlineExceeded("the serving log has not answered in time") from None
 

@@ -24,7 +24,6 @@ from fusion_gateway.events.files import read_events
 from fusion_gateway.events.store import EventStore
 from fusion_gateway.settings import HOME, EventStoreSettings
 from fusion_gateway.terminal import tables
-from fusion_gateway.terminal.home_lock import sole_use
 from fusion_gateway.terminal.loop_demo import LoopDemo
 from fusion_gateway.terminal.ports import (
     CONSOLE,
@@ -41,6 +40,7 @@ from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from servers.runtime import channels
 from servers.runtime.command_line import App
 from servers.runtime.errors import ConfigurationError, MarqueeError, RepositoryError, StartError, Unavailable
+from servers.runtime.file_lock import locked
 from servers.runtime.files import open_regular
 from servers.runtime.repository import Repository
 
@@ -146,7 +146,8 @@ async def _system(
     if events == IMPORTED and not events.exists():
         raise ConfigurationError(f"there is no {events}, which 'make publish' makes: name a file with --events")
     logs = HOME / "logs" / f"{time.strftime('%Y-%m-%d-%H%M%S')}-{os.getpid()}"  # another run's are left alone
-    with sole_use(Path(store.removeprefix("sqlite:///")).parent):
+    lock = Path(store.removeprefix("sqlite:///")).parent / "local.lock"
+    with locked(lock, "it runs a system here; stop it, or set MARQUEE_HOME to another folder"):
         ports = choose([*names, GATEWAY])
         async with Processes(logs) as processes:
             _say(f"starting {', '.join(names) or 'no model'}; logs are in {logs}")

@@ -72,12 +72,12 @@ async def test_nothing_but_health_is_open(channel: grpc.aio.Channel) -> None:
     assert (await health.Check(health_pb2.HealthCheckRequest())).status == health_pb2.HealthCheckResponse.SERVING
 
 
-async def test_a_token_lets_in_and_a_role_lets_delete(channel: grpc.aio.Channel) -> None:
+async def test_a_token_lets_in_and_a_role_lets_delete_and_read_outcomes(channel: grpc.aio.Channel) -> None:
     assert await code(channel, "Recommend", SHOP) == ("OK", "")
-    assert await code(channel, "DeleteUser", SHOP) == (
-        "PERMISSION_DENIED",
-        "DeleteUser needs the role admin, which shop does not have",
-    )
+    for method in ("DeleteUser", "GetOutcomes"):
+        message = f"{method} needs the role admin, which shop does not have"
+        assert await code(channel, method, SHOP) == ("PERMISSION_DENIED", message)
+    assert await code(channel, "GetOutcomes", OFFICE) == ("OK", "")
     assert (await code(channel, "DeleteUser", OFFICE))[0] == "INVALID_ARGUMENT"  # an empty user id, but it may ask
 
 

@@ -160,7 +160,16 @@ def _batch(pair: Pair, requests: Requests, target: Ints) -> CandidateBatch:
     scores = {name: np.where(seen, np.nan, table) for name, table in pair.scores(requests).items()}
     users, counts = np.arange(len(target)), np.array([len(row) for row in requests.history_item])
     column = np.tile(np.arange(pair.known.items), (len(target), 1))
-    return CandidateBatch(users, column, scores, {}, _column(pair, target), events=counts, ratings=counts)
+    return CandidateBatch(
+        user=users,
+        column=column,
+        scores=scores,
+        retrieved={},
+        target=_column(pair, target),
+        events=counts,
+        ratings=counts,
+        count=np.full(len(target), pair.known.items),
+    )
 
 
 def _column(pair: Pair, target: Ints) -> Ints:

@@ -9,12 +9,19 @@ import numpy as np
 from rich.table import Table
 
 from fusion_gateway.exploring import Exploration
-from training.off_policy.estimators import Estimate, doubly_robust, inverse_propensity, on_policy, self_normalized
+from training.off_policy.estimators import (
+    Estimate,
+    doubly_robust,
+    inverse_propensity,
+    mean_by_user,
+    on_policy,
+    self_normalized,
+)
 from training.off_policy.logged import Doubles, Ints, Logged
 from training.off_policy.reward_model import fit_reward_model
 from training.terminal import narrow_table
 
-TASTES, CANDIDATES, RANKS, USERS = 4, 15, 5, 600
+TASTES, CANDIDATES, RANKS, USERS = 4, 15, 5, 1000
 LOGGED_DRAWN, TARGET_DRAWN = 3, 1
 """Ranks that are drawn at random: 60 % of the list of the policy that is logged, 20 % of the one that is not."""
 ANSWERS = np.array([1, 4, 20])
@@ -89,15 +96,16 @@ def estimates(world: World, log: Logged, taste: Ints) -> dict[str, Estimate]:
     """By estimator's name, of the target policy."""
     table = world.tables[taste]
     target = np.take_along_axis(table, log.item[:, :, None], axis=2)[:, :, 0]
-    model = fit_reward_model(log)
+    model = fit_reward_model(log, CANDIDATES)
     of_item = model.of_item[log.user % len(model.of_item), :CANDIDATES]
     expected = model.expected(log.user, np.einsum("nkc,nc->nk", table, of_item))
-    return {
+    values = {
         NAIVE: on_policy(log),
         "IPS": inverse_propensity(log, target),
         "self-normalized IPS": self_normalized(log, target),
         "doubly robust": doubly_robust(log, target, model.predicted(log), expected),
     }
+    return {name: mean_by_user(each, log.user) for name, each in values.items()}
 
 
 @dataclass(frozen=True)

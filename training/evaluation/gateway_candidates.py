@@ -1,7 +1,7 @@
 """The next-item task: what each published scorer says of every item, and which of them the gateway would fuse."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from training.artifacts.repository import latest, versions
 from training.artifacts.requests import Requests, requests_for
 from training.artifacts.scorer_files import OfflineScorer
 from training.evaluation.next_item import Mask, seen_items
+from training.evaluation.ranking_metrics import Doubles
 from training.features.interactions import Floats, Ints
 from training.published import read_table
 from training.recipes import SCORERS
@@ -42,6 +43,10 @@ class CandidateBatch:
     """[B]: length of each history."""
     ratings: Ints
     """[B]: how many of its events have a rating."""
+    count: Ints
+    """[B]: how many of the columns, the first, are candidates."""
+    weight: Doubles | None = None
+    """[B]: how much each target counts where something is fitted; None: all the same."""
 
     def fuse(self, policy: Policy) -> Fused:
         return fuse(policy, self.scores, self.events, self.ratings)
@@ -59,6 +64,8 @@ class CandidateBatch:
             target=self.target[rows],
             events=self.events[rows],
             ratings=self.ratings[rows],
+            count=self.count[rows],
+            weight=None if self.weight is None else self.weight[rows],
         )
 
 
@@ -94,14 +101,18 @@ class NextItemTask:
         self,
         repository: Path,
         targets: pl.DataFrame,
-        history: pl.DataFrame,
+        history: pl.DataFrame | Requests,
         popularity: Popularity | None = None,
         retrieve_k: int = RETRIEVE_K,
+        models: Collection[str] = SCORERS,
     ) -> None:
-        """`popularity`: default the one published with the fusion policies."""
+        """`history`: events of the targets' users, or a request for each target. `popularity`: default the one
+        published with the fusion policies. Of `models`, those that are published propose and score.
+        """
         catalog = read_table(latest(repository, "catalog") / "items.parquet", ["number", "votes", "weighted_rating"])
         self.items: Ints = catalog["number"].to_numpy()
-        self.scorers = {name: OfflineScorer(latest(repository, name)) for name in SCORERS if versions(repository, name)}
+        published = [name for name in SCORERS if name in models and versions(repository, name)]
+        self.scorers = {name: OfflineScorer(latest(repository, name)) for name in published}
         popularity = popularity or read_popularity(latest(repository, "fusion"))
         self._popularity = popularity.scores(self.items).astype(np.float32)
         by_rating = np.lexsort((self.items, -catalog["votes"].to_numpy(), -catalog["weighted_rating"].to_numpy()))
@@ -109,7 +120,7 @@ class NextItemTask:
         """[I] columns, best weighted rating first; equals in the order of the gateway."""
         self._retrieve_k = retrieve_k
         self._targets = targets
-        self._requests = requests_for(targets, history)
+        self._requests = history if isinstance(history, Requests) else requests_for(targets, history)
 
     def __len__(self) -> int:
         return len(self._requests)
@@ -206,4 +217,5 @@ class NextItemTask:
             target=np.where(found.any(axis=1), found.argmax(axis=1), -1),
             events=np.array([len(items) for items in requests.history_item]),
             ratings=np.array(ratings),
+            count=chosen.sum(axis=1),
         )

@@ -166,13 +166,19 @@ def _check_made_from(folder: Path, data: Data, dataset: Dataset, split: Split) -
 
 def default_policy(repository: Path) -> tuple[str, Policy]:
     """The published default policy and its name. Raises TrainingError."""
-    path = latest(repository, "fusion") / "policies.yaml"
+    return read_policy(latest(repository, "fusion") / "policies.yaml")
+
+
+def read_policy(path: Path, name: str = "") -> tuple[str, Policy]:
+    """The policy of that name in a file of policies, by default its default one, and its name. Raises TrainingError."""
     try:
         published = yaml.safe_load(read_text(path))
-        name = published["default"]
+        name = name or published["default"]
+        if name not in published["policies"]:
+            raise ValueError(f"there is no {name!r}; there are {', '.join(published['policies'])}")
         return name, TypeAdapter(Policy).validate_python(published["policies"][name])
     except (yaml.YAMLError, ValueError, TypeError, KeyError) as error:
-        raise TrainingError(f"{path} holds no policies: {error}") from error
+        raise TrainingError(f"{path} holds no such policy: {error}") from error
 
 
 @dataclass(frozen=True)

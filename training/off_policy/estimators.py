@@ -1,9 +1,11 @@
-"""Values of a policy by the answers of others, per answer: the rewards of all its items.
+"""What a policy would have earned, by the answers of others.
+
+Each estimator gives a value [N] for each answer, the mean of which is the estimate: the rewards of all items of an
+answer of the policy. Differences of two estimators' values are paired.
 
 All are of the item-position model: what an item earns depends on the item and its rank alone, not on what is beside it
 (Li et al. 2018, Offline Evaluation of Ranking Policies with Click Models, section 4.3). So the value is a sum over
-ranks, and the propensity is that of the item at its rank. Intervals are 95 %, by linearization over users, whose
-answers depend on each other. Legend: N answers, K ranks.
+ranks, and the propensity is that of the item at its rank. Legend: N answers, K ranks.
 """
 
 from typing import NamedTuple
@@ -26,22 +28,24 @@ class Estimate(NamedTuple):
         return f"{self.value:.4f} ({self.low:.4f} to {self.high:.4f})"
 
 
-def on_policy(log: Logged) -> Estimate:
+def on_policy(log: Logged) -> Doubles:
     """What the logged answers themselves earned."""
-    return mean_by_user(log.reward.sum(axis=1), log.user)
+    return np.asarray(log.reward.sum(axis=1))
 
 
-def inverse_propensity(log: Logged, target: Doubles) -> Estimate:
+def inverse_propensity(log: Logged, target: Doubles) -> Doubles:
     """Rewards weighted by target / propensity (Horvitz and Thompson 1952); unbiased where the log supports the target.
 
     `target` [N, K]: how probable each logged item is at its rank by the policy whose value it is.
     """
-    return mean_by_user((log.weights(target) * log.reward).sum(axis=1), log.user)
+    return np.asarray((log.weights(target) * log.reward).sum(axis=1))
 
 
-def self_normalized(log: Logged, target: Doubles) -> Estimate:
+def self_normalized(log: Logged, target: Doubles) -> Doubles:
     """As `inverse_propensity`, divided at each rank by the mean weight, which is 1 in expectation: a little bias for
     less variance (Swaminathan and Joachims 2015, The Self-Normalized Estimator for Counterfactual Learning).
+
+    A ratio is no mean of values; these are its linearization, which has the same mean and, with many answers, variance.
     """
     weight, shown = log.weights(target), log.shown
     share = shown.mean(axis=0)
@@ -49,10 +53,10 @@ def self_normalized(log: Logged, target: Doubles) -> Estimate:
     normal = np.maximum(weight.mean(axis=0), np.finfo(np.float64).tiny)
     of_rank = (weight * log.reward).mean(axis=0) / normal
     influence = share * weight / normal * (log.reward - of_rank) + shown * of_rank
-    return mean_by_user(influence.sum(axis=1), log.user)
+    return np.asarray(influence.sum(axis=1))
 
 
-def doubly_robust(log: Logged, target: Doubles, predicted: Doubles, expected: Doubles) -> Estimate:
+def doubly_robust(log: Logged, target: Doubles, predicted: Doubles, expected: Doubles) -> Doubles:
     """What a reward model expects of the policy, corrected by its weighted errors on what was logged (Dudik et al.
     2014, Doubly Robust Policy Evaluation and Optimization; summed over ranks as Jiang and Li 2016 do over steps).
 
@@ -60,11 +64,13 @@ def doubly_robust(log: Logged, target: Doubles, predicted: Doubles, expected: Do
     [N, K] those of the policy's items, weighted by their probabilities.
     """
     corrected = expected + log.weights(target) * (log.reward - predicted)
-    return mean_by_user(np.where(log.shown, corrected, 0.0).sum(axis=1), log.user)
+    return np.asarray(np.where(log.shown, corrected, 0.0).sum(axis=1))
 
 
 def mean_by_user(values: Doubles, user: Ints) -> Estimate:
-    """The mean of values [N], and its interval: a ratio of sums over users (Deng et al. 2018, delta method)."""
+    """The mean of values [N] and its interval by the delta method over users [N], whose answers depend on each other
+    (Deng et al. 2018, Applying the Delta Method in Metric Analytics).
+    """
     mean = float(values.mean())
     of_user = np.bincount(user, values - mean)
     users = len(np.unique(user))

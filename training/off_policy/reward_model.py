@@ -20,7 +20,7 @@ class RewardModel:
     of_rank: Doubles
     """[FOLDS, K]"""
     of_item: Doubles
-    """[FOLDS, I + 1]; the last is that of items that were never shown, and of -1."""
+    """[FOLDS, I + 1]; the last is of no item."""
 
     def expected(self, user: Ints, item_sum: Doubles) -> Doubles:
         """[N, K] rewards where `item_sum` [N, K] are `of_item` summed over the items by their probabilities."""
@@ -31,10 +31,9 @@ class RewardModel:
         return self.expected(log.user, self.of_item[(log.user % FOLDS)[:, None], log.item])
 
 
-def fit_reward_model(log: Logged) -> RewardModel:
-    """On the users outside each fold, for those inside it."""
-    count = int(log.item.max(initial=0)) + 1
-    folds = [_fit(log, log.user % FOLDS != fold, count) for fold in range(FOLDS)]
+def fit_reward_model(log: Logged, items: int) -> RewardModel:
+    """On the users outside each fold, for those inside it; item numbers are below `items`."""
+    folds = [_fit(log, log.user % FOLDS != fold, items) for fold in range(FOLDS)]
     return RewardModel(np.array([ranks for ranks, _ in folds]), np.array([items for _, items in folds]))
 
 

@@ -38,6 +38,8 @@ class _Part:
     """[M, B, C] 1 or 0."""
     facts: Tensor
     """[2, B]: log(1 + events), log(1 + ratings)."""
+    weight: Tensor
+    """[B]: how much each user's target counts."""
 
 
 def fit_weights(batches: Sequence[CandidateBatch], *policies: Policy) -> Policy:
@@ -197,7 +199,9 @@ def _parts(batches: Iterable[CandidateBatch], policy: Policy) -> tuple[tuple[str
         table = torch.from_numpy(np.take_along_axis(tables, sample[None], axis=2)).float()
         facts = np.log1p(np.stack([batch.events, batch.ratings]), dtype=np.float32)
         scored = torch.isfinite(table)
-        parts.append(_Part(table.where(scored, 0.0), scored.float(), torch.from_numpy(facts)))
+        weight = np.ones(len(batch.target)) if batch.weight is None else batch.weight
+        counts = torch.from_numpy(weight.astype(np.float32))
+        parts.append(_Part(table.where(scored, 0.0), scored.float(), torch.from_numpy(facts), counts))
     return models, _joined(parts)
 
 
@@ -214,6 +218,7 @@ def _concatenated(parts: Sequence[_Part]) -> _Part:
         torch.cat([part.score for part in parts], 1),
         torch.cat([part.scored for part in parts], 1),
         torch.cat([part.facts for part in parts], 1),
+        torch.cat([part.weight for part in parts]),
     )
 
 
@@ -234,8 +239,9 @@ def _averaged(weight: Tensor, part: _Part) -> Tensor:
 
 
 def _loss(parts: Sequence[_Part], score: Callable[[_Part], Tensor]) -> Tensor:
-    losses = [-score(part).log_softmax(1)[:, 0].sum() for part in parts]
-    return torch.stack(losses).sum() / max(sum(part.score.shape[1] for part in parts), 1)
+    losses = [-(part.weight * score(part).log_softmax(1)[:, 0]).sum() for part in parts]
+    total = sum(float(part.weight.sum()) for part in parts)
+    return torch.stack(losses).sum() / (total or 1.0)
 
 
 def _minimize(parameters: Sequence[Tensor], loss: Callable[[], Tensor]) -> float:

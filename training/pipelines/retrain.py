@@ -16,9 +16,8 @@ from pathlib import Path
 import polars as pl
 
 from fusion_gateway.events.exporting import export_events
-from servers.runtime.errors import ConfigurationError
+from servers.runtime.file_lock import locked
 from training.artifacts.repository import known_numbers, latest, read_manifest, republish, versions
-from training.artifacts.repository_lock import locked
 from training.data.dataset import Dataset, assemble
 from training.data.load import load_dataset, with_unlisted
 from training.data.validate import validate
@@ -85,10 +84,11 @@ class Outcome:
 def retrain(settings: Settings) -> Outcome:
     """Stages that are done already are not done again.
 
-    Raises TrainingError where another retraining holds the repository, and where a stage cannot be done.
+    Raises ConfigurationError where another retraining holds the repository or the event store cannot be read,
+    TrainingError where a stage cannot be done.
     """
     home = settings.repository / HOME
-    with locked(home / "lock"):
+    with locked(home / "lock", "wait until it ends, or end it"):
         serving = seen(settings.repository)
         run = Run.open(home / "run", settings.digest(), {each.model: each.version for each in serving})
         if run.resumed:
@@ -144,10 +144,7 @@ class Retraining:
         if path.is_file():
             _say("export      done before")
             return
-        try:
-            count = asyncio.run(export_events(self._settings.store, path))
-        except ConfigurationError as error:
-            raise TrainingError(str(error)) from None
+        count = asyncio.run(export_events(self._settings.store, path))
         _say(f"export      {count:,} events")
 
     def _dataset(self) -> Dataset:

@@ -28,6 +28,8 @@ MAY_BE_0 = {
 """Whole numbers that count nothing, or turn something off; the others are sizes."""
 SHARES = {"constant_lr_fraction", "decay", "dropout", "embedding_dropout", "item_dropout"}
 NAME = "name"
+MAX_NUMBER = 2**32 - 1
+"""Of any field: libraries take larger seeds and rates for an error of the program."""
 
 
 def with_fields(recipe: R, settings: Iterable[str]) -> R:
@@ -84,5 +86,6 @@ def _check_range(name: str, value: object) -> None:
         raise TrainingError(f"{name}={value}: it must be 0 or more and below 1")
     if isinstance(value, int) and name not in MAY_BE_0 and value < 1:
         raise TrainingError(f"{name}={value}: it must be at least 1")
-    if not 0 <= value < float("inf") or (name == "learning_rate" and not value):
-        raise TrainingError(f"{name}={value}: it must be a number {'above' if name == 'learning_rate' else 'from'} 0")
+    if not 0 <= value <= MAX_NUMBER or (name == "learning_rate" and not value):
+        above = "above" if name == "learning_rate" else "from"
+        raise TrainingError(f"{name}={value}: it must be a number {above} 0 to {MAX_NUMBER:,}")

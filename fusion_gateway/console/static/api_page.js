@@ -14,6 +14,7 @@ const EXAMPLES = {
   GetHistory: { userId: "1", limit: 5 },
   ListUsers: { prefix: "1", limit: 5 },
   DeleteUser: { userId: "someone" },
+  GetOutcomes: { metric: "click" },
 };
 
 export async function show(main) {

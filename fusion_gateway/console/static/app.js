@@ -5,6 +5,7 @@ const pages = {
   "/": ["Recommend", () => import("./recommend.js")],
   "/title": ["Title", () => import("./title.js")],
   "/compare": ["Compare", () => import("./compare.js")],
+  "/experiments": ["Experiments", () => import("./experiments.js")],
   "/models": ["Models", () => import("./models.js")],
   "/api": ["API", () => import("./api_page.js")],
 };

@@ -207,8 +207,8 @@ class RecommendRequest(_message.Message):
     NOT_FOUND where the gateway does not have that answer, or no longer. Default: the first page.
     """
     exclude_served_seconds: _builtins.int
-    """Leave out what Recommend answered this user within so many seconds, as far as its newest 1000 answers tell, or as many
-    of them as have 50000 items: 0 (default: nothing) to 31536000, a year. Requires a user_id.
+    """Leave out what Recommend answered this user within so many seconds, as far as its newest 1000 answers tell, or as
+    many of them as have 50000 items: 0 (default: nothing) to 31536000, a year. Requires a user_id.
     """
     @_builtins.property
     def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:

@@ -27,6 +27,7 @@ from tests.fusion_gateway.conftest import World
 from tests.fusion_gateway.console import browser
 from tests.fusion_gateway.console.browser import PHONE, opened
 from tests.fusion_gateway.console.running import Console, console
+from tests.fusion_gateway.loop.written import write_experiment
 from tests.fusion_gateway.world import POLICIES, TAGS, items, publish, publish_catalog
 from tests.servers.running import ROOT
 
@@ -117,7 +118,7 @@ async def test_suggestions_by_keyboard_lead_to_a_title(page: Console) -> None:
         await tab.goto(page.url)
         await tab.keyboard.press("Tab")
         assert await tab.evaluate("document.activeElement.innerText") == "To the content"
-        for _ in range(8):
+        for _ in range(9):
             await tab.keyboard.press("Tab")
         assert await tab.evaluate("document.activeElement.getAttribute('role')") == "combobox"
         await tab.keyboard.type("intersteler", delay=10)
@@ -328,6 +329,40 @@ async def test_models_are_shown(world: World, page: Console) -> None:
         await tab.get_by_role("row", name=re.compile("^rrf")).wait_for()
 
 
+async def test_an_experiment_shows_who_wins(page: Console, tmp_path: Path) -> None:
+    await write_experiment(f"sqlite:///{tmp_path}/events.db", 300, control="fitted", winner="rrf")
+    async with opened() as tab:
+        await tab.goto(page.url)
+        await tab.get_by_role("link", name="Experiments").click()
+        await tab.get_by_text("rrf is better than fitted (p below 0.001).").wait_for()
+        row = tab.get_by_role("row", name=re.compile("^rrf"))
+        cells = [" ".join(text.split()) for text in await row.locator("td").all_inner_texts()]
+        assert cells[:4] == ["150", "300", "200", "200"]
+        assert re.fullmatch(r"0\.6667 0\.\d{4} to 0\.\d{4}", cells[4])
+        assert re.fullmatch(r"\+0\.3333 \+0\.\d{4} to \+0\.\d{4}", cells[6])
+        assert cells[9] == "100.0 %"
+        await tab.get_by_role("row", name="fitted (control)").wait_for()
+        differences = tab.get_by_role("figure", name="Difference to fitted, always-valid intervals")
+        assert await differences.locator("path").count() == 3  # zero, band and line
+        await differences.get_by_text("Numbers").click()
+        days = await differences.locator("tbody th").all_inner_texts()
+        assert len(days) == 2
+        assert days == sorted(days)
+        await tab.get_by_label("Outcome").select_option("like")
+        await tab.get_by_text("Too few").wait_for(state="hidden")
+        assert tab.url.endswith("/experiments?metric=like")
+        await tab.get_by_label("Divided by").select_option("cohort")
+        await tab.get_by_role("heading", name="0 events").wait_for()
+
+
+async def test_no_experiment_is_said(page: Console) -> None:
+    async with opened() as tab:
+        await tab.goto(f"{page.url}/experiments")
+        await tab.get_by_text("No answers to users are logged from that time.").wait_for()
+        await tab.goto(f"{page.url}/experiments?metric=clicks")
+        await tab.get_by_text("metric: there is no 'clicks'").wait_for()
+
+
 async def test_a_stopped_model_is_named_and_the_page_works(world: World, page: Console) -> None:
     await world.servers["sequential"].aclose()
     async with opened() as tab:
@@ -413,11 +448,13 @@ async def test_hostile_titles_stay_text(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("size", [browser.WIDE, PHONE], ids=["wide", "phone"])
-async def test_pages_fit_and_axe_finds_nothing(world: World, page: Console, theme: str, size: dict[str, int]) -> None:
+async def test_pages_fit_and_axe_finds_nothing(page: Console, tmp_path: Path, theme: str, size: dict[str, int]) -> None:
+    await write_experiment(f"sqlite:///{tmp_path}/events.db", 220, control="fitted", winner="rrf")
     if not browser.axe():
         pytest.skip("accessibility is not tested: axe-core cannot be had from the npm registry")
     async with opened(size, color_scheme=theme, reduced_motion="reduce") as tab:
-        for path in ("/?user=42", "/?new=1&picked=6:5", "/", "/title?id=3", "/compare", "/models", "/api"):
+        paths = ("/?user=42", "/?new=1&picked=6:5", "/", "/title?id=3", "/compare", "/experiments", "/models", "/api")
+        for path in paths:
             await tab.goto(page.url + path)
             await tab.wait_for_load_state("networkidle")
             if size == PHONE and await tab.locator(".controls > summary").count():

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fusion_gateway.console.connect import HTTP_STATUS, MAX_BODY_BYTES, SERVICE, WRITES
+from fusion_gateway.console.connect import HTTP_STATUS, MAX_BODY_BYTES, MAX_VALUES, SERVICE, WRITES
 from protos.marquee.v1 import recommender_pb2 as pb
 from tests.fusion_gateway.conftest import World
 from tests.fusion_gateway.console.running import RECOMMENDER, console, protected_gateway
@@ -26,7 +26,7 @@ async def test_every_call_of_the_gateway_is_there(world: World) -> None:
         replies = {method.name: await page.call(method.name, {}) for method in SERVICE.methods}
         unknown = await page.call("Nothing", {})
     assert {name: reply.status for name, reply in replies.items()} == {
-        "Recommend": 200, "GetStatus": 200, "ListUsers": 200,
+        "Recommend": 200, "GetStatus": 200, "ListUsers": 200, "GetOutcomes": 200,
         **dict.fromkeys(["SimilarItems", "SearchItems", "GetItems", "RecordEvents", "GetHistory", "DeleteUser"], 400),
     }  # fmt: skip
     assert unknown.status == 404
@@ -54,6 +54,15 @@ async def test_an_error_has_the_status_of_its_code(world: World) -> None:
     assert [reply.json["code"] for reply in replies] == [code for *_, code in ERRORS]
     assert [reply.status for reply in replies] == [HTTP_STATUS[code] for *_, code in ERRORS]
     assert all(reply.json["message"] for reply in replies)
+
+
+async def test_a_request_of_very_many_values_is_refused_before_it_is_parsed(world: World) -> None:
+    async with console(world.gateway.grpc_address) as page:
+        reply = await page.call("RecordEvents", {"events": [{}] * (MAX_VALUES + 2)})
+        largest = await page.call("RecordEvents", {"events": [{}] * MAX_VALUES})
+    assert reply.json["code"] == "resource_exhausted"
+    assert reply.json["message"] == "the request has more than 50,000 values; send less in one call"
+    assert largest.json["code"] == "invalid_argument"  # the gateway's word
 
 
 async def test_calls_are_counted_by_status(world: World) -> None:

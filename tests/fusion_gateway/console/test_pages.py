@@ -1,5 +1,6 @@
 """What the console serves besides calls: pages, posters, the OpenAPI document, each with headers that protect."""
 
+import asyncio
 import gzip
 from io import BytesIO
 from pathlib import Path
@@ -53,6 +54,7 @@ def posters(tmp_path: Path) -> Path:
     (folder / "3.jpg").write_bytes(b"\xff\xd8 no picture")
     Image.new("RGB", (10, 10)).save(tmp_path / "secret.jpg")
     (folder / "link.jpg").symlink_to(tmp_path / "secret.jpg")
+    (folder / "loop.jpg").symlink_to(folder / "loop.jpg")
     return folder
 
 
@@ -67,7 +69,17 @@ async def test_posters_are_cut_to_size(posters: Path) -> None:
 
 async def test_what_is_no_poster_is_not_served(posters: Path) -> None:
     async with console(NOWHERE, f"--posters={posters}") as page:
-        for name in ("none.jpg", "3.jpg", "../secret.jpg", "..%2Fsecret.jpg", "link.jpg", "%00", "x" * 3000, ""):
+        for name in (
+            "none.jpg",
+            "3.jpg",
+            "../secret.jpg",
+            "..%2Fsecret.jpg",
+            "link.jpg",
+            "loop.jpg",
+            "%00",
+            "x" * 3000,
+            "",
+        ):
             assert (await page.fetch(f"/posters/{name}")).status == 404, name
 
 
@@ -78,6 +90,20 @@ async def test_posters_of_a_url(posters: Path) -> None:
     ):
         assert (await page.fetch("/posters/1.jpg")).status == 200
         assert (await page.fetch("/posters/none.jpg")).status == 404
+
+
+@pytest.mark.parametrize(
+    "said", [b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nshort", b""], ids=repr
+)
+async def test_a_source_of_posters_that_answers_nonsense_has_none(said: bytes) -> None:
+    def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(said)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with console(NOWHERE, f"--posters=http://127.0.0.1:{port}") as page:
+            assert (await page.fetch("/posters/1.jpg")).status == 404
 
 
 async def test_the_openapi_document_tells_what_the_proto_tells(world: World) -> None:

@@ -121,6 +121,12 @@ def test_with_one_answer_a_user_a_rate_is_a_mean() -> None:
     assert found.variance == pytest.approx(clicks.var(ddof=1) / 5)
 
 
+def test_users_who_are_all_alike_tell_no_variance() -> None:
+    found = ratio(np.full(1000, 0.6309297), np.ones(1000))
+    assert found.variance == 0
+    assert compare(found, found) is None
+
+
 def test_nothing_gives_no_rate() -> None:
     assert math.isnan(ratio(np.zeros(0), np.zeros(0)).value)
     assert math.isnan(ratio(np.ones(1), np.ones(1)).variance)

@@ -14,17 +14,25 @@ from rich.console import Console
 
 from fusion_gateway.events.store import EventStore
 from fusion_gateway.events.stored_event import StoredEvent
-from fusion_gateway.loop.ids import new_id
 from fusion_gateway.loop.joined import Joined
-from fusion_gateway.loop.log import ServedLog
 from fusion_gateway.loop.metrics import DAY
 from fusion_gateway.loop.outcomes import Outcomes, ndcg
+from fusion_gateway.loop.outcomes_call import OutcomesCall
 from fusion_gateway.loop.outcomes_query import parse_outcomes_query
+from fusion_gateway.settings import ServingLogSettings
 from fusion_gateway.terminal import tables
 from protos.marquee.v1 import recommender_pb2 as pb
-from servers.runtime.errors import InvalidArgument
+from servers.runtime.deadline import Deadline
+from servers.runtime.errors import (
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    Overloaded,
+    Unavailable,
+)
+from servers.runtime.settings import read
 from tests.fusion_gateway.conftest import World
-from tests.fusion_gateway.loop.test_log import answer as logged
+from tests.fusion_gateway.loop.written import write_experiment
 from tests.servers.running import ROOT
 
 NOON = 1_769_860_800.0  # 2026-01-31 12:00 UTC
@@ -223,26 +231,14 @@ def test_the_table_reads_at_80_columns() -> None:
         assert words in " ".join(text.split())
 
 
-async def write(url: str) -> None:
-    """A week of two policies, with cohorts."""
-    log, store = ServedLog(url), EventStore(url, 100)
-    await asyncio.gather(log.open(), store.open())
-    events = [StoredEvent("user 1", "old film", 4.0, int(NOON - DAY))]
-    for number in range(40):
-        policy = "new" if number % 2 else "old"
-        row = logged("abc", f"user {number}")._replace(id=new_id(), time=NOON, policy=policy, policy_probability=0.5)
-        log.add(row)
-        events.append(StoredEvent(row.user_id, "b", None, int(NOON + 5), "", "click", recommendation_id=row.id))
-    await log.flush()
-    await store.record(events)
-    await asyncio.gather(log.close(), store.close())
-
-
 async def test_the_command(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/events.db"
-    await write(url)
-    command = [sys.executable, "-m", "fusion_gateway", "outcomes", f"--event-store={url}", "--since=2026-01-31"]
-    command += ["--until=2026-02-02", "--by=cohort"]
+    await write_experiment(url, 40, control="old", winner="new")
+    store = EventStore(url, 100)
+    await store.open()
+    await store.record([StoredEvent("user 1", "old film", 4.0, int(time.time() - 8 * DAY))])
+    await store.close()
+    command = [sys.executable, "-m", "fusion_gateway", "outcomes", f"--event-store={url}", "--by=cohort"]
 
     def run(*flags: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([*command, *flags], cwd=ROOT, capture_output=True, text=True, timeout=120)
@@ -251,7 +247,7 @@ async def test_the_command(tmp_path: Path) -> None:
     arms = {(arm["policy"], arm["part"]): arm for arm in json.loads(done.stdout)["arms"]}
     assert arms.keys() == {("old", "0 events"), ("new", "0 events"), ("new", "1 to 5")}
     assert arms["new", "1 to 5"]["users"] == "1"
-    assert arms["old", "0 events"]["outcomes"] == "20"
+    assert arms["old", "0 events"]["outcomes"] == "14"
     assert "1 to 5" in (await asyncio.to_thread(run)).stdout
     for flag, message in [("--metric=clicks", "metric: there is no 'clicks'"), ("--serving-log=off", "is off")]:
         refused = await asyncio.to_thread(run, flag)
@@ -279,3 +275,32 @@ async def test_a_gateway_tells_what_came_of_its_answers(world: World) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await world.stub.GetOutcomes(pb.GetOutcomesRequest(metric="clicks"))
     assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_one_report_is_made_at_a_time_and_ends_by_its_deadline(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/events.db"
+    await write_experiment(url, 400, control="old", winner="new")
+    outcomes_call = OutcomesCall(read(ServingLogSettings, [f"--event-store={url}"]))
+    reports = [outcomes_call.report(pb.GetOutcomesRequest(), "old", Deadline.after(60)) for _ in range(3)]
+    first, *others = await asyncio.gather(*reports, return_exceptions=True)
+    assert isinstance(first, pb.GetOutcomesResponse)
+    assert [arm.answers for arm in first.arms] == [400, 400]
+    assert all(isinstance(other, Overloaded) for other in others)
+    with pytest.raises(DeadlineExceeded, match=r"^\d+ answers were read in time; give it longer"):
+        await outcomes_call.report(pb.GetOutcomesRequest(), "old", Deadline.after(0.001))
+    again = await outcomes_call.report(pb.GetOutcomesRequest(control="new"), "old", Deadline.after(60))
+    assert again.control == "new"
+
+
+@pytest.mark.parametrize(
+    ("flag", "error", "message"),
+    [
+        ("--serving-log=off", FailedPrecondition, "keeps no log"),
+        ("--event-store=sqlite:///nowhere/events.db", Unavailable, "there is no file"),
+    ],
+    ids=["off", "no file"],
+)
+async def test_a_gateway_without_a_log_says_so(flag: str, error: type[Exception], message: str) -> None:
+    outcomes_call = OutcomesCall(read(ServingLogSettings, [flag]))
+    with pytest.raises(error, match=message):
+        await outcomes_call.report(pb.GetOutcomesRequest(), "old", Deadline.after(60))

@@ -250,10 +250,8 @@ def test_a_second_up_in_the_same_folder_is_refused(up: dict[str, Any]) -> None:
     second = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
     assert second.returncode == 1
     process, folder = up["process"].pid, up["home"] / "up"
-    assert second.stderr == (
-        f"error: process {process} runs the system of {folder} already: "
-        "stop it, or set MARQUEE_HOME to another folder\n"
-    )
+    assert second.stderr.startswith(f"error: {folder}/local.lock is held by process {process} on ")
+    assert second.stderr.endswith(": it runs a system here; stop it, or set MARQUEE_HOME to another folder\n")
     assert client(up, "status").exit_code == 0
 
 

@@ -17,6 +17,7 @@ from training.off_policy.logged import Doubles, Logged
 from training.off_policy.overlap import overlap
 from training.off_policy.reward_model import FOLDS, fit_reward_model
 
+ITEMS = 10
 RUNS, USERS = 25, 200
 BY_CHANCE = 0.8
 """Where the true coverage is 0.95, fewer than one of 1000 times RUNS intervals cover less."""
@@ -28,7 +29,7 @@ def logged(ranks: int = 3, answers: int = 500) -> tuple[Logged, Doubles]:
     size = (answers, ranks)
     log = Logged(
         user=random.integers(0, 80, answers),
-        item=random.integers(0, 10, size),
+        item=random.integers(0, ITEMS, size),
         propensity=random.uniform(0.05, 1, size),
         reward=random.integers(0, 2, size).astype(np.float64),
     )
@@ -48,13 +49,14 @@ def two_answers() -> tuple[Logged, Doubles]:
 
 def test_values_by_hand() -> None:
     log, target = two_answers()
-    assert on_policy(log).value == (2 + 3) / 2
-    assert inverse_propensity(log, target).value == ((1 + 2) + 2 * 3) / 2
+    assert on_policy(log).mean() == (2 + 3) / 2
+    assert inverse_propensity(log, target).mean() == ((1 + 2) + 2 * 3) / 2
     # Rank 1: (1 + 6) / (1 + 2); rank 2, which half of the lists have: 2 / 2.
-    assert self_normalized(log, target).value == pytest.approx(7 / 3 + 1 / 2)
+    assert self_normalized(log, target).mean() == pytest.approx(7 / 3 + 1 / 2)
     predicted = np.array([[0.5, 0.5], [1.0, 9.0]])
     expected = np.array([[2.0, 1.0], [2.0, 9.0]])
-    assert doubly_robust(log, target, predicted, expected).value == ((2 + 0.5) + (1 + 1) + (2 + 2 * 2)) / 2
+    first, second = (2 + 0.5) + (1 + 2 * 0.5), 2 + 2 * 2
+    assert doubly_robust(log, target, predicted, expected).mean() == (first + second) / 2
 
 
 def test_a_users_answers_are_one_observation() -> None:
@@ -67,13 +69,12 @@ def test_a_users_answers_are_one_observation() -> None:
 
 def test_the_logged_policy_is_worth_what_it_earned() -> None:
     log, _ = logged()
-    earned = on_policy(log)
-    model = fit_reward_model(log)
+    model = fit_reward_model(log, ITEMS)
     predicted = model.predicted(log)
     same = [f(log, log.propensity) for f in (inverse_propensity, self_normalized)]
     same.append(doubly_robust(log, log.propensity, predicted, predicted))
     for estimate in same:
-        assert estimate.value == pytest.approx(earned.value)
+        assert estimate.mean() == pytest.approx(on_policy(log).mean())
 
 
 @pytest.mark.filterwarnings("ignore")  # of obp's own imports
@@ -88,7 +89,7 @@ def test_agrees_with_the_package_obp(ranks: int) -> None:
         evaluation_policy_pscore_item_position=target.ravel(),
         **flat,
     )
-    assert inverse_propensity(log, target).value == pytest.approx(theirs, abs=1e-6)
+    assert inverse_propensity(log, target).mean() == pytest.approx(theirs, abs=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -96,8 +97,8 @@ def test_agrees_with_the_package_obp_at_one_rank() -> None:
     obp = pytest.importorskip("obp.ope", reason="the package obp is not installed: its estimates are not compared")
     log, _ = logged(ranks=1)
     random = np.random.default_rng(0)
-    policy = random.dirichlet(np.ones(10), len(log.user))
-    rewards = random.uniform(0, 1, (len(log.user), 10))
+    policy = random.dirichlet(np.ones(ITEMS), len(log.user))
+    rewards = random.uniform(0, 1, (len(log.user), ITEMS))
     rows, item = np.arange(len(log.user)), log.item[:, 0]
     target, predicted = policy[rows, item][:, None], rewards[rows, item][:, None]
     given = {
@@ -116,7 +117,7 @@ def test_agrees_with_the_package_obp_at_one_rank() -> None:
     }
     for name, estimate in ours.items():
         theirs = getattr(obp, name)().estimate_policy_value(**given)
-        assert estimate.value == pytest.approx(theirs, abs=1e-6), name
+        assert estimate.mean() == pytest.approx(theirs, abs=1e-6), name
 
 
 def test_intervals_hold_the_truth() -> None:
@@ -131,7 +132,7 @@ def test_intervals_hold_the_truth() -> None:
 def test_a_reward_model_knows_nothing_of_the_users_it_is_for() -> None:
     log, _ = logged()
     changed = np.where((log.user % FOLDS == 0)[:, None], 1 - log.reward, log.reward)
-    before, after = (fit_reward_model(replace(log, reward=reward)) for reward in (log.reward, changed))
+    before, after = (fit_reward_model(replace(log, reward=reward), ITEMS) for reward in (log.reward, changed))
     of_fold = log.user % FOLDS == 0
     np.testing.assert_array_equal(before.predicted(log)[of_fold], after.predicted(log)[of_fold])
     assert not np.allclose(before.predicted(log)[~of_fold], after.predicted(log)[~of_fold])

@@ -59,7 +59,16 @@ def pool(good_up_to: int = 1000, turned: bool = False) -> CandidateBatch:
     target[2] = -1
     columns = np.tile(np.arange(CANDIDATES), (USERS, 1))
     scores = {"good": good.astype(np.float32), "bad": bad.astype(np.float32)}
-    return CandidateBatch(np.arange(USERS), columns, scores, {}, target, events=events, ratings=events)
+    return CandidateBatch(
+        user=np.arange(USERS),
+        column=columns,
+        scores=scores,
+        retrieved={},
+        target=target,
+        events=events,
+        ratings=events,
+        count=np.full(USERS, CANDIDATES),
+    )
 
 
 def test_weights_go_to_the_model_that_knows() -> None:

@@ -17,13 +17,13 @@ from typer.testing import CliRunner, Result
 
 from fusion_gateway.events.store import EventStore
 from fusion_gateway.events.stored_event import StoredEvent
+from servers.runtime.errors import ConfigurationError
+from servers.runtime.file_lock import locked
 from tests.servers.running import ROOT
 from training import recipes
 from training.__main__ import app
 from training.artifacts.repository import known_numbers, latest, read_manifest, republish, verify, versions
-from training.artifacts.repository_lock import locked
 from training.data.dataset import EVENTS
-from training.errors import TrainingError
 from training.evaluation.newest_slice import Queries
 from training.pipelines import retrain
 from training.recipes.bounds import Bounds
@@ -212,8 +212,8 @@ def test_harmful_data_are_refused_with_a_report(shop: Shop, monkeypatch: pytest.
 HOLD = """
 import sys, time
 from pathlib import Path
-from training.artifacts.repository_lock import locked
-with locked(Path(sys.argv[1])):
+from servers.runtime.file_lock import locked
+with locked(Path(sys.argv[1]), ""):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -224,16 +224,18 @@ def test_two_never_run_and_a_dead_one_does_not_stand_in_the_way(shop: Shop) -> N
     with subprocess.Popen([sys.executable, "-c", HOLD, str(lock)], cwd=ROOT, stdout=subprocess.PIPE) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(TrainingError, match=rf"lock is held by process {holder.pid} on .*: wait until it ends"):
+        with pytest.raises(
+            ConfigurationError, match=rf"lock is held by process {holder.pid} on .*: wait until it ends"
+        ):
             shop.retrain("good")
         holder.send_signal(signal.SIGKILL)
-    with locked(lock):
+    with locked(lock, ""):
         pass
     assert lock.exists()
 
 
 def test_a_missing_store_is_one_line(shop: Shop) -> None:
     flags = ["retrain", "--from-store", f"sqlite:///{shop.home}/none.db", "--repository", str(shop.repository)]
-    with pytest.raises(TrainingError, match="there is no file"):
+    with pytest.raises(ConfigurationError, match="there is no file"):
         CliRunner().invoke(app, flags, catch_exceptions=False)
     assert not (shop.home / "none.db").exists()

@@ -31,6 +31,8 @@ def test_fields_of_every_kind_are_set() -> None:
         ("dropout=1", "dropout=1.0: it must be 0 or more and below 1"),
         ("learning_rate=0", "learning_rate=0.0: it must be a number above 0"),
         ("view_weight=inf", "view_weight=inf: it must be a number from 0"),
+        ("learning_rate=1e300", "learning_rate=1e+300: it must be a number above 0 to 4,294,967,295"),
+        ("seed=99999999999", "seed=99999999999: it must be a number from 0 to 4,294,967,295"),
         ("content=actors", "content=actors: it must be 'genres', 'no_genre', 'tags' or 'director'"),
         ("bounds=5", "bounds is set part by part: bounds.max_items, bounds.max_users, bounds.max_events"),
         ("epochs.more=5", "epochs.more cannot be set in recipe 'hybrid_genres'"),

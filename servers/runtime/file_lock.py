@@ -1,4 +1,4 @@
-"""One program at a time works on a repository's next versions."""
+"""A file that one process holds at a time."""
 
 import fcntl
 import os
@@ -8,14 +8,15 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from training.errors import TrainingError
+from servers.runtime.errors import ConfigurationError
 
 MAX_HOLDER_BYTES = 1000
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Holds the lock in the file `path`. Raises TrainingError, naming who holds it, where that is somebody else.
+def locked(path: Path, otherwise: str) -> Iterator[None]:
+    """Holds the lock in the file `path`. Raises ConfigurationError where another process does: it names that, and says
+    what to do `otherwise`.
 
     The operating system lets go of the lock when its process ends, however it ends, so that a dead one never keeps it;
     the file itself stays. Over a network file system it works between machines where that has locks (NFS 4, CephFS).
@@ -23,20 +24,20 @@ def locked(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        _take(descriptor, path)
+        _take(descriptor, path, otherwise)
         yield
     finally:
         os.close(descriptor)
 
 
-def _take(descriptor: int, path: Path) -> None:
+def _take(descriptor: int, path: Path, otherwise: str) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         holder = os.pread(descriptor, MAX_HOLDER_BYTES, 0).decode(errors="replace").strip() or "another process"
-        raise TrainingError(f"{path} is held by {holder}: wait until it ends, or end it") from None
+        raise ConfigurationError(f"{path} is held by {holder}: {otherwise}") from None
     except OSError as error:
-        raise TrainingError(f"{path} cannot be locked ({error.strerror}): use a file system with locks") from None
+        raise ConfigurationError(f"{path} cannot be locked ({error.strerror}): use a file system with locks") from None
     now = datetime.now(UTC).isoformat(timespec="seconds")
     os.truncate(descriptor, 0)
     os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}, since {now}\n".encode(), 0)

@@ -1,0 +1,199 @@
+"""Off-policy evaluation of a fusion policy by the gateway's log, and policies that are fitted on that log."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import yaml
+
+from fusion_gateway.catalog.catalog import Catalog, load_catalog
+from fusion_gateway.catalog.rating_scale import RatingScale
+from fusion_gateway.fusion import POPULARITY, Policy
+from fusion_gateway.loop import metrics
+from protos.marquee.v1.artifact_pb2 import Manifest, Metric, Recipe
+from servers.runtime.errors import MarqueeError
+from training.artifacts.repository import latest, publish, read_manifest, versions
+from training.errors import TrainingError
+from training.evaluation.gateway_candidates import CandidateBatch, NextItemTask
+from training.off_policy.answers import Source, read_answers
+from training.off_policy.estimators import (
+    Estimate,
+    doubly_robust,
+    inverse_propensity,
+    mean_by_user,
+    on_policy,
+    self_normalized,
+)
+from training.off_policy.histories import histories
+from training.off_policy.logged import Doubles
+from training.off_policy.overlap import Overlap, overlap
+from training.off_policy.reranked import Reranker
+from training.off_policy.reward_model import FOLDS, fit_reward_model
+from training.pipelines.fusion import as_yaml, equal_policy
+from training.pipelines.fusion_fit import fit_weights
+from training.progress import stage, track
+from training.published import read_text
+from training.recipes import SCORERS
+
+LOGGED, DOUBLY_ROBUST = "logged answers", "doubly robust"
+MAX_WEIGHT = 50.0
+"""Of an outcome in a fit: larger inverse propensities are clipped, a little bias for less variance (Ionides 2008)."""
+MIN_OUTCOMES = 50
+"""Fewer tell no weights."""
+NORMALIZERS = ("zscore", "rank")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One estimator's value of an answer, and how far it is above that of the logged answers, paired."""
+
+    estimator: str
+    value: Estimate
+    difference: Estimate
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """Of one policy."""
+
+    rows: Sequence[Row]
+    """First that of the logged answers; only this one where the log cannot tell."""
+    overlap: Overlap
+    answers: int
+    users: int
+    left_out: Mapping[str, int]
+
+
+class LoggedOutcomes:
+    """The answers of a log, and what the published models say of their users as they were then."""
+
+    def __init__(self, repository: Path, source: Source, exploration: float) -> None:
+        """`exploration`: with which the policies would be served. Raises TrainingError where nothing can be told."""
+        self._repository = repository
+        try:
+            self._catalog = _catalog(repository)
+            rows = {item_id: row for row, item_id in enumerate(self._catalog.id)}
+            with stage("reading the log"):
+                self._answers = asyncio.run(read_answers(source, rows))
+                self._known = asyncio.run(histories(source.event_store, self._answers, self._catalog))
+        except MarqueeError as error:
+            raise TrainingError(str(error)) from None
+        log = self._answers.log
+        model = fit_reward_model(log, len(rows) + 1)
+        self._reranker = Reranker(self._catalog, log, self._known.left_out, exploration, model)
+
+    def evaluate(self, policies: Sequence[Policy]) -> Evaluated:
+        """One policy, or one for each of FOLDS folds of users. Raises TrainingError for models that are not here."""
+        log = self._answers.log
+        everything = np.arange(len(log.user))
+        numbers = np.full(len(everything), self._catalog.number[0])  # the task wants some item
+        batches = self._batches(policies[0].models, everything, numbers)
+        target, expected = self._reranker.target(batches, policies)
+        predicted = self._reranker.model.predicted(log)
+        found = overlap(log, target)
+        values = {LOGGED: on_policy(log)}
+        if not found.refusal:
+            values["IPS"] = inverse_propensity(log, target)
+            values["self-normalized IPS"] = self_normalized(log, target)
+            values[DOUBLY_ROBUST] = doubly_robust(log, target, predicted, expected)
+        rows = [_row(name, each, values[LOGGED], log.user) for name, each in values.items()]
+        users = len(np.unique(log.user))
+        return Evaluated(rows, found, len(log.user), users, self._answers.left_out)
+
+    def fit(self) -> tuple[Policy, Sequence[Policy]]:
+        """Weights that make items with outcomes likely, each weighted by its reward over its propensity (clipped, as in
+        Joachims et al. 2017, Unbiased Learning-to-Rank with Biased Feedback): of all users, and of those outside each
+        fold. Raises TrainingError where there are too few outcomes.
+        """
+        log = self._answers.log
+        known = log.item < len(self._catalog)
+        answer, rank = np.nonzero((log.reward > 0) & known)
+        if len(answer) < MIN_OUTCOMES:
+            raise TrainingError(
+                f"the log has {len(answer)} outcomes; at least {MIN_OUTCOMES} are needed to fit weights"
+            )
+        weight = log.reward[answer, rank] * np.minimum(1 / log.propensity[answer, rank], MAX_WEIGHT)
+        models = [name for name in SCORERS if versions(self._repository, name)]
+        numbers = self._catalog.number[log.item[answer, rank]]
+        ranked = self._batches([*models, POPULARITY], answer, numbers)
+        batches = [replace(batch, weight=weight[batch.user]) for batch in ranked]
+        equal = equal_policy([*models, POPULARITY])
+        choices = [replace(equal, normalizer=name) for name in NORMALIZERS]  # type: ignore[arg-type]
+        folds = log.user[answer] % FOLDS
+        with stage("fitting the weights"):
+            fitted = []
+            for fold in range(FOLDS):
+                others = [batch.select(np.flatnonzero(folds[batch.user] != fold)) for batch in batches]
+                fitted.append(fit_weights(others, *choices))
+            return fit_weights(batches, *choices), fitted
+
+    def _batches(self, models: Sequence[str], answers: np.ndarray, numbers: np.ndarray) -> Iterator[CandidateBatch]:
+        """Candidates of some answers, with an item number of each as the target."""
+        here = {*SCORERS, POPULARITY}
+        if missing := [name for name in models if name not in here or not _is_here(self._repository, name)]:
+            raise TrainingError(
+                f"the policy weighs '{missing[0]}', which {self._repository} does not hold or only a gateway computes"
+            )
+        requests = self._known.requests.select(answers)
+        targets = pl.DataFrame({"user": requests.user_id, "item": numbers, "time": requests.query_time})
+        task = NextItemTask(self._repository, targets, requests, models=models)
+        shown = track("answers reranked", task.chunks(), task.chunk_count(len(answers)), [])
+        return (chunk.candidates for chunk in shown)
+
+
+def outcome_metric(name: str, hours: float) -> metrics.Metric:
+    """What counts as an outcome, and how long after its answer. Raises TrainingError."""
+    try:
+        return metrics.metric_named(name, hours * 3600)
+    except MarqueeError as error:
+        raise TrainingError(str(error)) from None
+
+
+def _is_here(repository: Path, model: str) -> bool:
+    return bool(versions(repository, "fusion" if model == POPULARITY else model))
+
+
+def _row(name: str, values: Doubles, logged: Doubles, user: np.ndarray) -> Row:
+    return Row(name, mean_by_user(values, user), mean_by_user(values - logged, user))
+
+
+def _catalog(repository: Path) -> Catalog:
+    folder = latest(repository, "catalog")
+    path = folder / "rating_scale.json"
+    scale = None
+    if path.is_file():
+        stored = json.loads(read_text(path))
+        scale = RatingScale(stored["lowest"], stored["highest"], stored["step"])
+    return load_catalog(folder / "items.parquet", int(folder.name), scale=scale)
+
+
+def publish_fitted(repository: Path, name: str, policy: Policy, evaluated: Evaluated, metric: str) -> Path:
+    """The next version of fusion: the newest one's policies, and this one beside them. The default stays as it is.
+
+    Raises TrainingError where a policy of this name may be served to users who do not name it.
+    """
+    newest = latest(repository, "fusion")
+    published = yaml.safe_load(read_text(newest / "policies.yaml"))
+    taken = {published["default"], *published.get("split", {})}
+    if name in taken:
+        raise TrainingError(f"policy '{name}' is served to users already: choose another name with --as")
+    published["policies"][name] = as_yaml(policy)
+    made = read_manifest(newest)
+    row = evaluated.rows[-1]
+    protocol = f"off-policy, doubly robust, {metric} an answer, cross-fitted by user, 95 %"
+    ends = {"": row.value.value, " low": row.value.low, " high": row.value.high}
+    metrics = [Metric(name=f"{name}{end}", value=value, protocol=protocol) for end, value in ends.items()]
+    recipe = Recipe(name="logged_outcomes", config_json=json.dumps({"metric": metric, "max_weight": MAX_WEIGHT}))
+    manifest = Manifest(model="fusion", recipe=recipe, data=made.data, metrics=[*made.metrics, *metrics])
+
+    def write(folder: Path) -> None:
+        for file in made.files:
+            shutil.copyfile(newest / file.path, folder / file.path)
+        (folder / "policies.yaml").write_text(yaml.safe_dump(published))
+
+    return publish(repository, manifest, write)
