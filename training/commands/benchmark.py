@@ -208,6 +208,31 @@ def fold_in_command(
         draw(curves, title, picture)
 
 
+@app.command("cold", epilog="Example: python -m training benchmark cold --data data/ml-100k --models linear")
+def cold_command(
+    data: Data,
+    models: Annotated[str, typer.Option(help="linear, sequential, with commas between.")] = "linear,sequential",
+    seeds: Seeds = "0,1,2",
+    json: Json = None,
+    work: Work = HOME / "benchmark",
+    device: Device = "cpu",
+) -> None:
+    """Items nobody has watched, as scorers rank them by the map from content onto what they learned."""
+    from training.benchmark.cold_maps import as_table, fused, measurements, rows
+    from training.benchmark.runner import Runner
+    from training.data.load import load_dataset
+    from training.evaluation.results_file import run_as_json
+    from training.pipelines.job import torch_device
+
+    dataset = load_dataset(data)
+    runner = Runner(dataset, work, torch_device(device))
+    cells = runner.run(measurements(runner, models.split(","), numbers(seeds)))
+    cells += fused(runner, cells)
+    output().print(as_table(cells, dataset.name))
+    if json:
+        json.write_text(run_as_json(list(rows(cells, dataset.name))))
+
+
 @app.command("growth", epilog="Example: python -m training benchmark growth --data data/ml-100k --items 4000,40000")
 def growth_command(
     data: Data,
