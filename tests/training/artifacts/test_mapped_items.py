@@ -36,7 +36,7 @@ def two_tastes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for user in range(60):
         liked = np.setdiff1d(number[user % 2 :: 2], COLD)
         rows += [(str(user), item, 4.0, time) for time, item in enumerate(random.permutation(liked)[:12])]
-    events = pl.DataFrame(rows, ["user", "item", "rating", "time"], orient="row").cast(dict(EVENTS))
+    events = pl.DataFrame(rows, EVENTS, orient="row")
     dataset = Dataset("tastes", events, items, None, "none")
     home = tmp_path_factory.mktemp("tastes")
     train_linear(Job(dataset, leave_last_out(events), home, home), LinearRecipe(rank=20))
