@@ -211,14 +211,16 @@ def fold_in_command(
 @app.command("cold", epilog="Example: python -m training benchmark cold --data data/ml-100k --models linear")
 def cold_command(
     data: Data,
-    models: Annotated[str, typer.Option(help="linear, sequential, with commas between.")] = "linear,sequential",
+    models: Annotated[
+        str, typer.Option(help="With commas between: linear, or with a recipe as sequential=transformer.")
+    ] = "linear,sequential",
     seeds: Seeds = "0,1,2",
     json: Json = None,
     work: Work = HOME / "benchmark",
     device: Device = "cpu",
 ) -> None:
     """Items nobody has watched, as scorers rank them by the map from content onto what they learned."""
-    from training.benchmark.cold_maps import as_table, fused, measurements, rows
+    from training.benchmark import cold_maps, cold_slot
     from training.benchmark.runner import Runner
     from training.data.load import load_dataset
     from training.evaluation.results_file import run_as_json
@@ -226,11 +228,12 @@ def cold_command(
 
     dataset = load_dataset(data)
     runner = Runner(dataset, work, torch_device(device))
-    cells = runner.run(measurements(runner, models.split(","), numbers(seeds)))
-    cells += fused(runner, cells)
-    output().print(as_table(cells, dataset.name))
+    cells = runner.run(cold_maps.measurements(runner, models.split(","), numbers(seeds)))
+    fused = cold_maps.fused(runner, cells)
+    slot = list(cold_slot.rows(runner, fused, dataset.name))
+    output().print(cold_maps.as_table([*cells, *fused], dataset.name), cold_slot.as_table(slot, dataset.name))
     if json:
-        json.write_text(run_as_json(list(rows(cells, dataset.name))))
+        json.write_text(run_as_json([*cold_maps.rows([*cells, *fused], dataset.name), *slot]))
 
 
 @app.command("growth", epilog="Example: python -m training benchmark growth --data data/ml-100k --items 4000,40000")
