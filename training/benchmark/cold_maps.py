@@ -101,7 +101,7 @@ def _wide(items: Ints, known: Ints, scores: Floats) -> Floats:
 
 
 def fused(runner: Runner, cells: Sequence[Cell]) -> list[Cell]:
-    """A cell a seed that all models have: the gateway's fusion, every model with the same weight."""
+    """A cell a seed: the gateway's fusion, every model with the same weight."""
     models = list(dict.fromkeys(cell.model for cell in cells))
     found = []
     for seed in sorted({cell.seed for cell in cells}):
@@ -109,7 +109,8 @@ def fused(runner: Runner, cells: Sequence[Cell]) -> list[Cell]:
         policy = Policy(dict.fromkeys(models, 1.0))
         sums = {name: _fuse(policy, own, name) for name in ("hidden", "learned")}
         metrics = _metrics(ColdItems.of(runner.dataset, seed), sums["hidden"])
-        found.append(Cell(FUSED, "", seed, {WHOLE: metrics, **sums}))
+        name = FUSED if len(models) > 1 else models[0]
+        found.append(Cell(name, "", seed, {WHOLE: metrics, **sums}))
     return found
 
 

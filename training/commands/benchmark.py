@@ -231,9 +231,11 @@ def cold_command(
     cells = runner.run(cold_maps.measurements(runner, models.split(","), numbers(seeds)))
     fused = cold_maps.fused(runner, cells)
     slot = list(cold_slot.rows(runner, fused, dataset.name))
-    output().print(cold_maps.as_table([*cells, *fused], dataset.name), cold_slot.as_table(slot, dataset.name))
+    if "," in models:
+        cells += fused
+    output().print(cold_maps.as_table(cells, dataset.name), cold_slot.as_table(slot, dataset.name))
     if json:
-        json.write_text(run_as_json([*cold_maps.rows([*cells, *fused], dataset.name), *slot]))
+        json.write_text(run_as_json([*cold_maps.rows(cells, dataset.name), *slot]))
 
 
 @app.command("growth", epilog="Example: python -m training benchmark growth --data data/ml-100k --items 4000,40000")
