@@ -15,7 +15,7 @@ IMPORTED := $(RUN)/imported/$(NAME)
 REPOSITORY ?= $(RUN)/repository
 RECIPE ?= small
 # How long simulated users show the loop at the end of `make demo`; 0: not.
-LOOP_SECONDS ?= 45
+LOOP_SECONDS ?= 40
 # For the console: where training finds them, too.
 POSTERS ?= $$(ls -d $(DATA)/posters $(DATA)/../posters/$(NAME) 2>/dev/null | head -n 1)
 # All but gpu, whose packages take the place of others.

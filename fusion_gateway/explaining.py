@@ -8,7 +8,7 @@ import numpy as np
 
 from fusion_gateway.candidates import History
 from fusion_gateway.catalog.catalog import Catalog
-from fusion_gateway.fusion import POPULARITY, RULES, Candidates, Fused, Mask, Scores
+from fusion_gateway.fusion import NEW, POPULARITY, RULES, Candidates, Fused, Mask, Scores
 from protos.marquee.v1.recommender_pb2 import Contribution, Explanation
 
 ROUNDING = 1e-6
@@ -40,7 +40,7 @@ class Explainer:
         """`position` is the item's among the candidates."""
         row = int(self.candidates.rows[position])
         parts = [] if self.fused is None else contributions(self.fused, position)
-        reason = "picked at random, to try something different" if explored else self._reason(position, row, parts)
+        reason = self._why_explored(row) if explored else self._reason(position, row, parts)
         if applied := self.rules.get(row):
             reason += f"; by rule: {', '.join(applied)}"
         return Explanation(
@@ -49,6 +49,10 @@ class Explainer:
             retrieved_by=self.candidates.sources(row),
             reason=reason,
         )
+
+    def _why_explored(self, row: int) -> str:
+        is_new = NEW in self.candidates.sources(row)
+        return "new: nobody has watched it yet" if is_new else "picked at random, to try something different"
 
     def _reason(self, position: int, row: int, parts: list[Contribution]) -> str:
         catalog = self.catalog

@@ -32,6 +32,8 @@ MAX_BRACKETS = 5000
 """Maximum number of opening brackets: nested ones take longer still to parse."""
 MAX_POLICIES = 1000
 MAX_RULES = 100
+MAX_ARMS = 20
+"""Maximum number of policies of an adaptive split."""
 MAX_NAME_BYTES = 256
 """Maximum number of bytes of a policy's name, as in a request."""
 MAX_CHARACTERS = 500
@@ -173,6 +175,8 @@ class Policies(BaseModel):
     def _check_adaptive(self, adaptive: Adaptive) -> None:
         if len(self.arms) < 2:
             raise ValueError("adaptive: split must name the policies beside the default one")
+        if len(self.arms) > MAX_ARMS:
+            raise ValueError(f"split: an adaptive one has at most {MAX_ARMS} policies, not {len(self.arms)}")
         if min(self.shares.percent().values()) <= 0:
             raise ValueError("split: an adaptive one needs more than 0 percent for each policy, the default included")
         if adaptive.floor * len(self.arms) > 100:

@@ -18,6 +18,7 @@ from fusion_gateway.fusion import HISTORY, POPULARITY, RULES, Candidates, Fused,
 from fusion_gateway.listing import unknown_names
 from fusion_gateway.loop.log import ServedLog
 from fusion_gateway.loop.shown import SERVED, shown_before
+from fusion_gateway.new_items import with_new_items, with_slot
 from fusion_gateway.ordering import Ranking, rank
 from fusion_gateway.parsing import Query, parse_query
 from fusion_gateway.policies import Policies
@@ -83,6 +84,9 @@ class Recommender:
         eligible, by_genre = eligible_items(query, history, catalog)
         eligible[known.left_out] = False
         candidates = gather_candidates(retrieved, eligible, history, catalog, count)
+        slot = policy.slot if history.events else None
+        if slot:
+            candidates = with_new_items(candidates, eligible, catalog)
         timer.end("filter")
 
         responsive = [scorer for scorer in scorers if scorer.name not in not_retrieved]
@@ -94,6 +98,8 @@ class Recommender:
         if fused is None:
             candidates = popular_candidates(eligible, catalog, count)
         ranking = rank(fused, candidates.rows, catalog, query.constraints, known.shown)
+        if slot and fused is not None:
+            ranking = with_slot(ranking, slot, candidates, catalog, query.constraints)
         timer.end("fuse")
 
         groups = popularity.known_groups(user) if POPULARITY in policy.models else []

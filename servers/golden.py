@@ -59,7 +59,7 @@ def _check_scores(scorer: LoadedScorer, requests: Arrays, expected: Array, versi
 
 def _check_last(scorer: LoadedScorer) -> None:
     """The tower must know the last user and the last item, or their calls would fail."""
-    last = np.array([[scorer.item_numbers[-1]]])
+    last = np.array([[scorer.last_item]])
     scorer.score(SCORE.complete({"user_id": scorer.last_user, "history_item": last, "candidate": last}, LIMITS))
 
 

@@ -53,6 +53,7 @@ class LoadedScorer:
         # Zeros, not NaN: the similarity index is searched with row 0, and towers read it as padding.
         self._similar = _with_row_0(items["similar_vector"], 0)
         self._features = _with_row_0(items["item_feature"], 0) if "item_feature" in items else None
+        self._tower_index: Rows | None = np.concatenate([[0], items["tower_index"]]) if "tower_index" in items else None
         self._users = Users(read_tensors(version, "users.safetensors"))
         feature_width = 0 if self._features is None else self._features.shape[1]
         self._widest = max(1, spec.dimension, feature_width)
@@ -77,6 +78,12 @@ class LoadedScorer:
         return self._numbers[1:]
 
     @property
+    def last_item(self) -> int:
+        """Number of the item with the largest index in the tower."""
+        last = -1 if self._tower_index is None else self._tower_index.argmax()
+        return int(self._numbers[last])
+
+    @property
     def last_user(self) -> Array:
         """Id [1, 1] of the user with the largest index; empty where it knows none."""
         return np.array([[self._users.last]], object)
@@ -97,6 +104,7 @@ class LoadedScorer:
             "similar_vector is not of unit length": not _unit_or_zero(self._similar).all(),
             "similar_vector has values that are not finite": not np.isfinite(self._similar).all(),
             "item_feature does not fit item_number": features != count + 1,
+            "tower_index does not fit item_number": not self._tower_index_fits(),
             "index.faiss is not by inner product": self._index.metric_type != faiss.METRIC_INNER_PRODUCT,
             "index.faiss does not fit item_vector": (self._index.ntotal, self._index.d) != (count, dimension),
             "query_tower.onnx has other inputs than the manifest": tower_inputs != set(self._inputs),
@@ -105,6 +113,15 @@ class LoadedScorer:
         for message, is_wrong in wrong.items():
             if is_wrong:
                 raise ArtifactError(f"{version.model}/{version.number}: {message}", "malformed")
+
+    def _tower_index_fits(self) -> bool:
+        """The tower reads either item_feature, of every item, or rows of its own."""
+        index = self._tower_index
+        if index is None:
+            return True
+        if self._features is not None or len(index) != len(self._numbers):
+            return False
+        return bool(index.min() >= 0 and index.max() <= len(self))
 
     def _poster_index(self, version: Version, device: Device) -> faiss.Index:
         """Of the posters' vectors. Raises ArtifactError."""
@@ -262,8 +279,10 @@ class LoadedScorer:
         return score_BC
 
     def _history(self, inputs: Arrays) -> Arrays:
-        """The last known items of each history, at most `max_history` of them, padded in front."""
+        """The last items of each history that the tower knows, at most `max_history` of them, padded in front."""
         rows_BL = self._rows(inputs["history_item"])
+        if self._tower_index is not None:
+            rows_BL = self._tower_index[rows_BL]
         rating_BL, time_BL = inputs["history_rating"], inputs["history_time"]
         known_BL = rows_BL > 0
         longest = max(1, int(known_BL.sum(axis=1).max()))

@@ -90,7 +90,7 @@ def test_the_first_command_shows_three_users_what_they_get(demo: str) -> None:
 
 def test_the_first_command_ends_with_which_of_two_policies_wins(demo: str) -> None:
     _, simulated, outcomes = re.split("^python -m .*$", demo, flags=re.MULTILINE)
-    assert "simulated users of generated: 100 answers" in simulated
+    assert "simulated users of generated: 125 answers" in simulated
     for table in (simulated, outcomes):
         assert re.search(r"^popular .*\d", table, re.MULTILINE)
 

@@ -4,14 +4,17 @@ Scores are arrays [..., C]: C candidates, and any leading axes (none for one req
 NaN, or anything that is not finite, means that the model abstains from that candidate.
 """
 
-from fusion_gateway.fusion.candidates import HISTORY, Candidates, Mask, Rows, best_rows, choose_candidates
+from fusion_gateway.fusion.candidates import HISTORY, NEW, Candidates, Mask, Rows, best_rows, choose_candidates
+from fusion_gateway.fusion.checks import Count, Number
 from fusion_gateway.fusion.fused import Fused, abstain, fuse, normalize
 from fusion_gateway.fusion.normalizers import NORMALIZERS, NormalizerName, Scores, competition_rank
-from fusion_gateway.fusion.policy import Activation, Calibrator, Count, Number, Policy, Slope, Strategy, Switch, Unit
+from fusion_gateway.fusion.policy import Activation, Calibrator, Policy, Slope, Strategy, Switch, Unit
 from fusion_gateway.fusion.popularity import POPULARITY, RULES, Popularity
+from fusion_gateway.fusion.slot import Slot
 
 __all__ = [
     "HISTORY",
+    "NEW",
     "NORMALIZERS",
     "POPULARITY",
     "RULES",
@@ -28,6 +31,7 @@ __all__ = [
     "Rows",
     "Scores",
     "Slope",
+    "Slot",
     "Strategy",
     "Switch",
     "Unit",

@@ -13,6 +13,8 @@ from fusion_gateway.fusion.popularity import POPULARITY
 
 HISTORY = "history"
 """The source of the items that the user has seen, which are candidates where they may come again."""
+NEW = "new"
+"""The source of the items that nobody has watched, where a policy has a slot for one."""
 Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
@@ -24,7 +26,7 @@ class Candidates:
     rows: Rows
     """Ascending."""
     proposed: Mapping[str, Rows]
-    """Source (a model, "popularity" or "history") -> the rows it proposed."""
+    """Source (a model, "popularity", "history" or "new") -> the rows it proposed."""
 
     def sources(self, row: int) -> list[str]:
         return [source for source, rows in self.proposed.items() if row in rows]

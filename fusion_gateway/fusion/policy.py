@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
-from pydantic import Strict
 
+from fusion_gateway.fusion.checks import Count, Number, check_number
 from fusion_gateway.fusion.normalizers import NormalizerName, Scores
+from fusion_gateway.fusion.slot import Slot
 
 Strategy = Literal[
     "weighted_sum", "weighted_sum_bias", "learned", "adaptive", "threshold", "switching", "cascade", "rrf"
@@ -27,12 +28,6 @@ FORMS: Mapping[str, Callable[[Scores], Scores]] = {
 }
 
 
-Number = Annotated[float, Strict()]
-"""No text or truth value of a file is taken for one."""
-Count = Annotated[int, Strict()]
-"""The same, and whole."""
-MAX_NUMBER = 1e12
-"""Maximum magnitude of a number: with far larger ones, sums and products of scores are infinite."""
 MAX_COUNT = 100_000
 """Maximum number of events and of candidates."""
 MAX_MODEL_NAME = 256
@@ -52,8 +47,8 @@ class Calibrator:
     form: Literal["affine", "sigmoid", "arcsinh"] = "affine"
 
     def __post_init__(self) -> None:
-        _check_number("scale", self.scale)
-        _check_number("offset", self.offset)
+        check_number("scale", self.scale)
+        check_number("offset", self.offset)
         if self.scale <= 0:
             raise ValueError("scale: must be above 0, so that the order of scores is kept")
 
@@ -76,7 +71,7 @@ class Switch:
             raise ValueError("max_events or max_ratings must be given")
         for name, limit in (("max_events", self.max_events), ("max_ratings", self.max_ratings)):
             if limit is not None:
-                _check_number(name, limit, 0, MAX_COUNT)
+                check_number(name, limit, 0, MAX_COUNT)
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -101,8 +96,8 @@ class Slope:
     ratings: Number
 
     def __post_init__(self) -> None:
-        _check_number("events", self.events, -MAX_SLOPE, MAX_SLOPE)
-        _check_number("ratings", self.ratings, -MAX_SLOPE, MAX_SLOPE)
+        check_number("events", self.events, -MAX_SLOPE, MAX_SLOPE)
+        check_number("ratings", self.ratings, -MAX_SLOPE, MAX_SLOPE)
 
 
 @dataclass(frozen=True)
@@ -115,8 +110,8 @@ class Unit:
 
     def __post_init__(self) -> None:
         _check_weights("weights", self.weights)
-        _check_number("bias", self.bias)
-        _check_number("out", self.out, 0)
+        check_number("bias", self.bias)
+        check_number("out", self.out, 0)
 
 
 @dataclass(frozen=True)
@@ -162,15 +157,17 @@ class Policy:
     """learned: `weights` multiply the normalized scores before they go in."""
     activation: Activation = "identity"
     """learned."""
+    slot: Slot | None = None
+    """A rank that an item may have which nobody has watched; with any strategy."""
 
     def __post_init__(self) -> None:
         _check_weights("weights", self.weights)
-        _check_number("bias", self.bias)
-        _check_number("keep", self.keep, 1, MAX_COUNT)
+        check_number("bias", self.bias)
+        check_number("keep", self.keep, 1, MAX_COUNT)
         for model, threshold in self.thresholds.items():
-            _check_number(f"thresholds.{model}", threshold)
+            check_number(f"thresholds.{model}", threshold)
         for model, count in self.min_ratings.items():
-            _check_number(f"min_ratings.{model}", count, 0, MAX_COUNT)
+            check_number(f"min_ratings.{model}", count, 0, MAX_COUNT)
         problems = {
             "bias: only weighted_sum_bias uses it": self.bias != 0 and self.strategy != "weighted_sum_bias",
             "calibrators: every model needs one": self.normalizer == "calibrated"
@@ -230,11 +227,6 @@ def _check_weights(name: str, weights: Mapping[str, float]) -> None:
     for model, weight in weights.items():
         if not 1 <= len(model) <= MAX_MODEL_NAME:
             raise ValueError(f"{name}: a model's name must have 1 to {MAX_MODEL_NAME} characters, not {len(model)}")
-        _check_number(f"{name}.{model}", weight, 0)
+        check_number(f"{name}.{model}", weight, 0)
     if not any(weight > 0 for weight in weights.values()):
         raise ValueError(f"{name}: at least one must be above 0")
-
-
-def _check_number(name: str, number: float, minimum: float = -MAX_NUMBER, maximum: float = MAX_NUMBER) -> None:
-    if not minimum <= number <= maximum:
-        raise ValueError(f"{name}: must be {minimum:g} to {maximum:g}, not {number}")

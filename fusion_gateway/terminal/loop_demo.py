@@ -16,8 +16,8 @@ from servers.runtime.repository import Repository
 POPULAR = "popular"
 """The policy that the published default one is compared with."""
 MAX_BYTES = 64 << 10
-RATE = 20
-USERS = 200
+RATE = 25
+USERS = 400
 MIN_USERS = 4
 LOGGED_SECONDS = 1.0
 """After which the last answers are in the log."""

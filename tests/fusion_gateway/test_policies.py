@@ -27,6 +27,7 @@ policies:
   fitted: {weights: {rating: 1}}
   sure: {weights: {sequential: 1}}
 """
+MANY = "\n".join(f"  p{n}: {{weights: {{rating: 1}}}}" for n in range(1001))
 THIRD = "  third: {weights: {rating: 1}}\n"
 
 
@@ -98,6 +99,11 @@ def test_refuses_what_a_caller_cannot_have(tmp_path: Path) -> None:
             ADAPTIVE.replace("at_most", "at_least: 1, at_most"),
             "line 6: adaptive.guardrail: exactly one of at_most and at_least must be given",
         ),
+        (
+            PUBLISHED,
+            ADAPTIVE.replace("sure: 25", ", ".join(f"p{n}: 1" for n in range(20))) + MANY[: MANY.index("  p20")],
+            "line 2: split: an adaptive one has at most 20 policies, not 21",
+        ),
         (PUBLISHED, ADAPTIVE.replace("dismiss", "x"), "line 6: adaptive.guardrail.metric: there is no 'x'; there are"),
         (PUBLISHED, ADAPTIVE.replace("floor", "flor"), "line 5: adaptive.flor: Extra inputs are not permitted"),
         ("scale: 0.5", "scale: -2", r"policies\.sure\.calibrators\.rating: scale"),
@@ -145,7 +151,6 @@ def test_a_number_is_nothing_else(tmp_path: Path, value: str) -> None:
     assert len(NUMBERS) == 25
 
 
-MANY = "\n".join(f"  p{n}: {{weights: {{rating: 1}}}}" for n in range(1001))
 UNREADABLE = [
     ("weights: {rating: 1}", "weights: {rating: 2024-13-45}", "cannot be read as YAML: month must be in 1..12"),
     ("weights: {rating: 1}", "weights: {rating: !!int x}", "cannot be read as YAML: invalid literal"),

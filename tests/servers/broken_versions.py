@@ -242,6 +242,10 @@ def with_long_similar_vectors(folder: Path) -> None:
     change_items(folder, lambda items: items["similar_vector"].__imul__(2))
 
 
+def with_a_tower_index_beyond_its_items(folder: Path) -> None:
+    change_items(folder, lambda items: items.update(tower_index=np.arange(len(items["item_number"])) + 2))
+
+
 def with_a_long_header(folder: Path) -> None:
     path = folder / "items.safetensors"
     content = path.read_bytes()
@@ -309,6 +313,7 @@ BROKEN = [
     (with_a_user_beyond_the_last, "malformed", "its files cannot be loaded"),
     (with_a_tower_that_does_not_know_the_last_item, "malformed", "its files cannot be loaded"),
     (with_long_similar_vectors, "malformed", "similar_vector is not of unit length"),
+    (with_a_tower_index_beyond_its_items, "malformed", "tower_index does not fit item_number"),
     (with_a_long_header, "size", r"items.safetensors has \d+ bytes of names and shapes; the limit is 1048576"),
     (with_weights_in_another_file, "malformed", "its files cannot be loaded"),
 ]

@@ -2,7 +2,7 @@
 
 import shutil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from protos.marquee.v1.artifact_pb2 import Manifest
 from training.artifacts.faiss_index import write_index
 from training.artifacts.item_encoder_files import FILES
+from training.artifacts.mapped_items import Arrays, merged, unit
 from training.artifacts.repository import publish, read_manifest
 from training.artifacts.requests import Requests
 from training.artifacts.scorer_files import (
@@ -17,58 +18,47 @@ from training.artifacts.scorer_files import (
     POSTERS,
     RECALL_FLOOR,
     OfflineScorer,
-    unit,
     write_golden,
     write_items,
     write_posters,
 )
 from training.errors import TrainingError
+from training.features import content_map
 from training.features.interactions import Floats, Ints
 from training.fitting import curve as learning_curve
 from training.published import read_arrays, read_tensors
 
-UNCHANGED = ("query_tower.onnx", "users.safetensors", *FILES)
-COPIED_WHERE_PRESENT = (GENRE_TOWER, learning_curve.FILE)
+UNCHANGED = ("query_tower.onnx", "users.safetensors")
+COPIED_WHERE_PRESENT = (*FILES, *content_map.FILES, GENRE_TOWER, learning_curve.FILE)
 GOLDEN_EVENTS = 8
 
 
-class Encoded(NamedTuple):
-    """What the published encoder makes of P items."""
+def publish_extended(before: Path, added: Arrays, poster: Floats | None = None) -> Path:
+    """Publishes the version `before` with more items: `added` are rows of items.safetensors, by ascending number.
 
-    feature: Floats
-    vector: Floats
-    poster: Floats
-    """Feature of the poster alone; zero without one."""
-
-
-def publish_extended(before: Path, number: Ints, encoded: Encoded) -> Path:
-    """Publishes the version `before` with more items: `number` [P] ascending.
-
-    Raises TrainingError where the numbers are not beyond those it has, for the tower may know items by position, and
-    where the tower cannot read a history of the added items.
+    `poster` [P, S] are features of posters alone, zero without one. Raises TrainingError where a tower that reads
+    features cannot read a history of the added items, or their numbers are not beyond those it has.
     """
+    number, reads_features = added["item_number"], "item_feature" in added
     manifest = read_manifest(before)
     made = Manifest(model=manifest.model, recipe=manifest.recipe, data=manifest.data, metrics=manifest.metrics)
     made.made_from, made.data.items = manifest.version, manifest.data.items + len(number)
-    similar = unit(encoded.feature)
-    added = {"item_number": number, "item_vector": encoded.vector, "similar_vector": similar}
-    added["item_feature"] = encoded.feature
 
     def write(folder: Path) -> None:
         arrays = read_tensors(before / "items.safetensors")
-        if number[0] <= (last := arrays["item_number"][-1]):
+        if reads_features and number[0] <= (last := arrays["item_number"][-1]):
             raise TrainingError(f"item number {number[0]} is not beyond {last}: train {manifest.model} again")
-        write_items({name: np.concatenate([array, added[name]]) for name, array in arrays.items()}, folder)
+        write_items(merged(arrays, added), folder)
         for name in [*UNCHANGED, *(name for name in COPIED_WHERE_PRESENT if (before / name).is_file())]:
             shutil.copyfile(before / name, folder / name)
-        if (before / POSTERS).is_file():
+        if poster is not None and (before / POSTERS).is_file():
             known = read_tensors(before / POSTERS)["poster_vector"]
-            write_posters(np.concatenate([known, unit(encoded.poster)]), folder)
+            write_posters(np.concatenate([known, unit(poster)]), folder)
         offline = OfflineScorer(folder, manifest.scorer)
         golden = _golden(before, number)
         # The first request is a history of added items alone.
         queries = offline.queries(golden)
-        if not np.isfinite(queries[0]).all():
+        if reads_features and not np.isfinite(queries[0]).all():
             raise TrainingError(f"{before}: the query tower does not read items that it was not trained on")
         made.scorer.CopyFrom(manifest.scorer)
         factory = manifest.scorer.index.factory

@@ -6,9 +6,9 @@ The layout of the files is stated in artifact.proto.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
@@ -18,6 +18,7 @@ from fusion_gateway.ingest.checks import MAX_ID_BYTES
 from protos.marquee.v1.artifact_pb2 import Scorer
 from training.artifacts.faiss_index import write_index
 from training.artifacts.item_encoder_files import ItemEncoderParts
+from training.artifacts.mapped_items import Arrays, fit_map, unit, with_mapped
 from training.artifacts.onnx_export import export_tower, session
 from training.artifacts.repository import read_manifest
 from training.artifacts.requests import Requests, pad_front
@@ -31,7 +32,6 @@ GOLDEN_TOLERANCE = 1e-3
 USUAL_SCORE = 100.0
 RECALL_FLOOR = 0.98
 GENRE_TOWER, POSTERS = "genre_tower.onnx", "posters.safetensors"
-Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,10 @@ class ScorerParts:
     """[N, D]."""
     similar_vector: Floats
     """[N, S], any length; normalized when written."""
+    learned: NDArray[np.bool_] | None = None
+    """[N] items whose vectors come of events; by default all."""
+    text_model: str = ""
+    """A sentence-transformers model that reads the items' text for the map from content; none for TF-IDF."""
     user_ids: Sequence[str] = ()
     item_feature: Floats | None = None
     """[N, F], for towers with the input history_feature."""
@@ -64,8 +68,10 @@ class ScorerParts:
     """Where it was trained in epochs."""
 
 
-def write_scorer(parts: ScorerParts, golden: Requests, folder: Path) -> Scorer:
+def write_scorer(parts: ScorerParts, golden: Requests, folder: Path, catalog: pl.DataFrame | None = None) -> Scorer:
     """Writes the files of a version and returns the manifest's scorer part.
+
+    Items of the `catalog`, as in Dataset.items, that were not learned have vectors that are made of their content.
 
     Raises TrainingError where a weight is not finite, the graph differs from the model, or the index misses too much.
     """
@@ -97,7 +103,14 @@ def write_scorer(parts: ScorerParts, golden: Requests, folder: Path) -> Scorer:
     )
     offline = OfflineScorer(folder, scorer)
     queries = offline.queries(golden)
-    scorer.index.CopyFrom(write_index(parts.index_factory, arrays["item_vector"], queries, folder, parts.recall_floor))
+    if catalog is not None:
+        learned = np.ones(len(parts.item_number), np.bool_) if parts.learned is None else parts.learned
+        fitted = fit_map(arrays, learned, catalog, queries, parts.text_model)
+        if fitted is not None:
+            fitted.write(folder)
+            write_items(with_mapped(arrays, learned, catalog, fitted), folder)
+            offline = OfflineScorer(folder, scorer)
+    scorer.index.CopyFrom(write_index(parts.index_factory, offline.item_vector, queries, folder, parts.recall_floor))
     largest = write_golden(offline, golden, folder)
     scorer.golden_tolerance = max(GOLDEN_TOLERANCE, GOLDEN_TOLERANCE * largest / USUAL_SCORE)
     return scorer
@@ -139,12 +152,6 @@ def _user_ids(users: Arrays) -> list[str]:
     return [user.decode() for user in encoded[np.argsort(users["user_index"])].tolist()]
 
 
-def unit(vectors: Floats) -> Floats:
-    """Rows of length 1; zero rows stay."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.ascontiguousarray(vectors / np.maximum(length, 1e-12), np.float32)
-
-
 def write_golden(offline: "OfflineScorer", golden: Requests, folder: Path) -> float:
     """64 candidates a request, one of them unknown, and the scores the offline scorer gives them.
 
@@ -174,7 +181,9 @@ class _Inputs:
 
     def __init__(self, user_ids: list[str], arrays: Arrays, inputs: Sequence[str], max_history: int) -> None:
         self._user_index = {user: index for index, user in enumerate(user_ids, start=1)}
-        self._number = arrays["item_number"]
+        number = arrays["item_number"]
+        # Those that the tower knows are in its order.
+        self._number: Ints = number[arrays["tower_index"] > 0] if "tower_index" in arrays else number
         feature = arrays.get("item_feature")
         self._feature = None if feature is None else np.vstack([np.zeros_like(feature[:1]), feature])
         self._inputs, self._max_history = inputs, max_history

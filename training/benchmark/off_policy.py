@@ -21,7 +21,7 @@ from training.off_policy.logged import Doubles, Ints, Logged
 from training.off_policy.reward_model import fit_reward_model
 from training.terminal import narrow_table
 
-TASTES, CANDIDATES, RANKS, USERS = 4, 15, 5, 1000
+TASTES, CANDIDATES, RANKS, USERS = 4, 15, 5, 600
 LOGGED_DRAWN, TARGET_DRAWN = 3, 1
 """Ranks that are drawn at random: 60 % of the list of the policy that is logged, 20 % of the one that is not."""
 ANSWERS = np.array([1, 4, 20])

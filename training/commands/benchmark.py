@@ -208,6 +208,36 @@ def fold_in_command(
         draw(curves, title, picture)
 
 
+@app.command("cold", epilog="Example: python -m training benchmark cold --data data/ml-100k --models linear")
+def cold_command(
+    data: Data,
+    models: Annotated[
+        str, typer.Option(help="With commas between: linear, or with a recipe as sequential=transformer.")
+    ] = "linear,sequential",
+    seeds: Seeds = "0,1,2",
+    json: Json = None,
+    work: Work = HOME / "benchmark",
+    device: Device = "cpu",
+) -> None:
+    """Items nobody has watched, as scorers rank them by the map from content onto what they learned."""
+    from training.benchmark import cold_maps, cold_slot
+    from training.benchmark.runner import Runner
+    from training.data.load import load_dataset
+    from training.evaluation.results_file import run_as_json
+    from training.pipelines.job import torch_device
+
+    dataset = load_dataset(data)
+    runner = Runner(dataset, work, torch_device(device))
+    cells = runner.run(cold_maps.measurements(runner, models.split(","), numbers(seeds)))
+    fused = cold_maps.fused(runner, cells)
+    slot = list(cold_slot.rows(runner, fused, dataset.name))
+    if "," in models:
+        cells += fused
+    output().print(cold_maps.as_table(cells, dataset.name), cold_slot.as_table(slot, dataset.name))
+    if json:
+        json.write_text(run_as_json([*cold_maps.rows(cells, dataset.name), *slot]))
+
+
 @app.command("growth", epilog="Example: python -m training benchmark growth --data data/ml-100k --items 4000,40000")
 def growth_command(
     data: Data,

@@ -31,6 +31,7 @@ def onboard_command(
     """
     from training.artifacts.repository import versions
     from training.pipelines.onboard import onboard
+    from training.recipes import SCORERS
 
     started = time.monotonic()
     done = onboard(items, posters, repository)
@@ -42,5 +43,5 @@ def onboard_command(
         f"in {time.monotonic() - started:.1f} s",
         soft_wrap=True,
     )
-    if not versions(repository, "visual_temporal"):
-        console.print("no visual_temporal is published: the items can be found, and no model recommends them")
+    if not any(versions(repository, model) for model in SCORERS):
+        console.print("no scorer is published: the items can be found, and no model recommends them")

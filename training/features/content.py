@@ -103,22 +103,22 @@ class ContentEncoder:
         length = np.linalg.norm(text, axis=1, keepdims=True)
         return Content(genre_flags(items, self.genres), text / np.maximum(length, 1e-6), year)
 
-    def write(self, folder: Path) -> None:
-        """As content.json and content.safetensors: see artifact.proto."""
+    def write(self, folder: Path, name: str = "content") -> None:
+        """As <name>.json and <name>.safetensors: see artifact.proto."""
         names = {"genres": self.genres, "words": self.words.words, "text_model": self.text_model}
-        (folder / "content.json").write_text(json.dumps(names))
-        save_file({"idf": self.words.idf, "components": self.components}, folder / "content.safetensors")
+        (folder / f"{name}.json").write_text(json.dumps(names))
+        save_file({"idf": self.words.idf, "components": self.components}, folder / f"{name}.safetensors")
 
     @classmethod
-    def read(cls, folder: Path) -> "ContentEncoder":
+    def read(cls, folder: Path, name: str = "content") -> "ContentEncoder":
         """Raises TrainingError."""
-        arrays = read_tensors(folder / "content.safetensors")
+        arrays = read_tensors(folder / f"{name}.safetensors")
         try:
-            names = json.loads(read_text(folder / "content.json"))
+            names = json.loads(read_text(folder / f"{name}.json"))
             words = TfidfVocabulary(tuple(names["words"]), arrays["idf"])
             return cls(tuple(names["genres"]), words, arrays["components"], names.get("text_model", ""))
         except (ValueError, TypeError, KeyError) as error:
-            raise TrainingError(f"{folder}: content.json and content.safetensors are of no encoder: {error}") from error
+            raise TrainingError(f"{folder}: {name}.json and {name}.safetensors are of no encoder: {error}") from error
 
 
 def genres_of(items: pl.DataFrame) -> tuple[str, ...]:

@@ -1,4 +1,7 @@
-"""Logged answers that tell of other policies, with what came of them, from the gateway's databases."""
+"""Logged answers that tell of other policies, with what came of them, from the gateway's databases.
+
+Answers of several policies count together, whatever the split: each has the propensities of the policy that made it.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,6 +16,9 @@ from training.off_policy.logged import Doubles, Logged
 
 MAX_PER_USER = 100
 """Answers of one user, the first: more are hardly a person's."""
+
+MAX_RANKS = 50
+"""Of a list: with longer ones, the table of all answers would be mostly empty."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,8 @@ def _why_not(answer: Joined, of_user: int) -> str:
         return "empty"
     if not answer.user_id:
         return "of no user"
+    if len(answer.items) > MAX_RANKS:
+        return f"of more than {MAX_RANKS} items"
     if answer.after:
         return "next pages"  # what was on the pages before was in no list, and the request is not logged
     if min(answer.propensities) == 1:

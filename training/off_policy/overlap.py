@@ -19,8 +19,9 @@ class Overlap:
 
     answers: int
     effective: float
-    """(sum w)^2 / sum w^2 of the importance weights (Kish 1965), harmonic mean over ranks, for their variances add up:
-    so many answers of the policy itself would tell as much."""
+    """(sum w)^2 / sum w^2 of the importance weights (Kish 1965), harmonic mean over ranks, for their variances add up,
+    each counted as far as lists have it: so many answers of the policy itself would tell as much.
+    """
     unsupported: Estimate
     """Share of the policy's probability on items at ranks where the log never puts them. There the policy's weights are
     missing from their mean, which else is 1."""
@@ -49,8 +50,11 @@ def overlap(log: Logged, target: Doubles) -> Overlap:
     weight, shown = log.weights(target), log.shown
     squares = np.square(weight).sum(axis=0)
     of_rank = np.square(weight.sum(axis=0)) / np.where(squares > 0, squares, 1.0)
+    share = shown.mean(axis=0)
+    # Ranks that hardly any list has matter no more than what may be unsupported.
+    share, of_rank = share[share >= MAX_UNSUPPORTED], of_rank[share >= MAX_UNSUPPORTED]
     # A rank at which the log never shows what the policy would makes all of it unknown.
-    effective = 1 / (1 / of_rank).mean() if of_rank.all() else 0.0
+    effective = share.sum() / (np.square(share) / of_rank).sum() if of_rank.all() else 0.0
     lists = np.maximum(shown.sum(axis=1), 1)
     unsupported = mean_by_user(1 - weight.sum(axis=1) / lists, log.user)
     largest = float(weight.max(initial=0.0))

@@ -91,7 +91,7 @@ class Job:
         manifest = self.manifest(model, recipe, metrics)
 
         def write(folder: Path) -> None:
-            manifest.scorer.CopyFrom(write_scorer(parts, self._golden(), folder))
+            manifest.scorer.CopyFrom(write_scorer(parts, self._golden(), folder, self.dataset.items))
 
         with stage(f"publishing {model}"):
             return publish(self.repository, manifest, write)

@@ -46,6 +46,8 @@ MAX_WEIGHT = 50.0
 MIN_OUTCOMES = 50
 """Fewer tell no weights."""
 NORMALIZERS = ("zscore", "rank")
+MAX_NAME_BYTES = 256
+"""Of a policy, as in the gateway."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ class LoggedOutcomes:
         log = self._answers.log
         everything = np.arange(len(log.user))
         numbers = np.full(len(everything), self._catalog.number[0])  # the task wants some item
-        batches = self._batches(policies[0].models, everything, numbers)
+        models = {model for policy in policies for model in policy.models}
+        batches = self._batches(sorted(models), everything, numbers)
         target, expected = self._reranker.target(batches, policies)
         predicted = self._reranker.model.predicted(log)
         found = overlap(log, target)
@@ -175,21 +178,24 @@ def _catalog(repository: Path) -> Catalog:
 def publish_fitted(repository: Path, name: str, policy: Policy, evaluated: Evaluated, metric: str) -> Path:
     """The next version of fusion: the newest one's policies, and this one beside them. The default stays as it is.
 
-    Raises TrainingError where a policy of this name may be served to users who do not name it.
+    Raises TrainingError where a policy of this name may be served to users who do not name it, and for a bad name.
     """
     newest = latest(repository, "fusion")
     published = yaml.safe_load(read_text(newest / "policies.yaml"))
     taken = {published["default"], *published.get("split", {})}
     if name in taken:
         raise TrainingError(f"policy '{name}' is served to users already: choose another name with --as")
+    if not 1 <= (size := len(name.encode())) <= MAX_NAME_BYTES:
+        raise TrainingError(f"--as: a policy's name must have 1 to {MAX_NAME_BYTES} bytes, not {size}")
     published["policies"][name] = as_yaml(policy)
     made = read_manifest(newest)
     row = evaluated.rows[-1]
     protocol = f"off-policy, doubly robust, {metric} an answer, cross-fitted by user, 95 %"
     ends = {"": row.value.value, " low": row.value.low, " high": row.value.high}
-    metrics = [Metric(name=f"{name}{end}", value=value, protocol=protocol) for end, value in ends.items()]
+    metrics = [each for each in made.metrics if each.protocol != protocol or not each.name.startswith(name)]
+    metrics += [Metric(name=f"{name}{end}", value=value, protocol=protocol) for end, value in ends.items()]
     recipe = Recipe(name="logged_outcomes", config_json=json.dumps({"metric": metric, "max_weight": MAX_WEIGHT}))
-    manifest = Manifest(model="fusion", recipe=recipe, data=made.data, metrics=[*made.metrics, *metrics])
+    manifest = Manifest(model="fusion", recipe=recipe, data=made.data, metrics=metrics)
 
     def write(folder: Path) -> None:
         for file in made.files:

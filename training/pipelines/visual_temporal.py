@@ -203,6 +203,8 @@ class Training:
             item_number=self.train.item_number,
             item_vector=vectors.numpy(),
             similar_vector=feature.cpu().numpy(),
+            learned=~self._unwatched.cpu().numpy(),
+            text_model=self.recipe.text_model,
             item_feature=feature.cpu().numpy(),
             poster_vector=posters.numpy(),
             genre_tower=GenreTower(self.model) if self.model.genres else None,

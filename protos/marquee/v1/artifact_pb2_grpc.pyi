@@ -12,6 +12,8 @@ user is the inner product of the two, in scoring and in retrieval alike:
                      item_vector  FP32 [N, D]
                      similar_vector FP32 [N, S], unit length; cosine neighbours for `<model>_similar`
                      item_feature FP32 [N, F], only where the tower has the input `history_feature`
+                     tower_index  INT64 [N], only where the tower does not know every item: the dense index of each
+                     in `history_index`, and 0 for those that a history leaves out
   users.safetensors  user_id     UINT8 [U, W], known ids in UTF-8, padded with zeros, ascending; U may be 0
                      user_index  INT64 [U], the dense index of each, from 1; 0 is unknown
   index.faiss        inner-product index over item_vector; FAISS id = row
@@ -31,6 +33,15 @@ Beside an item encoder there may be these, which `<model>_similar_poster` and `<
                        and text, of an unknown year; zero for items without a poster
   genre_tower.onnx     the inputs of query_tower.onnx  ->  probability FP32 [B, G] of the genres of content.json that
                        the user watches next; a NaN row abstains
+
+Where items differ in content, a scorer has the map from content to vectors that stands in for learning:
+
+  content_map_text.*, content_map_people.*   json and safetensors as content.* above: of overview and keywords alone,
+                       and of director and cast alone
+  content_map.safetensors   years FP32 [Y], scale FP32 [M], anchor FP32 [A, M], weight FP32 [A, D], mean FP32 [D].
+                       With x = [genres, text, people, exp(-((year - years) / 1.5)²)] times scale, the vector is
+                       mean + exp(-.6 |x - anchor|²) weight: item_vector, followed by similar_vector where there is
+                       no item_feature
 
 Where a model was trained in epochs, learning_curve.json has a value for each: loss (of training), validation
 (negated where lower is better; `metric` says of what), and others by name; `network` is a drawing of it in letters.

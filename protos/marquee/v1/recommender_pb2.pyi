@@ -571,9 +571,11 @@ class RankedItem(_message.Message):
     score: _builtins.float
     """The fused score. Comparable within one response only."""
     explored: _builtins.bool
-    """At this rank by `exploration`, not by its score."""
+    """At this rank by `exploration`, or by the policy's slot for an item that nobody has watched, not by its score."""
     propensity: _builtins.float
-    """Probability with which this request puts the item at this rank, over the seeds of `exploration`; 1 without."""
+    """Probability with which this request puts the item at this rank, over the seeds of `exploration` or of the policy's
+    slot; 1 without.
+    """
     @_builtins.property
     def item(self) -> Global___Item: ...
     @_builtins.property

@@ -167,14 +167,16 @@ async def test_a_guardrail_stops_a_policy_for_good(database: Database) -> None:
     assert json.loads(row.stopped) == {"b": "dismiss is more than 1.5 times that of a"}
     await writer.close()
     later = policies(guardrail=GUARDRAIL)
-    for policy, dismissals in (("a", 60), ("b", 0), ("c", 60)):
-        await database.serve(policy, 20, dismissals, answers=400)
+    for policy, clicks, dismissals in (("a", 20, 60), ("b", 60, 0), ("c", 30, 60)):
+        await database.serve(policy, clicks, dismissals, answers=400)
     another = database.gateway(later)
     await another.follow()
     async with database.log._writes.transaction() as connection:
         await connection.execute(LEASES.delete())
     await another.update()
     assert "b" not in later.shares.percent()
+    [_, row] = await database.rows()
+    assert json.loads(row.stopped).keys() == {"b"}
     await another.close()
 
 

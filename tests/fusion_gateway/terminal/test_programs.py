@@ -361,7 +361,7 @@ def test_demo_may_end_with_the_loop(system: Path, tmp_path: Path) -> None:
     demo = run("fusion_gateway.local", "demo", *flags, home=tmp_path)
     assert demo.returncode == 0, demo.stderr
     _, simulated, outcomes = re.split("^python -m .*$", demo.stdout, flags=re.MULTILINE)
-    assert "80 answers in 4 s" in simulated
+    assert "100 answers in 4 s" in simulated
     for table in (simulated, outcomes):
         assert re.search("^popular .*[0-9]", table, re.MULTILINE)
         assert re.search("^fitted .*[0-9]", table, re.MULTILINE)

@@ -155,6 +155,22 @@ def test_a_log_of_few_answers_is_refused() -> None:
     assert "tell as much as 0 " in overlap(log, np.zeros_like(target)).refusal
 
 
+def test_a_few_longer_lists_do_not_make_the_others_unknown() -> None:
+    log, _ = logged()
+    longer = np.full((len(log.user), 2), -1)
+    longer[0] = 3
+    ones = np.ones_like(longer, np.float64)
+    wide = Logged(
+        user=log.user,
+        item=np.hstack([log.item, longer]),
+        propensity=np.hstack([log.propensity, ones]),
+        reward=np.hstack([log.reward, ones * 0]),
+    )
+    target = np.hstack([log.propensity, ones * 0])
+    assert overlap(wide, target).effective == pytest.approx(overlap(log, log.propensity).effective)
+    assert not overlap(wide, target).refusal
+
+
 @pytest.mark.parametrize("propensity", [0.0, -0.1, 1.5, np.nan])
 def test_what_is_no_propensity_is_refused(propensity: float) -> None:
     log, _ = two_answers()

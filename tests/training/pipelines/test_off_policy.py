@@ -176,6 +176,7 @@ def test_fitted_weights_are_published_and_not_promoted(loop: Loop) -> None:
         (["--policy", "rules.yaml"], "the policy weighs 'rules', which "),
         (["--log", "sqlite:///nowhere.db"], "there is no file 'nowhere.db'"),
         (["--fit", "--metric", "purchase"], "the log has 0 outcomes; at least 50 are needed"),
+        (["--fit", "--as", ""], "--as: a policy's name must have 1 to 256 bytes, not 0"),
         (["--fit", "--as", "DEFAULT"], "is served to users already: choose another name with --as"),
     ],
     ids=lambda value: str(value[1]) if isinstance(value, list) else "",

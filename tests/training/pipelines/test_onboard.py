@@ -19,7 +19,9 @@ from training.data.load import load_dataset
 from training.data.splits import leave_last_out
 from training.errors import DataError, TrainingError
 from training.evaluation.measure import evaluate
+from training.features.content_map import ContentMap
 from training.pipelines.onboard import Onboarded, onboard
+from training.recipes import SCORERS
 
 HEADER = "id,title,year,genres,keywords,overview\n"
 ROWS = "fresh,Fresh (2020),,Comedy|Unheard,toy,A story\nbroken,Broken,1999,War,,\nbare,Bare,,,,\n"
@@ -59,7 +61,7 @@ def test_new_items_get_the_next_numbers_and_old_ones_stay(
     ]
     assert "broken.jpg: unreadable poster" in (said := " ".join(capsys.readouterr().err.split()))
     assert "1 posters read, 1 refused, 1 items without one" in said
-    for model in ("catalog", "visual_temporal"):
+    for model in ("catalog", *SCORERS):
         manifest = verify(repository / model / "2")
         assert manifest.made_from == 1
         assert manifest.recipe == read_manifest(repository / model / "1").recipe
@@ -180,8 +182,22 @@ def test_a_repository_with_a_broken_file_is_left_as_it_is(
     assert versions(repository, "visual_temporal") == [1]
 
 
-def test_without_a_model_that_embeds_items_the_catalog_has_them(new: Path, repository: Path) -> None:
+def test_every_scorer_has_a_vector_by_content_for_them(new: Path, repository: Path) -> None:
+    done = add(new, repository)
+    for model in SCORERS:
+        folder = latest(repository, model)
+        arrays = load_file(folder / "items.safetensors")
+        mapped = ContentMap.read(folder)
+        assert mapped is not None
+        vectors = mapped(done.items)[:, : arrays["item_vector"].shape[1]]
+        np.testing.assert_allclose(arrays["item_vector"][-3:], vectors, atol=1e-5)
+        assert arrays["item_number"][-3:].tolist() == done.items["number"].to_list()
+
+
+def test_without_a_model_that_has_a_map_the_catalog_has_them(new: Path, repository: Path) -> None:
     shutil.rmtree(repository / "visual_temporal")
+    for vectors in repository.glob("*/1/content_map.safetensors"):
+        vectors.unlink()
     done = add(new, repository)
     assert done.published == [repository / "catalog" / "2"]
     assert done.items["id"].to_list() == ["fresh", "broken", "bare"]

@@ -252,6 +252,34 @@ def cold_items(results: Results) -> Iterator[Cells]:
         yield [row["model"], *metrics]
 
 
+COLD_FUSED = "cold-fused-ml-100k"
+COLD_SLOTS = ("cold-linear-ml-100k", COLD_FUSED)
+
+
+def cold_maps(results: Results) -> Iterator[Cells]:
+    """Items hidden from training, by the map from content onto learned vectors."""
+    yield ["model", "seeds", "the map reads", "hidden: HR@10", "NDCG@10", "95 %", "more than genres and year, 95 %"]
+    hidden = "cold-items among hidden items"
+    for row in results.rows(COLD_FUSED, protocol=hidden, metric="ndcg@10"):
+        named = {"protocol": hidden, "model": row["model"], "known": row["known"]}
+        hit_rate = number(results.value(COLD_FUSED, metric="hr@10", **named))
+        more = interval(results.row(COLD_FUSED, metric="ndcg@10-more", **named))
+        yield [row["model"], seeds(row), row["known"], hit_rate, number(row["value"]), interval(row), more]
+
+
+def cold_slot(results: Results) -> Iterator[Cells]:
+    """Among all items: what a policy's slot finds of hidden ones, and costs of learned ones."""
+    yield ["model", "seeds", "lists", "targets", "metric", "without", "with", "difference, 95 %"]
+    for file in COLD_SLOTS:
+        for row in results.rows(file):
+            if "slot" in row["protocol"] and row["metric"] in ("hr@10", "ndcg@10"):
+                named = {"protocol": row["protocol"]}
+                without = number(results.value(file, metric=f"{row['metric']}-without", **named))
+                more = interval(results.row(file, metric=f"{row['metric']}-more", **named))
+                lists, targets = f"{row['share']:.0%}", row["protocol"].split()[2]
+                yield [row["model"], seeds(row), lists, targets, row["metric"], without, number(row["value"]), more]
+
+
 # Cost
 
 
