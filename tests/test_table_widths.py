@@ -13,6 +13,9 @@ from tests.chaos import attacking, faulting, killing, soaking, tables
 from tests.load import gateway_cost, report
 from tests.load.peers import comparison
 from training.benchmark import (
+    cold_items,
+    cold_maps,
+    cold_slot,
     fold_in,
     growth,
     likes,
@@ -141,8 +144,19 @@ def of_signals(dataset: Dataset) -> list[Table]:
     return [signals.as_table(cells, dataset.name, 0.5), middle_fusion.as_table(fusions, dataset.name)]
 
 
+def of_cold(dataset: Dataset) -> list[Table]:
+    metrics = random.random((len(cold_items.AMONG), len(cold_items.METRICS), USERS))
+    model = dict.fromkeys((cold_maps.WHOLE, *cold_maps.LEFT_OUT), metrics)
+    cells = [Cell("visual_temporal", "best", 0, model), Cell(cold_maps.FUSED, "", 0, {cold_maps.WHOLE: metrics})]
+    row = {"protocol": "cold-items slot, learned targets", "metric": "ndcg@10", "model": "visual_temporal"}
+    return [
+        cold_maps.as_table(cells, dataset.name),
+        cold_slot.as_table([row | {"value": 0.0014, "share": 0.5}] * 3, dataset.name),
+    ]
+
+
 BUILDERS: list[Callable[[Dataset], list[Table]]] = [
-    rating, next_item, posters, systems, curves_and_costs, evaluated, fitted, data_tables, of_signals,
+    rating, next_item, posters, systems, curves_and_costs, evaluated, fitted, data_tables, of_signals, of_cold,
 ]  # fmt: skip
 
 

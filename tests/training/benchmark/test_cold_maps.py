@@ -46,5 +46,5 @@ def test_a_slot_trades_the_last_rank_for_a_new_item() -> None:
 
 
 def test_a_model_that_there_is_not(runner: Runner) -> None:
-    with pytest.raises(TrainingError, match="no model 'popularity' here; there are rating, sequential"):
-        cold_maps.measurements(runner, ["popularity"], [0])
+    with pytest.raises(TrainingError, match="no model 'visual_temporal' here; there are rating, sequential"):
+        cold_maps.measurements(runner, ["visual_temporal"], [0])
