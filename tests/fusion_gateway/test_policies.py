@@ -162,6 +162,7 @@ UNREADABLE = [
     ("weights: {rating: 1}", "weights: %s" % ("[" * 5001), "opening brackets are too many; at most 5000"),
     ("weights: {rating: 1}", "weights: %s1" % ("{a: " * 2000), "cannot be read as YAML: maximum recursion depth"),
     ("weights: {rating: 1}", "weights: {rating: &a 1, linear: *a}", "cannot be read as YAML: aliases"),
+    ("weights: {rating: 1}", "weights: {rating: 1, rating: 2}", r"line \d+: 'rating' is given 2 times"),
     ("default: fitted", "default: fitted #" + "x" * (64 << 10), "cannot be read: larger than 65536 bytes"),
     ("policies:\n", f"policies:\n{MANY}\n", "policies: .*at most 1000 items"),
 ]
