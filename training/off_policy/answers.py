@@ -62,9 +62,9 @@ async def read_answers(source: Source, rows: Mapping[str, int]) -> Answers:
                 kept.append(answer)
             else:  # each of the usable ones so far is equally probable to stay (Vitter 1985, algorithm R)
                 left_out["beyond --max-answers"] += 1
-                place = random.integers(source.max_answers + left_out["beyond --max-answers"])
-                if place < source.max_answers:
-                    kept[place] = answer
+                index = random.integers(source.max_answers + left_out["beyond --max-answers"])
+                if index < source.max_answers:
+                    kept[index] = answer
     if not kept:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items()) or "the log has none"
         raise TrainingError(
