@@ -190,6 +190,8 @@ class Policies(BaseModel):
         Raises NotFound for an unknown name, InvalidArgument for a weight the policy cannot use.
         """
         name, probability = (name, 1.0) if name else self.assigned(user_id)
+        if weights:  # a list of the request's own making, which tells nothing of the policy
+            probability = 1.0
         if name not in self.policies:
             raise NotFound(f"policy: there is no {name!r}; there are {', '.join(sorted(self.policies))}")
         policy = self.policies[name]

@@ -176,7 +176,9 @@ def _decided(policies: Policies, adaptive: Adaptive, study: _Study, before: Deci
     evidence = study.reward.evidence
     stopped = dict(before.stopped) if before else {}
     playing = [policy for policy in evidence.answers if policy not in stopped]
-    if min(evidence.answers[policy] for policy in playing) < adaptive.burn_in_answers:
+    is_burnt_in = min(evidence.answers[policy] for policy in playing) >= adaptive.burn_in_answers
+    # What has moved shares once need not burn in again where another gateway, or this one anew, is the writer.
+    if before is None and not is_burnt_in:
         return None
     stopped |= _stops(policies.default, adaptive, study)
     posteriors = evidence.posteriors()

@@ -197,7 +197,8 @@ def _count(metric: Metric, event: sa.Row[Any], outcome: _Outcome | None) -> None
     if metric.worth == COUNT:
         outcome.reward = 1.0
     elif metric.worth == VALUE:
-        outcome.reward += event.value or 0.0
+        # Nobody watches for longer than the window; what one client claims must not outweigh all others.
+        outcome.reward = min(outcome.reward + max(event.value or 0.0, 0.0), metric.window)
     elif metric.worth == RATING and event.rating is not None:
         outcome.reward = event.rating
 

@@ -95,12 +95,15 @@ class Outcomes:
             arm.looks[time] = _rate(sums[arm.number])
 
     def report(self) -> pb.GetOutcomesResponse:
-        """Of the answers until now."""
+        """Of the answers until now. Raises InvalidArgument where the control has none."""
         query, tallies = self._query, self._tallies
         self._look()
         sums = tallies.arms(len(self._arms))
         arms = sorted(self._arms.values(), key=lambda arm: (arm.part, not arm.drawn, -arm.answers))
         control = query.control or _largest(arms)
+        policies = sorted({arm.policy for arm in arms})
+        if policies and control and control not in policies:
+            raise InvalidArgument(f"control: {control!r} has no answers then; {', '.join(policies)} have some")
         response = pb.GetOutcomesResponse(
             metric=query.metric.name,
             since=int(query.since),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from training.commands.options import DATA_PANEL, HOME, MODEL_PANEL, Repository
 from training.terminal import narrow_table, output
@@ -88,7 +89,7 @@ def off_policy_command(
 
 def _show(evaluated: "Evaluated", title: str) -> None:
     found, shown = evaluated.overlap, output()
-    table = narrow_table(f"{title}, mean and 95 % interval by user")
+    table = narrow_table(f"{escape(title)}, mean and 95 % interval by user")
     for column in ("", "an answer earns", "more than the logged ones"):
         table.add_column(column, no_wrap=True)
     for first, row in enumerate(evaluated.rows):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 
 from training.commands.options import DATA_PANEL, HOME
 from training.terminal import narrow_table, output
@@ -113,7 +114,7 @@ def _show(run: "Run", title: str) -> None:
         numbers = [len(tally.users), tally.answers, tally.seen, tally.ratings]
         share = f"{tally.probabilities / tally.answers:.0%}"
         clicks = f"{tally.observed:.3f} ± {tally.margin:.3f}"
-        table.add_row(policy, share, *(f"{number:,}" for number in numbers), clicks, f"{tally.expected:.3f}")
+        table.add_row(escape(policy), share, *(f"{number:,}" for number in numbers), clicks, f"{tally.expected:.3f}")
     shown = output()
     shown.print(table)
     if run.failures:

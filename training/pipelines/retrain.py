@@ -16,9 +16,10 @@ from pathlib import Path
 import polars as pl
 
 from fusion_gateway.events.exporting import export_events
+from fusion_gateway.ingest.event_types import history
 from servers.runtime.file_lock import locked
 from training.artifacts.repository import known_numbers, latest, read_manifest, republish, versions
-from training.data.dataset import Dataset, assemble
+from training.data.dataset import EVENTS, Dataset, assemble
 from training.data.load import load_dataset, with_unlisted
 from training.data.validate import validate
 from training.errors import TrainingError
@@ -148,13 +149,14 @@ class Retraining:
         _say(f"export      {count:,} events")
 
     def _dataset(self) -> Dataset:
-        """The store's events, and what the described data set and the catalog that serves know of the items.
+        """The store's history, and what the described data set and the catalog that serves know of the items.
 
         An item that serves stays in the catalog, whether it has events or not.
         """
-        events = pl.read_parquet(self._run.folder / "events.parquet").unique(maintain_order=True)
+        exported = pl.read_parquet(self._run.folder / "events.parquet")
+        events = history(exported).select(EVENTS.names()).unique(maintain_order=True)
         if events.is_empty():
-            raise TrainingError("the event store has no events: there is nothing to learn from")
+            raise TrainingError("the event store has no events of what users chose: there is nothing to learn from")
         name, items, users, tags = "event-store", pl.DataFrame(schema={"id": pl.String}), None, None
         if self._settings.described:
             described = load_dataset(self._settings.described)

@@ -113,7 +113,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
 
 
 def test_a_first_run_that_is_killed_goes_on_and_publishes(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    store(shop.url, invented()[:FIRST])
+    shown = StoredEvent("u1", "only shown", None, START, "shown", "impression")
+    dismissed = StoredEvent("u1", "dismissed", None, START, "dismissed", "dismiss")
+    store(shop.url, [*invented()[:FIRST], shown, dismissed])
     with monkeypatch.context() as patch:
         patch.setattr("training.pipelines.fusion.train_fusion", killed)
         with pytest.raises(Killed):
@@ -127,6 +129,7 @@ def test_a_first_run_that_is_killed_goes_on_and_publishes(shop: Shop, monkeypatc
     assert "going on with the run of" in result.stderr
     assert "linear done before" in result.stderr
     assert "Published: nothing was serving" in result.stdout
+    assert {"only shown", "dismissed"}.isdisjoint(known_numbers(shop.repository))
 
 
 def killed(*_: object) -> NoReturn:
