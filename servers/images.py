@@ -5,7 +5,7 @@ from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from servers.runtime.errors import InvalidArgument
 from servers.runtime.quoting import shortened
@@ -20,6 +20,8 @@ MAX_PIXELS_TOGETHER = 64 * 2**20
 MAX_SCANS = 100
 """Maximum number of scans of a JPEG: each takes as long as all pixels, in a few bytes. Usual are about ten."""
 START_OF_SCAN = b"\xff\xda"
+PngImagePlugin.MAX_TEXT_MEMORY = 2**20
+"""Maximum number of bytes of all texts in a PNG, which Pillow unpacks where it opens the file."""
 Pixels = NDArray[np.uint8]
 
 
@@ -48,7 +50,8 @@ def _open(content: bytes, name: str) -> Image.Image:
         raise _undecodable(name, error) from None
     if (pixels := image.width * image.height) > MAX_PIXELS:
         raise InvalidArgument(f"{name} has {pixels} pixels; the limit is {MAX_PIXELS}")
-    if image.format == "JPEG" and (scans := content.count(START_OF_SCAN)) > MAX_SCANS:
+    # A JPEG of several pictures is an MPO.
+    if image.format in ("JPEG", "MPO") and (scans := content.count(START_OF_SCAN)) > MAX_SCANS:
         raise InvalidArgument(f"{name} has {scans} scans; the limit is {MAX_SCANS}")
     return image
 

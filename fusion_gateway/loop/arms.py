@@ -22,6 +22,8 @@ SECONDS = 2.0
 """For each transaction, and before it for a connection."""
 MAX_CALLS = 4
 CLOSE_SECONDS = 2.0
+MAX_LEASE_SECONDS = 2 * 86_400
+"""A lease for longer was taken by a wrong clock."""
 MAX_ROWS = 10_000
 """Older ones are deleted; the probability of each answer is in the log of what was served, too."""
 T = TypeVar("T")
@@ -83,7 +85,8 @@ class Arms:
     async def _lead(self, seconds: float, connection: AsyncConnection) -> bool:
         now = time.time()
         lease = {"name": LEASE, "holder": self._holder, "until": now + seconds}
-        is_free = sa.or_(LEASES.c.holder == self._holder, LEASES.c.until < now)
+        is_over = sa.or_(LEASES.c.until < now, LEASES.c.until > now + MAX_LEASE_SECONDS)
+        is_free = sa.or_(LEASES.c.holder == self._holder, is_over)
         update = LEASES.update().where(LEASES.c.name == LEASE, is_free)
         taken = await connection.execute(update.values(lease))
         if not taken.rowcount:

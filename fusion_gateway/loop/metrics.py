@@ -17,7 +17,8 @@ WATCH_TIME = "watch-time"
 class Metric:
     """Which events of an item in an answer are its outcome, and what they are worth together.
 
-    `count`: 1, however many they are. `value`: the sum of their values, from 0 to the window. `rating`: the newest rating.
+    `count`: 1, however many they are. `value`: the sum of their values, from 0 to the window.
+    `rating`: the newest rating.
     """
 
     name: str

@@ -46,6 +46,17 @@ def test_chooses_by_name_and_replaces_weights(tmp_path: Path) -> None:
     assert policies.choose("sure", {})[1].calibrators["rating"].form == "sigmoid"
 
 
+def test_a_number_may_be_written_with_an_exponent_alone(tmp_path: Path) -> None:
+    policies = load_policies(write(tmp_path, PUBLISHED.replace("rating: 0.2", "rating: 2e-1")))
+    assert policies.policies["fitted"].weights["rating"] == 0.2
+
+
+def test_a_request_with_its_own_weights_draws_no_policy(tmp_path: Path) -> None:
+    policies = load_policies(write(tmp_path, PUBLISHED + "split: {sure: 50}\n"))
+    assert policies.choose("", {}, "anna").probability == 0.5
+    assert policies.choose("", {"rating": 0.7}, "anna").probability == 1
+
+
 def test_refuses_what_a_caller_cannot_have(tmp_path: Path) -> None:
     policies = load_policies(write(tmp_path, PUBLISHED))
     assert policies.choose("", {}, "anna")[0] == "fitted"

@@ -15,7 +15,7 @@ import pytest
 import tritonclient.grpc.aio as triton_aio
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from safetensors.numpy import load_file
 from tritonclient.utils import InferenceServerException
 
@@ -158,6 +158,23 @@ def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded() -> None:
     assert decode_images([usual.getvalue()], 8, 6, "it").any()
     with pytest.raises(InvalidArgument, match=r"it, row 0 has \d+ scans; the limit is 100"):
         decode_images([usual.getvalue() + 100 * START_OF_SCAN], 8, 6, "it")
+    several = BytesIO()
+    first, second = (Image.new("RGB", (64, 48), color) for color in ("navy", "red"))
+    first.save(several, "MPO", save_all=True, append_images=[second])
+    assert decode_images([several.getvalue()], 8, 6, "it").any()
+    with pytest.raises(InvalidArgument, match=r"it, row 0 has \d+ scans; the limit is 100"):
+        decode_images([several.getvalue() + 100 * START_OF_SCAN], 8, 6, "it")
+
+
+def test_a_png_of_long_texts_is_refused_before_they_are_unpacked() -> None:
+    """Of a few bytes each; the memory of all calls beside would be theirs."""
+    texts = PngImagePlugin.PngInfo()
+    for number in range(3):
+        texts.add_text(f"text {number}", "x" * 900_000, zip=True)
+    packed = BytesIO()
+    Image.new("RGB", (8, 6)).save(packed, "PNG", pnginfo=texts)
+    with pytest.raises(InvalidArgument, match="it, row 0 cannot be decoded .*Too much memory used in text chunks"):
+        decode_images([packed.getvalue()], 8, 6, "it")
 
 
 async def test_posters_do_not_hold_up_scores(

@@ -208,6 +208,9 @@ async def test_one_gateway_writes_at_a_time_and_another_takes_over(database: Dat
     assert await other.add(DECISION)
     assert await one.newest("key") == DECISION
     assert await one.newest("another") is None
+    assert await one.lead(60) is False
+    assert await other.lead(10 * 365 * 86_400)  # by a clock that is wrong
+    assert await one.lead(60)
     await one.close()
     await other.close()
 
