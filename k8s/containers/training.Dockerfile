@@ -9,13 +9,8 @@ FROM python:3.11-slim
 ENV PATH=/venv/bin:$PATH PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1
 COPY --from=build /venv /venv
 COPY protos /app/protos
-COPY fusion_gateway/__init__.py /app/fusion_gateway/
-COPY fusion_gateway/events/__init__.py fusion_gateway/events/database.py fusion_gateway/events/exporting.py /app/fusion_gateway/events/
-COPY fusion_gateway/events/event_types.py fusion_gateway/events/schema.py fusion_gateway/events/stored_event.py /app/fusion_gateway/events/
-COPY fusion_gateway/fusion /app/fusion_gateway/fusion
-COPY fusion_gateway/ingest /app/fusion_gateway/ingest
-COPY servers/__init__.py /app/servers/
-COPY servers/runtime/__init__.py servers/runtime/command_line.py servers/runtime/errors.py /app/servers/runtime/
+COPY fusion_gateway /app/fusion_gateway
+COPY servers /app/servers
 COPY training /app/training
 RUN python -m compileall -q /app && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin marquee
 USER 10001:10001

@@ -8,9 +8,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from servers.runtime.errors import ConfigurationError
 from tests.k8s.manifests import K8S, ROOT, Object, flag, kind, kustomize_missing, render
 from training.__main__ import app
-from training.errors import TrainingError
 from training.pipelines import retrain
 
 FILE = K8S / "components/retraining/retraining.yaml"
@@ -86,5 +86,5 @@ def test_its_command_is_one_that_training_takes(job: Object, tmp_path: Any) -> N
     assert flag(each["args"], "repository") == each["volumeMounts"][0]["mountPath"]
     arguments = [argument.replace("=/repository", f"={tmp_path}/repository") for argument in each["args"]]
     store = {each["env"][0]["name"]: f"sqlite:///{tmp_path}/missing.db"}
-    with pytest.raises(TrainingError, match="there is no file .*missing.db"):
+    with pytest.raises(ConfigurationError, match="there is no file .*missing.db"):
         CliRunner().invoke(app, arguments, env=store, catch_exceptions=False)

@@ -22,12 +22,13 @@ from tests.servers.running import Running, command, process, run, tensors
 
 
 def refused(repository: Path, name: str, *flags: str) -> str:
-    """The last line on stderr of a program that must not start."""
+    """The error on stderr of a program that must not start."""
     ended = run(*command(name, repository, *flags))
     assert ended.returncode == 1
     assert ended.stdout == ""
     assert "Traceback" not in ended.stderr
-    return ended.stderr.splitlines()[-1]
+    lines = ended.stderr.splitlines()
+    return next((line for line in reversed(lines) if line.startswith("error")), lines[-1])
 
 
 def test_a_repository_that_is_missing_or_empty(tmp_path: Path) -> None:
