@@ -78,7 +78,9 @@ MAY_IMPORT["training/benchmark"] |= {
 }
 # Retraining exports the event store by the gateway's code.
 MAY_IMPORT["training/pipelines"] |= {"fusion_gateway.events.exporting", "servers.runtime.file_lock"}
-# What a policy would have shown is told by the code that shows it, and what came of it by the gateway's log.
+# Clicks of simulated users have the intervals of measured outcomes.
+MAY_IMPORT["training/simulation"] |= {"fusion_gateway.loop.intervals"}
+# What a policy would have shown is computed by the code that shows it, and what came of it read from the gateway's log.
 OF_THE_LOOP = {"fusion_gateway.catalog", "fusion_gateway.events", "fusion_gateway.loop", "servers.runtime.errors"}
 MAY_IMPORT["training/off_policy"] |= OF_THE_LOOP | {"fusion_gateway.exploring", "fusion_gateway.ordering"}
 MAY_IMPORT["training/pipelines"] |= OF_THE_LOOP

@@ -30,6 +30,11 @@ SUCH_AS = "sqlite:///var/events.db or postgresql://user@host:5432/name"
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
 
 
+def reason_of(error: Exception) -> str:
+    """What the database says, its first line only: the next ones may quote a row."""
+    return str(getattr(error, "orig", None) or error).partition("\n")[0]
+
+
 @contextmanager
 def usable_url() -> Iterator[None]:
     """Raises ConfigurationError for what drivers say of a URL's port and options, now or when they first connect."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from fusion_gateway.events.database import read_only_engine, usable_url
+from fusion_gateway.events.database import read_only_engine, reason_of, usable_url
 from servers.runtime.errors import ConfigurationError
 
 ROWS_PER_PART = 100_000
@@ -24,8 +24,7 @@ async def read_parts(url: str, query: Callable[[sa.Connection], sa.Select[Any]])
                     async for part in rows.partitions(ROWS_PER_PART):
                         yield part
     except (sa.exc.SQLAlchemyError, OSError) as error:
-        reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
-        raise ConfigurationError(f"the event store cannot be read: {reason}") from None
+        raise ConfigurationError(f"the event store cannot be read: {reason_of(error)}") from None
     finally:
         await engine.dispose()
 

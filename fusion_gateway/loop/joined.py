@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from fusion_gateway.events.database import read_only_engine
+from fusion_gateway.events.database import read_only_engine, reason_of
 from fusion_gateway.events.schema import EVENTS, SERVED
 from fusion_gateway.loop.ids import time_of
 from fusion_gateway.loop.metrics import COUNT, RATING, VALUE, Metric
@@ -88,12 +88,11 @@ async def joined(databases: Databases, metric: Metric, since: float, until: floa
 
 @asynccontextmanager
 async def readable() -> AsyncIterator[None]:
-    """Raises Unavailable for what a database says; the first line only, for the next ones may quote a row."""
+    """Raises Unavailable for what a database says."""
     try:
         yield
     except (sa.exc.SQLAlchemyError, OSError) as error:
-        reason = str(getattr(error, "orig", None) or error).partition("\n")[0]
-        raise Unavailable(f"outcomes cannot be read: {reason}") from None
+        raise Unavailable(f"outcomes cannot be read: {reason_of(error)}") from None
 
 
 class _Answer(NamedTuple):

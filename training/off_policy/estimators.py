@@ -12,9 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fusion_gateway.loop.intervals import ratio
 from training.off_policy.logged import Doubles, Ints, Logged
-
-NORMAL_95 = 1.959964
 
 
 class Estimate(NamedTuple):
@@ -71,9 +70,8 @@ def mean_by_user(values: Doubles, user: Ints) -> Estimate:
     """The mean of values [N] and its interval by the delta method over users [N], whose answers depend on each other
     (Deng et al. 2018, Applying the Delta Method in Metric Analytics).
     """
-    mean = float(values.mean())
-    of_user = np.bincount(user, values - mean)
-    users = len(np.unique(user))
-    variance = users / max(users - 1, 1) * float(np.square(of_user).sum()) / len(values) ** 2
-    half = NORMAL_95 * variance**0.5 if users > 1 else np.inf
-    return Estimate(mean, mean - half, mean + half)
+    answers = np.bincount(user).astype(np.float64)
+    sums = np.bincount(user, values).astype(np.float64)
+    found = ratio(sums[answers > 0], answers[answers > 0])
+    low, high = (-np.inf, np.inf) if found.users < 2 else found.interval
+    return Estimate(found.value, low, high)

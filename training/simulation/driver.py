@@ -1,4 +1,4 @@
-"""Drives a running gateway: its simulated users request lists, and it is told what they did with them."""
+"""Drives a running gateway: its simulated users request lists, and it gets the events of what they did with them."""
 
 import asyncio
 import time
@@ -141,8 +141,8 @@ class _Driver:
         """[1, length]"""
         people = self._behavior.population
         listed = np.full((1, self._load.length), people.nothing)
-        for place, ranked in enumerate(answer.items):
-            listed[0, place] = self._number.get(ranked.item.id, people.unknown)
+        for index, ranked in enumerate(answer.items):
+            listed[0, index] = self._number.get(ranked.item.id, people.unknown)
         return listed
 
     def _count(self, user: str, answer: pb.RecommendResponse, expected: Floats, reaction: Reaction) -> None:
@@ -155,10 +155,10 @@ class _Driver:
 
     def _events(self, user: str, answer: pb.RecommendResponse, reaction: Reaction) -> list[pb.Event]:
         events = []
-        for place, ranked in enumerate(answer.items):
-            kinds = {"impression": bool(reaction.seen[0, place]), "click": bool(reaction.clicked[0, place])}
+        for index, ranked in enumerate(answer.items):
+            kinds = {"impression": bool(reaction.seen[0, index]), "click": bool(reaction.clicked[0, index])}
             made = [_event(user, answer, ranked, kind) for kind, happened in kinds.items() if happened]
-            liking = reaction.ratings[0, place]
+            liking = reaction.ratings[0, index]
             if self._scale and np.isfinite(liking):
                 made.append(_event(user, answer, ranked, "view"))
                 made[-1].rating = _on_scale(float(liking), self._scale)

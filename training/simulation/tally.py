@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-Z95 = 1.959964
-"""Standard deviations to either side of a 95 % interval."""
+from fusion_gateway.loop.intervals import ratio
 
 
 class OfUser(NamedTuple):
@@ -49,10 +48,6 @@ class Tally:
     @property
     def margin(self) -> float:
         """Half of a 95 % interval of `observed`: a ratio of sums over users, by the delta method."""
-        answers = np.array([user.answers for user in self.users.values()])
-        clicks = np.array([user.clicks for user in self.users.values()])
-        if len(answers) < 2:
-            return math.inf
-        residuals = clicks - self.observed * answers
-        variance = (residuals**2).sum() * len(answers) / (len(answers) - 1)
-        return Z95 * float(np.sqrt(variance)) / self.answers
+        clicks, answers = np.array([(user.clicks, user.answers) for user in self.users.values()], np.float64).T
+        _, high = ratio(clicks, answers).interval
+        return math.inf if math.isnan(high) else high - self.observed

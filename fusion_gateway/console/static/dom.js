@@ -17,6 +17,29 @@ export function h(tag, properties = {}, ...children) {
   return element;
 }
 
+/** A table that scrolls sideways where it must; `rows` are elements. */
+export function table(label, heads, rows) {
+  return h(
+    "div",
+    { class: "scroll", tabIndex: 0, role: "region", "aria-label": label },
+    h(
+      "table",
+      { class: "wide" },
+      h("caption", { class: "hidden" }, label),
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          heads.map((head) => h("th", { scope: "col" }, head)),
+        ),
+      ),
+      h("tbody", {}, rows),
+    ),
+  );
+}
+
 const SVG = "http://www.w3.org/2000/svg";
 
 /** An SVG element with attributes. */

@@ -2,7 +2,7 @@
 import { change, state } from "./address.js";
 import { call, CallError, inWords, latest } from "./api.js";
 import { choice } from "./controls.js";
-import { day, h, number, say } from "./dom.js";
+import { day, h, number, say, table } from "./dom.js";
 import { overTime } from "./over_time.js";
 
 const TIMEOUT_MS = 60000;
@@ -96,7 +96,7 @@ function onePart(answer, part) {
     { class: "experiment" },
     part ? h("h2", {}, part) : null,
     sentence(answer, arms),
-    table(answer, arms, part),
+    policies(answer, arms, part),
     h(
       "div",
       { class: "charts" },
@@ -148,41 +148,23 @@ const COLUMNS = [
   ["More users", (arm) => (arm.moreUsers === undefined ? "" : whole(arm.moreUsers))],
 ];
 
-function table(answer, arms, part) {
+function policies(answer, arms, part) {
   const role = (arm) => (!arm.drawn ? "not drawn" : arm.policy === answer.control ? "control" : "");
-  const label = part ? `Policies, ${part}` : "Policies";
-  return h(
-    "div",
-    { class: "scroll", tabIndex: 0, role: "region", "aria-label": label },
+  const row = (arm, index) =>
     h(
-      "table",
-      { class: "wide" },
-      h("caption", { class: "hidden" }, label),
+      "tr",
+      {},
       h(
-        "thead",
-        {},
-        h("tr", {}, ["Policy", ...COLUMNS.map(([head]) => head)].map((head) => h("th", { scope: "col" }, head))),
+        "th",
+        { scope: "row" },
+        h("span", { class: `swatch m${index % 8}`, "aria-hidden": "true" }),
+        arm.policy,
+        role(arm) ? h("span", { class: "muted" }, ` (${role(arm)})`) : null,
       ),
-      h(
-        "tbody",
-        {},
-        arms.map((arm, index) =>
-          h(
-            "tr",
-            {},
-            h(
-              "th",
-              { scope: "row" },
-              h("span", { class: `swatch m${index % 8}`, "aria-hidden": "true" }),
-              arm.policy,
-              role(arm) ? h("span", { class: "muted" }, ` (${role(arm)})`) : null,
-            ),
-            COLUMNS.map(([, cell]) => h("td", {}, cell(arm))),
-          ),
-        ),
-      ),
-    ),
-  );
+      COLUMNS.map(([, cell]) => h("td", {}, cell(arm))),
+    );
+  const heads = ["Policy", ...COLUMNS.map(([head]) => head)];
+  return table(part ? `Policies, ${part}` : "Policies", heads, arms.map(row));
 }
 
 function about(answer) {

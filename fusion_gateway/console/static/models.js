@@ -1,6 +1,6 @@
 // What serves, and what was published.
 import { call, latest } from "./api.js";
-import { ago, h, number } from "./dom.js";
+import { ago, h, number, table } from "./dom.js";
 import { color, legend, modelName } from "./movies.js";
 
 const EVERY_MS = 5000;
@@ -42,28 +42,6 @@ export function show(main) {
     if (follow.checked && !document.hidden) refresh();
   }, EVERY_MS);
   refresh();
-}
-
-function table(label, heads, rows) {
-  return h(
-    "div",
-    { class: "scroll", tabIndex: 0, role: "region", "aria-label": label },
-    h(
-      "table",
-      { class: "wide" },
-      h("caption", { class: "hidden" }, label),
-      h(
-        "thead",
-        {},
-        h(
-          "tr",
-          {},
-          heads.map((head) => h("th", { scope: "col" }, head)),
-        ),
-      ),
-      h("tbody", {}, rows),
-    ),
-  );
 }
 
 function serving(models) {
