@@ -22,6 +22,7 @@ from fusion_gateway.new_items import with_new_items, with_slot
 from fusion_gateway.ordering import Ranking, rank
 from fusion_gateway.parsing import Query, parse_query
 from fusion_gateway.policies import Policies
+from fusion_gateway.rated import Rated
 from fusion_gateway.reloading import Reloaded
 from fusion_gateway.rules import RulesScorer
 from fusion_gateway.scorers.fan_out import HISTORY_SHARE, retrieve_all, score_all
@@ -90,11 +91,14 @@ class Recommender:
         timer.end("filter")
 
         responsive = [scorer for scorer in scorers if scorer.name not in not_retrieved]
-        numbers = catalog.number[candidates.rows]
-        scored, not_scored = await score_all(responsive, user, numbers, retrieved, deadline)
+        numbers, rated = catalog.number[candidates.rows], Rated.of(history, policy)
+        scored_rows = np.union1d(candidates.rows, rated.rows)
+        scored, not_scored = await score_all(responsive, user, catalog.number[scored_rows], retrieved, deadline)
+        agreements = rated.agreements(scored, catalog.number[rated.rows])
+        scored = {model: answer.select(numbers) for model, answer in scored.items()}
         timer.end("score")
 
-        fused = fuse_answers(policy, scored, history)
+        fused = fuse_answers(policy, scored, history, agreements)
         if fused is None:
             candidates = popular_candidates(eligible, catalog, count)
         ranking = rank(fused, candidates.rows, catalog, query.constraints, known.shown)
@@ -188,12 +192,14 @@ def _user_tensors(query: Query, history: History, catalog: Catalog) -> UserTenso
     return UserTensors.of(query.user_id, query.now, numbers, history.events, catalog.number, groups=query.groups)
 
 
-def fuse_answers(policy: Policy, scored: Mapping[str, Answer], history: History) -> Fused | None:
+def fuse_answers(
+    policy: Policy, scored: Mapping[str, Answer], history: History, agreements: Mapping[str, float]
+) -> Fused | None:
     """None when nothing has been said about any item."""
     if not scored:
         return None
     scores = {model: answer.score for model, answer in scored.items()}
-    fused = fuse(policy, scores, len(history.events), history.ratings)
+    fused = fuse(policy, scores, len(history.events), history.ratings, agreements)
     return None if np.isnan(fused.score).all() else fused
 
 
