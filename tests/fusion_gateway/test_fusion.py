@@ -245,7 +245,8 @@ def test_adaptive_weights_follow_agreement() -> None:
     slopes = {"a": Slope(0, 0, agreement=2)}
     policy = Policy({"a": 1, "b": 1}, strategy="adaptive", normalizer="none", slopes=slopes)
     scores = {"a": np.ones((3, 1)), "b": np.zeros((3, 1))}
-    fused = fuse(policy, scores, agreement={"a": [0.5, 0.0, -0.5], "b": [1.0, 1.0, 1.0]}).score[:, 0]
+    agrees = {"a": [0.5, 0.0, -0.5], "b": [1.0, 1.0, 1.0]}
+    fused = fuse(policy, scores, agreement=agrees).score[:, 0]
     np.testing.assert_allclose(fused, [np.e / (np.e + 1), 0.5, 1 / (np.e + 1)])
     np.testing.assert_allclose(fuse(policy, scores).score[:, 0], [0.5, 0.5, 0.5])
 
