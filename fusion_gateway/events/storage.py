@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 import structlog
@@ -30,6 +30,11 @@ ERASE_SECONDS = 1.0
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
 log = structlog.get_logger()
+
+
+def unlocked(rows: sa.Select[Any]) -> sa.Select[Any]:
+    """Without those that another transaction of PostgreSQL is deleting: who waits for nobody is in no deadlock."""
+    return rows.with_for_update(skip_locked=True)
 
 
 class Storage:
@@ -91,7 +96,7 @@ class Storage:
             log.error("nothing deleted, for all is past its time: is the clock right?", table=self._table.name)
             return 0
         [key] = self._table.primary_key
-        old = key.in_(sa.select(key).where(self._table.c.time < before).limit(ROWS_PER_SWEEP))
+        old = key.in_(unlocked(sa.select(key).where(self._table.c.time < before).limit(ROWS_PER_SWEEP)))
         swept = 0
         while chunk := await self._write(partial(self._delete, old), limited=False):
             swept += chunk

@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import fields
 from functools import partial
 from itertools import islice, takewhile
+from operator import itemgetter
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -43,6 +45,8 @@ HISTORIES = (
     .where(EVENTS.c.user_id.in_(sa.bindparam("users", expanding=True)), IS_READ)
     .order_by(EVENTS.c.user_id.desc(), *NEWEST_FIRST)  # as in the index, which spares sorting them
 )
+NEXT_SEQUENCES = sa.text("SELECT nextval(pg_get_serial_sequence('events', 'sequence')) FROM generate_series(1, :count)")
+"""Of PostgreSQL, ascending."""
 IS_TOO_LONG = sa.func.count() > sa.bindparam("limit")
 TOO_LONG = sa.select(EVENTS.c.user_id).group_by(EVENTS.c.user_id, IS_READ).having(IS_TOO_LONG).distinct()
 
@@ -188,7 +192,7 @@ class EventStore(Storage):
     async def _add(self, connection: AsyncConnection, events: Sequence[StoredEvent]) -> Sequence[str]:
         """The user of each that is new."""
         made_up = uuid.uuid4().hex  # with the index it is unique; a thousand of them would take a while
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "event_id": event.event_id or f"{made_up}-{index}",
                 "user_id": event.user_id,
@@ -201,9 +205,19 @@ class EventStore(Storage):
             }
             for index, event in enumerate(events)
         ]
+        if not self._database.is_sqlite:
+            rows = await _in_order_of_ids(rows, connection)
         statement = self._insert(EVENTS).on_conflict_do_nothing().returning(EVENTS.c.user_id)
         paged = statement.execution_options(insertmanyvalues_page_size=ROWS_PER_TURN)
         return (await connection.scalars(paged, rows)).all()
+
+
+async def _in_order_of_ids(rows: list[dict[str, Any]], connection: AsyncConnection) -> list[dict[str, Any]]:
+    """The rows with their sequences: who inserts an event_id waits for others that do, so all go in one order."""
+    numbers = (await connection.scalars(NEXT_SEQUENCES, {"count": len(rows)})).all()
+    for row, number in zip(rows, numbers, strict=True):
+        row["sequence"] = number
+    return sorted(rows, key=itemgetter("event_id"))
 
 
 async def _newest(user_id: str, limit: int, types: list[str], connection: AsyncConnection) -> list[StoredEvent]:

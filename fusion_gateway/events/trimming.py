@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fusion_gateway.events.schema import EVENTS
+from fusion_gateway.events.storage import unlocked
 
 SECONDS = 0.05
 """A transaction begins no further statement after so long: it has SQLite's only lock on writing."""
@@ -27,7 +28,8 @@ def _trim(kind: sa.ColumnElement[bool]) -> sa.Delete:
     """Events of one kind beyond a user's `limit` newest."""
     of_user = sa.select(EVENTS.c.sequence).where(EVENTS.c.user_id == sa.bindparam("user"), kind)
     beyond = of_user.order_by(*NEWEST_FIRST).offset(sa.bindparam("limit")).limit(ROWS_PER_STATEMENT)
-    return EVENTS.delete().where(EVENTS.c.sequence.in_(beyond))
+    free = unlocked(sa.select(EVENTS.c.sequence).where(EVENTS.c.sequence.in_(beyond)))
+    return EVENTS.delete().where(EVENTS.c.sequence.in_(free))
 
 
 TRIMS = (_trim(IS_READ), _trim(~IS_READ))
