@@ -90,8 +90,9 @@ class Event(_message.Message):
     for an event without a rating, such as a view.
     """
     time: _builtins.int
-    """Unix seconds. Default: now; in an inline history: in the order given, just before now. With a recommendation_id, a
-    time before that answer is taken for the answer's, and a later one than now for now: the clock is wrong.
+    """Unix seconds. Default: now; in an inline history: in the order given, just before now. In RecordEvents a later time
+    than now is taken for now, and one before the answer that recommendation_id names for the answer's: the clock is
+    wrong.
     """
     type: _builtins.str
     """What the user did: "view" (default), "click", "like", "dislike", "purchase", "impression" (it was shown),
