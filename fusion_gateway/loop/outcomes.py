@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from fusion_gateway.events.event_types import STANDARD, EventTypes
+from fusion_gateway.loop.databases import Databases
 from fusion_gateway.loop.intervals import Comparison, Estimate, compare, more_users, probability_best, ratio
-from fusion_gateway.loop.joined import Databases, Joined, joined
+from fusion_gateway.loop.joined import Joined, joined
 from fusion_gateway.loop.metrics import DAY
 from fusion_gateway.loop.outcomes_query import OutcomesQuery
 from fusion_gateway.loop.parts import in_parts
