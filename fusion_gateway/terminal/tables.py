@@ -217,6 +217,8 @@ def _about_outcomes(response: pb.GetOutcomesResponse) -> Iterator[str]:
     hours = response.window_seconds / 3600
     yield f"answers from {since} to {until} UTC; an outcome counts within {hours:g} hours, for the first answer only"
     yield "intervals are 95 %, by user; differences and p hold however often one looks"
+    for (first, last), policies in _compared(response).items():
+        yield f"{', '.join(policies)}: compared from {_moment(first)} to {_moment(last)} UTC, while both were drawn"
     yield "NDCG is of what was chosen: at rank r it counts 1 / log2(r + 1)"
     drawn = [arm for arm in response.arms if arm.drawn]
     if response.arms and not drawn:
@@ -238,6 +240,16 @@ def _about_outcomes(response: pb.GetOutcomesResponse) -> Iterator[str]:
         yield f"{response.anonymous_answers:,} answers to nobody in particular are left out"
     if response.user_share < 1:
         yield f"the rates are of a random {response.user_share:.3%} of the users"
+
+
+def _compared(response: pb.GetOutcomesResponse) -> dict[tuple[int, int], list[str]]:
+    """Policies by the time over which they are compared with the control."""
+    found: dict[tuple[int, int], list[str]] = {}
+    for arm in response.arms:
+        if arm.HasField("compared_since"):
+            policies = found.setdefault((arm.compared_since, arm.compared_until), [])
+            policies.append(f"{arm.policy} ({arm.part})" if arm.part else arm.policy)
+    return found
 
 
 def _moment(seconds: int) -> str:

@@ -172,6 +172,7 @@ function about(answer) {
   const hours = number(answer.windowSeconds / 3600, 0);
   const lines = [
     `Answers from ${day(answer.since)} to ${day(answer.until)}. An outcome counts within ${hours} hours after its answer, and for the first answer only that led to it; in NDCG one at rank r counts 1 / log2(r + 1).`,
+    ...answer.arms.filter((arm) => arm.comparedSince).map(comparedOver),
     "Intervals are by user, for one look: the delta method. Differences have a mixture sequential probability ratio test instead, so that one may look every day, and stop once p is below 0.05.",
     "Best with: the probability that a policy's rate is the highest, for normal estimates and a flat prior. It holds for one look; decide by the difference.",
     `More users: of both policies together, until the interval of the difference is ±${percent(answer.precision)} of the control's rate.`,
@@ -192,6 +193,9 @@ function about(answer) {
     h("ul", {}, lines.filter(Boolean).map((line) => h("li", {}, line))),
   );
 }
+
+const comparedOver = ({ policy, part, comparedSince, comparedUntil }) =>
+  `${policy}${part ? ` (${part})` : ""} is compared over the time in which it and the control were both drawn: ${day(comparedSince)} to ${day(comparedUntil)}.`;
 
 function withInterval(found, signed = false) {
   if (!found) return "";

@@ -19,6 +19,7 @@ from fusion_gateway.loop.metrics import DAY
 from fusion_gateway.loop.outcomes import Outcomes, ndcg
 from fusion_gateway.loop.outcomes_call import OutcomesCall
 from fusion_gateway.loop.outcomes_query import parse_outcomes_query
+from fusion_gateway.loop.together import Draws
 from fusion_gateway.settings import ServingLogSettings
 from fusion_gateway.terminal import tables
 from protos.marquee.v1 import recommender_pb2 as pb
@@ -59,12 +60,17 @@ def answer(user: str, policy: str, rewards: str = "000", probability: float = 0.
     return found._replace(**rest)  # type: ignore[arg-type]
 
 
-def outcomes(request: pb.GetOutcomesRequest = REQUEST) -> Outcomes:
-    return Outcomes(parse_outcomes_query(request, NOON))
+def outcomes(answers: list[Joined], request: pb.GetOutcomesRequest = REQUEST) -> Outcomes:
+    """Which are to be added."""
+    folded, draws = Outcomes(parse_outcomes_query(request, NOON)), Draws()
+    for each in answers:
+        draws.add(each.policy, each.policy_probability, each.time)
+    folded.begin(draws.together())
+    return folded
 
 
 def report(answers: list[Joined], request: pb.GetOutcomesRequest = REQUEST) -> pb.GetOutcomesResponse:
-    folded = outcomes(request)
+    folded = outcomes(answers, request)
     for each in answers:
         folded.add(each)
     return folded.report()
@@ -130,12 +136,35 @@ def test_a_better_policy_is_better_day_after_day() -> None:
     assert width[1] < width[0]
     assert new.more_users > 0
     assert found.sample_ratio_p == pytest.approx(1)
+    assert (new.compared_since, new.compared_until) == (NOON, NOON + DAY)
+    assert new.control_rate == old.rate
 
 
 def test_equal_policies_are_equal() -> None:
     new = next(arm for arm in report(experiment(1.0)).arms if arm.policy == "new")
     assert new.rate_difference.low < 0 < new.rate_difference.high
     assert new.rate_difference.p_value > 0.05
+
+
+def test_a_policy_that_left_is_compared_over_its_time_and_is_not_the_best() -> None:
+    late = [
+        each._replace(policy="late" if each.policy == "new" else "old", time=each.time + 5 * DAY)
+        for each in experiment(1.0)
+    ]
+    found = {arm.policy: arm for arm in report([*experiment(2.0), *late]).arms}
+    assert found["new"].rate_difference.low > 0
+    assert found["late"].rate_difference.low < 0 < found["late"].rate_difference.high
+    assert found["new"].compared_until < NOON + 2 * DAY < found["late"].compared_since
+    assert not found["new"].HasField("probability_best")
+    assert found["late"].probability_best + found["old"].probability_best == pytest.approx(1)
+
+
+def test_policies_that_were_never_drawn_together_are_not_compared() -> None:
+    early = [each._replace(policy="new" if each.policy == "new" else "other") for each in experiment(2.0)]
+    late = [each._replace(policy="old", time=each.time + 5 * DAY) for each in experiment(1.0)]
+    found = {arm.policy: arm for arm in report([*early, *late]).arms}
+    assert not found["new"].HasField("rate_difference")
+    assert not found["new"].HasField("compared_since")
 
 
 def test_probabilities_that_change_leave_no_bias() -> None:
@@ -176,7 +205,7 @@ def hash_of(user: str) -> int:
 
 
 def test_parts_are_compared_each_by_itself() -> None:
-    folded = outcomes()
+    folded = outcomes(experiment(1.0, days=1))
     for part, lift in (("cold", 1.0), ("warm", 2.5)):
         for each in experiment(lift):
             folded.add(each._replace(user_id=f"{part} {each.user_id}", time=NOON), part)
@@ -187,7 +216,7 @@ def test_parts_are_compared_each_by_itself() -> None:
 
 
 def test_policies_and_parts_have_a_limit() -> None:
-    folded = outcomes()
+    folded = outcomes([])
     for number in range(256):
         folded.add(answer("anna", f"policy {number}"))
     with pytest.raises(InvalidArgument, match="by: there are more than 256 policies and parts"):
@@ -233,6 +262,7 @@ def test_the_table_reads_at_80_columns() -> None:
         "as the probabilities say",
         "more users",
         "hold however often one looks",
+        "new: compared from 2026-01-31 12:00:00 to 2026-02-01 12:00:00 UTC",
     ):
         assert words in " ".join(text.split())
 
