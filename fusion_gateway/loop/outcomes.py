@@ -85,7 +85,8 @@ class Outcomes:
         arm.outcomes += sum(reward != 0 for reward in answer.rewards)
         chosen, reached = ndcg(answer.rewards)
         probability = answer.policy_probability if drawn else 1.0
-        worth = Worth(probability, sum(answer.rewards), reached, chosen)
+        units = self._query.metric.units(answer.rewards)
+        worth = Worth(probability, sum(answer.rewards), units, reached, chosen)
         self._tallies.add(answer.user_id, self._numbered(arm, answer.time), worth)
 
     def _numbered(self, arm: Arm, time: float) -> int:
@@ -143,16 +144,17 @@ class Outcomes:
         best = self._best(arms, sums)
         for arm in arms:
             of_arm = _of(arm, arm.numbers, sums)
+            rate = _rate(of_arm)
             found = pb.ArmOutcomes(
                 policy=arm.policy,
                 part=arm.part,
                 drawn=arm.drawn,
-                users=len(of_arm.weight),
+                users=rate.users,
                 answers=arm.answers,
                 impressions=arm.impressions,
                 outcomes=arm.outcomes,
                 capped_answers=sum(self._tallies.capped[number] for number in arm.numbers.values()),
-                rate=_as_rate(_rate(of_arm)),
+                rate=_as_rate(rate),
                 ndcg=_as_rate(_ndcg(of_arm)),
                 days=arm.days,
                 probability_best=best.get(arm.policy) if arm.drawn else None,
@@ -226,7 +228,9 @@ def _dcg(gains: Sequence[float]) -> float:
 
 
 def _rate(sums: Columns) -> Estimate:
-    return ratio(sums.reward, sums.weight)
+    """Of the users who have something to divide by."""
+    here = sums.weight > 0
+    return ratio(sums.reward[here], sums.weight[here])
 
 
 def _ndcg(sums: Columns) -> Estimate:

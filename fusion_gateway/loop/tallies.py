@@ -23,13 +23,15 @@ class Worth(NamedTuple):
     probability: float
     """Of the policy."""
     reward: float
+    units: float
+    """That the reward is of: one answer, or so many ratings."""
     ndcg: float
     """0 where nothing was chosen."""
     chosen: bool
 
 
 class Columns(NamedTuple):
-    """[rows] of one arm, a row for each user; the sums are weighted by 1 / probability."""
+    """[rows] of one arm, a row for each user; the sums are weighted by 1 / probability, as `weight`, that of units."""
 
     user: NDArray[np.int64]
     """Hash of the id."""
@@ -72,7 +74,7 @@ class Tallies:
             return
         self._answers[row] += 1
         weight, sums = 1 / worth.probability, self._sums
-        sums["weight"][row] += weight
+        sums["weight"][row] += weight * worth.units
         sums["reward"][row] += weight * worth.reward
         if worth.chosen:
             sums["chosen"][row] += weight

@@ -1468,7 +1468,7 @@ class ArmOutcomes(_message.Message):
     drawn: _builtins.bool
     """Users came to it by chance, with probabilities below 1; else requests named it, or it was everybody's."""
     users: _builtins.int
-    """Those in the rates."""
+    """Those in `rate`: of ratings, those with one."""
     answers: _builtins.int
     """All of them, as the following two."""
     impressions: _builtins.int
@@ -1492,8 +1492,9 @@ class ArmOutcomes(_message.Message):
     """The last such time."""
     @_builtins.property
     def rate(self) -> Global___Rate:
-        """Outcomes of an answer: their number, or what their values or ratings add up to. Answers are weighted by 1 over
-        `policy_probability`, which matters where that changed.
+        """Outcomes of an answer: their number, or what their values add up to; with the metric "rating", the mean of all
+        ratings, of which there are `outcomes`. Answers are weighted by 1 over `policy_probability`, which matters where
+        that changed.
         """
 
     @_builtins.property

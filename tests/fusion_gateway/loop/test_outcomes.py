@@ -193,6 +193,28 @@ def test_a_robot_does_not_move_the_rates() -> None:
     assert honest < old.rate.value < honest + 0.8  # without the limit it would be 2.7
 
 
+RATED = pb.GetOutcomesRequest(metric="rating", since=int(NOON), until=int(NOON + 5 * DAY), control="old")
+
+
+def test_ratings_have_a_mean_and_no_sum() -> None:
+    """The new policy's items are rated more often, and lower."""
+    chance, answers = random.Random(0), []
+    for user in range(2000):
+        policy, rated, high = [("old", 0.2, 4), ("new", 0.6, 3)][user % 2]
+        ratings = [str(chance.choice((high, high + 1)) if chance.random() < rated else 0) for _ in range(3)]
+        answers.append(answer(f"user {user}", policy, "".join(ratings)))
+    found = report(answers, RATED)
+    old, new = found.arms if found.arms[0].policy == "old" else reversed(found.arms)
+    assert (old.rate.value, new.rate.value) == pytest.approx((4.5, 3.5), abs=0.1)
+    assert old.rate.low < 4.5 < old.rate.high < 4.6
+    assert new.rate_difference.high < 0
+    assert new.rate_difference.value == pytest.approx(-1, abs=0.1)
+    assert 400 < old.users < 600  # those with a rating
+    text = " ".join(printed(found).split())
+    assert "mean rating, to" in text
+    assert "a mean rating is of as many ratings as the column rating says" in text
+
+
 def test_lost_users_are_said() -> None:
     answers = [each for each in experiment(1.0, days=1) if each.policy == "old" or hash_of(each.user_id) % 3]
     found = report(answers)
