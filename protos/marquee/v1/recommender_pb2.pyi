@@ -1460,13 +1460,16 @@ class ArmOutcomes(_message.Message):
     PROBABILITY_BEST_FIELD_NUMBER: _builtins.int
     MORE_USERS_FIELD_NUMBER: _builtins.int
     DAYS_FIELD_NUMBER: _builtins.int
+    COMPARED_SINCE_FIELD_NUMBER: _builtins.int
+    COMPARED_UNTIL_FIELD_NUMBER: _builtins.int
+    CONTROL_RATE_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
     part: _builtins.str
     """Which part of the policy's answers, as `by` divides them."""
     drawn: _builtins.bool
     """Users came to it by chance, with probabilities below 1; else requests named it, or it was everybody's."""
     users: _builtins.int
-    """Those in the rates."""
+    """Those in `rate`: of ratings, those with one."""
     answers: _builtins.int
     """All of them, as the following two."""
     impressions: _builtins.int
@@ -1476,15 +1479,23 @@ class ArmOutcomes(_message.Message):
     capped_answers: _builtins.int
     """Answers beyond `max_answers_per_user`: not in the rates."""
     probability_best: _builtins.float
-    """That `rate` is the highest of the policies drawn in this part: for normal estimates and a flat prior. It holds for
-    one look; decide by the difference.
+    """That `rate` is the highest of the policies that were drawn at the end, over the time in which all of them were: for
+    normal estimates and a flat prior. It holds for one look; decide by the difference.
     """
     more_users: _builtins.int
     """Of both policies together, until the interval of `rate_difference` is +-`precision` of the control's rate."""
+    compared_since: _builtins.int
+    """The first time, in unix seconds, at which this policy and the control were both drawn. A policy is in the split
+    from its first answer until 50 answers that it should have had by its probability have not come. Absent where there
+    is nothing to compare.
+    """
+    compared_until: _builtins.int
+    """The last such time."""
     @_builtins.property
     def rate(self) -> Global___Rate:
-        """Outcomes of an answer: their number, or what their values or ratings add up to. Answers are weighted by 1 over
-        `policy_probability`, which matters where that changed.
+        """Outcomes of an answer: their number, or what their values add up to; with the metric "rating", the mean of all
+        ratings, of which there are `outcomes`. Answers are weighted by 1 over `policy_probability`, which matters where
+        that changed.
         """
 
     @_builtins.property
@@ -1495,8 +1506,8 @@ class ArmOutcomes(_message.Message):
 
     @_builtins.property
     def rate_difference(self) -> Global___Difference:
-        """Of `rate` to the control's of the same part. Absent for the control, for what was not drawn, and where one of the
-        two has less than 100 users.
+        """To the control's of the same part, over the time in which both were drawn: `compared_since` to `compared_until`.
+        Absent for the control, for what was not drawn, and where one of the two has less than 100 users then.
         """
 
     @_builtins.property
@@ -1506,6 +1517,10 @@ class ArmOutcomes(_message.Message):
     @_builtins.property
     def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___DayOutcomes]:
         """From `since` to the end of each day (UTC) with answers."""
+
+    @_builtins.property
+    def control_rate(self) -> Global___Rate:
+        """Of the control, in that time."""
 
     def __init__(
         self,
@@ -1525,15 +1540,26 @@ class ArmOutcomes(_message.Message):
         probability_best: _builtins.float | None = ...,
         more_users: _builtins.int | None = ...,
         days: _abc.Iterable[Global___DayOutcomes] | None = ...,
+        compared_since: _builtins.int | None = ...,
+        compared_until: _builtins.int | None = ...,
+        control_rate: Global___Rate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_more_users", b"_more_users", "_probability_best", b"_probability_best", "more_users", b"more_users", "ndcg", b"ndcg", "ndcg_difference", b"ndcg_difference", "probability_best", b"probability_best", "rate", b"rate", "rate_difference", b"rate_difference"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_compared_since", b"_compared_since", "_compared_until", b"_compared_until", "_more_users", b"_more_users", "_probability_best", b"_probability_best", "compared_since", b"compared_since", "compared_until", b"compared_until", "control_rate", b"control_rate", "more_users", b"more_users", "ndcg", b"ndcg", "ndcg_difference", b"ndcg_difference", "probability_best", b"probability_best", "rate", b"rate", "rate_difference", b"rate_difference"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_more_users", b"_more_users", "_probability_best", b"_probability_best", "answers", b"answers", "capped_answers", b"capped_answers", "days", b"days", "drawn", b"drawn", "impressions", b"impressions", "more_users", b"more_users", "ndcg", b"ndcg", "ndcg_difference", b"ndcg_difference", "outcomes", b"outcomes", "part", b"part", "policy", b"policy", "probability_best", b"probability_best", "rate", b"rate", "rate_difference", b"rate_difference", "users", b"users"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compared_since", b"_compared_since", "_compared_until", b"_compared_until", "_more_users", b"_more_users", "_probability_best", b"_probability_best", "answers", b"answers", "capped_answers", b"capped_answers", "compared_since", b"compared_since", "compared_until", b"compared_until", "control_rate", b"control_rate", "days", b"days", "drawn", b"drawn", "impressions", b"impressions", "more_users", b"more_users", "ndcg", b"ndcg", "ndcg_difference", b"ndcg_difference", "outcomes", b"outcomes", "part", b"part", "policy", b"policy", "probability_best", b"probability_best", "rate", b"rate", "rate_difference", b"rate_difference", "users", b"users"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__compared_since: _TypeAlias = _typing.Literal["compared_since"]  # noqa: Y015
+    _WhichOneofArgType__compared_since: _TypeAlias = _typing.Literal["_compared_since", b"_compared_since"]  # noqa: Y015
+    _WhichOneofReturnType__compared_until: _TypeAlias = _typing.Literal["compared_until"]  # noqa: Y015
+    _WhichOneofArgType__compared_until: _TypeAlias = _typing.Literal["_compared_until", b"_compared_until"]  # noqa: Y015
     _WhichOneofReturnType__more_users: _TypeAlias = _typing.Literal["more_users"]  # noqa: Y015
     _WhichOneofArgType__more_users: _TypeAlias = _typing.Literal["_more_users", b"_more_users"]  # noqa: Y015
     _WhichOneofReturnType__probability_best: _TypeAlias = _typing.Literal["probability_best"]  # noqa: Y015
     _WhichOneofArgType__probability_best: _TypeAlias = _typing.Literal["_probability_best", b"_probability_best"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__compared_since) -> _WhichOneofReturnType__compared_since | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__compared_until) -> _WhichOneofReturnType__compared_until | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__more_users) -> _WhichOneofReturnType__more_users | None: ...
     @_typing.overload
