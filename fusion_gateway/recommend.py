@@ -66,7 +66,7 @@ class Recommender:
         """Raises InvalidArgument and NotFound. A model or a store that fails makes the reply degraded, no more."""
         timer = StageTimer(self.tracing)
         catalog, popularity = self.titles.value.catalog, self.popularity.value
-        query = parse_query(request, catalog.rating_scale, self.event_types)
+        query = parse_query(request, catalog.rating_scale, self.event_types, catalog.attributes.kinds)
         policy_name, policy, probability = self.policies.value.choose(query.policy, query.weights, query.user_id)
         rules = RulesScorer(self.policies.value.rules, catalog, self.policies.value.version)
         scorers, not_configured = self._scorers(policy, popularity, rules)
