@@ -238,12 +238,12 @@ def _filters(filters: pb.Filters, kinds: Mapping[str, Kind]) -> Filters:
     if year_min is not None and year_max is not None and year_min > year_max:
         raise InvalidArgument(f"filters.year_min: {year_min} is after filters.year_max, {year_max}")
     return Filters(
-        genres_any=filters.genres_any,
-        genres_none=filters.genres_none,
+        genres_any=tuple(filters.genres_any),
+        genres_none=tuple(filters.genres_none),
         year_min=year_min,
         year_max=year_max,
-        ids_in=filters.item_ids_in,
-        ids_out=filters.item_ids_out,
+        ids_in=tuple(filters.item_ids_in),
+        ids_out=tuple(filters.item_ids_out),
         expression=parse_expression(filters.expression, kinds) if filters.HasField("expression") else None,
     )
 

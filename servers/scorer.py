@@ -6,6 +6,7 @@ come of it.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import faiss
 import numpy as np
@@ -335,8 +336,9 @@ class LoadedScorer:
         # No vector is copied, which is twice as fast as a product of copies.
         score = np.empty(len(rows), np.float32)
         query_D = np.ascontiguousarray(query_D, np.float32)
-        pointers = map(faiss.swig_ptr, (score, query_D, self._vectors, rows))
-        faiss.fvec_inner_products_by_idx(*pointers, d=self._vectors.shape[1], nx=1, ny=len(rows))
+        library: Any = faiss  # whose stubs lack these
+        pointers = [library.swig_ptr(array) for array in (score, query_D, self._vectors, rows)]
+        library.fvec_inner_products_by_idx(*pointers, d=query_D.size, nx=1, ny=len(rows))
         if len(rows) > count:
             is_best = score >= np.partition(score, -count)[-count]  # and all equals of the last
             rows, score = rows[is_best], score[is_best]

@@ -42,7 +42,8 @@ def score(scorer: LoadedScorer, histories: list[list[int]], candidates: list[lis
 
 
 def retrieve(scorer: LoadedScorer, histories: list[list[int]], k: list[int], **more: Array) -> Arrays:
-    return scorer.retrieve(RETRIEVE.complete(user(histories, k=np.array(k, np.int32)[:, None], **more), LIMITS))
+    given = user(histories, k=np.array(k, np.int32)[:, None], **more)
+    return scorer.retrieve(RETRIEVE.complete(given, LIMITS))
 
 
 NUMBERS = st.sampled_from([-1, 0, 1, 2, *range(3, 63, 2), 10**12, 2**63 - 1])

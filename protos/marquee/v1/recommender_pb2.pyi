@@ -666,7 +666,7 @@ class RecommendResponse(_message.Message):
 
     @_builtins.property
     def timings_ms(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """Stage name (history, retrieve, filter, score, fuse, total) to milliseconds."""
+        """Stage name (history, filter, retrieve, score, fuse, total) to milliseconds."""
 
     @_builtins.property
     def unknown_names(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnknownName]:
