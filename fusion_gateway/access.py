@@ -19,7 +19,8 @@ from servers.runtime.errors import ConfigurationError, Overloaded, PermissionDen
 from servers.runtime.files import read_regular
 
 ADMIN = "admin"
-NEEDS_ADMIN = {"/marquee.v1.Recommender/DeleteUser", "/marquee.v1.Recommender/GetOutcomes"}
+NEEDS_ADMIN = ("/marquee.v1.Recommender/DeleteUser", "/marquee.v1.Recommender/GetOutcomes", "/marquee.v1.Items/")
+"""Methods, and a service all of whose methods do."""
 METADATA, SCHEME = "authorization", "Bearer "
 MAX_FILE_BYTES = 16 << 20
 OTHERS = stat.S_IROTH | stat.S_IWOTH
@@ -77,7 +78,7 @@ class Access:
         if self._clients is None or method.startswith("/grpc."):
             return
         name = self._clients.named(_token(context.invocation_metadata() or ()))
-        if method in NEEDS_ADMIN and ADMIN not in self._clients.root[name].roles:
+        if method.startswith(NEEDS_ADMIN) and ADMIN not in self._clients.root[name].roles:
             raise PermissionDenied(f"{method.rpartition('/')[2]} needs the role {ADMIN}, which {name} does not have")
         if (seconds := self._buckets[name].take()) > 0:
             rate = self._clients.root[name].rate_per_second

@@ -147,8 +147,13 @@ def parse_user_id(user_id: str) -> str:
 def parse_users(request: pb.ListUsersRequest) -> tuple[str, str]:
     """Prefix and page token. Raises InvalidArgument when one is too long."""
     _check_length("prefix", request.prefix, minimum=0)
-    _check_length("page_token", request.page_token, minimum=0)
-    return request.prefix, request.page_token
+    return request.prefix, parse_page_token(request.page_token)
+
+
+def parse_page_token(token: str) -> str:
+    """Raises InvalidArgument when it is too long."""
+    _check_length("page_token", token, minimum=0)
+    return token
 
 
 def parse_item_ids(item_ids: Sequence[str]) -> Sequence[str]:
@@ -163,7 +168,7 @@ def parse_title(title: str) -> str:
     """Raises InvalidArgument when it is empty or too long."""
     if not 1 <= len(title) <= MAX_ID_BYTES:
         raise InvalidArgument(f"title: must have 1 to {MAX_ID_BYTES} characters, not {len(title)}")
-    _check_text("title", title)
+    check_text("title", title)
     return title
 
 
@@ -275,9 +280,10 @@ def _check_texts(name: str, texts: Sequence[str], maximum: int) -> None:
 def _check_length(name: str, text: str, minimum: int = 1, maximum: int = MAX_ID_BYTES) -> None:
     if not minimum <= (size := len(text.encode())) <= maximum:
         raise InvalidArgument(f"{name}: must have {minimum} to {maximum} bytes, not {size}")
-    _check_text(name, text)
+    check_text(name, text)
 
 
-def _check_text(name: str, text: str) -> None:
+def check_text(name: str, text: str) -> None:
+    """Raises InvalidArgument."""
     if "\0" in text:  # which PostgreSQL does not store
         raise InvalidArgument(f"{name}: must not hold NUL, the character 0")

@@ -23,7 +23,7 @@ from fusion_gateway.ordering import Ranking, rank
 from fusion_gateway.parsing import Query, parse_query
 from fusion_gateway.policies import Policies
 from fusion_gateway.rated import Rated
-from fusion_gateway.reloading import Reloaded
+from fusion_gateway.reloading import Held, Reloaded
 from fusion_gateway.rules import RulesScorer
 from fusion_gateway.scorers.fan_out import HISTORY_SHARE, retrieve_all, score_all
 from fusion_gateway.scorers.missing import DEADLINE_EXCEEDED, NOT_CONFIGURED, Absences, ModelMissing
@@ -47,7 +47,7 @@ those what they gave them on earlier pages; more than so many are left out befor
 class Recommender:
     """Everything that a recommendation is made from."""
 
-    titles: Reloaded[TitleIndex]
+    titles: Held[TitleIndex]
     """Of the catalog."""
     policies: Reloaded[Policies]
     popularity: Reloaded[PopularityScorer]
