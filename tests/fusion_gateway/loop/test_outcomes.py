@@ -314,3 +314,18 @@ async def test_a_gateway_without_a_log_says_so(flag: str, error: type[Exception]
     outcomes_call = OutcomesCall(read(ServingLogSettings, [flag]))
     with pytest.raises(error, match=message):
         await outcomes_call.report(pb.GetOutcomesRequest(), "old", Deadline.after(60))
+
+
+async def test_many_calls_of_one_connection_are_answered_or_refused_in_words(world: World) -> None:
+    """None ends with a reset stream, however fast those before it ended."""
+
+    async def code() -> grpc.StatusCode:
+        try:
+            await world.stub.GetOutcomes(pb.GetOutcomesRequest(), timeout=20)
+        except grpc.aio.AioRpcError as error:
+            return error.code()
+        return grpc.StatusCode.OK
+
+    for _ in range(5):
+        codes = await asyncio.gather(*(code() for _ in range(600)))
+        assert set(codes) <= {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}
