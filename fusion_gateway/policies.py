@@ -228,6 +228,8 @@ def load_policies(path: Path, version: int = 0, types: EventTypes = STANDARD) ->
     except ValidationError as error:
         first = error.errors()[0]
         message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "model_type":
+            message = "the file has to map `default` and `policies` to something"
         where = [str(part) for part in first["loc"]]
         line = _line(yaml.compose(text, _Loader), [*where, *message.partition(":")[0].split(".")])
         named = f"{'.'.join(where)}: " if where else ""
