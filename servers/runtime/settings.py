@@ -90,6 +90,9 @@ class LimitSettings(ProgramSettings):
     max_bytes_in_flight: int = Field(
         64 << 20, ge=1 << 10, le=1 << 40, description="Bytes of the messages that are being answered."
     )
+    max_untaken_bytes: int = Field(
+        64 << 20, ge=1 << 10, le=1 << 40, description="Bytes of the answers that their callers have not taken yet."
+    )
     max_connections: int = Field(4096, ge=1, le=1 << 20, description="Connections at once.")
     max_connection_idle_secs: float = Field(
         300, gt=0, le=DAY, description="Close a connection without a call for this long."
