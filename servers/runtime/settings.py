@@ -15,6 +15,7 @@ from protos.marquee.programs import as_called
 from servers.runtime.errors import ConfigurationError
 from servers.runtime.files import read_regular
 from servers.runtime.quoting import quoted, shortened
+from servers.runtime.strict_yaml import StrictLoader
 
 DAY = 86_400
 """In seconds; the longest that can be set. gRPC counts milliseconds in 32 bits."""
@@ -171,7 +172,7 @@ def _from_file(kind: type[ProgramSettings], arguments: Sequence[str]) -> dict[st
     if not name:
         return {}
     try:
-        values = yaml.safe_load(read_regular(Path(name), MAX_FILE_BYTES))
+        values = yaml.load(read_regular(Path(name), MAX_FILE_BYTES), StrictLoader)
     except Exception as error:  # PyYAML raises what int(), datetime and recursion raise, too
         raise ConfigurationError(f"--settings-file {name} cannot be read: {shortened(error)}") from None
     if values is None:
