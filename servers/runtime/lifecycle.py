@@ -23,6 +23,7 @@ from servers.runtime.metrics import MetricsServer, address_of
 from servers.runtime.settings import ServingSettings
 from servers.runtime.status import StatusInterceptor
 from servers.runtime.threads import end_within
+from servers.runtime.untaken import Untaken
 
 if TYPE_CHECKING:
     from servers.runtime.tracing import Tracing
@@ -59,7 +60,8 @@ class Program:
         self._settings = settings
         self.tracing = _tracing(name, settings)
         self._intake = Intake(settings.max_calls, settings.max_bytes_in_flight, check)
-        interceptors = [StatusInterceptor(self._intake), *([self.tracing.server] if self.tracing else [])]
+        untaken = Untaken(settings.max_untaken_bytes)
+        interceptors = [StatusInterceptor(self._intake, untaken), *([self.tracing.server] if self.tracing else [])]
         self.server = grpc.aio.server(interceptors=interceptors, options=_options(settings))
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
         if settings.host in LOOPBACK if settings.reflection is None else settings.reflection:
