@@ -12,7 +12,7 @@ from prometheus_client import Gauge
 from fusion_gateway.events.event_types import EventTypes
 from fusion_gateway.loop import thompson
 from fusion_gateway.loop.arms import Arms, Decision
-from fusion_gateway.loop.evidence import DAY, Evidence, Outcome
+from fusion_gateway.loop.evidence import DAY, Evidence, Observed
 from fusion_gateway.loop.joined import Databases, joined, opened
 from fusion_gateway.loop.metrics import Metric, metric_named
 from fusion_gateway.policies import Adaptive, Measured, Policies
@@ -140,7 +140,7 @@ class _Outcomes:
         async for answer in joined(databases, self.metric, self._since, until):
             reward, units = sum(answer.rewards), self.metric.units(answer.rewards)
             of_user = answer.policy, answer.policy_probability, answer.user_id, answer.time
-            self.evidence.add(Outcome(*of_user, reward, units))
+            self.evidence.add(Observed(*of_user, reward, units))
             # One of the same millisecond may be passed over where it ends here.
             self._since = float(np.nextafter(answer.time, np.inf))
             if time.monotonic() > stop:

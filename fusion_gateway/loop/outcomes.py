@@ -8,7 +8,16 @@ from itertools import chain
 from typing import NamedTuple
 
 from fusion_gateway.events.event_types import STANDARD, EventTypes
-from fusion_gateway.loop.intervals import Comparison, Estimate, compare, more_users, probability_best, ratio
+from fusion_gateway.loop.intervals import (
+    MIN_CHOSE,
+    MIN_USERS,
+    Comparison,
+    Estimate,
+    compare,
+    more_users,
+    probability_best,
+    ratio,
+)
 from fusion_gateway.loop.joined import Databases, Joined, joined
 from fusion_gateway.loop.metrics import DAY
 from fusion_gateway.loop.outcomes_query import OutcomesQuery
@@ -159,9 +168,24 @@ class Outcomes:
                 days=arm.days,
                 probability_best=best.get(arm.policy) if arm.drawn else None,
             )
-            if pair := self._paired(arm, sums):
+            pair = self._paired(arm, sums)
+            if pair:
                 self._add_difference(found, pair)
+            found.note = "; ".join(self._notes(arm, rate, pair))
             yield found
+
+    def _notes(self, arm: Arm, rate: Estimate, pair: "_Pair | None") -> Iterator[str]:
+        """What keeps numbers out."""
+        if rate.chose < MIN_CHOSE:
+            yield f"{rate.chose} users with an outcome; from {MIN_CHOSE} on there is an interval"
+        if arm.drawn and arm.policy != self._control and not pair:
+            yield f"never drawn at the same time as {self._control}"
+        if pair and compare(_rate(pair.own), _rate(pair.control)) is None:
+            users = _rate(pair.own).users, _rate(pair.control).users
+            yield (
+                f"not compared: {users[0]} users, and {users[1]} of {self._control}; each has to have {MIN_USERS}, and "
+                f"one of the two {MIN_CHOSE} with an outcome"
+            )
 
     def _best(self, arms: Sequence[Arm], sums: Sequence[Columns]) -> dict[str, float]:
         """Of the policies that were in the split at the end, over all the time in which they all were."""
@@ -246,7 +270,7 @@ def _assigned(sums: Columns) -> Assigned:
 
 def _as_rate(estimate: Estimate) -> pb.Rate:
     rate = pb.Rate(value=0.0 if math.isnan(estimate.value) else estimate.value)
-    if estimate.variance > 0:
+    if estimate.interval:
         rate.low, rate.high = estimate.interval
     return rate
 

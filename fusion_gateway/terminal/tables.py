@@ -218,6 +218,9 @@ def _about_outcomes(response: pb.GetOutcomesResponse) -> Iterator[str]:
     hours = response.window_seconds / 3600
     yield f"answers from {since} to {until} UTC; an outcome counts within {hours:g} hours, for the first answer only"
     yield "intervals are 95 %, by user; differences and p hold however often one looks"
+    for arm in response.arms:
+        if arm.note:
+            yield f"{_arm(arm)}: {arm.note}"
     for (first, last), policies in _compared(response).items():
         yield f"{', '.join(policies)}: compared from {_moment(first)} to {_moment(last)} UTC, while both were drawn"
     if response.metric == "rating":
@@ -251,8 +254,12 @@ def _compared(response: pb.GetOutcomesResponse) -> dict[tuple[int, int], list[st
     for arm in response.arms:
         if arm.HasField("compared_since"):
             policies = found.setdefault((arm.compared_since, arm.compared_until), [])
-            policies.append(f"{arm.policy} ({arm.part})" if arm.part else arm.policy)
+            policies.append(_arm(arm))
     return found
+
+
+def _arm(arm: pb.ArmOutcomes) -> str:
+    return f"{arm.policy} ({arm.part})" if arm.part else arm.policy
 
 
 def _moment(seconds: int) -> str:

@@ -113,12 +113,16 @@ def test_counts_and_rates_are_those_of_the_answers() -> None:
     assert (old.answers, old.impressions, old.outcomes) == (3, 7, 4)
     assert old.rate.value == pytest.approx(4 / 3)
     assert old.ndcg.value == pytest.approx((1 + 0.6934264) / 2)
-    assert old.rate.low < 4 / 3 < old.rate.high
+    assert not old.rate.HasField("low")
+    assert old.note == "2 users with an outcome; from 10 on there is an interval"
     assert (new.policy, new.answers, new.rate.value, new.rate.HasField("low")) == ("new", 1, 1, False)
     assert (named.policy, named.drawn, named.users, named.outcomes) == ("old", False, 1, 3)
     assert found.anonymous_answers == 1
     assert found.user_share == 1
     assert not new.HasField("rate_difference")  # of three users
+    text = " ".join(printed(found).split())
+    assert "new: 1 users with an outcome" in text
+    assert "not compared: 1 users, and 2 of old; each has to have 100" in text
 
 
 def test_a_better_policy_is_better_day_after_day() -> None:
@@ -165,6 +169,7 @@ def test_policies_that_were_never_drawn_together_are_not_compared() -> None:
     found = {arm.policy: arm for arm in report([*early, *late]).arms}
     assert not found["new"].HasField("rate_difference")
     assert not found["new"].HasField("compared_since")
+    assert found["new"].note == "never drawn at the same time as old"
 
 
 def test_probabilities_that_change_leave_no_bias() -> None:
