@@ -1508,7 +1508,8 @@ class ArmOutcomes(_message.Message):
 
     @_builtins.property
     def rate_difference(self) -> Global___Difference:
-        """To the control's of the same part, over the time in which both were drawn: `compared_since` to `compared_until`.
+        """To the control's of the same part, or by version to all of its answers, over the time in which both were drawn:
+        `compared_since` to `compared_until`.
         Absent for the control, for what was not drawn, and where one of the two has less than 100 users then, or
         neither 10 with an outcome.
         """
