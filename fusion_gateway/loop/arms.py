@@ -60,6 +60,10 @@ class Arms:
         """Of a split. Raises Unavailable, DeadlineExceeded and Overloaded, as all of these do."""
         return await self._run(partial(_newest, split))
 
+    async def began(self, split: str) -> float | None:
+        """Unix seconds of the first decision of a split since another one was in use; None where another one is."""
+        return await self._run(partial(_began, split))
+
     async def lead(self, seconds: float) -> bool:
         """Whether this gateway is the writer, for so long; then it may be another."""
         return await self._run(partial(self._lead, seconds))
@@ -121,3 +125,12 @@ async def _newest(split: str, connection: AsyncConnection) -> Decision | None:
         return None
     segments = tuple((name, percent) for name, percent in json.loads(row.shares))
     return Decision(row.split, row.time, Shares(segments), json.loads(row.best), json.loads(row.stopped))
+
+
+async def _began(split: str, connection: AsyncConnection) -> float | None:
+    newest = sa.func.coalesce(sa.func.max(ARMS.c.sequence), -1)
+    other = sa.select(newest).where(ARMS.c.split != split).scalar_subquery()
+    own = sa.select(sa.func.min(ARMS.c.time))
+    own = own.where(ARMS.c.split == split, ARMS.c.sequence > other)
+    began: float | None = (await connection.execute(own)).scalar_one()
+    return began
