@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import grpc
 
@@ -14,7 +13,6 @@ from fusion_gateway.settings import GatewaySettings
 from servers.runtime.settings import read
 
 NO_MODELS = ("--scorer=rating=127.0.0.1:1",)
-T = TypeVar("T")
 
 
 @asynccontextmanager
@@ -28,7 +26,7 @@ async def gateway_on(event_store: str, repository: Path, *flags: str) -> AsyncIt
         yield await stack.enter_async_context(grpc.aio.insecure_channel(program.grpc_address))
 
 
-async def followed(read: Callable[[], Awaitable[T]], expected: T, seconds: float = 5) -> float:
+async def followed(read: Callable[[], Awaitable[object]], expected: object, seconds: float = 5) -> float:
     """Seconds until `read` returned what is expected. Fails with what it returned instead."""
     begin = time.monotonic()
     while (now := await read()) != expected:

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from io import BytesIO
@@ -209,12 +210,13 @@ BAD: Sequence[tuple[str, pb.ItemDocument, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("document", "message"), [pytest.param(*rest, id=name) for name, *rest in BAD])
-async def test_what_is_refused_changes_nothing(world: World, document: pb.ItemDocument, message: str) -> None:
+async def test_what_is_refused_changes_nothing(world: World) -> None:
     good = Document(id="1", title="Good", attributes={"mood": text("calm")}, poster=png(2, 2))
-    with pytest.raises(grpc.aio.AioRpcError, match=message) as refused:
-        await upsert(world, good, document)
-    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    for name, document, message in BAD:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await upsert(world, good, document)
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT, name
+        assert re.search(message, refused.value.details() or ""), name
     [item] = await read(world, "1")
     assert (item.version, item.item.title, item.has_poster) == (0, "Toy Story", False)
 
@@ -257,9 +259,9 @@ CALLS: dict[str, tuple[Call, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", CALLS)
-async def test_bad_requests(world: World, name: str) -> None:
-    call, message = CALLS[name]
-    with pytest.raises(grpc.aio.AioRpcError, match=message) as refused:
-        await call(ItemsStub(world.channel))
-    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+async def test_bad_requests(world: World) -> None:
+    for name, (call, message) in CALLS.items():
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call(ItemsStub(world.channel))
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT, name
+        assert re.search(message, refused.value.details() or ""), name
