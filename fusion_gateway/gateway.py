@@ -119,6 +119,7 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         "policies": partial(policies.run_reload_loop, settings.repository_poll_secs, adaptive.use),
         "adaptive split": adaptive.run_loop,
         "popularity": partial(popularity.run_reload_loop, settings.repository_poll_secs),
+        "trim": events.run_trim_loop,
         "sweep": events.run_retention_loop,
         "erase": events.run_erase_loop,
         **{f"limits of {name}": scorer.run_limits_loop for name, scorer in scorers.items()},

@@ -12,6 +12,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from fusion_gateway.catalog.attribute_file import ATTRIBUTES, load_attributes
+from fusion_gateway.catalog.attributes import Attributes
+from fusion_gateway.catalog.expression import Expression
 from fusion_gateway.catalog.facts import Facts, Patched
 from fusion_gateway.catalog.parquet import MAX_ITEMS, MAX_VALUES, Kind, read_table
 from fusion_gateway.catalog.rating_scale import RatingScale, load_rating_scale
@@ -53,6 +56,7 @@ class Filters:
     year_max: int | None = None
     ids_in: Sequence[str] = ()
     ids_out: Sequence[str] = ()
+    expression: Expression | None = None
 
 
 def _key_of_work(item_id: str, title: str, year: int) -> int:
@@ -88,9 +92,14 @@ class Catalog:
     """A published version of the catalog and what was changed since, in memory; nothing changes after construction."""
 
     def __init__(
-        self, items: pl.DataFrame, version: int, texts: Texts | None = None, scale: RatingScale | None = None
+        self,
+        items: pl.DataFrame,
+        version: int,
+        texts: Texts | None = None,
+        scale: RatingScale | None = None,
+        attributes: pl.DataFrame | None = None,
     ) -> None:
-        """`scale`: of the data's ratings; None where it is not known."""
+        """`scale`: of the data's ratings; None where it is not known. `attributes`: as load_attributes reads them."""
         self.version = version
         self.texts = texts or Texts()
         self.rating_scale = scale
@@ -123,6 +132,7 @@ class Catalog:
         """As the items spell them."""
         self.genre_vector = _unit(self.has_genre)
         """[items, genres], unit length; zeros for an item without genres."""
+        self.attributes = Attributes.of_published(items, attributes)
 
     def __len__(self) -> int:
         return len(self.id)
@@ -276,6 +286,8 @@ class Catalog:
             mask &= self._with_id(filters.ids_in)
         if filters.ids_out:
             mask &= ~self._with_id(filters.ids_out)
+        if filters.expression:
+            mask &= self.attributes.matches(filters.expression)
         return mask
 
     def _with_genre(self, names: Iterable[str]) -> Mask:
@@ -309,14 +321,14 @@ def _unit(has_genre: Mask) -> NDArray[np.float32]:
 def open_catalog(version: Version) -> Catalog:
     """Raises ArtifactError when its files are not what a catalog is."""
     published = {file.path for file in version.manifest.files}
-    texts = {name: version.file(name) for name in TEXT_FILES if name in published}
-    return load_catalog(version.file("items.parquet"), version.number, texts, load_rating_scale(version))
+    files = {name: version.file(name) for name in (*TEXT_FILES, ATTRIBUTES) if name in published}
+    return load_catalog(version.file("items.parquet"), version.number, files, load_rating_scale(version))
 
 
 def load_catalog(
-    path: Path, version: int, texts: Mapping[str, Path] | None = None, scale: RatingScale | None = None
+    path: Path, version: int, files: Mapping[str, Path] | None = None, scale: RatingScale | None = None
 ) -> Catalog:
-    """Reads a version's items.parquet, and those of TEXT_FILES that `texts` names.
+    """Reads a version's items.parquet, and those of TEXT_FILES and ATTRIBUTES that `files` has, by name.
 
     Raises ArtifactError when they are not what a catalog is.
     """
@@ -327,7 +339,9 @@ def load_catalog(
         raise ArtifactError(f"{path}: every number and every id must be there once", "catalog")
     if problem := _beyond(items):
         raise ArtifactError(f"{path}: {problem}", "catalog")
-    return Catalog(items, version, load_texts(texts or {}, len(items)), scale)
+    files = files or {}
+    attributes = load_attributes(files[ATTRIBUTES], len(items)) if ATTRIBUTES in files else None
+    return Catalog(items, version, load_texts(files, len(items)), scale, attributes)
 
 
 def _beyond(items: pl.DataFrame) -> str:

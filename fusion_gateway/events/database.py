@@ -15,6 +15,8 @@ from servers.runtime.errors import ConfigurationError
 
 READ_CONNECTIONS, WRITE_CONNECTIONS = 4, 4
 """Kept open, of each kind. SQLite has one writer at a time, so its writers wait for one connection."""
+SNAPSHOT_CONNECTIONS = 2
+"""To look something up while a stream is read."""
 CONNECT_SECONDS = 2.0
 PING_SECONDS = 0.25
 """How long a connection of PostgreSQL may take to answer before it is used; then it is replaced."""
@@ -140,7 +142,7 @@ def read_only_engine(url: str) -> AsyncEngine:
     parsed = _parsed(url)
     with usable_url():
         if parsed.get_backend_name() != "sqlite":
-            snapshot = _engine(parsed, pool_size=1, max_overflow=0)
+            snapshot = _engine(parsed, pool_size=SNAPSHOT_CONNECTIONS, max_overflow=0)
             return snapshot.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
         file = Path(parsed.database or "")
         if not file.is_file():

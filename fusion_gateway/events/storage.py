@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 import structlog
@@ -30,6 +30,11 @@ ERASE_SECONDS = 1.0
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
 log = structlog.get_logger()
+
+
+def unlocked(rows: sa.Select[Any]) -> sa.Select[Any]:
+    """Without those that another transaction of PostgreSQL is deleting: who waits for nobody is in no deadlock."""
+    return rows.with_for_update(skip_locked=True)
 
 
 class Storage:
@@ -81,17 +86,18 @@ class Storage:
         """Deletes rows past their time; how many there were. Deletes nothing where that would be all.
 
         A table whose newest row is past its time is more likely one whose clock is wrong than one that nobody uses,
-        and what is kept can be deleted later.
+        and what is kept can be deleted later. Rows of the future, by the clock of some client or file, do not count.
         """
         if not self._retention:
             return 0
-        before = int(time.time() - self._retention)
-        newest = await self._read(self._newest_time, limited=False)
+        now = int(time.time())
+        before = now - int(self._retention)
+        newest = await self._read(partial(self._newest_time, now), limited=False)
         if newest is not None and newest < before:
             log.error("nothing deleted, for all is past its time: is the clock right?", table=self._table.name)
             return 0
         [key] = self._table.primary_key
-        old = key.in_(sa.select(key).where(self._table.c.time < before).limit(ROWS_PER_SWEEP))
+        old = key.in_(unlocked(sa.select(key).where(self._table.c.time < before).limit(ROWS_PER_SWEEP)))
         swept = 0
         while chunk := await self._write(partial(self._delete, old), limited=False):
             swept += chunk
@@ -114,8 +120,9 @@ class Storage:
             await asyncio.sleep(ERASE_SECONDS)
             await self._erase_traces()
 
-    async def _newest_time(self, connection: AsyncConnection) -> float | None:
-        newest: float | None = await connection.scalar(sa.select(sa.func.max(self._table.c.time)))
+    async def _newest_time(self, now: int, connection: AsyncConnection) -> float | None:
+        times = sa.select(sa.func.max(self._table.c.time)).where(self._table.c.time <= now)
+        newest: float | None = await connection.scalar(times)
         return newest
 
     async def _delete(self, which: sa.ColumnElement[bool], connection: AsyncConnection) -> int:

@@ -12,8 +12,9 @@ from prometheus_client import Gauge
 from fusion_gateway.events.event_types import EventTypes
 from fusion_gateway.loop import thompson
 from fusion_gateway.loop.arms import Arms, Decision
-from fusion_gateway.loop.evidence import DAY, Evidence
-from fusion_gateway.loop.joined import Databases, joined, opened
+from fusion_gateway.loop.databases import Databases, opened
+from fusion_gateway.loop.evidence import DAY, Evidence, Outcome
+from fusion_gateway.loop.joined import joined
 from fusion_gateway.loop.metrics import Metric, metric_named
 from fusion_gateway.policies import Adaptive, Measured, Policies
 from fusion_gateway.reloading import Reloaded
@@ -138,8 +139,9 @@ class _Outcomes:
     async def read(self, databases: Databases, until: float, stop: float) -> bool:
         """Adds the answers before `until`; False where it ended at `stop`, on the monotonic clock, before them."""
         async for answer in joined(databases, self.metric, self._since, until):
-            reward = sum(answer.rewards)
-            self.evidence.add(answer.policy, answer.policy_probability, answer.user_id, answer.time, reward)
+            reward, units = sum(answer.rewards), self.metric.units(answer.rewards)
+            of_user = answer.policy, answer.policy_probability, answer.user_id, answer.time
+            self.evidence.add(Outcome(*of_user, reward, units))
             # One of the same millisecond may be passed over where it ends here.
             self._since = float(np.nextafter(answer.time, np.inf))
             if time.monotonic() > stop:

@@ -21,8 +21,22 @@ MAX_HALF_LIVES = 50.0
 """After so many the sums are scaled down, for weights grow with time."""
 
 
+class Outcome(NamedTuple):
+    """What came of one answer."""
+
+    policy: str
+    probability: float
+    """With which its user got the policy."""
+    user_id: str
+    time: float
+    """Unix seconds."""
+    reward: float
+    units: float = 1.0
+    """That the reward is of: one answer, or so many ratings; 0 tells nothing."""
+
+
 class Posterior(NamedTuple):
-    """The reward an answer of one policy: a normal distribution."""
+    """The reward a unit of one policy: a normal distribution."""
 
     mean: float
     deviation: float
@@ -45,17 +59,19 @@ class Evidence:
         self.answers = dict.fromkeys(self._sums, 0)
         """That count, of each policy."""
 
-    def add(self, policy: str, probability: float, user_id: str, time: float, reward: float) -> None:
-        """One answer, none of which is much older than those before; `time` in unix seconds.
+    def add(self, outcome: Outcome) -> None:
+        """None of which is much older than those before.
 
         Left alone where nothing was drawn (`probability` 1), as the request named the policy.
         """
+        policy, probability, user_id, time, reward, units = outcome
         number = _number(user_id)
-        if policy not in self._sums or not 0 < probability < 1 or not self._today.takes(number, time):
+        counts = policy in self._sums and 0 < probability < 1 and units > 0
+        if not counts or not self._today.takes(number, time):
             return
         self._move_reference(time)
         weight = min(1 / probability, MAX_WEIGHT) * 2 ** ((time - self._reference) / self._half_life)
-        self._sums[policy][:, number % BUCKETS] += weight, weight * reward
+        self._sums[policy][:, number % BUCKETS] += weight * units, weight * reward
         self.answers[policy] += 1
 
     def posteriors(self) -> dict[str, Posterior]:

@@ -2,17 +2,21 @@
 
 import asyncio
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from typing import NamedTuple
 
 from fusion_gateway.events.event_types import STANDARD, EventTypes
+from fusion_gateway.loop.databases import Databases
 from fusion_gateway.loop.intervals import Comparison, Estimate, compare, more_users, probability_best, ratio
-from fusion_gateway.loop.joined import Databases, Joined, joined
+from fusion_gateway.loop.joined import Joined, joined
 from fusion_gateway.loop.metrics import DAY
 from fusion_gateway.loop.outcomes_query import OutcomesQuery
 from fusion_gateway.loop.parts import in_parts
 from fusion_gateway.loop.sample_ratio import Assigned, sample_ratio_p
-from fusion_gateway.loop.tallies import MAX_ANSWERS_PER_USER, MAX_ARMS, Columns, Tallies, Worth
+from fusion_gateway.loop.tallies import MAX_ANSWERS_PER_USER, MAX_ARMS, Columns, Tallies, Worth, merged
+from fusion_gateway.loop.together import Period, Split, Together, read_together
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.errors import InvalidArgument
 
@@ -24,16 +28,15 @@ ANSWERS_PER_TURN = 50
 class Arm:
     """The answers of one policy and part."""
 
-    number: int
-    """In the tallies."""
     policy: str
     drawn: bool
     part: str
+    numbers: dict[Split, int] = field(default_factory=dict)
+    """In the tallies, by the policies that were drawn at the time."""
     answers: int = 0
     impressions: int = 0
     outcomes: int = 0
-    looks: dict[int, Estimate] = field(default_factory=dict)
-    """Rate by the end of each day, by its time."""
+    days: list[pb.DayOutcomes] = field(default_factory=list)
 
 
 class Outcomes:
@@ -41,7 +44,10 @@ class Outcomes:
 
     def __init__(self, query: OutcomesQuery, types: EventTypes = STANDARD) -> None:
         self._query, self._types = query, types
+        self._together = Together({})
+        self._control = query.control
         self._arms: dict[tuple[str, bool, str], Arm] = {}
+        self._number = 0
         self._tallies = Tallies()
         self._day_ends = 0.0
         self._anonymous = 0
@@ -51,6 +57,7 @@ class Outcomes:
     async def read(self, databases: Databases) -> pb.GetOutcomesResponse:
         """Raises Unavailable, and InvalidArgument where there are too many arms."""
         query = self._query
+        self.begin(await read_together(databases, query.since, query.until))
         answers = joined(databases, query.metric, query.since, query.until)
         history = self._types.in_history
         async for answer, part in in_parts(answers, query, databases, history):
@@ -58,6 +65,10 @@ class Outcomes:
             if self.answers % ANSWERS_PER_TURN == 0:
                 await asyncio.sleep(0)
         return self.report()
+
+    def begin(self, together: Together) -> None:
+        """Before the first answer: which policies will have been drawn when."""
+        self._together, self._control = together, self._query.control or together.largest
 
     def add(self, answer: Joined, part: str = "") -> None:
         """Raises InvalidArgument where there are too many arms."""
@@ -68,39 +79,45 @@ class Outcomes:
         if answer.time >= self._day_ends:
             self._look()
             self._day_ends = (answer.time // DAY + 1) * DAY
-        arm = self._arm(answer, part)
+        drawn = 0 < answer.policy_probability < 1
+        arm = self._arms.setdefault((answer.policy, drawn, part), Arm(answer.policy, drawn, part))
         arm.answers += 1
         arm.impressions += sum(answer.seen)
         arm.outcomes += sum(reward != 0 for reward in answer.rewards)
         chosen, reached = ndcg(answer.rewards)
-        probability = answer.policy_probability if arm.drawn else 1.0
-        worth = Worth(probability, sum(answer.rewards), reached, chosen)
-        self._tallies.add(answer.user_id, arm.number, worth)
+        probability = answer.policy_probability if drawn else 1.0
+        units = self._query.metric.units(answer.rewards)
+        worth = Worth(probability, sum(answer.rewards), units, reached, chosen)
+        self._tallies.add(answer.user_id, self._numbered(arm, answer.time), worth)
 
-    def _arm(self, answer: Joined, part: str) -> Arm:
-        key = (answer.policy, 0 < answer.policy_probability < 1, part)
-        if key not in self._arms:
-            if len(self._arms) == MAX_ARMS:
+    def _numbered(self, arm: Arm, time: float) -> int:
+        split = self._together.at(time) if arm.drawn else Split()
+        if split not in arm.numbers:
+            if self._number == MAX_ARMS:
                 raise InvalidArgument(
                     f"by: there are more than {MAX_ARMS} policies and parts; request less time, or leave out by"
                 )
-            self._arms[key] = Arm(len(self._arms), *key)
-        return self._arms[key]
+            arm.numbers[split] = self._number
+            self._number += 1
+        return arm.numbers[split]
 
     def _look(self) -> None:
         """Notes the rates at the end of a day."""
         time = int(min(self._day_ends, self._query.until))
-        sums = self._tallies.arms(len(self._arms))
+        sums = self._tallies.arms(self._number)
         for arm in self._arms.values():
-            arm.looks[time] = _rate(sums[arm.number])
+            day = pb.DayOutcomes(time=time, rate=_as_rate(_rate(_of(arm, arm.numbers, sums))))
+            pair = self._paired(arm, sums)
+            if pair and (compared := compare(_rate(pair.own), _rate(pair.control))):
+                day.rate_difference.CopyFrom(_as_difference(compared))
+            arm.days.append(day)
 
     def report(self) -> pb.GetOutcomesResponse:
         """Of the answers until now. Raises InvalidArgument where the control has none."""
-        query, tallies = self._query, self._tallies
+        query, tallies, control = self._query, self._tallies, self._control
         self._look()
-        sums = tallies.arms(len(self._arms))
+        sums = tallies.arms(self._number)
         arms = sorted(self._arms.values(), key=lambda arm: (arm.part, not arm.drawn, -arm.answers))
-        control = query.control or _largest(arms)
         policies = sorted({arm.policy for arm in arms})
         if policies and control and control not in policies:
             raise InvalidArgument(f"control: {control!r} has no answers then; {', '.join(policies)} have some")
@@ -117,50 +134,87 @@ class Outcomes:
             user_share=tallies.share,
         )
         for part in dict.fromkeys(arm.part for arm in arms):
-            of_part = [(arm, sums[arm.number]) for arm in arms if arm.part == part]
-            response.arms.extend(self._compared(of_part, control))
-        drawn = [_assigned(sums[arm.number]) for arm in arms if arm.drawn]
-        p_value = None if query.by else sample_ratio_p(drawn)
+            response.arms.extend(self._described([arm for arm in arms if arm.part == part], sums))
+        p_value = None if query.by else sample_ratio_p(self._assigned(sums))
         if p_value is not None:
             response.sample_ratio_p = p_value
         return response
 
-    def _compared(self, arms: Sequence[tuple[Arm, Columns]], control: str) -> Iterator[pb.ArmOutcomes]:
+    def _described(self, arms: Sequence[Arm], sums: Sequence[Columns]) -> Iterator[pb.ArmOutcomes]:
         """Of one part."""
-        drawn = [(arm, _rate(sums)) for arm, sums in arms if arm.drawn]
-        best = probability_best([rate for _, rate in drawn])
-        probabilities = {arm.policy: best[index] for index, (arm, _) in enumerate(drawn)}
-        control_arm = next(((arm, sums) for arm, sums in arms if arm.drawn and arm.policy == control), None)
-        for arm, sums in arms:
+        best = self._best(arms, sums)
+        for arm in arms:
+            of_arm = _of(arm, arm.numbers, sums)
+            rate = _rate(of_arm)
             found = pb.ArmOutcomes(
                 policy=arm.policy,
                 part=arm.part,
                 drawn=arm.drawn,
-                users=len(sums.weight),
+                users=rate.users,
                 answers=arm.answers,
                 impressions=arm.impressions,
                 outcomes=arm.outcomes,
-                capped_answers=self._tallies.capped[arm.number],
-                rate=_as_rate(_rate(sums)),
-                ndcg=_as_rate(_ndcg(sums)),
+                capped_answers=sum(self._tallies.capped[number] for number in arm.numbers.values()),
+                rate=_as_rate(rate),
+                ndcg=_as_rate(_ndcg(of_arm)),
+                days=arm.days,
+                probability_best=best.get(arm.policy) if arm.drawn else None,
             )
-            if arm.drawn and not math.isnan(probabilities[arm.policy]):
-                found.probability_best = probabilities[arm.policy]
-            against = control_arm if control_arm and arm.drawn and arm is not control_arm[0] else None
-            if against:
-                self._add_difference(found, sums, against[1])
-            found.days.extend(_days(arm, against[0] if against else None))
+            if pair := self._paired(arm, sums):
+                self._add_difference(found, pair)
             yield found
 
-    def _add_difference(self, found: pb.ArmOutcomes, sums: Columns, control: Columns) -> None:
-        rate, control_rate = _rate(sums), _rate(control)
+    def _best(self, arms: Sequence[Arm], sums: Sequence[Columns]) -> dict[str, float]:
+        """Of the policies that were in the split at the end, over all the time in which they all were."""
+        drawn = [arm for arm in arms if arm.drawn]
+        last = self._together.at(self._together.end)
+        splits = set(filter(last.issubset, chain.from_iterable(arm.numbers for arm in drawn)))
+        playing = [arm for arm in drawn if arm.policy in last and splits & arm.numbers.keys()]
+        best = probability_best([_rate(_of(arm, splits, sums)) for arm in playing])
+        return {arm.policy: each for arm, each in zip(playing, best, strict=True) if not math.isnan(each)}
+
+    def _paired(self, arm: Arm, sums: Sequence[Columns]) -> "_Pair | None":
+        """None where there is nothing to compare the arm with."""
+        control = self._arms.get((self._control, True, arm.part))
+        if control is None or arm is control or not arm.drawn:
+            return None
+        splits = [split for split in arm.numbers if {arm.policy, control.policy} <= split and split in control.numbers]
+        span = self._together.span(splits)
+        return _Pair(_of(arm, splits, sums), _of(control, splits, sums), span) if span else None
+
+    def _add_difference(self, found: pb.ArmOutcomes, pair: "_Pair") -> None:
+        rate, control_rate = _rate(pair.own), _rate(pair.control)
+        found.compared_since, found.compared_until = round(pair.span.first), round(pair.span.last)
+        found.control_rate.CopyFrom(_as_rate(control_rate))
         if compared := compare(rate, control_rate):
             found.rate_difference.CopyFrom(_as_difference(compared))
-        if compared := compare(_ndcg(sums), _ndcg(control)):
+        if compared := compare(_ndcg(pair.own), _ndcg(pair.control)):
             found.ndcg_difference.CopyFrom(_as_difference(compared))
         more = more_users(rate, control_rate, self._query.precision)
         if more is not None:
             found.more_users = round(more / self._tallies.share)
+
+    def _assigned(self, sums: Sequence[Columns]) -> list[list[Assigned]]:
+        """Of the policies of each split, the users whose first answer was then."""
+        splits: dict[Split, list[Assigned]] = {}
+        for arm in self._arms.values():
+            for split, number in arm.numbers.items():
+                if arm.drawn:
+                    splits.setdefault(split, []).append(_assigned(sums[number]))
+        return list(splits.values())
+
+
+class _Pair(NamedTuple):
+    """What came of an arm and of the control over the time in which both were drawn."""
+
+    own: Columns
+    control: Columns
+    span: Period
+
+
+def _of(arm: Arm, splits: Iterable[Split], sums: Sequence[Columns]) -> Columns:
+    """Of the answers in these splits."""
+    return merged([sums[arm.numbers[split]] for split in splits if split in arm.numbers])
 
 
 def ndcg(rewards: Sequence[float]) -> tuple[bool, float]:
@@ -174,17 +228,10 @@ def _dcg(gains: Sequence[float]) -> float:
     return sum(gain / math.log2(rank + 1) for rank, gain in enumerate(gains, 1) if gain)
 
 
-def _largest(arms: Sequence[Arm]) -> str:
-    """The policy with the most answers of those that were drawn."""
-    answers: dict[str, int] = {}
-    for arm in arms:
-        if arm.drawn:
-            answers[arm.policy] = answers.get(arm.policy, 0) + arm.answers
-    return max(answers, key=lambda policy: answers[policy], default="")
-
-
 def _rate(sums: Columns) -> Estimate:
-    return ratio(sums.reward, sums.weight)
+    """Of the users who have something to divide by."""
+    here = sums.weight > 0
+    return ratio(sums.reward[here], sums.weight[here])
 
 
 def _ndcg(sums: Columns) -> Estimate:
@@ -196,15 +243,6 @@ def _ndcg(sums: Columns) -> Estimate:
 def _assigned(sums: Columns) -> Assigned:
     inverse = 1 / sums.probability[sums.is_first]
     return Assigned(len(inverse), float(inverse.sum()), float((inverse**2).sum()))
-
-
-def _days(arm: Arm, control: Arm | None) -> Iterator[pb.DayOutcomes]:
-    for time, estimate in arm.looks.items():
-        day = pb.DayOutcomes(time=time, rate=_as_rate(estimate))
-        before = control.looks.get(time) if control else None
-        if before and (compared := compare(estimate, before)):
-            day.rate_difference.CopyFrom(_as_difference(compared))
-        yield day
 
 
 def _as_rate(estimate: Estimate) -> pb.Rate:

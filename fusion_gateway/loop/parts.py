@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Collection, Sequence
 import sqlalchemy as sa
 
 from fusion_gateway.events.schema import EVENTS
-from fusion_gateway.loop.joined import ANSWERS_PER_PAGE, Databases, Joined, readable
+from fusion_gateway.loop.databases import Databases, readable
+from fusion_gateway.loop.joined import ANSWERS_PER_PAGE, Joined
 from fusion_gateway.loop.outcomes_query import COHORT, VERSION, OutcomesQuery
 
 COHORTS = {0: "0 events", 5: "1 to 5", 20: "6 to 20", 50: "21 to 50", 200: "51 to 200"}

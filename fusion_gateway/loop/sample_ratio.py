@@ -1,7 +1,7 @@
 """Whether policies have the users that their probabilities promise. Pure arithmetic."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,13 +23,35 @@ class Assigned(NamedTuple):
     """Of 1 / p^2."""
 
 
-def sample_ratio_p(policies: Sequence[Assigned]) -> float | None:
-    """Of a chi-square test that users came to the policies by the logged probabilities; None for less than two.
+MAX_PROBABILITY = 1.05
+"""Of all policies that were drawn at one time, on average; more are those of gateways that had different policies."""
 
+
+class _Test(NamedTuple):
+    """Chi-square."""
+
+    statistic: float
+    degrees: int
+
+
+def sample_ratio_p(splits: Iterable[Sequence[Assigned]]) -> float | None:
+    """Of a chi-square test that users came to the policies by the logged probabilities; None where nothing tells.
+
+    `splits` are policies that were drawn together: those that joined later have none of the users who came before.
     Where probabilities never changed, it is Pearson's. Else the sum of 1 / p over a policy's users estimates the number
     of all users (Horvitz, Thompson 1952), and the test is whether all policies' sums do.
     """
+    tests = [test for policies in splits if (test := _tested(policies))]
+    if not tests:
+        return None
+    return chi_square_tail(sum(each.statistic for each in tests), sum(each.degrees for each in tests))
+
+
+def _tested(policies: Sequence[Assigned]) -> _Test | None:
+    """None for less than two policies."""
     all_users = sum(each.users for each in policies)
+    if sum(each.users / each.inverse for each in policies if each.users) > MAX_PROBABILITY:
+        return None
     tested = sorted((each for each in policies if each.users), key=lambda each: -each.users)[1:]
     if not tested:
         return None
@@ -42,7 +64,7 @@ def sample_ratio_p(policies: Sequence[Assigned]) -> float | None:
     if min(np.diag(covariance)) <= 0:
         return None
     statistic = float(excess @ np.linalg.lstsq(covariance, excess)[0])
-    return chi_square_tail(max(statistic, 0.0), len(tested))
+    return _Test(max(statistic, 0.0), len(tested))
 
 
 def chi_square_tail(statistic: float, degrees: int) -> float:

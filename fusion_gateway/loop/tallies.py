@@ -2,6 +2,7 @@
 
 import hashlib
 from array import array
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,14 +23,18 @@ class Worth(NamedTuple):
     probability: float
     """Of the policy."""
     reward: float
+    units: float
+    """That the reward is of: one answer, or so many ratings."""
     ndcg: float
     """0 where nothing was chosen."""
     chosen: bool
 
 
 class Columns(NamedTuple):
-    """[rows] of one arm, a row for each user; the sums are weighted by 1 / probability."""
+    """[rows] of one arm, a row for each user; the sums are weighted by 1 / probability, as `weight`, that of units."""
 
+    user: NDArray[np.int64]
+    """Hash of the id."""
     is_first: NDArray[np.bool_]
     """Whether the user's first answer was of this arm."""
     probability: NDArray[np.float64]
@@ -53,7 +58,7 @@ class Tallies:
         """By key: the user's hash, then the arm."""
         self._answers: array[float] = array("d")
         self._is_first: array[float] = array("d")
-        self._sums = {name: array("d") for name in Columns._fields[1:]}
+        self._sums = {name: array("d") for name in Columns._fields[2:]}
 
     def add(self, user_id: str, arm: int, worth: Worth) -> None:
         """Answers come in the order of time; `arm` is below MAX_ARMS."""
@@ -69,7 +74,7 @@ class Tallies:
             return
         self._answers[row] += 1
         weight, sums = 1 / worth.probability, self._sums
-        sums["weight"][row] += weight
+        sums["weight"][row] += weight * worth.units
         sums["reward"][row] += weight * worth.reward
         if worth.chosen:
             sums["chosen"][row] += weight
@@ -80,13 +85,14 @@ class Tallies:
     def arms(self, number: int) -> list[Columns]:
         """Of the first `number` arms, as they are now."""
         keys = np.fromiter(self._rows, np.int64, len(self._rows))
-        of_arm = keys & (MAX_ARMS - 1)
+        of_arm, users = keys & (MAX_ARMS - 1), keys >> ARM_BITS
         is_first = np.array(self._is_first, np.bool_)
         sums = {name: np.array(column) for name, column in self._sums.items()}
         found: list[Columns] = []
         for arm in range(number):
             chosen = of_arm == arm
-            found.append(Columns(is_first[chosen], **{name: column[chosen] for name, column in sums.items()}))
+            own = {name: column[chosen] for name, column in sums.items()}
+            found.append(Columns(users[chosen], is_first[chosen], **own))
         return found
 
     def _new_row(self, key: int, worth: Worth) -> int:
@@ -107,6 +113,27 @@ class Tallies:
         self._is_first = _kept(self._is_first, kept)
         self._sums = {name: _kept(column, kept) for name, column in self._sums.items()}
         self._rows = {key: row for row, key in enumerate(keys[kept].tolist())}
+
+
+def merged(arms: Sequence[Columns]) -> Columns:
+    """Of several arms, a row for each user, in the order of hashes; `is_first` and `probability` are of one of them."""
+    if len(arms) == 1:
+        return arms[0]
+    columns = Columns(*map(np.concatenate, zip(*arms, strict=True)))
+    users, first, row = np.unique(columns.user, return_index=True, return_inverse=True)
+
+    def added(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.bincount(row, values, len(users)).astype(np.float64)
+
+    return columns._replace(
+        user=users,
+        is_first=columns.is_first[first],
+        probability=columns.probability[first],
+        weight=added(columns.weight),
+        reward=added(columns.reward),
+        chosen=added(columns.chosen),
+        ndcg=added(columns.ndcg),
+    )
 
 
 def _hash(user_id: str) -> int:

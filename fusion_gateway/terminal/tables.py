@@ -106,9 +106,10 @@ def outcomes(response: pb.GetOutcomesResponse) -> Group:
     """One table of what each arm came to, one of the differences, and what weakens them."""
     has_parts = any(arm.part for arm in response.arms)
     rates = _table("policy", *[response.by] * has_parts, "users", "answers", "shown", response.metric)
-    for heading in ("per answer", "NDCG"):
+    per = "mean rating" if response.metric == "rating" else "per answer"
+    for heading in (per, "NDCG"):
         rates.add_column(heading)
-    differences = _table("policy", *[response.by] * has_parts, f"per answer, to {response.control}", "p", "NDCG", "p")
+    differences = _table("policy", *[response.by] * has_parts, f"{per}, to {response.control}", "p", "NDCG", "p")
     for heading in ("best", "more users"):
         differences.add_column(heading, justify="right")
     for arm in response.arms:
@@ -217,6 +218,10 @@ def _about_outcomes(response: pb.GetOutcomesResponse) -> Iterator[str]:
     hours = response.window_seconds / 3600
     yield f"answers from {since} to {until} UTC; an outcome counts within {hours:g} hours, for the first answer only"
     yield "intervals are 95 %, by user; differences and p hold however often one looks"
+    for (first, last), policies in _compared(response).items():
+        yield f"{', '.join(policies)}: compared from {_moment(first)} to {_moment(last)} UTC, while both were drawn"
+    if response.metric == "rating":
+        yield "a mean rating is of as many ratings as the column rating says; users are those with one"
     yield "NDCG is of what was chosen: at rank r it counts 1 / log2(r + 1)"
     drawn = [arm for arm in response.arms if arm.drawn]
     if response.arms and not drawn:
@@ -238,6 +243,16 @@ def _about_outcomes(response: pb.GetOutcomesResponse) -> Iterator[str]:
         yield f"{response.anonymous_answers:,} answers to nobody in particular are left out"
     if response.user_share < 1:
         yield f"the rates are of a random {response.user_share:.3%} of the users"
+
+
+def _compared(response: pb.GetOutcomesResponse) -> dict[tuple[int, int], list[str]]:
+    """Policies by the time over which they are compared with the control."""
+    found: dict[tuple[int, int], list[str]] = {}
+    for arm in response.arms:
+        if arm.HasField("compared_since"):
+            policies = found.setdefault((arm.compared_since, arm.compared_until), [])
+            policies.append(f"{arm.policy} ({arm.part})" if arm.part else arm.policy)
+    return found
 
 
 def _moment(seconds: int) -> str:

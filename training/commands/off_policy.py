@@ -45,7 +45,7 @@ def off_policy_command(
         typer.Option(help="URL of the serving log, where it is another.", rich_help_panel=DATA_PANEL, metavar="URL"),
     ] = None,
     metric: Annotated[
-        str, typer.Option(help="A type of events, 'watch-time' or 'rating'.", rich_help_panel=DATA_PANEL)
+        str, typer.Option(help="A type of events, or 'watch-time'.", rich_help_panel=DATA_PANEL)
     ] = "click",
     window_hours: Annotated[
         float, typer.Option(help="An outcome counts so long after its answer.", rich_help_panel=DATA_PANEL)

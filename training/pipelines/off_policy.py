@@ -151,6 +151,10 @@ class LoggedOutcomes:
 
 def outcome_metric(name: str, hours: float) -> metrics.Metric:
     """What counts as an outcome, and how long after its answer. Raises TrainingError."""
+    if name == metrics.RATING:
+        raise TrainingError(
+            "metric: estimates are of sums of outcomes, and a mean of ratings is none; choose like or click"
+        )
     try:
         return metrics.metric_named(name, hours * 3600)
     except MarqueeError as error:

@@ -88,7 +88,7 @@ function onePart(answer, part) {
   const arms = answer.arms.filter((arm) => (arm.part ?? "") === part);
   const compared = arms.filter((arm) => arm.rateDifference);
   const drawn = arms.filter((arm) => arm.drawn);
-  const per = `${answer.metric.replace("-", " ")} per answer`;
+  const per = answer.metric === "rating" ? "mean rating" : `${answer.metric.replace("-", " ")} per answer`;
   const rates = drawn.map((arm) => series(arms, arm, (each) => each.rate));
   const differences = compared.map((arm) => series(arms, arm, (each) => each.rateDifference));
   return h(
@@ -139,7 +139,7 @@ const COLUMNS = [
   ["Answers", (arm) => whole(arm.answers)],
   ["Shown", (arm) => whole(arm.impressions)],
   ["Outcomes", (arm) => whole(arm.outcomes)],
-  ["Per answer", (arm) => withInterval(arm.rate)],
+  ["Rate", (arm) => withInterval(arm.rate)],
   ["NDCG of what was chosen", (arm) => withInterval(arm.ndcg)],
   ["Difference", (arm) => withInterval(arm.rateDifference, true)],
   ["p, always valid", (arm) => (arm.rateDifference ? shortest(arm.rateDifference.pValue) : "")],
@@ -172,6 +172,10 @@ function about(answer) {
   const hours = number(answer.windowSeconds / 3600, 0);
   const lines = [
     `Answers from ${day(answer.since)} to ${day(answer.until)}. An outcome counts within ${hours} hours after its answer, and for the first answer only that led to it; in NDCG one at rank r counts 1 / log2(r + 1).`,
+    ...answer.arms.filter((arm) => arm.comparedSince).map(comparedOver),
+    answer.metric === "rating"
+      ? "The rate is the mean of the ratings, of which there are as many as outcomes; users are those with one."
+      : "The rate is of outcomes per answer.",
     "Intervals are by user, for one look: the delta method. Differences have a mixture sequential probability ratio test instead, so that one may look every day, and stop once p is below 0.05.",
     "Best with: the probability that a policy's rate is the highest, for normal estimates and a flat prior. It holds for one look; decide by the difference.",
     `More users: of both policies together, until the interval of the difference is ±${percent(answer.precision)} of the control's rate.`,
@@ -192,6 +196,9 @@ function about(answer) {
     h("ul", {}, lines.filter(Boolean).map((line) => h("li", {}, line))),
   );
 }
+
+const comparedOver = ({ policy, part, comparedSince, comparedUntil }) =>
+  `${policy}${part ? ` (${part})` : ""} is compared over the time in which it and the control were both drawn: ${day(comparedSince)} to ${day(comparedUntil)}.`;
 
 function withInterval(found, signed = false) {
   if (!found) return "";

@@ -90,8 +90,9 @@ class Event(_message.Message):
     for an event without a rating, such as a view.
     """
     time: _builtins.int
-    """Unix seconds. Default: now; in an inline history: in the order given, just before now. With a recommendation_id, a
-    time before that answer is taken for the answer's, and a later one than now for now: the clock is wrong.
+    """Unix seconds. Default: now; in an inline history: in the order given, just before now. In RecordEvents a later time
+    than now is taken for now, and one before the answer that recommendation_id names for the answer's: the clock is
+    wrong.
     """
     type: _builtins.str
     """What the user did: "view" (default), "click", "like", "dislike", "purchase", "impression" (it was shown),
@@ -286,6 +287,7 @@ class Filters(_message.Message):
     YEAR_MAX_FIELD_NUMBER: _builtins.int
     ITEM_IDS_IN_FIELD_NUMBER: _builtins.int
     ITEM_IDS_OUT_FIELD_NUMBER: _builtins.int
+    EXPRESSION_FIELD_NUMBER: _builtins.int
     year_min: _builtins.int
     """Keep items of this year or later. Items without a year are dropped when a year bound is set."""
     year_max: _builtins.int
@@ -306,6 +308,10 @@ class Filters(_message.Message):
     def item_ids_out(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Never these item ids; at most 10000."""
 
+    @_builtins.property
+    def expression(self) -> Global___Expression:
+        """Keep items of which this holds. Default: all."""
+
     def __init__(
         self,
         *,
@@ -315,10 +321,11 @@ class Filters(_message.Message):
         year_max: _builtins.int | None = ...,
         item_ids_in: _abc.Iterable[_builtins.str] | None = ...,
         item_ids_out: _abc.Iterable[_builtins.str] | None = ...,
+        expression: Global___Expression | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_year_max", b"_year_max", "_year_min", b"_year_min", "year_max", b"year_max", "year_min", b"year_min"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_year_max", b"_year_max", "_year_min", b"_year_min", "expression", b"expression", "year_max", b"year_max", "year_min", b"year_min"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_year_max", b"_year_max", "_year_min", b"_year_min", "genres_any", b"genres_any", "genres_none", b"genres_none", "item_ids_in", b"item_ids_in", "item_ids_out", b"item_ids_out", "year_max", b"year_max", "year_min", b"year_min"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_year_max", b"_year_max", "_year_min", b"_year_min", "expression", b"expression", "genres_any", b"genres_any", "genres_none", b"genres_none", "item_ids_in", b"item_ids_in", "item_ids_out", b"item_ids_out", "year_max", b"year_max", "year_min", b"year_min"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__year_max: _TypeAlias = _typing.Literal["year_max"]  # noqa: Y015
     _WhichOneofArgType__year_max: _TypeAlias = _typing.Literal["_year_max", b"_year_max"]  # noqa: Y015
@@ -330,6 +337,199 @@ class Filters(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__year_min) -> _WhichOneofReturnType__year_min | None: ...
 
 Global___Filters: _TypeAlias = Filters  # noqa: Y015
+
+@_typing.final
+class Expression(_message.Message):
+    """A condition on an item's attributes: those the catalog was published with, and its own id, title, year, genres,
+    director and cast. Texts match in any case, but for ids. An item without the attribute passes no test of it, so that
+    `none` keeps it. At most 8 levels, 100 conditions and 1000 values; a test that does not fit the kind of its attribute
+    is refused, and the answer names attributes that no item has.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALL_FIELD_NUMBER: _builtins.int
+    ANY_FIELD_NUMBER: _builtins.int
+    NONE_FIELD_NUMBER: _builtins.int
+    EQUALS_FIELD_NUMBER: _builtins.int
+    ONE_OF_FIELD_NUMBER: _builtins.int
+    CONTAINS_FIELD_NUMBER: _builtins.int
+    RANGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def all(self) -> Global___Conditions: ...
+    @_builtins.property
+    def any(self) -> Global___Conditions: ...
+    @_builtins.property
+    def none(self) -> Global___Conditions:
+        """Not one of them holds."""
+
+    @_builtins.property
+    def equals(self) -> Global___EqualsTest: ...
+    @_builtins.property
+    def one_of(self) -> Global___OneOfTest: ...
+    @_builtins.property
+    def contains(self) -> Global___ContainsTest: ...
+    @_builtins.property
+    def range(self) -> Global___RangeTest: ...
+    def __init__(
+        self,
+        *,
+        all: Global___Conditions | None = ...,
+        any: Global___Conditions | None = ...,
+        none: Global___Conditions | None = ...,
+        equals: Global___EqualsTest | None = ...,
+        one_of: Global___OneOfTest | None = ...,
+        contains: Global___ContainsTest | None = ...,
+        range: Global___RangeTest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "any", b"any", "condition", b"condition", "contains", b"contains", "equals", b"equals", "none", b"none", "one_of", b"one_of", "range", b"range"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "any", b"any", "condition", b"condition", "contains", b"contains", "equals", b"equals", "none", b"none", "one_of", b"one_of", "range", b"range"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_condition: _TypeAlias = _typing.Literal["all", "any", "none", "equals", "one_of", "contains", "range"]  # noqa: Y015
+    _WhichOneofArgType_condition: _TypeAlias = _typing.Literal["condition", b"condition"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_condition) -> _WhichOneofReturnType_condition | None: ...
+
+Global___Expression: _TypeAlias = Expression  # noqa: Y015
+
+@_typing.final
+class Conditions(_message.Message):
+    """What is combined."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OF_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def of(self) -> _containers.RepeatedCompositeFieldContainer[Global___Expression]:
+        """At least one."""
+
+    def __init__(
+        self,
+        *,
+        of: _abc.Iterable[Global___Expression] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["of", b"of"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Conditions: _TypeAlias = Conditions  # noqa: Y015
+
+@_typing.final
+class EqualsTest(_message.Message):
+    """A text or a number is this one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTRIBUTE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    attribute: _builtins.str
+    text: _builtins.str
+    number: _builtins.float
+    """Finite."""
+    def __init__(
+        self,
+        *,
+        attribute: _builtins.str = ...,
+        text: _builtins.str = ...,
+        number: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "text", b"text", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribute", b"attribute", "number", b"number", "text", b"text", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["text", "number"]  # noqa: Y015
+    _WhichOneofArgType_value: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_value) -> _WhichOneofReturnType_value | None: ...
+
+Global___EqualsTest: _TypeAlias = EqualsTest  # noqa: Y015
+
+@_typing.final
+class OneOfTest(_message.Message):
+    """A text, or one at least of a list of texts, is among these."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTRIBUTE_FIELD_NUMBER: _builtins.int
+    TEXTS_FIELD_NUMBER: _builtins.int
+    attribute: _builtins.str
+    @_builtins.property
+    def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """At least one."""
+
+    def __init__(
+        self,
+        *,
+        attribute: _builtins.str = ...,
+        texts: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribute", b"attribute", "texts", b"texts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OneOfTest: _TypeAlias = OneOfTest  # noqa: Y015
+
+@_typing.final
+class ContainsTest(_message.Message):
+    """A list of texts, such as genres, has this one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTRIBUTE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    attribute: _builtins.str
+    text: _builtins.str
+    def __init__(
+        self,
+        *,
+        attribute: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribute", b"attribute", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContainsTest: _TypeAlias = ContainsTest  # noqa: Y015
+
+@_typing.final
+class RangeTest(_message.Message):
+    """A number is from `min` to `max`, both included. At least one of them is needed; the other is no bound then."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTRIBUTE_FIELD_NUMBER: _builtins.int
+    MIN_FIELD_NUMBER: _builtins.int
+    MAX_FIELD_NUMBER: _builtins.int
+    attribute: _builtins.str
+    min: _builtins.float
+    max: _builtins.float
+    def __init__(
+        self,
+        *,
+        attribute: _builtins.str = ...,
+        min: _builtins.float | None = ...,
+        max: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "max", b"max", "min", b"min"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "attribute", b"attribute", "max", b"max", "min", b"min"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max: _TypeAlias = _typing.Literal["max"]  # noqa: Y015
+    _WhichOneofArgType__max: _TypeAlias = _typing.Literal["_max", b"_max"]  # noqa: Y015
+    _WhichOneofReturnType__min: _TypeAlias = _typing.Literal["min"]  # noqa: Y015
+    _WhichOneofArgType__min: _TypeAlias = _typing.Literal["_min", b"_min"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max) -> _WhichOneofReturnType__max | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min) -> _WhichOneofReturnType__min | None: ...
+
+Global___RangeTest: _TypeAlias = RangeTest  # noqa: Y015
 
 @_typing.final
 class Profile(_message.Message):
@@ -467,7 +667,7 @@ class RecommendResponse(_message.Message):
 
     @_builtins.property
     def timings_ms(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """Stage name (history, retrieve, filter, score, fuse, total) to milliseconds."""
+        """Stage name (history, filter, retrieve, score, fuse, total) to milliseconds."""
 
     @_builtins.property
     def unknown_names(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnknownName]:
@@ -1459,13 +1659,16 @@ class ArmOutcomes(_message.Message):
     PROBABILITY_BEST_FIELD_NUMBER: _builtins.int
     MORE_USERS_FIELD_NUMBER: _builtins.int
     DAYS_FIELD_NUMBER: _builtins.int
+    COMPARED_SINCE_FIELD_NUMBER: _builtins.int
+    COMPARED_UNTIL_FIELD_NUMBER: _builtins.int
+    CONTROL_RATE_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
     part: _builtins.str
     """Which part of the policy's answers, as `by` divides them."""
     drawn: _builtins.bool
     """Users came to it by chance, with probabilities below 1; else requests named it, or it was everybody's."""
     users: _builtins.int
-    """Those in the rates."""
+    """Those in `rate`: of ratings, those with one."""
     answers: _builtins.int
     """All of them, as the following two."""
     impressions: _builtins.int
@@ -1475,15 +1678,23 @@ class ArmOutcomes(_message.Message):
     capped_answers: _builtins.int
     """Answers beyond `max_answers_per_user`: not in the rates."""
     probability_best: _builtins.float
-    """That `rate` is the highest of the policies drawn in this part: for normal estimates and a flat prior. It holds for
-    one look; decide by the difference.
+    """That `rate` is the highest of the policies that were drawn at the end, over the time in which all of them were: for
+    normal estimates and a flat prior. It holds for one look; decide by the difference.
     """
     more_users: _builtins.int
     """Of both policies together, until the interval of `rate_difference` is +-`precision` of the control's rate."""
+    compared_since: _builtins.int
+    """The first time, in unix seconds, at which this policy and the control were both drawn. A policy is in the split
+    from its first answer until 50 answers that it should have had by its probability have not come. Absent where there
+    is nothing to compare.
+    """
+    compared_until: _builtins.int
+    """The last such time."""
     @_builtins.property
     def rate(self) -> Global___Rate:
-        """Outcomes of an answer: their number, or what their values or ratings add up to. Answers are weighted by 1 over
-        `policy_probability`, which matters where that changed.
+        """Outcomes of an answer: their number, or what their values add up to; with the metric "rating", the mean of all
+        ratings, of which there are `outcomes`. Answers are weighted by 1 over `policy_probability`, which matters where
+        that changed.
         """
 
     @_builtins.property
@@ -1494,8 +1705,8 @@ class ArmOutcomes(_message.Message):
 
     @_builtins.property
     def rate_difference(self) -> Global___Difference:
-        """Of `rate` to the control's of the same part. Absent for the control, for what was not drawn, and where one of the
-        two has less than 100 users.
+        """To the control's of the same part, over the time in which both were drawn: `compared_since` to `compared_until`.
+        Absent for the control, for what was not drawn, and where one of the two has less than 100 users then.
         """
 
     @_builtins.property
@@ -1505,6 +1716,10 @@ class ArmOutcomes(_message.Message):
     @_builtins.property
     def days(self) -> _containers.RepeatedCompositeFieldContainer[Global___DayOutcomes]:
         """From `since` to the end of each day (UTC) with answers."""
+
+    @_builtins.property
+    def control_rate(self) -> Global___Rate:
+        """Of the control, in that time."""
 
     def __init__(
         self,
@@ -1524,15 +1739,26 @@ class ArmOutcomes(_message.Message):
         probability_best: _builtins.float | None = ...,
         more_users: _builtins.int | None = ...,
         days: _abc.Iterable[Global___DayOutcomes] | None = ...,
+        compared_since: _builtins.int | None = ...,
+        compared_until: _builtins.int | None = ...,
+        control_rate: Global___Rate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_more_users", b"_more_users", "_probability_best", b"_probability_best", "more_users", b"more_users", "ndcg", b"ndcg", "ndcg_difference", b"ndcg_difference", "probability_best", b"probability_best", "rate", b"rate", "rate_difference", b"rate_difference"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_compared_since", b"_compared_since", "_compared_until", b"_compared_until", "_more_users", b"_more_users", "_probability_best", b"_probability_best", "compared_since", b"compared_since", "compared_until", b"compared_until", "control_rate", b"control_rate", "more_users", b"more_users", "ndcg", b"ndcg", "ndcg_difference", b"ndcg_difference", "probability_best", b"probability_best", "rate", b"rate", "rate_difference", b"rate_difference"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_more_users", b"_more_users", "_probability_best", b"_probability_best", "answers", b"answers", "capped_answers", b"capped_answers", "days", b"days", "drawn", b"drawn", "impressions", b"impressions", "more_users", b"more_users", "ndcg", b"ndcg", "ndcg_difference", b"ndcg_difference", "outcomes", b"outcomes", "part", b"part", "policy", b"policy", "probability_best", b"probability_best", "rate", b"rate", "rate_difference", b"rate_difference", "users", b"users"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compared_since", b"_compared_since", "_compared_until", b"_compared_until", "_more_users", b"_more_users", "_probability_best", b"_probability_best", "answers", b"answers", "capped_answers", b"capped_answers", "compared_since", b"compared_since", "compared_until", b"compared_until", "control_rate", b"control_rate", "days", b"days", "drawn", b"drawn", "impressions", b"impressions", "more_users", b"more_users", "ndcg", b"ndcg", "ndcg_difference", b"ndcg_difference", "outcomes", b"outcomes", "part", b"part", "policy", b"policy", "probability_best", b"probability_best", "rate", b"rate", "rate_difference", b"rate_difference", "users", b"users"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__compared_since: _TypeAlias = _typing.Literal["compared_since"]  # noqa: Y015
+    _WhichOneofArgType__compared_since: _TypeAlias = _typing.Literal["_compared_since", b"_compared_since"]  # noqa: Y015
+    _WhichOneofReturnType__compared_until: _TypeAlias = _typing.Literal["compared_until"]  # noqa: Y015
+    _WhichOneofArgType__compared_until: _TypeAlias = _typing.Literal["_compared_until", b"_compared_until"]  # noqa: Y015
     _WhichOneofReturnType__more_users: _TypeAlias = _typing.Literal["more_users"]  # noqa: Y015
     _WhichOneofArgType__more_users: _TypeAlias = _typing.Literal["_more_users", b"_more_users"]  # noqa: Y015
     _WhichOneofReturnType__probability_best: _TypeAlias = _typing.Literal["probability_best"]  # noqa: Y015
     _WhichOneofArgType__probability_best: _TypeAlias = _typing.Literal["_probability_best", b"_probability_best"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__compared_since) -> _WhichOneofReturnType__compared_since | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__compared_until) -> _WhichOneofReturnType__compared_until | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__more_users) -> _WhichOneofReturnType__more_users | None: ...
     @_typing.overload

@@ -19,6 +19,7 @@ from fusion_gateway.loop.metrics import DAY
 from fusion_gateway.loop.outcomes import Outcomes, ndcg
 from fusion_gateway.loop.outcomes_call import OutcomesCall
 from fusion_gateway.loop.outcomes_query import parse_outcomes_query
+from fusion_gateway.loop.together import Draws
 from fusion_gateway.settings import ServingLogSettings
 from fusion_gateway.terminal import tables
 from protos.marquee.v1 import recommender_pb2 as pb
@@ -59,12 +60,17 @@ def answer(user: str, policy: str, rewards: str = "000", probability: float = 0.
     return found._replace(**rest)  # type: ignore[arg-type]
 
 
-def outcomes(request: pb.GetOutcomesRequest = REQUEST) -> Outcomes:
-    return Outcomes(parse_outcomes_query(request, NOON))
+def outcomes(answers: list[Joined], request: pb.GetOutcomesRequest = REQUEST) -> Outcomes:
+    """Which are to be added."""
+    folded, draws = Outcomes(parse_outcomes_query(request, NOON)), Draws()
+    for each in answers:
+        draws.add(each.policy, each.policy_probability, each.time)
+    folded.begin(draws.together())
+    return folded
 
 
 def report(answers: list[Joined], request: pb.GetOutcomesRequest = REQUEST) -> pb.GetOutcomesResponse:
-    folded = outcomes(request)
+    folded = outcomes(answers, request)
     for each in answers:
         folded.add(each)
     return folded.report()
@@ -130,12 +136,35 @@ def test_a_better_policy_is_better_day_after_day() -> None:
     assert width[1] < width[0]
     assert new.more_users > 0
     assert found.sample_ratio_p == pytest.approx(1)
+    assert (new.compared_since, new.compared_until) == (NOON, NOON + DAY)
+    assert new.control_rate == old.rate
 
 
 def test_equal_policies_are_equal() -> None:
     new = next(arm for arm in report(experiment(1.0)).arms if arm.policy == "new")
     assert new.rate_difference.low < 0 < new.rate_difference.high
     assert new.rate_difference.p_value > 0.05
+
+
+def test_a_policy_that_left_is_compared_over_its_time_and_is_not_the_best() -> None:
+    late = [
+        each._replace(policy="late" if each.policy == "new" else "old", time=each.time + 5 * DAY)
+        for each in experiment(1.0)
+    ]
+    found = {arm.policy: arm for arm in report([*experiment(2.0), *late]).arms}
+    assert found["new"].rate_difference.low > 0
+    assert found["late"].rate_difference.low < 0 < found["late"].rate_difference.high
+    assert found["new"].compared_until < NOON + 2 * DAY < found["late"].compared_since
+    assert not found["new"].HasField("probability_best")
+    assert found["late"].probability_best + found["old"].probability_best == pytest.approx(1)
+
+
+def test_policies_that_were_never_drawn_together_are_not_compared() -> None:
+    early = [each._replace(policy="new" if each.policy == "new" else "other") for each in experiment(2.0)]
+    late = [each._replace(policy="old", time=each.time + 5 * DAY) for each in experiment(1.0)]
+    found = {arm.policy: arm for arm in report([*early, *late]).arms}
+    assert not found["new"].HasField("rate_difference")
+    assert not found["new"].HasField("compared_since")
 
 
 def test_probabilities_that_change_leave_no_bias() -> None:
@@ -164,6 +193,28 @@ def test_a_robot_does_not_move_the_rates() -> None:
     assert honest < old.rate.value < honest + 0.8  # without the limit it would be 2.7
 
 
+RATED = pb.GetOutcomesRequest(metric="rating", since=int(NOON), until=int(NOON + 5 * DAY), control="old")
+
+
+def test_ratings_have_a_mean_and_no_sum() -> None:
+    """The new policy's items are rated more often, and lower."""
+    chance, answers = random.Random(0), []
+    for user in range(2000):
+        policy, rated, high = [("old", 0.2, 4), ("new", 0.6, 3)][user % 2]
+        ratings = [str(chance.choice((high, high + 1)) if chance.random() < rated else 0) for _ in range(3)]
+        answers.append(answer(f"user {user}", policy, "".join(ratings)))
+    found = report(answers, RATED)
+    old, new = found.arms if found.arms[0].policy == "old" else reversed(found.arms)
+    assert (old.rate.value, new.rate.value) == pytest.approx((4.5, 3.5), abs=0.1)
+    assert old.rate.low < 4.5 < old.rate.high < 4.6
+    assert new.rate_difference.high < 0
+    assert new.rate_difference.value == pytest.approx(-1, abs=0.1)
+    assert 400 < old.users < 600  # those with a rating
+    text = " ".join(printed(found).split())
+    assert "mean rating, to" in text
+    assert "a mean rating is of as many ratings as the column rating says" in text
+
+
 def test_lost_users_are_said() -> None:
     answers = [each for each in experiment(1.0, days=1) if each.policy == "old" or hash_of(each.user_id) % 3]
     found = report(answers)
@@ -176,7 +227,7 @@ def hash_of(user: str) -> int:
 
 
 def test_parts_are_compared_each_by_itself() -> None:
-    folded = outcomes()
+    folded = outcomes(experiment(1.0, days=1))
     for part, lift in (("cold", 1.0), ("warm", 2.5)):
         for each in experiment(lift):
             folded.add(each._replace(user_id=f"{part} {each.user_id}", time=NOON), part)
@@ -187,7 +238,7 @@ def test_parts_are_compared_each_by_itself() -> None:
 
 
 def test_policies_and_parts_have_a_limit() -> None:
-    folded = outcomes()
+    folded = outcomes([])
     for number in range(256):
         folded.add(answer("anna", f"policy {number}"))
     with pytest.raises(InvalidArgument, match="by: there are more than 256 policies and parts"):
@@ -233,6 +284,7 @@ def test_the_table_reads_at_80_columns() -> None:
         "as the probabilities say",
         "more users",
         "hold however often one looks",
+        "new: compared from 2026-01-31 12:00:00 to 2026-02-01 12:00:00 UTC",
     ):
         assert words in " ".join(text.split())
 

@@ -15,7 +15,7 @@ def of_constant(users: int, probability: float) -> Assigned:
 
 
 def known(policies: list[Assigned]) -> float:
-    found = sample_ratio_p(policies)
+    found = sample_ratio_p([policies])
     assert found is not None
     return found
 
@@ -32,7 +32,7 @@ def test_tails_are_those_of_tables(degrees: int, statistic: float) -> None:
 
 @given(st.integers(0, 10_000), st.integers(0, 10_000), st.floats(0.01, 0.99))
 def test_two_policies_have_pearsons_test(one: int, other: int, probability: float) -> None:
-    found = sample_ratio_p([of_constant(one, probability), of_constant(other, 1 - probability)])
+    found = sample_ratio_p([[of_constant(one, probability), of_constant(other, 1 - probability)]])
     if min(one, other) == 0:
         assert found is None
         return
@@ -79,5 +79,18 @@ def test_probabilities_may_change_meanwhile(loses: bool) -> None:
 
 def test_one_policy_is_not_tested() -> None:
     assert sample_ratio_p([]) is None
-    assert sample_ratio_p([of_constant(10, 0.5)]) is None
-    assert sample_ratio_p([of_constant(10, 1.0), of_constant(5, 1.0)]) is None
+    assert sample_ratio_p([[]]) is None
+    assert sample_ratio_p([[of_constant(10, 0.5)]]) is None
+
+
+def test_what_gateways_drew_by_different_policies_is_not_tested() -> None:
+    assert sample_ratio_p([[of_constant(100, 0.5), of_constant(50, 0.5), of_constant(50, 0.5)]]) is None
+
+
+def test_each_split_is_tested_by_itself() -> None:
+    early = [of_constant(500, 0.5), of_constant(500, 0.5)]
+    late = [of_constant(300, 1 / 3), of_constant(300, 1 / 3), of_constant(300, 1 / 3)]
+    assert sample_ratio_p([early, late]) == 1
+    lost = [*late[:2], of_constant(200, 1 / 3)]
+    assert known(lost) < 0.001
+    assert 0 < known(lost) < (sample_ratio_p([early, lost]) or 0) < 0.001

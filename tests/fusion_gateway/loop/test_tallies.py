@@ -5,8 +5,8 @@ import pytest
 
 from fusion_gateway.loop.tallies import MAX_ANSWERS_PER_USER, Tallies, Worth
 
-CLICKED = Worth(0.5, reward=2, ndcg=0.7, chosen=True)
-IGNORED = Worth(0.5, reward=0, ndcg=0, chosen=False)
+CLICKED = Worth(0.5, reward=2, units=1, ndcg=0.7, chosen=True)
+IGNORED = Worth(0.5, reward=0, units=1, ndcg=0, chosen=False)
 
 
 def test_answers_add_up_by_user_and_arm() -> None:

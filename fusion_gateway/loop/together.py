@@ -1,0 +1,134 @@
+"""When policies were in the split together: only over that time can what came of them be compared."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, pairwise
+from math import inf, nextafter
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from fusion_gateway.events.schema import SERVED
+from fusion_gateway.loop.databases import Databases, readable
+from fusion_gateway.loop.reads import RECOMMEND
+from servers.runtime.errors import InvalidArgument
+
+MISSED_ANSWERS = 50.0
+"""A policy that should have had so many answers since its last one, by its probability, had left the split."""
+MAX_PERIODS = 1000
+ANSWERS_PER_PAGE = 1000
+Split = frozenset[str]
+"""Policies that were drawn at one time."""
+
+
+class Period(NamedTuple):
+    """Unix seconds of the first answer and the last one."""
+
+    first: float
+    last: float
+
+
+class _Last(NamedTuple):
+    """Answer of a policy."""
+
+    number: int
+    """In the order of all answers."""
+    probability: float
+
+
+class Draws:
+    """Notes, answer by answer in the order of time, when each policy was in the split."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._answers: dict[str, int] = {}
+        self._last: dict[str, _Last] = {}
+        self._periods: dict[str, list[Period]] = {}
+
+    def add(self, policy: str, probability: float, time: float) -> None:
+        """Raises InvalidArgument where policies came and went too often. Nothing was drawn with `probability` 1."""
+        if not 0 < probability < 1:
+            return
+        self._count += 1
+        self._answers[policy] = self._answers.get(policy, 0) + 1
+        periods = self._periods.setdefault(policy, [])
+        if not periods or self._had_left(policy, probability):
+            periods.append(Period(time, time))
+        periods[-1] = Period(periods[-1].first, time)
+        self._last[policy] = _Last(self._count, probability)
+        if sum(map(len, self._periods.values())) > MAX_PERIODS:
+            raise InvalidArgument(
+                f"since: policies joined and left the split over {MAX_PERIODS} times; request less time"
+            )
+
+    def _had_left(self, policy: str, probability: float) -> bool:
+        last = self._last[policy]
+        return (self._count - last.number) * min(last.probability, probability) > MISSED_ANSWERS
+
+    def together(self) -> "Together":
+        """As far as is known now; who has not left is there until the last answer."""
+        end = max((own[-1].last for own in self._periods.values()), default=-inf)
+        for policy, own in self._periods.items():
+            if not self._had_left(policy, 1.0):
+                own[-1] = own[-1]._replace(last=end)
+        return Together(self._periods, max(self._answers, key=lambda each: self._answers[each], default=""))
+
+
+class Together:
+    """Which policies were in the split, at any time."""
+
+    def __init__(self, periods: Mapping[str, Sequence[Period]], largest: str = "") -> None:
+        self.largest = largest
+        """The policy with the most answers of those that were drawn."""
+        all_periods = list(chain.from_iterable(periods.values()))
+        joined, left = {each.first for each in all_periods}, {nextafter(each.last, inf) for each in all_periods}
+        self._starts = sorted({-inf, *joined, *left})
+        self.end = max((each.last for each in all_periods), default=-inf)
+        """Of the last answer that was drawn."""
+        self._splits = [_active(periods, start) for start in self._starts]
+
+    def at(self, time: float) -> Split:
+        """Unix seconds."""
+        return self._splits[bisect_right(self._starts, time) - 1]
+
+    def span(self, splits: Iterable[Split]) -> Period | None:
+        """From the first time to the last at which one of these was in use."""
+        chosen = set(splits)
+        spans = [
+            Period(start, end)
+            for split, (start, end) in zip(self._splits, pairwise([*self._starts, inf]), strict=True)
+            if split in chosen
+        ]
+        return Period(spans[0].first, spans[-1].last) if spans else None
+
+
+def _active(periods: Mapping[str, Sequence[Period]], time: float) -> Split:
+    return frozenset(policy for policy, own in periods.items() if _is_in(own, time))
+
+
+def _is_in(periods: Iterable[Period], time: float) -> bool:
+    return any(period.first <= time <= period.last for period in periods)
+
+
+async def read_together(databases: Databases, since: float, until: float) -> Together:
+    """Of the answers to users in that time, in unix seconds. Raises Unavailable, and what `Draws` does."""
+    draws, time, id = Draws(), since, ""
+    while True:
+        async with readable(), databases.served.connect() as connection:
+            page = (await connection.execute(_page(time, id, until))).all()
+        if not page:
+            return draws.together()
+        for answer in page:
+            draws.add(answer.policy, answer.policy_probability, answer.time)
+        time, id = page[-1].time, page[-1].id
+
+
+def _page(time: float, id: str, until: float) -> sa.Select[tuple[float, str, str, float]]:
+    columns = SERVED.c.time, SERVED.c.id, SERVED.c.policy, SERVED.c.policy_probability
+    newer = sa.or_(SERVED.c.time > time, SERVED.c.id > id)
+    return (
+        sa.select(*columns)
+        .where(SERVED.c.time >= time, newer, SERVED.c.time < until, SERVED.c.rpc == RECOMMEND, SERVED.c.user_id != "")
+        .order_by(SERVED.c.time, SERVED.c.id)
+        .limit(ANSWERS_PER_PAGE)
+    )

@@ -1,0 +1,98 @@
+"""When policies were in the split together."""
+
+import random
+from math import inf
+from pathlib import Path
+
+import pytest
+
+from fusion_gateway.loop import together as together_module
+from fusion_gateway.loop.databases import opened
+from fusion_gateway.loop.together import Draws, Period, Together, read_together
+from servers.runtime.errors import InvalidArgument
+from tests.fusion_gateway.loop.joining import experiment
+from tests.fusion_gateway.loop.written import write_experiment
+
+
+def drawn(length: int, shares: dict[str, float], begin: int = 0) -> list[tuple[str, float, float]]:
+    """Policy, probability and time of answers, one a second."""
+    chance = random.Random(begin)
+    policies = chance.choices(list(shares), list(shares.values()), k=length)
+    return [(policy, shares[policy], float(begin + second)) for second, policy in enumerate(policies)]
+
+
+def noted(*phases: list[tuple[str, float, float]]) -> Together:
+    draws = Draws()
+    for phase in phases:
+        for answer in phase:
+            draws.add(*answer)
+    return draws.together()
+
+
+def test_policies_join_and_leave_the_split() -> None:
+    early, thirds, late = {"old", "new"}, {"old", "new", "late"}, {"old", "late"}
+    found = noted(
+        drawn(1000, {"old": 0.5, "new": 0.5}),
+        drawn(1000, {"old": 0.4, "new": 0.3, "late": 0.3}, begin=1000),
+        drawn(1000, {"old": 0.5, "late": 0.5}, begin=2000),
+    )
+    assert [found.at(time) for time in (500, 1500, 2500)] == [early, thirds, late]
+    assert found.at(-5) == found.at(4000) == set()
+    span = found.span([frozenset(thirds), frozenset(late)])
+    assert span == pytest.approx((1000, 2999), abs=30)
+    assert found.span([]) is None
+    assert found.largest == "old"
+
+
+def test_a_policy_that_left_may_come_back() -> None:
+    both = {"old": 0.5, "new": 0.5}
+    other = {"old": 0.5, "other": 0.5}
+    phases = [drawn(300, shares, begin) for begin, shares in ((0, both), (300, other), (600, both))]
+    found = noted(*phases)
+    assert found.at(150) == found.at(750) == both.keys()
+    assert found.at(450) == other.keys()
+
+
+def test_a_small_share_is_no_leave() -> None:
+    both = frozenset({"old", "new"})
+    found = noted(drawn(100_000, {"old": 0.998, "new": 0.002}))
+    span = found.span([both])
+    assert span
+    assert span.last == pytest.approx(99_999)
+    times = range(int(span.first) + 1, 100_000, 100)
+    assert {found.at(time) for time in times} == {both}
+
+
+def test_what_requests_name_is_not_drawn() -> None:
+    assert noted([("old", 1.0, 5.0)]).at(5.0) == set()
+    assert noted().span([frozenset()]) == Period(-inf, inf)
+
+
+def test_policies_cannot_come_and_go_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(together_module, "MAX_PERIODS", 5)
+    with pytest.raises(InvalidArgument, match="since: policies joined and left the split over 5 times"):
+        noted([(f"policy {number}", 0.5, float(number)) for number in range(6)])
+
+
+async def test_the_log_is_read_page_by_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(together_module, "ANSWERS_PER_PAGE", 7)
+    url = f"sqlite:///{tmp_path}/events.db"
+    await write_experiment(url, 40, control="old", winner="new")
+    async with opened(url, url) as databases:
+        found = await read_together(databases, 0.0, inf)
+    assert found.at(found.end) == {"old", "new"}
+    span = found.span([frozenset({"old", "new"})])
+    assert span
+    assert span.last - span.first == pytest.approx(1.5 * 86_400, abs=60)
+
+
+def test_who_joins_half_way_is_compared_over_the_time_of_both() -> None:
+    """All policies are the same; the rate of all doubles when `late` joins."""
+    differences = []
+    for seed in range(5):
+        late, p_value = experiment(seed)
+        assert late.rate_difference.low < 0 < late.rate_difference.high
+        assert p_value > 0.001
+        assert late.control_rate.value == pytest.approx(late.rate.value, rel=0.3)
+        differences.append(late.rate_difference.value)
+    assert abs(sum(differences)) / 5 < 0.04
