@@ -15,7 +15,14 @@ from PIL import Image
 from fusion_gateway.items.documents import MAX_DOCUMENT_BYTES
 from protos.marquee.v1 import items_pb2 as pb
 from protos.marquee.v1.items_pb2_grpc import ItemsStub
-from protos.marquee.v1.recommender_pb2 import Filters, GetItemsRequest, RecommendRequest, SearchItemsRequest
+from protos.marquee.v1.recommender_pb2 import (
+    EqualsTest,
+    Expression,
+    Filters,
+    GetItemsRequest,
+    RecommendRequest,
+    SearchItemsRequest,
+)
 from tests.fusion_gateway.conftest import World
 from tests.fusion_gateway.items.editing import followed
 
@@ -142,6 +149,19 @@ async def test_filters_know_new_genres(world: World) -> None:
 
     await upsert(world, Document(id="9", genres=["Pirates"]))
     await followed(pirates, ["Up"])
+
+
+async def test_filters_know_new_attributes_and_forget_old_ones(world: World) -> None:
+    async def calm() -> list[str]:
+        expression = Expression(equals=EqualsTest(attribute="mood", text="calm"))
+        answer = await world.stub.Recommend(RecommendRequest(filters=Filters(expression=expression)))
+        return sorted(item.item.id for item in answer.items)
+
+    moods = [Document(id=item_id, attributes={"mood": text("Calm")}) for item_id in ("2", "3")]
+    await upsert(world, *moods)
+    await followed(calm, ["2", "3"])
+    await upsert(world, Document(id="2", attributes={"mood": text("wild")}), Document(id="3"))
+    await followed(calm, [])
 
 
 async def test_pages_in_the_order_of_bytes(world: World) -> None:
