@@ -354,8 +354,8 @@ class LoadedScorer:
         return best
 
     def _search_lists(self, is_allowed_N: NDArray[np.bool_], query_D: Floats, count: int) -> Rows:
-        """The `count` best of the allowed items that an inverted index finds: in more of its lists the fewer are allowed,
-        whose best lie further apart.
+        """The `count` best of the allowed items that an inverted index finds. It searches more of its lists the fewer
+        are allowed, for their best lie further apart.
         """
         lists = math.ceil(self._index.nprobe / math.sqrt(is_allowed_N.mean()))
         bits = np.packbits(is_allowed_N, bitorder="little")  # which the selector does not copy

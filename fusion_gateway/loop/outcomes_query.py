@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from fusion_gateway.events.event_types import STANDARD, EventTypes
+from fusion_gateway.events.moments import moment
 from fusion_gateway.loop.metrics import DAY, Metric, metric_named
-from fusion_gateway.moments import moment
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.errors import InvalidArgument
 

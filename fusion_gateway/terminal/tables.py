@@ -10,7 +10,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from fusion_gateway.moments import moment
+from fusion_gateway.events.moments import moment
 from protos.marquee.programs import as_called
 from protos.marquee.v1 import recommender_pb2 as pb
 
