@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from fusion_gateway.events.event_types import STANDARD, EventTypes
+from fusion_gateway.loop.answer_cap import MAX_ANSWERS_PER_USER
 from fusion_gateway.loop.databases import Databases
 from fusion_gateway.loop.intervals import Comparison, Estimate, compare, more_users, probability_best, ratio
 from fusion_gateway.loop.joined import Joined, joined
@@ -13,7 +14,7 @@ from fusion_gateway.loop.metrics import DAY
 from fusion_gateway.loop.outcomes_query import OutcomesQuery
 from fusion_gateway.loop.parts import in_parts
 from fusion_gateway.loop.sample_ratio import Assigned, sample_ratio_p
-from fusion_gateway.loop.tallies import MAX_ANSWERS_PER_USER, MAX_ARMS, Columns, Tallies, Worth
+from fusion_gateway.loop.tallies import MAX_ARMS, Columns, Tallies, Worth
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.errors import InvalidArgument
 
