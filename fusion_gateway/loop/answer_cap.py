@@ -6,11 +6,10 @@ end, so it counts as many of each user anew every day (UTC).
 
 import numpy as np
 
-from fusion_gateway.loop.metrics import DAY
-
 MAX_ANSWERS_PER_USER = 200
 COUNTERS = 1 << 20
 """Of answers of a day; users that share one reach the limit together."""
+DAY = 86_400.0
 
 
 class DailyCap:
