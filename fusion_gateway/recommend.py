@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fusion_gateway.candidates import History, eligible_items, gather_candidates, popular_candidates
+from fusion_gateway.candidates import History, eligible_items, gather_candidates, of_other_items, popular_candidates
 from fusion_gateway.catalog.catalog import Catalog
 from fusion_gateway.catalog.title_search import TitleIndex
 from fusion_gateway.events.event_types import STANDARD, EventTypes
@@ -79,6 +79,7 @@ class Recommender:
         # Without a history there is nothing for a model to retrieve by: the popular items are scored.
         retrievers = scorers if history.events else [popularity]
         retrieved, not_retrieved = await retrieve_all(retrievers, user, count, deadline)
+        not_retrieved |= of_other_items(retrieved, catalog)
         timer.end("retrieve")
 
         eligible, by_genre = eligible_items(query, history, catalog)
