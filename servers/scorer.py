@@ -31,6 +31,8 @@ CHECKED = Limits(B=1 << 20, L=0, C=0, K=0)
 """Of what has been checked already."""
 MAX_EXACT = 50_000
 """Number of allowed items above which those of an inverted index are searched in its lists."""
+MAX_VALUE = 1e12
+"""Largest value of an item's vector, and of a query: products stay far from where float32 overflows."""
 TIED = 1e-5
 """Scores that differ by less, relative to the largest, are equal: FAISS adds up in another order."""
 MAX_TABLE_NUMBER = 1 << 22
@@ -106,10 +108,14 @@ class LoadedScorer:
             "item_number is not ascending from 1": (np.diff(self._numbers) <= 0).any(),
             f"item_vector is not [{count}, {dimension}]": self._vectors.shape != (count + 1, dimension),
             "item_vector has values that are not finite": not np.isfinite(self._vectors[1:]).all(),
+            f"item_vector has values beyond {MAX_VALUE:g}": (np.abs(self._vectors[1:]) > MAX_VALUE).any(),
             "similar_vector does not fit item_number": len(self._similar) != count + 1,
             "similar_vector is not of unit length": not _unit_or_zero(self._similar).all(),
             "similar_vector has values that are not finite": not np.isfinite(self._similar).all(),
             "item_feature does not fit item_number": features != count + 1,
+            "item_feature has values that are not finite": not np.isfinite(
+                0 if self._features is None else self._features
+            ).all(),
             "tower_index does not fit item_number": not self._tower_index_fits(),
             "index.faiss is not by inner product": self._index.metric_type != faiss.METRIC_INNER_PRODUCT,
             "index.faiss does not fit item_vector": (self._index.ntotal, self._index.d) != (count, dimension),
@@ -213,6 +219,11 @@ class LoadedScorer:
         # Not the index's own scores: those of a quantized index are approximate, and differ from `score`.
         score_BF = self._products(rows_BF, query_BD)
         return self._rank(rows_BF, score_BF, excluded_BF | abstains_B1, inputs["k"])
+
+    def largest_query(self, inputs: Arrays) -> float:
+        """Largest absolute value of these users' queries, without those on whom the tower abstains."""
+        query_BD = self._queries(inputs)
+        return float(np.abs(query_BD[~np.isnan(query_BD).any(axis=1)]).max(initial=0))
 
     def recall(self, inputs: Arrays, items: int) -> float:
         """Share of the exact best that the index finds, over these users' queries and the vectors of so many items.
