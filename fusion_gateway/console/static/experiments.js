@@ -30,8 +30,9 @@ export function show(main) {
     const until = Math.floor(Date.now() / 1000) + 1;
     const request = { metric, by, until, since: until - Number(days) * DAY };
     try {
+      const status = await call("GetStatus", {}, { signal });
       const answer = await call("GetOutcomes", request, { signal, timeout: TIMEOUT_MS });
-      report.replaceChildren(...reported(answer));
+      report.replaceChildren(...reported(answer), estimated(answer, status) ?? "");
       say(`${metric}: ${(answer.arms ?? []).length} policies`);
     } catch (error) {
       // Not again by itself: it would read as much in vain, and keep the gateway busy.
@@ -165,6 +166,35 @@ function policies(answer, arms, part) {
     );
   const heads = ["Policy", ...COLUMNS.map(([head]) => head)];
   return table(part ? `Policies, ${part}` : "Policies", heads, arms.map(row));
+}
+
+/** Of the policies that were published with one: what an answer was to earn, and what it has earned. */
+function estimated(answer, status) {
+  const rows = (status.policySettings ?? []).flatMap(({ name, estimates = [] }) =>
+    estimates
+      .filter(({ protocol }) => protocol.includes(` ${answer.metric} an answer`))
+      .map(({ rate, protocol }) =>
+        h(
+          "tr",
+          {},
+          h("th", { scope: "row" }, name),
+          h("td", {}, withInterval(rate)),
+          h("td", {}, measured(answer, name)),
+          h("td", {}, protocol),
+        ),
+      ),
+  );
+  if (!rows.length) return null;
+  const heads = ["Policy", "Estimated", "Measured", "How it was estimated"];
+  return h("section", { class: "experiment" }, h("h2", {}, "Estimated before it was served"), table("Off-policy estimates", heads, rows));
+}
+
+/** All of the policy's answers together only where they are not divided. */
+function measured(answer, policy) {
+  if (answer.by) return "see above, by part";
+  const arms = (answer.arms ?? []).filter((arm) => arm.policy === policy);
+  const arm = arms.find((each) => each.drawn) ?? arms[0];
+  return arm ? withInterval(arm.rate) : "not served in this time";
 }
 
 function about(answer) {

@@ -24,7 +24,7 @@ from training import recipes
 from training.__main__ import app
 from training.artifacts.repository import known_numbers, latest, read_manifest, republish, verify, versions
 from training.data.dataset import EVENTS
-from training.evaluation.newest_slice import Compared, Queries
+from training.evaluation.newest_slice import FUSED, Compared, Queries
 from training.pipelines import retrain
 from training.recipes.bounds import Bounds
 from training.recipes.fusion import FusionRecipe
@@ -171,7 +171,7 @@ def test_a_good_recipe_is_published_once_however_often_it_is_killed(
         verify(latest(shop.repository, model))
 
 
-COMPARED = Compared(retrain.FUSED, 100, 0.11, 0.1)
+COMPARED = Compared(FUSED, 100, 0.11, 0.1)
 
 
 @pytest.mark.parametrize(
