@@ -207,7 +207,7 @@ function about(answer) {
       ? "The rate is the mean of the ratings, of which there are as many as outcomes; users are those with one."
       : "The rate is of outcomes per answer.",
     "Intervals are by user, for one look: the delta method. Differences have a mixture sequential probability ratio test instead, so that one may look every day, and stop once p is below 0.05.",
-    "Best with: the probability that a policy's rate is the highest, for normal estimates and a flat prior. It holds for one look; decide by the difference.",
+    "Best with: the probability that a policy's rate is the highest of those that were drawn at the end, over the time of all of them, for normal estimates and a flat prior. It holds for one look; decide by the difference.",
     `More users: of both policies together, until the interval of the difference is ±${percent(answer.precision)} of the control's rate.`,
     answer.sampleRatioP === undefined
       ? ""
