@@ -23,8 +23,8 @@ from fusion_gateway.events.files import read_events
 from fusion_gateway.events.store import EventStore
 from fusion_gateway.gateway import gateway
 from fusion_gateway.listing import names_in, users_of
+from fusion_gateway.loop.databases import opened
 from fusion_gateway.loop.export import export_served
-from fusion_gateway.loop.joined import opened
 from fusion_gateway.loop.metrics import DAY
 from fusion_gateway.loop.outcomes import Outcomes
 from fusion_gateway.loop.outcomes_query import PRECISION, parse_outcomes_query

@@ -1,5 +1,6 @@
 """A user's history, which items may be recommended, and which are candidates: the catalog's side of the rule."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,21 @@ from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.fusion import POPULARITY, Candidates, Mask, Rows, choose_candidates
 from fusion_gateway.parsing import Query
 from fusion_gateway.scorers.scorer import Retrieved
+
+MAX_ITEMS_IN_LOOP = 50_000
+"""Maximum size of a catalog whose filters are evaluated in the event loop; those of larger ones take milliseconds."""
+
+
+@dataclass(frozen=True)
+class Eligible:
+    """Which items may be recommended at all."""
+
+    mask: Mask
+    """[items]"""
+    is_filtered: bool
+    """Whether more than what the user has seen is left out."""
+    by_genre: bool = False
+    """Whether the liked genres of the profile decided."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +56,28 @@ class History:
         return max(event.time for event in self.events)
 
 
-def eligible_items(query: Query, history: History, catalog: Catalog) -> tuple[Mask, bool]:
-    """[items] which may be recommended at all, and whether the liked genres of the profile decided.
+async def eligible_items(query: Query, history: History, left_out: Rows, catalog: Catalog) -> Eligible:
+    """Without the rows `left_out`.
 
-    They do for a user without a history, as long as they leave k items.
+    The liked genres of a user without a history decide, as long as they leave k items.
     """
+    if len(catalog) > MAX_ITEMS_IN_LOOP and query.filters != Filters():
+        return await asyncio.to_thread(_eligible_items, query, history, left_out, catalog)
+    return _eligible_items(query, history, left_out, catalog)
+
+
+def _eligible_items(query: Query, history: History, left_out: Rows, catalog: Catalog) -> Eligible:
     eligible = catalog.passing(query.filters)
+    is_filtered = not eligible.all()
     if query.exclude_seen:
         eligible[catalog.of_same_works(history.rows)] = False
+    by_genre = False
     if query.liked_genres and not history.events:
         liked = eligible & catalog.passing(Filters(genres_any=query.liked_genres))
-        if liked.sum() >= query.constraints.k:
-            return liked, True
-    return eligible, False
+        by_genre = bool(liked.sum() >= query.constraints.k)
+        eligible = liked if by_genre else eligible
+    eligible[left_out] = False
+    return Eligible(eligible, is_filtered, by_genre)
 
 
 def gather_candidates(

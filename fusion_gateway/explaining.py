@@ -71,8 +71,8 @@ class Explainer:
         return f"widely liked: {_votes(row, catalog)}"
 
     def _nearest_event(self, row: int) -> int | None:
-        """The event whose item is most like this one, of equals the newest; none rated below the user's mean, and none
-        that has neither a genre nor the director in common."""
+        """The event whose item is most like this one, of equals the newest; none rated below the user's mean, none that
+        has neither a genre nor the director in common, and none whose item is hidden."""
         catalog, seen = self.catalog, self.history.rows
         likeness = catalog.genre_vector[seen] @ catalog.genre_vector[row]
         likeness = likeness + SAME_DIRECTOR * catalog.of_director(row)[seen].astype(np.float32)
@@ -81,7 +81,7 @@ class Explainer:
             apart = np.abs(catalog.year[seen] - catalog.year[row])
             likeness = likeness - np.where(catalog.year[seen] != 0, DECADE * apart / 10, 0.0)
         likeness = np.where(common, np.maximum(likeness, ROUNDING), 0.0)
-        likeness[self._disliked | (seen == row)] = 0
+        likeness[self._disliked | (seen == row) | catalog.hidden[seen]] = 0
         if likeness.max(initial=0) <= 0:
             return None
         from_newest = np.argmax(likeness[::-1])

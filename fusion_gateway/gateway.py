@@ -12,6 +12,9 @@ from fusion_gateway.catalog.catalog import open_catalog
 from fusion_gateway.catalog.popularity_file import load_popularity
 from fusion_gateway.catalog.title_search import TitleIndex
 from fusion_gateway.events.store import EventStore
+from fusion_gateway.items.live import LiveTitles
+from fusion_gateway.items.servicer import MAX_CALLS, ItemsServicer
+from fusion_gateway.items.store import ItemStore
 from fusion_gateway.loop.adaptive import AdaptiveSplit, Stores
 from fusion_gateway.loop.arms import Arms
 from fusion_gateway.loop.log import ServedLog
@@ -29,6 +32,8 @@ from fusion_gateway.settings import GatewaySettings
 from fusion_gateway.shadow import ShadowPolicy
 from fusion_gateway.similar import SimilarItems
 from fusion_gateway.status import Status
+from protos.marquee.v1 import items_pb2
+from protos.marquee.v1.items_pb2_grpc import add_ItemsServicer_to_server
 from protos.marquee.v1.recommender_pb2 import DESCRIPTOR
 from protos.marquee.v1.recommender_pb2_grpc import add_RecommenderServicer_to_server
 from servers.runtime.background import supervised
@@ -40,6 +45,7 @@ from servers.runtime.tls import client_credentials
 TOKENS_POLL_SECONDS = 1.0
 """A client that is taken out of the tokens file can call for so long."""
 SERVICE = DESCRIPTOR.services_by_name["Recommender"].full_name
+ITEMS = items_pb2.DESCRIPTOR.services_by_name["Items"].full_name
 V = TypeVar("V")
 Work = dict[str, Callable[[], Awaitable[None]]]
 
@@ -52,10 +58,12 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
     """
     clients = _clients(settings.tokens) if settings.tokens else None
     access = Access(clients.value if clients else None)
-    program = Program("fusion_gateway", settings, [SERVICE], access.check)
+    program = Program("fusion_gateway", settings, [SERVICE, ITEMS], access.check)
     credentials = client_credentials(settings.scorer_ca, settings.scorer_certificate, settings.scorer_key)
     repository = await asyncio.to_thread(Repository, settings.model_repository)
-    titles = await asyncio.to_thread(_titles, repository)
+    published = await asyncio.to_thread(_titles, repository)
+    items = ItemStore(settings.event_store, MAX_CALLS)
+    titles = LiveTitles(published, items)
     policies = await asyncio.to_thread(_policies, repository, settings)
     popularity = await asyncio.to_thread(_popularity, repository)
     events = EventStore(
@@ -105,29 +113,38 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         event_types=settings.event_types(),
     )
     work: Work = {
-        "catalog": partial(titles.run_reload_loop, settings.repository_poll_secs),
+        "catalog": partial(published.run_reload_loop, settings.repository_poll_secs),
+        "changed items": titles.run_follow_loop,
+        "changed items of a new catalog": titles.run_publish_loop,
         "policies": partial(policies.run_reload_loop, settings.repository_poll_secs, adaptive.use),
         "adaptive split": adaptive.run_loop,
         "popularity": partial(popularity.run_reload_loop, settings.repository_poll_secs),
+        "trim": events.run_trim_loop,
         "sweep": events.run_retention_loop,
         "erase": events.run_erase_loop,
+        "files": events.run_file_loop,
         **{f"limits of {name}": scorer.run_limits_loop for name, scorer in scorers.items()},
     }
     if served:
         work["serving log"] = served.run_write_loop
         work["sweep of the serving log"] = served.run_retention_loop
         work["erase of the serving log"] = served.run_erase_loop
+        work["files of the serving log"] = served.run_file_loop
     if clients:
         work["tokens"] = partial(clients.run_reload_loop, TOKENS_POLL_SECONDS, access.use)
     try:
         # Before the first call: a server with smaller limits would refuse it.
         await asyncio.gather(*(scorer.learn_limits() for scorer in scorers.values()))
         await events.open()
+        await items.open()
+        await titles.open()
         if served:
             await served.open()
         servicer = Servicer(handlers, settings.default_timeout_secs, settings.max_in_flight)
         add_RecommenderServicer_to_server(servicer, program.server)
-        program.health.set(SERVICE, True)
+        add_ItemsServicer_to_server(ItemsServicer(titles, items, settings.default_timeout_secs), program.server)
+        for service in (SERVICE, ITEMS):
+            program.health.set(service, True)
         async with _in_background(work):
             try:
                 yield program
@@ -138,6 +155,7 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         if served:
             await served.close()
         await adaptive.close()
+        await items.close()
         await events.close()
 
 

@@ -10,6 +10,7 @@ from fusion_gateway.catalog.catalog import Catalog, open_catalog
 from fusion_gateway.catalog.popularity_file import load_popularity
 from fusion_gateway.events.schema import EVENTS
 from fusion_gateway.events.snapshot import existing_columns, read_parts
+from fusion_gateway.expressions import leaves_of
 from fusion_gateway.fusion.popularity import group_of
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.repository import Repository
@@ -57,6 +58,11 @@ def unknown_names(request: pb.RecommendRequest, catalog: Catalog, groups: Collec
     unknown = [named for named in genres if not catalog.knows_genre(named[1])]
     unknown += [
         (f"profile.{fact}", name) for fact, name in facts.items() if name and group_of(fact, name) not in groups
+    ]
+    unknown += [
+        (f"{path}.attribute", test.attribute)
+        for path, test in leaves_of(filters.expression)
+        if test.attribute not in catalog.attributes.columns
     ]
     return [pb.UnknownName(field=field, name=name) for field, name in unknown]
 

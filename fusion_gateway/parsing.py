@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from fusion_gateway.catalog.attributes import BUILT_IN, Kind
 from fusion_gateway.catalog.catalog import Filters
 from fusion_gateway.catalog.rating_scale import RatingScale
 from fusion_gateway.events.event_types import STANDARD, EventTypes
@@ -15,6 +16,7 @@ from fusion_gateway.events.stored_event import (
     VIEW,
     StoredEvent,
 )
+from fusion_gateway.expressions import parse_expression
 from fusion_gateway.fusion.popularity import FACETS, group_of
 from fusion_gateway.ingest.checks import MAX_ID_BYTES
 from fusion_gateway.ingest.times import MAX_TIME
@@ -63,9 +65,14 @@ class Query:
     exclude_served_seconds: int = 0
 
 
-def parse_query(request: pb.RecommendRequest, scale: RatingScale | None = None, types: EventTypes = STANDARD) -> Query:
+def parse_query(
+    request: pb.RecommendRequest,
+    scale: RatingScale | None = None,
+    types: EventTypes = STANDARD,
+    kinds: Mapping[str, Kind] = BUILT_IN,
+) -> Query:
     """Raises InvalidArgument that names the field, what is wrong with it, and the limit; without a `scale` ratings have
-    none.
+    none. `kinds`: of the catalog's attributes.
     """
     now = int(time.time())
     _check_length("user_id", request.user_id, minimum=0)
@@ -85,7 +92,7 @@ def parse_query(request: pb.RecommendRequest, scale: RatingScale | None = None, 
         user_id=request.user_id,
         history=list(_history(request.history, now, scale, types)),
         exclude_seen=request.exclude_seen if request.HasField("exclude_seen") else True,
-        filters=_filters(request.filters),
+        filters=_filters(request.filters, kinds),
         liked_genres=tuple(request.profile.liked_genres),
         groups=_groups(request.profile),
         policy=request.policy,
@@ -140,8 +147,13 @@ def parse_user_id(user_id: str) -> str:
 def parse_users(request: pb.ListUsersRequest) -> tuple[str, str]:
     """Prefix and page token. Raises InvalidArgument when one is too long."""
     _check_length("prefix", request.prefix, minimum=0)
-    _check_length("page_token", request.page_token, minimum=0)
-    return request.prefix, request.page_token
+    return request.prefix, parse_page_token(request.page_token)
+
+
+def parse_page_token(token: str) -> str:
+    """Raises InvalidArgument when it is too long."""
+    _check_length("page_token", token, minimum=0)
+    return token
 
 
 def parse_item_ids(item_ids: Sequence[str]) -> Sequence[str]:
@@ -156,7 +168,7 @@ def parse_title(title: str) -> str:
     """Raises InvalidArgument when it is empty or too long."""
     if not 1 <= len(title) <= MAX_ID_BYTES:
         raise InvalidArgument(f"title: must have 1 to {MAX_ID_BYTES} characters, not {len(title)}")
-    _check_text("title", title)
+    check_text("title", title)
     return title
 
 
@@ -221,7 +233,7 @@ def _event(event: pb.Event, default_time: int, scale: RatingScale | None, types:
     )
 
 
-def _filters(filters: pb.Filters) -> Filters:
+def _filters(filters: pb.Filters, kinds: Mapping[str, Kind]) -> Filters:
     _check_texts("filters.genres_any", filters.genres_any, MAX_GENRES)
     _check_texts("filters.genres_none", filters.genres_none, MAX_GENRES)
     _check_texts("filters.item_ids_in", filters.item_ids_in, MAX_FILTER_IDS)
@@ -231,7 +243,13 @@ def _filters(filters: pb.Filters) -> Filters:
     if year_min is not None and year_max is not None and year_min > year_max:
         raise InvalidArgument(f"filters.year_min: {year_min} is after filters.year_max, {year_max}")
     return Filters(
-        filters.genres_any, filters.genres_none, year_min, year_max, filters.item_ids_in, filters.item_ids_out
+        genres_any=tuple(filters.genres_any),
+        genres_none=tuple(filters.genres_none),
+        year_min=year_min,
+        year_max=year_max,
+        ids_in=tuple(filters.item_ids_in),
+        ids_out=tuple(filters.item_ids_out),
+        expression=parse_expression(filters.expression, kinds) if filters.HasField("expression") else None,
     )
 
 
@@ -262,9 +280,10 @@ def _check_texts(name: str, texts: Sequence[str], maximum: int) -> None:
 def _check_length(name: str, text: str, minimum: int = 1, maximum: int = MAX_ID_BYTES) -> None:
     if not minimum <= (size := len(text.encode())) <= maximum:
         raise InvalidArgument(f"{name}: must have {minimum} to {maximum} bytes, not {size}")
-    _check_text(name, text)
+    check_text(name, text)
 
 
-def _check_text(name: str, text: str) -> None:
+def check_text(name: str, text: str) -> None:
+    """Raises InvalidArgument."""
     if "\0" in text:  # which PostgreSQL does not store
         raise InvalidArgument(f"{name}: must not hold NUL, the character 0")

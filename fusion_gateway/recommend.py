@@ -1,4 +1,4 @@
-"""Recommend, from the request to the reply: parse, history, retrieve, filter, score, fuse, order."""
+"""Recommend, from the request to the reply: parse, history, filter, retrieve, score, fuse, order."""
 
 import asyncio
 from collections.abc import Mapping
@@ -22,12 +22,13 @@ from fusion_gateway.new_items import with_new_items, with_slot
 from fusion_gateway.ordering import Ranking, rank
 from fusion_gateway.parsing import Query, parse_query
 from fusion_gateway.policies import Policies
-from fusion_gateway.reloading import Reloaded
+from fusion_gateway.rated import Rated
+from fusion_gateway.reloading import Held, Reloaded
 from fusion_gateway.rules import RulesScorer
 from fusion_gateway.scorers.fan_out import HISTORY_SHARE, retrieve_all, score_all
 from fusion_gateway.scorers.missing import DEADLINE_EXCEEDED, NOT_CONFIGURED, Absences, ModelMissing
 from fusion_gateway.scorers.popularity import PopularityScorer
-from fusion_gateway.scorers.scorer import Answer, Scorer, UserTensors
+from fusion_gateway.scorers.scorer import Allowed, Answer, Scorer, UserTensors
 from fusion_gateway.stage_timer import StageTimer
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.deadline import Deadline
@@ -46,7 +47,7 @@ those what they gave them on earlier pages; more than so many are left out befor
 class Recommender:
     """Everything that a recommendation is made from."""
 
-    titles: Reloaded[TitleIndex]
+    titles: Held[TitleIndex]
     """Of the catalog."""
     policies: Reloaded[Policies]
     popularity: Reloaded[PopularityScorer]
@@ -66,7 +67,7 @@ class Recommender:
         """Raises InvalidArgument and NotFound. A model or a store that fails makes the reply degraded, no more."""
         timer = StageTimer(self.tracing)
         catalog, popularity = self.titles.value.catalog, self.popularity.value
-        query = parse_query(request, catalog.rating_scale, self.event_types)
+        query = parse_query(request, catalog.rating_scale, self.event_types, catalog.attributes.kinds)
         policy_name, policy, probability = self.policies.value.choose(query.policy, query.weights, query.user_id)
         rules = RulesScorer(self.policies.value.rules, catalog, self.policies.value.version)
         scorers, not_configured = self._scorers(policy, popularity, rules)
@@ -76,25 +77,29 @@ class Recommender:
         count = max(self.retrieve_k, 2 * (query.constraints.k + len(known.shown)))
         timer.end("history")
 
-        # Without a history there is nothing for a model to retrieve by: the popular items are scored.
-        retrievers = scorers if history.events else [popularity]
-        retrieved, not_retrieved = await retrieve_all(retrievers, user, count, deadline)
-        timer.end("retrieve")
+        items = await eligible_items(query, history, known.left_out, catalog)
+        eligible = items.mask
+        timer.end("filter")
 
-        eligible, by_genre = eligible_items(query, history, catalog)
-        eligible[known.left_out] = False
+        # Without a history there is nothing for a model to retrieve by: the popular items are scored.
+        retrievers = scorers if history.events and eligible.any() else [popularity]
+        allowed = Allowed(catalog.number, eligible) if items.is_filtered else None
+        retrieved, not_retrieved = await retrieve_all(retrievers, user, count, deadline, allowed)
         candidates = gather_candidates(retrieved, eligible, history, catalog, count)
         slot = policy.slot if history.events else None
         if slot:
             candidates = with_new_items(candidates, eligible, catalog)
-        timer.end("filter")
+        timer.end("retrieve")
 
         responsive = [scorer for scorer in scorers if scorer.name not in not_retrieved]
-        numbers = catalog.number[candidates.rows]
-        scored, not_scored = await score_all(responsive, user, numbers, retrieved, deadline)
+        numbers, rated = catalog.number[candidates.rows], Rated.of(history, policy)
+        scored_rows = np.union1d(candidates.rows, rated.rows)
+        scored, not_scored = await score_all(responsive, user, catalog.number[scored_rows], retrieved, deadline)
+        agreements = rated.agreements(scored, catalog.number[rated.rows])
+        scored = {model: answer.select(numbers) for model, answer in scored.items()}
         timer.end("score")
 
-        fused = fuse_answers(policy, scored, history)
+        fused = fuse_answers(policy, scored, history, agreements)
         if fused is None:
             candidates = popular_candidates(eligible, catalog, count)
         ranking = rank(fused, candidates.rows, catalog, query.constraints, known.shown)
@@ -103,7 +108,7 @@ class Recommender:
         timer.end("fuse")
 
         groups = popularity.known_groups(user) if POPULARITY in policy.models else []
-        liked_genres = query.liked_genres if by_genre else ()
+        liked_genres = query.liked_genres if items.by_genre else ()
         facts = [query.groups[group] for group in groups]
         lift = popularity.lift(catalog.number[candidates.rows], groups)
         listed = candidates.rows[ranking.positions]
@@ -126,7 +131,7 @@ class Recommender:
             policy_probability=probability,
             model_versions={model: answer.version for model, answer in scored.items()},
             degraded=[pb.Degraded(component=name, reason=str(why)) for name, why in missing.items()],
-            fallback=fallback(query, history, by_genre or bool(groups), fused),
+            fallback=fallback(query, history, items.by_genre or bool(groups), fused),
             history_age_seconds=max(query.now - history.newest, 0) if history.events else None,
             timings_ms=timer.milliseconds(),
             history_used=len(history.events),
@@ -188,12 +193,14 @@ def _user_tensors(query: Query, history: History, catalog: Catalog) -> UserTenso
     return UserTensors.of(query.user_id, query.now, numbers, history.events, catalog.number, groups=query.groups)
 
 
-def fuse_answers(policy: Policy, scored: Mapping[str, Answer], history: History) -> Fused | None:
+def fuse_answers(
+    policy: Policy, scored: Mapping[str, Answer], history: History, agreements: Mapping[str, float]
+) -> Fused | None:
     """None when nothing has been said about any item."""
     if not scored:
         return None
     scores = {model: answer.score for model, answer in scored.items()}
-    fused = fuse(policy, scores, len(history.events), history.ratings)
+    fused = fuse(policy, scores, len(history.events), history.ratings, agreements)
     return None if np.isnan(fused.score).all() else fused
 
 

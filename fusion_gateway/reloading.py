@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import structlog
 from prometheus_client import Counter
@@ -16,6 +16,7 @@ REFUSED = Counter(
 MAX_CHARACTERS = 1000
 """Maximum number of characters in the log of what is wrong."""
 V = TypeVar("V")
+V_co = TypeVar("V_co", covariant=True)
 log = structlog.get_logger()
 
 
@@ -39,6 +40,13 @@ def newest_usable(repository: Repository, model: str, read: Callable[[Version], 
 
 def _unexpected(what: str, error: Exception) -> ArtifactError:
     return ArtifactError(f"{what}: {type(error).__name__}: {str(error)[:MAX_CHARACTERS]}", "unexpected")
+
+
+class Held(Protocol[V_co]):
+    """A value that is another one later: read it once for each call."""
+
+    @property
+    def value(self) -> V_co: ...
 
 
 class Reloaded(Generic[V]):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fusion_gateway.catalog.catalog import Catalog
 from fusion_gateway.fusion import RULES, Number, Rows
 from fusion_gateway.scorers.missing import NOT_CONFIGURED, ModelMissing
-from fusion_gateway.scorers.scorer import Answer, Numbers, Retrieved, UserTensors
+from fusion_gateway.scorers.scorer import Allowed, Answer, Numbers, Retrieved, UserTensors
 
 Kind = Literal["genre", "director", "actor"]
 MAX_BOOST = 1e6
@@ -64,7 +64,7 @@ class RulesScorer:
     """That of the policies that the rules stand in."""
     name = RULES
 
-    async def retrieve(self, user: UserTensors, k: int, timeout: float) -> Retrieved:
+    async def retrieve(self, user: UserTensors, k: int, timeout: float, allowed: Allowed | None = None) -> Retrieved:
         """Proposes nothing: rules order what others propose."""
         return Retrieved(np.zeros(0, np.int64))
 

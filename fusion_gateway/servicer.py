@@ -20,7 +20,7 @@ from fusion_gateway.loop.ids import new_id
 from fusion_gateway.loop.log import ServedLog
 from fusion_gateway.loop.outcomes_call import OutcomesCall
 from fusion_gateway.recommend import Recommender
-from fusion_gateway.reloading import Reloaded
+from fusion_gateway.reloading import Held
 from fusion_gateway.shadow import ShadowPolicy
 from fusion_gateway.similar import SimilarItems
 from fusion_gateway.status import Status
@@ -42,7 +42,7 @@ class Handlers:
     recommender: Recommender
     shadow: ShadowPolicy
     similar_items: SimilarItems
-    titles: Reloaded[TitleIndex]
+    titles: Held[TitleIndex]
     events: EventStore
     status: Status
     outcomes: OutcomesCall
@@ -95,7 +95,7 @@ class Servicer(pb_grpc.RecommenderServicer):
 
     async def GetItems(self, request: pb.GetItemsRequest, context: Context) -> pb.GetItemsResponse:
         catalog = self._handlers.titles.value.catalog
-        rows = map(catalog.row_of, parsing.parse_item_ids(request.item_ids))
+        rows = map(catalog.visible_row_of, parsing.parse_item_ids(request.item_ids))
         return pb.GetItemsResponse(items=[catalog.item(row) for row in rows if row is not None])
 
     async def RecordEvents(self, request: pb.RecordEventsRequest, context: Context) -> pb.RecordEventsResponse:

@@ -13,7 +13,7 @@ from fusion_gateway.catalog.title_search import TitleIndex
 from fusion_gateway.fusion import Rows
 from fusion_gateway.ordering import order
 from fusion_gateway.parsing import parse_results, parse_title, parse_weights
-from fusion_gateway.reloading import Reloaded
+from fusion_gateway.reloading import Held
 from fusion_gateway.scorers.client import ScorerClient
 from fusion_gateway.scorers.fan_out import call_all
 from fusion_gateway.scorers.missing import Absences, ModelMissing
@@ -70,7 +70,7 @@ Components = dict[str, SimilarityComponent]
 class SimilarItems:
     """Everything that SimilarItems is answered from."""
 
-    titles: Reloaded[TitleIndex]
+    titles: Held[TitleIndex]
     """Of the catalog."""
     scorers: Mapping[str, ScorerClient]
     absences: Absences = field(default_factory=Absences)
@@ -146,7 +146,7 @@ def _likeness_of_catalog(catalog: Catalog) -> dict[str, Callable[[int], NDArray[
 def _queried_row(request: pb.SimilarItemsRequest, titles: TitleIndex) -> int:
     match request.WhichOneof("query"):
         case "item_id":
-            row = titles.catalog.row_of(request.item_id)
+            row = titles.catalog.visible_row_of(request.item_id)
             if row is None:
                 raise NotFound(f"item_id: the catalog has no item {request.item_id[:256]!r}")
             return row
@@ -189,7 +189,7 @@ def _nearest(
     itself = catalog.of_same_works(np.array([row]))
     first: list[int] = []
     if weights.get(DIRECTOR):
-        same = np.setdiff1d(np.flatnonzero(catalog.of_director(row)), itself)
+        same = np.setdiff1d(np.flatnonzero(catalog.of_director(row) & ~catalog.hidden), itself)
         first = _in_order(alike, same, catalog)[: MAX_SAME_DIRECTOR if components else None]
     taken = [*itself, *first]
     if by_places:
@@ -224,10 +224,11 @@ def _by_places(taken: list[int], places: int, components: Components, catalog: C
 
 
 def _most_alike(alike: Likeness, excluded: Rows, k: int, catalog: Catalog) -> list[int]:
-    """The k works that are most alike, without the excluded rows."""
+    """The k works that are most alike, without the excluded rows and the hidden ones."""
     if k < 1:
         return []
     alike[excluded] = 0
+    alike[catalog.hidden] = 0
     pool = k + catalog.num_repeats
     lowest = np.partition(alike, -pool)[-pool] if pool < len(alike) else 0  # all its equals are put in order
     rows = np.flatnonzero((alike > 0) & (alike >= lowest))

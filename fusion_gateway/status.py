@@ -8,7 +8,7 @@ from fusion_gateway.catalog.title_search import TitleIndex
 from fusion_gateway.listing import values_of
 from fusion_gateway.policies import Policies
 from fusion_gateway.published_models import PublishedModels
-from fusion_gateway.reloading import Reloaded
+from fusion_gateway.reloading import Held, Reloaded
 from fusion_gateway.scorers.client import ScorerClient
 from fusion_gateway.scorers.popularity import PopularityScorer
 from fusion_gateway.scorers.recent_calls import RecentCalls
@@ -26,7 +26,7 @@ class Status:
     scorers: Mapping[str, ScorerClient]
     policies: Reloaded[Policies]
     popularity: Reloaded[PopularityScorer]
-    titles: Reloaded[TitleIndex]
+    titles: Held[TitleIndex]
     published: PublishedModels
     answers: RecentCalls = field(default_factory=RecentCalls)
     """Of Recommend and SimilarItems; degraded ones count as failed."""

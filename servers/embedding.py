@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from servers.device import Device, load_tower
-from servers.images import decode_images
 from servers.published import read_json, read_tensors
 from servers.runtime.errors import ArtifactError, InvalidArgument
+from servers.runtime.images import decode_images
 from servers.runtime.repository import Version
 from servers.signature import Arrays
 

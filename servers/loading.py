@@ -46,7 +46,8 @@ def _warm(scorer: LoadedScorer) -> None:
                 "query_time": np.zeros((rows, 1), np.int64),
             }
             scorer.score({**user, "candidate": item_BL})
-            scorer.retrieve({**user, "k": k_B1})
+            for allowed_BA in (np.zeros((rows, 1), np.int64), item_BL):
+                scorer.retrieve({**user, "k": k_B1, "allowed": allowed_BA})
         scorer.similar({"item": item_BL[:, :1], "k": k_B1})
         if scorer.encoder:
             scorer.encoder.embed(EMBED.complete({"image": np.full((rows, 1), b"", object)}, NO_LIMITS))

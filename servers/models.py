@@ -114,7 +114,8 @@ class Model:
         config = config_of(self.name, self._signature, self._execution.batching)
         config.platform = PLATFORM
         limits = self._execution.limits
-        for name, limit in (("max_history", limits.L), ("max_candidates", limits.C), ("max_k", limits.K)):
+        axes = {"max_history": limits.L, "max_candidates": limits.C, "max_k": limits.K, "max_allowed": limits.A}
+        for name, limit in axes.items():
             config.parameters[name].string_value = str(limit)
         return config
 

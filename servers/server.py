@@ -29,7 +29,13 @@ async def model_server(settings: ServerSettings) -> AsyncIterator[Program]:
     Raises RepositoryError where the model repository holds nothing to serve, and ConfigurationError.
     """
     check_device(settings.device)
-    limits = Limits(B=settings.max_batch_size, L=settings.max_history, C=settings.max_candidates, K=settings.max_k)
+    limits = Limits(
+        B=settings.max_batch_size,
+        L=settings.max_history,
+        C=settings.max_candidates,
+        K=settings.max_k,
+        A=settings.max_allowed,
+    )
     batching = BatchLimits(settings.max_batch_size, settings.max_queue_size, settings.max_queue_delay_us / 1e6)
     program = Program(f"servers {settings.name}", settings, [SERVICE])
     with (

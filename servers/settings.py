@@ -21,6 +21,12 @@ class ModelSettings(ProgramSettings):
     )
     max_history: int = Field(2_000, ge=1, le=100_000, description="Maximum number of events in a history.")
     max_candidates: int = Field(20_000, ge=1, le=1_000_000, description="Maximum number of candidates for one user.")
+    max_allowed: int = Field(
+        500_000,
+        ge=1,
+        le=1_000_000,
+        description="Maximum number of items that retrieval for one user may be limited to.",
+    )
     max_k: int = Field(1_000, ge=1, le=1_000_000, description="Maximum number of items retrieved for one user.")
 
 

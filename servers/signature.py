@@ -1,6 +1,6 @@
 """The inputs and outputs of each kind of model, and the checks that a request must pass.
 
-`B` users, `L` history length, `C` candidates, `K` results: the table is in the README.
+`B` users, `L` history length, `C` candidates, `K` results, `A` allowed items: the table is in the README.
 """
 
 import time
@@ -18,13 +18,13 @@ Arrays = dict[str, Array]
 
 @dataclass(frozen=True)
 class Tensor:
-    """One tensor of shape [B, axis]; the axis is 1, L, C or K, or D in outputs whose width the model alone knows."""
+    """One tensor of shape [B, axis]; the axis is 1, L, C, K or A, or D in outputs whose width the model alone knows."""
 
     name: str
     datatype: str
     axis: str
     pad: object = 0
-    """Fills rows that are shorter than others: in front for L, behind for C."""
+    """Fills rows that are shorter than others: in front for L, behind for C and A."""
     default: Callable[[], object] | None = None
     """Makes the value for clients that leave the tensor out; None: it is required."""
 
@@ -37,6 +37,7 @@ class Limits:
     L: int
     C: int
     K: int
+    A: int = 0
 
     def check(self, axis: str, size: int, name: str) -> None:
         if size > (limit := int(getattr(self, axis))):
@@ -60,6 +61,8 @@ class Signature:
         for tensor in self.inputs:
             if tensor.name in given:
                 _check_shape(tensor, given[tensor.name], sizes, limits)
+        if sizes.get("A") == 0:  # other rows of its batch would pad it to one that allows all
+            raise InvalidArgument("tensor 'allowed' has no item in its rows; leave it out where all are allowed")
         if sizes.get("L") == 0:
             sizes["L"] = 1
             given = {name: array for name, array in given.items() if not name.startswith("history_")}
@@ -137,7 +140,9 @@ _K = Tensor("k", "INT32", "1", default=lambda: 10)
 _RANKED = (Tensor("item", "INT64", "K"), Tensor("score", "FP32", "K", pad=np.nan))
 
 SCORE = Signature((*_USER, Tensor("candidate", "INT64", "C")), (Tensor("score", "FP32", "C"),))
-RETRIEVE = Signature((*_USER, _K), _RANKED)
+_ALLOWED = Tensor("allowed", "INT64", "A", default=lambda: 0)
+"""A row of zeros alone allows all items."""
+RETRIEVE = Signature((*_USER, _K, _ALLOWED), _RANKED)
 SIMILAR = Signature((Tensor("item", "INT64", "1"), _K), _RANKED)
 _TEXTS = [
     Tensor(name, "BYTES", "1", default=lambda: b"")

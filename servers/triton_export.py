@@ -78,8 +78,8 @@ def config_for_triton(model: str, signature: Signature, scorer: str, settings: E
         config.ClearField("dynamic_batching")
     config.instance_group.add(kind=model_config_pb2.ModelInstanceGroup.KIND_CPU, count=1)
     for tensor in config.input:
-        tensor.allow_ragged_batch = True  # calls with other L or C share a batch; the scorer's code pads them
-    parameters = settings.model_dump(include={"threads", "max_history", "max_candidates", "max_k"})
+        tensor.allow_ragged_batch = True  # calls with other L, C or A share a batch; the scorer's code pads them
+    parameters = settings.model_dump(include={"threads", "max_history", "max_candidates", "max_k", "max_allowed"})
     for name, value in {"scorer": scorer, **parameters}.items():
         config.parameters[name].string_value = str(value)
     return config

@@ -34,6 +34,7 @@ class TritonPythonModel:
             L=int(parameters["max_history"]),
             C=int(parameters["max_candidates"]),
             K=int(parameters["max_k"]),
+            A=int(parameters.get("max_allowed", 0)),  # exports of before have none, nor the tensor
         )
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:

@@ -78,6 +78,7 @@ MAY_IMPORT["training/benchmark"] |= {
 }
 # Retraining exports the event store by the gateway's code.
 MAY_IMPORT["training/pipelines"] |= {"fusion_gateway.events.exporting", "servers.runtime.file_lock"}
+MAY_IMPORT["training/artifacts"] |= {"servers.runtime.file_lock"}
 # Clicks of simulated users have the intervals of measured outcomes.
 MAY_IMPORT["training/simulation"] |= {"fusion_gateway.loop.intervals"}
 # What a policy would have shown is computed by the code that shows it, and what came of it read from the gateway's log.

@@ -1,15 +1,21 @@
 """What is known of the items: names, facts, popularity. Rows are positions in arrays sorted by item number."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from fusion_gateway.catalog.attribute_file import ATTRIBUTES, load_attributes
+from fusion_gateway.catalog.attributes import Attributes, Value
+from fusion_gateway.catalog.expression import Expression
+from fusion_gateway.catalog.facts import Facts, Patched
 from fusion_gateway.catalog.parquet import MAX_ITEMS, MAX_VALUES, Kind, read_table
 from fusion_gateway.catalog.rating_scale import RatingScale, load_rating_scale
 from fusion_gateway.catalog.text_files import TEXT_FILES, Texts, load_texts
@@ -36,6 +42,10 @@ MAX_CHARACTERS = {"id": 1000, "title": 1000, "director": 1000, "poster": 2000}
 MAX_CAST = 100
 MAX_GENRES, MAX_GENRE_CHARACTERS = 100, 256
 """Maximum number of genres of an item, and of characters of a genre."""
+Keys = NDArray[np.int64]
+Values = Mapping[str, Value | None]
+"""Of an item's attributes by name; None: it has no value."""
+V = TypeVar("V")
 
 
 @dataclass(frozen=True)
@@ -48,18 +58,27 @@ class Filters:
     year_max: int | None = None
     ids_in: Sequence[str] = ()
     ids_out: Sequence[str] = ()
+    expression: Expression | None = None
 
 
-def _works(ids: Sequence[str], titles: Sequence[str], years: Sequence[int]) -> Rows:
-    """[items]: the first row of the same title and year, but for case and blanks. An item whose title is its id, or
-    whose year is unknown, is a work of its own.
+def _key_of_work(item_id: str, title: str, year: int) -> int:
+    """Equal for the same title and year, but for case and blanks. An item whose title is its id, or whose year is
+    unknown, is a work of its own. A hash of 64 bits tells millions of works apart.
     """
-    first: dict[tuple[str, int], int] = {}
-    works = list(range(len(ids)))
-    for row, (item_id, title, year) in enumerate(zip(ids, titles, years, strict=True)):
-        if year and title != item_id:
-            works[row] = first.setdefault((" ".join(title.casefold().split()), year), row)
-    return np.array(works, np.int64)
+    return hash((" ".join(title.casefold().split()), year) if year and title != item_id else (item_id,))
+
+
+def _works(keys: Keys) -> Rows:
+    """[items]: the first row with the same key."""
+    _, first, work = np.unique(keys, return_index=True, return_inverse=True)
+    works: Rows = first[work]
+    return works
+
+
+def _column(values: Sequence[V], changed: Mapping[int, V]) -> Sequence[V]:
+    """With the changed ones where they are others."""
+    others = {row: value for row, value in changed.items() if value != values[row]}
+    return Patched(values, others) if others else values
 
 
 def _rows_of_repeated(works: Rows) -> Mapping[int, list[int]]:
@@ -72,35 +91,40 @@ def _rows_of_repeated(works: Rows) -> Mapping[int, list[int]]:
 
 
 class Catalog:
-    """One published version of the catalog, in memory; nothing changes after construction."""
+    """A published version of the catalog and what was changed since, in memory; nothing changes after construction."""
 
     def __init__(
-        self, items: pl.DataFrame, version: int, texts: Texts | None = None, scale: RatingScale | None = None
+        self,
+        items: pl.DataFrame,
+        version: int,
+        texts: Texts | None = None,
+        scale: RatingScale | None = None,
+        attributes: pl.DataFrame | None = None,
     ) -> None:
-        """`scale`: of the data's ratings; None where it is not known."""
+        """`scale`: of the data's ratings; None where it is not known. `attributes`: as load_attributes reads them."""
         self.version = version
         self.texts = texts or Texts()
         self.rating_scale = scale
         self.number: NDArray[np.int64] = items["number"].to_numpy()
         self.id: list[str] = items["id"].to_list()
-        self.title: list[str] = items["title"].to_list()
+        self.hidden: Mask = np.zeros(len(self.id), np.bool_)
+        """[items]: which no answer may have."""
+        self.title: Sequence[str] = items["title"].to_list()
         self.year: NDArray[np.int32] = items["year"].to_numpy()
-        self.genres: list[list[str]] = items["genres"].to_list()
-        self.director: list[str] = items["director"].to_list()
-        self.cast: list[list[str]] = items["cast"].to_list() if "cast" in items else [[] for _ in self.id]
+        self.genres: Sequence[Sequence[str]] = items["genres"].to_list()
+        self.director: Sequence[str] = items["director"].to_list()
+        self.cast: Sequence[Sequence[str]] = items["cast"].to_list() if "cast" in items else [[] for _ in self.id]
         """Actors; empty where the catalog has none."""
-        self._director_number = items["director"].rank("dense").to_numpy()
-        self.poster: list[str] = items["poster"].to_list()
+        self._director_key: Keys = np.fromiter(map(hash, self.director), np.int64, len(self))
+        self.poster: Sequence[str] = items["poster"].to_list()
         self.votes: NDArray[np.int64] = items["votes"].to_numpy()
         self.weighted_rating: NDArray[np.float64] = items["weighted_rating"].to_numpy()
         self.by_rating: Rows = np.lexsort((self.number, -self.votes, -self.weighted_rating))
         """All rows, by weighted rating, best first."""
+        self._ids_in_order: list[str] | None = None
         self._row = {item_id: row for row, item_id in enumerate(self.id)}
-        self.work: Rows = _works(self.id, self.title, self.year.tolist())
-        """[items]: the first row of the same work, which may be listed under several ids."""
-        self._repeated = _rows_of_repeated(self.work)
-        self.num_repeats = sum(len(rows) - 1 for rows in self._repeated.values())
-        """Number of rows that are another id of an earlier row's work."""
+        keys = map(_key_of_work, self.id, self.title, self.year.tolist())
+        self._find_works(np.fromiter(keys, np.int64, len(self)))
         names = sorted({genre.casefold() for genre in chain.from_iterable(self.genres)})
         self._genre = {name: column for column, name in enumerate(names)}
         self.has_genre = np.zeros((len(self), len(names)), np.bool_)
@@ -108,12 +132,85 @@ class Catalog:
             self.has_genre[row, [self._genre[genre.casefold()] for genre in genres]] = True
         self.genre_names = sorted({genre for genres in self.genres for genre in genres}, key=str.casefold)
         """As the items spell them."""
-        length = np.sqrt(self.has_genre.sum(axis=1, keepdims=True, dtype=np.float32))
-        self.genre_vector: NDArray[np.float32] = self.has_genre / np.maximum(length, 1)
+        self.genre_vector = _unit(self.has_genre)
         """[items, genres], unit length; zeros for an item without genres."""
+        self.attributes = Attributes.of_published(items, attributes)
 
     def __len__(self) -> int:
         return len(self.id)
+
+    def _find_works(self, keys: Keys) -> None:
+        self._work_key = keys
+        self.work = _works(keys)
+        """[items]: the first row of the same work, which may be listed under several ids."""
+        self._repeated = _rows_of_repeated(self.work)
+        self.num_repeats = sum(len(rows) - 1 for rows in self._repeated.values())
+        """Number of rows that are another id of an earlier row's work."""
+
+    def facts(self, row: int) -> Facts:
+        return Facts(
+            self.title[row],
+            int(self.year[row]),
+            self.genres[row],
+            self.director[row],
+            self.cast[row],
+            self.poster[row],
+        )
+
+    def patched(self, facts: Mapping[int, Facts], values: Mapping[int, Values], hidden: Mask) -> "Catalog":
+        """With other facts, and values of attributes, of some rows, and others hidden.
+
+        Of attributes a row has what is published but for its `values`. Arrays that do not change are shared.
+        """
+        changed = copy(self)
+        changed.hidden = hidden
+        changed.attributes = self.attributes.patched(values)
+        columns = ("title", "genres", "director", "cast", "poster")
+        for name in columns:
+            values = {row: getattr(each, name) for row, each in facts.items()}
+            setattr(changed, name, _column(getattr(self, name), values))
+        changed._patch_years_and_works({row: each.year for row, each in facts.items()})
+        if changed.director is not self.director:
+            changed._director_key = self._director_key.copy()
+            for row in facts:
+                changed._director_key[row] = hash(changed.director[row])
+        if changed.genres is not self.genres:
+            changed._patch_genres(facts.keys())
+        return changed
+
+    def _patch_years_and_works(self, years: Mapping[int, int]) -> None:
+        rows = np.fromiter(years, np.int64, len(years))
+        if not np.array_equal(self.year[rows], list(years.values())):
+            self.year = self.year.copy()
+            self.year[rows] = list(years.values())
+        found = [_key_of_work(self.id[row], self.title[row], int(self.year[row])) for row in years]
+        if not np.array_equal(self._work_key[rows], found):
+            keys = self._work_key.copy()
+            keys[rows] = found
+            self._find_works(keys)
+
+    def _patch_genres(self, rows: Collection[int]) -> None:
+        spelled = {genre for row in rows for genre in self.genres[row]}
+        new = self.new_genres(spelled)[: self.room_for_genres]
+        self._genre = {**self._genre, **{name: len(self._genre) + index for index, name in enumerate(new)}}
+        self.genre_names = sorted({*self.genre_names, *spelled}, key=str.casefold)
+        self.has_genre = np.pad(self.has_genre, ((0, 0), (0, len(new))))
+        self.genre_vector = np.pad(self.genre_vector, ((0, 0), (0, len(new))))
+        for row in rows:
+            names = [genre.casefold() for genre in self.genres[row]]
+            self.has_genre[row] = False
+            self.has_genre[row, [self._genre[name] for name in names if name in self._genre]] = True
+        listed = list(rows)
+        self.genre_vector[listed] = _unit(self.has_genre[listed])
+
+    @property
+    def room_for_genres(self) -> int:
+        """How many more names filters can know; those beyond are shown, and no filter finds them."""
+        return max(MAX_VALUES // len(self) - len(self._genre), 0)
+
+    def new_genres(self, names: Iterable[str]) -> list[str]:
+        """Those that no item has, in lower case."""
+        return sorted({name.casefold() for name in names} - self._genre.keys())
 
     def rows_of(self, numbers: NDArray[np.int64]) -> Rows:
         """Rows of item numbers, in their order, without those the catalog does not have."""
@@ -123,6 +220,17 @@ class Catalog:
 
     def row_of(self, item_id: str) -> int | None:
         return self._row.get(item_id)
+
+    def ids_in_order(self) -> list[str]:
+        """All ids in the order of their bytes. Blocking, the first time."""
+        if self._ids_in_order is None:
+            self._ids_in_order = sorted(self.id)
+        return self._ids_in_order
+
+    def visible_row_of(self, item_id: str) -> int | None:
+        """None also where no answer may have the item."""
+        row = self.row_of(item_id)
+        return None if row is None or self.hidden[row] else row
 
     def first_of_works(self, rows: Rows) -> Rows:
         """Indices into `rows`, ascending, of the first row of each work."""
@@ -160,18 +268,18 @@ class Catalog:
         if self.texts.search is None:
             raise Unavailable("semantic: the published catalog has no texts to search: train the catalog again")
         likeness = self.texts.search.likeness(query)
-        rows = np.flatnonzero(likeness > 0)
+        rows = np.flatnonzero((likeness > 0) & ~self.hidden)
         best = rows[np.lexsort((-self.votes[rows], -likeness[rows]))]
         works = best[self.first_of_works(best)][:k]
         return [(int(row), min(float(100 * likeness[row]), 100.0)) for row in works]
 
     def of_director(self, row: int) -> Mask:
         """[items]: which have the director of this one; none where that is unknown."""
-        return np.asarray((self._director_number == self._director_number[row]) & (self.director[row] != ""))
+        return np.asarray((self._director_key == self._director_key[row]) & (self.director[row] != ""))
 
     def passing(self, filters: Filters) -> Mask:
-        """[items]: which pass all the filters. Unknown genres and ids match nothing."""
-        mask = np.ones(len(self), np.bool_)
+        """[items]: which are not hidden and pass all the filters. Unknown genres and ids match nothing."""
+        mask = ~self.hidden
         if filters.genres_any:
             mask &= self._with_genre(filters.genres_any)
         if filters.genres_none:
@@ -184,6 +292,8 @@ class Catalog:
             mask &= self._with_id(filters.ids_in)
         if filters.ids_out:
             mask &= ~self._with_id(filters.ids_out)
+        if filters.expression:
+            mask &= self.attributes.matches(filters.expression)
         return mask
 
     def _with_genre(self, names: Iterable[str]) -> Mask:
@@ -207,17 +317,24 @@ class Catalog:
         )
 
 
+def _unit(has_genre: Mask) -> NDArray[np.float32]:
+    """Rows of unit length; zeros where there is no genre."""
+    length = np.sqrt(has_genre.sum(axis=1, keepdims=True, dtype=np.float32))
+    unit: NDArray[np.float32] = has_genre / np.maximum(length, 1)
+    return unit
+
+
 def open_catalog(version: Version) -> Catalog:
     """Raises ArtifactError when its files are not what a catalog is."""
     published = {file.path for file in version.manifest.files}
-    texts = {name: version.file(name) for name in TEXT_FILES if name in published}
-    return load_catalog(version.file("items.parquet"), version.number, texts, load_rating_scale(version))
+    files = {name: version.file(name) for name in (*TEXT_FILES, ATTRIBUTES) if name in published}
+    return load_catalog(version.file("items.parquet"), version.number, files, load_rating_scale(version))
 
 
 def load_catalog(
-    path: Path, version: int, texts: Mapping[str, Path] | None = None, scale: RatingScale | None = None
+    path: Path, version: int, files: Mapping[str, Path] | None = None, scale: RatingScale | None = None
 ) -> Catalog:
-    """Reads a version's items.parquet, and those of TEXT_FILES that `texts` names.
+    """Reads a version's items.parquet, and those of TEXT_FILES and ATTRIBUTES that `files` has, by name.
 
     Raises ArtifactError when they are not what a catalog is.
     """
@@ -228,7 +345,9 @@ def load_catalog(
         raise ArtifactError(f"{path}: every number and every id must be there once", "catalog")
     if problem := _beyond(items):
         raise ArtifactError(f"{path}: {problem}", "catalog")
-    return Catalog(items, version, load_texts(texts or {}, len(items)), scale)
+    files = files or {}
+    attributes = load_attributes(files[ATTRIBUTES], len(items)) if ATTRIBUTES in files else None
+    return Catalog(items, version, load_texts(files, len(items)), scale, attributes)
 
 
 def _beyond(items: pl.DataFrame) -> str:

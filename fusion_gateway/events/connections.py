@@ -1,6 +1,7 @@
 """Connections to the event store's database, for reads or for writes: all that is done with them has limits."""
 
 import asyncio
+import random
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -20,6 +21,10 @@ CALM_SECONDS = 5.0
 """A store works again once nothing has failed for this long; until then its failures are counted, not logged."""
 DATA_EXCEPTION = "22"
 """How SQLSTATE begins for a value that PostgreSQL does not take."""
+CONFLICTS = ("40001", "40P01")
+"""SQLSTATEs of a transaction that PostgreSQL has rolled back in favor of others; it can be done again."""
+CONFLICT_SECONDS = 0.05
+"""Before that, up to so long, so that those that met do not meet again."""
 FAILURES = Counter("marquee_event_store_failures", "Times that the event store failed or was too slow.", ["work"])
 T = TypeVar("T")
 Tasks = set[asyncio.Task[Any]]
@@ -58,6 +63,7 @@ class Connections:
         """What `work` returns for a connection in a transaction, which is committed by then.
 
         Calls wait in the order of their arrival for others of their `group`; groups have their turn alternately.
+        `work` is done again where PostgreSQL has rolled it back in favor of others.
         Raises DeadlineExceeded after `timeout` seconds, Overloaded where too much waits already and this is `limited`,
         InvalidArgument for what the database does not take, and Unavailable.
         """
@@ -110,7 +116,7 @@ class Connections:
         Neither holds anybody's events.
         """
         driver_error = getattr(error, "orig", None)
-        if str(getattr(driver_error, "sqlstate", None)).startswith(DATA_EXCEPTION):
+        if _sqlstate(error).startswith(DATA_EXCEPTION):
             self._circuit.answered()
             return InvalidArgument("the event store does not take one of these texts or numbers")
         self._circuit.failed("failed")
@@ -125,6 +131,19 @@ class Connections:
         return Unavailable(f"the event store cannot be used: {type(cause).__name__}")
 
     async def _attempt(self, work: Callable[[AsyncConnection], Awaitable[T]], group: str) -> T:
+        stop = time.monotonic() + self._seconds
+        while True:
+            try:
+                result = await self._once(work, group)
+            except (sa.exc.SQLAlchemyError, OSError) as error:
+                if _sqlstate(error) not in CONFLICTS or time.monotonic() > stop:
+                    raise self.judged(error) from None
+                await asyncio.sleep(random.uniform(0, CONFLICT_SECONDS))
+            else:
+                self._answered()
+                return result
+
+    async def _once(self, work: Callable[[AsyncConnection], Awaitable[T]], group: str) -> T:
         begun = asyncio.Event()
         transaction = _begin(self._transaction(work, group, begun), self._transactions)
         try:
@@ -140,12 +159,7 @@ class Connections:
             if self._engine.dialect.name != "sqlite":  # which ends by itself, as nothing of it goes through a network
                 transaction.cancel()
             raise self.judged(TimeoutError())
-        try:
-            result: T = transaction.result()
-        except (sa.exc.SQLAlchemyError, OSError) as error:
-            raise self.judged(error) from None
-        self._answered()
-        return result
+        return transaction.result()
 
     async def _transaction(
         self, work: Callable[[AsyncConnection], Awaitable[T]], group: str, begun: asyncio.Event
@@ -168,6 +182,11 @@ class Connections:
         if self._is_failing and time.monotonic() > self._failed_at + CALM_SECONDS:
             self._is_failing = False
             log.info("event store works again", work=self._work, store=self._engine.dialect.name)
+
+
+def _sqlstate(error: Exception) -> str:
+    """Empty where the error is none of PostgreSQL's."""
+    return getattr(getattr(error, "orig", None), "sqlstate", None) or ""
 
 
 def _begin(work: Coroutine[Any, Any, T], tasks: Tasks) -> "asyncio.Task[T]":

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import sqlalchemy as sa
 
@@ -85,6 +86,55 @@ LEASES = sa.Table(
     sa.Column("until", sa.Double, nullable=False),
 )
 """What one program at a time does, and until when in unix seconds."""
+ITEM_ID = sa.String(MAX_ID_BYTES, collation="C").with_variant(sa.String(MAX_ID_BYTES), "sqlite")
+"""In the order of bytes, as SQLite has it anyway."""
+MAX_ATTRIBUTE_BYTES = 64
+ITEM_CHANGES = sa.Table(
+    "item_changes",
+    METADATA,
+    sa.Column("epoch", sa.String(32), primary_key=True),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("items", sa.BigInteger, nullable=False),
+)
+"""One row: which database this is, the version of the newest change of `items` and `lists`, and the rows of `items`. A
+transaction that changes them updates it first, so that versions become visible in their order.
+"""
+OF_ITEMS = (
+    sa.Column("id", ITEM_ID, primary_key=True),
+    sa.Column("version", sa.BigInteger, nullable=False, unique=True),
+    sa.Column("document", sa.Text, nullable=False),
+    sa.Column("hidden", sa.Boolean, nullable=False),
+    sa.Column("hidden_reason", sa.Text, nullable=False),
+    sa.Column("hidden_until", sa.BigInteger),
+    sa.Column("deleted", sa.Boolean, nullable=False),
+    sa.Column("refused", sa.Text, nullable=False),
+    sa.Column("updated", sa.Double, nullable=False),
+)
+ITEMS = sa.Table("items", METADATA, *OF_ITEMS)
+"""What editors say of items, over the published catalog. `document` is JSON of an ItemDocument without id and poster,
+or empty; `refused` is why the item cannot be published, or empty; times are unix seconds.
+"""
+ITEM_POSTERS = sa.Table(
+    "item_posters",
+    METADATA,
+    sa.Column("id", ITEM_ID, primary_key=True),
+    sa.Column("poster", sa.LargeBinary, nullable=False),
+)
+ITEM_ATTRIBUTES = sa.Table(
+    "item_attributes",
+    METADATA,
+    sa.Column("name", sa.String(MAX_ATTRIBUTE_BYTES), primary_key=True),
+    sa.Column("kind", sa.String(8), nullable=False),
+)
+"""The kind of all values of an attribute: text, number or texts."""
+LISTS = sa.Table(
+    "lists",
+    METADATA,
+    sa.Column("name", sa.String(MAX_ID_BYTES), primary_key=True),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("document", sa.Text, nullable=False),
+)
+"""Lists of items that editors have named; `document` is JSON."""
 VERSIONS = sa.Table("schema_version", METADATA, sa.Column("version", sa.Integer, primary_key=True))
 IMPORTS = sa.Table("imports", sa.MetaData(), sa.Column("sha256", sa.String(64), primary_key=True))
 """Files that were imported whole. It is made when it is first needed; programs that do not know it work beside it."""
@@ -126,6 +176,14 @@ def _create_arms(connection: sa.Connection) -> None:
     METADATA.create_all(connection, [ARMS, LEASES], checkfirst=True)
 
 
+def _create_items(connection: sa.Connection) -> None:
+    """Version 7: what editors say of items, and their lists."""
+    tables = [ITEM_CHANGES, ITEMS, ITEM_POSTERS, ITEM_ATTRIBUTES, LISTS]
+    METADATA.create_all(connection, tables, checkfirst=True)
+    if not connection.scalar(sa.select(sa.func.count()).select_from(ITEM_CHANGES)):
+        connection.execute(ITEM_CHANGES.insert().values(epoch=uuid4().hex, version=0, items=0))
+
+
 STEPS: tuple[Callable[[sa.Connection], None], ...] = (
     _create_events,
     _index_time,
@@ -133,6 +191,7 @@ STEPS: tuple[Callable[[sa.Connection], None], ...] = (
     _add_outcomes,
     _create_served,
     _create_arms,
+    _create_items,
 )
 """Step n leads from version n to n + 1. Published steps never change."""
 

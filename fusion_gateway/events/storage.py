@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 import structlog
@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fusion_gateway.events.connections import Connections
-from fusion_gateway.events.database import READ_CONNECTIONS, Database, empty_log, usable_url
+from fusion_gateway.events.database import READ_CONNECTIONS, Database, SqliteFile, empty_log, usable_url
 from servers.runtime.errors import ConfigurationError, DeadlineExceeded, MarqueeError, Unavailable
 
 READ_SECONDS, WRITE_SECONDS = 1.0, 3.0
@@ -27,9 +27,16 @@ SWEEP_SECONDS = 3600.0
 """Rows past their time are deleted at the start, and as often as this."""
 ERASE_SECONDS = 1.0
 """To take deleted rows out of SQLite's log, and until that is tried again where somebody is reading it."""
+FILE_SECONDS = 0.5
+"""After so long it is noticed that a file was deleted; what is in it is lost if the process is killed before."""
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
 log = structlog.get_logger()
+
+
+def unlocked(rows: sa.Select[Any]) -> sa.Select[Any]:
+    """Without those that another transaction of PostgreSQL is deleting: who waits for nobody is in no deadlock."""
+    return rows.with_for_update(skip_locked=True)
 
 
 class Storage:
@@ -49,6 +56,7 @@ class Storage:
         self._reads = Connections(f"read {table.name}", database.reads, READ_CONNECTIONS, READ_SECONDS, MAX_READS)
         writers = database.write_connections
         self._writes = Connections(f"write {table.name}", database.writes, writers, WRITE_SECONDS, max_writes)
+        database.connections = (self._reads, self._writes)
         self._insert = sqlite.insert if database.is_sqlite else postgresql.insert
         self._reopening: asyncio.Task[None] | None = None
         self._has_traces = asyncio.Event()
@@ -81,17 +89,18 @@ class Storage:
         """Deletes rows past their time; how many there were. Deletes nothing where that would be all.
 
         A table whose newest row is past its time is more likely one whose clock is wrong than one that nobody uses,
-        and what is kept can be deleted later.
+        and what is kept can be deleted later. Rows of the future, by the clock of some client or file, do not count.
         """
         if not self._retention:
             return 0
-        before = int(time.time() - self._retention)
-        newest = await self._read(self._newest_time, limited=False)
+        now = int(time.time())
+        before = now - int(self._retention)
+        newest = await self._read(partial(self._newest_time, now), limited=False)
         if newest is not None and newest < before:
             log.error("nothing deleted, for all is past its time: is the clock right?", table=self._table.name)
             return 0
         [key] = self._table.primary_key
-        old = key.in_(sa.select(key).where(self._table.c.time < before).limit(ROWS_PER_SWEEP))
+        old = key.in_(unlocked(sa.select(key).where(self._table.c.time < before).limit(ROWS_PER_SWEEP)))
         swept = 0
         while chunk := await self._write(partial(self._delete, old), limited=False):
             swept += chunk
@@ -107,6 +116,13 @@ class Storage:
             with suppress(MarqueeError):  # it has been logged
                 await self.sweep()
 
+    async def run_file_loop(self) -> None:
+        """Looks after SQLite's files while nobody reads or writes. Never returns."""
+        while True:
+            await asyncio.sleep(FILE_SECONDS)
+            with suppress(MarqueeError):  # it has been logged
+                await self._follow_file(None)
+
     async def run_erase_loop(self) -> None:
         """Takes what has been deleted out of SQLite's log, where that could not be done at once. Never returns."""
         while True:
@@ -114,8 +130,9 @@ class Storage:
             await asyncio.sleep(ERASE_SECONDS)
             await self._erase_traces()
 
-    async def _newest_time(self, connection: AsyncConnection) -> float | None:
-        newest: float | None = await connection.scalar(sa.select(sa.func.max(self._table.c.time)))
+    async def _newest_time(self, now: int, connection: AsyncConnection) -> float | None:
+        times = sa.select(sa.func.max(self._table.c.time)).where(self._table.c.time <= now)
+        newest: float | None = await connection.scalar(times)
         return newest
 
     async def _delete(self, which: sa.ColumnElement[bool], connection: AsyncConnection) -> int:
@@ -142,28 +159,27 @@ class Storage:
 
     async def _write(self, work: Work[T], timeout: float | None = None, limited: bool = True, group: str = "") -> T:
         await self._follow_file(timeout)
-        file = self._database.file_now()
+        files = self._database.files_now()
         result = await self._writes.run(work, timeout, limited, group)
-        if self._database.file_now() != file:
-            raise Unavailable("the event store cannot be used: its file was taken away, try again")
+        if self._database.files_now() != files:
+            raise Unavailable("the event store cannot be used: a file of it was taken away, try again")
         return result
 
     async def _follow_file(self, timeout: float | None) -> None:
-        """Opens the file at SQLite's path where the one that is open has been deleted or replaced."""
-        if not self._database.has_moved():
+        """Opens the files at SQLite's path where one that is open has been deleted or replaced."""
+        file = self._database.file
+        if not (file and file.has_moved()):
             return
         if self._reopening is None or self._reopening.done():
-            self._reopening = asyncio.create_task(self._reopen())
+            self._reopening = asyncio.create_task(self._reopen(file))
         try:
             async with asyncio.timeout(timeout):
                 await asyncio.shield(self._reopening)
         except TimeoutError:
             raise DeadlineExceeded("the event store has not been opened in time") from None
 
-    async def _reopen(self) -> None:
+    async def _reopen(self, file: SqliteFile) -> None:
         try:
-            async with self._reads.stopped(), self._writes.stopped():
-                await self._database.reopen()
+            await file.reopen()
         except (sa.exc.SQLAlchemyError, OSError) as error:
             raise self._writes.judged(error) from None
-        log.error("the event store's file was deleted or replaced; the one at its path is used now")

@@ -4,9 +4,12 @@ import asyncio
 import time
 import uuid
 from collections.abc import Iterable, Sequence, Sized
+from contextlib import suppress
 from dataclasses import fields
 from functools import partial
 from itertools import islice, takewhile
+from operator import itemgetter
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,19 +19,21 @@ from fusion_gateway.events.history_reads import HistoryReads
 from fusion_gateway.events.schema import EVENTS, IMPORTS
 from fusion_gateway.events.storage import MAX_WRITES, Storage, T, Work
 from fusion_gateway.events.stored_event import StoredEvent
+from fusion_gateway.events.trimming import IS_READ, NEWEST_FIRST, trim, with_many
 from fusion_gateway.events.users import StoredUser, users_from
-from servers.runtime.errors import DeadlineExceeded
+from servers.runtime.errors import DeadlineExceeded, MarqueeError
 
 ROWS_PER_STATEMENT = 1000
 ROWS_PER_TURN = 100
 """Of the event loop: SQLAlchemy prepares statements in it."""
 ROWS_READ_PER_TURN = 500
-USERS_PER_TRIM = 10
+TRIM_SECONDS = 0.5
+"""Users with new events are trimmed as often as this, those of all calls together."""
+USERS_PER_LOOK = 100
+MAX_TO_TRIM = 100_000
+"""Users that wait to be trimmed; others are with their next events."""
 
-NEWEST_FIRST = (EVENTS.c.time.desc(), EVENTS.c.sequence.desc())
 FIELDS = tuple(EVENTS.c[field.name] for field in fields(StoredEvent))
-IS_READ = EVENTS.c.type.in_(sa.bindparam("types", expanding=True))
-"""Whether lists depend on the event. Others, such as impressions, are many, and must not push these out."""
 HISTORY = (
     sa.select(*FIELDS)
     .where(EVENTS.c.user_id == sa.bindparam("user"), IS_READ)
@@ -40,19 +45,10 @@ HISTORIES = (
     .where(EVENTS.c.user_id.in_(sa.bindparam("users", expanding=True)), IS_READ)
     .order_by(EVENTS.c.user_id.desc(), *NEWEST_FIRST)  # as in the index, which spares sorting them
 )
+NEXT_SEQUENCES = sa.text("SELECT nextval(pg_get_serial_sequence('events', 'sequence')) FROM generate_series(1, :count)")
+"""Of PostgreSQL, ascending."""
 IS_TOO_LONG = sa.func.count() > sa.bindparam("limit")
 TOO_LONG = sa.select(EVENTS.c.user_id).group_by(EVENTS.c.user_id, IS_READ).having(IS_TOO_LONG).distinct()
-RANKED = (
-    sa.select(
-        EVENTS.c.sequence,
-        sa.func.row_number().over(partition_by=(EVENTS.c.user_id, IS_READ), order_by=NEWEST_FIRST).label("recency"),
-    )
-    .where(EVENTS.c.user_id.in_(sa.bindparam("users", expanding=True)))
-    .subquery()
-)
-TRIM = EVENTS.delete().where(
-    EVENTS.c.sequence.in_(sa.select(RANKED.c.sequence).where(RANKED.c.recency > sa.bindparam("limit")))
-)
 
 
 def size_of(events: Sized) -> str:
@@ -73,12 +69,14 @@ class EventStore(Storage):
     ) -> None:
         """Keeps at most `history_limit` events per user, the newest, and none older than `retention_days` (0: any).
 
-        Of those types that no list depends on, as many again. At most `max_writes` calls of a size write at once.
-        Raises ConfigurationError for a bad URL.
+        Of those types that no list depends on, as many again; `trim` deletes what is beyond. At most `max_writes` calls
+        of a size write at once. Raises ConfigurationError for a bad URL.
         """
         super().__init__(url, EVENTS, retention_days, max_writes)
         self._whole = HistoryReads(self._histories, history_limit)
         self._limit, self._types = history_limit, types.read
+        self._to_trim: set[str] = set()
+        self._has_to_trim = asyncio.Event()
 
     def check_room(self, size: str, coming: int) -> None:
         """Raises Overloaded where `record` would after so many other calls of that size, before events are prepared."""
@@ -90,8 +88,38 @@ class EventStore(Storage):
 
     async def _record(self, events: Sequence[StoredEvent], connection: AsyncConnection) -> int:
         recorded = await self._add(connection, events)
-        await self._trim(connection, {event.user_id for event in events})
-        return recorded
+        self._to_trim.update(islice(recorded, max(MAX_TO_TRIM - len(self._to_trim), 0)))
+        self._has_to_trim.set()
+        return len(recorded)
+
+    async def trim(self) -> None:
+        """Deletes all but the newest events of users that have got some. Raises Unavailable."""
+        self._has_to_trim.clear()
+        while some := list(islice(self._to_trim, USERS_PER_LOOK)):
+            # Before, for what comes meanwhile is for the next time.
+            self._to_trim.difference_update(some)
+            try:
+                await self._trim(some)
+            except BaseException:
+                self._to_trim.update(some)
+                self._has_to_trim.set()
+                raise
+
+    async def _trim(self, users: Sequence[str]) -> None:
+        rest = await self._read(partial(with_many, users, self._limit), limited=False)
+        while rest:
+            began = time.monotonic()
+            some = partial(trim, rest, self._types, self._limit)
+            rest = await self._write(some, limited=False, group="trim")
+            await self._let_others_write(began)
+
+    async def run_trim_loop(self) -> None:
+        """Trims behind `record`. Never returns."""
+        while True:
+            await self._has_to_trim.wait()
+            await asyncio.sleep(TRIM_SECONDS)
+            with suppress(MarqueeError):  # it has been logged
+                await self.trim()
 
     async def import_all(self, events: Iterable[StoredEvent]) -> int:
         """Stores any number of events; how many were new.
@@ -101,11 +129,11 @@ class EventStore(Storage):
         """
         events, recorded = iter(events), 0
         while chunk := list(islice(events, ROWS_PER_STATEMENT)):
-            recorded += await self._portion(partial(self._add, events=chunk))
+            recorded += len(await self._portion(partial(self._add, events=chunk)))
         async with self._reads.transaction() as connection:
             users = list(await connection.scalars(TOO_LONG, {"limit": self._limit, "types": self._types}))
-        for first in range(0, len(users), USERS_PER_TRIM):
-            await self._portion(partial(self._trim, users=set(users[first : first + USERS_PER_TRIM])))
+        for first in range(0, len(users), USERS_PER_LOOK):
+            await self._trim(users[first : first + USERS_PER_LOOK])
         return recorded
 
     async def imported(self) -> set[str]:
@@ -130,9 +158,12 @@ class EventStore(Storage):
         async with self._writes.transaction() as connection:
             began = time.monotonic()
             result = await work(connection)
+        await self._let_others_write(began)
+        return result
+
+    async def _let_others_write(self, began: float) -> None:
         if self._database.is_sqlite:  # which has one lock, and no queue for it
             await asyncio.sleep((time.monotonic() - began) / 2)
-        return result
 
     async def history(self, user_id: str, limit: int, timeout: float | None = None) -> list[StoredEvent]:
         """The newest events of a user that lists depend on, newest first; of one second, the last stored first."""
@@ -140,7 +171,7 @@ class EventStore(Storage):
             return await self._read(partial(_newest, user_id, limit, self._types), timeout)
         try:
             async with asyncio.timeout(timeout):
-                return (await self._whole(user_id))[:limit]
+                return (await self._whole(user_id))[: self._limit]
         except TimeoutError:
             raise DeadlineExceeded("the event store has not answered in time") from None
 
@@ -158,9 +189,10 @@ class EventStore(Storage):
         users = list(takewhile(lambda user: user.id.startswith(prefix), found))
         return users[:limit], users[limit].id if len(users) > limit else ""
 
-    async def _add(self, connection: AsyncConnection, events: Sequence[StoredEvent]) -> int:
+    async def _add(self, connection: AsyncConnection, events: Sequence[StoredEvent]) -> Sequence[str]:
+        """The user of each that is new."""
         made_up = uuid.uuid4().hex  # with the index it is unique; a thousand of them would take a while
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "event_id": event.event_id or f"{made_up}-{index}",
                 "user_id": event.user_id,
@@ -173,13 +205,19 @@ class EventStore(Storage):
             }
             for index, event in enumerate(events)
         ]
-        statement = self._insert(EVENTS).on_conflict_do_nothing().returning(EVENTS.c.sequence)
+        if not self._database.is_sqlite:
+            rows = await _in_order_of_ids(rows, connection)
+        statement = self._insert(EVENTS).on_conflict_do_nothing().returning(EVENTS.c.user_id)
         paged = statement.execution_options(insertmanyvalues_page_size=ROWS_PER_TURN)
-        return len((await connection.execute(paged, rows)).all())
+        return (await connection.scalars(paged, rows)).all()
 
-    async def _trim(self, connection: AsyncConnection, users: set[str]) -> None:
-        """Deletes all but the newest events of these users."""
-        await connection.execute(TRIM, {"users": list(users), "types": self._types, "limit": self._limit})
+
+async def _in_order_of_ids(rows: list[dict[str, Any]], connection: AsyncConnection) -> list[dict[str, Any]]:
+    """The rows with their sequences: who inserts an event_id waits for others that do, so all go in one order."""
+    numbers = (await connection.scalars(NEXT_SEQUENCES, {"count": len(rows)})).all()
+    for row, number in zip(rows, numbers, strict=True):
+        row["sequence"] = number
+    return sorted(rows, key=itemgetter("event_id"))
 
 
 async def _newest(user_id: str, limit: int, types: list[str], connection: AsyncConnection) -> list[StoredEvent]:

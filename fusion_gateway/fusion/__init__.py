@@ -4,6 +4,7 @@ Scores are arrays [..., C]: C candidates, and any leading axes (none for one req
 NaN, or anything that is not finite, means that the model abstains from that candidate.
 """
 
+from fusion_gateway.fusion.agreement import MAX_RATED, agreement
 from fusion_gateway.fusion.candidates import HISTORY, NEW, Candidates, Mask, Rows, best_rows, choose_candidates
 from fusion_gateway.fusion.checks import Count, Number
 from fusion_gateway.fusion.fused import Fused, abstain, fuse, normalize
@@ -14,6 +15,7 @@ from fusion_gateway.fusion.slot import Slot
 
 __all__ = [
     "HISTORY",
+    "MAX_RATED",
     "NEW",
     "NORMALIZERS",
     "POPULARITY",
@@ -36,6 +38,7 @@ __all__ = [
     "Switch",
     "Unit",
     "abstain",
+    "agreement",
     "best_rows",
     "choose_candidates",
     "competition_rank",

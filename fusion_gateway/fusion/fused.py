@@ -7,9 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fusion_gateway.fusion.normalizers import NORMALIZERS, Scores, competition_rank
-from fusion_gateway.fusion.policy import ACTIVATIONS, Policy
+from fusion_gateway.fusion.policy import ACTIVATIONS, Policy, Slope
 
 RRF_CONSTANT = 60
+NOTHING: Mapping[str, ArrayLike] = {}
+FLAT = Slope(0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,17 @@ class Fused:
         return self.weight * np.nan_to_num(self.normalized)
 
 
-def fuse(policy: Policy, scores: Mapping[str, ArrayLike], events: ArrayLike = 0, ratings: ArrayLike = 0) -> Fused:
+def fuse(
+    policy: Policy,
+    scores: Mapping[str, ArrayLike],
+    events: ArrayLike = 0,
+    ratings: ArrayLike = 0,
+    agreement: Mapping[str, ArrayLike] = NOTHING,
+) -> Fused:
     """Fuses the scores [..., C] of each model, all of one shape. Models that the policy does not use are left out.
 
-    `events` [...] is how many events each user has, `ratings` how many of these have a rating.
+    `events` [...] is how many events each user has, `ratings` how many of these have a rating, `agreement` [...] of
+    each model how well it agrees with them, 0 where that is not known.
     Raises ValueError when no model of the policy is among the scores.
     """
     models = tuple(model for model in policy.models if model in scores)
@@ -45,10 +54,13 @@ def fuse(policy: Policy, scores: Mapping[str, ArrayLike], events: ArrayLike = 0,
         raise ValueError("none of the policy's models is among the scores")
     raw = np.stack([np.asarray(scores[model], np.float64) for model in models])
     raw[~np.isfinite(raw)] = np.nan
-    counts = [np.broadcast_to(np.asarray(each, np.int64), raw.shape[1:-1]) for each in (events, ratings)]
-    raw = abstain(policy, models, raw, counts[1])
+    users = raw.shape[1:-1]
+    num_events, num_ratings = (np.broadcast_to(np.asarray(each, np.int64), users) for each in (events, ratings))
+    agreements = [np.broadcast_to(np.asarray(agreement.get(model, 0.0)), users) for model in models]
+    raw = abstain(policy, models, raw, num_ratings)
     normalized = np.stack([normalize(policy, model, row) for model, row in zip(models, raw, strict=True)])
-    weight = np.where(np.isnan(raw), 0.0, _weights(policy, models, *counts)[..., None])
+    own = _weights(policy, models, num_events, num_ratings, np.stack(agreements))
+    weight = np.where(np.isnan(raw), 0.0, own[..., None])
     unscored = ~(weight > 0).any(axis=0)
     if policy.strategy == "learned":
         fused, weight, bias = _learned(policy, models, weight, normalized)
@@ -68,17 +80,24 @@ def abstain(policy: Policy, models: Sequence[str], scores: Scores, ratings: NDAr
     return np.where(few[..., None], np.nan, scores)
 
 
-def _weights(policy: Policy, models: tuple[str, ...], events: NDArray[np.int64], ratings: NDArray[np.int64]) -> Scores:
-    """[M, ...]: each model's weight for each user."""
+def _weights(
+    policy: Policy,
+    models: tuple[str, ...],
+    events: NDArray[np.int64],
+    ratings: NDArray[np.int64],
+    agreement: Scores,
+) -> Scores:
+    """[M, ...]: each model's weight for each user. `agreement` [M, ...]."""
     choices = [*(switch.weights for switch in policy.switches), policy.weights]
     table = np.array([_in_order(weights, models) for weights in choices]).T
     within = [(events <= switch.limits[0]) & (ratings <= switch.limits[1]) for switch in policy.switches]
     weight: Scores = table[:, np.argmax([*within, np.ones_like(events, np.bool_)], axis=0)]
     if policy.strategy != "adaptive":
         return weight
-    slopes = [policy.slopes.get(model) for model in models]
-    slope = np.array([(each.events, each.ratings) if each else (0.0, 0.0) for each in slopes])
-    growth = np.tensordot(slope, np.stack([np.log1p(events), np.log1p(ratings)]), axes=1)
+    slopes = [policy.slopes.get(model, FLAT) for model in models]
+    slope = np.array([(each.events, each.ratings) for each in slopes])
+    by_agreement = np.array([each.agreement for each in slopes]).reshape(-1, *[1] * events.ndim)
+    growth = np.tensordot(slope, np.stack([np.log1p(events), np.log1p(ratings)]), axes=1) + by_agreement * agreement
     weight = weight * np.exp(growth - growth.max(axis=0))
     total = weight.sum(axis=0)
     return np.where(weight > 0, np.maximum(weight / np.where(total > 0, total, 1.0), policy.floor), 0.0)

@@ -90,14 +90,18 @@ MAX_SLOPE = 20.0
 
 @dataclass(frozen=True)
 class Slope:
-    """How the logarithm of a model's weight grows with log(1 + events) and with log(1 + ratings) of the user."""
+    """How the logarithm of a model's weight grows with log(1 + events) and with log(1 + ratings) of the user, and with
+    how well its scores agree with these ratings (-1 to 1).
+    """
 
     events: Number
     ratings: Number
+    agreement: Number = 0.0
 
     def __post_init__(self) -> None:
         check_number("events", self.events, -MAX_SLOPE, MAX_SLOPE)
         check_number("ratings", self.ratings, -MAX_SLOPE, MAX_SLOPE)
+        check_number("agreement", self.agreement, -MAX_SLOPE, MAX_SLOPE)
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,7 @@ class Policy:
     - weighted_sum_bias: the same plus `bias`. S1's second form.
     - learned: sum over units of out * activation(W [w n] + b), an abstention counting as 0. S1's third form,
       y = activation(W [y_rating; y_seq] + b), is one unit; several are a hidden layer.
-    - adaptive: weighted_sum with w * exp(slope . [log(1 + events), log(1 + ratings)]) in place of w.
+    - adaptive: weighted_sum with w * exp(slope . [log(1 + events), log(1 + ratings), agreement]) in place of w.
     - switching: weighted_sum with weights chosen by the user's number of events, or of ratings.
     - threshold: weighted_sum of what no model finds too low.
     - cascade: weighted_sum of what one model puts first; of everything where it says nothing.
@@ -212,6 +216,11 @@ class Policy:
         """The policy with these weights in place of its own, for every user. Raises ValueError for what cannot be."""
         switches = [replace(switch, weights={**switch.weights, **weights}) for switch in self.switches]
         return replace(self, weights={**self.weights, **weights}, switches=tuple(switches))
+
+    @property
+    def reads_agreement(self) -> bool:
+        """Whether weights depend on how well models agree with the user's ratings."""
+        return any(slope.agreement for slope in self.slopes.values())
 
     @property
     def models(self) -> tuple[str, ...]:

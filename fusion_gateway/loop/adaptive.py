@@ -12,8 +12,9 @@ from prometheus_client import Gauge
 from fusion_gateway.events.event_types import EventTypes
 from fusion_gateway.loop import thompson
 from fusion_gateway.loop.arms import Arms, Decision
+from fusion_gateway.loop.databases import Databases, opened
 from fusion_gateway.loop.evidence import DAY, Evidence, Observed
-from fusion_gateway.loop.joined import Databases, joined, opened
+from fusion_gateway.loop.joined import joined
 from fusion_gateway.loop.metrics import Metric, metric_named
 from fusion_gateway.policies import Adaptive, Measured, Policies
 from fusion_gateway.reloading import Reloaded

@@ -50,6 +50,7 @@ class Arms:
         """Raises ConfigurationError for a bad URL."""
         self._database = Database(url)
         self._connections = Connections("keep shares", self._database.writes, 1, SECONDS, MAX_CALLS)
+        self._database.connections = (self._connections,)
         self._insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
         self._holder = uuid4().hex
         self._is_open = False
@@ -79,8 +80,11 @@ class Arms:
     async def _run(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         async with self._turn:  # nobody has a connection where the file has to be opened anew
             try:
-                if not self._is_open or self._database.has_moved():
-                    await self._database.reopen()
+                if self._database.file:
+                    await self._database.file.reopen()
+                if not self._is_open:
+                    async with self._database.writes.begin() as connection:
+                        await self._database.prepare(connection)
                     self._is_open = True
             except (sa.exc.SQLAlchemyError, OSError) as error:
                 raise self._connections.judged(error) from None

@@ -28,9 +28,10 @@ def time_of(recommendation_id: str) -> float | None:
 
 
 def with_plausible_time(event: StoredEvent, now: int) -> StoredEvent:
-    """An event that follows an answer came after it and before now, whatever the client's clock says."""
-    answered = time_of(event.recommendation_id)
-    if answered is None or int(answered) <= event.time <= now:
+    """An event came before now, and after the answer that it follows, whatever the client's clock says."""
+    answered = int(time_of(event.recommendation_id) or 0)
+    plausible = min(max(event.time, answered), now)
+    if plausible == event.time:
         return event
     CORRECTED.inc()
-    return replace(event, time=min(max(event.time, int(answered)), now))
+    return replace(event, time=plausible)

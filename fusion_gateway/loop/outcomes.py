@@ -8,6 +8,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from fusion_gateway.events.event_types import STANDARD, EventTypes
+from fusion_gateway.loop.databases import Databases
 from fusion_gateway.loop.intervals import (
     MIN_CHOSE,
     Comparison,
@@ -18,7 +19,7 @@ from fusion_gateway.loop.intervals import (
     ratio,
     why_not,
 )
-from fusion_gateway.loop.joined import Databases, Joined, joined
+from fusion_gateway.loop.joined import Joined, joined
 from fusion_gateway.loop.metrics import DAY
 from fusion_gateway.loop.outcomes_query import VERSION, OutcomesQuery
 from fusion_gateway.loop.parts import in_parts

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from fusion_gateway.loop.joined import opened
+from fusion_gateway.loop.databases import opened
 from fusion_gateway.loop.outcomes import Outcomes
 from fusion_gateway.loop.outcomes_query import parse_outcomes_query
 from fusion_gateway.settings import ServingLogSettings

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Collection, Sequence
 import sqlalchemy as sa
 
 from fusion_gateway.events.schema import EVENTS
-from fusion_gateway.loop.joined import ANSWERS_PER_PAGE, Databases, Joined, readable
+from fusion_gateway.loop.databases import Databases, readable
+from fusion_gateway.loop.joined import ANSWERS_PER_PAGE, Joined
 from fusion_gateway.loop.outcomes_query import COHORT, VERSION, OutcomesQuery
 from fusion_gateway.loop.together import Together
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from fusion_gateway.events.schema import SERVED
-from fusion_gateway.loop.joined import Databases, readable
+from fusion_gateway.loop.databases import Databases, readable
 from fusion_gateway.loop.outcomes_query import VERSION, OutcomesQuery
 from fusion_gateway.loop.reads import RECOMMEND
 from servers.runtime.errors import InvalidArgument

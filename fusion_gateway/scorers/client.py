@@ -1,6 +1,7 @@
 """What the gateway asks model servers, and how it reads their answers: one ScorerClient for each, all alike."""
 
 import asyncio
+import time
 from functools import partial
 
 import numpy as np
@@ -8,9 +9,13 @@ import numpy as np
 from fusion_gateway.fusion import best_rows
 from fusion_gateway.scorers.coalescing import Arrays, Send
 from fusion_gateway.scorers.model_server import Connection, ModelServer
-from fusion_gateway.scorers.scorer import Answer, Numbers, Retrieved, UserTensors
+from fusion_gateway.scorers.scorer import Allowed, Answer, Numbers, Retrieved, UserTensors
 from servers.runtime import tensors
 
+OVER_FETCH = 1.25
+"""A model that is limited to a share of the items retrieves all that its server returns, where that is so many times
+k / share; else the server is told which items are allowed, which costs more the more they are.
+"""
 LIMITS_SECONDS = 10.0
 """How often the limits of a model server are read."""
 
@@ -62,13 +67,30 @@ class ScorerClient:
         version = answers[0][1]
         return Answer(candidates, np.concatenate(scores), version)
 
-    async def retrieve(self, user: UserTensors, k: int, timeout: float) -> Retrieved:
-        """The model's own best k items that are not in the history; fewer where there are fewer."""
+    async def retrieve(self, user: UserTensors, k: int, timeout: float, allowed: Allowed | None = None) -> Retrieved:
+        """The model's own best k items that are not in the history, and are allowed; fewer where there are fewer."""
         if len(user.items) > min(self._one_round_items, self.server.limits.candidates):
+            if allowed:
+                return Retrieved(await self._retrieve_allowed(user, k, timeout, allowed))
             answer = await self._ranked(self._retrieve, self._user_inputs(user), k, timeout)
             return Retrieved(answer.item)
         all_items = await self.score(user, user.items, timeout)
-        return Retrieved(_best(all_items, user.arrays.get("history_item"), k), all_items)
+        return Retrieved(_best(all_items, user.arrays.get("history_item"), k, allowed), all_items)
+
+    async def _retrieve_allowed(self, user: UserTensors, k: int, timeout: float, allowed: Allowed) -> Numbers:
+        """Over-fetches where that should suffice, or nothing else is possible. Else, or where it did not, the server is
+        told which items are allowed.
+        """
+        inputs, limits, began = self._user_inputs(user), self.server.limits, time.monotonic()
+        can_tell = allowed.count <= limits.allowed
+        if OVER_FETCH * k * len(allowed.items) <= limits.k * allowed.count or not can_tell:
+            retrieved = (await self._ranked(self._retrieve, inputs, limits.k, timeout)).item
+            found = allowed.only(retrieved)
+            if len(found) >= k or len(retrieved) < limits.k or not can_tell:
+                return found[:k]
+        left = timeout - (time.monotonic() - began)
+        limited = {**inputs, "allowed": allowed.numbers[None]}
+        return (await self._ranked(self._retrieve, limited, k, left)).item
 
     async def similar(self, number: int, k: int, timeout: float) -> Answer:
         """The k items most like this one; none where the model does not know it."""
@@ -95,9 +117,11 @@ class ScorerClient:
         return {n: array[:, newest] if n.startswith("history_") else array for n, array in user.arrays.items()}
 
 
-def _best(answer: Answer, history: tensors.Array | None, k: int) -> Numbers:
-    """The k best of all items, ascending numbers, that are scored and not in the history."""
+def _best(answer: Answer, history: tensors.Array | None, k: int, allowed: Allowed | None) -> Numbers:
+    """The k best of all items, ascending numbers, that are scored, allowed and not in the history."""
     score = answer.score.copy()
+    if allowed:
+        score[~allowed.mask] = np.nan
     if history is not None:
         score[np.searchsorted(answer.item, history[0])] = np.nan
     return answer.item[best_rows(score, k)]

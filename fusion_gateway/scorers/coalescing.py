@@ -24,8 +24,13 @@ Answered = tuple[Arrays, int]
 """Outputs, and the version that made them."""
 Send = Callable[[Arrays, float], Awaitable[Answered]]
 
+MAX_VALUES = 1 << 19
+"""Maximum number of values of a message's tensors, padding included, unless one call has more: 4 MiB of numbers."""
+
 PADDING: Mapping[str, Any] = {"user_id": b"", "history_item": 0, "history_rating": np.nan, "history_time": 0}
-"""What a row has that lacks a tensor, or is shorter than others: histories are padded in front, candidates behind."""
+"""What a row has that lacks a tensor, or is shorter than others: histories are padded in front, candidates and allowed
+items behind; a row without any allows all.
+"""
 
 
 @dataclass(eq=False, slots=True)
@@ -34,6 +39,11 @@ class _Call:
     answer: asyncio.Future[Answered]
     request_id: str = field(default_factory=REQUEST_ID.get)
     context: Context = field(default_factory=copy_context)
+    width: int = field(init=False)
+    """Values of all inputs."""
+
+    def __post_init__(self) -> None:
+        self.width = sum(array.shape[1] for array in self.inputs.values())
 
 
 class Coalescer:
@@ -76,7 +86,11 @@ class Coalescer:
 
     def _take(self) -> list[_Call]:
         calls: list[_Call] = []
+        widest = 0
         while self._waiting and len(calls) < self.max_rows:
+            widest = max(widest, self._waiting[0].width)
+            if calls and widest * (len(calls) + 1) > MAX_VALUES:
+                break
             call = self._waiting.popleft()
             if not call.answer.done():  # else its caller has left
                 calls.append(call)

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from fusion_gateway.scorers.missing import UNEXPECTED, ModelMissing
-from fusion_gateway.scorers.scorer import Answer, Numbers, Retrieved, Scorer, UserTensors
+from fusion_gateway.scorers.scorer import Allowed, Answer, Numbers, Retrieved, Scorer, UserTensors
 from servers.runtime.deadline import Deadline
 
 # Shares of the time left when a stage begins; the rest is for the stages after it.
@@ -23,11 +23,11 @@ R = TypeVar("R")
 
 
 async def retrieve_all(
-    scorers: Sequence[Scorer], user: UserTensors, k: int, deadline: Deadline
+    scorers: Sequence[Scorer], user: UserTensors, k: int, deadline: Deadline, allowed: Allowed | None = None
 ) -> tuple[dict[str, Retrieved], dict[str, ModelMissing]]:
     """What each scorer retrieves, and why others retrieve nothing, by name."""
     return await call_all(
-        scorers, lambda scorer, timeout: scorer.retrieve(user, k, timeout), deadline, share=RETRIEVE_SHARE
+        scorers, lambda scorer, timeout: scorer.retrieve(user, k, timeout, allowed), deadline, share=RETRIEVE_SHARE
     )
 
 

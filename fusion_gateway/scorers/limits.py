@@ -3,20 +3,28 @@
 from dataclasses import dataclass
 from typing import Any, Self
 
+MAX_ALLOWED = 500_000
+"""A message of 4 MB."""
+
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one message. The defaults are for a model server that has not said its own yet, and never exceeded."""
+    """Of one message. The defaults are for a model server that has not said its own yet."""
 
     rows: int = 32
     history: int = 2000
     candidates: int = 20_000
     k: int = 1000
+    allowed: int = 0
+    """Items that retrieval may be limited to; 0: servers of before this could be."""
 
     @classmethod
     def of(cls, config: Any) -> Self:
-        """From a ModelConfig; never above the defaults. Raises ValueError where a limit is no number above 0."""
-        largest = cls()
+        """From a ModelConfig; never above the defaults and MAX_ALLOWED.
+
+        Raises ValueError where a limit is no number above 0.
+        """
+        largest = cls(allowed=MAX_ALLOWED)
         limits: dict[str, int] = {}
         for parameter, field in _PARAMETERS.items():
             if parameter in config.parameters:
@@ -28,5 +36,10 @@ class Limits:
         return cls(rows=min(max_batch_size, largest.rows), **limits)
 
 
-_PARAMETERS = {"max_history": "history", "max_candidates": "candidates", "max_k": "k"}
+_PARAMETERS = {
+    "max_history": "history",
+    "max_candidates": "candidates",
+    "max_k": "k",
+    "max_allowed": "allowed",
+}
 """Name in the ModelConfig to the field here."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from fusion_gateway.fusion import POPULARITY, Popularity
 from fusion_gateway.scorers.missing import NOT_CONFIGURED, ModelMissing
-from fusion_gateway.scorers.scorer import Answer, Numbers, Retrieved, UserTensors
+from fusion_gateway.scorers.scorer import Allowed, Answer, Numbers, Retrieved, UserTensors
 
 
 class PopularityScorer:
@@ -18,7 +18,7 @@ class PopularityScorer:
         """`version` is that of the fusion policies it was published with."""
         self._popularity, self._version = popularity, version
 
-    async def retrieve(self, user: UserTensors, k: int, timeout: float) -> Retrieved:
+    async def retrieve(self, user: UserTensors, k: int, timeout: float, allowed: Allowed | None = None) -> Retrieved:
         """Proposes nothing itself: the candidate rule takes the most popular of the eligible from `all_items`."""
         return Retrieved(np.zeros(0, np.int64), self._answer(user, user.items))
 

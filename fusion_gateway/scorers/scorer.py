@@ -2,12 +2,14 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fusion_gateway.events.stored_event import StoredEvent
+from fusion_gateway.fusion import Mask
 from servers.runtime import tensors
 
 Numbers = NDArray[np.int64]
@@ -71,14 +73,38 @@ class Retrieved:
     """About the whole catalog, from a scorer that has scored it whole: it is not called again."""
 
 
+@dataclass(frozen=True)
+class Allowed:
+    """What retrieval is limited to: one item at least."""
+
+    items: Numbers
+    """All of the catalog, ascending."""
+    mask: Mask
+    """[items]"""
+
+    @cached_property
+    def count(self) -> int:
+        return int(np.count_nonzero(self.mask))
+
+    @cached_property
+    def numbers(self) -> Numbers:
+        return self.items[self.mask]
+
+    def only(self, numbers: Numbers) -> Numbers:
+        """Those of these items that are allowed, in their order."""
+        row = np.searchsorted(self.items, numbers).clip(max=len(self.items) - 1)
+        found: Numbers = numbers[self.mask[row] & (self.items[row] == numbers)]
+        return found
+
+
 class Scorer(Protocol):
     """Every call raises ModelMissing where there is no answer in `timeout` seconds, or none that can be used."""
 
     @property
     def name(self) -> str: ...
 
-    async def retrieve(self, user: UserTensors, k: int, timeout: float) -> Retrieved:
-        """The scorer's own best k items that are not in the history; fewer where there are fewer."""
+    async def retrieve(self, user: UserTensors, k: int, timeout: float, allowed: Allowed | None = None) -> Retrieved:
+        """The scorer's own best k items that are not in the history, and are allowed; fewer where there are fewer."""
         ...
 
     async def score(

@@ -121,6 +121,13 @@ def recommend(
     year_max: Annotated[int | None, typer.Option(help="This year or earlier.", rich_help_panel=FILTERS)] = None,
     items: Annotated[str, typer.Option(help="Only these item ids: 50,181.", rich_help_panel=FILTERS)] = "",
     not_items: Annotated[str, typer.Option(help="None of these item ids.", rich_help_panel=FILTERS)] = "",
+    where: Annotated[
+        str,
+        typer.Option(
+            help="""A condition on attributes, as JSON: '{"range": {"attribute": "year", "min": 1990}}'.""",
+            rich_help_panel=FILTERS,
+        ),
+    ] = "",
     seen: Annotated[
         bool, typer.Option("--seen", help="Movies of the history may come back.", rich_help_panel=FILTERS)
     ] = False,
@@ -173,6 +180,7 @@ def recommend(
             year_max=year_max,
             item_ids_in=_split(items),
             item_ids_out=_split(not_items),
+            expression=_expression(where) if where else None,
         ),
         profile=pb.Profile(age=age, gender=gender, occupation=occupation, zip=zip_code, liked_genres=_split(liked)),
         diversity=diversity,
@@ -187,7 +195,7 @@ def recommend(
     with gateway(address) as stub:
         response = stub.Recommend(request, timeout=timeout)
     options = {"--genres": genres, "--not-genres": not_genres, "--year-min": year_min, "--year-max": year_max}
-    options |= {"--items": items, "--not-items": not_items, "--exclude-served": exclude_served}
+    options |= {"--items": items, "--not-items": not_items, "--where": where, "--exclude-served": exclude_served}
     filters = " ".join(f"{option} {value}" for option, value in options.items() if value)
     _show(response, as_json, lambda: tables.recommendations(response, user=user, filters=filters, reasons=explain))
 
@@ -384,6 +392,13 @@ def _history(text: str) -> list[pb.Event]:
         return list(json_format.Parse(f'{{"history": {text}}}', pb.RecommendRequest()).history)
     except json_format.ParseError as error:
         raise typer.BadParameter(f"not a JSON list of events: {error}", param_hint="--history") from None
+
+
+def _expression(text: str) -> pb.Expression:
+    try:
+        return json_format.Parse(text, pb.Expression())
+    except json_format.ParseError as error:
+        raise typer.BadParameter(f"not a JSON expression: {error}", param_hint="--where") from None
 
 
 def _event(text: str) -> pb.Event:

@@ -3,7 +3,6 @@
 import shlex
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import chop_cells
@@ -11,6 +10,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from fusion_gateway.events.moments import moment
 from protos.marquee.programs import as_called
 from protos.marquee.v1 import recommender_pb2 as pb
 
@@ -75,7 +75,7 @@ def events(response: pb.GetHistoryResponse, items: Iterable[pb.Item], user: str)
     for event in response.events:
         rating = f"{event.rating:g}" if event.HasField("rating") else ""
         movie = Text(movies.get(event.item_id, "not in the catalog"))
-        table.add_row(_moment(event.time), event.type, rating, _id(event.item_id), movie)
+        table.add_row(moment(event.time), event.type, rating, _id(event.item_id), movie)
     return _group("", table, "" if response.events else f"nothing is stored about user {user}")
 
 
@@ -90,14 +90,14 @@ def users(found: Iterable[tuple[str, int, int]]) -> Group:
     """Of each: id, number of events, unix seconds of the newest."""
     table = _table("user", "events", "newest (UTC)")
     for user, count, newest in found:
-        table.add_row(_id(user), str(count), _moment(newest))
+        table.add_row(_id(user), str(count), moment(newest))
     return _group("", table, "" if table.row_count else "no events are stored")
 
 
 def page_of_users(response: pb.ListUsersResponse) -> Group:
     table = _table("user", "newest (UTC)")
     for user in response.users:
-        table.add_row(_id(user.id), _moment(user.newest_event_time))
+        table.add_row(_id(user.id), moment(user.newest_event_time))
     more = f"more: --page {shlex.quote(response.next_page_token)}" if response.next_page_token else ""
     return _group("", table, more, "" if response.users else "no events are stored of such users")
 
@@ -228,7 +228,7 @@ def _short(value: float, sign: str = "-") -> str:
 
 
 def _about_outcomes(response: pb.GetOutcomesResponse) -> Iterator[str]:
-    since, until = _moment(response.since), _moment(response.until)
+    since, until = moment(response.since), moment(response.until)
     hours = response.window_seconds / 3600
     yield f"answers from {since} to {until} UTC; an outcome counts within {hours:g} hours, for the first answer only"
     if response.control:
@@ -238,7 +238,7 @@ def _about_outcomes(response: pb.GetOutcomesResponse) -> Iterator[str]:
         if arm.note:
             yield f"{_arm(arm)}: {arm.note}"
     for (first, last), policies in _compared(response).items():
-        yield f"{', '.join(policies)}: compared from {_moment(first)} to {_moment(last)} UTC, while both were drawn"
+        yield f"{', '.join(policies)}: compared from {moment(first)} to {moment(last)} UTC, while both were drawn"
     if response.metric == "rating":
         yield "a mean rating is of as many ratings as the column rating says; users are those with one"
     yield "NDCG is of what was chosen: at rank r it counts 1 / log2(r + 1)"
@@ -276,14 +276,6 @@ def _compared(response: pb.GetOutcomesResponse) -> dict[tuple[int, int], list[st
 
 def _arm(arm: pb.ArmOutcomes) -> str:
     return f"{arm.policy} ({arm.part})" if arm.part else arm.policy
-
-
-def _moment(seconds: int) -> str:
-    """Seconds again where the year has more than four digits."""
-    try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    except (ValueError, OverflowError):
-        return str(seconds)
 
 
 def _about(response: pb.RecommendResponse, user: str, filters: str) -> Iterator[str]:

@@ -15,10 +15,12 @@ from fusion_gateway.fusion import (
     Slope,
     Switch,
     Unit,
+    agreement,
     competition_rank,
     fuse,
     normalize,
 )
+from fusion_gateway.fusion.agreement import PRIOR_RATINGS
 from fusion_gateway.fusion.popularity import Popularity, group_of
 
 MODELS = ("rating", "sequential", "visual_temporal")
@@ -237,6 +239,31 @@ def test_adaptive_weights_grow_with_what_is_known_of_the_user() -> None:
     np.testing.assert_allclose(fused, [0.25, grown, 1 / 1.1, 0.1 / 1.1], rtol=1e-6)
     alone = fuse(policy, {"a": [7.0, np.nan], "b": [np.nan, np.nan]}, 3, 1)
     np.testing.assert_allclose(alone.score, [7, np.nan])
+
+
+def test_adaptive_weights_follow_agreement() -> None:
+    slopes = {"a": Slope(0, 0, agreement=2)}
+    policy = Policy({"a": 1, "b": 1}, strategy="adaptive", normalizer="none", slopes=slopes)
+    scores = {"a": np.ones((3, 1)), "b": np.zeros((3, 1))}
+    agrees = {"a": [0.5, 0.0, -0.5], "b": [1.0, 1.0, 1.0]}
+    fused = fuse(policy, scores, agreement=agrees).score[:, 0]
+    np.testing.assert_allclose(fused, [np.e / (np.e + 1), 0.5, 1 / (np.e + 1)])
+    np.testing.assert_allclose(fuse(policy, scores).score[:, 0], [0.5, 0.5, 0.5])
+
+
+tenths = st.integers(-20, 20).map(lambda tenth: tenth / 10) | st.just(np.nan)
+
+
+@given(arrays(np.float64, (2, 4, 9), elements=tenths))
+def test_agreement_is_a_shrunk_correlation(pairs: Scores) -> None:
+    scores, ratings = pairs
+    for found, own, stars in zip(agreement(scores, ratings), scores, ratings, strict=True):
+        known = np.isfinite(own) & np.isfinite(stars)
+        own, stars = own[known], stars[known]
+        expected = 0.0
+        if known.sum() > 1 and np.ptp(own) > 0 and np.ptp(stars) > 0:
+            expected = np.corrcoef(own, stars)[0, 1] * known.sum() / (known.sum() + PRIOR_RATINGS)
+        assert found == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_learned_layer_by_hand() -> None:

@@ -19,7 +19,7 @@ from tests.load.arrivals import Load
 from tests.load.options import Timing, loads
 from tests.load.traffic import Traffic, User
 
-STAGES = ("history", "retrieve", "filter", "score", "fuse", "total")
+STAGES = ("history", "filter", "retrieve", "score", "fuse", "total")
 
 
 def prepare(traffic: Traffic, k: int, stored_history: bool) -> list[RecommendRequest]:

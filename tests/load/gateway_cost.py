@@ -47,7 +47,7 @@ from tests.load.traffic import Traffic
 from training.recipes import SCORERS
 
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
-LIMITS = Limits(B=32, L=2000, C=20_000, K=1000)
+LIMITS = Limits(B=32, L=2000, C=20_000, K=1000, A=500_000)
 ONE_ROUND_ITEMS = int(GatewaySettings.model_fields["one_round_items"].default)
 RETRIEVE_K = int(GatewaySettings.model_fields["retrieve_k"].default)
 WARM_UP_REQUESTS = 20

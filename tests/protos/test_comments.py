@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -53,16 +52,13 @@ def needs_comment(message: DescriptorProto, field: FieldDescriptorProto, is_requ
 def sent(file: FileDescriptorProto) -> set[str]:
     """Names of the messages a client sends, nested ones included."""
     fields = {message.name: list(message.field) for message in file.message_type}
-
-    def below(name: str) -> Iterator[str]:
-        yield name
-        for field in fields[name]:
-            inner = field.type_name.rpartition(".")[2]
-            if inner in fields:
-                yield from below(inner)
-
-    requests = {method.input_type.rpartition(".")[2] for service in file.service for method in service.method}
-    return {name for request in requests for name in below(request)}
+    requests = [method.input_type for service in file.service for method in service.method]
+    waiting, found = [request.rpartition(".")[2] for request in requests], set[str]()
+    while waiting:
+        if (name := waiting.pop()) in fields and name not in found:
+            found.add(name)
+            waiting += [field.type_name.rpartition(".")[2] for field in fields[name]]
+    return found
 
 
 def test_protolint_passes() -> None:

@@ -37,4 +37,4 @@ def test_a_changed_proto_is_noticed(regenerated: Path) -> None:
     """All four files of each proto are made, so a stale one cannot hide."""
     names = {file.name for file in generated(regenerated)}
     endings = ("_pb2.py", "_pb2.pyi", "_pb2_grpc.py", "_pb2_grpc.pyi")
-    assert names == {f"{proto}{ending}" for proto in ("artifact", "recommender") for ending in endings}
+    assert names == {f"{proto}{ending}" for proto in ("artifact", "items", "recommender") for ending in endings}

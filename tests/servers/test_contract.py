@@ -39,7 +39,8 @@ def tiny(name: str, tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 @pytest.fixture(scope="module")
 def server(name: str, tiny: Tiny) -> Iterator[Running]:
     flags = ["--max-batch-size", "4", "--max-queue-size", "64", "--max-candidates", "100", "--max-k", "50"]
-    with process(name, tiny.folder.parents[1], *flags, "--max-history", "80") as running:
+    flags += ["--max-history", "80", "--max-allowed", "60"]
+    with process(name, tiny.folder.parents[1], *flags) as running:
         yield running
 
 
@@ -98,6 +99,31 @@ def test_retrieval_is_right_with_every_client(server: Running, tiny: Tiny, name:
     np.testing.assert_array_equal(answer.as_numpy("item")[0], tiny.best([3, 5], 6))
 
 
+def test_retrieval_among_allowed_items_with_every_client(server: Running, tiny: Tiny, name: str, ask: Ask) -> None:
+    arrays = {"history_item": [[3, 5]] * 3, "k": np.full((3, 1), 4, np.int32)}
+    allowed = [[5, 7, 61, 999], [0, 0, 0, 0], [999, 2, 0, 0]]
+    answer = ask(server.grpc_address, f"{name}_retrieve", {**arrays, "allowed": allowed}).as_numpy("item")
+    best = tiny.best([3, 5], 30)
+    np.testing.assert_array_equal(answer[0], [*best[np.isin(best, [7, 61])], 0, 0])
+    np.testing.assert_array_equal(answer[1], best[:4])
+    np.testing.assert_array_equal(answer[2], [0, 0, 0, 0])
+
+
+async def test_callers_with_and_without_allowed_items_share_a_batch(server: Running, tiny: Tiny, name: str) -> None:
+    best = tiny.best([3], 30)
+    allowed = {number: best[number : 2 * number + 1] for number in range(1, 10)}
+    async with triton_aio.InferenceServerClient(server.grpc_address) as client:
+
+        async def ask(number: int) -> np.ndarray[Any, Any]:
+            limited = {"allowed": allowed[number][None]} if number in allowed else {}
+            answer = await client.infer(f"{name}_retrieve", tensors({"history_item": [[3]], "k": k(2), **limited}))
+            return answer.as_numpy("item")[0]  # type: ignore[no-any-return]
+
+        answers = await asyncio.gather(*map(ask, range(20)))
+    for number, answer in enumerate(answers):
+        np.testing.assert_array_equal(answer, allowed.get(number, best)[:2])
+
+
 def test_similar_items_with_every_client(server: Running, tiny: Tiny, name: str, ask: Ask) -> None:
     answer = ask(server.grpc_address, f"{name}_similar", {"item": [[3]]})
     assert answer.as_numpy("item").shape == (1, 10)
@@ -151,6 +177,9 @@ BAD_REQUESTS: list[tuple[str, dict[str, Any], str]] = [
     ("", {"candidate": np.zeros((0, 3), np.int64)}, "there must be at least one row"),
     ("_retrieve", {"history_item": [[3]], "k": k(51)}, "'k': K = 51 is more than the limit of 50"),
     ("_retrieve", {"history_item": [[3]], "k": k(0)}, "'k' is 0; it must be at least 1"),
+    ("_retrieve", {"history_item": [[3]], "allowed": [[3] * 61]}, "'allowed': A = 61 is more than the limit of 60"),
+    ("_retrieve", {"history_item": [[3]], "allowed": np.zeros((1, 0), np.int64)}, "'allowed' has no item in its rows"),
+    ("_retrieve", {"history_item": [[3]], "allowed": FLOAT}, "'allowed' has datatype FP32; it must be INT64"),
     ("_similar", {"k": k(3)}, "'item' is missing"),
     ("_retrieve", {}, "there is no tensor; one must be given"),
     ("", {"candidate": [[1]], "x" * 20_000: [[1]]}, r"unknown tensor 'x{100}'\.\.\.; this model takes candidate"),

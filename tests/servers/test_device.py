@@ -13,7 +13,7 @@ from servers.signature import RETRIEVE, SCORE, Limits
 from tests.servers import tiny_artifact
 from tests.servers.running import command, run
 
-LIMITS = Limits(B=100, L=2000, C=2000, K=2000)
+LIMITS = Limits(B=100, L=2000, C=2000, K=2000, A=2000)
 
 
 def missing() -> str:

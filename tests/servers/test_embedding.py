@@ -20,8 +20,8 @@ from safetensors.numpy import load_file
 from tritonclient.utils import InferenceServerException
 
 from servers.embedding import ItemEncoder
-from servers.images import MAX_PIXELS, START_OF_SCAN, decode_images
 from servers.runtime.errors import InvalidArgument
+from servers.runtime.images import MAX_PIXELS, START_OF_SCAN, decode_images
 from servers.runtime.repository import Repository
 from servers.signature import EMBED, Limits
 from tests.conftest import Published

@@ -17,7 +17,7 @@ from servers.signature import RETRIEVE, SCORE, SIMILAR, Arrays, Limits
 from tests.servers import tiny_artifact
 from tests.servers.tiny_artifact import Tiny
 
-LIMITS = Limits(B=100, L=2000, C=2000, K=2000)
+LIMITS = Limits(B=100, L=2000, C=2000, K=2000, A=2000)
 
 
 def opened(repository: Path, model: str = "rating") -> LoadedScorer:
@@ -41,8 +41,9 @@ def score(scorer: LoadedScorer, histories: list[list[int]], candidates: list[lis
     return scorer.score(SCORE.complete(given, LIMITS))["score"]
 
 
-def retrieve(scorer: LoadedScorer, histories: list[list[int]], k: list[int]) -> Arrays:
-    return scorer.retrieve(RETRIEVE.complete(user(histories, k=np.array(k, np.int32)[:, None]), LIMITS))
+def retrieve(scorer: LoadedScorer, histories: list[list[int]], k: list[int], **more: Array) -> Arrays:
+    given = user(histories, k=np.array(k, np.int32)[:, None], **more)
+    return scorer.retrieve(RETRIEVE.complete(given, LIMITS))
 
 
 NUMBERS = st.sampled_from([-1, 0, 1, 2, *range(3, 63, 2), 10**12, 2**63 - 1])
@@ -77,6 +78,54 @@ def test_retrieval_gives_the_best_items_outside_the_history(
         np.testing.assert_array_equal(item, np.pad(best, (0, len(item) - len(best))))
         np.testing.assert_allclose(item_score[: len(best)], artifact.score(history, best), atol=1e-5)
         assert np.isnan(item_score[len(best) :]).all()
+
+
+ALLOWED = st.lists(NUMBERS, min_size=1, max_size=40)
+
+
+@settings(deadline=None, max_examples=50)
+@given(rows=st.lists(st.tuples(LONG_HISTORIES, st.integers(1, 40), ALLOWED), min_size=1, max_size=4))
+def test_retrieval_among_allowed_items_gives_the_best_of_them(
+    tiny: tuple[Tiny, LoadedScorer], rows: list[tuple[list[int], int, list[int]]]
+) -> None:
+    """Unknown numbers allow nothing; a row of zeros alone allows all; a batch is answered row by row."""
+    artifact, scorer = tiny
+    padded = [allowed + [0] * (40 - len(allowed)) for _, _, allowed in rows]
+    histories = [history for history, _, _ in rows]
+    found = retrieve(scorer, histories, [k for _, k, _ in rows], allowed=np.array(padded, np.int64))
+    for item, (history, k, allowed) in zip(found["item"], rows, strict=True):
+        has_query = np.isfinite(artifact.query(history)).all()
+        best = artifact.best(history, len(artifact.numbers)) if has_query else np.array([], np.int64)
+        best = best[np.isin(best, allowed)][:k] if any(allowed) else best[:k]
+        np.testing.assert_array_equal(item, np.pad(best, (0, len(item) - len(best))))
+
+
+@pytest.mark.parametrize("index", ["Flat", "SQ8", "HNSW32 efSearch=128", "IVF4,Flat nprobe=3"])
+@pytest.mark.parametrize("max_exact", [4, 100])
+def test_allowed_items_are_found_though_the_index_misses_them(
+    tmp_path: Path, index: str, max_exact: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In all of the lists, or where those are not searched, exactly."""
+    monkeypatch.setattr("servers.scorer.MAX_EXACT", max_exact)
+    artifact = tiny_artifact.publish(tmp_path, item_numbers=range(1, 401), index=index)
+    worst = artifact.best([1], 399)[-5:]
+    scorer = opened(tmp_path)
+    found = retrieve(scorer, [[1]], [10], allowed=worst[None])
+    np.testing.assert_array_equal(found["item"][0], [*worst, 0, 0, 0, 0, 0])
+    np.testing.assert_array_equal(retrieve(scorer, [[1]], [3], allowed=worst[None])["item"][0], worst[:3])
+
+
+def test_lists_that_have_too_few_of_the_allowed_items_are_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the items are found in two of four lists, though the other two have the best of the allowed ones."""
+    monkeypatch.setattr("servers.scorer.MAX_EXACT", 4)
+    artifact = tiny_artifact.publish(tmp_path, item_numbers=range(1, 401), index="IVF4,Flat nprobe=3")
+    scorer = opened(tmp_path)
+    scorer._index.nprobe = 1
+    allowed = artifact.best([1], 399)[200:]
+    found = retrieve(scorer, [[1]], [199], allowed=allowed[None])["item"][0]
+    np.testing.assert_array_equal(found, allowed)
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,8 @@ REQUESTS: dict[str, list[dict[str, Array]]] = {
         {"history_item": np.array([[3, 5]]), "k": k(4)},
         {"history_item": np.array([[7, 5, 9]]), "k": k(40)},
         {"history_item": np.array([[11]])},
+        {"history_item": np.array([[11]]), "allowed": np.array([[5, 999, 7, 61, 9]])},
+        {"history_item": np.array([[11], [13]]), "allowed": np.array([[5], [0]])},
     ],
     "rating_similar": [
         {"item": np.array([[3]]), "k": k(2)},

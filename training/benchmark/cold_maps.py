@@ -8,9 +8,11 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from rich.table import Table
 
 from fusion_gateway.fusion import Policy, fuse
@@ -35,35 +37,38 @@ LEFT_OUT: Mapping[str, tuple[str, ...]] = {"genres, year, text": PEOPLE, "genres
 """By what the map reads of an item: the columns that are emptied."""
 PLAIN = "genres, year"
 FUSED = "fused"
-MODELS = tuple(model for model in recipes.SCORERS if model != "visual_temporal")
-"""Its tower reads what its encoder makes of an item: `benchmark visual-temporal --part cold` measures that."""
 CAPTION = "more: NDCG@10 above genres and year alone (fused: of the first model), among hidden items, 95 % bootstrap"
 CAPTION += " interval paired by query"
 
 
-def measurements(runner: Runner, names: Sequence[str], seeds: Sequence[int]) -> list[Measurement]:
-    """Of each model, as `linear` or with a recipe as `sequential=transformer`, and seed. Raises TrainingError."""
+def measurements(runner: Runner, names: Sequence[str], seeds: Sequence[int], text_model: str = "") -> list[Measurement]:
+    """Of each model, as `linear` or with a recipe as `sequential=transformer`, and seed. Raises TrainingError.
+
+    `text_model` is as in recipes.
+    """
     found = []
     for name in names:
-        model, _, recipe = name.partition("=")
-        if model not in MODELS:
-            raise TrainingError(f"no model '{model}' here; there are {', '.join(MODELS)}")
-        chosen = recipes.choose(recipes.RECIPES[model], recipe or "default")
-        found += [_measurement(runner, model, dataclasses.replace(chosen, seed=seed)) for seed in seeds]
+        model, _, recipe_name = name.partition("=")
+        if model not in recipes.SCORERS:
+            raise TrainingError(f"no model '{model}' here; there are {', '.join(recipes.SCORERS)}")
+        chosen = recipes.choose(recipes.RECIPES[model], recipe_name or "default")
+        with_seeds = [dataclasses.replace(chosen, seed=seed, text_model=text_model) for seed in seeds]
+        found += [_measurement(runner, model, recipe, text_model) for recipe in with_seeds]
     return found
 
 
-def _measurement(runner: Runner, model: str, recipe: AnyRecipe) -> Measurement:
-    return Measurement("cold-maps", model, recipe, recipe.seed, partial(_measure, runner, model, recipe))
+def _measurement(runner: Runner, model: str, recipe: AnyRecipe, text_model: str) -> Measurement:
+    measure = partial(_measure, runner, model, recipe, text_model)
+    return Measurement("cold-maps", model, recipe, recipe.seed, measure)
 
 
-def _measure(runner: Runner, model: str, recipe: AnyRecipe) -> Arrays:
+def _measure(runner: Runner, model: str, recipe: AnyRecipe, text_model: str) -> Arrays:
     cold = ColdItems.of(runner.dataset, recipe.seed)
     job = Job(runner.dataset, cold.split, runner.work / "repository", runner.work, device=runner.device)
-    return of_version(pipeline(model)(job, recipe), cold, runner.dataset.items)
+    return of_version(pipeline(model)(job, recipe), cold, runner.dataset.items, text_model)
 
 
-def of_version(folder: Path, cold: ColdItems, catalog: pl.DataFrame) -> Arrays:
+def of_version(folder: Path, cold: ColdItems, catalog: pl.DataFrame, text_model: str = "") -> Arrays:
     """Metrics by what the map reads, and the scores as published: `hidden` [B, N] and `learned` [V, N]."""
     scorer = OfflineScorer(folder)
     queries = scorer.queries(cold.requests)
@@ -73,18 +78,24 @@ def of_version(folder: Path, cold: ColdItems, catalog: pl.DataFrame) -> Arrays:
     found: dict[str, Floats | Doubles] = {"hidden": published, "learned": learned}
     found[WHOLE] = cold.metrics(lambda _: published)
     for known, columns in LEFT_OUT.items():
-        number, vector = _remapped(folder, emptied(catalog, columns), validation)
+        arrays = _learned(read_tensors(folder / "items.safetensors"), cold)
+        number, vector = _remapped(arrays, emptied(catalog, columns), validation, text_model)
         found[known] = _metrics(cold, _wide(cold.items, number, queries @ vector.T))
     return found
 
 
-def _remapped(folder: Path, catalog: pl.DataFrame, validation: Floats) -> tuple[Ints, Floats]:
+def _learned(arrays: Mapping[str, NDArray[Any]], cold: ColdItems) -> dict[str, NDArray[Any]]:
+    """Of items.safetensors, what the map is fitted on and added to: item_vector and similar_vector of learned items."""
+    learned = np.isin(arrays["item_number"], cold.split.train["item"].unique().to_numpy())
+    return {name: arrays[name][learned] for name in ("item_number", "item_vector", "similar_vector")}
+
+
+def _remapped(
+    arrays: dict[str, NDArray[Any]], catalog: pl.DataFrame, validation: Floats, text_model: str
+) -> tuple[Ints, Floats]:
     """Number and vector of every item, with a map that is fitted on the content in this `catalog`."""
-    arrays = read_tensors(folder / "items.safetensors")
-    learned = arrays.pop("tower_index") > 0
-    arrays = {name: array[learned] for name, array in arrays.items()}
-    everything = np.ones(learned.sum(), np.bool_)
-    fitted = fit_map(arrays, everything, catalog, validation, "")
+    everything = np.ones(len(arrays["item_number"]), np.bool_)
+    fitted = fit_map(arrays, everything, catalog, validation, text_model)
     if fitted is None:
         raise TrainingError("all items are alike: there is no content to map")
     mapped = with_mapped(arrays, everything, catalog, fitted)

@@ -215,6 +215,9 @@ def cold_command(
         str, typer.Option(help="With commas between: linear, or with a recipe as sequential=transformer.")
     ] = "linear,sequential",
     seeds: Seeds = "0,1,2",
+    text_model: Annotated[
+        str, typer.Option(help="Path or name of a sentence-transformers model that reads items' text. Default: TF-IDF.")
+    ] = "",
     json: Json = None,
     work: Work = HOME / "benchmark",
     device: Device = "cpu",
@@ -228,7 +231,7 @@ def cold_command(
 
     dataset = load_dataset(data)
     runner = Runner(dataset, work, torch_device(device))
-    cells = runner.run(cold_maps.measurements(runner, models.split(","), numbers(seeds)))
+    cells = runner.run(cold_maps.measurements(runner, models.split(","), numbers(seeds), text_model))
     fused = cold_maps.fused(runner, cells)
     slot = list(cold_slot.rows(runner, fused, dataset.name))
     if "," in models:

@@ -123,8 +123,8 @@ def train(
     if index:
         check_index(index)
     if text_model:
-        if model not in (ALL, "catalog", "visual_temporal"):
-            raise TrainingError(f"--text-model is read by catalog and visual_temporal only, not by '{model}'")
+        if model == "fusion":
+            raise TrainingError("--text-model: fusion reads no text")
         text_model = checked(text_model)
     if settings and model == ALL:
         raise TrainingError("--set is for the recipe of one model: name the model instead of 'all'")

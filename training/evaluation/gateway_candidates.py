@@ -2,13 +2,23 @@
 
 import math
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from fusion_gateway.fusion import POPULARITY, Fused, Policy, Popularity, best_rows, choose_candidates, fuse
+from fusion_gateway.fusion import (
+    MAX_RATED,
+    POPULARITY,
+    Fused,
+    Policy,
+    Popularity,
+    agreement,
+    best_rows,
+    choose_candidates,
+    fuse,
+)
 from training.artifacts.popularity_file import read_popularity
 from training.artifacts.repository import latest, versions
 from training.artifacts.requests import Requests, requests_for
@@ -45,11 +55,13 @@ class CandidateBatch:
     """[B]: how many of its events have a rating."""
     count: Ints
     """[B]: how many of the columns, the first, are candidates."""
+    agreement: Mapping[str, Doubles] = field(default_factory=dict)
+    """Per scorer, and for popularity, [B]: how well it agrees with the ratings."""
     weight: Doubles | None = None
     """[B]: how much each target counts where something is fitted; None: all the same."""
 
     def fuse(self, policy: Policy) -> Fused:
-        return fuse(policy, self.scores, self.events, self.ratings)
+        return fuse(policy, self.scores, self.events, self.ratings, self.agreement)
 
     def without(self, scorer: str) -> "CandidateBatch":
         """As the gateway fuses the same candidates while that scorer is down."""
@@ -65,6 +77,7 @@ class CandidateBatch:
             events=self.events[rows],
             ratings=self.ratings[rows],
             count=self.count[rows],
+            agreement={name: own[rows] for name, own in self.agreement.items()},
             weight=None if self.weight is None else self.weight[rows],
         )
 
@@ -167,11 +180,24 @@ class NextItemTask:
         requests = requests.select(rows)
         targets = self._targets[rows]
         scores = {name: self._scores(scorer, requests) for name, scorer in self.scorers.items()}
+        agreements = self._agreements(requests, scores)
         for table in scores.values():
             table[seen] = np.nan
         target = np.searchsorted(self.items, targets["item"].to_numpy())
-        candidates = self._candidates(rows, requests, scores, seen, target)
+        candidates = replace(self._candidates(rows, requests, scores, seen, target), agreement=agreements)
         return Ranked(requests, scores, seen, target, candidates.events, rows=targets, candidates=candidates)
+
+    def _agreements(self, requests: Requests, scores: Mapping[str, Floats]) -> dict[str, Doubles]:
+        """Per scorer, and for popularity, [B]. `scores` [B, I] are of the history's items, too."""
+        rated = [np.flatnonzero(np.isfinite(rating))[-MAX_RATED:] for rating in requests.history_rating]
+        width = max(map(len, rated), default=0)
+        column = np.zeros((len(requests), width), np.int64)
+        rating = np.full((len(requests), width), np.nan)
+        for row, events in enumerate(rated):
+            column[row, : len(events)] = np.searchsorted(self.items, requests.history_item[row][events])
+            rating[row, : len(events)] = requests.history_rating[row][events]
+        tables = {**scores, POPULARITY: np.broadcast_to(self._popularity, (len(requests), len(self.items)))}
+        return {name: agreement(np.take_along_axis(table, column, axis=1), rating) for name, table in tables.items()}
 
     def _scores(self, scorer: OfflineScorer, requests: Requests) -> Floats:
         """[B, I], NaN for items that the scorer does not know."""

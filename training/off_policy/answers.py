@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fusion_gateway.loop.joined import Joined, joined, opened
+from fusion_gateway.loop.databases import opened
+from fusion_gateway.loop.joined import Joined, joined
 from fusion_gateway.loop.metrics import Metric
 from training.errors import TrainingError
 from training.off_policy.logged import Doubles, Logged

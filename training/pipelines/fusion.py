@@ -128,6 +128,7 @@ def fit_policies(batches: CandidateBatches, models: Sequence[str], recipe: Fusio
         "learned": fit_layer(whole, plain, 1, recipe.seed),
         "learned_hidden": fit_layer(whole, plain, recipe.hidden_units, recipe.seed),
         "adaptive": fit_adaptive(everybody, plain),
+        "adaptive_by_agreement": fit_adaptive(everybody, plain, by_agreement=True),
         "switching": replace(weighted, strategy="switching", switches=tuple(switches)),
         "switching_by_ratings": switch_by_ratings(weighted, plain, batches[FEW_RATINGS]),
         "threshold": fit_thresholds(whole, weighted, lambda policy: float(policy_ndcg(policy, whole).mean())),

@@ -38,6 +38,8 @@ class _Part:
     """[M, B, C] 1 or 0."""
     facts: Tensor
     """[2, B]: log(1 + events), log(1 + ratings)."""
+    agreement: Tensor
+    """[M, B]: how well each model agrees with the user's ratings."""
     weight: Tensor
     """[B]: how much each user's target counts."""
 
@@ -61,17 +63,26 @@ def _fit_weights(batches: Sequence[CandidateBatch], policy: Policy) -> tuple[flo
     return loss, replace(policy, weights=_by_model(models, logit.softmax(0)))
 
 
-def fit_adaptive(batches: Sequence[CandidateBatch], policy: Policy, floor: float = 0.0) -> Policy:
-    """Weights as a function of how many events and ratings the user has; give it users with few and with many."""
+def fit_adaptive(
+    batches: Sequence[CandidateBatch], policy: Policy, floor: float = 0.0, by_agreement: bool = False
+) -> Policy:
+    """Weights as a function of how many events and ratings the user has, and, `by_agreement`, of how well each model
+    agrees with the ratings. Give it users with few and with many.
+    """
     models, parts = _parts(batches, policy)
-    logit, slope, scale, growth = _zeros(len(models)), _zeros(len(models), 2), _to_unit(parts), _zeros(2)
+    logit, scale, growth = _zeros(len(models)), _to_unit(parts), _zeros(2)
+    slope, agreeing = _zeros(len(models), 2), _zeros(len(models))
 
     def score(part: _Part) -> Tensor:
-        weight = (logit[:, None] + slope @ part.facts).softmax(0)
-        return (scale + growth @ part.facts).exp()[:, None] * _averaged(weight, part)
+        logits = logit[:, None] + slope @ part.facts + agreeing[:, None] * part.agreement
+        return (scale + growth @ part.facts).exp()[:, None] * _averaged(logits.softmax(0), part)
 
-    _minimize([logit, slope, scale, growth], lambda: _loss(parts, score) + RIDGE * slope.square().sum())
-    slopes = {model: Slope(*row) for model, row in zip(models, slope.tolist(), strict=True)}
+    def loss() -> Tensor:
+        return _loss(parts, score) + RIDGE * (slope.square().sum() + agreeing.square().sum())
+
+    _minimize([logit, slope, scale, growth, *([agreeing] if by_agreement else [])], loss)
+    rows = zip(models, slope.tolist(), agreeing.tolist(), strict=True)
+    slopes = {model: Slope(events, ratings, agreement) for model, (events, ratings), agreement in rows}
     weights = _by_model(models, logit.softmax(0))
     return replace(policy, strategy="adaptive", weights=weights, slopes=slopes, floor=floor)
 
@@ -198,10 +209,12 @@ def _parts(batches: Iterable[CandidateBatch], policy: Policy) -> tuple[tuple[str
         sample = np.argsort(key, axis=1)[:, :SAMPLE]
         table = torch.from_numpy(np.take_along_axis(tables, sample[None], axis=2)).float()
         facts = np.log1p(np.stack([batch.events, batch.ratings]), dtype=np.float32)
+        agreement = np.stack([batch.agreement.get(model, np.zeros(len(batch.target))) for model in models])
         scored = torch.isfinite(table)
         weight = np.ones(len(batch.target)) if batch.weight is None else batch.weight
         counts = torch.from_numpy(weight.astype(np.float32))
-        parts.append(_Part(table.where(scored, 0.0), scored.float(), torch.from_numpy(facts), counts))
+        known = torch.from_numpy(facts), torch.from_numpy(agreement.astype(np.float32))
+        parts.append(_Part(table.where(scored, 0.0), scored.float(), *known, counts))
     return models, _joined(parts)
 
 
@@ -218,6 +231,7 @@ def _concatenated(parts: Sequence[_Part]) -> _Part:
         torch.cat([part.score for part in parts], 1),
         torch.cat([part.scored for part in parts], 1),
         torch.cat([part.facts for part in parts], 1),
+        torch.cat([part.agreement for part in parts], 1),
         torch.cat([part.weight for part in parts]),
     )
 

@@ -29,6 +29,7 @@ def train_linear(job: Job, recipe: LinearRecipe) -> Path:
         item_number=train.item_number,
         item_vector=model.vector,
         similar_vector=model.together,
+        text_model=recipe.text_model,
         max_history=recipe.length,
         index_factory=recipe.index_factory,
     )

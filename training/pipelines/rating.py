@@ -37,6 +37,7 @@ def publish_rating(job: Job, recipe: AnyRating, predicted: Predictions) -> Path:
         item_number=predicted.train.item_number,
         item_vector=item_vectors(factors, job.rating_scale),
         similar_vector=factors.item[1:, 1:],
+        text_model=recipe.text_model,
         user_ids=predicted.train.user_ids,
         index_factory=recipe.index_factory,
         curve=predicted.curve,

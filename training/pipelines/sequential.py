@@ -230,6 +230,7 @@ def publish_sequential(job: Job, recipe: SequentialRecipe, learned: TrainedModel
         item_number=train.item_number,
         item_vector=item_vectors(model),
         similar_vector=network if recipe.gated else network[:, :-1],
+        text_model=recipe.text_model,
         user_ids=train.user_ids if recipe.user_embedding else (),
         max_history=recipe.length,
         index_factory=recipe.index_factory,

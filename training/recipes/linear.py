@@ -26,6 +26,8 @@ class LinearRecipe:
     """The most watched ones are known; matrices of items by items are inverted."""
     bounds: Bounds = UNBOUNDED
     index_factory: str = "Flat"
+    text_model: str = ""
+    """A sentence-transformers model that reads items\' text for the map from content; empty: TF-IDF."""
     seed: int = 0
 
 

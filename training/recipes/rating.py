@@ -43,6 +43,8 @@ class RatingRecipe:
     """Dimensions kept of the table of predictions."""
     bounds: Bounds = UNBOUNDED
     index_factory: str = "Flat"
+    text_model: str = ""
+    """A sentence-transformers model that reads items\' text for the map from content; empty: TF-IDF."""
     seed: int = 0
 
     def published(self) -> "RatingRecipe":
@@ -69,6 +71,8 @@ class SvdRecipe:
     served_rank: int = 32
     bounds: Bounds = UNBOUNDED
     index_factory: str = "Flat"
+    text_model: str = ""
+    """A sentence-transformers model that reads items\' text for the map from content; empty: TF-IDF."""
     seed: int = 0
 
 
@@ -101,6 +105,8 @@ class BayesianRecipe:
     """Dimensions kept of the posterior mean."""
     bounds: Bounds = UNBOUNDED
     index_factory: str = "Flat"
+    text_model: str = ""
+    """A sentence-transformers model that reads items\' text for the map from content; empty: TF-IDF."""
     seed: int = 0
 
     def for_size(self, ratings: int) -> "BayesianRecipe":

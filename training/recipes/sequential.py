@@ -80,6 +80,8 @@ class SequentialRecipe:
     """Fitted after the network and joined to it: scores are their weighted sum."""
     bounds: Bounds = UNBOUNDED
     index_factory: str = "Flat"
+    text_model: str = ""
+    """A sentence-transformers model that reads items\' text for the map from content; empty: TF-IDF."""
     seed: int = 0
 
     def published(self) -> "SequentialRecipe":

@@ -69,6 +69,8 @@ A query is the words of two or more letters, digits or underscores in it, in low
 weights and vector are made as those of items; an item's likeness to it is 3/4 of the cosine of weights and 1/4 of
 that of vectors.
 
+attributes.parquet has what items can be filtered by besides the columns of items.parquet: item, name, and the value
+in one of the columns text, texts (a list) and number. All values of a name are of one kind.
 Where the data has ratings, `rating_scale.json` has their "lowest", "highest" and "step", 0 where there is none.
 *Fusion* is `policies.yaml`.
 """

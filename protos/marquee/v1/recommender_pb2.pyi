@@ -90,8 +90,9 @@ class Event(_message.Message):
     for an event without a rating, such as a view.
     """
     time: _builtins.int
-    """Unix seconds. Default: now; in an inline history: in the order given, just before now. With a recommendation_id, a
-    time before that answer is taken for the answer's, and a later one than now for now: the clock is wrong.
+    """Unix seconds. Default: now; in an inline history: in the order given, just before now. In RecordEvents a later time
+    than now is taken for now, and one before the answer that recommendation_id names for the answer's: the clock is
+    wrong.
     """
     type: _builtins.str
     """What the user did: "view" (default), "click", "like", "dislike", "purchase", "impression" (it was shown),
@@ -286,6 +287,7 @@ class Filters(_message.Message):
     YEAR_MAX_FIELD_NUMBER: _builtins.int
     ITEM_IDS_IN_FIELD_NUMBER: _builtins.int
     ITEM_IDS_OUT_FIELD_NUMBER: _builtins.int
+    EXPRESSION_FIELD_NUMBER: _builtins.int
     year_min: _builtins.int
     """Keep items of this year or later. Items without a year are dropped when a year bound is set."""
     year_max: _builtins.int
@@ -306,6 +308,10 @@ class Filters(_message.Message):
     def item_ids_out(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Never these item ids; at most 10000."""
 
+    @_builtins.property
+    def expression(self) -> Global___Expression:
+        """Keep items of which this holds. Default: all."""
+
     def __init__(
         self,
         *,
@@ -315,10 +321,11 @@ class Filters(_message.Message):
         year_max: _builtins.int | None = ...,
         item_ids_in: _abc.Iterable[_builtins.str] | None = ...,
         item_ids_out: _abc.Iterable[_builtins.str] | None = ...,
+        expression: Global___Expression | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_year_max", b"_year_max", "_year_min", b"_year_min", "year_max", b"year_max", "year_min", b"year_min"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_year_max", b"_year_max", "_year_min", b"_year_min", "expression", b"expression", "year_max", b"year_max", "year_min", b"year_min"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_year_max", b"_year_max", "_year_min", b"_year_min", "genres_any", b"genres_any", "genres_none", b"genres_none", "item_ids_in", b"item_ids_in", "item_ids_out", b"item_ids_out", "year_max", b"year_max", "year_min", b"year_min"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_year_max", b"_year_max", "_year_min", b"_year_min", "expression", b"expression", "genres_any", b"genres_any", "genres_none", b"genres_none", "item_ids_in", b"item_ids_in", "item_ids_out", b"item_ids_out", "year_max", b"year_max", "year_min", b"year_min"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__year_max: _TypeAlias = _typing.Literal["year_max"]  # noqa: Y015
     _WhichOneofArgType__year_max: _TypeAlias = _typing.Literal["_year_max", b"_year_max"]  # noqa: Y015
@@ -330,6 +337,199 @@ class Filters(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__year_min) -> _WhichOneofReturnType__year_min | None: ...
 
 Global___Filters: _TypeAlias = Filters  # noqa: Y015
+
+@_typing.final
+class Expression(_message.Message):
+    """A condition on an item's attributes: those the catalog was published with, and its own id, title, year, genres,
+    director and cast. Texts match in any case, but for ids. An item without the attribute passes no test of it, so that
+    `none` keeps it. At most 8 levels, 100 conditions and 1000 values; a test that does not fit the kind of its attribute
+    is refused, and the answer names attributes that no item has.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ALL_FIELD_NUMBER: _builtins.int
+    ANY_FIELD_NUMBER: _builtins.int
+    NONE_FIELD_NUMBER: _builtins.int
+    EQUALS_FIELD_NUMBER: _builtins.int
+    ONE_OF_FIELD_NUMBER: _builtins.int
+    CONTAINS_FIELD_NUMBER: _builtins.int
+    RANGE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def all(self) -> Global___Conditions: ...
+    @_builtins.property
+    def any(self) -> Global___Conditions: ...
+    @_builtins.property
+    def none(self) -> Global___Conditions:
+        """Not one of them holds."""
+
+    @_builtins.property
+    def equals(self) -> Global___EqualsTest: ...
+    @_builtins.property
+    def one_of(self) -> Global___OneOfTest: ...
+    @_builtins.property
+    def contains(self) -> Global___ContainsTest: ...
+    @_builtins.property
+    def range(self) -> Global___RangeTest: ...
+    def __init__(
+        self,
+        *,
+        all: Global___Conditions | None = ...,
+        any: Global___Conditions | None = ...,
+        none: Global___Conditions | None = ...,
+        equals: Global___EqualsTest | None = ...,
+        one_of: Global___OneOfTest | None = ...,
+        contains: Global___ContainsTest | None = ...,
+        range: Global___RangeTest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "any", b"any", "condition", b"condition", "contains", b"contains", "equals", b"equals", "none", b"none", "one_of", b"one_of", "range", b"range"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "any", b"any", "condition", b"condition", "contains", b"contains", "equals", b"equals", "none", b"none", "one_of", b"one_of", "range", b"range"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_condition: _TypeAlias = _typing.Literal["all", "any", "none", "equals", "one_of", "contains", "range"]  # noqa: Y015
+    _WhichOneofArgType_condition: _TypeAlias = _typing.Literal["condition", b"condition"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_condition) -> _WhichOneofReturnType_condition | None: ...
+
+Global___Expression: _TypeAlias = Expression  # noqa: Y015
+
+@_typing.final
+class Conditions(_message.Message):
+    """What is combined."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OF_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def of(self) -> _containers.RepeatedCompositeFieldContainer[Global___Expression]:
+        """At least one."""
+
+    def __init__(
+        self,
+        *,
+        of: _abc.Iterable[Global___Expression] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["of", b"of"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Conditions: _TypeAlias = Conditions  # noqa: Y015
+
+@_typing.final
+class EqualsTest(_message.Message):
+    """A text or a number is this one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTRIBUTE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    attribute: _builtins.str
+    text: _builtins.str
+    number: _builtins.float
+    """Finite."""
+    def __init__(
+        self,
+        *,
+        attribute: _builtins.str = ...,
+        text: _builtins.str = ...,
+        number: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "text", b"text", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribute", b"attribute", "number", b"number", "text", b"text", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["text", "number"]  # noqa: Y015
+    _WhichOneofArgType_value: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_value) -> _WhichOneofReturnType_value | None: ...
+
+Global___EqualsTest: _TypeAlias = EqualsTest  # noqa: Y015
+
+@_typing.final
+class OneOfTest(_message.Message):
+    """A text, or one at least of a list of texts, is among these."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTRIBUTE_FIELD_NUMBER: _builtins.int
+    TEXTS_FIELD_NUMBER: _builtins.int
+    attribute: _builtins.str
+    @_builtins.property
+    def texts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """At least one."""
+
+    def __init__(
+        self,
+        *,
+        attribute: _builtins.str = ...,
+        texts: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribute", b"attribute", "texts", b"texts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OneOfTest: _TypeAlias = OneOfTest  # noqa: Y015
+
+@_typing.final
+class ContainsTest(_message.Message):
+    """A list of texts, such as genres, has this one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTRIBUTE_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    attribute: _builtins.str
+    text: _builtins.str
+    def __init__(
+        self,
+        *,
+        attribute: _builtins.str = ...,
+        text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attribute", b"attribute", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ContainsTest: _TypeAlias = ContainsTest  # noqa: Y015
+
+@_typing.final
+class RangeTest(_message.Message):
+    """A number is from `min` to `max`, both included. At least one of them is needed; the other is no bound then."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTRIBUTE_FIELD_NUMBER: _builtins.int
+    MIN_FIELD_NUMBER: _builtins.int
+    MAX_FIELD_NUMBER: _builtins.int
+    attribute: _builtins.str
+    min: _builtins.float
+    max: _builtins.float
+    def __init__(
+        self,
+        *,
+        attribute: _builtins.str = ...,
+        min: _builtins.float | None = ...,
+        max: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "max", b"max", "min", b"min"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max", b"_max", "_min", b"_min", "attribute", b"attribute", "max", b"max", "min", b"min"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max: _TypeAlias = _typing.Literal["max"]  # noqa: Y015
+    _WhichOneofArgType__max: _TypeAlias = _typing.Literal["_max", b"_max"]  # noqa: Y015
+    _WhichOneofReturnType__min: _TypeAlias = _typing.Literal["min"]  # noqa: Y015
+    _WhichOneofArgType__min: _TypeAlias = _typing.Literal["_min", b"_min"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max) -> _WhichOneofReturnType__max | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min) -> _WhichOneofReturnType__min | None: ...
+
+Global___RangeTest: _TypeAlias = RangeTest  # noqa: Y015
 
 @_typing.final
 class Profile(_message.Message):
@@ -467,7 +667,7 @@ class RecommendResponse(_message.Message):
 
     @_builtins.property
     def timings_ms(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """Stage name (history, retrieve, filter, score, fuse, total) to milliseconds."""
+        """Stage name (history, filter, retrieve, score, fuse, total) to milliseconds."""
 
     @_builtins.property
     def unknown_names(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnknownName]:

@@ -484,8 +484,7 @@ async def test_hostile_titles_stay_text(tmp_path: Path) -> None:
                 assert len(await titles(tab)) == len(HOSTILE)
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("size", [browser.WIDE, PHONE], ids=["wide", "phone"])
+@pytest.mark.parametrize(("size", "theme"), [(browser.WIDE, "light"), (PHONE, "dark")], ids=["wide", "phone"])
 async def test_pages_fit_and_axe_finds_nothing(page: Console, tmp_path: Path, theme: str, size: dict[str, int]) -> None:
     await write_experiment(f"sqlite:///{tmp_path}/events.db", 220, control="fitted", winner="rrf")
     if not browser.axe():

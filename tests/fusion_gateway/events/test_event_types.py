@@ -65,6 +65,7 @@ async def test_impressions_do_not_push_a_history_out(store: EventStore, url: str
     views = [event("a", 1), event("b", 2, "like", 4.0), event("c", 3, "dismiss")]
     await store.record(views)
     await store.record([event("x", time, "impression") for time in range(10, 20)])
+    await store.trim()
     for limit in (LIMIT, LIMIT - 1):
         assert await store.history("anna", limit) == views[::-1][:limit]
     found = await stored(url, tmp_path)
@@ -199,8 +200,8 @@ async def test_a_clock_that_is_days_off_is_put_right_by_the_answer(world: World,
     stored = (await world.stub.GetHistory(pb.GetHistoryRequest(user_id="anna"))).events
     times = {each.item_id: each.time for each in stored}
     assert int(time_of(answer.recommendation_id) or 0) <= times["1"] <= time.time()
-    assert times["2"] == wrong
-    assert count("corrected_event_times") == corrected + 1
+    assert times["2"] == wrong if days < 0 else abs(times["2"] - time.time()) < 60
+    assert count("corrected_event_times") == corrected + (1 if days < 0 else 2)
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])

@@ -308,12 +308,13 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_written(url: str, tmp_path:
     assert stored == 50 * len(acknowledged) > 0
 
 
+@pytest.mark.parametrize("future", [[], [event("x", 1 << 39, "bert")]])
 async def test_a_clock_that_is_wrong_deletes_nothing(
-    url: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    url: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], future: list[StoredEvent]
 ) -> None:
     now = int(time.time())
     async with opened(url) as store:
-        await store.record([event("old", now - 40 * 86_400), event("new", now)])
+        await store.record([event("old", now - 40 * 86_400), event("new", now), *future])
     monkeypatch.setattr(time, "time", lambda: now + 10 * 365 * 86_400)
     async with opened(url, retention_days=30) as store:
         assert sorted(await items(store)) == ["new", "old"]

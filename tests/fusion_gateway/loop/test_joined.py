@@ -5,16 +5,22 @@ from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from fusion_gateway.events.schema import EVENTS, SERVED
 from fusion_gateway.events.store import EventStore
 from fusion_gateway.events.stored_event import StoredEvent
+from fusion_gateway.loop import first_touch
 from fusion_gateway.loop import joined as joined_module
+from fusion_gateway.loop.databases import opened
+from fusion_gateway.loop.first_touch import TOUCHES
 from fusion_gateway.loop.ids import new_id, time_of
-from fusion_gateway.loop.joined import Joined, joined, opened
+from fusion_gateway.loop.joined import Joined, joined
 from fusion_gateway.loop.log import ServedLog
 from fusion_gateway.loop.metrics import Metric, metric_named
 from fusion_gateway.loop.served import Served
@@ -125,6 +131,62 @@ async def test_the_first_touch_counts(loop: Loop) -> None:
     assert [row.rewards for row in await loop.read(CLICK)] == [(1, 0), (0, 1), (1,)]
 
 
+async def test_an_id_that_was_made_up_takes_no_first_touch(loop: Loop) -> None:
+    """Nor one of somebody else's answer, nor an answer without the item."""
+    another, without = await loop.serve("abcd", "bert", age=2 * HOUR), await loop.serve("xy", age=2 * HOUR)
+    forged = new_id()
+    forged = f"{int((another.time + 60) * 1000):012x}{forged[12:]}"
+    served = await loop.serve("abcd")
+    for item, named in (("a", forged), ("b", another.id), ("c", without.id), ("d", "")):
+        await loop.record(served, item, 60 - HOUR, recommendation_id=named)
+        await loop.record(served, item)
+    rows = {row.id: row.rewards for row in await loop.read(CLICK)}
+    assert rows == {another.id: (0, 0, 0, 0), without.id: (0, 0), served.id: (1, 1, 1, 1)}
+
+
+async def test_first_touches_are_those_of_every_pair_of_events(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joined_module, "ANSWERS_PER_PAGE", 7)
+    monkeypatch.setattr(first_touch, "TOUCHES_PER_FETCH", 5)
+    random = Random(1)
+    served = [
+        await loop.serve("abc", random.choice(["anna", "bert"]), random.uniform(0, 400) * HOUR) for _ in range(30)
+    ]
+    events: list[StoredEvent] = []
+    for number in range(300):
+        answer = random.choice(served)
+        time = int(answer.time) + random.choice([0, 1, 3600, 80_000, 86_400, 100_000])
+        kind = random.choice(["click", "click", "impression"])
+        named = StoredEvent(answer.user_id, random.choice("abc"), None, time, f"{number}", kind, answer.id)
+        events.append(named)
+    await loop.store.record(events)
+    found = {row.id: row.rewards for row in await loop.read(CLICK)}
+    times = {answer.id: answer.time for answer in served}
+    clicks = [each for each in events if each.type == "click"]
+    counted = [each for each in clicks if each.time <= times[each.recommendation_id] + CLICK.window]
+    assert found == {answer.id: tuple(_by_pairs(counted, answer.id, item) for item in "abc") for answer in served}
+    assert 10 < sum(map(sum, found.values())) < len({(each.recommendation_id, each.item_id) for each in counted}) - 10
+
+
+def _by_pairs(counted: list[StoredEvent], id: str, item: str) -> int:
+    """Of events in the order in which they were stored."""
+    order = sorted((each for each in counted if each.item_id == item), key=lambda each: each.time)
+    own = [index for index, each in enumerate(order) if each.recommendation_id == id]
+    if not own:
+        return 0
+    first = order[own[0]]
+    before = [each for each in order[: own[0]] if each.user_id == first.user_id]
+    return int(all(each.time < first.time - CLICK.window for each in before))
+
+
+async def test_similar_items_may_be_touched_first(loop: Loop) -> None:
+    similar = await loop.serve("ab", user="", age=2 * HOUR, rpc="SimilarItems")
+    served = await loop.serve("ab")
+    await loop.record(similar, "a", user_id="anna")
+    for item in "ab":
+        await loop.record(served, item)
+    assert [row.rewards for row in await loop.read(CLICK)] == [(0, 1)]
+
+
 async def test_what_is_beyond_its_own_window_does_not_take_the_first_touch(loop: Loop) -> None:
     first, second = await loop.serve("a", age=30 * HOUR), await loop.serve("a", age=5 * HOUR)
     await loop.record(first, "a", 25.5 * HOUR)
@@ -152,18 +214,23 @@ async def test_pages_miss_and_repeat_nothing(loop: Loop, monkeypatch: pytest.Mon
     assert [(row.time, row.id) for row in await loop.read(CLICK)] == expected
 
 
-@pytest.mark.parametrize("name", ["OF_ANSWERS", "TOUCHED_BEFORE"])
-async def test_events_are_found_by_their_indexes(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [(joined_module.OF_ANSWERS, "events_by_recommendation"), (TOUCHES, "events_of_user")],
+    ids=["of answers", "touches"],
+)
+async def test_events_are_found_by_their_indexes(tmp_path: Path, query: sa.Select[Any], index: str) -> None:
     """As SQLite plans it; PostgreSQL's plan depends on how many rows there are."""
     store = EventStore(f"sqlite:///{tmp_path}/events.db", 100)
     await store.open()
     await store.close()
-    query = getattr(joined_module, name).compile(dialect=sqlite.dialect())
-    state = query.construct_expanded_state({"ids": ["x", "y"], "type": "click", "window": 60})
+    values = {"ids": ["x", "y"], "users": ["x", "y"], "type": "click", "begin": 1, "end": 60}
+    state = query.compile(dialect=sqlite.dialect()).construct_expanded_state(values)
     with closing(sqlite3.connect(tmp_path / "events.db")) as connection:
         plan = str(connection.execute(f"EXPLAIN QUERY PLAN {state.statement}", state.positional_parameters).fetchall())
-    assert "events_by_recommendation" in plan
+    assert index in plan
     assert "SCAN " not in plan
+    assert "TEMP B-TREE" not in plan or index == "events_by_recommendation"
 
 
 async def test_a_log_that_cannot_be_read_is_said(tmp_path: Path) -> None:

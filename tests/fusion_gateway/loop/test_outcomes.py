@@ -281,8 +281,12 @@ def test_no_answers_are_said() -> None:
     [
         (pb.GetOutcomesRequest(metric="clicks"), "metric: there is no 'clicks'"),
         (pb.GetOutcomesRequest(since=20, until=10), "since: must be before until"),
-        (pb.GetOutcomesRequest(since=1, until=2**33), "at most 366 days"),
-        (pb.GetOutcomesRequest(since=-1), "since: must be"),
+        (
+            pb.GetOutcomesRequest(since=1, until=2**33),
+            r"at most 366 days.* 1970-01-01 00:00:01 and 2242-03-16 12:56:32 \(UTC\)",
+        ),
+        (pb.GetOutcomesRequest(since=-1), "since: must be .* not before 1970; they are 1969-12-31 23:59:59"),
+        (pb.GetOutcomesRequest(until=2**60, since=2**50), f"they are {2**50} and {2**60}"),
         (pb.GetOutcomesRequest(by="genre"), "by: must be version, cohort or empty, not 'genre'"),
         (pb.GetOutcomesRequest(precision=1.5), "precision: must be above 0 and at most 1, not 1.5"),
         (pb.GetOutcomesRequest(precision=float("nan")), "precision: must be above 0"),
@@ -390,3 +394,18 @@ async def test_a_gateway_without_a_log_says_so(flag: str, error: type[Exception]
     outcomes_call = OutcomesCall(read(ServingLogSettings, [flag]))
     with pytest.raises(error, match=message):
         await outcomes_call.report(pb.GetOutcomesRequest(), "old", Deadline.after(60))
+
+
+async def test_many_calls_of_one_connection_are_answered_or_refused_in_words(world: World) -> None:
+    """None ends with a reset stream, however fast those before it ended."""
+
+    async def code() -> grpc.StatusCode:
+        try:
+            await world.stub.GetOutcomes(pb.GetOutcomesRequest(), timeout=20)
+        except grpc.aio.AioRpcError as error:
+            return error.code()
+        return grpc.StatusCode.OK
+
+    for _ in range(5):
+        codes = await asyncio.gather(*(code() for _ in range(600)))
+        assert set(codes) <= {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fusion_gateway.loop import together as together_module
-from fusion_gateway.loop.joined import opened
+from fusion_gateway.loop.databases import opened
 from fusion_gateway.loop.outcomes_query import parse_outcomes_query
 from fusion_gateway.loop.together import Draws, Period, Together, read_together
 from protos.marquee.v1 import recommender_pb2 as pb

@@ -211,6 +211,14 @@ def test_client_recommends_among_given_items(up: dict[str, Any]) -> None:
     assert {each["item"]["id"] for each in reply["items"]} == {"3", "6"}
 
 
+def test_client_recommends_by_an_expression(up: dict[str, Any]) -> None:
+    arguments = ["recommend", "--json", "--where", '{"one_of": {"attribute": "id", "texts": ["3", "6"]}}']
+    reply = json.loads(client(up, *arguments).stdout)
+    assert {each["item"]["id"] for each in reply["items"]} == {"3", "6"}
+    refused = client(up, "recommend", "--where", "{1}")
+    assert "not a JSON expression" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("history", "used", "skipped"),
     [

@@ -10,7 +10,7 @@ from servers.loading import load
 from servers.runtime.repository import verify
 from servers.signature import SCORE, Limits
 
-LIMITS = Limits(B=32, L=2_000, C=20_000, K=1_000)
+LIMITS = Limits(B=32, L=2_000, C=20_000, K=1_000, A=500_000)
 
 
 class RatingModel(Model):  # type: ignore[misc]

@@ -19,8 +19,9 @@ def runner(tmp_path_factory: pytest.TempPathFactory) -> Runner:
     return Runner(load_dataset(home / "generated"), home / "work")
 
 
-def test_maps_and_their_fusion_are_measured(runner: Runner) -> None:
-    cells = runner.run(cold_maps.measurements(runner, ["linear"], [0]))
+@pytest.mark.parametrize("model", ["linear", "visual_temporal=small"])
+def test_maps_and_their_fusion_are_measured(runner: Runner, model: str) -> None:
+    cells = runner.run(cold_maps.measurements(runner, [model], [0]))
     [of_one] = cold_maps.fused(runner, cells)
     cold = ColdItems.of(runner.dataset, 0)
     assert [known for _, known, _ in cold_maps.by_content(cells)] == [cold_maps.WHOLE, *cold_maps.LEFT_OUT]
@@ -46,5 +47,5 @@ def test_a_slot_trades_the_last_rank_for_a_new_item() -> None:
 
 
 def test_a_model_that_there_is_not(runner: Runner) -> None:
-    with pytest.raises(TrainingError, match="no model 'visual_temporal' here; there are rating, sequential"):
-        cold_maps.measurements(runner, ["visual_temporal"], [0])
+    with pytest.raises(TrainingError, match="no model 'popularity' here; there are rating, sequential"):
+        cold_maps.measurements(runner, ["popularity"], [0])

@@ -133,10 +133,8 @@ def test_a_model_that_is_not_there_is_named_and_nothing_is_published(home: Path,
 def test_it_is_said_at_once_what_is_missing(home: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TrainingError, match="text model './nowhere' is not there: no such folder"):
         train("all", home, "--text-model", "./nowhere")
-    with pytest.raises(
-        TrainingError, match="--text-model is read by catalog and visual_temporal only, not by 'rating'"
-    ):
-        train("rating", home, "--text-model", model)
+    with pytest.raises(TrainingError, match="--text-model: fusion reads no text"):
+        train("fusion", home, "--text-model", model)
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     with pytest.raises(TrainingError, match=r"needs sentence-transformers \(.+\): pip install .+\[text\]"):
         train("all", home, "--text-model", model)

@@ -4,6 +4,7 @@ import shutil
 import time
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import grpc
@@ -127,6 +128,20 @@ def test_slopes_tell_ratings_from_events() -> None:
     )
     assert by_ratings > 0.3
     assert abs(by_events) < by_ratings / 2
+
+
+def test_weights_follow_agreement_with_the_ratings() -> None:
+    """`good` knows the next item of whoever it agrees with."""
+    random = np.random.default_rng(2)
+    agrees = random.uniform(-1, 1, USERS)
+    batch, other = pool(good_up_to=1000), pool(good_up_to=-1)
+    is_good = (agrees > 0)[:, None]
+    scores = {model: np.where(is_good, batch.scores[model], other.scores[model]) for model in batch.scores}
+    batch = replace(batch, scores=scores, agreement={"good": agrees, "bad": random.uniform(-1, 1, USERS)})
+    fitted, blind = (fit_adaptive([batch], BOTH, by_agreement=knows) for knows in (True, False))
+    assert fitted.slopes["good"].agreement - fitted.slopes["bad"].agreement > 1
+    assert not blind.reads_agreement
+    assert policy_ndcg(fitted, [batch]).mean() > policy_ndcg(blind, [batch]).mean() + 0.05
 
 
 def test_weights_are_switched_by_the_number_of_ratings() -> None:
@@ -279,7 +294,7 @@ def test_histories_can_lose_ratings(published: Published) -> None:
 
 
 async def test_the_gateway_ranks_as_the_offline_task_does(published: Published, tmp_path: Path) -> None:
-    """Same candidates, same normalization, same policy: for known users, and for one without a history."""
+    """Same candidates, same normalization, same policies: for known users, and for one without a history."""
     split, now = leave_last_out(load_dataset(published.data).events), int(time.time())
     history = pl.concat([split.train, split.validation])
     targets = pl.concat(
@@ -290,7 +305,8 @@ async def test_the_gateway_ranks_as_the_offline_task_does(published: Published, 
     )
     task = NextItemTask(published.repository, targets.with_columns(time=pl.lit(now)), history, retrieve_k=RETRIEVED)
     [ranked] = task.chunks()
-    offline = ranked.fused(default_policy(published.repository)[1])
+    policies = load_policies(latest(published.repository, "fusion") / "policies.yaml").policies
+    assert policies["adaptive_by_agreement"].reads_agreement
     async with AsyncExitStack() as stack:
         flags = [f"--model-repository={published.repository}", f"--event-store=sqlite:///{tmp_path}/events.db"]
         flags += ["--grpc-port=0", "--metrics-port=0", "--exit-timeout-secs=0", f"--retrieve-k={RETRIEVED}"]
@@ -302,8 +318,9 @@ async def test_the_gateway_ranks_as_the_offline_task_does(published: Published, 
         stub = RecommenderStub(await stack.enter_async_context(grpc.aio.insecure_channel(program.grpc_address)))
         numbers = pl.read_parquet(latest(published.repository, "catalog") / "items.parquet", columns=["id", "number"])
         number_of, ids = dict(numbers.iter_rows()), dict(numbers.select("number", "id").iter_rows())
-        for row, scores in enumerate(offline):
-            user = ranked.requests
+        queries = product([default_policy(published.repository)[0], "adaptive_by_agreement"], range(len(targets)))
+        for policy, row in queries:
+            user, scores = ranked.requests, ranked.fused(policies[policy])[row]
             events = [
                 pb.Event(item_id=ids[item], rating=rating, time=when)
                 for item, rating, when in zip(
@@ -311,7 +328,7 @@ async def test_the_gateway_ranks_as_the_offline_task_does(published: Published, 
                 )
             ]
             response = await stub.Recommend(
-                pb.RecommendRequest(user_id=user.user_id[row], history=events, k=10), timeout=30
+                pb.RecommendRequest(user_id=user.user_id[row], history=events, k=10, policy=policy), timeout=30
             )
             assert not response.degraded
             assert response.candidates == np.isfinite(ranked.candidates.scores["popularity"][row]).sum()

@@ -191,6 +191,7 @@ def test_the_size_of_the_svd_is_chosen_by_three_folds(
 
 def test_a_killed_run_goes_on_to_the_same_weights(folder: Path, dataset: Dataset, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "training", "train", "rating", "--checkpoint-seconds", "0", "--recipe", "bayesian"]
+    command += ["--set", "samples=60", "--set", "burn_in=20"]
     command += ["--data", str(folder), "--repository", str(tmp_path / "resumed")]
     environment = {**os.environ, "MARQUEE_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
     runs = tmp_path / "cache" / "runs"
@@ -203,6 +204,6 @@ def test_a_killed_run_goes_on_to_the_same_weights(folder: Path, dataset: Dataset
     again = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     assert "resuming a stopped run" in again.stderr
     whole = Job(dataset, leave_last_out(dataset.events), tmp_path / "whole", tmp_path / "other")
-    train_rating(whole, recipes.bayesian())
+    train_rating(whole, replace(recipes.bayesian(), samples=60, burn_in=20))
     weights = [latest(tmp_path / name, "rating") / "items.safetensors" for name in ("whole", "resumed")]
     assert weights[0].read_bytes() == weights[1].read_bytes()

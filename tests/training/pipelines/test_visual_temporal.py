@@ -67,7 +67,7 @@ def test_what_is_liked_is_learned(dataset: Dataset, tmp_path: Path) -> None:
 def test_what_is_published_scores_as_in_training(
     recipe: VisualTemporalRecipe, dataset: Dataset, tmp_path: Path
 ) -> None:
-    work, recipe = job(dataset, tmp_path), replace(recipe, epochs=1)
+    work, recipe = job(dataset, tmp_path), replace(recipe, epochs=1, poster_height=24, poster_width=16)
     requests = requests_for(work.split.test.head(20), work.split.train)
     scorer = OfflineScorer(train_visual_temporal(work, recipe))
     assert scorer.item_number.tolist() == list(range(1, ITEMS + 3))

@@ -1,6 +1,6 @@
 """Image files to pixels. Files are untrusted: bytes and pixels are bounded, and only three formats are decoded."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 
 import numpy as np
@@ -32,12 +32,24 @@ def decode_images(contents: Sequence[bytes], height: int, width: int, name: str)
     """
     named = {row: f"{name}, row {row}" for row, content in enumerate(contents) if content}
     opened = {row: _open(contents[row], name_of_row) for row, name_of_row in named.items()}
-    if (pixels := sum(image.width * image.height for image in opened.values())) > MAX_PIXELS_TOGETHER:
-        raise InvalidArgument(f"{name} has {pixels} pixels together; the limit is {MAX_PIXELS_TOGETHER}")
+    _check_together(opened.values(), name)
     decoded = np.zeros((len(contents), 3, height, width), np.uint8)
     for row, name_of_row in named.items():
         decoded[row] = _decode(opened.pop(row), height, width, name_of_row)  # which keeps its pixels as long as it is
     return decoded
+
+
+def check_images(contents: Mapping[str, bytes], together: str) -> None:
+    """Decodes each whole. Raises InvalidArgument about one by its name, or about all of them `together`."""
+    opened = {name: _open(content, name) for name, content in contents.items()}
+    _check_together(opened.values(), together)
+    for name in contents:
+        _decode(opened.pop(name), 1, 1, name)
+
+
+def _check_together(images: Iterable[Image.Image], name: str) -> None:
+    if (pixels := sum(image.width * image.height for image in images)) > MAX_PIXELS_TOGETHER:
+        raise InvalidArgument(f"{name} has {pixels} pixels together; the limit is {MAX_PIXELS_TOGETHER}")
 
 
 def _open(content: bytes, name: str) -> Image.Image:

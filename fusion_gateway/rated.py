@@ -1,0 +1,35 @@
+"""What weights by agreement need: the scores of what the user has rated, asked for beside the candidates."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusion_gateway.candidates import History
+from fusion_gateway.fusion import MAX_RATED, Policy, Rows, agreement
+from fusion_gateway.scorers.scorer import Answer, Numbers
+
+
+@dataclass(frozen=True)
+class Rated:
+    """The newest rated events of a history, R of them; none where the policy does not read agreement."""
+
+    rows: Rows
+    """[R] of the catalog."""
+    ratings: NDArray[np.float64]
+    """[R]."""
+
+    @classmethod
+    def of(cls, history: History, policy: Policy) -> "Rated":
+        if not policy.reads_agreement:
+            return cls(history.rows[:0], np.zeros(0))
+        ratings = np.array([event.rating for event in history.events], np.float64)  # NaN for None
+        rated = np.flatnonzero(np.isfinite(ratings))[-MAX_RATED:]
+        return cls(history.rows[rated], ratings[rated])
+
+    def agreements(self, scored: Mapping[str, Answer], numbers: Numbers) -> dict[str, float]:
+        """How well each model agrees with the ratings; `numbers` [R] are those of the items."""
+        if not len(self.rows):
+            return {}
+        return {model: float(agreement(answer.select(numbers).score, self.ratings)) for model, answer in scored.items()}
