@@ -1901,6 +1901,7 @@ class PolicyStatus(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     STRATEGY_FIELD_NUMBER: _builtins.int
     WEIGHTS_FIELD_NUMBER: _builtins.int
+    ESTIMATES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     strategy: _builtins.str
     """For example weighted_sum."""
@@ -1908,20 +1909,53 @@ class PolicyStatus(_message.Message):
     def weights(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Name of a model, or "popularity", to its weight; where weights depend on the user, those they start from."""
 
+    @_builtins.property
+    def estimates(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolicyEstimate]:
+        """What its answers would earn, as `off-policy --fit` published it with the policy, before it was served."""
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         strategy: _builtins.str = ...,
         weights: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        estimates: _abc.Iterable[Global___PolicyEstimate] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "strategy", b"strategy", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimates", b"estimates", "name", b"name", "strategy", b"strategy", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PolicyStatus: _TypeAlias = PolicyStatus  # noqa: Y015
+
+@_typing.final
+class PolicyEstimate(_message.Message):
+    """By the log of other policies' answers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RATE_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    protocol: _builtins.str
+    """How it was estimated, and of which metric: for example "off-policy, doubly robust, click an answer"."""
+    @_builtins.property
+    def rate(self) -> Global___Rate:
+        """Outcomes of an answer."""
+
+    def __init__(
+        self,
+        *,
+        rate: Global___Rate | None = ...,
+        protocol: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rate", b"rate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["protocol", b"protocol", "rate", b"rate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyEstimate: _TypeAlias = PolicyEstimate  # noqa: Y015
 
 @_typing.final
 class ModelStatus(_message.Message):
