@@ -166,7 +166,7 @@ async def test_filters_know_new_attributes_and_forget_old_ones(world: World) -> 
 
 async def test_pages_in_the_order_of_bytes(world: World) -> None:
     items = ItemsStub(world.channel)
-    await upsert(world, Document(id="éa", title="New"), Document(id="11", title="Other"), Document(id="Z", title="Z"))
+    await upsert(world, *(Document(id=item_id, title="New") for item_id in ("éa", "11", "Z")))
     token, seen = "", list[str]()
     for _ in range(5):
         page = await items.ListItems(pb.ListItemsRequest(limit=3, page_token=token))
