@@ -348,11 +348,11 @@ class LoadedScorer:
         is_allowed = np.zeros(len(self._numbers), np.bool_)
         is_allowed[self._rows(allowed_A)] = True
         is_allowed[seen_L] = is_allowed[0] = False
-        rows = np.flatnonzero(is_allowed)
-        if len(rows) > MAX_EXACT and isinstance(self._index, faiss.IndexIVF):
+        if isinstance(self._index, faiss.IndexIVF) and np.count_nonzero(is_allowed) > max(MAX_EXACT, count):
             found = self._search_lists(is_allowed[1:], query_D, count)
-            if len(found) == min(count, len(rows)):
+            if len(found) == count:
                 return found
+        rows = np.flatnonzero(is_allowed)
         # No vector is copied, which is twice as fast as a product of copies.
         score = np.empty(len(rows), np.float32)
         query_D = np.ascontiguousarray(query_D, np.float32)
@@ -365,10 +365,12 @@ class LoadedScorer:
         return best
 
     def _search_lists(self, is_allowed_N: NDArray[np.bool_], query_D: Floats, count: int) -> Rows:
-        """The `count` best of the allowed items that an inverted index finds. It searches more of its lists the fewer
-        are allowed, for their best lie further apart.
+        """The `count` best of the allowed items that an inverted index finds.
+
+        The fewer are allowed, the further apart are their best, and the more lists are searched.
         """
-        lists = math.ceil(self._index.nprobe / math.sqrt(is_allowed_N.mean()))
+        share = np.count_nonzero(is_allowed_N) / len(self)
+        lists = math.ceil(self._index.nprobe / math.sqrt(share))
         bits = np.packbits(is_allowed_N, bitorder="little")  # which the selector does not copy
         selector = FAISS.IDSelectorBitmap(bits)
         parameters = FAISS.SearchParametersIVF(sel=selector, nprobe=min(lists, self._index.nlist))
