@@ -8,6 +8,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from fusion_gateway.events.event_types import STANDARD, EventTypes
+from fusion_gateway.loop.answer_cap import MAX_ANSWERS_PER_USER
 from fusion_gateway.loop.databases import Databases
 from fusion_gateway.loop.intervals import (
     MIN_CHOSE,
@@ -24,7 +25,7 @@ from fusion_gateway.loop.metrics import DAY
 from fusion_gateway.loop.outcomes_query import VERSION, OutcomesQuery
 from fusion_gateway.loop.parts import in_parts
 from fusion_gateway.loop.sample_ratio import Assigned, sample_ratio_p
-from fusion_gateway.loop.tallies import MAX_ANSWERS_PER_USER, MAX_ARMS, Columns, Tallies, Worth, merged
+from fusion_gateway.loop.tallies import MAX_ARMS, Columns, Tallies, Worth, merged
 from fusion_gateway.loop.together import Period, Split, Together, read_together
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.errors import InvalidArgument
