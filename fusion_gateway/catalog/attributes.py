@@ -121,14 +121,15 @@ class Attributes:
         return {name: column.kind for name, column in self.columns.items()}
 
     def matches(self, expression: Expression) -> Mask:
-        """[items]: of which it holds. No test holds where there is no value."""
+        """[items]: of which it holds. No test holds where there is no value, or one of another kind."""
         if isinstance(expression, Combination):
             combine = np.logical_and if expression.quantifier == "all" else np.logical_or
             mask: Mask = reduce(combine, map(self.matches, expression.parts))
             return ~mask if expression.quantifier == "none" else mask
-        if expression.attribute not in self.columns:
+        column = self.columns.get(expression.attribute)
+        if column is None or isinstance(expression, NumberTest) != (column.kind == "number"):
             return np.zeros(self.items, np.bool_)
-        return self.columns[expression.attribute].matches(expression, self.items)
+        return column.matches(expression, self.items)
 
     def patched(self, rows: Mapping[int, Mapping[str, Value | None]]) -> "Attributes":
         """With other values of some rows by name, None for no value; names left out have what is published.
