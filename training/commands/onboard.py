@@ -30,11 +30,11 @@ def onboard_command(
     Items whose id is known stay as they are.
     """
     from training.artifacts.repository import versions
-    from training.pipelines.onboard import onboard
+    from training.pipelines.onboard import onboard, read_new
     from training.recipes import SCORERS
 
     started = time.monotonic()
-    done = onboard(items, posters, repository)
+    done = onboard(read_new(items, posters), repository)
     for number, id, title in done.items.select("number", "id", "title").iter_rows():
         console.print(f"item {number}: {id}, {title}", markup=False, highlight=False, soft_wrap=True)
     folders = ", ".join(map(str, done.published)) or "nothing"
