@@ -122,7 +122,7 @@ def _delete_extended(repository: Path, model: str) -> None:
     """Whoever adds a few items every minute would fill the disk. What they were added to first stays."""
     for later, version in enumerate(reversed(versions(repository, model))):
         folder = repository / model / str(version)
-        if read_manifest(folder).made_from != version - 1:
+        if read_manifest(folder).made_from != version - 1 or version == 1:
             return
         if later >= KEPT_EXTENDED:
             shutil.rmtree(folder)
