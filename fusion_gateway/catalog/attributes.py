@@ -1,6 +1,6 @@
 """Attributes of items, by which they are filtered: of each an inverted index, from values to rows of the catalog."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from typing import Literal
@@ -78,9 +78,12 @@ class Column:
             self._changed.mark(mask, low, high)
         return mask
 
-    def changed(self, changes: Mapping[int, Value | None]) -> "Column":
-        """With these changes on top of its own."""
-        return replace(self, changes={**self.changes, **changes})
+    def changed(self, rows: Iterable[int], changes: Mapping[int, Value | None]) -> "Column":
+        """Of `rows` with these changes only, of others with its own."""
+        kept = dict(self.changes)
+        for row in rows:
+            kept.pop(row, None)
+        return replace(self, changes={**kept, **changes})
 
     def _range(self, test: TextTest | NumberTest) -> tuple[Keys, Keys]:
         if isinstance(test, NumberTest):
@@ -128,7 +131,7 @@ class Attributes:
         return self.columns[expression.attribute].matches(expression, self.items)
 
     def patched(self, rows: Mapping[int, Mapping[str, Value | None]]) -> "Attributes":
-        """With other values of some rows by name, None for no value; names left out keep theirs.
+        """With other values of some rows by name, None for no value; names left out have what is published.
 
         The first value of a new name decides its kind. A value of another kind than its attribute's is left out.
         """
@@ -140,7 +143,9 @@ class Attributes:
                     columns[name] = _empty(name, kind_of(value))
                 if name in columns and (value is None or kind_of(value) == columns[name].kind):
                     changes.setdefault(name, {})[row] = value
-        return replace(self, columns=columns | {name: columns[name].changed(each) for name, each in changes.items()})
+        had = {name for name, column in self.columns.items() if not column.changes.keys().isdisjoint(rows)}
+        changed = {name: columns[name].changed(rows, changes.get(name, {})) for name in had | changes.keys()}
+        return replace(self, columns=columns | changed)
 
 
 def kind_of(value: Value) -> Kind:

@@ -13,7 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from fusion_gateway.catalog.attribute_file import ATTRIBUTES, load_attributes
-from fusion_gateway.catalog.attributes import Attributes
+from fusion_gateway.catalog.attributes import Attributes, Value
 from fusion_gateway.catalog.expression import Expression
 from fusion_gateway.catalog.facts import Facts, Patched
 from fusion_gateway.catalog.parquet import MAX_ITEMS, MAX_VALUES, Kind, read_table
@@ -43,6 +43,8 @@ MAX_CAST = 100
 MAX_GENRES, MAX_GENRE_CHARACTERS = 100, 256
 """Maximum number of genres of an item, and of characters of a genre."""
 Keys = NDArray[np.int64]
+Values = Mapping[str, Value | None]
+"""Of an item's attributes by name; None: it has no value."""
 V = TypeVar("V")
 
 
@@ -155,10 +157,14 @@ class Catalog:
             self.poster[row],
         )
 
-    def patched(self, facts: Mapping[int, Facts], hidden: Mask) -> "Catalog":
-        """With other facts of some rows, and others hidden. Arrays that do not change are shared."""
+    def patched(self, facts: Mapping[int, Facts], values: Mapping[int, Values], hidden: Mask) -> "Catalog":
+        """With other facts, and values of attributes, of some rows, and others hidden.
+
+        Of attributes a row has what is published but for its `values`. Arrays that do not change are shared.
+        """
         changed = copy(self)
         changed.hidden = hidden
+        changed.attributes = self.attributes.patched(values)
         columns = ("title", "genres", "director", "cast", "poster")
         for name in columns:
             values = {row: getattr(each, name) for row, each in facts.items()}

@@ -99,9 +99,7 @@ ITEM_CHANGES = sa.Table(
 """One row: which database this is, the version of the newest change of `items` and `lists`, and the rows of `items`. A
 transaction that changes them updates it first, so that versions become visible in their order.
 """
-ITEMS = sa.Table(
-    "items",
-    METADATA,
+OF_ITEMS = (
     sa.Column("id", ITEM_ID, primary_key=True),
     sa.Column("version", sa.BigInteger, nullable=False, unique=True),
     sa.Column("document", sa.Text, nullable=False),
@@ -112,6 +110,7 @@ ITEMS = sa.Table(
     sa.Column("refused", sa.Text, nullable=False),
     sa.Column("updated", sa.Double, nullable=False),
 )
+ITEMS = sa.Table("items", METADATA, *OF_ITEMS)
 """What editors say of items, over the published catalog. `document` is JSON of an ItemDocument without id and poster,
 or empty; `refused` is why the item cannot be published, or empty; times are unix seconds.
 """

@@ -2,14 +2,15 @@
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from google.protobuf import json_format
 
-from fusion_gateway.catalog.catalog import MAX_CAST, MAX_CHARACTERS, MAX_GENRE_CHARACTERS, MAX_GENRES
+from fusion_gateway.catalog.attribute_file import MAX_NAME_BYTES, MAX_TEXT_CHARACTERS, MAX_TEXTS
+from fusion_gateway.catalog.attributes import BUILT_IN, Kind, Value
+from fusion_gateway.catalog.catalog import MAX_CAST, MAX_CHARACTERS, MAX_GENRE_CHARACTERS, MAX_GENRES, Catalog
 from fusion_gateway.catalog.facts import Facts
-from fusion_gateway.events.schema import MAX_ATTRIBUTE_BYTES
 from fusion_gateway.ingest.checks import MAX_ID_BYTES
 from fusion_gateway.ingest.times import MAX_TIME
 from fusion_gateway.parsing import check_text
@@ -28,8 +29,6 @@ MAX_NAMES, MAX_NAME_CHARACTERS = 100, 256
 """Of keywords, and of an actor or a keyword."""
 MAX_ATTRIBUTES = 100
 """Of an item."""
-MAX_TEXTS, MAX_TEXT_CHARACTERS = 100, 1000
-"""Of an attribute."""
 TEXTS = {
     "title": MAX_CHARACTERS["title"],
     "director": MAX_CHARACTERS["director"],
@@ -47,8 +46,6 @@ CLEARABLE = ("year", "genres", "director", "cast", "keywords", "overview", "post
 SHOWN = {name: {"poster": "poster_url"}.get(name, name) for name in Facts._fields}
 """Field of a document that says each of the facts."""
 NOTHING = Facts()
-RESERVED = ("id", "title", "year", "genres", "director", "cast")
-"""Filters know these fields as attributes."""
 
 
 class Upsert(NamedTuple):
@@ -58,11 +55,11 @@ class Upsert(NamedTuple):
     document: str
     """JSON."""
     poster: bytes | None
-    kinds: Mapping[str, str]
+    kinds: Mapping[str, Kind]
     """Of its attributes, by their names."""
 
 
-def parse_upserts(request: pb.UpsertItemsRequest, is_published: Callable[[str], bool]) -> list[Upsert]:
+def parse_upserts(request: pb.UpsertItemsRequest, published: Catalog) -> list[Upsert]:
     """Blocking: posters are decoded. Raises InvalidArgument that names the field, what is wrong, and the limit."""
     if not 1 <= len(request.items) <= MAX_ITEMS:
         raise InvalidArgument(f"items: must be 1 to {MAX_ITEMS}, not {len(request.items)}")
@@ -73,7 +70,7 @@ def parse_upserts(request: pb.UpsertItemsRequest, is_published: Callable[[str], 
         if item.id in seen:
             raise InvalidArgument(f"{where}.id: {quoted(item.id)} is in the call already; send each id once")
         seen.add(item.id)
-        if not item.HasField("title") and not is_published(item.id):
+        if not item.HasField("title") and published.row_of(item.id) is None:
             raise InvalidArgument(f"{where}.title: is needed, for no item {quoted(item.id)} is published")
     posters = {f"items[{index}].poster": item.poster for index, item in enumerate(request.items) if item.poster}
     check_images(posters, "items: poster")
@@ -86,7 +83,7 @@ def _upsert(item: pb.ItemDocument) -> Upsert:
     stored.ClearField("id")
     stored.ClearField("poster")
     document = json_format.MessageToDict(stored, preserving_proto_field_name=True)
-    kinds = {name: str(value.WhichOneof("value")) for name, value in item.attributes.items()}
+    kinds = {name: kind for name, value in item.attributes.items() if (kind := value.WhichOneof("value"))}
     return Upsert(item.id, json.dumps(document, ensure_ascii=False), item.poster or None, kinds)
 
 
@@ -142,10 +139,10 @@ def _check_attributes(item: pb.ItemDocument, where: str) -> None:
         raise InvalidArgument(f"{where}.attributes: {count} are too many; at most {MAX_ATTRIBUTES} of an item")
     for name, value in sorted(item.attributes.items()):
         named = f"{where}.attributes[{quoted(name)}]"
-        if not 1 <= (size := len(name.encode())) <= MAX_ATTRIBUTE_BYTES:
-            raise InvalidArgument(f"{named}: the name must have 1 to {MAX_ATTRIBUTE_BYTES} bytes, not {size}")
+        if not 1 <= (size := len(name.encode())) <= MAX_NAME_BYTES:
+            raise InvalidArgument(f"{named}: the name must have 1 to {MAX_NAME_BYTES} bytes, not {size}")
         check_text(named, name)
-        if name in RESERVED:
+        if name in BUILT_IN:
             raise InvalidArgument(f"{named}: is a field of the item; set that, or choose another name")
         match value.WhichOneof("value"):
             case "text":
@@ -196,3 +193,23 @@ def facts_over(fields: Mapping[str, Any], published: Facts) -> Facts:
     shown = {name: fields[field] for name, field in SHOWN.items() if field in fields}
     empty = {name: getattr(NOTHING, name) for name, field in SHOWN.items() if field in cleared}
     return published._replace(**shown, **empty)
+
+
+def values_over(fields: Mapping[str, Any], shown: Facts, published: Facts) -> dict[str, Value | None]:
+    """Of the attributes that a stored document changes, the built-in ones among them."""
+    said = {name: _value(value) for name, value in fields.get("attributes", {}).items()}
+    other = [name for name in Facts._fields if name in BUILT_IN and getattr(shown, name) != getattr(published, name)]
+    return {**said, **{name: _built_in(getattr(shown, name)) for name in other}}
+
+
+def _value(stored: Mapping[str, Any]) -> Value:
+    if "texts" in stored:
+        return tuple(stored["texts"].get("values", ()))
+    return str(stored["text"]) if "text" in stored else float(stored["number"])
+
+
+def _built_in(fact: str | int | Sequence[str]) -> Value | None:
+    """None for what stands for no value."""
+    if not fact:
+        return None
+    return fact if isinstance(fact, str) else float(fact) if isinstance(fact, int) else tuple(fact)

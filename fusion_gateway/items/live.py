@@ -8,11 +8,14 @@ from fusion_gateway.catalog.title_search import TitleIndex
 from fusion_gateway.items.store import ItemStore
 from fusion_gateway.items.view import View
 from fusion_gateway.reloading import Reloaded
-from servers.runtime.errors import ConfigurationError, DeadlineExceeded, MarqueeError, Overloaded, Unavailable
+from servers.runtime.errors import ConfigurationError, DeadlineExceeded, Overloaded, Unavailable
 
 FOLLOW_SECONDS = 0.3
 """Between two looks at the store."""
+OPEN_SECONDS = 10.0
+"""How long a gateway that starts waits for the store."""
 CHANGES_PER_LOOK = 1000
+AWAY = (DeadlineExceeded, Overloaded, Unavailable)
 
 
 class LiveTitles:
@@ -34,40 +37,49 @@ class LiveTitles:
         return self._view.titles
 
     async def open(self) -> None:
-        """Before the first call: nothing that is hidden is answered. Raises ConfigurationError."""
-        try:
-            self._view = await self._caught_up(self._view)
-        except MarqueeError as error:
-            raise ConfigurationError(str(error)) from None
+        """Before the first call, so that nothing that is hidden is answered. Raises ConfigurationError."""
+        begin = time.monotonic()
+        while True:
+            try:
+                self._view = await self._caught_up(self._view)
+                return
+            except AWAY as error:
+                if time.monotonic() > begin + OPEN_SECONDS:
+                    raise ConfigurationError(str(error)) from None
+            await asyncio.sleep(FOLLOW_SECONDS)
 
     async def run_follow_loop(self) -> None:
         """Never returns."""
         while True:
-            await asyncio.sleep(FOLLOW_SECONDS)
-            followed, view = self._next or self._view, self._view
-            with suppress(DeadlineExceeded, Overloaded, Unavailable):  # they have been logged and counted
-                view = await self._caught_up(followed)
-                if self._next is followed:
+            view, following = self._view, self._next
+            with suppress(*AWAY):  # they have been logged and counted
+                view = await (self._caught_up(following) if following else self._look(view))
+                if self._next is following:
                     self._next = None
             if (now := time.time()) >= view.next_time:
                 view = await asyncio.to_thread(view.at, now)
-            self._view = view
+            is_same, self._view = view is self._view, view
+            if is_same:
+                await asyncio.sleep(FOLLOW_SECONDS)
 
     async def run_publish_loop(self) -> None:
         """Prepares a catalog that was published later, while the older one goes on to be followed. Never returns."""
         while True:
             await asyncio.sleep(FOLLOW_SECONDS)
             if self._published.value is not (self._next or self._view).published:
-                with suppress(DeadlineExceeded, Overloaded, Unavailable):
+                with suppress(*AWAY):
                     self._next = await self._caught_up(View.of(self._published.value))
 
     async def _caught_up(self, view: View) -> View:
-        while True:
-            changes = await self._store.changes(view.version, CHANGES_PER_LOOK)
-            another_database = view.epoch not in ("", changes.epoch) or changes.newest < view.version
-            if another_database:
-                view = View.of(view.published)
-                continue
-            if not changes.items:
-                return view
-            view = await asyncio.to_thread(view.changed, changes, time.time())
+        while (later := await self._look(view)) is not view:
+            view = later
+        return view
+
+    async def _look(self, view: View) -> View:
+        """With some changes more; the same view where there are none."""
+        changes = await self._store.changes(view.version, CHANGES_PER_LOOK)
+        if view.epoch not in ("", changes.epoch) or changes.newest < view.version:  # of another database
+            return await self._caught_up(View.of(view.published))
+        if not changes.items:
+            return view
+        return await asyncio.to_thread(view.changed, changes, time.time())

@@ -44,8 +44,8 @@ class ItemsServicer(pb_grpc.ItemsServicer):
             catalog = self._titles.published.catalog
             _check_genres(request, self._titles.value.catalog)
             async with self._parsing:
-                upserts = await asyncio.to_thread(parse_upserts, request, lambda id_: catalog.row_of(id_) is not None)
-            changed = await self._store.upsert(upserts, deadline.remaining())
+                upserts = await asyncio.to_thread(parse_upserts, request, catalog)
+            changed = await self._store.upsert(upserts, catalog.attributes.kinds, deadline.remaining())
         return self._response(changed)
 
     async def HideItems(self, request: pb.HideItemsRequest, context: Context) -> pb.ItemChangesResponse:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from fusion_gateway.catalog.attributes import Kind
 from fusion_gateway.events.schema import ITEM_ATTRIBUTES, ITEM_CHANGES, ITEM_POSTERS, ITEMS
 from fusion_gateway.events.storage import Storage
 from fusion_gateway.items.documents import Upsert
@@ -42,6 +43,8 @@ class StoredItem:
 
 COLUMNS = [ITEMS.c[name] for name in StoredItem.__dataclass_fields__]
 Items = Mapping[str, StoredItem]
+Kinds = Mapping[str, Kind]
+"""By names of attributes."""
 Edit = Callable[[StoredItem], StoredItem]
 
 
@@ -63,9 +66,12 @@ class ItemStore(Storage):
         """Raises ConfigurationError for a bad URL."""
         super().__init__(url, ITEMS, 0, max_writes)
 
-    async def upsert(self, upserts: Sequence[Upsert], timeout: float | None = None) -> list[StoredItem]:
-        """As they are then. Raises InvalidArgument for an attribute of another kind, or too many of them."""
-        return await self._write(partial(self._upsert, upserts), timeout)
+    async def upsert(self, upserts: Sequence[Upsert], kinds: Kinds, timeout: float | None = None) -> list[StoredItem]:
+        """As they are then. `kinds`: of published attributes.
+
+        Raises InvalidArgument for an attribute of another kind, or too many of them.
+        """
+        return await self._write(partial(self._upsert, upserts, kinds), timeout)
 
     async def edit(self, ids: Sequence[str], edit: Edit, timeout: float | None = None) -> list[StoredItem]:
         """Changes items, whether anything was said of them before or not."""
@@ -101,7 +107,7 @@ class ItemStore(Storage):
         """At most `limit`, of later versions."""
         return await self._read(partial(_changes, version, limit), limited=False)
 
-    async def _upsert(self, upserts: Sequence[Upsert], connection: AsyncConnection) -> list[StoredItem]:
+    async def _upsert(self, upserts: Sequence[Upsert], kinds: Kinds, connection: AsyncConnection) -> list[StoredItem]:
         ids = [upsert.id for upsert in upserts]
         documents = {upsert.id: upsert.document for upsert in upserts}
 
@@ -109,14 +115,15 @@ class ItemStore(Storage):
             return replace(item, document=documents[item.id], deleted=False, refused="")
 
         changed = await self._edit(ids, edit, connection)
-        await self._add_attributes(upserts, connection)
+        await self._add_attributes(upserts, kinds, connection)
         await connection.execute(ITEM_POSTERS.delete().where(ITEM_POSTERS.c.id.in_(ids)))
         if posters := [{"id": upsert.id, "poster": upsert.poster} for upsert in upserts if upsert.poster]:
             await connection.execute(ITEM_POSTERS.insert(), posters)
         return changed
 
-    async def _add_attributes(self, upserts: Sequence[Upsert], connection: AsyncConnection) -> None:
-        known = {name: kind for name, kind in await connection.execute(sa.select(ITEM_ATTRIBUTES))}
+    async def _add_attributes(self, upserts: Sequence[Upsert], kinds: Kinds, connection: AsyncConnection) -> None:
+        stored = {name: kind for name, kind in await connection.execute(sa.select(ITEM_ATTRIBUTES))}
+        known = {**stored, **kinds}
         new: dict[str, str] = {}
         for index, upsert in enumerate(upserts):
             for name, kind in upsert.kinds.items():
@@ -124,9 +131,9 @@ class ItemStore(Storage):
                 if first != kind:
                     where = f"items[{index}].attributes[{quoted(name)}]"
                     raise InvalidArgument(f"{where}: is of kind {kind}, and {first} in the catalog; use another name")
-        if len(known) + len(new) > MAX_NAMES:
+        if len(stored) + len(new) > MAX_NAMES:
             raise InvalidArgument(
-                f"items: {len(new)} new names of attributes, beside {len(known)}, are too many; at most {MAX_NAMES}"
+                f"items: {len(new)} new names of attributes, beside {len(stored)}, are too many; at most {MAX_NAMES}"
             )
         if new:
             rows = [{"name": name, "kind": kind} for name, kind in new.items()]

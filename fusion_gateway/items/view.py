@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fusion_gateway.catalog.catalog import Values
 from fusion_gateway.catalog.facts import Facts
 from fusion_gateway.catalog.title_search import TitleIndex
-from fusion_gateway.items.documents import facts_over, fields_of
+from fusion_gateway.items.documents import facts_over, fields_of, values_over
 from fusion_gateway.items.store import Changes, StoredItem
 
 Times = NDArray[np.float64]
@@ -41,22 +42,24 @@ class View:
     def changed(self, changes: Changes, now: float) -> "View":
         """With changes that are newer than its version, of one at least, at unix seconds. Blocking."""
         catalog, published = self.titles.catalog, self.published.catalog
-        facts, starts, ends = {}, self.starts.copy(), self.ends.copy()
+        facts, values = dict[int, Facts](), dict[int, Values]()
+        starts, ends = self.starts.copy(), self.ends.copy()
         for item in changes.items:
             row = catalog.row_of(item.id)
             if row is not None:
                 fields = fields_of(item.document)
                 facts[row] = facts_over(fields, published.facts(row))
+                values[row] = values_over(fields, facts[row], published.facts(row))
                 starts[row], ends[row] = seen_between(item, fields)
         version = changes.items[-1].version
-        return replace(self, starts=starts, ends=ends, epoch=changes.epoch, version=version)._with(facts, now)
+        return replace(self, starts=starts, ends=ends, epoch=changes.epoch, version=version)._with(facts, values, now)
 
     def at(self, now: float) -> "View":
         """Without what has expired by now, and with what has come. Blocking."""
-        return self._with({}, now)
+        return self._with({}, {}, now)
 
-    def _with(self, facts: Mapping[int, Facts], now: float) -> "View":
-        catalog = self.titles.catalog.patched(facts, (now < self.starts) | (now >= self.ends))
+    def _with(self, facts: Mapping[int, Facts], values: Mapping[int, Values], now: float) -> "View":
+        catalog = self.titles.catalog.patched(facts, values, (now < self.starts) | (now >= self.ends))
         times = (np.min(each, where=each > now, initial=math.inf) for each in (self.starts, self.ends))
         return replace(self, titles=self.titles.patched(catalog, facts), next_time=float(min(times)))
 

@@ -86,7 +86,7 @@ def test_an_expression_picks_what_a_look_at_each_item_picks(
     plain: list[dict[str, Any]] = [published(row) | custom[row] for row in range(ITEMS)]
     assert attributes.matches(expression).tolist() == [holds(expression, item) for item in plain]
     patched = attributes.patched(first).patched(second)
-    changed = [item | first.get(row, {}) | second.get(row, {}) for row, item in enumerate(plain)]
+    changed = [item | (first | second).get(row, {}) for row, item in enumerate(plain)]
     assert patched.matches(expression).tolist() == [holds(expression, item) for item in changed]
     assert attributes.matches(expression).tolist() == [holds(expression, item) for item in plain]
 
