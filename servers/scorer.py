@@ -5,6 +5,7 @@ The score of an item for a user is the inner product of the tower's query and th
 come of it.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -23,9 +24,13 @@ from servers.users import Users
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
+FAISS: Any = faiss
+"""With what its stubs lack."""
 POSTERS, GENRE_TOWER = "posters.safetensors", "genre_tower.onnx"
 CHECKED = Limits(B=1 << 20, L=0, C=0, K=0)
 """Of what has been checked already."""
+MAX_EXACT = 50_000
+"""Number of allowed items above which those of an inverted index are searched in its lists."""
 TIED = 1e-5
 """Scores that differ by less, relative to the largest, are equal: FAISS adds up in another order."""
 MAX_TABLE_NUMBER = 1 << 22
@@ -184,7 +189,7 @@ class LoadedScorer:
     def retrieve(self, inputs: Arrays) -> Arrays:
         """The `k` best items per user that are not in the history: `item` and `score` [B, K], best first.
 
-        Where a row of `allowed` [B, A] names items, only those, by exact search: the index would miss many of a few.
+        Where a row of `allowed` [B, A] names items, only those.
         """
         seen_BL = self._rows(inputs["history_item"])
         query_BD = self._queries(inputs)
@@ -333,17 +338,32 @@ class LoadedScorer:
         is_allowed[self._rows(allowed_A)] = True
         is_allowed[seen_L] = is_allowed[0] = False
         rows = np.flatnonzero(is_allowed)
+        if len(rows) > MAX_EXACT and isinstance(self._index, faiss.IndexIVF):
+            found = self._search_lists(is_allowed[1:], query_D, count)
+            if len(found) == min(count, len(rows)):
+                return found
         # No vector is copied, which is twice as fast as a product of copies.
         score = np.empty(len(rows), np.float32)
         query_D = np.ascontiguousarray(query_D, np.float32)
-        library: Any = faiss  # whose stubs lack these
-        pointers = [library.swig_ptr(array) for array in (score, query_D, self._vectors, rows)]
-        library.fvec_inner_products_by_idx(*pointers, d=query_D.size, nx=1, ny=len(rows))
+        pointers = [FAISS.swig_ptr(array) for array in (score, query_D, self._vectors, rows)]
+        FAISS.fvec_inner_products_by_idx(*pointers, d=query_D.size, nx=1, ny=len(rows))
         if len(rows) > count:
             is_best = score >= np.partition(score, -count)[-count]  # and all equals of the last
             rows, score = rows[is_best], score[is_best]
         best: Rows = rows[np.argsort(-score, kind="stable")[:count]]
         return best
+
+    def _search_lists(self, is_allowed_N: NDArray[np.bool_], query_D: Floats, count: int) -> Rows:
+        """The `count` best of the allowed items that an inverted index finds. It searches more of its lists the fewer
+        are allowed, for their best lie further apart.
+        """
+        lists = math.ceil(self._index.nprobe / math.sqrt(is_allowed_N.mean()))
+        bits = np.packbits(is_allowed_N, bitorder="little")  # which the selector does not copy
+        selector = FAISS.IDSelectorBitmap(bits)
+        parameters = FAISS.SearchParametersIVF(sel=selector, nprobe=min(lists, self._index.nlist))
+        _, found_1F = self._index.search(np.nan_to_num(query_D)[None], count, params=parameters)
+        found: Rows = found_1F[found_1F >= 0] + 1
+        return found
 
     def _rank(self, rows_BF: Rows, score_BF: Floats, excluded_BF: NDArray[np.bool_], k_B1: Array) -> Arrays:
         """The k best per user as item numbers and scores; 0 and NaN where there are fewer."""

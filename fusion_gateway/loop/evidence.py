@@ -21,7 +21,7 @@ MAX_HALF_LIVES = 50.0
 """After so many the sums are scaled down, for weights grow with time."""
 
 
-class Outcome(NamedTuple):
+class Observed(NamedTuple):
     """What came of one answer."""
 
     policy: str
@@ -59,7 +59,7 @@ class Evidence:
         self.answers = dict.fromkeys(self._sums, 0)
         """That count, of each policy."""
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: Observed) -> None:
         """None of which is much older than those before.
 
         Left alone where nothing was drawn (`probability` 1), as the request named the policy.

@@ -12,13 +12,13 @@ from pathlib import Path
 from servers.runtime.errors import ConfigurationError
 
 MAX_HOLDER_BYTES = 1000
-RETRY_SECONDS = 0.1
+POLL_SECONDS = 0.1
 
 
 @contextmanager
-def locked(path: Path, otherwise: str, seconds: float = 0) -> Iterator[None]:
-    """Holds the lock in the file `path`. Raises ConfigurationError where another process still does after so many
-    `seconds`: it names that, and says what to do `otherwise`.
+def locked(path: Path, otherwise: str, wait_seconds: float = 0) -> Iterator[None]:
+    """Holds the lock in the file `path`. Raises ConfigurationError where another process does, so long: it names that,
+    and says what to do `otherwise`.
 
     The operating system lets go of the lock when its process ends, however it ends, so that a dead one never keeps it;
     the file itself stays. Over a network file system it works between machines where that has locks (NFS 4, CephFS).
@@ -26,31 +26,26 @@ def locked(path: Path, otherwise: str, seconds: float = 0) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        _take(descriptor, path, otherwise, time.monotonic() + seconds)
+        until = time.monotonic() + wait_seconds
+        while not _is_taken(descriptor, path):
+            if time.monotonic() >= until:
+                holder = os.pread(descriptor, MAX_HOLDER_BYTES, 0).decode(errors="replace").strip() or "another process"
+                raise ConfigurationError(f"{path} is held by {holder}: {otherwise}")
+            time.sleep(POLL_SECONDS)
         yield
     finally:
         os.close(descriptor)
 
 
-def _take(descriptor: int, path: Path, otherwise: str, until: float) -> None:
+def _is_taken(descriptor: int, path: Path) -> bool:
+    """Whether the lock is this process's from here on."""
     try:
-        while not _is_taken(descriptor):
-            if time.monotonic() >= until:
-                raise BlockingIOError
-            time.sleep(RETRY_SECONDS)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        holder = os.pread(descriptor, MAX_HOLDER_BYTES, 0).decode(errors="replace").strip() or "another process"
-        raise ConfigurationError(f"{path} is held by {holder}: {otherwise}") from None
+        return False
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be locked ({error.strerror}): use a file system with locks") from None
     now = datetime.now(UTC).isoformat(timespec="seconds")
     os.truncate(descriptor, 0)
     os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}, since {now}\n".encode(), 0)
-
-
-def _is_taken(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
     return True

@@ -24,15 +24,14 @@ from training.published import read_table, read_text
 
 MAX_MANIFEST_BYTES = 4 << 20
 """As in the servers."""
+PUBLISHING_SECONDS = 60.0
+"""Maximum time to wait for another process that publishes the same model."""
 LIBRARIES = ("faiss-cpu", "numpy", "onnx", "onnxruntime", "polars", "scikit-learn", "torch")
 MANIFEST = "manifest.json"
 NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 """Of a version: what the servers take for one, see servers/runtime/repository.py."""
 NAME = re.compile(r"\w[\w.-]*")
 """Of a model: one folder."""
-LOCK = ".publishing"
-MAX_LOCKED_SECONDS = 600.0
-"""How long a program waits for others that publish: an index of a million vectors takes minutes."""
 KEPT_EXTENDED = 3
 """Of versions that each add items to the one before, the newest; older ones are deleted."""
 
@@ -97,16 +96,16 @@ def publish(repository: Path, manifest: Manifest, write: Callable[[Path], None])
     """Writes the next version of `manifest.model` and returns its folder; a failure leaves nothing behind.
 
     `write` fills the folder and may set fields of the manifest. Files are hashed, fsynced, and renamed into place.
-    Programs that publish in the same repository have their turn one after the other.
+    Processes that publish one model wait for each other. Raises ConfigurationError where one takes too long.
     """
-    with _turn(repository):
+    with _turn(repository, manifest.model):
         return _publish(repository / manifest.model, manifest, write)
 
 
 def publish_after(before: Path, manifest: Manifest, write: Callable[[Path], None]) -> Path:
-    """As `publish`, of what is made from the version `before`. Raises Superseded where that is not the newest now."""
+    """As `publish`, of what adds to the version `before`. Raises Superseded where that is not the newest now."""
     repository, model = before.parents[1], before.parent.name
-    with _turn(repository):
+    with _turn(repository, model):
         if (newest := latest(repository, model)) != before:
             raise Superseded(f"{newest} was published while {before} was added to: add to that")
         folder = _publish(before.parent, manifest, write)
@@ -114,8 +113,9 @@ def publish_after(before: Path, manifest: Manifest, write: Callable[[Path], None
     return folder
 
 
-def _turn(repository: Path) -> AbstractContextManager[None]:
-    return locked(repository / LOCK, "wait until it has published, or end it", MAX_LOCKED_SECONDS)
+def _turn(repository: Path, model: str) -> AbstractContextManager[None]:
+    lock = repository / f".{model}.lock"
+    return locked(lock, "it publishes this model; try again when it has ended", PUBLISHING_SECONDS)
 
 
 def _delete_extended(repository: Path, model: str) -> None:
@@ -130,9 +130,10 @@ def _delete_extended(repository: Path, model: str) -> None:
 
 def _publish(home: Path, manifest: Manifest, write: Callable[[Path], None]) -> Path:
     home.mkdir(parents=True, exist_ok=True)
+    for left in home.glob("*.partial"):  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
     manifest.version = _next_number(home)
     partial = home / f"{manifest.version}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
         _written(write, partial)

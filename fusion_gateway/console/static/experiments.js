@@ -96,6 +96,7 @@ function onePart(answer, part) {
     { class: "experiment" },
     part ? h("h2", {}, part) : null,
     sentence(answer, arms),
+    ...arms.filter((arm) => arm.note).map((arm) => h("p", { class: "muted" }, `${arm.policy}: ${arm.note}.`)),
     policies(answer, arms, part),
     h(
       "div",
@@ -129,8 +130,7 @@ function sentence(answer, arms) {
       return `${arm.policy} ${verdict} ${answer.control} (p ${shortest(pValue)})`;
     });
   if (said.length) return h("p", { class: "sum" }, `${said.join("; ")}.`);
-  const drawn = arms.filter((arm) => arm.drawn).length > 1;
-  return drawn ? h("p", { class: "sum" }, "Too few users to compare: 100 of each policy are needed.") : null;
+  return null;
 }
 
 /** Columns of the table; estimates of policies that were not served can stand beside what was measured. */

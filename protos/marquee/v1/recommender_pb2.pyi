@@ -1662,6 +1662,7 @@ class ArmOutcomes(_message.Message):
     COMPARED_SINCE_FIELD_NUMBER: _builtins.int
     COMPARED_UNTIL_FIELD_NUMBER: _builtins.int
     CONTROL_RATE_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
     part: _builtins.str
     """Which part of the policy's answers, as `by` divides them."""
@@ -1690,6 +1691,8 @@ class ArmOutcomes(_message.Message):
     """
     compared_until: _builtins.int
     """The last such time."""
+    note: _builtins.str
+    """Why an interval or the difference is absent, in words: how many users there are, and how many are needed."""
     @_builtins.property
     def rate(self) -> Global___Rate:
         """Outcomes of an answer: their number, or what their values add up to; with the metric "rating", the mean of all
@@ -1705,8 +1708,10 @@ class ArmOutcomes(_message.Message):
 
     @_builtins.property
     def rate_difference(self) -> Global___Difference:
-        """To the control's of the same part, over the time in which both were drawn: `compared_since` to `compared_until`.
-        Absent for the control, for what was not drawn, and where one of the two has less than 100 users then.
+        """To the control's of the same part, or by version to all of its answers, over the time in which both were drawn:
+        `compared_since` to `compared_until`.
+        Absent for the control, for what was not drawn, and where one of the two has less than 100 users then, or
+        neither 10 with an outcome.
         """
 
     @_builtins.property
@@ -1742,10 +1747,11 @@ class ArmOutcomes(_message.Message):
         compared_since: _builtins.int | None = ...,
         compared_until: _builtins.int | None = ...,
         control_rate: Global___Rate | None = ...,
+        note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_compared_since", b"_compared_since", "_compared_until", b"_compared_until", "_more_users", b"_more_users", "_probability_best", b"_probability_best", "compared_since", b"compared_since", "compared_until", b"compared_until", "control_rate", b"control_rate", "more_users", b"more_users", "ndcg", b"ndcg", "ndcg_difference", b"ndcg_difference", "probability_best", b"probability_best", "rate", b"rate", "rate_difference", b"rate_difference"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compared_since", b"_compared_since", "_compared_until", b"_compared_until", "_more_users", b"_more_users", "_probability_best", b"_probability_best", "answers", b"answers", "capped_answers", b"capped_answers", "compared_since", b"compared_since", "compared_until", b"compared_until", "control_rate", b"control_rate", "days", b"days", "drawn", b"drawn", "impressions", b"impressions", "more_users", b"more_users", "ndcg", b"ndcg", "ndcg_difference", b"ndcg_difference", "outcomes", b"outcomes", "part", b"part", "policy", b"policy", "probability_best", b"probability_best", "rate", b"rate", "rate_difference", b"rate_difference", "users", b"users"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compared_since", b"_compared_since", "_compared_until", b"_compared_until", "_more_users", b"_more_users", "_probability_best", b"_probability_best", "answers", b"answers", "capped_answers", b"capped_answers", "compared_since", b"compared_since", "compared_until", b"compared_until", "control_rate", b"control_rate", "days", b"days", "drawn", b"drawn", "impressions", b"impressions", "more_users", b"more_users", "ndcg", b"ndcg", "ndcg_difference", b"ndcg_difference", "note", b"note", "outcomes", b"outcomes", "part", b"part", "policy", b"policy", "probability_best", b"probability_best", "rate", b"rate", "rate_difference", b"rate_difference", "users", b"users"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__compared_since: _TypeAlias = _typing.Literal["compared_since"]  # noqa: Y015
     _WhichOneofArgType__compared_since: _TypeAlias = _typing.Literal["_compared_since", b"_compared_since"]  # noqa: Y015
@@ -1778,7 +1784,7 @@ class Rate(_message.Message):
     value: _builtins.float
     """0 where there is nothing to divide by."""
     low: _builtins.float
-    """Absent, as the upper end, where too few users tell."""
+    """Absent, as the upper end, with less than 10 users with an outcome."""
     high: _builtins.float
     def __init__(
         self,

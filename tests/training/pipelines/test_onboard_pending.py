@@ -17,15 +17,17 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from fusion_gateway.items.documents import Upsert
+from fusion_gateway.items.documents import Upsert, check_stored
 from fusion_gateway.items.store import ItemStore, StoredItem
 from servers.runtime.errors import ConfigurationError
 from servers.runtime.file_lock import locked
 from tests.conftest import Published
 from tests.servers.running import ROOT
 from training.__main__ import app
+from training.artifacts.extending import publish_extended
 from training.artifacts.repository import KEPT_EXTENDED, latest, read_manifest, republish, versions
 from training.data.load import load_dataset
+from training.errors import TrainingError
 from training.features.content_map import ContentMap
 from training.pipelines import onboard_pending
 from training.pipelines.onboard import Onboarded
@@ -141,11 +143,11 @@ async def test_a_model_that_was_trained_meanwhile_is_not_taken_back(
             republish(repository / "rating" / "1", repository)
         return publish(folder, *rest)
 
-    publish = onboard_pending.onboard.__globals__["publish_extended"]
-    monkeypatch.setitem(onboard_pending.onboard.__globals__, "publish_extended", trained_meanwhile)
+    publish: Callable[..., Path] = publish_extended
+    monkeypatch.setattr("training.pipelines.onboard.publish_extended", trained_meanwhile)
     await store.upsert([item("a")])
     worker = Worker(store, repository)
-    with pytest.raises(onboard_pending.TrainingError, match="rating/2 was published while .*rating/1 was added to"):
+    with pytest.raises(TrainingError, match="rating/2 was published while .*rating/1 was added to"):
         await worker.step()
     await step(worker)
     assert [read_manifest(repository / "rating" / str(number)).made_from for number in (2, 3)] == [0, 2]
@@ -186,7 +188,7 @@ async def test_batches_have_limits_and_old_versions_are_deleted(
 async def test_a_refusal_leaves_a_later_upsert_alone(
     store: ItemStore, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    check: Callable[..., None] = onboard_pending.check_stored
+    check: Callable[..., None] = check_stored
 
     def upserted_meanwhile(*document: Any) -> None:
         with sqlite3.connect(tmp_path / "events.db") as connection:
