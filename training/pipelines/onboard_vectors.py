@@ -4,7 +4,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from training.artifacts.item_encoder_files import PublishedItemEncoder
 from training.artifacts.mapped_items import Arrays, mapped_rows, unit
-from training.artifacts.repository import latest, versions
+from training.artifacts.repository import latest, read_manifest, versions
 from training.data.posters import poster_tensor
 from training.features import content_map
 from training.features.content_map import ContentMap
@@ -81,7 +80,9 @@ class Scorer:
 
     def _finite(self, items: pl.DataFrame) -> Made:
         arrays, poster = self._made(items)
-        finite = np.all([np.isfinite(array).reshape(len(items), -1).all(axis=1) for array in arrays.values()], axis=0)
+        finite = np.ones(len(items), np.bool_)
+        for array in arrays.values():
+            finite &= np.isfinite(array).reshape(len(items), -1).all(axis=1)
         problem = f"{self.folder.parent.name}: a vector of it is not finite"
         refused = dict.fromkeys(items["number"].filter(pl.Series(~finite)), problem)
         return Made(arrays, poster, refused).without(refused)
@@ -90,8 +91,8 @@ class Scorer:
         if self._encoder is not None:
             return self._encoded(self._encoder, items)
         assert self._map is not None  # extensible
-        vectors: NDArray[Any] = read_tensors(self.folder / "items.safetensors", ["item_vector"])["item_vector"]
-        return mapped_rows(self._map, items, vectors.shape[1]), None
+        dimension = read_manifest(self.folder).scorer.dimension
+        return mapped_rows(self._map, items, dimension), None
 
     def _encoded(self, encoder: PublishedItemEncoder, items: pl.DataFrame) -> tuple[Arrays, Floats]:
         with TemporaryDirectory() as folder:
@@ -108,8 +109,9 @@ class Scorer:
 
 
 def _joined(parts: Sequence[Made], refused: dict[int, str]) -> Made:
-    arrays = {name: np.concatenate([part.arrays[name] for part in parts]) for name in parts[0].arrays}
-    posters = [part.poster for part in parts if part.poster is not None]
     for part in parts:
         refused |= part.refused
-    return Made(arrays, np.concatenate(posters) if posters else None, refused)
+    posters = [part.poster for part in parts if part.poster is not None]
+    poster = np.concatenate(posters) if posters else None
+    each = [part.arrays for part in parts]
+    return Made({name: np.concatenate([arrays[name] for arrays in each]) for name in each[0]}, poster, refused)
