@@ -78,8 +78,9 @@ MAY_IMPORT["training/benchmark"] |= {
     "fusion_gateway.loop.thompson",
     "fusion_gateway.shares",
 }
-# Retraining exports the event store by the gateway's code.
+# Retraining exports the event store by the gateway's code, and onboarding reads what editors say of items.
 MAY_IMPORT["training/pipelines"] |= {"fusion_gateway.events.exporting", "servers.runtime.file_lock"}
+MAY_IMPORT["training/pipelines"] |= {"fusion_gateway.items"}
 MAY_IMPORT["training/artifacts"] |= {"servers.runtime.file_lock"}
 # Clicks of simulated users have the intervals of measured outcomes.
 MAY_IMPORT["training/simulation"] |= {"fusion_gateway.loop.intervals"}

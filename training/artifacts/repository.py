@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from safetensors import SafetensorError
 
 from protos.marquee.v1.artifact_pb2 import File, Manifest
 from servers.runtime.file_lock import locked
-from training.errors import TrainingError
+from training.errors import Superseded, TrainingError
 from training.fitting.curve import LearningCurve
 from training.published import read_table, read_text
 
@@ -31,6 +32,8 @@ NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 """Of a version: what the servers take for one, see servers/runtime/repository.py."""
 NAME = re.compile(r"\w[\w.-]*")
 """Of a model: one folder."""
+KEPT_EXTENDED = 3
+"""Of versions that each add items to the one before, the newest; older ones are deleted."""
 
 
 def versions(repository: Path, model: str) -> list[int]:
@@ -70,10 +73,15 @@ def learning_curves(repository: Path) -> dict[str, LearningCurve]:
 
 
 def known_numbers(repository: Path) -> dict[str, int]:
-    """Item number by item id, of every version published before; empty for a new repository."""
+    """Item number by item id, of every version published before; empty for a new repository.
+
+    A number that two items had is the later one's: one was given while a training, begun before, had given it, too.
+    """
     folders = [repository / "catalog" / str(version) for version in versions(repository, "catalog")]
-    tables = (read_table(folder / "items.parquet", ["id", "number"]) for folder in folders)
-    return {id: number for table in tables for id, number in table.iter_rows()}
+    tables = [read_table(folder / "items.parquet", ["id", "number"]) for folder in folders]
+    owner = {number: id for table in tables for id, number in table.iter_rows()}
+    newest = {id: number for table in tables for id, number in table.iter_rows()}
+    return {id: number for id, number in newest.items() if owner[number] == id}
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -90,16 +98,40 @@ def publish(repository: Path, manifest: Manifest, write: Callable[[Path], None])
     `write` fills the folder and may set fields of the manifest. Files are hashed, fsynced, and renamed into place.
     Processes that publish one model wait for each other. Raises ConfigurationError where one takes too long.
     """
-    home = repository / manifest.model
-    home.mkdir(parents=True, exist_ok=True)
-    lock = repository / f".{manifest.model}.lock"
-    with locked(lock, "it publishes this model; try again when it has ended", PUBLISHING_SECONDS):
-        for left in home.glob("*.partial"):  # by a process that was killed
-            shutil.rmtree(left, ignore_errors=True)
-        return _publish(home, manifest, write)
+    with _turn(repository, manifest.model):
+        return _publish(repository / manifest.model, manifest, write)
+
+
+def publish_after(before: Path, manifest: Manifest, write: Callable[[Path], None]) -> Path:
+    """As `publish`, of what adds to the version `before`. Raises Superseded where that is not the newest now."""
+    repository, model = before.parents[1], before.parent.name
+    with _turn(repository, model):
+        if (newest := latest(repository, model)) != before:
+            raise Superseded(f"{newest} was published while {before} was added to: add to that")
+        folder = _publish(before.parent, manifest, write)
+        _delete_extended(repository, model)
+    return folder
+
+
+def _turn(repository: Path, model: str) -> AbstractContextManager[None]:
+    lock = repository / f".{model}.lock"
+    return locked(lock, "it publishes this model; try again when it has ended", PUBLISHING_SECONDS)
+
+
+def _delete_extended(repository: Path, model: str) -> None:
+    """Whoever adds a few items every minute would fill the disk. What they were added to first stays."""
+    for later, version in enumerate(reversed(versions(repository, model))):
+        folder = repository / model / str(version)
+        if read_manifest(folder).made_from != version - 1 or version == 1:
+            return
+        if later >= KEPT_EXTENDED:
+            shutil.rmtree(folder)
 
 
 def _publish(home: Path, manifest: Manifest, write: Callable[[Path], None]) -> Path:
+    home.mkdir(parents=True, exist_ok=True)
+    for left in home.glob("*.partial"):  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
     manifest.version = _next_number(home)
     partial = home / f"{manifest.version}.partial"
     partial.mkdir()
