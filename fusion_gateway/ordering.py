@@ -211,7 +211,8 @@ def select(
         count = count + has[best]
         likeness = np.maximum(likeness, vectors @ vectors[best])
         new.take(best)
-    return positions[chosen]
+    # New items that were taken because ranks ran out may be worse than what came into ranks that were left.
+    return positions[chosen if diversity else sorted(chosen)]
 
 
 def _scaled(scores: Scores) -> Scores:

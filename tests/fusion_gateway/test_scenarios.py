@@ -25,7 +25,12 @@ scenarios:
   pinned:
     policy: by_rating
     filters: {genres_none: [crime]}
-    pin: [{item: "2", rank: 1}, {item: "7", rank: 2}, {item: "6", rank: 3}, {item: "4", rank: 4}, {item: nowhere, rank: 5}]
+    pin:
+      - {item: "2", rank: 1}
+      - {item: "7", rank: 2}
+      - {item: "6", rank: 3}
+      - {item: "4", rank: 4}
+      - {item: nowhere, rank: 5}
   pinned_best: {policy: best_two, pin: [{item: "2", rank: 2}]}
   boosted:
     policy: by_rating

@@ -213,9 +213,9 @@ class RecommendRequest(_message.Message):
     many of them as have 50000 items: 0 (default: nothing) to 31536000, a year. Requires a user_id.
     """
     scenario: _builtins.str
-    """Name of a scenario of the gateway's policies file, such as "home": a policy, filters, and rules for the list, beside
-    what the request says; a `policy` of the request counts in place of the scenario's. NOT_FOUND for a name that there
-    is not. Default: none.
+    """Name of a scenario of the gateway's policies file, such as "home": a policy, filters, and rules for the list,
+    beside what the request says; a `policy` of the request counts in place of the scenario's. NOT_FOUND for a name
+    that there is not. Default: none.
     """
     @_builtins.property
     def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
@@ -678,7 +678,9 @@ class RecommendResponse(_message.Message):
 
     @_builtins.property
     def unknown_names(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnknownName]:
-        """Names in the request's filters and profile that GetStatus does not list: nothing has them, so they match nothing."""
+        """Names in the request's filters and profile that GetStatus does not list: nothing has them, so they match nothing.
+        Those of its scenario as well.
+        """
 
     def __init__(
         self,
@@ -716,7 +718,7 @@ class UnknownName(_message.Message):
     FIELD_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     field: _builtins.str
-    """Of the request, for example "filters.genres_any"."""
+    """Of the request, for example "filters.genres_any", or of the policies file, "scenarios.home.filters.genres_any"."""
     name: _builtins.str
     """As the request spells it."""
     def __init__(
