@@ -8,15 +8,16 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import grpc
 import structlog
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, model_validator
 
 from servers.runtime.errors import ConfigurationError, Overloaded, PermissionDenied, Unauthenticated
 from servers.runtime.files import read_regular
+from servers.runtime.strict_yaml import NotTaken, StrictLoader
 
 ADMIN = "admin"
 NEEDS_ADMIN = ("/marquee.v1.Recommender/DeleteUser", "/marquee.v1.Recommender/GetOutcomes", "/marquee.v1.Items/")
@@ -39,6 +40,13 @@ class Client(BaseModel):
 
 class Clients(RootModel[Mapping[str, Client]]):
     """All entries, by the client's name."""
+
+    @model_validator(mode="after")
+    def _tokens_are_of_one_client(self) -> Self:
+        for name, client in self.root.items():
+            if (other := self._names[client.sha256]) != name:
+                raise ValueError(f"{name} and {other} have the same token")
+        return self
 
     @cached_property
     def _names(self) -> Mapping[str, str]:
@@ -122,18 +130,20 @@ def load_clients(path: Path) -> Clients:
         mode = path.stat().st_mode
         if mode & OTHERS:
             log.warning("others can read or change the tokens file", path=str(path), mode=stat.filemode(mode))
-        return Clients.model_validate(yaml.safe_load(content.decode()))
+        return Clients.model_validate(yaml.load(content.decode(), StrictLoader))
     except OSError as error:
         raise ConfigurationError(f"--tokens {path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigurationError(f"--tokens {path}: is not UTF-8") from None
+    except NotTaken as error:
+        raise ConfigurationError(f"--tokens {path}: {error}") from None
     except yaml.YAMLError as error:
         line = f" in line {mark.line + 1}" if (mark := getattr(error, "problem_mark", None)) else ""
         raise ConfigurationError(f"--tokens {path}: is not YAML{line}") from None
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ConfigurationError(f"--tokens {path}: {where}: {first['msg']}") from None
+        where = ".".join(map(str, first["loc"])) or "clients"
+        raise ConfigurationError(f"--tokens {path}: {where}: {first['msg'].removeprefix('Value error, ')}") from None
     except (ValueError, RecursionError):  # what YAML's tags and nesting come to
         raise ConfigurationError(f"--tokens {path}: is not YAML of clients") from None
 

@@ -11,6 +11,7 @@ from fusion_gateway.catalog.catalog import Catalog, Filters
 from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.fusion import POPULARITY, Candidates, Mask, Rows, choose_candidates
 from fusion_gateway.parsing import Query
+from fusion_gateway.scorers.missing import OTHER_ITEMS, ModelMissing
 from fusion_gateway.scorers.scorer import Retrieved
 
 NO_FILTERS = Filters()
@@ -94,6 +95,15 @@ def _eligible_items(query: Query, history: History, left_out: Rows, catalog: Cat
         by_genre = bool(liked.sum() >= query.constraints.k)
         eligible = liked if by_genre else eligible
     return Eligible(eligible, is_filtered, by_filters, by_genre)
+
+
+def of_other_items(retrieved: Mapping[str, Retrieved], catalog: Catalog) -> dict[str, ModelMissing]:
+    """Models that have retrieved items of which the catalog has none, as those made from another catalog do."""
+    return {
+        model: ModelMissing(OTHER_ITEMS)
+        for model, each in retrieved.items()
+        if each.item.any() and not len(catalog.rows_of(each.item))
+    }
 
 
 def gather_candidates(

@@ -122,12 +122,14 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         "trim": events.run_trim_loop,
         "sweep": events.run_retention_loop,
         "erase": events.run_erase_loop,
+        "files": events.run_file_loop,
         **{f"limits of {name}": scorer.run_limits_loop for name, scorer in scorers.items()},
     }
     if served:
         work["serving log"] = served.run_write_loop
         work["sweep of the serving log"] = served.run_retention_loop
         work["erase of the serving log"] = served.run_erase_loop
+        work["files of the serving log"] = served.run_file_loop
     if clients:
         work["tokens"] = partial(clients.run_reload_loop, TOKENS_POLL_SECONDS, access.use)
     try:

@@ -2,11 +2,9 @@
 
 import hashlib
 import json
-import re
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import yaml
 from pydantic import (
@@ -28,6 +26,7 @@ from fusion_gateway.scenarios import NO_SCENARIO, Scenario
 from fusion_gateway.shares import Shares
 from servers.runtime.errors import ArtifactError, InvalidArgument, NotFound
 from servers.runtime.files import read_regular
+from servers.runtime.strict_yaml import StrictLoader
 
 MAX_BYTES = 64 << 10
 """Maximum number of bytes of a file. More takes seconds to parse."""
@@ -246,13 +245,15 @@ def load_policies(path: Path, version: int = 0, types: EventTypes = STANDARD) ->
             f"policies {path}: {brackets} opening brackets are too many; at most {MAX_BRACKETS}", "policies"
         )
     try:
-        document = yaml.load(text, _Loader)
+        document = yaml.load(text, StrictLoader)
         policies = Policies.model_validate(document, context=types)
     except ValidationError as error:
         first = error.errors()[0]
         message = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "model_type":
+            message = "the file has to map `default` and `policies` to something"
         where = [str(part) for part in first["loc"]]
-        line = _line(yaml.compose(text, _Loader), [*where, *message.partition(":")[0].split(".")])
+        line = _line(yaml.compose(text, StrictLoader), [*where, *message.partition(":")[0].split(".")])
         named = f"{'.'.join(where)}: " if where else ""
         raise ArtifactError(f"policies {path}: line {line}: {named}{message}"[:MAX_CHARACTERS], "policies") from error
     except Exception as error:  # PyYAML raises what int(), datetime and recursion raise, too
@@ -269,27 +270,6 @@ def _text(path: Path) -> str:
         raise ArtifactError(f"policies {path}: cannot be read: {error.strerror}", "policies") from error
     except UnicodeDecodeError as error:
         raise ArtifactError(f"policies {path}: is not UTF-8", "policies") from error
-
-
-class _Loader(yaml.SafeLoader):
-    """Takes no aliases: a few lines of them stand for any number of values. Takes no name twice."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
-        for name, times in names.items():
-            if times > 1:
-                raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {name!r} is given {times} times there")
-        return node
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases (*name) are not taken")
-        return super().compose_node(parent, index)
-
-
-# YAML 1.1, and so PyYAML, takes 1e-3 for text: it wants 1.0e-3.
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789"))
 
 
 def _line(node: yaml.Node | None, names: Sequence[str]) -> int:

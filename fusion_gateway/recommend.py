@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fusion_gateway.candidates import History, eligible_items, gather_candidates, off_loop, popular_candidates
+from fusion_gateway.candidates import (
+    History,
+    eligible_items,
+    gather_candidates,
+    of_other_items,
+    off_loop,
+    popular_candidates,
+)
 from fusion_gateway.catalog.catalog import Catalog
 from fusion_gateway.catalog.title_search import TitleIndex
 from fusion_gateway.events.event_types import STANDARD, EventTypes
@@ -89,6 +96,7 @@ class Recommender:
         retrievers = scorers if history.events and eligible.any() else [popularity]
         allowed = Allowed(catalog.number, eligible) if items.is_filtered else None
         retrieved, not_retrieved = await retrieve_all(retrievers, user, count, deadline, allowed)
+        not_retrieved |= of_other_items(retrieved, catalog)
         candidates = gather_candidates(retrieved, eligible, history, catalog, count)
         slot = policy.slot if history.events else None
         if slot:

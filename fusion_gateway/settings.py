@@ -158,6 +158,9 @@ class GatewaySettings(ScorerSettings, ServingLogSettings, ServingSettings):
     max_bytes_in_flight: int = Field(
         8 << 20, ge=1 << 10, le=1 << 40, description="Bytes of the messages that are being answered."
     )
+    max_untaken_bytes: int = Field(
+        32 << 20, ge=1 << 10, le=1 << 40, description="Bytes of the answers that their callers have not taken yet."
+    )
     max_in_flight: int = Field(64, ge=1, le=MAX_CALLS, description="Ranking calls beyond this are refused at once.")
     max_writes_in_flight: int = Field(
         64,

@@ -5,6 +5,7 @@ The score of an item for a user is the inner product of the tower's query and th
 come of it.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -23,9 +24,15 @@ from servers.users import Users
 
 Floats = NDArray[np.float32]
 Rows = NDArray[np.int64]
+FAISS: Any = faiss
+"""With what its stubs lack."""
 POSTERS, GENRE_TOWER = "posters.safetensors", "genre_tower.onnx"
 CHECKED = Limits(B=1 << 20, L=0, C=0, K=0)
 """Of what has been checked already."""
+MAX_EXACT = 50_000
+"""Number of allowed items above which those of an inverted index are searched in its lists."""
+MAX_VALUE = 1e12
+"""Largest value of an item's vector, and of a query: products stay far from where float32 overflows."""
 TIED = 1e-5
 """Scores that differ by less, relative to the largest, are equal: FAISS adds up in another order."""
 MAX_TABLE_NUMBER = 1 << 22
@@ -101,10 +108,14 @@ class LoadedScorer:
             "item_number is not ascending from 1": (np.diff(self._numbers) <= 0).any(),
             f"item_vector is not [{count}, {dimension}]": self._vectors.shape != (count + 1, dimension),
             "item_vector has values that are not finite": not np.isfinite(self._vectors[1:]).all(),
+            f"item_vector has values beyond {MAX_VALUE:g}": (np.abs(self._vectors[1:]) > MAX_VALUE).any(),
             "similar_vector does not fit item_number": len(self._similar) != count + 1,
             "similar_vector is not of unit length": not _unit_or_zero(self._similar).all(),
             "similar_vector has values that are not finite": not np.isfinite(self._similar).all(),
             "item_feature does not fit item_number": features != count + 1,
+            "item_feature has values that are not finite": not np.isfinite(
+                0 if self._features is None else self._features
+            ).all(),
             "tower_index does not fit item_number": not self._tower_index_fits(),
             "index.faiss is not by inner product": self._index.metric_type != faiss.METRIC_INNER_PRODUCT,
             "index.faiss does not fit item_vector": (self._index.ntotal, self._index.d) != (count, dimension),
@@ -184,7 +195,7 @@ class LoadedScorer:
     def retrieve(self, inputs: Arrays) -> Arrays:
         """The `k` best items per user that are not in the history: `item` and `score` [B, K], best first.
 
-        Where a row of `allowed` [B, A] names items, only those, by exact search: the index would miss many of a few.
+        Where a row of `allowed` [B, A] names items, only those.
         """
         seen_BL = self._rows(inputs["history_item"])
         query_BD = self._queries(inputs)
@@ -208,6 +219,11 @@ class LoadedScorer:
         # Not the index's own scores: those of a quantized index are approximate, and differ from `score`.
         score_BF = self._products(rows_BF, query_BD)
         return self._rank(rows_BF, score_BF, excluded_BF | abstains_B1, inputs["k"])
+
+    def largest_query(self, inputs: Arrays) -> float:
+        """Largest absolute value of these users' queries, without those on whom the tower abstains."""
+        query_BD = self._queries(inputs)
+        return float(np.abs(query_BD[~np.isnan(query_BD).any(axis=1)]).max(initial=0))
 
     def recall(self, inputs: Arrays, items: int) -> float:
         """Share of the exact best that the index finds, over these users' queries and the vectors of so many items.
@@ -332,18 +348,35 @@ class LoadedScorer:
         is_allowed = np.zeros(len(self._numbers), np.bool_)
         is_allowed[self._rows(allowed_A)] = True
         is_allowed[seen_L] = is_allowed[0] = False
+        if isinstance(self._index, faiss.IndexIVF) and np.count_nonzero(is_allowed) > max(MAX_EXACT, count):
+            found = self._search_lists(is_allowed[1:], query_D, count)
+            if len(found) == count:
+                return found
         rows = np.flatnonzero(is_allowed)
         # No vector is copied, which is twice as fast as a product of copies.
         score = np.empty(len(rows), np.float32)
         query_D = np.ascontiguousarray(query_D, np.float32)
-        library: Any = faiss  # whose stubs lack these
-        pointers = [library.swig_ptr(array) for array in (score, query_D, self._vectors, rows)]
-        library.fvec_inner_products_by_idx(*pointers, d=query_D.size, nx=1, ny=len(rows))
+        pointers = [FAISS.swig_ptr(array) for array in (score, query_D, self._vectors, rows)]
+        FAISS.fvec_inner_products_by_idx(*pointers, d=query_D.size, nx=1, ny=len(rows))
         if len(rows) > count:
             is_best = score >= np.partition(score, -count)[-count]  # and all equals of the last
             rows, score = rows[is_best], score[is_best]
         best: Rows = rows[np.argsort(-score, kind="stable")[:count]]
         return best
+
+    def _search_lists(self, is_allowed_N: NDArray[np.bool_], query_D: Floats, count: int) -> Rows:
+        """The `count` best of the allowed items that an inverted index finds.
+
+        The fewer are allowed, the further apart are their best, and the more lists are searched.
+        """
+        share = np.count_nonzero(is_allowed_N) / len(self)
+        lists = math.ceil(self._index.nprobe / math.sqrt(share))
+        bits = np.packbits(is_allowed_N, bitorder="little")  # which the selector does not copy
+        selector = FAISS.IDSelectorBitmap(bits)
+        parameters = FAISS.SearchParametersIVF(sel=selector, nprobe=min(lists, self._index.nlist))
+        _, found_1F = self._index.search(np.nan_to_num(query_D)[None], count, params=parameters)
+        found: Rows = found_1F[found_1F >= 0] + 1
+        return found
 
     def _rank(self, rows_BF: Rows, score_BF: Floats, excluded_BF: NDArray[np.bool_], k_B1: Array) -> Arrays:
         """The k best per user as item numbers and scores; 0 and NaN where there are fewer."""

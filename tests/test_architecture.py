@@ -30,7 +30,8 @@ MAY_IMPORT = {
     "fusion_gateway/circuit_breaker.py": set[str](),
     "fusion_gateway/events/stored_event.py": set[str](),
     "fusion_gateway/events": {"servers.runtime", "fusion_gateway.ingest", "fusion_gateway.circuit_breaker"},
-    "fusion_gateway/loop/evidence.py": set[str](),
+    "fusion_gateway/loop/answer_cap.py": set[str](),
+    "fusion_gateway/loop/evidence.py": {"fusion_gateway.loop.answer_cap"},
     "fusion_gateway/loop/thompson.py": {"fusion_gateway.loop.evidence"},
     "fusion_gateway/shares.py": set[str](),
     "fusion_gateway/scorers": {
@@ -43,6 +44,7 @@ MAY_IMPORT = {
         "protos",
         "servers.runtime",
         "fusion_gateway.access",
+        "fusion_gateway.moments",
         "fusion_gateway.settings",
         "fusion_gateway.events",
     },
@@ -78,6 +80,7 @@ MAY_IMPORT["training/benchmark"] |= {
 }
 # Retraining exports the event store by the gateway's code.
 MAY_IMPORT["training/pipelines"] |= {"fusion_gateway.events.exporting", "servers.runtime.file_lock"}
+MAY_IMPORT["training/artifacts"] |= {"servers.runtime.file_lock"}
 # Clicks of simulated users have the intervals of measured outcomes.
 MAY_IMPORT["training/simulation"] |= {"fusion_gateway.loop.intervals"}
 # What a policy would have shown is computed by the code that shows it, and what came of it read from the gateway's log.

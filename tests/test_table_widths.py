@@ -9,6 +9,8 @@ import pytest
 from rich.console import Console
 from rich.table import Table
 
+from fusion_gateway.terminal import tables as gateway_tables
+from protos.marquee.v1 import recommender_pb2 as pb
 from tests.chaos import attacking, faulting, killing, soaking, tables
 from tests.load import gateway_cost, report
 from tests.load.peers import comparison
@@ -155,8 +157,31 @@ def of_cold(dataset: Dataset) -> list[Table]:
     ]
 
 
+def of_outcomes(dataset: Dataset) -> list[Table]:
+    """By version; what is beside the tables is text, which wraps at words."""
+    rate, difference = pb.Rate(value=12.3456, low=12.3456, high=12.3456), pb.Difference(value=-1.25, p_value=0.5)
+    arm = pb.ArmOutcomes(
+        policy="switching_by_ratings",
+        part="linear 1, rating 123, sequential 123, visual_temporal 123",
+        users=1_234_567,
+        answers=12_345_678,
+        impressions=123_456_789,
+        outcomes=1_234_567,
+        rate=rate,
+        ndcg=rate,
+        rate_difference=difference,
+        ndcg_difference=difference,
+        compared_since=1,
+        more_users=12_345_678,
+        probability_best=0.5,
+    )
+    response = pb.GetOutcomesResponse(metric="watch-time", by="version", control="switching_by_ratings", arms=[arm])
+    return [each for each in gateway_tables.outcomes(response).renderables if isinstance(each, Table)]
+
+
 BUILDERS: list[Callable[[Dataset], list[Table]]] = [
     rating, next_item, posters, systems, curves_and_costs, evaluated, fitted, data_tables, of_signals, of_cold,
+    of_outcomes,
 ]  # fmt: skip
 
 

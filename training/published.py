@@ -35,7 +35,9 @@ def read_text(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> str:
         raise TrainingError(f"{path} has {size} bytes, more than {max_bytes}")
     try:
         return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise TrainingError(f"{path} is no text in UTF-8") from error
+    except OSError as error:
         raise _unreadable(path, error) from error
 
 

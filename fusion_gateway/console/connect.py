@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 import grpc
@@ -25,6 +26,11 @@ MAX_VALUES = 50_000
 """Of a request, twice as many as the largest call that the gateway takes: each becomes an object."""
 LARGE_BYTES = 16 << 10
 """Requests of more are parsed one after the other, beside the event loop."""
+MAX_BODIES_BYTES = 64 << 20
+"""Of all requests that are being read or answered, with VALUE_BYTES for each comma: more are refused."""
+VALUE_BYTES = 128
+SMALL_BYTES = 64 << 10
+"""Requests of less do not count: there are no more of them than connections."""
 MAX_TIMEOUT_DIGITS = 10
 MAX_CALLS = 200
 """At once; others wait. A gateway takes 256 of one connection, and breaks those off that come beyond."""
@@ -62,6 +68,8 @@ class Connect:
         self._read_only, self._origins = read_only, origins
         self._calls = {method.name: _callable(channel, method) for method in SERVICE.methods}
         self._timers = {method.name: CallTimer(method.name) for method in SERVICE.methods}
+        self._held = 0
+        """Bytes of requests."""
         self._turns, self._large_turn = asyncio.Semaphore(MAX_CALLS), asyncio.Semaphore(1)
 
     async def __call__(self, request: Request) -> Response:
@@ -82,8 +90,9 @@ class Connect:
             )
         try:
             self._check(request, method.name)
-            message = await self._parse(method, await _body(request))
-            answer, trailing = await self._call(request, method.name, message)
+            async with self._body(request) as body:
+                message = await self._parse(method, body)
+                answer, trailing = await self._call(request, method.name, message)
         except ConnectError as error:
             return error.response()
         except grpc.aio.AioRpcError as error:
@@ -110,6 +119,26 @@ class Connect:
             if not (value.isascii() and value.isprintable()):  # which gRPC does not send
                 raise ConnectError("invalid_argument", f"{name}: must have printable characters of ASCII only")
 
+    @asynccontextmanager
+    async def _body(self, request: Request) -> AsyncIterator[bytes]:
+        """What is sent, which counts until this is left. Raises ConnectError for too much, also of all together."""
+        parts, size, needed, held = [], 0, 0, 0
+        try:
+            async for part in request.stream():
+                size += len(part)
+                if size > MAX_BODY_BYTES:
+                    raise ConnectError("resource_exhausted", f"the request is larger than {MAX_BODY_BYTES} bytes")
+                needed += len(part) + VALUE_BYTES * part.count(b",")
+                if needed > SMALL_BYTES:
+                    if self._held + needed - held > MAX_BODIES_BYTES:
+                        raise ConnectError("unavailable", "too many large requests at once; try again later")
+                    self._held += needed - held
+                    held = needed
+                parts.append(part)
+            yield b"".join(parts)
+        finally:
+            self._held -= held
+
     async def _parse(self, method: MethodDescriptor, body: bytes) -> Any:
         if body.count(b",") > MAX_VALUES:
             raise ConnectError(
@@ -134,16 +163,6 @@ def _callable(channel: grpc.aio.Channel, method: MethodDescriptor) -> Any:
         request_serializer=request.SerializeToString,
         response_deserializer=response.FromString,
     )
-
-
-async def _body(request: Request) -> bytes:
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > MAX_BODY_BYTES:
-            raise ConnectError("resource_exhausted", f"the request is larger than {MAX_BODY_BYTES} bytes")
-        parts.append(part)
-    return b"".join(parts)
 
 
 def _parsed(method: MethodDescriptor, body: bytes) -> Any:

@@ -1,15 +1,19 @@
 """The database of the event store: engines for reads and for writes, and the file of SQLite."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager, suppress
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, NamedTuple, Self
 from urllib.parse import quote, urlencode
+from weakref import WeakValueDictionary
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from fusion_gateway.events.connections import Connections
 from fusion_gateway.events.schema import migrate
 from servers.runtime.errors import ConfigurationError
 
@@ -29,6 +33,7 @@ EMPTYING_SECONDS = 0.1
 CLOSE_SECONDS = 2.0
 NO_FILE = (0, 0)
 SUCH_AS = "sqlite:///var/events.db or postgresql://user@host:5432/name"
+log = structlog.get_logger()
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
 
 
@@ -54,7 +59,9 @@ class Database:
         parsed = _parsed(url)
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         self.write_connections = 1 if self.is_sqlite else WRITE_CONNECTIONS
-        self.file = SqliteFile(Path(parsed.database)) if self.is_sqlite and parsed.database else None
+        self.file = SqliteFile.at(Path(parsed.database)) if self.is_sqlite and parsed.database else None
+        self.connections: Sequence[Connections] = ()
+        """All that use the engines, once they do."""
         with usable_url():
             if self.is_sqlite and not self.file:
                 self.reads = self.writes = _engine(parsed)
@@ -71,59 +78,118 @@ class Database:
             raise ConfigurationError(f"event store: the database's encoding is {encoding}; it has to be UTF8")
         await connection.run_sync(migrate)
         if self.file:
-            self.file.opened()
+            self.file.opened(self)
 
-    def has_moved(self) -> bool:
-        """Whether SQLite's file has been deleted or replaced since it was opened."""
-        return self.file is not None and self.file.has_moved()
-
-    def file_now(self) -> tuple[int, int]:
-        """Tells SQLite's file at its path from every other one."""
-        return self.file.now() if self.file else NO_FILE
-
-    async def reopen(self) -> None:
-        """Leaves the file that has moved for the one at its path. Call it while nobody has a connection."""
-        await self.close()
-        if self.file:
-            self.file.drop_old_log()
-        async with self.writes.begin() as connection:
-            await self.prepare(connection)
+    def files_now(self) -> "Files":
+        """Tells SQLite's files at their paths from all others."""
+        return self.file.now() if self.file else NO_FILES
 
     async def close(self) -> None:
         """Closes connections that nobody uses; gives up those that do not answer."""
+        await self.disconnect()
+        if self.file:
+            self.file.closed(self)
+
+    async def disconnect(self) -> None:
+        """The same, to connect again."""
         for engine in (self.reads, self.writes):
             with suppress(TimeoutError):
                 async with asyncio.timeout(CLOSE_SECONDS):
                     await engine.dispose()
 
 
-class SqliteFile:
-    """Notices when the file that is open is no longer the one at its path."""
+class Files(NamedTuple):
+    """Device and inode of each."""
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._log = path, path.with_name(f"{path.name}-wal")
-        self._opened = self._opened_log = NO_FILE
+    database: tuple[int, int]
+    log: tuple[int, int]
+    shared_memory: tuple[int, int]
+    """The index of the log."""
+
+
+NO_FILES = Files(NO_FILE, NO_FILE, NO_FILE)
+
+
+class SqliteFile:
+    """Notices when files that are open are no longer those at their paths.
+
+    The databases of a process share it, for they share SQLite's index of the log: if one connected to a new log while
+    another still wrote the old one, both would be read with the same index, and the file would be destroyed.
+    """
+
+    _of_process: ClassVar[WeakValueDictionary[Path, Self]] = WeakValueDictionary()
+
+    @classmethod
+    def at(cls, path: Path) -> Self:
+        """Raises ConfigurationError where the folder cannot be made."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            path = path.resolve()
         except (OSError, ValueError) as error:
             raise ConfigurationError(f"event store: {str(path.parent)!r} cannot be created: {error}") from None
+        return cls._of_process.setdefault(path, cls(path))
 
-    def opened(self) -> None:
-        """Call when the file has been opened, and written to."""
-        self._opened, self._opened_log = _identity(self._path), _identity(self._log)
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._log, self._index = (path.with_name(f"{path.name}-{suffix}") for suffix in ("wal", "shm"))
+        self._opened = NO_FILES
+        self._databases: list[Database] = []
+        self._reopening = asyncio.Lock()
 
-    def now(self) -> tuple[int, int]:
-        return _identity(self._path)
+    def opened(self, database: Database) -> None:
+        """Call when the database has connected, and written."""
+        if not self._databases:
+            self._opened = self.now()
+        if database not in self._databases:
+            self._databases.append(database)
+
+    def closed(self, database: Database) -> None:
+        if database in self._databases:
+            self._databases.remove(database)
+
+    def now(self) -> Files:
+        return Files(_identity(self._path), _identity(self._log), _identity(self._index))
 
     def has_moved(self) -> bool:
-        """Whether the file has been deleted or replaced since."""
-        return self.now() != self._opened
+        """Whether a file that was there has been deleted or replaced since."""
+        pairs = zip(self.now(), self._opened, strict=True)
+        return bool(self._databases) and any(now != before != NO_FILE for now, before in pairs)
 
-    def drop_old_log(self) -> None:
+    async def reopen(self) -> None:
+        """Leaves files that have moved for those at their paths, with all databases of the process.
+
+        Raises TimeoutError where somebody keeps a connection, OSError where the log that was deleted is still being
+        read by another program, and what SQLAlchemy raises.
+        """
+        async with self._reopening, AsyncExitStack() as stopped:
+            if not self.has_moved():
+                return
+            databases = list(self._databases)
+            for connections in chain.from_iterable(database.connections for database in databases):
+                await stopped.enter_async_context(connections.stopped())
+            if self.now().database == self._opened.database:
+                await _rescue_log(databases[0].writes)
+            for database in databases:
+                await database.disconnect()
+            self._drop_old_log()
+            for database in databases:
+                async with database.writes.begin() as connection:
+                    await database.prepare(connection)
+            self._opened = self.now()
+        log.error("a file of the event store was deleted or replaced; those at its path are used now")
+
+    def _drop_old_log(self) -> None:
         """Deletes the write-ahead log that a moved file has left, which another file at its path must not get."""
-        if _identity(self._log) == self._opened_log != NO_FILE:
-            for path in (self._log, self._path.with_name(f"{self._path.name}-shm")):
+        if _identity(self._log) == self._opened.log != NO_FILE:
+            for path in (self._log, self._index):
                 path.unlink(missing_ok=True)
+
+
+async def _rescue_log(writes: AsyncEngine) -> None:
+    """Moves what was committed from a deleted log, which is still open, into the file."""
+    async with writes.connect() as connection:
+        if not await empty_log(connection):
+            raise OSError("another program reads the log that was deleted")
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -21,25 +21,29 @@ ABSENT = {"type": VIEW, "recommendation_id": "", "value": None}
 """What the events of an older store have in columns that came later."""
 
 
-async def export_events(url: str, path: Path, types: Collection[str] | None = None) -> int:
+async def export_events(
+    url: str, path: Path, types: Collection[str] | None = None, without: Collection[str] = ()
+) -> int:
     """Writes every event, or those of these types, oldest first, as CSV, or as Parquet by the file's name.
 
-    Returns how many there were.
+    None of the types in `without`. Returns how many there were.
 
     The file appears once it is whole. Raises ConfigurationError where the store cannot be read or the file not written.
     """
     try:
-        async with aclosing(read_parts(url, partial(_query, types))) as parts:
+        async with aclosing(read_parts(url, partial(_query, types, without))) as parts:
             return await _write(path, parts)
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
-def _query(types: Collection[str] | None, connection: sa.Connection) -> sa.Select[Any]:
+def _query(types: Collection[str] | None, without: Collection[str], connection: sa.Connection) -> sa.Select[Any]:
     """Of the columns that the table has, whichever version of the store wrote it."""
     events = sa.table("events", *map(sa.column, existing_columns(connection, "events")))
     later = {name: events.c[name] if name in events.c else sa.literal(value) for name, value in ABSENT.items()}
     chosen = sa.select(events.c.user_id, events.c.item_id, events.c.rating, events.c.time, *later.values())
+    if without:
+        chosen = chosen.where(later["type"].not_in(without))
     if types is not None:
         chosen = chosen.where(later["type"].in_(types))
     return chosen.order_by(events.c.time, events.c.sequence)

@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from fusion_gateway.events.connections import Connections
-from fusion_gateway.events.database import READ_CONNECTIONS, Database, empty_log, usable_url
+from fusion_gateway.events.database import READ_CONNECTIONS, Database, SqliteFile, empty_log, usable_url
 from servers.runtime.errors import ConfigurationError, DeadlineExceeded, MarqueeError, Unavailable
 
 READ_SECONDS, WRITE_SECONDS = 1.0, 3.0
@@ -27,6 +27,8 @@ SWEEP_SECONDS = 3600.0
 """Rows past their time are deleted at the start, and as often as this."""
 ERASE_SECONDS = 1.0
 """To take deleted rows out of SQLite's log, and until that is tried again where somebody is reading it."""
+FILE_SECONDS = 0.5
+"""After so long it is noticed that a file was deleted; what is in it is lost if the process is killed before."""
 T = TypeVar("T")
 Work = Callable[[AsyncConnection], Awaitable[T]]
 log = structlog.get_logger()
@@ -54,6 +56,7 @@ class Storage:
         self._reads = Connections(f"read {table.name}", database.reads, READ_CONNECTIONS, READ_SECONDS, MAX_READS)
         writers = database.write_connections
         self._writes = Connections(f"write {table.name}", database.writes, writers, WRITE_SECONDS, max_writes)
+        database.connections = (self._reads, self._writes)
         self._insert = sqlite.insert if database.is_sqlite else postgresql.insert
         self._reopening: asyncio.Task[None] | None = None
         self._has_traces = asyncio.Event()
@@ -113,6 +116,13 @@ class Storage:
             with suppress(MarqueeError):  # it has been logged
                 await self.sweep()
 
+    async def run_file_loop(self) -> None:
+        """Looks after SQLite's files while nobody reads or writes. Never returns."""
+        while True:
+            await asyncio.sleep(FILE_SECONDS)
+            with suppress(MarqueeError):  # it has been logged
+                await self._follow_file(None)
+
     async def run_erase_loop(self) -> None:
         """Takes what has been deleted out of SQLite's log, where that could not be done at once. Never returns."""
         while True:
@@ -149,28 +159,27 @@ class Storage:
 
     async def _write(self, work: Work[T], timeout: float | None = None, limited: bool = True, group: str = "") -> T:
         await self._follow_file(timeout)
-        file = self._database.file_now()
+        files = self._database.files_now()
         result = await self._writes.run(work, timeout, limited, group)
-        if self._database.file_now() != file:
-            raise Unavailable("the event store cannot be used: its file was taken away, try again")
+        if self._database.files_now() != files:
+            raise Unavailable("the event store cannot be used: a file of it was taken away, try again")
         return result
 
     async def _follow_file(self, timeout: float | None) -> None:
-        """Opens the file at SQLite's path where the one that is open has been deleted or replaced."""
-        if not self._database.has_moved():
+        """Opens the files at SQLite's path where one that is open has been deleted or replaced."""
+        file = self._database.file
+        if not (file and file.has_moved()):
             return
         if self._reopening is None or self._reopening.done():
-            self._reopening = asyncio.create_task(self._reopen())
+            self._reopening = asyncio.create_task(self._reopen(file))
         try:
             async with asyncio.timeout(timeout):
                 await asyncio.shield(self._reopening)
         except TimeoutError:
             raise DeadlineExceeded("the event store has not been opened in time") from None
 
-    async def _reopen(self) -> None:
+    async def _reopen(self, file: SqliteFile) -> None:
         try:
-            async with self._reads.stopped(), self._writes.stopped():
-                await self._database.reopen()
+            await file.reopen()
         except (sa.exc.SQLAlchemyError, OSError) as error:
             raise self._writes.judged(error) from None
-        log.error("the event store's file was deleted or replaced; the one at its path is used now")

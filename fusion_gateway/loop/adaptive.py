@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,9 +13,9 @@ from fusion_gateway.events.event_types import EventTypes
 from fusion_gateway.loop import thompson
 from fusion_gateway.loop.arms import Arms, Decision
 from fusion_gateway.loop.databases import Databases, opened
-from fusion_gateway.loop.evidence import DAY, Evidence, Outcome
+from fusion_gateway.loop.evidence import Evidence, Observed
 from fusion_gateway.loop.joined import joined
-from fusion_gateway.loop.metrics import Metric, metric_named
+from fusion_gateway.loop.metrics import DAY, Metric, metric_named
 from fusion_gateway.policies import Adaptive, Measured, Policies
 from fusion_gateway.reloading import Reloaded
 from servers.runtime.errors import ConfigurationError, DeadlineExceeded, MarqueeError
@@ -32,6 +32,8 @@ LATE_SECONDS = 5.0
 """Answers come into the log so late, at most."""
 MAX_HALF_LIVES = 4
 """Older answers are not read."""
+MIN_GUARDED_ANSWERS = 100
+"""Of a policy that a guardrail stops, and of the control: with fewer, chance would stop some."""
 MIN_CHANGE = 0.1
 """Percentage points; smaller changes of shares are not made."""
 SHARE = Gauge("marquee_split_share", "Share of the users that a policy of an adaptive split has.", ["policy"])
@@ -105,7 +107,8 @@ class AdaptiveSplit:
             self._study = None
             return
         if self._study is None or self._study.split != policies.split_key:
-            self._study = _Study(policies.split_key, adaptive, policies.arms, self._types)
+            began = await self._begun(policies)
+            self._study = _Study(policies.split_key, adaptive, policies.arms, self._types, began)
         is_whole = await self._read(self._study)
         if not is_whole:
             log.info("adaptive split: there is more to read; the shares stay until then")
@@ -116,6 +119,16 @@ class AdaptiveSplit:
             percent = {policy: round(share, 1) for policy, share in decision.shares.percent().items()}
             log.info("shares changed", percent=percent, best=decision.best, stopped=decision.stopped)
             self._adopt(decision)
+
+    async def _begun(self, policies: Policies) -> float:
+        """When this split began, in unix seconds. Where it does now, or another was in use since, that is noted."""
+        began = await self._arms.began(policies.split_key)
+        if began is None:
+            decision = await self._arms.newest(policies.split_key)
+            began = time.time()
+            again = decision or Decision(policies.split_key, began, policies.shares, {}, {})
+            await self._arms.add(again._replace(time=began))
+        return began
 
     async def _read(self, study: "_Study") -> bool:
         if self._stores.serving_log == "off":
@@ -141,7 +154,7 @@ class _Outcomes:
         async for answer in joined(databases, self.metric, self._since, until):
             reward, units = sum(answer.rewards), self.metric.units(answer.rewards)
             of_user = answer.policy, answer.policy_probability, answer.user_id, answer.time
-            self.evidence.add(Outcome(*of_user, reward, units))
+            self.evidence.add(Observed(*of_user, reward, units))
             # One of the same millisecond may be passed over where it ends here.
             self._since = float(np.nextafter(answer.time, np.inf))
             if time.monotonic() > stop:
@@ -153,9 +166,12 @@ class _Outcomes:
 class _Study:
     """What has been read of the outcomes of a split; it is read anew where another gateway becomes the writer."""
 
-    def __init__(self, split: str, adaptive: Adaptive, policies: Sequence[str], types: EventTypes) -> None:
+    def __init__(
+        self, split: str, adaptive: Adaptive, policies: Sequence[str], types: EventTypes, began: float
+    ) -> None:
+        """Of the answers from `began` on, in unix seconds: before, other policies may have been drawn."""
         half_life = adaptive.half_life_days * DAY
-        since = time.time() - MAX_HALF_LIVES * half_life
+        since = max(began, time.time() - MAX_HALF_LIVES * half_life)
         self.split = split
         self._window = adaptive.window_seconds
 
@@ -175,35 +191,48 @@ class _Study:
 
 def _decided(policies: Policies, adaptive: Adaptive, study: _Study, before: Decision | None) -> Decision | None:
     """None where nothing changes."""
-    evidence = study.reward.evidence
-    stopped = dict(before.stopped) if before else {}
-    playing = [policy for policy in evidence.answers if policy not in stopped]
-    is_burnt_in = min(evidence.answers[policy] for policy in playing) >= adaptive.burn_in_answers
-    # What has moved shares once need not burn in again where another gateway, or this one anew, is the writer.
-    if before is None and not is_burnt_in:
-        return None
-    stopped |= _stops(policies.default, adaptive, study)
-    posteriors = evidence.posteriors()
-    if not posteriors:
-        return None
-    best = thompson.probability_best({policy: posteriors[policy] for policy in playing if policy not in stopped})
-    percent = thompson.percent(best, adaptive.floor)
+    stopped = {**(before.stopped if before else {}), **_stops(policies.default, adaptive, study)}
+    best = _best(adaptive, study, before, stopped)
+    if best:
+        percent = thompson.percent(best, adaptive.floor)
+    else:  # in the burn-in, those that are not stopped keep what they have to each other
+        percent = {policy: each for policy, each in policies.shares.percent().items() if policy not in stopped}
+        percent = {policy: 100 * each / sum(percent.values()) for policy, each in percent.items()}
     if _distance(policies.shares.percent(), percent) < MIN_CHANGE:
         return None
     return Decision(study.split, time.time(), policies.shares.moved_to(percent), best, stopped)
 
 
+def _best(adaptive: Adaptive, study: _Study, before: Decision | None, stopped: Collection[str]) -> dict[str, float]:
+    """Of each policy that is not stopped, its probability of being best; empty as long as nothing tells."""
+    evidence = study.reward.evidence
+    playing = [policy for policy in evidence.answers if policy not in stopped]
+    is_burnt_in = min(evidence.answers[policy] for policy in playing) >= adaptive.burn_in_answers
+    # What has moved shares once need not burn in again where another gateway, or this one anew, is the writer.
+    has_moved = before is not None and len(before.best) > 0
+    posteriors = evidence.posteriors()
+    if not posteriors or not (is_burnt_in or has_moved):
+        return {}
+    return thompson.probability_best({policy: posteriors[policy] for policy in playing})
+
+
 def _stops(control: str, adaptive: Adaptive, study: _Study) -> dict[str, str]:
-    """Policies that the guardrail stops, and why."""
+    """Policies that the guardrail stops, and why: those of which, as of the control, enough answers are known.
+
+    It does not wait for the burn-in of the others.
+    """
     if adaptive.guardrail is None or study.guardrail is None:
         return {}
     above = adaptive.guardrail.at_most is not None
     limit = adaptive.guardrail.at_most or adaptive.guardrail.at_least or 1.0
-    posteriors = study.guardrail.evidence.posteriors()
-    if not posteriors:
+    evidence = study.guardrail.evidence
+    posteriors = evidence.posteriors()
+    known = [policy for policy, answers in evidence.answers.items() if answers >= MIN_GUARDED_ANSWERS]
+    if not posteriors or control not in known:
         return {}
+    beyond = thompson.beyond({policy: posteriors[policy] for policy in known}, control, limit, above)
     why = f"{adaptive.guardrail.metric} is {'more' if above else 'less'} than {limit:g} times that of {control}"
-    return dict.fromkeys(thompson.beyond(posteriors, control, limit, above), why)
+    return dict.fromkeys(beyond, why)
 
 
 def _distance(one: Mapping[str, float], other: Mapping[str, float]) -> float:

@@ -50,6 +50,7 @@ class Arms:
         """Raises ConfigurationError for a bad URL."""
         self._database = Database(url)
         self._connections = Connections("keep shares", self._database.writes, 1, SECONDS, MAX_CALLS)
+        self._database.connections = (self._connections,)
         self._insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
         self._holder = uuid4().hex
         self._is_open = False
@@ -58,6 +59,10 @@ class Arms:
     async def newest(self, split: str) -> Decision | None:
         """Of a split. Raises Unavailable, DeadlineExceeded and Overloaded, as all of these do."""
         return await self._run(partial(_newest, split))
+
+    async def began(self, split: str) -> float | None:
+        """Unix seconds of the first decision of a split since another one was in use; None where another one is."""
+        return await self._run(partial(_began, split))
 
     async def lead(self, seconds: float) -> bool:
         """Whether this gateway is the writer, for so long; then it may be another."""
@@ -75,8 +80,11 @@ class Arms:
     async def _run(self, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
         async with self._turn:  # nobody has a connection where the file has to be opened anew
             try:
-                if not self._is_open or self._database.has_moved():
-                    await self._database.reopen()
+                if self._database.file:
+                    await self._database.file.reopen()
+                if not self._is_open:
+                    async with self._database.writes.begin() as connection:
+                        await self._database.prepare(connection)
                     self._is_open = True
             except (sa.exc.SQLAlchemyError, OSError) as error:
                 raise self._connections.judged(error) from None
@@ -117,3 +125,12 @@ async def _newest(split: str, connection: AsyncConnection) -> Decision | None:
         return None
     segments = tuple((name, percent) for name, percent in json.loads(row.shares))
     return Decision(row.split, row.time, Shares(segments), json.loads(row.best), json.loads(row.stopped))
+
+
+async def _began(split: str, connection: AsyncConnection) -> float | None:
+    newest = sa.func.coalesce(sa.func.max(ARMS.c.sequence), -1)
+    other = sa.select(newest).where(ARMS.c.split != split).scalar_subquery()
+    own = sa.select(sa.func.min(ARMS.c.time))
+    own = own.where(ARMS.c.split == split, ARMS.c.sequence > other)
+    began: float | None = (await connection.execute(own)).scalar_one()
+    return began

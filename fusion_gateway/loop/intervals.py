@@ -13,12 +13,21 @@ NORMAL_QUANTILE = 1.959963984540054
 """Of CONFIDENCE, two-sided."""
 MIN_USERS = 100
 """Of each of two policies that are compared: with fewer, sums over users are not yet normal."""
+MIN_CHOSE = 10
+"""Users with an outcome: with fewer, nothing tells how much users differ."""
 MIXTURE = 0.2
 """Standard deviation of the differences that the test is best at, as a share of the control's rate.
 
 It is chosen before the data. Intervals are within a fifth of the shortest possible while the standard error of the
 difference is between 2 and 20 % of the control's rate.
 """
+T_TERMS = (
+    (4, (1, 1)),
+    (96, (3, 16, 5)),
+    (384, (-15, 17, 19, 3)),
+    (92_160, (-945, -1920, 1482, 776, 79)),
+)
+"""Divisor and coefficients of the odd powers of the normal quantile, for each power of 1 / degrees."""
 GRID = 1001
 ROUNDING = 1e-12
 """What is left of residuals where all users have the same rate, as a share of it."""
@@ -26,17 +35,34 @@ Sums = NDArray[np.float64]
 
 
 class Estimate(NamedTuple):
-    """A rate, with the variance of its estimate: NaN where too few users tell."""
+    """A rate, with the variance of its estimate: NaN where less than two users tell."""
 
     value: float
     variance: float
     users: int
+    chose: int
+    """Users with an outcome: their numerator is not 0."""
+    is_positive: bool = True
+    """No numerator is below 0."""
 
     @property
-    def interval(self) -> tuple[float, float]:
-        """For one look, CONFIDENCE."""
-        half = NORMAL_QUANTILE * math.sqrt(self.variance)
-        return self.value - half, self.value + half
+    def margin(self) -> float:
+        """Half of the interval for one look, CONFIDENCE, that is as wide to both sides."""
+        return t_quantile(self.users - 1) * math.sqrt(self.variance) if self.users > 1 else math.inf
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """For one look, CONFIDENCE; None with less than MIN_CHOSE users with an outcome.
+
+        Of a rate that cannot be below 0, on the scale of its logarithm: few have many outcomes, which a rate that came
+        out low has missed, and whose variance is then too low as well.
+        """
+        if self.chose < MIN_CHOSE or not self.variance > 0:
+            return None
+        if not self.is_positive:
+            return self.value - self.margin, self.value + self.margin
+        factor = math.exp(self.margin / self.value)
+        return self.value / factor, self.value * factor
 
 
 class Comparison(NamedTuple):
@@ -54,18 +80,32 @@ def ratio(numerators: Sums, denominators: Sums) -> Estimate:
     Deng, Knoblich, Lu: Applying the Delta Method in Metric Analytics (KDD 2018), equation 4.
     """
     users, total = len(denominators), float(denominators.sum())
-    if total <= 0:
-        return Estimate(math.nan, math.nan, users)
-    value = float(numerators.sum()) / total
-    if users < 2:
-        return Estimate(value, math.nan, users)
-    residuals = numerators - value * denominators
-    variance = float(residuals @ residuals) / total**2 * users / (users - 1)
-    return Estimate(value, variance if variance > (ROUNDING * value) ** 2 else 0.0, users)
+    value, variance = math.nan, math.nan
+    if total > 0:
+        value = float(numerators.sum()) / total
+    if total > 0 and users > 1:
+        residuals = numerators - value * denominators
+        variance = float(residuals @ residuals) / total**2 * users / (users - 1)
+        variance = variance if variance > (ROUNDING * value) ** 2 else 0.0
+    return Estimate(value, variance, users, int(np.count_nonzero(numerators)), bool((numerators >= 0).all()))
+
+
+def t_quantile(degrees: int) -> float:
+    """Of Student's distribution, two-sided, CONFIDENCE; within 1 % from two degrees of freedom on.
+
+    Abramowitz and Stegun 26.7.5.
+    """
+    z = NORMAL_QUANTILE
+    powers = (z, z**3, z**5, z**7, z**9)
+    for order, (divisor, terms) in enumerate(T_TERMS, 1):
+        z += float(np.dot(terms, powers[: len(terms)])) / (divisor * degrees**order)
+    return z
 
 
 def compare(estimate: Estimate, control: Estimate) -> Comparison | None:
-    """None where too few users tell. Of different users: those who came to both make it wider than needed.
+    """None where too few users tell: MIN_USERS of both, and MIN_CHOSE of one with an outcome.
+
+    Of different users: those who came to both make it wider than needed.
 
     A mixture sequential probability ratio test over a normal prior of the difference: Johari, Koomen, Pekelis, Walsh:
     Always Valid Inference (Operations Research 2022), equation 11. Its interval is the asymptotic confidence sequence
@@ -73,12 +113,22 @@ def compare(estimate: Estimate, control: Estimate) -> Comparison | None:
     """
     difference, variance = estimate.value - control.value, estimate.variance + control.variance
     prior = (MIXTURE * control.value) ** 2
-    if min(estimate.users, control.users) < MIN_USERS or not (variance > 0 and prior > 0):
+    too_few = min(estimate.users, control.users) < MIN_USERS or max(estimate.chose, control.chose) < MIN_CHOSE
+    if too_few or not (variance > 0 and prior > 0):
         return None
     half = _half_width(variance, prior)
     exponent = difference**2 * prior / (2 * variance * (variance + prior))
     p_value = math.exp(min(0.0, 0.5 * math.log1p(prior / variance) - exponent))
     return Comparison(difference, difference - half, difference + half, p_value)
+
+
+def why_not(estimate: Estimate, control: Estimate, name: str) -> str:
+    """In words, why `compare` finds nothing to say of the control of that name."""
+    if min(estimate.users, control.users) < MIN_USERS:
+        return f"a comparison needs {MIN_USERS} users of each; it has {estimate.users}, and {name} {control.users}"
+    if not control.value > 0:
+        return f"not compared: {name} has no outcomes"
+    return f"not compared: less than {MIN_CHOSE} users have an outcome, or all are alike"
 
 
 def more_users(estimate: Estimate, control: Estimate, precision: float) -> int | None:

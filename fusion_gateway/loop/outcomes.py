@@ -2,20 +2,30 @@
 
 import asyncio
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import NamedTuple
 
 from fusion_gateway.events.event_types import STANDARD, EventTypes
+from fusion_gateway.loop.answer_cap import MAX_ANSWERS_PER_USER
 from fusion_gateway.loop.databases import Databases
-from fusion_gateway.loop.intervals import Comparison, Estimate, compare, more_users, probability_best, ratio
+from fusion_gateway.loop.intervals import (
+    MIN_CHOSE,
+    Comparison,
+    Estimate,
+    compare,
+    more_users,
+    probability_best,
+    ratio,
+    why_not,
+)
 from fusion_gateway.loop.joined import Joined, joined
 from fusion_gateway.loop.metrics import DAY
-from fusion_gateway.loop.outcomes_query import OutcomesQuery
+from fusion_gateway.loop.outcomes_query import VERSION, OutcomesQuery
 from fusion_gateway.loop.parts import in_parts
 from fusion_gateway.loop.sample_ratio import Assigned, sample_ratio_p
-from fusion_gateway.loop.tallies import MAX_ANSWERS_PER_USER, MAX_ARMS, Columns, Tallies, Worth, merged
+from fusion_gateway.loop.tallies import MAX_ARMS, Columns, Tallies, Worth, merged
 from fusion_gateway.loop.together import Period, Split, Together, read_together
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.errors import InvalidArgument
@@ -44,7 +54,7 @@ class Outcomes:
 
     def __init__(self, query: OutcomesQuery, types: EventTypes = STANDARD) -> None:
         self._query, self._types = query, types
-        self._together = Together({})
+        self._together = Together({}, {})
         self._control = query.control
         self._arms: dict[tuple[str, bool, str], Arm] = {}
         self._number = 0
@@ -57,10 +67,10 @@ class Outcomes:
     async def read(self, databases: Databases) -> pb.GetOutcomesResponse:
         """Raises Unavailable, and InvalidArgument where there are too many arms."""
         query = self._query
-        self.begin(await read_together(databases, query.since, query.until))
+        self.begin(await read_together(databases, query))
         answers = joined(databases, query.metric, query.since, query.until)
         history = self._types.in_history
-        async for answer, part in in_parts(answers, query, databases, history):
+        async for answer, part in in_parts(answers, query, databases, history, self._together):
             self.add(answer, part)
             if self.answers % ANSWERS_PER_TURN == 0:
                 await asyncio.sleep(0)
@@ -106,7 +116,7 @@ class Outcomes:
         time = int(min(self._day_ends, self._query.until))
         sums = self._tallies.arms(self._number)
         for arm in self._arms.values():
-            day = pb.DayOutcomes(time=time, rate=_as_rate(_rate(_of(arm, arm.numbers, sums))))
+            day = pb.DayOutcomes(time=time, rate=_as_rate(_rate(_of([arm], arm.numbers, sums))))
             pair = self._paired(arm, sums)
             if pair and (compared := compare(_rate(pair.own), _rate(pair.control))):
                 day.rate_difference.CopyFrom(_as_difference(compared))
@@ -144,7 +154,7 @@ class Outcomes:
         """Of one part."""
         best = self._best(arms, sums)
         for arm in arms:
-            of_arm = _of(arm, arm.numbers, sums)
+            of_arm = _of([arm], arm.numbers, sums)
             rate = _rate(of_arm)
             found = pb.ArmOutcomes(
                 policy=arm.policy,
@@ -160,27 +170,50 @@ class Outcomes:
                 days=arm.days,
                 probability_best=best.get(arm.policy) if arm.drawn else None,
             )
-            if pair := self._paired(arm, sums):
+            pair = self._paired(arm, sums)
+            if pair:
                 self._add_difference(found, pair)
+            found.note = "; ".join(self._notes(arm, rate, pair))
             yield found
 
+    def _notes(self, arm: Arm, rate: Estimate, pair: "_Pair | None") -> Iterator[str]:
+        """What keeps numbers out."""
+        if rate.chose < MIN_CHOSE:
+            yield f"an interval needs {MIN_CHOSE} users with an outcome; it has {rate.chose}"
+        if arm.drawn and arm.policy != self._control and not pair:
+            yield f"never drawn at the same time as {self._control}"
+        if pair and compare(_rate(pair.own), _rate(pair.control)) is None:
+            yield why_not(_rate(pair.own), _rate(pair.control), self._control)
+
     def _best(self, arms: Sequence[Arm], sums: Sequence[Columns]) -> dict[str, float]:
-        """Of the policies that were in the split at the end, over all the time in which they all were."""
+        """Of the policies that were in the split at the end, over all the time in which they all were.
+
+        Versions come one after the other: nothing is best of them.
+        """
+        if self._query.by == VERSION:
+            return {}
         drawn = [arm for arm in arms if arm.drawn]
         last = self._together.at(self._together.end)
         splits = set(filter(last.issubset, chain.from_iterable(arm.numbers for arm in drawn)))
-        playing = [arm for arm in drawn if arm.policy in last and splits & arm.numbers.keys()]
-        best = probability_best([_rate(_of(arm, splits, sums)) for arm in playing])
+        playing = [arm for arm in drawn if (arm.policy, "") in last and splits & arm.numbers.keys()]
+        best = probability_best([_rate(_of([arm], splits, sums)) for arm in playing])
         return {arm.policy: each for arm, each in zip(playing, best, strict=True) if not math.isnan(each)}
 
     def _paired(self, arm: Arm, sums: Sequence[Columns]) -> "_Pair | None":
-        """None where there is nothing to compare the arm with."""
-        control = self._arms.get((self._control, True, arm.part))
-        if control is None or arm is control or not arm.drawn:
+        """None where there is nothing to compare the arm with.
+
+        Versions of models are compared with the control of the same time, which may lack the models.
+        """
+        if not arm.drawn or arm.policy == self._control:
             return None
-        splits = [split for split in arm.numbers if {arm.policy, control.policy} <= split and split in control.numbers]
+        by_version = self._query.by == VERSION
+        needed = {(arm.policy, ""), (self._control, ""), (arm.policy, arm.part if by_version else "")}
+        controls = [each for each in self._arms.values() if each.drawn and each.policy == self._control]
+        controls = [each for each in controls if by_version or each.part == arm.part]
+        known = set(chain.from_iterable(each.numbers for each in controls))
+        splits = [split for split in arm.numbers if needed <= split and split in known]
         span = self._together.span(splits)
-        return _Pair(_of(arm, splits, sums), _of(control, splits, sums), span) if span else None
+        return _Pair(_of([arm], splits, sums), _of(controls, splits, sums), span) if span else None
 
     def _add_difference(self, found: pb.ArmOutcomes, pair: "_Pair") -> None:
         rate, control_rate = _rate(pair.own), _rate(pair.control)
@@ -212,9 +245,10 @@ class _Pair(NamedTuple):
     span: Period
 
 
-def _of(arm: Arm, splits: Iterable[Split], sums: Sequence[Columns]) -> Columns:
+def _of(arms: Iterable[Arm], splits: Collection[Split], sums: Sequence[Columns]) -> Columns:
     """Of the answers in these splits."""
-    return merged([sums[arm.numbers[split]] for split in splits if split in arm.numbers])
+    numbers = chain.from_iterable(arm.numbers.items() for arm in arms)
+    return merged([sums[number] for split, number in numbers if split in splits])
 
 
 def ndcg(rewards: Sequence[float]) -> tuple[bool, float]:
@@ -247,7 +281,7 @@ def _assigned(sums: Columns) -> Assigned:
 
 def _as_rate(estimate: Estimate) -> pb.Rate:
     rate = pb.Rate(value=0.0 if math.isnan(estimate.value) else estimate.value)
-    if estimate.variance > 0:
+    if estimate.interval:
         rate.low, rate.high = estimate.interval
     return rate
 

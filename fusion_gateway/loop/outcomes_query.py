@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from fusion_gateway.events.event_types import STANDARD, EventTypes
+from fusion_gateway.events.moments import moment
 from fusion_gateway.loop.metrics import DAY, Metric, metric_named
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.errors import InvalidArgument
@@ -31,7 +32,10 @@ def parse_outcomes_query(request: pb.GetOutcomesRequest, now: float, types: Even
     until = request.until or int(now) + 1
     since = request.since or until - int(SINCE_DAYS * DAY)
     if not 0 <= since < until <= since + MAX_DAYS * DAY:
-        raise InvalidArgument(f"since: must be before until, and at most {MAX_DAYS} days before; {since} and {until}")
+        raise InvalidArgument(
+            f"since: must be before until, at most {MAX_DAYS} days, and not before 1970; "
+            f"they are {moment(int(since))} and {moment(int(until))} (UTC)"
+        )
     if request.by not in ("", VERSION, COHORT):
         raise InvalidArgument(f"by: must be {VERSION}, {COHORT} or empty, not {request.by!r}")
     precision = request.precision or PRECISION

@@ -8,6 +8,7 @@ from fusion_gateway.events.schema import EVENTS
 from fusion_gateway.loop.databases import Databases, readable
 from fusion_gateway.loop.joined import ANSWERS_PER_PAGE, Joined
 from fusion_gateway.loop.outcomes_query import COHORT, VERSION, OutcomesQuery
+from fusion_gateway.loop.together import Together
 
 COHORTS = {0: "0 events", 5: "1 to 5", 20: "6 to 20", 50: "21 to 50", 200: "51 to 200"}
 """By their largest number of events; the same as in the reports of training."""
@@ -15,7 +16,11 @@ LARGEST_COHORT = "more than 200"
 
 
 async def in_parts(
-    answers: AsyncIterator[Joined], query: OutcomesQuery, databases: Databases, history: Collection[str]
+    answers: AsyncIterator[Joined],
+    query: OutcomesQuery,
+    databases: Databases,
+    history: Collection[str],
+    together: Together,
 ) -> AsyncIterator[tuple[Joined, str]]:
     """Each answer with the name of its part."""
     async for page in _pages(answers):
@@ -23,7 +28,8 @@ async def in_parts(
         if query.by == COHORT:
             cohorts = await _cohorts(databases, page, query.since, history)
         for answer in page:
-            yield answer, _versions(answer) if query.by == VERSION else cohorts.get(answer.user_id, "")
+            versions = together.versions(answer.policy, answer.time)
+            yield answer, versions if query.by == VERSION else cohorts.get(answer.user_id, "")
 
 
 async def _pages(answers: AsyncIterator[Joined]) -> AsyncIterator[list[Joined]]:
@@ -34,10 +40,6 @@ async def _pages(answers: AsyncIterator[Joined]) -> AsyncIterator[list[Joined]]:
             yield page
             page = []
     yield page
-
-
-def _versions(answer: Joined) -> str:
-    return ", ".join(f"{model} {version}" for model, version in sorted(answer.versions.items()))
 
 
 async def _cohorts(

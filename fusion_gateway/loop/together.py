@@ -1,5 +1,6 @@
 """When policies were in the split together: only over that time can what came of them be compared."""
 
+import json
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, pairwise
@@ -10,6 +11,7 @@ import sqlalchemy as sa
 
 from fusion_gateway.events.schema import SERVED
 from fusion_gateway.loop.databases import Databases, readable
+from fusion_gateway.loop.outcomes_query import VERSION, OutcomesQuery
 from fusion_gateway.loop.reads import RECOMMEND
 from servers.runtime.errors import InvalidArgument
 
@@ -17,8 +19,13 @@ MISSED_ANSWERS = 50.0
 """A policy that should have had so many answers since its last one, by its probability, had left the split."""
 MAX_PERIODS = 1000
 ANSWERS_PER_PAGE = 1000
-Split = frozenset[str]
-"""Policies that were drawn at one time."""
+Key = tuple[str, str]
+"""A policy and "", or the models' versions that it had."""
+Split = frozenset[Key]
+"""What was drawn at one time."""
+Versions = Mapping[str, int]
+"""By model."""
+NO_VERSIONS: Versions = {}
 
 
 class Period(NamedTuple):
@@ -26,6 +33,15 @@ class Period(NamedTuple):
 
     first: float
     last: float
+
+
+class _Change(NamedTuple):
+    """A model of a policy has a newer version."""
+
+    time: float
+    """-inf: since ever."""
+    model: str
+    version: int
 
 
 class _Last(NamedTuple):
@@ -44,9 +60,12 @@ class Draws:
         self._answers: dict[str, int] = {}
         self._last: dict[str, _Last] = {}
         self._periods: dict[str, list[Period]] = {}
+        self._versions: dict[str, dict[str, int]] = {}
+        self._changes: dict[str, list[_Change]] = {}
 
-    def add(self, policy: str, probability: float, time: float) -> None:
+    def add(self, policy: str, probability: float, time: float, versions: Versions = NO_VERSIONS) -> None:
         """Raises InvalidArgument where policies came and went too often. Nothing was drawn with `probability` 1."""
+        self._note_versions(policy, versions, time)
         if not 0 < probability < 1:
             return
         self._count += 1
@@ -61,6 +80,16 @@ class Draws:
                 f"since: policies joined and left the split over {MAX_PERIODS} times; request less time"
             )
 
+    def _note_versions(self, policy: str, versions: Versions, time: float) -> None:
+        """Of the models of this answer, which may lack some: a newer version is in use from its first answer on."""
+        known, changes = self._versions.setdefault(policy, {}), self._changes.setdefault(policy, [])
+        for model, version in versions.items():
+            if version > known.get(model, 0):
+                changes.append(_Change(time if model in known else -inf, model, version))
+                known[model] = version
+        if len(changes) > MAX_PERIODS:
+            raise InvalidArgument(f"since: models had over {MAX_PERIODS} versions; request less time")
+
     def _had_left(self, policy: str, probability: float) -> bool:
         last = self._last[policy]
         return (self._count - last.number) * min(last.probability, probability) > MISSED_ANSWERS
@@ -71,25 +100,38 @@ class Draws:
         for policy, own in self._periods.items():
             if not self._had_left(policy, 1.0):
                 own[-1] = own[-1]._replace(last=end)
-        return Together(self._periods, max(self._answers, key=lambda each: self._answers[each], default=""))
+        largest = max(self._answers, key=lambda each: self._answers[each], default="")
+        return Together(self._periods, self._changes, largest)
 
 
 class Together:
     """Which policies were in the split, at any time."""
 
-    def __init__(self, periods: Mapping[str, Sequence[Period]], largest: str = "") -> None:
+    def __init__(
+        self, policies: Mapping[str, Sequence[Period]], changes: Mapping[str, Sequence[_Change]], largest: str = ""
+    ) -> None:
         self.largest = largest
         """The policy with the most answers of those that were drawn."""
+        self._parts = {policy: _parts(each) for policy, each in changes.items() if each}
+        periods = {(policy, ""): own for policy, own in policies.items()}
+        for policy, parts in self._parts.items():
+            for name, period in parts:
+                periods[policy, name] = [period]
         all_periods = list(chain.from_iterable(periods.values()))
         joined, left = {each.first for each in all_periods}, {nextafter(each.last, inf) for each in all_periods}
         self._starts = sorted({-inf, *joined, *left})
-        self.end = max((each.last for each in all_periods), default=-inf)
+        self.end = max((each.last for each in chain.from_iterable(policies.values())), default=-inf)
         """Of the last answer that was drawn."""
         self._splits = [_active(periods, start) for start in self._starts]
 
     def at(self, time: float) -> Split:
         """Unix seconds."""
         return self._splits[bisect_right(self._starts, time) - 1]
+
+    def versions(self, policy: str, time: float) -> str:
+        """That the models of the policy had, in words."""
+        parts = self._parts.get(policy, [])
+        return next((name for name, period in parts if time <= period.last), "")
 
     def span(self, splits: Iterable[Split]) -> Period | None:
         """From the first time to the last at which one of these was in use."""
@@ -102,29 +144,48 @@ class Together:
         return Period(spans[0].first, spans[-1].last) if spans else None
 
 
-def _active(periods: Mapping[str, Sequence[Period]], time: float) -> Split:
-    return frozenset(policy for policy, own in periods.items() if _is_in(own, time))
+def _parts(changes: Sequence[_Change]) -> list[tuple[str, Period]]:
+    """Versions in words, and when those were in use, oldest first."""
+    known: dict[str, int] = {}
+    found: list[tuple[str, Period]] = []
+    # A model that is first seen late, as it has nothing to say of most users, was there before.
+    changes = sorted(changes, key=lambda change: change.time)
+    ends = [nextafter(each.time, -inf) for each in changes[1:]]
+    for change, end in zip(changes, [*ends, inf], strict=True):
+        known[change.model] = change.version
+        if end > change.time or end == inf:
+            name = ", ".join(f"{model} {version}" for model, version in sorted(known.items()))
+            found.append((name, Period(change.time, end)))
+    return found
+
+
+def _active(periods: Mapping[Key, Sequence[Period]], time: float) -> Split:
+    return frozenset(key for key, own in periods.items() if _is_in(own, time))
 
 
 def _is_in(periods: Iterable[Period], time: float) -> bool:
     return any(period.first <= time <= period.last for period in periods)
 
 
-async def read_together(databases: Databases, since: float, until: float) -> Together:
-    """Of the answers to users in that time, in unix seconds. Raises Unavailable, and what `Draws` does."""
-    draws, time, id = Draws(), since, ""
+async def read_together(databases: Databases, query: OutcomesQuery) -> Together:
+    """Of the answers to users in that time, with versions where answers are divided by them.
+
+    Raises Unavailable, and what `Draws` does.
+    """
+    draws, time, id = Draws(), query.since, ""
     while True:
         async with readable(), databases.served.connect() as connection:
-            page = (await connection.execute(_page(time, id, until))).all()
+            page = (await connection.execute(_page(time, id, query.until))).all()
         if not page:
             return draws.together()
         for answer in page:
-            draws.add(answer.policy, answer.policy_probability, answer.time)
+            versions = json.loads(answer.versions) if query.by == VERSION else NO_VERSIONS
+            draws.add(answer.policy, answer.policy_probability, answer.time, versions)
         time, id = page[-1].time, page[-1].id
 
 
-def _page(time: float, id: str, until: float) -> sa.Select[tuple[float, str, str, float]]:
-    columns = SERVED.c.time, SERVED.c.id, SERVED.c.policy, SERVED.c.policy_probability
+def _page(time: float, id: str, until: float) -> sa.Select[tuple[float, str, str, float, str]]:
+    columns = SERVED.c.time, SERVED.c.id, SERVED.c.policy, SERVED.c.policy_probability, SERVED.c.versions
     newer = sa.or_(SERVED.c.time > time, SERVED.c.id > id)
     return (
         sa.select(*columns)

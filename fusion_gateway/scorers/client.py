@@ -1,7 +1,6 @@
 """What the gateway asks model servers, and how it reads their answers: one ScorerClient for each, all alike."""
 
 import asyncio
-import math
 import time
 from functools import partial
 
@@ -14,8 +13,8 @@ from fusion_gateway.scorers.scorer import Allowed, Answer, Numbers, Retrieved, U
 from servers.runtime import tensors
 
 OVER_FETCH = 1.25
-"""Of a model that is limited to a share of the items, so many times k / share are retrieved where its server returns so
-many; else the server is told which items are allowed, which is exact, and costs more the more they are.
+"""A model that is limited to a share of the items retrieves all that its server returns, where that is so many times
+k / share; else the server is told which items are allowed, which costs more the more they are.
 """
 LIMITS_SECONDS = 10.0
 """How often the limits of a model server are read."""
@@ -79,14 +78,15 @@ class ScorerClient:
         return Retrieved(_best(all_items, user.arrays.get("history_item"), k, allowed), all_items)
 
     async def _retrieve_allowed(self, user: UserTensors, k: int, timeout: float, allowed: Allowed) -> Numbers:
-        """Over-fetches where that should suffice, or nothing else is possible; else, or where it did not, exactly."""
+        """Over-fetches where that should suffice, or nothing else is possible. Else, or where it did not, the server is
+        told which items are allowed.
+        """
         inputs, limits, began = self._user_inputs(user), self.server.limits, time.monotonic()
-        many = math.ceil(OVER_FETCH * k * len(allowed.items) / allowed.count)
-        is_possible = allowed.count <= limits.allowed
-        if many <= limits.k or not is_possible:
-            retrieved = (await self._ranked(self._retrieve, inputs, many, timeout)).item
+        can_tell = allowed.count <= limits.allowed
+        if OVER_FETCH * k * len(allowed.items) <= limits.k * allowed.count or not can_tell:
+            retrieved = (await self._ranked(self._retrieve, inputs, limits.k, timeout)).item
             found = allowed.only(retrieved)
-            if len(found) >= k or len(retrieved) < min(many, limits.k) or not is_possible:
+            if len(found) >= k or len(retrieved) < limits.k or not can_tell:
                 return found[:k]
         left = timeout - (time.monotonic() - began)
         limited = {**inputs, "allowed": allowed.numbers[None]}

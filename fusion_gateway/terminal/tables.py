@@ -3,7 +3,6 @@
 import shlex
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import chop_cells
@@ -11,6 +10,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from fusion_gateway.events.moments import moment
 from protos.marquee.programs import as_called
 from protos.marquee.v1 import recommender_pb2 as pb
 
@@ -75,7 +75,7 @@ def events(response: pb.GetHistoryResponse, items: Iterable[pb.Item], user: str)
     for event in response.events:
         rating = f"{event.rating:g}" if event.HasField("rating") else ""
         movie = Text(movies.get(event.item_id, "not in the catalog"))
-        table.add_row(_moment(event.time), event.type, rating, _id(event.item_id), movie)
+        table.add_row(moment(event.time), event.type, rating, _id(event.item_id), movie)
     return _group("", table, "" if response.events else f"nothing is stored about user {user}")
 
 
@@ -90,41 +90,48 @@ def users(found: Iterable[tuple[str, int, int]]) -> Group:
     """Of each: id, number of events, unix seconds of the newest."""
     table = _table("user", "events", "newest (UTC)")
     for user, count, newest in found:
-        table.add_row(_id(user), str(count), _moment(newest))
+        table.add_row(_id(user), str(count), moment(newest))
     return _group("", table, "" if table.row_count else "no events are stored")
 
 
 def page_of_users(response: pb.ListUsersResponse) -> Group:
     table = _table("user", "newest (UTC)")
     for user in response.users:
-        table.add_row(_id(user.id), _moment(user.newest_event_time))
+        table.add_row(_id(user.id), moment(user.newest_event_time))
     more = f"more: --page {shlex.quote(response.next_page_token)}" if response.next_page_token else ""
     return _group("", table, more, "" if response.users else "no events are stored of such users")
 
 
 def outcomes(response: pb.GetOutcomesResponse) -> Group:
-    """One table of what each arm came to, one of the differences, and what weakens them."""
-    has_parts = any(arm.part for arm in response.arms)
-    rates = _table("policy", *[response.by] * has_parts, "users", "answers", "shown", response.metric)
-    per = "mean rating" if response.metric == "rating" else "per answer"
-    for heading in (per, "NDCG"):
-        rates.add_column(heading)
-    differences = _table("policy", *[response.by] * has_parts, f"{per}, to {response.control}", "p", "NDCG", "p")
-    for heading in ("best", "more users"):
-        differences.add_column(heading, justify="right")
-    for arm in response.arms:
-        names = [Text(name) for name in [arm.policy, *[arm.part] * has_parts]]
-        counts = [f"{count:,}" for count in (arm.users, arm.answers, arm.impressions, arm.outcomes)]
-        rates.add_row(*names, *counts, _rate(arm.rate), _rate(arm.ndcg))
-        if arm.HasField("probability_best"):
-            row = _difference(arm.rate_difference, arm.HasField("rate_difference"))
-            row += _difference(arm.ndcg_difference, arm.HasField("ndcg_difference"))
-            more = f"{arm.more_users:,}" if arm.HasField("more_users") else ""
-            differences.add_row(*names, *row, f"{arm.probability_best:.3f}", more)
+    """Of each part, a table of what each arm came to and one of the differences; and what weakens them."""
     lines = [Text(line, "italic") for line in _about_outcomes(response)]
     if not response.arms:
         return Group(Text("no answers to users are logged from that time"), *lines)
-    return Group(rates, *[differences] * bool(differences.row_count), *lines)
+    shown: list[Text | Table] = []
+    for part in dict.fromkeys(arm.part for arm in response.arms):
+        shown += [Text(f"{response.by}: {part}", "bold")] * bool(part)
+        shown += _part([arm for arm in response.arms if arm.part == part], response)
+    return Group(*shown, *lines)
+
+
+def _part(arms: Sequence[pb.ArmOutcomes], response: pb.GetOutcomesResponse) -> list[Table]:
+    per = "mean rating" if response.metric == "rating" else "per answer"
+    rates = _table("policy", per, "NDCG")
+    differences = _table("policy", f"{per}, to control", "NDCG, to control")
+    for heading in ("users\nanswers", f"shown\n{response.metric}"):
+        rates.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("best", "more users"):
+        differences.add_column(heading, justify="right")
+    for arm in arms:
+        counts = f"{arm.users:,}\n{arm.answers:,}", f"{arm.impressions:,}\n{arm.outcomes:,}"
+        rates.add_row(Text(arm.policy), _rate(arm.rate), _rate(arm.ndcg), *counts)
+        if arm.HasField("probability_best") or arm.HasField("compared_since"):
+            rate = _difference(arm.rate_difference, arm.HasField("rate_difference"))
+            ndcg = _difference(arm.ndcg_difference, arm.HasField("ndcg_difference"))
+            best = f"{arm.probability_best:.3f}" if arm.HasField("probability_best") else ""
+            more = f"{arm.more_users:,}" if arm.HasField("more_users") else ""
+            differences.add_row(Text(arm.policy), rate, ndcg, best, more)
+    return [rates, *[differences] * bool(differences.row_count)]
 
 
 def names(found: Mapping[str, Sequence[str]]) -> Group:
@@ -201,26 +208,38 @@ def _sources(explanation: pb.Explanation, models: Collection[str]) -> str:
 
 def _rate(rate: pb.Rate) -> str:
     """Its interval below it."""
-    return f"{rate.value:.4f}" + (f"\n{rate.low:.4f} to {rate.high:.4f}" if rate.HasField("low") else "")
+    ends = f"\n{_short(rate.low)} to {_short(rate.high)}" if rate.HasField("low") else ""
+    return _short(rate.value) + ends
 
 
-def _difference(found: pb.Difference, is_known: bool) -> list[str]:
-    """Its interval below it, and p."""
+def _difference(found: pb.Difference, is_known: bool) -> str:
+    """With its p, and its interval below it."""
     if not is_known:
-        return ["", ""]
-    return [
-        f"{found.value:+.4f}\n{found.low:+.4f} to {found.high:+.4f}",
-        f"{found.p_value:.3f}" if found.p_value >= 0.001 else "<0.001",
-    ]
+        return ""
+    value, low, high = (_short(each, "+") for each in (found.value, found.low, found.high))
+    p_value = f"{found.p_value:.3f}" if found.p_value >= 0.001 else "<0.001"
+    return f"{value}, p {p_value}\n{low} to {high}"
+
+
+def _short(value: float, sign: str = "-") -> str:
+    """At most four digits after the point, or in all."""
+    if abs(value) >= 1000:
+        return f"{value:{sign},.0f}"
+    return f"{value:{sign}.4f}" if abs(value) < 10 else f"{value:{sign}.4g}"
 
 
 def _about_outcomes(response: pb.GetOutcomesResponse) -> Iterator[str]:
-    since, until = _moment(response.since), _moment(response.until)
+    since, until = moment(response.since), moment(response.until)
     hours = response.window_seconds / 3600
     yield f"answers from {since} to {until} UTC; an outcome counts within {hours:g} hours, for the first answer only"
+    if response.control:
+        yield f"the control is {response.control}"
     yield "intervals are 95 %, by user; differences and p hold however often one looks"
+    for arm in response.arms:
+        if arm.note:
+            yield f"{_arm(arm)}: {arm.note}"
     for (first, last), policies in _compared(response).items():
-        yield f"{', '.join(policies)}: compared from {_moment(first)} to {_moment(last)} UTC, while both were drawn"
+        yield f"{', '.join(policies)}: compared from {moment(first)} to {moment(last)} UTC, while both were drawn"
     if response.metric == "rating":
         yield "a mean rating is of as many ratings as the column rating says; users are those with one"
     yield "NDCG is of what was chosen: at rank r it counts 1 / log2(r + 1)"
@@ -252,16 +271,12 @@ def _compared(response: pb.GetOutcomesResponse) -> dict[tuple[int, int], list[st
     for arm in response.arms:
         if arm.HasField("compared_since"):
             policies = found.setdefault((arm.compared_since, arm.compared_until), [])
-            policies.append(f"{arm.policy} ({arm.part})" if arm.part else arm.policy)
+            policies.append(_arm(arm))
     return found
 
 
-def _moment(seconds: int) -> str:
-    """Seconds again where the year has more than four digits."""
-    try:
-        return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    except (ValueError, OverflowError):
-        return str(seconds)
+def _arm(arm: pb.ArmOutcomes) -> str:
+    return f"{arm.policy} ({arm.part})" if arm.part else arm.policy
 
 
 def _about(response: pb.RecommendResponse, user: str, filters: str) -> Iterator[str]:

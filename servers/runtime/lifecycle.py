@@ -23,12 +23,13 @@ from servers.runtime.metrics import MetricsServer, address_of
 from servers.runtime.settings import ServingSettings
 from servers.runtime.status import StatusInterceptor
 from servers.runtime.threads import end_within
+from servers.runtime.untaken import Untaken
 
 if TYPE_CHECKING:
     from servers.runtime.tracing import Tracing
 
 CONNECTION_CALLS = 256
-"""Maximum number of calls and streams of one connection; more wait at the client, or gRPC refuses them cheaply."""
+"""Maximum number of calls and streams of one connection; more wait at the client."""
 HANDSHAKE_MILLISECONDS = 10_000
 REFUSING_SECONDS = 0.2
 """How long a stopping server still answers, with UNAVAILABLE; calls that come later end CANCELLED, which few retry."""
@@ -59,7 +60,8 @@ class Program:
         self._settings = settings
         self.tracing = _tracing(name, settings)
         self._intake = Intake(settings.max_calls, settings.max_bytes_in_flight, check)
-        interceptors = [StatusInterceptor(self._intake), *([self.tracing.server] if self.tracing else [])]
+        untaken = Untaken(settings.max_untaken_bytes)
+        interceptors = [StatusInterceptor(self._intake, untaken), *([self.tracing.server] if self.tracing else [])]
         self.server = grpc.aio.server(interceptors=interceptors, options=_options(settings))
         health_pb2_grpc.add_HealthServicer_to_server(self.health, self.server)
         if settings.host in LOOPBACK if settings.reflection is None else settings.reflection:
@@ -176,6 +178,8 @@ def _options(settings: ServingSettings) -> list[tuple[str, int]]:
         ("grpc.max_allowed_incoming_connections", settings.max_connections),
         ("grpc.max_connection_idle_ms", int(settings.max_connection_idle_secs * 1000)),
         ("grpc.max_concurrent_streams", CONNECTION_CALLS),
+        # Else streams are reset at random where calls end faster than gRPC frees them; those that wait do no harm.
+        ("grpc.http.overload_protection", 0),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_MILLISECONDS),
         # Notices clients that vanished without closing their connection, and closes it.
         ("grpc.keepalive_time_ms", 60_000),

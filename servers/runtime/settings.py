@@ -15,6 +15,7 @@ from protos.marquee.programs import as_called
 from servers.runtime.errors import ConfigurationError
 from servers.runtime.files import read_regular
 from servers.runtime.quoting import quoted, shortened
+from servers.runtime.strict_yaml import StrictLoader
 
 DAY = 86_400
 """In seconds; the longest that can be set. gRPC counts milliseconds in 32 bits."""
@@ -89,6 +90,9 @@ class LimitSettings(ProgramSettings):
     )
     max_bytes_in_flight: int = Field(
         64 << 20, ge=1 << 10, le=1 << 40, description="Bytes of the messages that are being answered."
+    )
+    max_untaken_bytes: int = Field(
+        64 << 20, ge=1 << 10, le=1 << 40, description="Bytes of the answers that their callers have not taken yet."
     )
     max_connections: int = Field(4096, ge=1, le=1 << 20, description="Connections at once.")
     max_connection_idle_secs: float = Field(
@@ -168,7 +172,7 @@ def _from_file(kind: type[ProgramSettings], arguments: Sequence[str]) -> dict[st
     if not name:
         return {}
     try:
-        values = yaml.safe_load(read_regular(Path(name), MAX_FILE_BYTES))
+        values = yaml.load(read_regular(Path(name), MAX_FILE_BYTES), StrictLoader)
     except Exception as error:  # PyYAML raises what int(), datetime and recursion raise, too
         raise ConfigurationError(f"--settings-file {name} cannot be read: {shortened(error)}") from None
     if values is None:

@@ -17,6 +17,7 @@ from servers.runtime.intake import Intake, Parse
 from servers.runtime.quoting import shortened
 from servers.runtime.receiving import Context
 from servers.runtime.request_ids import identify
+from servers.runtime.untaken import Untaken
 
 STATUS_CODES: dict[type[BaseException], grpc.StatusCode] = {
     errors.InvalidArgument: grpc.StatusCode.INVALID_ARGUMENT,
@@ -56,8 +57,8 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
     Unary requests are read here, so that a call can be refused before its message is received.
     """
 
-    def __init__(self, intake: Intake) -> None:
-        self._intake = intake
+    def __init__(self, intake: Intake, untaken: Untaken) -> None:
+        self._intake, self._untaken = intake, untaken
         self._handlers: dict[str, Any] = {}
 
     async def intercept_service(
@@ -72,43 +73,50 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         if handler is None:
             # An unknown method, which gRPC answers with UNIMPLEMENTED. It is not kept: callers choose the name.
             return None
-        self._handlers[method] = _Guard(handler, method, self._intake).handler()
+        self._handlers[method] = _Guard(handler, method, self._intake, self._untaken).handler()
         return self._handlers[method]
 
 
 class _Guard:
-    """One method: its calls are let in, their requests parsed, their errors mapped, their outcomes recorded."""
+    """One method: its calls are let in, their requests parsed, their errors mapped, their outcomes recorded.
 
-    def __init__(self, handler: Any, method: str, intake: Intake) -> None:
+    Answers are serialized here: gRPC would keep the message, too, until its bytes have left.
+    """
+
+    def __init__(self, handler: Any, method: str, intake: Intake, untaken: Untaken) -> None:
         """`handler` is the grpc.RpcMethodHandler of a servicer that uses asyncio."""
         self._handler = handler
         self._method = method
-        self._intake = intake
+        self._intake, self._untaken = intake, untaken
+        self._serialize: Callable[[Any], bytes] = handler.response_serializer or bytes
         self._parse: Parse = handler.request_deserializer or bytes
         self._requests = intake.requests(method, self._parse, streams=bool(handler.unary_stream))
         self._record = _Record(method)
 
     def handler(self) -> Any:
         """The method as gRPC is to serve it."""
-        serialize = self._handler.response_serializer
         if self._handler.unary_unary:
-            return grpc.stream_unary_rpc_method_handler(self._unary, response_serializer=serialize)
+            return grpc.stream_unary_rpc_method_handler(self._unary)
         if self._handler.unary_stream:
-            return grpc.stream_stream_rpc_method_handler(self._unary_stream, response_serializer=serialize)
+            return grpc.stream_stream_rpc_method_handler(self._unary_stream)
         if self._handler.stream_stream and inspect.isasyncgenfunction(self._handler.stream_stream):
-            return grpc.stream_stream_rpc_method_handler(self._stream, response_serializer=serialize)
+            return grpc.stream_stream_rpc_method_handler(self._stream)
         return self._handler
 
     async def _unary(self, _: AsyncIterator[bytes], context: Context) -> Any:
-        request = None
+        request, answer = None, b""
         started = time.perf_counter()
         code = grpc.StatusCode.CANCELLED
+        connection = context.peer()
         try:
+            self._untaken.check(connection)
             async with self._requests.of(context) as request:
                 identify(request, context)
-                response = await self._handler.unary_unary(request, context)
+                answer = self._serialize(await self._handler.unary_unary(request, context))
+            self._untaken.check(connection, len(answer))
+            self._untaken.hold_until_done(context, connection, len(answer))
             code = grpc.StatusCode.OK
-            return response
+            return answer
         except Exception as error:
             code, message = status_of(error, request)
             if request is None:  # it was refused unread
@@ -117,19 +125,20 @@ class _Guard:
             self._record.unary(code.name, started)
         # gRPC keeps what abort raises, and so this frame and the errors it came from, until garbage is collected:
         # a large request must not be among them.
-        del request
+        del request, answer
+        self._untaken.hold_until_done(context, connection, 0)
         return await context.abort(code, message)
 
-    async def _unary_stream(self, _: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
+    async def _unary_stream(self, _: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         async def responses() -> AsyncIterator[Any]:
             async with self._requests.of(context) as request:
                 async for response in self._handler.unary_stream(request, context):
                     yield response
 
-        async for response in self._guarded(context, responses):
-            yield response
+        async for answer in self._guarded(context, responses):
+            yield answer
 
-    async def _stream(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Any]:
+    async def _stream(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
         async def messages() -> AsyncIterator[Any]:
             async for content in requests:
                 MESSAGE_BYTES.set(len(content))
@@ -140,22 +149,30 @@ class _Guard:
                 async for response in self._handler.stream_stream(messages(), context):
                     yield response
 
-        async for response in self._guarded(context, responses):
-            yield response
+        async for answer in self._guarded(context, responses):
+            yield answer
 
-    async def _guarded(self, context: Context, responses: Callable[[], AsyncIterator[Any]]) -> AsyncIterator[Any]:
+    async def _guarded(self, context: Context, responses: Callable[[], AsyncIterator[Any]]) -> AsyncIterator[bytes]:
+        connection = context.peer()
         started = time.perf_counter()
         code = grpc.StatusCode.CANCELLED
         identify(None, context)
         try:
             async for response in responses():
-                yield response
+                answer = self._serialize(response)
+                self._untaken.check(connection, len(answer))
+                release = self._untaken.hold(connection, len(answer))
+                try:
+                    yield answer
+                finally:
+                    release()
             code = grpc.StatusCode.OK
             return
         except Exception as error:
             code, message = status_of(error, None)
         finally:
             self._record.stream(code.name, started)
+        self._untaken.hold_until_done(context, connection, 0)
         await context.abort(code, message)
 
 

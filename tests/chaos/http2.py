@@ -8,6 +8,8 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
 INITIAL_WINDOW_SIZE = 4
+NO_LIMIT = (1 << 31) - (1 << 16)
+"""Bytes of a window, which has 65,535 of a connection's already."""
 LARGEST_FRAME = 16_384
 STREAM = 1
 """The only stream of a connection."""
@@ -21,6 +23,36 @@ def header_block(headers: Mapping[str, str]) -> bytes:
     """HPACK, all names and values as they are; each shorter than 127 bytes. Surrogates are bytes that are no UTF-8."""
     texts = [(name.encode(), value.encode(errors="surrogateescape")) for name, value in headers.items()]
     return b"".join(b"\0" + bytes([len(n)]) + n + bytes([len(v)]) + v for n, v in texts)
+
+
+class NoReader:
+    """A connection that makes calls and takes no answer: its windows are for `window` bytes, and it reads nothing."""
+
+    def __init__(self, address: str, window: int = 0) -> None:
+        host, _, port = address.rpartition(":")
+        self.socket = socket.create_connection((host, int(port)), 5)
+        self._stream = STREAM
+        self.socket.sendall(PREFACE + frame(SETTINGS, 0, 0, struct.pack(">HI", INITIAL_WINDOW_SIZE, window)))
+        if window:
+            self.socket.sendall(frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", window)))
+
+    def call(self, method: str, message: bytes) -> None:
+        """Raises ConnectionError once the server has broken the connection off."""
+        block = header_block({**_pseudo(method), "te": "trailers", "content-type": "application/grpc"})
+        body = b"\0" + len(message).to_bytes(4, "big") + message
+        headers = frame(HEADERS, END_HEADERS, self._stream, block)
+        self.socket.sendall(headers + frame(DATA, END_STREAM, self._stream, body))
+        self._stream += 2
+
+    def __enter__(self) -> "NoReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+
+def _pseudo(method: str) -> dict[str, str]:
+    return {":method": "POST", ":scheme": "http", ":path": method, ":authority": "localhost"}
 
 
 class Connection:
@@ -39,8 +71,7 @@ class Connection:
 
     def call(self, method: str, message: bytes, headers: Mapping[str, str]) -> str:
         """Status of a gRPC call, by number as on the wire, or how the server broke it off."""
-        pseudo = {":method": "POST", ":scheme": "http", ":path": method, ":authority": "localhost"}
-        block = header_block({**pseudo, "te": "trailers", "content-type": "application/grpc", **headers})
+        block = header_block({**_pseudo(method), "te": "trailers", "content-type": "application/grpc", **headers})
         try:
             self.send(frame(HEADERS, END_HEADERS, STREAM, block))
             self._send_body(message)

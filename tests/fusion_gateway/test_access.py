@@ -146,8 +146,15 @@ def test_a_bucket_fills_at_its_rate() -> None:
         (f"shop: [{SHOP}", "is not YAML in line 1"),
         (f"shop: !!int {SHOP}", "is not YAML of clients"),
         ("[" * 2000, "is not YAML"),
+        (f"shop: {{sha256: {hash_of(SHOP)}}}\nshop: {{sha256: {hash_of(OFFICE)}}}", "line 1: 'shop' is given 2 times"),
+        (f"shop: {{sha256: a, sha256: {hash_of(SHOP)}}}", "line 1: 'sha256' is given 2 times there"),
+        (f"shop: &a {{sha256: {hash_of(SHOP)}}}\noffice: *a", "aliases"),
+        (
+            {"shop": {"sha256": hash_of(SHOP)}, "office": {"sha256": hash_of(SHOP)}},
+            "clients: office and shop have the same token",
+        ),
     ],
-    ids=range(7),
+    ids=range(11),
 )
 def test_a_broken_file_is_named_without_what_it_holds(tmp_path: Path, clients: object, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message) as caught:

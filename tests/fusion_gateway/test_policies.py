@@ -119,7 +119,7 @@ def test_refuses_what_a_caller_cannot_have(tmp_path: Path) -> None:
         (PUBLISHED, ADAPTIVE.replace("floor", "flor"), "line 5: adaptive.flor: Extra inputs are not permitted"),
         ("scale: 0.5", "scale: -2", r"policies\.sure\.calibrators\.rating: scale"),
         ("weights: {rating: 1}", "weights: {rating: [}", "line 7"),
-        (PUBLISHED, "[]", "valid dictionary"),
+        (PUBLISHED, "[]", "the file has to map `default` and `policies`"),
     ],
 )
 def test_a_broken_file_is_refused_naming_policy_and_field(tmp_path: Path, old: str, new: str, message: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 from fusion_gateway.candidates import Eligible
 from fusion_gateway.catalog.catalog import SCHEMA, Catalog
 from fusion_gateway.fusion import Candidates, Fused, Mask
-from fusion_gateway.ordering import ListConstraints, Ranking, fill_unscored, rank
+from fusion_gateway.ordering import NONE, ListConstraints, Ranking, fill_unscored, rank
 from fusion_gateway.scenarios import Scenario
 from fusion_gateway.steering import NOT_STEERED, Steered, Steering
 
@@ -261,3 +261,11 @@ def test_an_empty_scenario_changes_nothing(answered: list[tuple[Case, Answer]]) 
         assert plain.steered is NOT_STEERED
         if not case.scenario.steers:
             assert plain.rows == got.rows
+
+
+def test_a_value_that_an_item_has_twice_counts_once() -> None:
+    catalog = catalog_of([("Movie", 2000, ["Drama", "drama"], 1)])
+    scenario = Scenario.model_validate({"at_most": [{"attribute": "genres", "count": 1}]})
+    steering = Steering.of(scenario, Eligible(np.ones(1, np.bool_), True, np.ones(1, np.bool_)), NONE, catalog, 1)
+    assert steering
+    assert steering.with_candidates(Candidates(NONE, {})).rows.tolist() == [0]

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 from protos.marquee.v1.recommender_pb2 import RecommendResponse
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from servers.runtime.deadline import Deadline
-from tests.load import gateway, gateway_cost, gateway_overload, serving_log_cost
+from tests.load import gateway, gateway_cost, gateway_overload, selectivity, serving_log_cost
 from tests.load.conftest import Tiny
 from tests.load.traffic import Traffic
 
@@ -56,6 +57,18 @@ def test_the_logs_cost_is_shown_and_written(tiny: Tiny, tmp_path: Path) -> None:
     assert "with log" in shown
     assert [row["round"] for row in rows] == [0, 1]
     assert all(row["without_log"] > 0 < row["with_log"] for row in rows)
+
+
+def test_filters_are_measured(tmp_path: Path) -> None:
+    """At a size at which the index is used, and some filters are told to the model server."""
+    written = tmp_path / "selectivity.json"
+    arguments = ["--items=6000", "--users=3", "--shares=0.01,0.5", f"--folder={tmp_path}", f"--json={written}"]
+    shown = CliRunner().invoke(selectivity.app, arguments, catch_exceptions=False)
+    assert "lowest" in shown.output
+    rows = json.loads(written.read_text())["rows"]
+    assert [(row["kind"], row["share"]) for row in rows] == [("none", 1), *product(selectivity.KINDS, (0.01, 0.5))]
+    assert all(row["recall"] == 1 for row in rows if row["share"] == 0.01)
+    assert all(row["recall"] > 0.9 and row["p50_ms"] > 0 for row in rows)
 
 
 def test_overload_is_shown_and_written(tiny: Tiny, tmp_path: Path) -> None:

@@ -100,12 +100,32 @@ def test_retrieval_among_allowed_items_gives_the_best_of_them(
         np.testing.assert_array_equal(item, np.pad(best, (0, len(item) - len(best))))
 
 
-@pytest.mark.parametrize("index", ["Flat", "IVF4,Flat nprobe=3"])
-def test_allowed_items_are_found_though_the_index_misses_them(tmp_path: Path, index: str) -> None:
+@pytest.mark.parametrize("index", ["Flat", "SQ8", "HNSW32 efSearch=128", "IVF4,Flat nprobe=3"])
+@pytest.mark.parametrize("max_exact", [4, 100])
+def test_allowed_items_are_found_though_the_index_misses_them(
+    tmp_path: Path, index: str, max_exact: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In all of the lists, or where those are not searched, exactly."""
+    monkeypatch.setattr("servers.scorer.MAX_EXACT", max_exact)
     artifact = tiny_artifact.publish(tmp_path, item_numbers=range(1, 401), index=index)
     worst = artifact.best([1], 399)[-5:]
-    found = retrieve(opened(tmp_path), [[1]], [10], allowed=worst[None])
+    scorer = opened(tmp_path)
+    found = retrieve(scorer, [[1]], [10], allowed=worst[None])
     np.testing.assert_array_equal(found["item"][0], [*worst, 0, 0, 0, 0, 0])
+    np.testing.assert_array_equal(retrieve(scorer, [[1]], [3], allowed=worst[None])["item"][0], worst[:3])
+
+
+def test_lists_that_have_too_few_of_the_allowed_items_are_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the items are found in two of four lists, though the other two have the best of the allowed ones."""
+    monkeypatch.setattr("servers.scorer.MAX_EXACT", 4)
+    artifact = tiny_artifact.publish(tmp_path, item_numbers=range(1, 401), index="IVF4,Flat nprobe=3")
+    scorer = opened(tmp_path)
+    scorer._index.nprobe = 1
+    allowed = artifact.best([1], 399)[200:]
+    found = retrieve(scorer, [[1]], [199], allowed=allowed[None])["item"][0]
+    np.testing.assert_array_equal(found, allowed)
 
 
 @pytest.mark.parametrize(

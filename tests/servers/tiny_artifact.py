@@ -25,6 +25,8 @@ USERS = ["ann", "bob", "Zoë"]
 DIMENSION = 4
 FEATURES = 2
 TOLERANCE = 1e-4
+MAX_TRAINED = 1 << 18
+"""Maximum number of vectors that an index is trained on."""
 TYPES = {
     "user_index": (TensorProto.INT64, ["B", 1]),
     "history_index": (TensorProto.INT64, ["B", "L"]),
@@ -75,6 +77,8 @@ class Spec:
     """FAISS factory string, and search-time parameters after a space."""
     max_history: int = 0
     dimension: int = DIMENSION
+    vectors: Array | None = None
+    """[items, dimension]; None: random ones."""
 
 
 class Golden(NamedTuple):
@@ -89,8 +93,9 @@ def publish(repository: Path, model: str = "rating", version: int = 1, **changes
     """A scorer whose query is the mean of a history's item vectors; `changes` are fields of Spec."""
     spec = Spec(**changes)
     numbers = np.array(spec.item_numbers, np.int64)
-    random = np.random.default_rng(7)
-    vectors = random.normal(size=(len(numbers), spec.dimension)).astype(np.float32)
+    vectors = spec.vectors
+    if vectors is None:
+        vectors = np.random.default_rng(7).normal(size=(len(numbers), spec.dimension)).astype(np.float32)
     tiny = Tiny(repository / model / str(version), numbers, vectors, spec.scale)
     unknown = 2**40
     histories = np.array(
@@ -149,7 +154,7 @@ def _write(tiny: Tiny, tower: onnx.ModelProto, inputs: list[str], spec: Spec, go
     save_file({"user_id": raw, "user_index": users}, folder / "users.safetensors")
     factory, _, parameters = spec.index.partition(" ")
     built: Any = faiss.index_factory(tiny.vectors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
-    built.train(tiny.vectors)
+    built.train(tiny.vectors[:MAX_TRAINED])
     built.add(tiny.vectors)
     if parameters:
         search: Any = faiss.ParameterSpace()

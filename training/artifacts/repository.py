@@ -16,12 +16,15 @@ from google.protobuf import json_format
 from safetensors import SafetensorError
 
 from protos.marquee.v1.artifact_pb2 import File, Manifest
+from servers.runtime.file_lock import locked
 from training.errors import TrainingError
 from training.fitting.curve import LearningCurve
 from training.published import read_table, read_text
 
 MAX_MANIFEST_BYTES = 4 << 20
 """As in the servers."""
+PUBLISHING_SECONDS = 60.0
+"""Maximum time to wait for another process that publishes the same model."""
 LIBRARIES = ("faiss-cpu", "numpy", "onnx", "onnxruntime", "polars", "scikit-learn", "torch")
 MANIFEST = "manifest.json"
 NUMBER = re.compile(r"[1-9][0-9]{0,17}")
@@ -85,12 +88,20 @@ def publish(repository: Path, manifest: Manifest, write: Callable[[Path], None])
     """Writes the next version of `manifest.model` and returns its folder; a failure leaves nothing behind.
 
     `write` fills the folder and may set fields of the manifest. Files are hashed, fsynced, and renamed into place.
+    Processes that publish one model wait for each other. Raises ConfigurationError where one takes too long.
     """
     home = repository / manifest.model
     home.mkdir(parents=True, exist_ok=True)
+    lock = repository / f".{manifest.model}.lock"
+    with locked(lock, "it publishes this model; try again when it has ended", PUBLISHING_SECONDS):
+        for left in home.glob("*.partial"):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        return _publish(home, manifest, write)
+
+
+def _publish(home: Path, manifest: Manifest, write: Callable[[Path], None]) -> Path:
     manifest.version = _next_number(home)
     partial = home / f"{manifest.version}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
     try:
         _written(write, partial)

@@ -10,9 +10,8 @@ import numpy as np
 from rich.table import Table
 from scipy.stats import t as student_t
 
-from fusion_gateway.loop import evidence as loop_evidence
 from fusion_gateway.loop import thompson
-from fusion_gateway.loop.evidence import Evidence
+from fusion_gateway.loop.evidence import Evidence, Observed
 from fusion_gateway.shares import Shares
 from training.data.dataset import Dataset
 from training.progress import track
@@ -104,7 +103,7 @@ def course(people: Population, split: Split, rounds: int, seed: int) -> Course:
         clicks = behavior.react(users, served, random).clicked.sum(axis=1)
         moment = START + number * ROUND_SECONDS
         for user, name, reward in zip(users.tolist(), chosen, clicks.tolist(), strict=True):
-            evidence.add(loop_evidence.Outcome(name, percent[name] / 100, people.users[user], moment, reward))
+            evidence.add(Observed(name, percent[name] / 100, people.users[user], moment, reward))
         shares = _moved(shares, evidence, split, number)
     return Course(seed, list(scores), worth, held)
 

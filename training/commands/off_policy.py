@@ -64,8 +64,9 @@ def off_policy_command(
     from training.artifacts.repository import latest
     from training.evaluation.measure import read_policy
     from training.off_policy.answers import Source
-    from training.pipelines.off_policy import LoggedOutcomes, outcome_metric, publish_fitted
+    from training.pipelines.off_policy import LoggedOutcomes, check_name, outcome_metric, publish_fitted
 
+    check_name(publish_as)
     source = Source(
         serving_log=serving_log or log,
         event_store=log,

@@ -42,11 +42,22 @@ def retrain_command(
     min_users: Annotated[
         int, typer.Option(help="Users to compare on; fewer tell nothing.", min=2, rich_help_panel=RUN_PANEL)
     ] = 30,
+    margin: Annotated[
+        float,
+        typer.Option(
+            help="Loss that is accepted: a share of what the serving versions reach.",
+            min=0,
+            max=1,
+            rich_help_panel=RUN_PANEL,
+        ),
+    ] = 0.1,
     always: Annotated[
         bool, typer.Option("--always", help="Publish whatever the comparison says.", rich_help_panel=RUN_PANEL)
     ] = False,
 ) -> None:
     """Train on the event store, compare with what serves on the newest events, and publish what is not worse.
+
+    Not worse: the 95 % interval of the difference excludes a loss of more than --margin.
 
     Exit codes: 0 published, 3 refused as worse, 4 refused as nothing can be told, 1 an error. One that was stopped goes
     on where it was when the command is given again.
@@ -60,6 +71,7 @@ def retrain_command(
         described=data,
         newest=newest,
         min_users=min_users,
+        margin=margin,
         always=always,
     )
     outcome = retrain(settings)

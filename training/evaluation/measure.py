@@ -173,12 +173,21 @@ def read_policy(path: Path, name: str = "") -> tuple[str, Policy]:
     """The policy of that name in a file of policies, by default its default one, and its name. Raises TrainingError."""
     try:
         published = yaml.safe_load(read_text(path))
-        name = name or published["default"]
-        if name not in published["policies"]:
-            raise ValueError(f"there is no {name!r}; there are {', '.join(published['policies'])}")
-        return name, TypeAdapter(Policy).validate_python(published["policies"][name])
-    except (yaml.YAMLError, ValueError, TypeError, KeyError) as error:
-        raise TrainingError(f"{path} holds no such policy: {error}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", error)
+        line = f"line {mark.line + 1}: " if mark else ""
+        raise TrainingError(f"{path} cannot be read as YAML: {line}{problem}") from error
+    if not (isinstance(published, dict) and isinstance(policies := published.get("policies"), dict)):
+        raise TrainingError(
+            f"{path} is no file of policies: it has to map `policies` to policies by name, and `default` to a name"
+        )
+    name = name or published.get("default", "")
+    if name not in policies:
+        raise TrainingError(f"{path} has no policy {name!r}; there are {', '.join(map(str, policies))}")
+    try:
+        return name, TypeAdapter(Policy).validate_python(policies[name])
+    except (ValueError, TypeError) as error:
+        raise TrainingError(f"{path}: policy {name!r} cannot be used: {error}") from error
 
 
 @dataclass(frozen=True)

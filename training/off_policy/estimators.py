@@ -73,5 +73,4 @@ def mean_by_user(values: Doubles, user: Ints) -> Estimate:
     answers = np.bincount(user).astype(np.float64)
     sums = np.bincount(user, values).astype(np.float64)
     found = ratio(sums[answers > 0], answers[answers > 0])
-    low, high = (-np.inf, np.inf) if found.users < 2 else found.interval
-    return Estimate(found.value, low, high)
+    return Estimate(found.value, found.value - found.margin, found.value + found.margin)

@@ -161,6 +161,12 @@ def outcome_metric(name: str, hours: float) -> metrics.Metric:
         raise TrainingError(str(error)) from None
 
 
+def check_name(name: str) -> None:
+    """Raises TrainingError for what is no name of a policy."""
+    if not 1 <= (size := len(name.encode())) <= MAX_NAME_BYTES:
+        raise TrainingError(f"--as: a policy's name must have 1 to {MAX_NAME_BYTES} bytes, not {size}")
+
+
 def _is_here(repository: Path, model: str) -> bool:
     return bool(versions(repository, "fusion" if model == POPULARITY else model))
 
@@ -184,13 +190,12 @@ def publish_fitted(repository: Path, name: str, policy: Policy, evaluated: Evalu
 
     Raises TrainingError where a policy of this name may be served to users who do not name it, and for a bad name.
     """
+    check_name(name)
     newest = latest(repository, "fusion")
     published = yaml.safe_load(read_text(newest / "policies.yaml"))
     taken = {published["default"], *published.get("split", {})}
     if name in taken:
         raise TrainingError(f"policy '{name}' is served to users already: choose another name with --as")
-    if not 1 <= (size := len(name.encode())) <= MAX_NAME_BYTES:
-        raise TrainingError(f"--as: a policy's name must have 1 to {MAX_NAME_BYTES} bytes, not {size}")
     published["policies"][name] = as_yaml(policy)
     made = read_manifest(newest)
     row = evaluated.rows[-1]

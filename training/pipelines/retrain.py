@@ -16,7 +16,7 @@ from pathlib import Path
 import polars as pl
 
 from fusion_gateway.events.exporting import export_events
-from fusion_gateway.ingest.event_types import history
+from fusion_gateway.ingest.event_types import NO_HISTORY, history
 from servers.runtime.file_lock import locked
 from training.artifacts.repository import known_numbers, latest, read_manifest, republish, versions
 from training.data.dataset import EVENTS, Dataset, assemble
@@ -53,6 +53,8 @@ class Settings:
     """Share of the events that is held out."""
     min_users: int
     """Users with a held-out event, fewer of whom tell nothing."""
+    margin: float
+    """Share of the serving versions' NDCG@10, a loss of which is accepted."""
     always: bool
     """Publish whatever the comparison says."""
 
@@ -138,14 +140,17 @@ class Retraining:
         compared = self._compare(queries)
         if not can_tell:
             return Verdict(PUBLISHED, "--always, though too few users tell anything")
-        return judge(compared, bool(self._seen), self._settings.always)
+        self._run.save(margin=self._settings.margin)
+        if self._settings.always:
+            return Verdict(PUBLISHED, f"--always, whatever the comparison says{_measured(compared)}")
+        return judge(compared, self._settings.margin)
 
     def _export(self) -> None:
         path = self._run.folder / "events.parquet"
         if path.is_file():
             _say("export      done before")
             return
-        count = asyncio.run(export_events(self._settings.store, path))
+        count = asyncio.run(export_events(self._settings.store, path, without=NO_HISTORY))
         _say(f"export      {count:,} events")
 
     def _dataset(self) -> Dataset:
@@ -239,19 +244,26 @@ class Retraining:
         self._run.save(published=taken)
 
 
-def judge(compared: Compared | None, is_serving: bool, always: bool) -> Verdict:
-    """Not worse beyond the interval is good enough: it knows newer events."""
-    if not is_serving or compared is None:
+def judge(compared: Compared | None, margin: float) -> Verdict:
+    """By non-inferiority: published where the interval excludes a loss of more than `margin` of what serves."""
+    if compared is None or compared.low is None or compared.high is None or compared.serving is None:
         return Verdict(PUBLISHED, "nothing was serving")
-    assert compared.difference is not None
-    assert compared.low is not None
-    assert compared.high is not None
-    difference = f"{compared.difference:+.4f} ({compared.low:+.4f} to {compared.high:+.4f}) NDCG@10"
-    if compared.high >= 0:
-        return Verdict(PUBLISHED, f"it is not worse than what serves: {difference}")
-    if always:
-        return Verdict(PUBLISHED, f"--always, though it is worse than what serves: {difference}")
-    return Verdict(WORSE, f"it is worse than what serves: {difference}")
+    measured, accepted = _measured(compared), margin * compared.serving
+    if compared.low >= -accepted:
+        return Verdict(PUBLISHED, f"it is not worse than what serves, by the margin of {margin:.0%}{measured}")
+    if compared.high < 0:
+        return Verdict(WORSE, f"it is worse than what serves{measured}")
+    return Verdict(
+        CANNOT_TELL,
+        f"it may be worse than what serves by more than {margin:.0%}, {accepted:.4f}{measured}. Wait for more events, "
+        "raise --margin, or publish by --always",
+    )
+
+
+def _measured(compared: Compared | None) -> str:
+    if compared is None or compared.difference is None:
+        return ""
+    return f": {compared.difference:+.4f} ({compared.low:+.4f} to {compared.high:+.4f}) NDCG@10"
 
 
 def too_few(users: int, min_users: int) -> Verdict:

@@ -1683,6 +1683,7 @@ class ArmOutcomes(_message.Message):
     COMPARED_SINCE_FIELD_NUMBER: _builtins.int
     COMPARED_UNTIL_FIELD_NUMBER: _builtins.int
     CONTROL_RATE_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
     policy: _builtins.str
     part: _builtins.str
     """Which part of the policy's answers, as `by` divides them."""
@@ -1711,6 +1712,8 @@ class ArmOutcomes(_message.Message):
     """
     compared_until: _builtins.int
     """The last such time."""
+    note: _builtins.str
+    """Why an interval or the difference is absent, in words: how many users there are, and how many are needed."""
     @_builtins.property
     def rate(self) -> Global___Rate:
         """Outcomes of an answer: their number, or what their values add up to; with the metric "rating", the mean of all
@@ -1726,8 +1729,10 @@ class ArmOutcomes(_message.Message):
 
     @_builtins.property
     def rate_difference(self) -> Global___Difference:
-        """To the control's of the same part, over the time in which both were drawn: `compared_since` to `compared_until`.
-        Absent for the control, for what was not drawn, and where one of the two has less than 100 users then.
+        """To the control's of the same part, or by version to all of its answers, over the time in which both were drawn:
+        `compared_since` to `compared_until`.
+        Absent for the control, for what was not drawn, and where one of the two has less than 100 users then, or
+        neither 10 with an outcome.
         """
 
     @_builtins.property
@@ -1763,10 +1768,11 @@ class ArmOutcomes(_message.Message):
         compared_since: _builtins.int | None = ...,
         compared_until: _builtins.int | None = ...,
         control_rate: Global___Rate | None = ...,
+        note: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_compared_since", b"_compared_since", "_compared_until", b"_compared_until", "_more_users", b"_more_users", "_probability_best", b"_probability_best", "compared_since", b"compared_since", "compared_until", b"compared_until", "control_rate", b"control_rate", "more_users", b"more_users", "ndcg", b"ndcg", "ndcg_difference", b"ndcg_difference", "probability_best", b"probability_best", "rate", b"rate", "rate_difference", b"rate_difference"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compared_since", b"_compared_since", "_compared_until", b"_compared_until", "_more_users", b"_more_users", "_probability_best", b"_probability_best", "answers", b"answers", "capped_answers", b"capped_answers", "compared_since", b"compared_since", "compared_until", b"compared_until", "control_rate", b"control_rate", "days", b"days", "drawn", b"drawn", "impressions", b"impressions", "more_users", b"more_users", "ndcg", b"ndcg", "ndcg_difference", b"ndcg_difference", "outcomes", b"outcomes", "part", b"part", "policy", b"policy", "probability_best", b"probability_best", "rate", b"rate", "rate_difference", b"rate_difference", "users", b"users"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_compared_since", b"_compared_since", "_compared_until", b"_compared_until", "_more_users", b"_more_users", "_probability_best", b"_probability_best", "answers", b"answers", "capped_answers", b"capped_answers", "compared_since", b"compared_since", "compared_until", b"compared_until", "control_rate", b"control_rate", "days", b"days", "drawn", b"drawn", "impressions", b"impressions", "more_users", b"more_users", "ndcg", b"ndcg", "ndcg_difference", b"ndcg_difference", "note", b"note", "outcomes", b"outcomes", "part", b"part", "policy", b"policy", "probability_best", b"probability_best", "rate", b"rate", "rate_difference", b"rate_difference", "users", b"users"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__compared_since: _TypeAlias = _typing.Literal["compared_since"]  # noqa: Y015
     _WhichOneofArgType__compared_since: _TypeAlias = _typing.Literal["_compared_since", b"_compared_since"]  # noqa: Y015
@@ -1799,7 +1805,7 @@ class Rate(_message.Message):
     value: _builtins.float
     """0 where there is nothing to divide by."""
     low: _builtins.float
-    """Absent, as the upper end, where too few users tell."""
+    """Absent, as the upper end, with less than 10 users with an outcome."""
     high: _builtins.float
     def __init__(
         self,
@@ -1916,6 +1922,7 @@ class PolicyStatus(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     STRATEGY_FIELD_NUMBER: _builtins.int
     WEIGHTS_FIELD_NUMBER: _builtins.int
+    ESTIMATES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     strategy: _builtins.str
     """For example weighted_sum."""
@@ -1923,20 +1930,53 @@ class PolicyStatus(_message.Message):
     def weights(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Name of a model, or "popularity", to its weight; where weights depend on the user, those they start from."""
 
+    @_builtins.property
+    def estimates(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolicyEstimate]:
+        """What its answers would earn, as `off-policy --fit` published it with the policy, before it was served."""
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         strategy: _builtins.str = ...,
         weights: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        estimates: _abc.Iterable[Global___PolicyEstimate] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "strategy", b"strategy", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimates", b"estimates", "name", b"name", "strategy", b"strategy", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PolicyStatus: _TypeAlias = PolicyStatus  # noqa: Y015
+
+@_typing.final
+class PolicyEstimate(_message.Message):
+    """By the log of other policies' answers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RATE_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    protocol: _builtins.str
+    """How it was estimated, and of which metric: for example "off-policy, doubly robust, click an answer"."""
+    @_builtins.property
+    def rate(self) -> Global___Rate:
+        """Outcomes of an answer."""
+
+    def __init__(
+        self,
+        *,
+        rate: Global___Rate | None = ...,
+        protocol: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rate", b"rate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["protocol", b"protocol", "rate", b"rate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyEstimate: _TypeAlias = PolicyEstimate  # noqa: Y015
 
 @_typing.final
 class ModelStatus(_message.Message):

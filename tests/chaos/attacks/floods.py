@@ -3,7 +3,9 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, suppress
+from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -14,6 +16,7 @@ from tritonclient.grpc import service_pb2_grpc
 
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
+from servers.runtime.datatypes import Array
 from servers.runtime.tensors import infer_request
 from tests.chaos.attacks.target import (
     CLEAR,
@@ -26,11 +29,14 @@ from tests.chaos.attacks.target import (
     send_bytes,
 )
 from tests.chaos.calls import bearer
+from tests.chaos.http2 import NO_LIMIT, NoReader
 
 BUSY = CLEAR | {"DEADLINE_EXCEEDED", "UNAVAILABLE"}
 """Clear answers to an attacker whose calls may also be late."""
 OWN_ERROR = "Internal error from Core"
 """What grpc.aio says of itself, not the server, where a deadline passes while it writes."""
+BETWEEN_CALLS_SECONDS = 0.004
+"""What is attacked is memory: calls without a pause would keep the CPU busy with refusals."""
 LEFT = CLEAR | {"CANCELLED", "DEADLINE_EXCEEDED"}
 
 
@@ -178,6 +184,45 @@ def _infer_at_once(target: Target, requests: list[Any]) -> Answers:
     return asyncio.run(calls())
 
 
+def long_history(target: Target) -> bytes:
+    """A request for 1,000 events of 700 bytes, which are recorded here."""
+    user = "u" * 256
+
+    async def record() -> None:
+        async with channel_to(target) as channel:
+            events = [
+                pb.Event(user_id=user, item_id=f"{number:0256d}", event_id=f"{number:0128d}") for number in range(1000)
+            ]
+            request = pb.RecordEventsRequest(events=events)
+            await RecommenderStub(channel).RecordEvents(
+                request, timeout=DEADLINE_SECONDS, metadata=bearer(target.token)
+            )
+
+    asyncio.run(record())
+    return pb.GetHistoryRequest(user_id=user, limit=1000).SerializeToString()
+
+
+def long_lists(target: Target) -> bytes:
+    """A request for 32 lists of 1,000 items."""
+    k = np.full((32, 1), 1000, np.int32)
+    inputs: dict[str, Array] = {"history_item": np.ones((32, 1), np.int64), "k": k}
+    return bytes(infer_request(f"{target.name}_retrieve", inputs).SerializeToString())
+
+
+def nobody_takes(method: str, request: Callable[[Target], bytes], target: Target) -> Answers:
+    """250 calls on each of 8 connections: half of these have windows of 0 bytes, half are not read."""
+    message, answers = request(target), Answers()
+    with ExitStack() as stack:
+        for number in range(8):
+            connection = stack.enter_context(NoReader(target.grpc_address, window=NO_LIMIT if number % 2 else 0))
+            with suppress(OSError):  # it is broken off, or nothing more is read from it
+                for _ in range(250):
+                    connection.call(method, message)
+                    time.sleep(BETWEEN_CALLS_SECONDS)
+            answers["called"] += 1
+    return answers
+
+
 ATTACKS = [
     Attack("40 × 15 MB, no token", "tokens", large_requests_without_a_token, BUSY),
     Attack("a stream nobody reads", "rating", one_unread_stream, BUSY),
@@ -186,5 +231,17 @@ ATTACKS = [
     Attack("leave RecordEvents half way", "gateway", leavers, LEFT),
     Attack("NUL in ids", "gateway", nul_in_ids),
     Attack("8 × 32 × 20,000 candidates", "linear", max_candidates, BUSY),
+    Attack(
+        "answers nobody takes",
+        "gateway",
+        partial(nobody_takes, "/marquee.v1.Recommender/GetHistory", long_history),
+        frozenset({"called"}),
+    ),
+    Attack(
+        "answers nobody takes",
+        "rating",
+        partial(nobody_takes, "/inference.GRPCInferenceService/ModelInfer", long_lists),
+        frozenset({"called"}),
+    ),
     Attack("posters in bulk", "visual_temporal", posters, BUSY),
 ]

@@ -1,8 +1,18 @@
 """The gateway's calls as JSON over HTTP: answers, errors, deadlines, tokens, and what is refused."""
 
+import asyncio
+import socket
+from contextlib import ExitStack
 from pathlib import Path
 
-from fusion_gateway.console.connect import HTTP_STATUS, MAX_BODY_BYTES, MAX_VALUES, SERVICE, WRITES
+from fusion_gateway.console.connect import (
+    HTTP_STATUS,
+    MAX_BODIES_BYTES,
+    MAX_BODY_BYTES,
+    MAX_VALUES,
+    SERVICE,
+    WRITES,
+)
 from protos.marquee.v1 import recommender_pb2 as pb
 from tests.fusion_gateway.conftest import World
 from tests.fusion_gateway.console.running import RECOMMENDER, console, protected_gateway
@@ -79,6 +89,29 @@ async def test_a_request_that_is_too_large_is_refused(world: World) -> None:
     async with console(world.gateway.grpc_address) as page:
         reply = await page.fetch(f"{RECOMMENDER}/Recommend", b" " * (MAX_BODY_BYTES + 1), **JSON)
     assert reply.json["code"] == "resource_exhausted"
+
+
+async def test_large_requests_are_bounded_together(world: World) -> None:
+    head = f"POST {RECOMMENDER}/Recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    unfinished = f"{head}Content-Length: {1 << 20}\r\n\r\n".encode() + b" " * ((1 << 20) - 1)
+    large = b"{}".rjust(MAX_BODY_BYTES)
+    async with asyncio.timeout(30), console(world.gateway.grpc_address) as page:
+        with ExitStack() as stack:
+            for _ in range(MAX_BODIES_BYTES >> 20):
+                await asyncio.to_thread(_send_and_stay, stack, page.url, unfinished)
+            while (refused := await page.fetch(f"{RECOMMENDER}/GetStatus", large, **JSON)).status == 200:
+                await asyncio.sleep(0.05)  # not all of them have been read
+            assert (await page.call("GetStatus", {})).status == 200
+        while (answered := await page.fetch(f"{RECOMMENDER}/GetStatus", large, **JSON)).status == refused.status:
+            await asyncio.sleep(0.05)
+    assert (refused.status, refused.json["code"]) == (503, "unavailable")
+    assert refused.json["message"] == "too many large requests at once; try again later"
+    assert answered.status == 200
+
+
+def _send_and_stay(stack: ExitStack, url: str, content: bytes) -> None:
+    host, port = url.removeprefix("http://").split(":")
+    stack.enter_context(socket.create_connection((host, int(port)), 10)).sendall(content)
 
 
 async def test_forms_of_other_sites_cannot_write(world: World) -> None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 from hypothesis import strategies as st
 
@@ -80,14 +79,13 @@ def publish_drawn(repository: Path, table: pl.DataFrame) -> None:
     size = len(table)
     pairs = {"item": range(size), "word": [row % 2 for row in range(size)], "weight": [1.0] * size}
     words = pl.DataFrame(pairs, {"item": pl.Int32, "word": pl.Int32, "weight": pl.Float32}).sort("word")
-    spelled = pl.DataFrame(
-        {"word": ["road", "path"], "number": [0, 1], "idf": [1.0, 1.0], "vector": [[1.0, 0.0], [0.0, 1.0]]}
-    )
+    unit = [[1.0, 0.0], [0.0, 1.0]]
+    spelled = pl.DataFrame({"word": ["road", "path"], "number": [0, 1], "idf": [1.0, 1.0], "vector": unit})
     vectors = pl.DataFrame({"vector": [[0.8, 0.6]] * size})
     names = {"tags": words, "overviews": words, "search": words, "text_vectors": vectors, "search_vectors": vectors}
     publish(repository, "catalog", _files({"items": table, "search_words": spelled, **names}))
-    shares = {"number": table["number"], "log_share": np.linspace(-1, -2, size), "gender=f": np.linspace(0, 1, size)}
-    popularity = _files({"popularity": pl.DataFrame(shares)})
+    shares = table.select("number", log_share=-pl.col("number") / 9, **{"gender=f": pl.col("number") / 9})
+    popularity = _files({"popularity": shares})
     publish(repository, "fusion", {"policies.yaml": POLICIES.encode(), **popularity})
 
 
@@ -185,7 +183,8 @@ def draw_similar(draw: Draw, drawn: Drawn) -> pb.SimilarItemsRequest:
 
 def draw_search(draw: Draw, drawn: Drawn) -> pb.SearchItemsRequest:
     title = draw.draw(st.sampled_from([*sorted(titles(drawn)), "road", "path road"]))
-    return pb.SearchItemsRequest(title=title, k=draw.draw(st.integers(1, 20)), semantic=draw.draw(st.booleans()))
+    k, semantic = draw.draw(st.integers(1, 20)), draw.draw(st.booleans())
+    return pb.SearchItemsRequest(title=title, k=k, semantic=semantic)
 
 
 def titles(drawn: Drawn) -> set[str]:

@@ -166,7 +166,7 @@ async def test_filters_know_new_attributes_and_forget_old_ones(world: World) -> 
 
 async def test_pages_in_the_order_of_bytes(world: World) -> None:
     items = ItemsStub(world.channel)
-    await upsert(world, Document(id="éa", title="New"), Document(id="11", title="Other"), Document(id="Z", title="Z"))
+    await upsert(world, *(Document(id=item_id, title="New") for item_id in ("éa", "11", "Z")))
     token, seen = "", list[str]()
     for _ in range(5):
         page = await items.ListItems(pb.ListItemsRequest(limit=3, page_token=token))
@@ -254,6 +254,13 @@ async def test_names_of_attributes_are_bounded(world: World) -> None:
         grpc.aio.AioRpcError, match="1 new names of attributes, beside 1000, are too many; at most 1000"
     ):
         await upsert(world, Document(id="1", attributes={"b": number(1)}))
+
+
+async def test_names_of_genres_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fusion_gateway.catalog.catalog.MAX_VALUES", 70)
+    message = "items: 1 new names of genres, such as 'pirates', are too many; at most 0 more"
+    with pytest.raises(grpc.aio.AioRpcError, match=message):
+        await upsert(world, Document(id="1", genres=["Pirates", "comedy"]))
 
 
 Call = Callable[["ItemsAsyncStub"], Awaitable[object]]

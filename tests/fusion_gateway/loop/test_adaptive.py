@@ -49,6 +49,17 @@ class Database:
     log: ServedLog
     store: EventStore
 
+    async def begin(self, chosen: Policies) -> AdaptiveSplit:
+        """A gateway whose split began two hours ago."""
+        began = Decision(chosen.split_key, time.time() - 2 * HOUR, chosen.shares, {}, {})
+        arms = Arms(self.url)
+        if await arms.began(chosen.split_key) is None:
+            await arms.lead(60)
+            await arms.add(began)
+            await arms.lead(0)
+        await arms.close()
+        return self.gateway(chosen)
+
     def gateway(self, chosen: Policies) -> AdaptiveSplit:
         reloaded = Reloaded("policies", lambda: 0, lambda: chosen)
         return AdaptiveSplit(reloaded, Arms(self.url), Stores(self.url, self.url), STANDARD)
@@ -92,7 +103,7 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 
 async def test_the_better_policy_gets_the_users_in_all_gateways(database: Database) -> None:
     first, second = policies(), policies()
-    writer, reader = database.gateway(first), database.gateway(second)
+    writer, reader = await database.begin(first), database.gateway(second)
     await database.serve("a", clicks=20, dismissals=0)
     await database.serve("b", clicks=60, dismissals=0)
     await database.serve("c", clicks=20, dismissals=0)
@@ -102,11 +113,11 @@ async def test_the_better_policy_gets_the_users_in_all_gateways(database: Databa
     await reader.follow()
     for chosen in (first, second):
         assert chosen.shares.percent() == pytest.approx({"a": 5, "b": 90, "c": 5}, abs=0.5)
-    [row] = await database.rows()
+    [_, row] = await database.rows()
     assert json.loads(row.best)["b"] > 0.99
     assert row.time == pytest.approx(time.time(), abs=60)
     await writer.update()
-    assert len(await database.rows()) == 1  # nothing has changed
+    assert len(await database.rows()) == 2  # nothing has changed
     reloaded = policies()
     reader.use(reloaded)
     assert reloaded.shares == second.shares
@@ -116,7 +127,7 @@ async def test_the_better_policy_gets_the_users_in_all_gateways(database: Databa
 
 async def test_without_a_floor_a_policy_may_lose_all_users_and_win_them_again(database: Database) -> None:
     chosen, later = policies(floor=0), policies(floor=0)
-    writer, another = database.gateway(chosen), database.gateway(later)
+    writer, another = await database.begin(chosen), database.gateway(later)
     for policy, clicks in (("a", 10), ("b", 60), ("c", 10)):
         await database.serve(policy, clicks, dismissals=0, answers=200)
     await writer.update()
@@ -134,7 +145,7 @@ async def test_without_a_floor_a_policy_may_lose_all_users_and_win_them_again(da
 
 async def test_the_log_is_read_once_and_new_answers_are_added(database: Database) -> None:
     chosen = policies()
-    writer = database.gateway(chosen)
+    writer = await database.begin(chosen)
     for policy in "abc":
         await database.serve(policy, clicks=20, dismissals=0)
     await writer.update()
@@ -147,23 +158,84 @@ async def test_the_log_is_read_once_and_new_answers_are_added(database: Database
 
 async def test_shares_stay_during_the_burn_in(database: Database) -> None:
     chosen = policies(burn_in_answers=101)
-    writer = database.gateway(chosen)
+    writer = await database.begin(chosen)
     for policy, clicks in (("a", 20), ("b", 60), ("c", 20)):
         await database.serve(policy, clicks, dismissals=0)
     await writer.update()
     assert chosen.shares.percent()["b"] == 30
-    assert await database.rows() == []
+    assert len(await database.rows()) == 1
+    await writer.close()
+
+
+async def test_what_was_served_before_the_split_began_does_not_count(database: Database) -> None:
+    chosen = policies()
+    writer = database.gateway(chosen)
+    for policy, clicks in (("a", 20), ("b", 60), ("c", 20)):
+        await database.serve(policy, clicks, dismissals=0)
+    await writer.update()
+    assert writer._study
+    assert writer._study.reward.evidence.answers == {"a": 0, "b": 0, "c": 0}
+    assert chosen.shares.percent()["b"] == 30
+    [row] = await database.rows()
+    assert row.time == pytest.approx(time.time(), abs=60)
+    await writer.close()
+
+
+async def test_a_split_that_comes_back_begins_again_with_the_shares_it_had(database: Database) -> None:
+    """What was served meanwhile was by another split, perhaps without one of the policies."""
+    arms = Arms(database.url)
+    await arms.lead(60)
+    first, other = policies(), policies(metric="like")
+    moved = first.shares.moved_to({"a": 50, "b": 30, "c": 20})
+    for second, split in enumerate((first, other)):
+        await arms.add(Decision(split.split_key, float(second), moved, {"a": 0.9}, {}))
+    assert await arms.began(first.split_key) is None
+    assert await arms.began(other.split_key) == 1
+    await arms.lead(0)
+    writer = database.gateway(first)
+    await writer.update()
+    assert await arms.began(first.split_key) == pytest.approx(time.time(), abs=60)
+    decision = await arms.newest(first.split_key)
+    assert decision
+    assert (decision.shares, decision.best) == (moved, {"a": 0.9})
+    await arms.close()
+    await writer.close()
+
+
+async def test_a_guardrail_does_not_wait_for_the_burn_in(database: Database) -> None:
+    """Policy b is stopped while c has no answers; the others keep their shares to each other."""
+    chosen = policies(guardrail=GUARDRAIL, burn_in_answers=10_000)
+    writer = await database.begin(chosen)
+    for policy, dismissals in (("a", 10), ("b", 60)):
+        await database.serve(policy, clicks=20, dismissals=dismissals)
+    await writer.update()
+    assert chosen.shares.percent() == pytest.approx({"a": 400 / 7, "c": 300 / 7})
+    [_, row] = await database.rows()
+    assert json.loads(row.stopped).keys() == {"b"}
+    await database.serve("c", clicks=90, dismissals=10, answers=200)
+    await writer.update()
+    assert len(await database.rows()) == 2  # the burn-in goes on
+    await writer.close()
+
+
+async def test_a_guardrail_needs_answers_of_its_own(database: Database) -> None:
+    chosen = policies(guardrail=GUARDRAIL)
+    writer = await database.begin(chosen)
+    for policy, answers in (("a", 200), ("b", 99)):
+        await database.serve(policy, clicks=0, dismissals=10 if policy == "a" else 100, answers=answers)
+    await writer.update()
+    assert chosen.shares.percent().keys() == {"a", "b", "c"}
     await writer.close()
 
 
 async def test_a_guardrail_stops_a_policy_for_good(database: Database) -> None:
     chosen = policies(guardrail=GUARDRAIL)
-    writer = database.gateway(chosen)
+    writer = await database.begin(chosen)
     for policy, clicks, dismissals in (("a", 20, 10), ("b", 60, 60), ("c", 20, 10)):
         await database.serve(policy, clicks, dismissals)
     await writer.update()
     assert chosen.shares.percent().keys() == {"a", "c"}
-    [row] = await database.rows()
+    [_, row] = await database.rows()
     assert json.loads(row.stopped) == {"b": "dismiss is more than 1.5 times that of a"}
     await writer.close()
     later = policies(guardrail=GUARDRAIL)
@@ -175,14 +247,14 @@ async def test_a_guardrail_stops_a_policy_for_good(database: Database) -> None:
         await connection.execute(LEASES.delete())
     await another.update()
     assert "b" not in later.shares.percent()
-    [_, row] = await database.rows()
+    [*_, row] = await database.rows()
     assert json.loads(row.stopped).keys() == {"b"}
     await another.close()
 
 
 async def test_what_takes_long_goes_on_where_it_ended(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = policies()
-    writer = database.gateway(chosen)
+    writer = await database.begin(chosen)
     for policy, clicks in (("a", 20), ("b", 60), ("c", 20)):
         await database.serve(policy, clicks, dismissals=0)
     monkeypatch.setattr(adaptive_module, "READ_SECONDS", 0.0)

@@ -18,7 +18,10 @@ from fusion_gateway.loop.intervals import (
     more_users,
     probability_best,
     ratio,
+    t_quantile,
+    why_not,
 )
+from tests.fusion_gateway.loop.covering import coverage
 from tests.fusion_gateway.loop.looking import Looks, experiments
 
 RATES = st.floats(1e-3, 10)
@@ -28,7 +31,7 @@ USERS = st.integers(MIN_USERS, 10**7)
 
 
 def estimate(rate: float, error: float, users: int = 1000) -> Estimate:
-    return Estimate(rate, (rate * error) ** 2, users)
+    return Estimate(rate, (rate * error) ** 2, users, chose=users)
 
 
 def compared(one: Estimate, other: Estimate) -> Comparison:
@@ -80,18 +83,23 @@ def test_with_so_many_more_users_the_interval_is_as_narrow(
         assert compared(one, one).high > precision * rate
 
 
+USUAL = Estimate(0.1, 1e-4, 1000, 50)
+
+
 @pytest.mark.parametrize(
-    ("one", "control"),
+    ("one", "control", "reason"),
     [
-        (Estimate(0.1, 1e-4, MIN_USERS - 1), Estimate(0.1, 1e-4, 1000)),
-        (Estimate(0.1, math.nan, 1000), Estimate(0.1, 1e-4, 1000)),
-        (Estimate(0.1, 1e-4, 1000), Estimate(0.0, 0.0, 1000)),
-        (Estimate(0.0, 0.0, 1000), Estimate(0.0, 0.0, 1000)),
+        (USUAL._replace(users=MIN_USERS - 1), USUAL, "needs 100 users of each; it has 99, and old 1000"),
+        (USUAL._replace(chose=9), USUAL._replace(chose=9), "less than 10 users have an outcome"),
+        (USUAL._replace(variance=math.nan), USUAL, "all are alike"),
+        (USUAL, Estimate(0.0, 0.0, 1000, 0), "old has no outcomes"),
+        (Estimate(0.0, 0.0, 1000, 0), Estimate(0.0, 0.0, 1000, 0), "old has no outcomes"),
     ],
-    ids=["few users", "no variance", "no outcomes of the control", "no outcomes"],
+    ids=["few users", "few outcomes", "no variance", "no outcomes of the control", "no outcomes"],
 )
-def test_too_little_is_not_compared(one: Estimate, control: Estimate) -> None:
+def test_too_little_is_not_compared(one: Estimate, control: Estimate, reason: str) -> None:
     assert compare(one, control) is None
+    assert reason in why_not(one, control, "old")
     assert more_users(one, control, 0.05) is None
 
 
@@ -140,6 +148,7 @@ def test_intervals_hold_where_users_differ() -> None:
         answers = 1 + random.poisson(random.lognormal(1, 1, 300))
         clicks = random.binomial(answers, random.beta(1, 9, 300))
         found = ratio(clicks.astype(float), answers.astype(float))
+        assert found.interval
         low, high = found.interval
         covered += low <= 0.1 <= high
         half = NORMAL_QUANTILE * math.sqrt(found.value * (1 - found.value) / answers.sum())
@@ -148,8 +157,29 @@ def test_intervals_hold_where_users_differ() -> None:
     assert naive < 350
 
 
+@pytest.mark.parametrize("users", [10, 20, 50, 100])
+@pytest.mark.parametrize("rate", [0.01, 0.05, 0.2])
+def test_few_users_have_an_interval_that_holds_or_none(users: int, rate: float) -> None:
+    """Of 300 runs, at most 8 % tell an interval without the true rate; the normal one is wrong in up to 60 %."""
+    assert coverage(rate, users, runs=300).wrong <= 0.08
+
+
+QUANTILES = {2: 4.3027, 5: 2.5706, 9: 2.2622, 99: 1.9842}
+
+
+@pytest.mark.parametrize(("degrees", "quantile"), QUANTILES.items())
+def test_quantiles_are_those_of_tables(degrees: int, quantile: float) -> None:
+    assert t_quantile(degrees) == pytest.approx(quantile, rel=0.01 if degrees == 2 else 2e-4)
+
+
+def test_a_rate_that_may_be_negative_has_a_symmetric_interval() -> None:
+    found = ratio(np.linspace(-1, 3, 30), np.ones(30))
+    assert found.interval
+    assert sum(found.interval) / 2 == pytest.approx(1)
+
+
 def test_of_two_policies_the_probability_is_that_of_a_normal_difference() -> None:
-    one, other = Estimate(0.11, 2e-5, 1000), Estimate(0.1, 1e-5, 1000)
+    one, other = Estimate(0.11, 2e-5, 1000, 50), Estimate(0.1, 1e-5, 1000, 50)
     expected = 0.5 * math.erfc(-0.01 / math.sqrt(2 * 3e-5))
     assert probability_best([one, other]) == pytest.approx([expected, 1 - expected], abs=1e-4)
 
@@ -162,7 +192,7 @@ def test_one_of_all_is_the_best(rates: list[tuple[float, float]]) -> None:
 
 
 def test_a_policy_without_variance_leaves_all_unknown() -> None:
-    found = probability_best([Estimate(0.1, math.nan, 1), Estimate(0.1, 1e-5, 1000)])
+    found = probability_best([Estimate(0.1, math.nan, 1, 50), Estimate(0.1, 1e-5, 1000, 50)])
     assert all(map(math.isnan, found))
 
 

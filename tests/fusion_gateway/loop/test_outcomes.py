@@ -64,7 +64,7 @@ def outcomes(answers: list[Joined], request: pb.GetOutcomesRequest = REQUEST) ->
     """Which are to be added."""
     folded, draws = Outcomes(parse_outcomes_query(request, NOON)), Draws()
     for each in answers:
-        draws.add(each.policy, each.policy_probability, each.time)
+        draws.add(each.policy, each.policy_probability, each.time, each.versions)
     folded.begin(draws.together())
     return folded
 
@@ -113,12 +113,16 @@ def test_counts_and_rates_are_those_of_the_answers() -> None:
     assert (old.answers, old.impressions, old.outcomes) == (3, 7, 4)
     assert old.rate.value == pytest.approx(4 / 3)
     assert old.ndcg.value == pytest.approx((1 + 0.6934264) / 2)
-    assert old.rate.low < 4 / 3 < old.rate.high
+    assert not old.rate.HasField("low")
+    assert old.note == "an interval needs 10 users with an outcome; it has 2"
     assert (new.policy, new.answers, new.rate.value, new.rate.HasField("low")) == ("new", 1, 1, False)
     assert (named.policy, named.drawn, named.users, named.outcomes) == ("old", False, 1, 3)
     assert found.anonymous_answers == 1
     assert found.user_share == 1
     assert not new.HasField("rate_difference")  # of three users
+    text = " ".join(printed(found).split())
+    assert "new: an interval needs 10 users with an outcome; it has 1" in text
+    assert "a comparison needs 100 users of each; it has 1, and old 2" in text
 
 
 def test_a_better_policy_is_better_day_after_day() -> None:
@@ -165,6 +169,7 @@ def test_policies_that_were_never_drawn_together_are_not_compared() -> None:
     found = {arm.policy: arm for arm in report([*early, *late]).arms}
     assert not found["new"].HasField("rate_difference")
     assert not found["new"].HasField("compared_since")
+    assert found["new"].note == "never drawn at the same time as old"
 
 
 def test_probabilities_that_change_leave_no_bias() -> None:
@@ -211,8 +216,30 @@ def test_ratings_have_a_mean_and_no_sum() -> None:
     assert new.rate_difference.value == pytest.approx(-1, abs=0.1)
     assert 400 < old.users < 600  # those with a rating
     text = " ".join(printed(found).split())
-    assert "mean rating, to" in text
+    assert "mean rating, to control" in text
     assert "a mean rating is of as many ratings as the column rating says" in text
+
+
+def test_versions_are_compared_with_the_control_of_their_time() -> None:
+    """The new policy has a model more, whose second version doubles its clicks; all click less by then."""
+    request = pb.GetOutcomesRequest(by="version", since=int(NOON), until=int(NOON + 9 * DAY), control="old")
+    answers = []
+    for version, lift, begin in ((1, 1.0, NOON), (2, 2.0, NOON + 4 * DAY)):
+        for each in experiment(lift, users=1000):
+            models = {"rating": 3, "linear": version} if each.policy == "new" else {"rating": 3}
+            rewards = each.rewards if version == 1 else (each.rewards[0], 0.0, 0.0)
+            answers.append(each._replace(versions=models, rewards=rewards, time=begin + each.time - NOON))
+    folded = outcomes(answers, request)
+    for each in answers:
+        parts = {1: "linear 1, rating 3", 2: "linear 2, rating 3", None: "rating 3"}
+        folded.add(each, parts[each.versions.get("linear")])
+    found = {(arm.policy, arm.part): arm for arm in folded.report().arms}
+    first, second = found["new", "linear 1, rating 3"], found["new", "linear 2, rating 3"]
+    assert first.rate_difference.low < 0 < first.rate_difference.high
+    assert second.rate_difference.low > 0
+    assert second.rate.value < first.rate.value
+    assert first.compared_until <= NOON + 4 * DAY <= second.compared_since
+    assert not found["old", "rating 3"].HasField("rate_difference")
 
 
 def test_lost_users_are_said() -> None:
@@ -254,8 +281,12 @@ def test_no_answers_are_said() -> None:
     [
         (pb.GetOutcomesRequest(metric="clicks"), "metric: there is no 'clicks'"),
         (pb.GetOutcomesRequest(since=20, until=10), "since: must be before until"),
-        (pb.GetOutcomesRequest(since=1, until=2**33), "at most 366 days"),
-        (pb.GetOutcomesRequest(since=-1), "since: must be"),
+        (
+            pb.GetOutcomesRequest(since=1, until=2**33),
+            r"at most 366 days.* 1970-01-01 00:00:01 and 2242-03-16 12:56:32 \(UTC\)",
+        ),
+        (pb.GetOutcomesRequest(since=-1), "since: must be .* not before 1970; they are 1969-12-31 23:59:59"),
+        (pb.GetOutcomesRequest(until=2**60, since=2**50), f"they are {2**50} and {2**60}"),
         (pb.GetOutcomesRequest(by="genre"), "by: must be version, cohort or empty, not 'genre'"),
         (pb.GetOutcomesRequest(precision=1.5), "precision: must be above 0 and at most 1, not 1.5"),
         (pb.GetOutcomesRequest(precision=float("nan")), "precision: must be above 0"),
@@ -279,7 +310,8 @@ def test_the_table_reads_at_80_columns() -> None:
     assert all(len(line) <= 80 for line in text.splitlines())
     assert "…" not in text
     for words in (
-        "per answer, to old",
+        "per answer, to control",
+        "the control is old",
         "<0.001",
         "as the probabilities say",
         "more users",
@@ -362,3 +394,18 @@ async def test_a_gateway_without_a_log_says_so(flag: str, error: type[Exception]
     outcomes_call = OutcomesCall(read(ServingLogSettings, [flag]))
     with pytest.raises(error, match=message):
         await outcomes_call.report(pb.GetOutcomesRequest(), "old", Deadline.after(60))
+
+
+async def test_many_calls_of_one_connection_are_answered_or_refused_in_words(world: World) -> None:
+    """None ends with a reset stream, however fast those before it ended."""
+
+    async def code() -> grpc.StatusCode:
+        try:
+            await world.stub.GetOutcomes(pb.GetOutcomesRequest(), timeout=20)
+        except grpc.aio.AioRpcError as error:
+            return error.code()
+        return grpc.StatusCode.OK
+
+    for _ in range(5):
+        codes = await asyncio.gather(*(code() for _ in range(600)))
+        assert set(codes) <= {grpc.StatusCode.OK, grpc.StatusCode.RESOURCE_EXHAUSTED}

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
-from fusion_gateway.loop.evidence import DAY, MAX_ANSWERS, Evidence, Outcome, Posterior
+from fusion_gateway.loop.answer_cap import MAX_ANSWERS_PER_USER
+from fusion_gateway.loop.evidence import Evidence, Observed, Posterior
+from fusion_gateway.loop.metrics import DAY
 from fusion_gateway.loop.thompson import beyond, percent, probability_best
 
 HALF_LIFE = 7 * DAY
@@ -18,7 +20,7 @@ def of_users(
         for user in range(users):
             own = random.gamma(4, rate / 4)
             for reward in random.poisson(own, answers).tolist():
-                evidence.add(Outcome(policy, probability, f"{policy} {user}", START, reward))
+                evidence.add(Observed(policy, probability, f"{policy} {user}", START, reward))
     return evidence
 
 
@@ -51,7 +53,7 @@ def test_shares_that_change_while_rewards_change_do_not_bias() -> None:
         for user in range(4000):
             policy = "b" if random.random() < share_of_b else "a"
             probability = share_of_b if policy == "b" else 1 - share_of_b
-            evidence.add(Outcome(policy, probability, f"{user}", START + day * DAY, int(random.poisson(rate))))
+            evidence.add(Observed(policy, probability, f"{user}", START + day * DAY, int(random.poisson(rate))))
     a, b = evidence.posteriors().values()
     assert a.mean == pytest.approx(1.25, abs=0.1)
     assert b.mean == pytest.approx(1.25, abs=0.1)
@@ -61,31 +63,31 @@ def test_old_answers_count_less() -> None:
     evidence = Evidence("ab", HALF_LIFE)
     for policy in "ab":
         for user in range(200):
-            evidence.add(Outcome(policy, 0.5, f"{user}", START, 1.0 + user % 2))
+            evidence.add(Observed(policy, 0.5, f"{user}", START, 1.0 + user % 2))
     for user in range(200):
-        evidence.add(Outcome("a", 0.5, f"{user}", START + HALF_LIFE, 4.0 + user % 2))
-        evidence.add(Outcome("b", 0.5, f"{user}", START + HALF_LIFE, 1.0 + user % 2))
+        evidence.add(Observed("a", 0.5, f"{user}", START + HALF_LIFE, 4.0 + user % 2))
+        evidence.add(Observed("b", 0.5, f"{user}", START + HALF_LIFE, 1.0 + user % 2))
     posteriors = evidence.posteriors()
     assert posteriors["a"].mean == pytest.approx((1.5 + 2 * 4.5) / 3, abs=0.1)
     assert posteriors["b"].mean == pytest.approx(1.5, abs=0.1)
     for policy in "ab":
-        evidence.add(Outcome(policy, 0.5, "late", START + 500 * HALF_LIFE, 1.0))
+        evidence.add(Observed(policy, 0.5, "late", START + 500 * HALF_LIFE, 1.0))
     assert all(np.isfinite(posterior).all() for posterior in evidence.posteriors().values())
 
 
 def test_a_program_counts_as_a_busy_user() -> None:
     evidence = of_users({"a": 1.0, "b": 1.0}, users=100)
     before = evidence.posteriors()["a"]
-    for _ in range(100 * MAX_ANSWERS):
-        evidence.add(Outcome("a", 0.5, "robot", START, 10.0))
-    assert evidence.answers["a"] == 1000 + MAX_ANSWERS
+    for _ in range(100 * MAX_ANSWERS_PER_USER):
+        evidence.add(Observed("a", 0.5, "robot", START, 10.0))
+    assert evidence.answers["a"] == 1000 + MAX_ANSWERS_PER_USER
     assert abs(evidence.posteriors()["a"].mean - before.mean) < 3 * evidence.posteriors()["a"].deviation
 
 
 def test_answers_that_were_not_drawn_say_nothing() -> None:
     evidence = Evidence("ab", HALF_LIFE)
-    evidence.add(Outcome("a", 1.0, "anna", START, 5.0))
-    evidence.add(Outcome("c", 0.5, "anna", START, 5.0))
+    evidence.add(Observed("a", 1.0, "anna", START, 5.0))
+    evidence.add(Observed("c", 0.5, "anna", START, 5.0))
     assert evidence.answers == {"a": 0, "b": 0}
     assert evidence.posteriors() == {}
 
@@ -93,7 +95,7 @@ def test_answers_that_were_not_drawn_say_nothing() -> None:
 def test_a_policy_without_answers_may_be_the_best() -> None:
     evidence = Evidence("ab", HALF_LIFE)
     for user in range(500):
-        evidence.add(Outcome("a", 0.5, f"{user}", START, user % 3))
+        evidence.add(Observed("a", 0.5, f"{user}", START, user % 3))
     posteriors = evidence.posteriors()
     assert posteriors["b"].deviation > 3 * posteriors["a"].deviation
     assert 0.3 < probability_best(posteriors)["b"] < 0.7
@@ -124,9 +126,9 @@ def test_ratings_are_judged_by_their_mean() -> None:
     """Policy b is rated three times as often as a, and half as high; an answer without ratings tells nothing."""
     evidence = Evidence("ab", HALF_LIFE)
     for user in range(300):
-        evidence.add(Outcome("a", 0.5, f"{user}", START, 4.0 + user % 2, units=1))
-        evidence.add(Outcome("b", 0.5, f"{user}", START, 6.0 + user % 2, units=3))
-        evidence.add(Outcome("b", 0.5, f"{user} more", START, 0.0, units=0))
+        evidence.add(Observed("a", 0.5, f"{user}", START, 4.0 + user % 2, units=1))
+        evidence.add(Observed("b", 0.5, f"{user}", START, 6.0 + user % 2, units=3))
+        evidence.add(Observed("b", 0.5, f"{user} more", START, 0.0, units=0))
     found = evidence.posteriors()
     assert found["a"].mean == pytest.approx(4.5, rel=0.05)
     assert found["b"].mean == pytest.approx(6.5 / 3, rel=0.05)

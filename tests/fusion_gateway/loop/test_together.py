@@ -1,6 +1,7 @@
 """When policies were in the split together."""
 
 import random
+import time
 from math import inf
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import pytest
 
 from fusion_gateway.loop import together as together_module
 from fusion_gateway.loop.databases import opened
+from fusion_gateway.loop.outcomes_query import parse_outcomes_query
 from fusion_gateway.loop.together import Draws, Period, Together, read_together
+from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.errors import InvalidArgument
 from tests.fusion_gateway.loop.joining import experiment
 from tests.fusion_gateway.loop.written import write_experiment
@@ -29,6 +32,10 @@ def noted(*phases: list[tuple[str, float, float]]) -> Together:
     return draws.together()
 
 
+def policies(found: Together, time: float) -> set[str]:
+    return {policy for policy, versions in found.at(time) if not versions}
+
+
 def test_policies_join_and_leave_the_split() -> None:
     early, thirds, late = {"old", "new"}, {"old", "new", "late"}, {"old", "late"}
     found = noted(
@@ -36,9 +43,9 @@ def test_policies_join_and_leave_the_split() -> None:
         drawn(1000, {"old": 0.4, "new": 0.3, "late": 0.3}, begin=1000),
         drawn(1000, {"old": 0.5, "late": 0.5}, begin=2000),
     )
-    assert [found.at(time) for time in (500, 1500, 2500)] == [early, thirds, late]
+    assert [policies(found, time) for time in (500, 1500, 2500)] == [early, thirds, late]
     assert found.at(-5) == found.at(4000) == set()
-    span = found.span([frozenset(thirds), frozenset(late)])
+    span = found.span([found.at(1500), found.at(2500)])
     assert span == pytest.approx((1000, 2999), abs=30)
     assert found.span([]) is None
     assert found.largest == "old"
@@ -49,12 +56,12 @@ def test_a_policy_that_left_may_come_back() -> None:
     other = {"old": 0.5, "other": 0.5}
     phases = [drawn(300, shares, begin) for begin, shares in ((0, both), (300, other), (600, both))]
     found = noted(*phases)
-    assert found.at(150) == found.at(750) == both.keys()
-    assert found.at(450) == other.keys()
+    assert policies(found, 150) == policies(found, 750) == both.keys()
+    assert policies(found, 450) == other.keys()
 
 
 def test_a_small_share_is_no_leave() -> None:
-    both = frozenset({"old", "new"})
+    both = frozenset({("old", ""), ("new", "")})
     found = noted(drawn(100_000, {"old": 0.998, "new": 0.002}))
     span = found.span([both])
     assert span
@@ -68,6 +75,20 @@ def test_what_requests_name_is_not_drawn() -> None:
     assert noted().span([frozenset()]) == Period(-inf, inf)
 
 
+def test_versions_are_those_of_the_time_whatever_one_answer_lacks() -> None:
+    draws = Draws()
+    old, new = {"rating": 3}, {"rating": 4}
+    seen = [old, {**old, "linear": 1}, new, old, new]
+    for moment, versions in enumerate(seen):
+        draws.add("new", 0.5, float(moment), versions)
+    found = draws.together()
+    names = [found.versions("new", float(moment)) for moment in range(5)]
+    assert set(names[:2]) == {"linear 1, rating 3"}
+    assert set(names[2:]) == {"linear 1, rating 4"}
+    assert ("new", "linear 1, rating 3") in found.at(1.0) - found.at(2.0)
+    assert found.versions("old", 1.0) == ""
+
+
 def test_policies_cannot_come_and_go_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(together_module, "MAX_PERIODS", 5)
     with pytest.raises(InvalidArgument, match="since: policies joined and left the split over 5 times"):
@@ -79,9 +100,11 @@ async def test_the_log_is_read_page_by_page(tmp_path: Path, monkeypatch: pytest.
     url = f"sqlite:///{tmp_path}/events.db"
     await write_experiment(url, 40, control="old", winner="new")
     async with opened(url, url) as databases:
-        found = await read_together(databases, 0.0, inf)
-    assert found.at(found.end) == {"old", "new"}
-    span = found.span([frozenset({"old", "new"})])
+        request = pb.GetOutcomesRequest(by="version")
+        found = await read_together(databases, parse_outcomes_query(request, time.time()))
+    assert policies(found, found.end) == {"old", "new"}
+    assert found.versions("old", found.end) == "rating 7"
+    span = found.span([found.at(found.end)])
     assert span
     assert span.last - span.first == pytest.approx(1.5 * 86_400, abs=60)
 

@@ -5,6 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
+from fusion_gateway.scorers import coalescing
 from fusion_gateway.scorers.coalescing import Answered, Arrays, Coalescer, merge
 from servers.runtime.errors import InvalidArgument, MarqueeError, Unavailable
 
@@ -66,6 +67,21 @@ async def test_a_message_has_a_maximum_number_of_rows() -> None:
     answers = await outcomes(model, *(request(number) for number in range(100, 142)))
     assert answers == [[[number]] for number in range(100, 142)]
     assert max(len(message["candidate"]) for message in model.messages) == MAX_ROWS
+
+
+async def test_wide_calls_share_a_message_up_to_a_maximum_of_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Padding counts: each row is as wide as the widest."""
+    monkeypatch.setattr(coalescing, "MAX_VALUES", 24)
+    model = Model()
+    wide = np.arange(10)[None]
+    assert await outcomes(model, request(1), request(2), request(3), request(4, allowed=wide), request(5)) == [
+        [[1]],
+        [[2]],
+        [[3]],
+        [[4]],
+        [[5]],
+    ]
+    assert [len(message["candidate"]) for message in model.messages] == [1, 1, 2, 1]
 
 
 async def test_a_refused_call_takes_nobody_with_it() -> None:

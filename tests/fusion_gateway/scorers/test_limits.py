@@ -52,6 +52,8 @@ def test_what_a_server_says_is_never_taken_for_more_than_the_defaults() -> None:
     config.parameters["max_history"].string_value = "9" * 30
     config.parameters["max_k"].string_value = "7"
     assert Limits.of(config) == Limits(k=7)
+    config.parameters["max_allowed"].string_value = "9" * 30
+    assert Limits.of(config) == Limits(k=7, allowed=500_000)
     for wrong in ("0", "-1", "many", ""):
         config.parameters["max_k"].string_value = wrong
         with pytest.raises(ValueError, match="limit|literal"):

@@ -32,6 +32,7 @@ def test_flag_then_environment_then_file_then_default(tmp_path: Path, monkeypatc
         ("null: 2", "--settings-file .*: there is no setting 'None'"),
         ("- 1", "--settings-file .* must hold names and values"),
         ("a: [", CANNOT_BE_READ),
+        ("grpc_port: 1\ngrpc_port: 2", "cannot be read: line 1: 'grpc_port' is given 2 times there"),
         ("grpc_port: !!int x", CANNOT_BE_READ),
         ("grpc_port: 2024-13-45", CANNOT_BE_READ),
         ("grpc_port: !!timestamp x", CANNOT_BE_READ),

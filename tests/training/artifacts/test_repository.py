@@ -2,6 +2,7 @@
 
 import os
 import re
+import select
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,8 +14,10 @@ from google.protobuf import json_format
 from safetensors.numpy import save_file
 
 from protos.marquee.v1.artifact_pb2 import Data, Manifest
+from servers.runtime.errors import ConfigurationError
 from servers.runtime.repository import Repository
 from tests.servers.running import ROOT
+from training.artifacts import repository
 from training.artifacts.repository import latest, publish, read_manifest, roll_back, verify, versions
 from training.errors import TrainingError
 
@@ -91,6 +94,54 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="no space"):
         publish(tmp_path, Manifest(model="rating"), broken)
     assert list((tmp_path / "rating").iterdir()) == []
+
+
+PUBLISH_INPUT = """
+import sys
+from pathlib import Path
+from protos.marquee.v1.artifact_pb2 import Manifest
+from training.artifacts.repository import publish
+
+def write(folder):
+    print("writing", flush=True)
+    (folder / "weights").write_text(sys.stdin.readline())
+
+publish(Path(sys.argv[1]), Manifest(model="rating"), write)
+"""
+
+
+def publisher(folder: Path) -> "subprocess.Popen[bytes]":
+    """A process that publishes what it is sent."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-c", PUBLISH_INPUT, str(folder)], cwd=ROOT, stdin=pipe, stdout=pipe)
+
+
+def test_processes_that_publish_one_model_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with publisher(tmp_path) as first, publisher(tmp_path) as second:
+        assert first.stdout
+        assert second.stdout
+        ready, _, _ = select.select([first.stdout, second.stdout], [], [], 30)
+        earlier, later = (first, second) if first.stdout in ready else (second, first)
+        monkeypatch.setattr(repository, "PUBLISHING_SECONDS", 0.0)
+        with pytest.raises(
+            ConfigurationError, match=rf"held by process {earlier.pid} on .*: it publishes this model; "
+        ):
+            publish(tmp_path, Manifest(model="rating"), one_file)
+        earlier.communicate(b"earlier")
+        later.communicate(b"later")
+    assert [(tmp_path / "rating" / number / "weights").read_text() for number in "12"] == ["earlier", "later"]
+    for number in "12":
+        verify(tmp_path / "rating" / number)
+
+
+def test_what_a_killed_process_leaves_behind_is_removed(tmp_path: Path) -> None:
+    with publisher(tmp_path) as killed:
+        assert killed.stdout
+        assert killed.stdout.readline() == b"writing\n"
+        killed.kill()
+    (tmp_path / "rating" / "1.partial").rename(tmp_path / "rating" / "9.partial")
+    publish(tmp_path, Manifest(model="rating"), one_file)
+    assert [path.name for path in (tmp_path / "rating").iterdir()] == ["1"]
 
 
 @pytest.mark.parametrize(

@@ -172,8 +172,11 @@ def test_fitted_weights_are_published_and_not_promoted(loop: Loop) -> None:
     [
         (["--since", "2100-01-01"], "no logged answer tells of another policy: the log has none"),
         (["--metric", "nod"], "metric: there is no 'nod'"),
-        (["--name", "nobody"], "there is no 'nobody'; there are adaptive"),
+        (["--name", "nobody"], "has no policy 'nobody'; there are adaptive"),
         (["--policy", "rules.yaml"], "the policy weighs 'rules', which "),
+        (["--policy", "/etc/passwd"], "is no file of policies: it has to map `policies` to policies by name"),
+        (["--policy", __file__], "cannot be read as YAML: "),
+        (["--as", ""], "--as: a policy's name must have 1 to 256 bytes, not 0"),
         (["--log", "sqlite:///nowhere.db"], "there is no file 'nowhere.db'"),
         (["--fit", "--metric", "purchase"], "the log has 0 outcomes; at least 50 are needed"),
         (["--fit", "--as", ""], "--as: a policy's name must have 1 to 256 bytes, not 0"),

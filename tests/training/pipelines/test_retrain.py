@@ -24,7 +24,7 @@ from training import recipes
 from training.__main__ import app
 from training.artifacts.repository import known_numbers, latest, read_manifest, republish, verify, versions
 from training.data.dataset import EVENTS
-from training.evaluation.newest_slice import Queries
+from training.evaluation.newest_slice import FUSED, Compared, Queries
 from training.pipelines import retrain
 from training.recipes.bounds import Bounds
 from training.recipes.fusion import FusionRecipe
@@ -130,6 +130,8 @@ def test_a_first_run_that_is_killed_goes_on_and_publishes(shop: Shop, monkeypatc
     assert "linear done before" in result.stderr
     assert "Published: nothing was serving" in result.stdout
     assert {"only shown", "dismissed"}.isdisjoint(known_numbers(shop.repository))
+    exported = pl.read_parquet(shop.repository / retrain.HOME / "run" / "events.parquet")
+    assert {"impression", "dismiss"}.isdisjoint(exported["type"])
 
 
 def killed(*_: object) -> NoReturn:
@@ -164,9 +166,32 @@ def test_a_good_recipe_is_published_once_however_often_it_is_killed(
     print(result.output)
     assert result.exit_code == 0
     assert shop.versions() == [[1, 2], [1, 2], [1, 2]]
-    assert "Published: it is not worse than what serves: " in result.stdout
+    assert "Published: it is not worse than what serves, by the margin of 10%: " in result.stdout
     for model in MODELS:
         verify(latest(shop.repository, model))
+
+
+COMPARED = Compared(FUSED, 100, 0.11, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "exit_code", "reason"),
+    [
+        (0.001, 0.02, 0, "it is not worse than what serves, by the margin of 10%: "),
+        (-0.009, 0.03, 0, "it is not worse"),
+        (-0.009, -0.001, 0, "it is not worse"),
+        (-0.011, 0.03, 4, "it may be worse than what serves by more than 10%, 0.0100: "),
+        (-0.2, 0.2, 4, "it may be worse"),
+        (-0.03, -0.001, 3, "it is worse than what serves: "),
+    ],
+)
+def test_what_may_be_worse_by_more_than_the_margin_is_refused(
+    low: float, high: float, exit_code: int, reason: str
+) -> None:
+    compared = replace(COMPARED, difference=(low + high) / 2, low=low, high=high)
+    verdict = retrain.judge(compared, 0.1)
+    assert verdict.exit_code == exit_code
+    assert verdict.reason.startswith(reason)
 
 
 def test_the_report_says_what_each_side_has_seen_and_neither_saw_the_slice(shop: Shop) -> None:

@@ -1,0 +1,132 @@
+"""Answers that their callers have not taken yet: bounded together, and not kept for ever."""
+
+import asyncio
+import ipaddress
+import os
+import socket
+from collections import Counter
+from collections.abc import Callable, Collection
+from contextvars import Context
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+import structlog
+
+from servers.runtime.errors import Overloaded
+
+CALL_BYTES = 16 << 10
+"""What a call needs besides its answer, until that has left."""
+SMALL_SHARE = 1 / 64
+"""Share of the limit up to which a connection counts as one that takes its answers: half of the limit is for these."""
+TICK_SECONDS = 0.05
+"""Waiting is measured in ticks of the event loop, not by the clock: a loop that is blocked sends nothing."""
+MAX_TICKS = 600
+"""Ticks after which a connection that has not taken an answer is broken off."""
+PATIENCE_TICKS = 5
+"""Ticks after which it is where room is short: the largest first, one a tick."""
+INTERNET = (socket.AF_INET, socket.AF_INET6)
+log = structlog.get_logger()
+
+
+class Untaken:
+    """Counts answers until they have left: a caller decides when it takes them, by the windows of HTTP/2."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes_of = Counter[str]()
+        """By connection."""
+        self._bytes = 0
+        self._answers: dict[_Answer, None] = {}
+        """Oldest first."""
+        self._now = 0
+        """Ticks so far."""
+        self._ticking = False
+
+    def check(self, connection: str, size: int = 0) -> None:
+        """Raises Overloaded where no answer of this size can be kept for the connection. One is always kept."""
+        if self._bytes and self._bytes + size + CALL_BYTES > self._limit_of(connection):
+            raise Overloaded(
+                f"{len(self._answers)} answers of {self._bytes} bytes together have not been taken yet; "
+                "take yours, and try again later"
+            )
+
+    def _limit_of(self, connection: str) -> int:
+        is_small = self._bytes_of[connection] <= self._max_bytes * SMALL_SHARE
+        return self._max_bytes if is_small else self._max_bytes // 2
+
+    def hold_until_done(self, context: Any, connection: str, size: int) -> None:
+        """Counts the one answer of a call: gRPC ends the call's task once its last byte has been sent.
+
+        `context` is a grpc.aio.ServicerContext, the stubs of which take no function as a callback.
+        """
+        release = self.hold(connection, size)
+        context.add_done_callback(lambda _: release())
+
+    def hold(self, connection: str, size: int) -> Callable[[], None]:
+        """Counts an answer until what is returned is called."""
+        answer = _Answer(connection, size + CALL_BYTES, self._now)
+        self._answers[answer] = None
+        self._bytes += answer.size
+        self._bytes_of[connection] += answer.size
+        if not self._ticking:
+            self._ticking = True
+            self._tick_later()
+
+        def release() -> None:
+            del self._answers[answer]
+            self._bytes -= answer.size
+            self._bytes_of[connection] -= answer.size
+            if not self._bytes_of[connection]:
+                del self._bytes_of[connection]
+
+        return release
+
+    def _tick(self) -> None:
+        self._now += 1
+        if overdue := self._overdue():
+            log.warning("connections broken off: their answers were not taken", connections=sorted(overdue)[:10])
+            for answer in self._answers:
+                if answer.connection in overdue:
+                    answer.since = self._now
+            asyncio.get_running_loop().run_in_executor(None, break_off, overdue)
+        self._ticking = bool(self._answers)
+        if self._ticking:
+            self._tick_later()
+
+    def _tick_later(self) -> None:
+        # In no call's context: the log would name one that has nothing to do with it.
+        asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick, context=Context())
+
+    def _overdue(self) -> set[str]:
+        """Connections to break off."""
+        slow = {answer.connection for answer in self._answers if self._now - answer.since > PATIENCE_TICKS}
+        refused = {connection for connection in slow if self._bytes + CALL_BYTES > self._limit_of(connection)}
+        overdue = {answer.connection for answer in self._answers if self._now - answer.since > MAX_TICKS}
+        return overdue | {max(refused, key=self._bytes_of.__getitem__)} if refused else overdue
+
+
+@dataclass(eq=False, slots=True)
+class _Answer:
+    connection: str
+    size: int
+    since: int
+    """The tick at which it was ready."""
+
+
+def break_off(peers: Collection[str]) -> None:
+    """Shuts the connections with these peers down, named as gRPC does: it has no call for that itself."""
+    names = {_name(*unquote(peer).partition(":")[2].rpartition(":")[::2]) for peer in peers}
+    for descriptor in os.listdir("/dev/fd"):
+        try:
+            with socket.socket(fileno=os.dup(int(descriptor))) as connection:
+                if connection.family in INTERNET and _name(*connection.getpeername()[:2]) in names:
+                    connection.shutdown(socket.SHUT_RDWR)
+        except OSError:  # it is no connection, or has been closed meanwhile
+            continue
+
+
+def _name(host: str, port: object) -> str:
+    """One for IPv4, also where IPv6 carries it."""
+    address = ipaddress.ip_address(host.strip("[]").partition("%")[0])
+    return f"{getattr(address, 'ipv4_mapped', None) or address} {port}"
