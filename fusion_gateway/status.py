@@ -52,6 +52,7 @@ class Status:
             occupations=values_of("occupation", groups),
             answers=recent.calls,
             degraded_answers=recent.failed,
+            scenarios=sorted(policies.scenarios),
             similar_kinds=known_kinds(self.scorers, catalog),
             rating_scale=pb.RatingScale(lowest=scale.lowest, highest=scale.highest, step=scale.step) if scale else None,
         )
