@@ -1,8 +1,10 @@
 """A user's history, which items may be recommended, and which are candidates: the catalog's side of the rule."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -10,8 +12,11 @@ from fusion_gateway.catalog.catalog import Catalog, Filters
 from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.fusion import POPULARITY, Candidates, Mask, Rows, choose_candidates
 from fusion_gateway.parsing import Query
+from fusion_gateway.scorers.missing import OTHER_ITEMS, ModelMissing
 from fusion_gateway.scorers.scorer import Retrieved
 
+NO_FILTERS = Filters()
+T = TypeVar("T")
 MAX_ITEMS_IN_LOOP = 50_000
 """Maximum size of a catalog whose filters are evaluated in the event loop; those of larger ones take milliseconds."""
 
@@ -24,8 +29,10 @@ class Eligible:
     """[items]"""
     is_filtered: bool
     """Whether more than what the user has seen is left out."""
+    by_filters: Mask
+    """[items]: the same, whatever the liked genres of the profile."""
     by_genre: bool = False
-    """Whether the liked genres of the profile decided."""
+    """Whether these decided."""
 
 
 @dataclass(frozen=True)
@@ -56,28 +63,47 @@ class History:
         return max(event.time for event in self.events)
 
 
-async def eligible_items(query: Query, history: History, left_out: Rows, catalog: Catalog) -> Eligible:
-    """Without the rows `left_out`.
+async def eligible_items(
+    query: Query, history: History, left_out: Rows, catalog: Catalog, scenario: Filters = NO_FILTERS
+) -> Eligible:
+    """Of the items that pass the filters of the request and of the scenario, without the rows `left_out`.
 
     The liked genres of a user without a history decide, as long as they leave k items.
     """
-    if len(catalog) > MAX_ITEMS_IN_LOOP and query.filters != Filters():
-        return await asyncio.to_thread(_eligible_items, query, history, left_out, catalog)
-    return _eligible_items(query, history, left_out, catalog)
+    find = partial(_eligible_items, query, history, left_out, catalog)
+    return find(scenario) if query.filters == scenario == NO_FILTERS else await off_loop(catalog, find, scenario)
 
 
-def _eligible_items(query: Query, history: History, left_out: Rows, catalog: Catalog) -> Eligible:
+async def off_loop(catalog: Catalog, work: Callable[..., T], *arguments: Any) -> T:
+    """The result of work on all items of the catalog: in a thread where they are many."""
+    if len(catalog) > MAX_ITEMS_IN_LOOP:
+        return await asyncio.to_thread(work, *arguments)
+    return work(*arguments)
+
+
+def _eligible_items(query: Query, history: History, left_out: Rows, catalog: Catalog, scenario: Filters) -> Eligible:
     eligible = catalog.passing(query.filters)
+    if scenario != NO_FILTERS:
+        eligible &= catalog.passing(scenario)
     is_filtered = not eligible.all()
     if query.exclude_seen:
         eligible[catalog.of_same_works(history.rows)] = False
-    by_genre = False
+    eligible[left_out] = False
+    by_filters, by_genre = eligible, False
     if query.liked_genres and not history.events:
         liked = eligible & catalog.passing(Filters(genres_any=query.liked_genres))
         by_genre = bool(liked.sum() >= query.constraints.k)
         eligible = liked if by_genre else eligible
-    eligible[left_out] = False
-    return Eligible(eligible, is_filtered, by_genre)
+    return Eligible(eligible, is_filtered, by_filters, by_genre)
+
+
+def of_other_items(retrieved: Mapping[str, Retrieved], catalog: Catalog) -> dict[str, ModelMissing]:
+    """Models that have retrieved items of which the catalog has none, as those made from another catalog do."""
+    return {
+        model: ModelMissing(OTHER_ITEMS)
+        for model, each in retrieved.items()
+        if each.item.any() and not len(catalog.rows_of(each.item))
+    }
 
 
 def gather_candidates(

@@ -9,6 +9,7 @@ import numpy as np
 from fusion_gateway.candidates import History
 from fusion_gateway.catalog.catalog import Catalog
 from fusion_gateway.fusion import NEW, POPULARITY, RULES, Candidates, Fused, Mask, Scores
+from fusion_gateway.steering import NOT_STEERED, Steered
 from protos.marquee.v1.recommender_pb2 import Contribution, Explanation
 
 ROUNDING = 1e-6
@@ -35,6 +36,7 @@ class Explainer:
 
     rules: Mapping[int, list[str]]
     """By row, names of the expert rules that count for the item."""
+    steered: Steered = NOT_STEERED
 
     def explain(self, position: int, explored: bool) -> Explanation:
         """`position` is the item's among the candidates."""
@@ -43,9 +45,11 @@ class Explainer:
         reason = self._why_explored(row) if explored else self._reason(position, row, parts)
         if applied := self.rules.get(row):
             reason += f"; by rule: {', '.join(applied)}"
+        if position in self.steered.rules.pins.values():
+            reason = f"pinned to this rank; {reason}"
         return Explanation(
-            contributions=parts,
-            bias=0.0 if self.fused is None else self.fused.bias,
+            contributions=[*parts, *self.steered.contributions(position)],
+            bias=self.catalog.weighted_rating[row] if self.fused is None else self.fused.bias,
             retrieved_by=self.candidates.sources(row),
             reason=reason,
         )

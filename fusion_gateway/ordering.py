@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from fusion_gateway.catalog.catalog import Catalog
 from fusion_gateway.exploring import Exploration, Positions, Propensities
 from fusion_gateway.fusion import Fused, Mask, Rows, Scores
+from fusion_gateway.list_rules import NO_RULES, Limits, ListRules, Quota
 
 NONE: Rows = np.zeros(0, np.int64)
 DIVERSITY_POOL = 5
@@ -46,17 +47,32 @@ class Ranking(Chosen):
 
 
 def rank(
-    fused: Fused | None, rows: Rows, catalog: Catalog, constraints: ListConstraints, excluded: Rows = NONE
+    fused: Fused | None,
+    rows: Rows,
+    catalog: Catalog,
+    constraints: ListConstraints,
+    excluded: Rows = NONE,
+    rules: ListRules = NO_RULES,
 ) -> Ranking:
     """The candidates at `rows` [C] by their fused score; without one, by their weighted rating.
 
     Those of the `excluded` rows take part in what is scored, so that the others have the scores that they had beside
     them, and come into no list.
     """
-    scores = catalog.weighted_rating[rows] if fused is None else fill_unscored(fused.score)
+    scores = catalog.weighted_rating[rows] if fused is None else fill_unscored(_with_pins(fused.score, rules))
+    if rules.added is not None:
+        scores += rules.added
     scores[np.isin(rows, excluded)] = -np.inf
-    chosen = choose(order(scores, rows, catalog), scores, rows, catalog, constraints)
+    chosen = choose(order(scores, rows, catalog), scores, rows, catalog, constraints, rules)
     return Ranking(chosen.positions, chosen.is_drawn, chosen.propensities, scores)
+
+
+def _with_pins(scores: Scores, rules: ListRules) -> Scores:
+    """What is pinned is not ruled out by the policy: it has no score then."""
+    if not rules.pins:
+        return scores
+    pinned = np.isin(np.arange(len(scores)), rules.pinned)
+    return np.where(pinned & np.isneginf(scores), np.nan, scores)
 
 
 def fill_unscored(scores: Scores) -> Scores:
@@ -71,79 +87,132 @@ def order(scores: Scores, rows: Rows, catalog: Catalog) -> Positions:
     return np.asarray(positions[~np.isneginf(scores[positions])])
 
 
-def choose(positions: Positions, scores: Scores, rows: Rows, catalog: Catalog, constraints: ListConstraints) -> Chosen:
+def choose(
+    positions: Positions,
+    scores: Scores,
+    rows: Rows,
+    catalog: Catalog,
+    constraints: ListConstraints,
+    rules: ListRules = NO_RULES,
+) -> Chosen:
     """At most k of `positions`, in their order or by diversity, each work once, some of them drawn at random.
 
     `positions`, best first, point into `scores` [C] and `rows` [C].
     """
-    exploration = exploration_of(positions, scores, rows, catalog, constraints)
-    if not exploration.drawn:
-        listed = exploration.listed
-        return Chosen(listed, np.zeros(len(listed), np.bool_), np.ones(len(listed)))
-    return Chosen(*exploration.draw(np.random.default_rng(constraints.seed)))
+    exploration = exploration_of(positions, scores, rows, catalog, constraints, rules)
+    listed = exploration.listed
+    chosen = Chosen(listed, np.zeros(len(listed), np.bool_), np.ones(len(listed)))
+    if exploration.drawn:
+        chosen = Chosen(*exploration.draw(np.random.default_rng(constraints.seed)))
+    for pinned_rank in sorted(rules.pins):
+        chosen = _pinned(chosen, pinned_rank - 1, rules.pins[pinned_rank])
+    return chosen
+
+
+def _pinned(chosen: Chosen, index: int, position: int) -> Chosen:
+    """With a candidate in front of what is at `index`; behind a list that is shorter."""
+    index = min(index, len(chosen.positions))
+    return Chosen(
+        np.insert(chosen.positions, index, position),
+        np.insert(chosen.is_drawn, index, False),
+        np.insert(chosen.propensities, index, 1.0),
+    )
 
 
 def exploration_of(
-    positions: Positions, scores: Scores, rows: Rows, catalog: Catalog, constraints: ListConstraints
+    positions: Positions,
+    scores: Scores,
+    rows: Rows,
+    catalog: Catalog,
+    constraints: ListConstraints,
+    rules: ListRules = NO_RULES,
 ) -> Exploration:
-    """The list that `choose` draws from, and what may come into it."""
+    """The list that `choose` draws from, and what may come into it; without what is pinned."""
+    if rules.pins:  # nor other ids of their works
+        positions = positions[~np.isin(catalog.work[rows[positions]], catalog.work[rows[rules.pinned]])]
     positions = positions[catalog.first_of_works(rows[positions])]
-    listed = select(positions, scores[positions], rows, catalog, constraints)
+    listed = select(positions, scores[positions], rows, catalog, constraints, rules)
     drawn = round(constraints.exploration * len(listed))
     if not drawn:
         return Exploration(listed, NONE, np.zeros(len(listed), np.int64), NONE, 0)
     others = positions[~np.isin(positions, listed)]
-    classes = _classes(catalog.has_genre[rows[listed]], catalog.has_genre[rows[others]], drawn, constraints)
+    classes = _classes(listed, others, drawn, _limits(rows, catalog, constraints, rules), rules)
     return Exploration(listed, others, classes[: len(listed)], classes[len(listed) :], drawn)
 
 
-def _classes(listed: Mask, others: Mask, drawn: int, constraints: ListConstraints) -> NDArray[np.int64]:
+def _classes(
+    listed: Positions, others: Positions, drawn: int, limits: Limits | None, rules: ListRules
+) -> NDArray[np.int64]:
     """[K + O]: candidates of one class may replace each other, whatever else is drawn.
 
-    Of [K, genres] and [O, genres], those are of one class that have the same of those genres of which `drawn` more
-    could be too many.
+    Those are of one class that have the same of those values of which `drawn` more could be too many, and are both new
+    or neither, where lists must have new ones.
     """
+    both = np.concatenate([listed, others])
+    columns = np.zeros((len(both), 0), np.bool_)
+    if limits:
+        in_list = limits.has[np.concatenate([listed, rules.pinned])].sum(axis=0)
+        columns = limits.has[both][:, in_list + drawn > limits.maximum]
+    if rules.min_new and rules.is_new is not None:
+        columns = np.column_stack([columns, rules.is_new[both]])
+    if not columns.shape[1]:
+        return np.zeros(len(both), np.int64)
+    return np.unique(columns, axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def _limits(rows: Rows, catalog: Catalog, constraints: ListConstraints, rules: ListRules) -> Limits | None:
+    """Those of the request and of the scenario."""
     if constraints.max_per_genre is None:
-        return np.zeros(len(listed) + len(others), np.int64)
-    scarce = listed.sum(axis=0) + drawn > constraints.max_per_genre
-    genres = np.concatenate([listed, others])[:, scarce]
-    return np.unique(genres, axis=0, return_inverse=True)[1].reshape(-1)
+        return rules.limits
+    has = catalog.has_genre[rows]
+    maximum = np.full(has.shape[1], constraints.max_per_genre)
+    if not rules.limits:
+        return Limits(has, maximum)
+    return Limits(np.hstack([has, rules.limits.has]), np.concatenate([maximum, rules.limits.maximum]))
 
 
 def select(
-    positions: Positions, scores: Scores, rows: Rows, catalog: Catalog, constraints: ListConstraints
+    positions: Positions,
+    scores: Scores,
+    rows: Rows,
+    catalog: Catalog,
+    constraints: ListConstraints,
+    rules: ListRules = NO_RULES,
 ) -> Positions:
-    """At most k of `positions` [P], best first, with `scores` [P].
+    """At most k of `positions` [P], best first, with `scores` [P], beside those that are pinned.
 
     By maximal marginal relevance (Carbonell, Goldstein 1998), each is the one with the largest (1 - diversity) * score
     - diversity * likeness of genres to the most alike of those before it, with scores scaled to 0..1.
     """
-    diversity, max_per_genre = constraints.diversity, constraints.max_per_genre
-    if max_per_genre is None:
+    diversity, ranks = constraints.diversity, constraints.k - len(rules.pins)
+    limits = _limits(rows, catalog, constraints, rules)
+    if limits is None and not rules.min_new:
         if not diversity:
-            return positions[: constraints.k]
+            return positions[:ranks]
         pool = DIVERSITY_POOL * constraints.k
         positions, scores = positions[:pool], scores[:pool]
-    # Without a limit: one that no genre reaches.
-    limit = max_per_genre or len(rows)
-    has_genre = catalog.has_genre[rows[positions]]
-    vectors = catalog.genre_vector[rows[positions]]
-    genre_count = np.zeros(has_genre.shape[1], np.int64)
-    likeness = np.zeros(len(positions), vectors.dtype)
+    # Without limits: no value that there could be too many of.
+    limits = limits or Limits(np.zeros((len(rows), 0), np.bool_), np.zeros(0, np.int64))
+    has, vectors = limits.has[positions], catalog.genre_vector[rows[positions]]
+    count = limits.has[rules.pinned].sum(axis=0)
+    likeness = (vectors @ catalog.genre_vector[rows[rules.pinned]].T).max(axis=1, initial=0)
     relevance = (1 - diversity) * _scaled(scores)
     available = np.ones(len(positions), np.bool_)
+    new = Quota(positions, rules)
     chosen: list[int] = []
-    while len(chosen) < constraints.k:
-        # One genre at its limit rules an item out.
-        allowed = available & ~has_genre[:, genre_count >= limit].any(axis=1)
+    while len(chosen) < ranks:
+        # One value at its limit rules an item out.
+        allowed = new.only(available & ~has[:, count >= limits.maximum].any(axis=1), ranks - len(chosen))
         if not allowed.any():
             break
         best = int(np.argmax(np.where(allowed, relevance - diversity * likeness, -np.inf)))
         chosen.append(best)
         available[best] = False
-        genre_count = genre_count + has_genre[best]
+        count = count + has[best]
         likeness = np.maximum(likeness, vectors @ vectors[best])
-    return positions[chosen]
+        new.take(best)
+    # New items that were taken because ranks ran out may be worse than what came into ranks that were left.
+    return positions[chosen if diversity else sorted(chosen)]
 
 
 def _scaled(scores: Scores) -> Scores:

@@ -63,6 +63,7 @@ class Query:
     after: str = ""
     """Id of the page before."""
     exclude_served_seconds: int = 0
+    scenario: str = ""
 
 
 def parse_query(
@@ -77,6 +78,7 @@ def parse_query(
     now = int(time.time())
     _check_length("user_id", request.user_id, minimum=0)
     _check_length("policy", request.policy, minimum=0)
+    _check_length("scenario", request.scenario, minimum=0)
     _check_count("history", request.history, MAX_EVENTS)
     if request.profile.HasField("age"):
         _check_range("profile.age", request.profile.age, 0, MAX_AGE)
@@ -92,7 +94,7 @@ def parse_query(
         user_id=request.user_id,
         history=list(_history(request.history, now, scale, types)),
         exclude_seen=request.exclude_seen if request.HasField("exclude_seen") else True,
-        filters=_filters(request.filters, kinds),
+        filters=parse_filters(request.filters, kinds),
         liked_genres=tuple(request.profile.liked_genres),
         groups=_groups(request.profile),
         policy=request.policy,
@@ -102,6 +104,7 @@ def parse_query(
         now=now,
         after=request.after,
         exclude_served_seconds=request.exclude_served_seconds,
+        scenario=request.scenario,
     )
 
 
@@ -233,7 +236,8 @@ def _event(event: pb.Event, default_time: int, scale: RatingScale | None, types:
     )
 
 
-def _filters(filters: pb.Filters, kinds: Mapping[str, Kind]) -> Filters:
+def parse_filters(filters: pb.Filters, kinds: Mapping[str, Kind]) -> Filters:
+    """`kinds`: of the attributes that there are. Raises InvalidArgument."""
     _check_texts("filters.genres_any", filters.genres_any, MAX_GENRES)
     _check_texts("filters.genres_none", filters.genres_none, MAX_GENRES)
     _check_texts("filters.item_ids_in", filters.item_ids_in, MAX_FILTER_IDS)

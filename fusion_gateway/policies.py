@@ -22,6 +22,7 @@ from fusion_gateway.events.event_types import STANDARD, EventTypes
 from fusion_gateway.fusion import Count, Number, Policy
 from fusion_gateway.loop.metrics import MAX_WINDOW_SECONDS, metric_named
 from fusion_gateway.rules import Rule
+from fusion_gateway.scenarios import NO_SCENARIO, Scenario
 from fusion_gateway.shares import Shares
 from servers.runtime.errors import ArtifactError, InvalidArgument, NotFound
 from servers.runtime.files import read_regular
@@ -33,6 +34,7 @@ MAX_BRACKETS = 5000
 """Maximum number of opening brackets: nested ones take longer still to parse."""
 MAX_POLICIES = 1000
 MAX_RULES = 100
+MAX_SCENARIOS = 100
 MAX_ARMS = 20
 """Maximum number of policies of an adaptive split."""
 MAX_NAME_BYTES = 256
@@ -119,6 +121,7 @@ class Policies(BaseModel):
     shadow: Shadow | None = None
     rules: Sequence[Rule] = Field((), max_length=MAX_RULES)
     """What the model `rules` of a policy's weights adds up."""
+    scenarios: Mapping[str, Scenario] = Field(default_factory=dict, max_length=MAX_SCENARIOS)
     _version: int = PrivateAttr(0)
     _shares: Shares = PrivateAttr()
 
@@ -158,12 +161,17 @@ class Policies(BaseModel):
         named = {"default": self.default, **{f"split.{name}": name for name in self.split}}
         if self.shadow:
             named["shadow.policy"] = self.shadow.policy
+        for name, scenario in self.scenarios.items():
+            if scenario.policy:
+                named[f"scenarios.{name}.policy"] = scenario.policy
         for where, name in named.items():
             if name not in self.policies:
                 raise ValueError(f"{where}: there is no policy {name!r}")
-        for name in self.policies:
-            if not 1 <= (size := len(name.encode())) <= MAX_NAME_BYTES:
-                raise ValueError(f"policies: a policy's name must have 1 to {MAX_NAME_BYTES} bytes, not {size}")
+        for where, names in (("policies", self.policies), ("scenarios", self.scenarios)):
+            for name in names:
+                if not 1 <= (size := len(name.encode())) <= MAX_NAME_BYTES:
+                    raise ValueError(f"{where}: a name must have 1 to {MAX_NAME_BYTES} bytes, not {size}")
+        self._check_boosts()
         for name, percent in self.split.items():
             if not 0 <= percent <= 100:
                 raise ValueError(f"split.{name}: must be 0 to 100 percent, not {percent:g}")
@@ -172,6 +180,12 @@ class Policies(BaseModel):
         if self.adaptive:
             self._check_adaptive(self.adaptive)
         return self
+
+    def _check_boosts(self) -> None:
+        models = {model for policy in self.policies.values() for model in policy.weights}
+        for name, scenario in self.scenarios.items():
+            if taken := [boost.name for boost in scenario.boost if boost.name in models]:
+                raise ValueError(f"scenarios.{name}.boost: {taken[0]!r} is the name of a model; choose another")
 
     def _check_adaptive(self, adaptive: Adaptive) -> None:
         if len(self.arms) < 2:
@@ -201,6 +215,15 @@ class Policies(BaseModel):
             return Choice(name, policy.with_weights(weights) if weights else policy, probability)
         except ValueError as error:
             raise InvalidArgument(str(error)) from None
+
+    def scenario(self, name: str) -> Scenario:
+        """The scenario of that name; of an empty one, that does nothing. Raises NotFound."""
+        if not name:
+            return NO_SCENARIO
+        if name not in self.scenarios:
+            there = ", ".join(sorted(self.scenarios)) or "none"
+            raise NotFound(f"scenario: there is no {name!r}; there are {there}")
+        return self.scenarios[name]
 
     def assigned(self, user_id: str) -> tuple[str, float]:
         """The policy of the share that this user falls in, and its probability; an anonymous user gets the default."""

@@ -7,6 +7,7 @@ from servers.runtime.errors import MarqueeError
 from servers.runtime.repository import Repository
 
 MAX_KNOWN = 1000
+FUSION, OFF_POLICY = "fusion", "off-policy"
 log = structlog.get_logger()
 
 
@@ -27,6 +28,18 @@ class PublishedModels:
                 self._known.clear()
             self._known[key] = self._read(*key)
         return self._known[key]
+
+    def estimates(self, policy: str, version: int) -> list[pb.PolicyEstimate]:
+        """Off-policy ones that this version of fusion was published with."""
+        published = self.find(FUSION, version)
+        metrics = published.metrics if published else []
+        found = {(each.name, each.protocol): each.value for each in metrics if each.protocol.startswith(OFF_POLICY)}
+        estimates = []
+        for protocol in dict.fromkeys(protocol for name, protocol in found if name == policy):
+            low, high = (found.get((f"{policy} {end}", protocol)) for end in ("low", "high"))
+            rate = pb.Rate(value=found[policy, protocol], low=low, high=high)
+            estimates.append(pb.PolicyEstimate(rate=rate, protocol=protocol))
+        return estimates
 
     def _read(self, model: str, version: int) -> pb.PublishedModel | None:
         try:

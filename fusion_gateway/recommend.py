@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fusion_gateway.candidates import History, eligible_items, gather_candidates, popular_candidates
+from fusion_gateway.candidates import (
+    History,
+    eligible_items,
+    gather_candidates,
+    of_other_items,
+    off_loop,
+    popular_candidates,
+)
 from fusion_gateway.catalog.catalog import Catalog
 from fusion_gateway.catalog.title_search import TitleIndex
 from fusion_gateway.events.event_types import STANDARD, EventTypes
@@ -30,6 +37,7 @@ from fusion_gateway.scorers.missing import DEADLINE_EXCEEDED, NOT_CONFIGURED, Ab
 from fusion_gateway.scorers.popularity import PopularityScorer
 from fusion_gateway.scorers.scorer import Allowed, Answer, Scorer, UserTensors
 from fusion_gateway.stage_timer import StageTimer
+from fusion_gateway.steering import NOT_STEERED, Steered, Steering
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.deadline import Deadline
 from servers.runtime.errors import Unavailable
@@ -68,8 +76,10 @@ class Recommender:
         timer = StageTimer(self.tracing)
         catalog, popularity = self.titles.value.catalog, self.popularity.value
         query = parse_query(request, catalog.rating_scale, self.event_types, catalog.attributes.kinds)
-        policy_name, policy, probability = self.policies.value.choose(query.policy, query.weights, query.user_id)
-        rules = RulesScorer(self.policies.value.rules, catalog, self.policies.value.version)
+        policies = self.policies.value
+        scenario = policies.scenario(query.scenario)
+        chosen = policies.choose(query.policy or scenario.policy, query.weights, query.user_id)
+        policy, rules = chosen.policy, RulesScorer(policies.rules, catalog, policies.version)
         scorers, not_configured = self._scorers(policy, popularity, rules)
 
         known = await self._known(query, catalog, deadline)
@@ -77,18 +87,22 @@ class Recommender:
         count = max(self.retrieve_k, 2 * (query.constraints.k + len(known.shown)))
         timer.end("history")
 
-        items = await eligible_items(query, history, known.left_out, catalog)
+        items = await eligible_items(query, history, known.left_out, catalog, scenario.filters)
         eligible = items.mask
+        steering = Steering.of(scenario, items, known.shown, catalog, query.constraints.k)
         timer.end("filter")
 
         # Without a history there is nothing for a model to retrieve by: the popular items are scored.
         retrievers = scorers if history.events and eligible.any() else [popularity]
         allowed = Allowed(catalog.number, eligible) if items.is_filtered else None
         retrieved, not_retrieved = await retrieve_all(retrievers, user, count, deadline, allowed)
+        not_retrieved |= of_other_items(retrieved, catalog)
         candidates = gather_candidates(retrieved, eligible, history, catalog, count)
         slot = policy.slot if history.events else None
         if slot:
             candidates = with_new_items(candidates, eligible, catalog)
+        if steering:
+            candidates = await off_loop(catalog, steering.with_candidates, candidates)
         timer.end("retrieve")
 
         responsive = [scorer for scorer in scorers if scorer.name not in not_retrieved]
@@ -102,8 +116,11 @@ class Recommender:
         fused = fuse_answers(policy, scored, history, agreements)
         if fused is None:
             candidates = popular_candidates(eligible, catalog, count)
-        ranking = rank(fused, candidates.rows, catalog, query.constraints, known.shown)
-        if slot and fused is not None:
+            if steering:
+                candidates = await off_loop(catalog, steering.with_candidates, candidates)
+        steered = await off_loop(catalog, steering.steered, candidates.rows, query.now) if steering else NOT_STEERED
+        ranking = rank(fused, candidates.rows, catalog, query.constraints, known.shown, steered.rules)
+        if slot and fused is not None and not scenario.orders:
             ranking = with_slot(ranking, slot, candidates, catalog, query.constraints)
         timer.end("fuse")
 
@@ -122,13 +139,14 @@ class Recommender:
             facts=facts,
             lift=lift,
             rules=applied,
+            steered=steered,
         )
         missing = not_configured | known.missing | not_retrieved | not_scored
         self._note(query, missing, scored)
         return pb.RecommendResponse(
-            items=_ranked_items(ranking, candidates, catalog, explainer if query.explain else None),
-            policy=policy_name,
-            policy_probability=probability,
+            items=_ranked_items(ranking, candidates, catalog, steered, explainer if query.explain else None),
+            policy=chosen.name,
+            policy_probability=chosen.probability,
             model_versions={model: answer.version for model, answer in scored.items()},
             degraded=[pb.Degraded(component=name, reason=str(why)) for name, why in missing.items()],
             fallback=fallback(query, history, items.by_genre or bool(groups), fused),
@@ -137,7 +155,10 @@ class Recommender:
             history_used=len(history.events),
             history_skipped=history.skipped,
             candidates=len(candidates.rows),
-            unknown_names=unknown_names(request, catalog, popularity.groups),
+            unknown_names=[
+                *unknown_names(request, catalog, popularity.groups),
+                *scenario.unknown_names(f"scenarios.{query.scenario}", catalog),
+            ],
         )
 
     def _scorers(self, policy: Policy, *local: Scorer) -> tuple[list[Scorer], dict[str, ModelMissing]]:
@@ -205,9 +226,10 @@ def fuse_answers(
 
 
 def _ranked_items(
-    ranking: Ranking, candidates: Candidates, catalog: Catalog, explainer: Explainer | None
+    ranking: Ranking, candidates: Candidates, catalog: Catalog, steered: Steered, explainer: Explainer | None
 ) -> list[pb.RankedItem]:
     items = []
+    pinned = set(steered.rules.pins.values())
     listed = zip(ranking.positions.tolist(), ranking.is_drawn.tolist(), ranking.propensities.tolist(), strict=True)
     for number, (position, explored, propensity) in enumerate(listed, 1):
         item = pb.RankedItem(
@@ -217,6 +239,7 @@ def _ranked_items(
             explanation=explainer.explain(position, explored) if explainer else None,
             explored=explored,
             propensity=propensity,
+            pinned=position in pinned,
         )
         items.append(item)
     return items

@@ -1,7 +1,7 @@
 """What is being served: models, versions, policies, health."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fusion_gateway.catalog.title_search import TitleIndex
@@ -38,7 +38,7 @@ class Status:
         policies, catalog, recent = self.policies.value, self.titles.value.catalog, self.answers.summary()
         groups = self.popularity.value.groups
         names, scale = sorted(policies.policies), catalog.rating_scale
-        settings = ((name, policies.policies[name]) for name in names)
+        settings = await asyncio.to_thread(self._settings, policies, names)
         return pb.GetStatusResponse(
             models=models,
             policies=names,
@@ -46,18 +46,24 @@ class Status:
             catalog_version=catalog.version,
             catalog_items=len(catalog),
             fusion_version=policies.version,
-            policy_settings=[
-                pb.PolicyStatus(name=name, strategy=policy.strategy, weights=policy.weights)
-                for name, policy in settings
-            ],
+            policy_settings=settings,
             genres=catalog.genre_names,
             genders=values_of("gender", groups),
             occupations=values_of("occupation", groups),
             answers=recent.calls,
             degraded_answers=recent.failed,
+            scenarios=sorted(policies.scenarios),
             similar_kinds=known_kinds(self.scorers, catalog),
             rating_scale=pb.RatingScale(lowest=scale.lowest, highest=scale.highest, step=scale.step) if scale else None,
         )
+
+    def _settings(self, policies: Policies, names: Sequence[str]) -> list[pb.PolicyStatus]:
+        found = []
+        for name in names:
+            policy, estimates = policies.policies[name], self.published.estimates(name, policies.version)
+            status = pb.PolicyStatus(name=name, strategy=policy.strategy, weights=policy.weights, estimates=estimates)
+            found.append(status)
+        return found
 
     async def _model_status(self, scorer: ScorerClient, timeout: float) -> pb.ModelStatus:
         server = scorer.server

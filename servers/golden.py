@@ -9,7 +9,7 @@ from servers.published import read_arrays
 from servers.runtime.datatypes import Array
 from servers.runtime.errors import ArtifactError
 from servers.runtime.repository import Version
-from servers.scorer import LoadedScorer
+from servers.scorer import MAX_VALUE, LoadedScorer
 from servers.signature import SCORE, Arrays, Limits
 
 LIMITS = Limits(B=256, L=100_000, C=10_000, K=0)
@@ -27,6 +27,8 @@ def check(scorer: LoadedScorer, version: Version) -> None:
     expected = golden.pop("score")
     requests = _requests(golden, expected)
     _check_scores(scorer, requests, expected, version)
+    if (largest := scorer.largest_query(requests)) > MAX_VALUE:
+        _refuse(version, f"a golden user's query has values up to {largest:g}; the limit is {MAX_VALUE:g}")
     if (recall := scorer.recall(requests, MAX_SEARCHED_ITEMS)) < MIN_RECALL:
         _refuse(version, f"the index finds {recall:.2f} of the items with the best scores, not {MIN_RECALL}")
     _check_last(scorer)

@@ -31,6 +31,8 @@ CHECKED = Limits(B=1 << 20, L=0, C=0, K=0)
 """Of what has been checked already."""
 MAX_EXACT = 50_000
 """Number of allowed items above which those of an inverted index are searched in its lists."""
+MAX_VALUE = 1e12
+"""Largest value of an item's vector, and of a query: products stay far from where float32 overflows."""
 TIED = 1e-5
 """Scores that differ by less, relative to the largest, are equal: FAISS adds up in another order."""
 MAX_TABLE_NUMBER = 1 << 22
@@ -106,10 +108,14 @@ class LoadedScorer:
             "item_number is not ascending from 1": (np.diff(self._numbers) <= 0).any(),
             f"item_vector is not [{count}, {dimension}]": self._vectors.shape != (count + 1, dimension),
             "item_vector has values that are not finite": not np.isfinite(self._vectors[1:]).all(),
+            f"item_vector has values beyond {MAX_VALUE:g}": (np.abs(self._vectors[1:]) > MAX_VALUE).any(),
             "similar_vector does not fit item_number": len(self._similar) != count + 1,
             "similar_vector is not of unit length": not _unit_or_zero(self._similar).all(),
             "similar_vector has values that are not finite": not np.isfinite(self._similar).all(),
             "item_feature does not fit item_number": features != count + 1,
+            "item_feature has values that are not finite": not np.isfinite(
+                0 if self._features is None else self._features
+            ).all(),
             "tower_index does not fit item_number": not self._tower_index_fits(),
             "index.faiss is not by inner product": self._index.metric_type != faiss.METRIC_INNER_PRODUCT,
             "index.faiss does not fit item_vector": (self._index.ntotal, self._index.d) != (count, dimension),
@@ -203,7 +209,7 @@ class LoadedScorer:
         _, found_UF = self._index.search(np.nan_to_num(query_BD[~is_limited_B]), count)
         rows_BF[~is_limited_B] = found_UF + 1
         for b in np.flatnonzero(is_limited_B):
-            best = self._best_allowed(inputs["allowed"][b], seen_BL[b], query_BD[b], count)
+            best = self._best_allowed(inputs["allowed"][b], query_BD[b], count)
             rows_BF[b, : len(best)] = best
         excluded_BF = self._excluded(rows_BF, seen_BL)
         found_B = (~excluded_BF).sum(axis=1)
@@ -213,6 +219,11 @@ class LoadedScorer:
         # Not the index's own scores: those of a quantized index are approximate, and differ from `score`.
         score_BF = self._products(rows_BF, query_BD)
         return self._rank(rows_BF, score_BF, excluded_BF | abstains_B1, inputs["k"])
+
+    def largest_query(self, inputs: Arrays) -> float:
+        """Largest absolute value of these users' queries, without those on whom the tower abstains."""
+        query_BD = self._queries(inputs)
+        return float(np.abs(query_BD[~np.isnan(query_BD).any(axis=1)]).max(initial=0))
 
     def recall(self, inputs: Arrays, items: int) -> float:
         """Share of the exact best that the index finds, over these users' queries and the vectors of so many items.
@@ -332,16 +343,16 @@ class LoadedScorer:
         best: Rows = np.argsort(-score_N, kind="stable")[:count] + 1
         return best
 
-    def _best_allowed(self, allowed_A: Array, seen_L: Rows, query_D: Floats, count: int) -> Rows:
-        """The `count` best of the allowed rows that are not in the history; of equals the first."""
+    def _best_allowed(self, allowed_A: Array, query_D: Floats, count: int) -> Rows:
+        """The `count` best of the allowed rows; of equals the first."""
         is_allowed = np.zeros(len(self._numbers), np.bool_)
         is_allowed[self._rows(allowed_A)] = True
-        is_allowed[seen_L] = is_allowed[0] = False
-        rows = np.flatnonzero(is_allowed)
-        if len(rows) > MAX_EXACT and isinstance(self._index, faiss.IndexIVF):
+        is_allowed[0] = False
+        if isinstance(self._index, faiss.IndexIVF) and np.count_nonzero(is_allowed) > max(MAX_EXACT, count):
             found = self._search_lists(is_allowed[1:], query_D, count)
-            if len(found) == min(count, len(rows)):
+            if len(found) == count:
                 return found
+        rows = np.flatnonzero(is_allowed)
         # No vector is copied, which is twice as fast as a product of copies.
         score = np.empty(len(rows), np.float32)
         query_D = np.ascontiguousarray(query_D, np.float32)
@@ -354,10 +365,12 @@ class LoadedScorer:
         return best
 
     def _search_lists(self, is_allowed_N: NDArray[np.bool_], query_D: Floats, count: int) -> Rows:
-        """The `count` best of the allowed items that an inverted index finds. It searches more of its lists the fewer
-        are allowed, for their best lie further apart.
+        """The `count` best of the allowed items that an inverted index finds.
+
+        The fewer are allowed, the further apart are their best, and the more lists are searched.
         """
-        lists = math.ceil(self._index.nprobe / math.sqrt(is_allowed_N.mean()))
+        share = np.count_nonzero(is_allowed_N) / len(self)
+        lists = math.ceil(self._index.nprobe / math.sqrt(share))
         bits = np.packbits(is_allowed_N, bitorder="little")  # which the selector does not copy
         selector = FAISS.IDSelectorBitmap(bits)
         parameters = FAISS.SearchParametersIVF(sel=selector, nprobe=min(lists, self._index.nlist))

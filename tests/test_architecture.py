@@ -30,7 +30,8 @@ MAY_IMPORT = {
     "fusion_gateway/circuit_breaker.py": set[str](),
     "fusion_gateway/events/stored_event.py": set[str](),
     "fusion_gateway/events": {"servers.runtime", "fusion_gateway.ingest", "fusion_gateway.circuit_breaker"},
-    "fusion_gateway/loop/evidence.py": set[str](),
+    "fusion_gateway/loop/answer_cap.py": set[str](),
+    "fusion_gateway/loop/evidence.py": {"fusion_gateway.loop.answer_cap"},
     "fusion_gateway/loop/thompson.py": {"fusion_gateway.loop.evidence"},
     "fusion_gateway/shares.py": set[str](),
     "fusion_gateway/scorers": {
@@ -43,6 +44,7 @@ MAY_IMPORT = {
         "protos",
         "servers.runtime",
         "fusion_gateway.access",
+        "fusion_gateway.moments",
         "fusion_gateway.settings",
         "fusion_gateway.events",
     },

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fusion_gateway.catalog.expression import Combination, Expression, NumberTest, TextTest
 from fusion_gateway.catalog.parquet import Kind as DataType
-from fusion_gateway.fusion import Mask
+from fusion_gateway.fusion import Mask, Rows
 
 Kind = Literal["text", "texts", "number"]
 Value = str | float | tuple[str, ...]
@@ -57,6 +57,11 @@ class Postings:
         for start, end in zip(starts, ends, strict=True):
             mask[self.rows[start:end]] = True
 
+    def at(self, position: NDArray[np.int32]) -> tuple[NDArray[np.int32], Keys]:
+        """The positions [pairs] and keys [pairs] of the rows that have a `position` [items]; others have -1."""
+        found = position[self.rows]
+        return found[found >= 0], self.keys[found >= 0]
+
 
 @dataclass(frozen=True)
 class Column:
@@ -69,14 +74,27 @@ class Column:
     """By row, what it has instead of what is published; None: nothing."""
 
     def matches(self, test: TextTest | NumberTest, items: int) -> Mask:
-        """[items]. The test fits the kind."""
-        low, high = self._range(test)
+        """[items]. None where the test does not fit the kind, which another catalog may have had."""
         mask = np.zeros(items, np.bool_)
+        if isinstance(test, NumberTest) != (self.kind == "number"):
+            return mask
+        low, high = self._range(test)
         self.published.mark(mask, low, high)
         if self.changes:
             mask[list(self.changes)] = False
             self._changed.mark(mask, low, high)
         return mask
+
+    def values_of(self, rows: Rows, items: int) -> tuple[NDArray[np.int32], Keys]:
+        """As Attributes.values_of."""
+        position = np.full(items, -1, np.int32)
+        position[rows] = np.arange(len(rows))
+        if not self.changes:
+            return self.published.at(position)
+        changed_at, changed = self._changed.at(position)
+        position[list(self.changes)] = -1
+        published_at, published = self.published.at(position)
+        return np.concatenate([published_at, changed_at]), np.concatenate([published, changed])
 
     def changed(self, rows: Iterable[int], changes: Mapping[int, Value | None]) -> "Column":
         """Of `rows` with these changes only, of others with its own."""
@@ -121,14 +139,24 @@ class Attributes:
         return {name: column.kind for name, column in self.columns.items()}
 
     def matches(self, expression: Expression) -> Mask:
-        """[items]: of which it holds. No test holds where there is no value."""
+        """[items]: of which it holds. No test holds where there is no value, or one of another kind."""
         if isinstance(expression, Combination):
             combine = np.logical_and if expression.quantifier == "all" else np.logical_or
             mask: Mask = reduce(combine, map(self.matches, expression.parts))
             return ~mask if expression.quantifier == "none" else mask
-        if expression.attribute not in self.columns:
+        column = self.columns.get(expression.attribute)
+        if column is None or isinstance(expression, NumberTest) != (column.kind == "number"):
             return np.zeros(self.items, np.bool_)
-        return self.columns[expression.attribute].matches(expression, self.items)
+        return column.matches(expression, self.items)
+
+    def values_of(self, name: str, rows: Rows) -> tuple[NDArray[np.int32], Keys]:
+        """Of the items at `rows`, each once: positions in `rows` [pairs], and a value that the item there has [pairs].
+
+        A number, or the hash of a text, in any case. Nothing where no item has the attribute.
+        """
+        if name not in self.columns:
+            return np.zeros(0, np.int32), np.zeros(0)
+        return self.columns[name].values_of(rows, self.items)
 
     def patched(self, rows: Mapping[int, Mapping[str, Value | None]]) -> "Attributes":
         """With other values of some rows by name, None for no value; names left out have what is published.

@@ -124,7 +124,8 @@ class Catalog:
         self._ids_in_order: list[str] | None = None
         self._row = {item_id: row for row, item_id in enumerate(self.id)}
         keys = map(_key_of_work, self.id, self.title, self.year.tolist())
-        self._find_works(np.fromiter(keys, np.int64, len(self)))
+        self._work_key: Keys = np.fromiter(keys, np.int64, len(self))
+        self._set_works(_works(self._work_key))
         names = sorted({genre.casefold() for genre in chain.from_iterable(self.genres)})
         self._genre = {name: column for column, name in enumerate(names)}
         self.has_genre = np.zeros((len(self), len(names)), np.bool_)
@@ -139,9 +140,8 @@ class Catalog:
     def __len__(self) -> int:
         return len(self.id)
 
-    def _find_works(self, keys: Keys) -> None:
-        self._work_key = keys
-        self.work = _works(keys)
+    def _set_works(self, work: Rows) -> None:
+        self.work = work
         """[items]: the first row of the same work, which may be listed under several ids."""
         self._repeated = _rows_of_repeated(self.work)
         self.num_repeats = sum(len(rows) - 1 for rows in self._repeated.values())
@@ -185,9 +185,15 @@ class Catalog:
             self.year[rows] = list(years.values())
         found = [_key_of_work(self.id[row], self.title[row], int(self.year[row])) for row in years]
         if not np.array_equal(self._work_key[rows], found):
-            keys = self._work_key.copy()
-            keys[rows] = found
-            self._find_works(keys)
+            others = np.union1d(self._work_key[rows], found)
+            self._work_key = self._work_key.copy()
+            self._work_key[rows] = found
+            # Of works that have lost or gained a row, all rows: the others' stay as they are.
+            index = np.searchsorted(others, self._work_key).clip(max=len(others) - 1)
+            changed = np.flatnonzero(others[index] == self._work_key)
+            work = self.work.copy()
+            work[changed] = changed[_works(self._work_key[changed])]
+            self._set_works(work)
 
     def _patch_genres(self, rows: Collection[int]) -> None:
         spelled = {genre for row in rows for genre in self.genres[row]}

@@ -49,7 +49,8 @@ class TitleIndex:
             right = self.catalog.year[others] == year
             rows, likeness = _best_of_each(rows, likeness, others, alike_without * np.where(right, 1, OTHER_YEAR))
         alike = np.flatnonzero(likeness >= MIN_LIKENESS)
-        best = alike[np.lexsort((-self._votes[rows[alike]], -likeness[alike]))[:k]]
+        keys = (rows[alike], -self._votes[rows[alike]], -likeness[alike])
+        best = alike[np.lexsort(keys)[:k]]
         return [(int(rows[index]), float(likeness[index])) for index in best]
 
     def _alike(self, query: str) -> tuple[Rows, Likeness]:

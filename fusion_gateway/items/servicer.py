@@ -149,5 +149,5 @@ def _check_genres(request: pb.UpsertItemsRequest, catalog: Catalog) -> None:
     new = catalog.new_genres(genre for item in request.items for genre in item.genres)
     if len(new) > (room := catalog.room_for_genres):
         raise InvalidArgument(
-            f"items: {len(new)} new genres, such as {quoted(new[0])}, are too many; {room} fit beside those there are"
+            f"items: {len(new)} new names of genres, such as {quoted(new[0])}, are too many; at most {room} more"
         )

@@ -13,9 +13,9 @@ from fusion_gateway.events.event_types import EventTypes
 from fusion_gateway.loop import thompson
 from fusion_gateway.loop.arms import Arms, Decision
 from fusion_gateway.loop.databases import Databases, opened
-from fusion_gateway.loop.evidence import DAY, Evidence, Observed
+from fusion_gateway.loop.evidence import Evidence, Observed
 from fusion_gateway.loop.joined import joined
-from fusion_gateway.loop.metrics import Metric, metric_named
+from fusion_gateway.loop.metrics import DAY, Metric, metric_named
 from fusion_gateway.policies import Adaptive, Measured, Policies
 from fusion_gateway.reloading import Reloaded
 from servers.runtime.errors import ConfigurationError, DeadlineExceeded, MarqueeError

@@ -6,17 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fusion_gateway.loop.answer_cap import DailyCap
+
 BUCKETS = 1024
 """Users are put into so many groups, which are compared instead of single users."""
 PRIOR_BUCKETS = 5
 """Average groups that each policy has beside its own: a policy with few users is not yet known to be any different."""
 MAX_WEIGHT = 100.0
 """Of an answer; that of a policy with a share below 1 % counts less than its probability says."""
-MAX_ANSWERS = 100
-"""Of a user in a day that count; more are a program's, not a person's."""
-COUNTERS = 1 << 20
-"""Counters of answers; users that share one reach MAX_ANSWERS together."""
-DAY = 86_400.0
 MAX_HALF_LIVES = 50.0
 """After so many the sums are scaled down, for weights grow with time."""
 
@@ -55,7 +52,7 @@ class Evidence:
         """Of weights, and of weighted rewards."""
         self._half_life = half_life
         self._reference = 0.0
-        self._today = _Today()
+        self._cap = DailyCap()
         self.answers = dict.fromkeys(self._sums, 0)
         """That count, of each policy."""
 
@@ -67,7 +64,7 @@ class Evidence:
         policy, probability, user_id, time, reward, units = outcome
         number = _number(user_id)
         counts = policy in self._sums and 0 < probability < 1 and units > 0
-        if not counts or not self._today.takes(number, time):
+        if not counts or not self._cap.takes(number, time):
             return
         self._move_reference(time)
         weight = min(1 / probability, MAX_WEIGHT) * 2 ** ((time - self._reference) / self._half_life)
@@ -101,25 +98,6 @@ class Evidence:
             for sums in self._sums.values():
                 sums *= 2**-halvings
             self._reference = time
-
-
-class _Today:
-    """How many answers each user has had on the newest day, in bounded memory."""
-
-    def __init__(self) -> None:
-        self._day = 0.0
-        self._counts = np.zeros(COUNTERS, np.uint8)
-
-    def takes(self, number: int, time: float) -> bool:
-        """Counts an answer to the user of this number; whether it is one of the first MAX_ANSWERS."""
-        if time // DAY > self._day:
-            self._day = time // DAY
-            self._counts[:] = 0
-        counter = number % COUNTERS
-        if self._counts[counter] >= MAX_ANSWERS:
-            return False
-        self._counts[counter] += 1
-        return True
 
 
 def _number(user_id: str) -> int:

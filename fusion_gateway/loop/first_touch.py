@@ -69,9 +69,11 @@ async def _counted(engine: AsyncEngine, window: float, touches: Sequence[Touch])
     ids = {touch.recommendation_id for touch in touches} - {""}
     if not ids:
         return set()
-    query = sa.select(SERVED.c.id, SERVED.c.user_id, SERVED.c.time, SERVED.c["items"]).where(SERVED.c.id.in_(ids))
+    columns = (SERVED.c[name] for name in ("id", "user_id", "time", "items"))
+    query = sa.select(*columns).where(SERVED.c.id.in_(ids))
     async with engine.connect() as connection:
-        answers = {id: (user, time, json.loads(items)) for id, user, time, items in await connection.execute(query)}
+        rows = (await connection.execute(query)).all()
+    answers = {id: (user, time, json.loads(items)) for id, user, time, items in rows}
 
     def is_counted(touch: Touch) -> bool:
         user, time, items = answers.get(touch.recommendation_id, ("", 0.0, []))

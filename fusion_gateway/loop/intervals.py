@@ -122,6 +122,15 @@ def compare(estimate: Estimate, control: Estimate) -> Comparison | None:
     return Comparison(difference, difference - half, difference + half, p_value)
 
 
+def why_not(estimate: Estimate, control: Estimate, name: str) -> str:
+    """In words, why `compare` finds nothing to say of the control of that name."""
+    if min(estimate.users, control.users) < MIN_USERS:
+        return f"a comparison needs {MIN_USERS} users of each; it has {estimate.users}, and {name} {control.users}"
+    if not control.value > 0:
+        return f"not compared: {name} has no outcomes"
+    return f"not compared: less than {MIN_CHOSE} users have an outcome, or all are alike"
+
+
 def more_users(estimate: Estimate, control: Estimate, precision: float) -> int | None:
     """Of the two policies together, as they are shared now, until the interval is +-`precision` of the control's rate.
 

@@ -8,23 +8,24 @@ from itertools import chain
 from typing import NamedTuple
 
 from fusion_gateway.events.event_types import STANDARD, EventTypes
+from fusion_gateway.loop.answer_cap import MAX_ANSWERS_PER_USER
 from fusion_gateway.loop.databases import Databases
 from fusion_gateway.loop.intervals import (
     MIN_CHOSE,
-    MIN_USERS,
     Comparison,
     Estimate,
     compare,
     more_users,
     probability_best,
     ratio,
+    why_not,
 )
 from fusion_gateway.loop.joined import Joined, joined
 from fusion_gateway.loop.metrics import DAY
 from fusion_gateway.loop.outcomes_query import VERSION, OutcomesQuery
 from fusion_gateway.loop.parts import in_parts
 from fusion_gateway.loop.sample_ratio import Assigned, sample_ratio_p
-from fusion_gateway.loop.tallies import MAX_ANSWERS_PER_USER, MAX_ARMS, Columns, Tallies, Worth, merged
+from fusion_gateway.loop.tallies import MAX_ARMS, Columns, Tallies, Worth, merged
 from fusion_gateway.loop.together import Period, Split, Together, read_together
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.errors import InvalidArgument
@@ -178,15 +179,11 @@ class Outcomes:
     def _notes(self, arm: Arm, rate: Estimate, pair: "_Pair | None") -> Iterator[str]:
         """What keeps numbers out."""
         if rate.chose < MIN_CHOSE:
-            yield f"{rate.chose} users with an outcome; from {MIN_CHOSE} on there is an interval"
+            yield f"an interval needs {MIN_CHOSE} users with an outcome; it has {rate.chose}"
         if arm.drawn and arm.policy != self._control and not pair:
             yield f"never drawn at the same time as {self._control}"
         if pair and compare(_rate(pair.own), _rate(pair.control)) is None:
-            users = _rate(pair.own).users, _rate(pair.control).users
-            yield (
-                f"not compared: {users[0]} users, and {users[1]} of {self._control}; each has to have {MIN_USERS}, and "
-                f"one of the two {MIN_CHOSE} with an outcome"
-            )
+            yield why_not(_rate(pair.own), _rate(pair.control), self._control)
 
     def _best(self, arms: Sequence[Arm], sums: Sequence[Columns]) -> dict[str, float]:
         """Of the policies that were in the split at the end, over all the time in which they all were.

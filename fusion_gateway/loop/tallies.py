@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fusion_gateway.loop.answer_cap import MAX_ANSWERS_PER_USER
+
 MAX_ROWS = 1_000_000
 """Pairs of user and arm; beyond, half of the users, drawn by the hash of their ids, are left out. About 250 MB."""
 ARM_BITS = 8
 MAX_ARMS = 1 << ARM_BITS
-MAX_ANSWERS_PER_USER = 200
-"""The first so many answers of a user count in the estimates of an arm: a program that calls all day is one user."""
 HASH_BITS = 48
 
 

@@ -21,6 +21,7 @@ CIRCUIT_OPEN = "circuit open"
 CROWDED = "too many wait for it"
 UNREADABLE = "unreadable answer"
 NOT_CONFIGURED = "not configured"
+OTHER_ITEMS = "its items are not in the catalog"
 UNEXPECTED = "unexpected error"
 INVALID_ARGUMENT = "invalid argument"
 log = structlog.get_logger()

@@ -142,6 +142,9 @@ def recommend(
     policy: Annotated[
         str, typer.Option(help="Fusion policy; status lists them.", show_default="the published", rich_help_panel=LIST)
     ] = "",
+    scenario: Annotated[
+        str, typer.Option(help="Of the policies file; status lists them.", show_default="none", rich_help_panel=LIST)
+    ] = "",
     weights: Annotated[
         str,
         typer.Option(
@@ -173,6 +176,7 @@ def recommend(
         history=_history(history),
         weights=_weights(weights),
         policy=policy,
+        scenario=scenario,
         filters=pb.Filters(
             genres_any=_split(genres),
             genres_none=_split(not_genres),

@@ -151,7 +151,8 @@ def status(response: pb.GetStatusResponse) -> Group:
         f"catalog {response.catalog_version} with {response.catalog_items} items; policies "
         f"{', '.join(response.policies)} (default {response.default_policy}) of fusion {response.fusion_version}"
     )
-    return _group("", table, served)
+    scenarios = f"scenarios {', '.join(response.scenarios)}" if response.scenarios else ""
+    return _group("", table, served, scenarios)
 
 
 def _table(*columns: str) -> Table:

@@ -25,6 +25,7 @@ MAX_TICKS = 600
 """Ticks after which a connection that has not taken an answer is broken off."""
 PATIENCE_TICKS = 5
 """Ticks after which it is where room is short: the largest first, one a tick."""
+INTERNET = (socket.AF_INET, socket.AF_INET6)
 log = structlog.get_logger()
 
 
@@ -119,8 +120,7 @@ def break_off(peers: Collection[str]) -> None:
     for descriptor in os.listdir("/dev/fd"):
         try:
             with socket.socket(fileno=os.dup(int(descriptor))) as connection:
-                address = connection.getpeername()
-                if isinstance(address, tuple) and _name(*address[:2]) in names:
+                if connection.family in INTERNET and _name(*connection.getpeername()[:2]) in names:
                     connection.shutdown(socket.SHUT_RDWR)
         except OSError:  # it is no connection, or has been closed meanwhile
             continue

@@ -1,9 +1,10 @@
-"""Hours in minutes: a mixed load, versions that change, and what the processes need as time goes by."""
+"""Hours in minutes: mixed load, simulated users, versions that change, and what the processes need as time goes by."""
 
 import asyncio
 import contextlib
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -19,9 +20,18 @@ from tests.chaos.steady import DEADLINE_SECONDS, Call, Steady, failures
 from tests.chaos.system import World
 from tests.chaos.writer import Writer
 from training.artifacts.repository import versions
+from training.data.load import load_dataset
 from training.recipes import SCORERS
+from training.simulation.behavior import Behavior, Habits
+from training.simulation.driver import Load, Run, drive
+from training.simulation.population import population
 
 CALLS_PER_SECOND = 20.0
+READERS_PER_SECOND = 5.0
+"""Lists that simulated users read; what they do with them comes back as events."""
+READERS = 100
+LIST_LENGTH = 5
+EXPLORATION = 0.2
 WARM_SHARE = 0.4
 """Share of the time before growth counts."""
 MAX_MIB_GROWTH = 24.0
@@ -95,7 +105,8 @@ async def soak(world: World, seconds: float, samples: int, on_samples: Callable[
     async with grpc.aio.insecure_channel(gateway.grpc_address) as channel:
         writer = Writer(channel, "soaker", world.requests[-1].history[0].item_id)
         client = Steady(_mixed(channel, world, writer), CALLS_PER_SECOND)
-        async with client.calling():
+        async with client.calling(), asyncio.TaskGroup() as tasks:
+            reading = tasks.create_task(_read_lists(world, gateway.grpc_address, seconds))
             reloading = asyncio.create_task(_reload(world, max(seconds / RELOADS, MIN_RELOAD_SECONDS)))
             began = time.monotonic()
             for number in range(1, samples + 1):
@@ -107,15 +118,30 @@ async def soak(world: World, seconds: float, samples: int, on_samples: Callable[
             with contextlib.suppress(asyncio.CancelledError):
                 await reloading
         lost = await writer.lost(channel)
+    failed = Counter(failures(client.answers)) + reading.result().failures
     return Soak(
-        calls=len(client.answers),
-        failed=failures(client.answers),
+        calls=len(client.answers) + reading.result().answers,
+        failed=dict(failed),
         degraded=sum(bool(answer.missing) for answer in client.answers),
         lost=lost,
         reloads=sum(max(versions(world.repository, model)) for model in ROUND) - len(ROUND),
         samples=taken,
         growth=[_growth(taken, name) for name in world.processes],
     )
+
+
+async def _read_lists(world: World, address: str, seconds: float) -> Run:
+    """By users of the data: impressions, clicks and ratings follow each answer."""
+    people = await asyncio.to_thread(lambda: population(load_dataset(world.data), READERS, seed=0))
+    load = Load(
+        address=address,
+        answers=max(int(seconds * READERS_PER_SECOND), 1),
+        rate=READERS_PER_SECOND,
+        length=LIST_LENGTH,
+        exploration=EXPLORATION,
+        seed=0,
+    )
+    return await drive(load, Behavior(people, Habits(), LIST_LENGTH))
 
 
 def _mixed(channel: grpc.aio.Channel, world: World, writer: Writer) -> Call:

@@ -33,6 +33,8 @@ class World:
 
     folder: Path
     repository: Path
+    data: Path
+    """Of the users."""
     requests: Sequence[RecommendRequest]
     processes: dict[str, Process] = field(default_factory=dict)
 
@@ -52,7 +54,7 @@ def world(folder: Path, data: Path | None, repository: Path | None, k: int = 3) 
         add_encoder(own / "visual_temporal" / "1")
         tiny_artifact.publish(own, "linear", 2, item_numbers=range(1, 1 + len(MOVIES)), dimension=LARGE_DIMENSION)
     data = data or tiny_system.write_events(folder / "data")
-    made = World(folder, own, gateway.prepare(Traffic(data, own, seed=0), k, stored_history=False)[:200])
+    made = World(folder, own, data, gateway.prepare(Traffic(data, own, seed=0), k, stored_history=False)[:200])
     try:
         yield made
     finally:

@@ -3,7 +3,10 @@
 from pathlib import Path
 
 from fusion_gateway.published_models import PublishedModels
+from protos.marquee.v1 import recommender_pb2 as pb
+from protos.marquee.v1.artifact_pb2 import Metric
 from servers.runtime.repository import Repository
+from tests.fusion_gateway.world import publish
 from tests.servers import tiny_artifact
 
 
@@ -19,3 +22,17 @@ def test_a_version_is_described_by_its_manifest(tmp_path: Path) -> None:
     assert models.find(name, version.number) is found  # read once
     for unknown in ((name, 99), (name, 0), ("nothing", 1)):
         assert models.find(*unknown) is None
+
+
+def test_a_policy_has_the_estimates_that_it_was_published_with(tmp_path: Path) -> None:
+    protocol = "off-policy, doubly robust, click an answer"
+    estimates = {"new": 0.5, "new low": 0.4, "new high": 0.6, "newer": 0.7}
+    metrics = [Metric(name=name, value=value, protocol=protocol) for name, value in estimates.items()]
+    metrics.append(Metric(name="new", value=0.1, protocol="leave-last-out"))
+    publish(tmp_path, "fusion", {"policies.yaml": b""}, metrics=metrics)
+    models = PublishedModels(Repository(tmp_path))
+    [found] = models.estimates("new", 1)
+    assert found == pb.PolicyEstimate(rate=pb.Rate(value=0.5, low=0.4, high=0.6), protocol=protocol)
+    [newer] = models.estimates("newer", 1)
+    assert not newer.rate.HasField("low")
+    assert models.estimates("other", 1) == models.estimates("new", 0) == []

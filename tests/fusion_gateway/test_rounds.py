@@ -65,6 +65,15 @@ async def test_one_round_answers_as_two_do(world: World, repository: Path) -> No
     assert any("k" in seen for seen in world.models["rating"].seen)
 
 
+async def test_a_model_of_another_catalog_is_missing(world: World, repository: Path) -> None:
+    world.models["rating"].scores = {number + 1_000_000: float(number) for number in range(1, 11)}
+    async with another_gateway(world, repository, "--one-round-items=0") as stub:
+        answer = await stub.Recommend(pb.RecommendRequest(history=[pb.Event(item_id="1")], k=3))
+    missing = [(each.component, each.reason) for each in answer.degraded]
+    assert missing == [("rating", "its items are not in the catalog")]
+    assert len(answer.items) == 3
+
+
 async def test_calls_that_travel_together_are_answered_as_if_alone(world: World, repository: Path) -> None:
     for rounds in ("--one-round-items=0", "--one-round-items=10"):
         async with another_gateway(world, repository, rounds) as stub:

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from io import BytesIO
 from pathlib import Path
@@ -18,7 +18,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from fusion_gateway.catalog.catalog import SCHEMA
 from fusion_gateway.catalog.word_weights import SCHEMA as TAG_SCHEMA
-from protos.marquee.v1.artifact_pb2 import File, Manifest
+from protos.marquee.v1.artifact_pb2 import File, Manifest, Metric
 from servers.runtime import tensors
 from servers.runtime.health import Health
 
@@ -55,7 +55,13 @@ def items() -> pl.DataFrame:
     return pl.DataFrame(rows, schema=SCHEMA, orient="row")
 
 
-def publish(repository: Path, model: str, files: Mapping[str, bytes], version: int = 1) -> Path:
+def publish(
+    repository: Path,
+    model: str,
+    files: Mapping[str, bytes],
+    version: int = 1,
+    metrics: Sequence[Metric] = (),
+) -> Path:
     """A version of a model, as training publishes it."""
     folder = repository / model / str(version)
     folder.mkdir(parents=True)
@@ -65,7 +71,7 @@ def publish(repository: Path, model: str, files: Mapping[str, bytes], version: i
         File(path=name, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
         for name, content in files.items()
     ]
-    manifest = Manifest(model=model, version=version, files=entries)
+    manifest = Manifest(model=model, version=version, files=entries, metrics=metrics)
     (folder / "manifest.json").write_text(json_format.MessageToJson(manifest, preserving_proto_field_name=True))
     return folder
 

@@ -34,7 +34,7 @@ from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from tests.fusion_gateway.world import publish
 from tests.load import options, report
-from tests.load.processes import system
+from tests.load.processes import Started, started_system
 from tests.servers import tiny_artifact
 
 MODEL, DIMENSION, CLUSTERS = "rating", 64, 2000
@@ -89,6 +89,9 @@ class Row:
     p95_ms: float
     ratio: float
     """Median over users of the time, each divided by that of the same user's request without a filter."""
+    cpu_ms: float
+    """Of both programs, median over users: what the time would be on a machine that nobody shares."""
+    cpu_ratio: float
 
 
 def invent(count: int) -> Items:
@@ -169,37 +172,51 @@ def recall(items: Items, history: Ints, mask: Mask | None, rows: Ints) -> float:
     return float((score[rows[:K]] >= lowest - TIED * abs(lowest)).sum() / k)
 
 
-async def latencies(
-    address: str, users: Sequence[Ints], items: Items, filters: Sequence[pb.Filters], rng: np.random.Generator
+async def times(
+    programs: Sequence[Started],
+    users: Sequence[Ints],
+    items: Items,
+    filters: Sequence[pb.Filters],
+    rng: np.random.Generator,
 ) -> NDArray[np.float64]:
-    """[users, filters] in ms; each user's requests in an order of their own."""
-    found = np.empty((len(users), len(filters)))
-    async with grpc.aio.insecure_channel(address) as channel:
+    """[2, users, filters] in ms: latency, and CPU of all programs, of which the gateway is the last.
+
+    Each user's requests come in an order of their own.
+    """
+    found = np.empty((2, len(users), len(filters)))
+    async with grpc.aio.insecure_channel(programs[-1].grpc_address) as channel:
         recommend = RecommenderStub(channel).Recommend
         for row, history in enumerate(users):
             events = [pb.Event(item_id=str(number)) for number in items.number[history].tolist()]
             for column in rng.permutation(len(filters)).tolist():
                 request = pb.RecommendRequest(history=events, k=10, filters=filters[column])
-                began = time.perf_counter()
+                cpu, began = cpu_ms(programs), time.perf_counter()
                 answer = await recommend(request, timeout=10)
-                found[row, column] = 1000 * (time.perf_counter() - began)
+                found[0, row, column] = 1000 * (time.perf_counter() - began)
+                found[1, row, column] = cpu_ms(programs) - cpu
                 if answer.degraded:
                     raise RuntimeError(f"the answer is degraded: {answer.degraded}")
     return found
 
 
-async def measure(addresses: tuple[str, str], items: Items, shares: Sequence[float], users: int) -> list[Row]:
-    """One row for no filter, and one for each kind and share. `addresses`: of the model server and the gateway."""
+def cpu_ms(programs: Sequence[Started]) -> float:
+    """Of all threads, to the nanosecond: the clock of /proc/PID/stat is too coarse for one request."""
+    threads = [thread for each in programs for thread in Path(f"/proc/{each.process.pid}/task").iterdir()]
+    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e6
+
+
+async def measure(programs: Sequence[Started], items: Items, shares: Sequence[float], users: int) -> list[Row]:
+    """One row for no filter, and one for each kind and share. `programs`: the model server and the gateway."""
     rng = np.random.default_rng(1)
     histories = items.users(users, rng)
     cases = [("none", 1.0), *product(KINDS, shares)]
     filters = [filter_of(kind, share) for kind, share in cases]
-    await latencies(addresses[1], histories[:WARM_UP], items, filters, rng)
-    found_ms = await latencies(addresses[1], histories, items, filters, rng)
-    client = ScorerClient(MODEL, addresses[0])
+    await times(programs, histories[:WARM_UP], items, filters, rng)
+    wall, cpu = await times(programs, histories, items, filters, rng)
+    client = ScorerClient(MODEL, programs[0].grpc_address)
     await client.learn_limits()
     rows = []
-    for (kind, share), ms in zip(cases, found_ms.T, strict=True):
+    for column, (kind, share) in enumerate(cases):
         mask = items.position[kind] <= share if kind in KINDS else None
         found = await recalls(client, items, histories, mask)
         row = Row(
@@ -208,9 +225,11 @@ async def measure(addresses: tuple[str, str], items: Items, shares: Sequence[flo
             items=len(items.cluster) if mask is None else int(mask.sum()),
             recall=float(np.mean(found)),
             lowest_recall=min(found),
-            p50_ms=float(np.median(ms)),
-            p95_ms=float(np.quantile(ms, 0.95)),
-            ratio=float(np.median(ms / found_ms[:, 0])),
+            p50_ms=float(np.median(wall[:, column])),
+            p95_ms=float(np.quantile(wall[:, column], 0.95)),
+            ratio=float(np.median(wall[:, column] / wall[:, 0])),
+            cpu_ms=float(np.median(cpu[:, column])),
+            cpu_ratio=float(np.median(cpu[:, column] / cpu[:, 0])),
         )
         rows.append(row)
     await client.close()
@@ -225,13 +244,27 @@ def filter_of(kind: str, share: float) -> pb.Filters:
 
 def show(rows: Sequence[Row], users: int) -> None:
     table = report.narrow_table(f"{users} users; {report.machine()}, commit {report.commit()}")
-    table.caption = f"recall@{K} of retrieval against brute force over what the filter leaves; ms of Recommend"
-    columns = ("filter", "leaves", "items", "recall", "lowest\nof a user", "p50\nms", "p95\nms", "to none")
-    for name in columns:
-        table.add_column(name, justify="left" if name == "filter" else "right")
+    table.caption = (
+        f"recall@{K} of retrieval against brute force over what the filter leaves, mean and lowest of a user;"
+    )
+    table.caption += " latency of Recommend, CPU of the gateway and the model server; medians over users"
+    for name in (
+        "filter",
+        "leaves",
+        "items",
+        "recall",
+        "lowest",
+        "p50\nms",
+        "p95\nms",
+        "to none",
+        "CPU\nms",
+        "to none",
+    ):
+        table.add_column(name, justify="left" if name == "filter" else "right", no_wrap=True)
     for row in rows:
         counts = f"{row.share:.1%}", f"{row.items:,}", f"{row.recall:.3f}", f"{row.lowest_recall:.3f}"
-        table.add_row(row.kind, *counts, f"{row.p50_ms:.1f}", f"{row.p95_ms:.1f}", f"{row.ratio:.2f} ×")
+        wall = f"{row.p50_ms:.1f}", f"{row.p95_ms:.1f}", f"{row.ratio:.2f} ×"
+        table.add_row(row.kind, *counts, *wall, f"{row.cpu_ms:.1f}", f"{row.cpu_ratio:.2f} ×")
     report.print_table(table)
 
 
@@ -251,9 +284,9 @@ def main(
     repository = published(folder, invented)
     # As one core serves: more threads of one process would take turns with the others'.
     os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    with system(repository, [MODEL], "sqlite://") as (servers, gateway):
-        addresses = servers[MODEL], gateway
-        rows = asyncio.run(measure(addresses, invented, [float(each) for each in shares.split(",")], users))
+    with started_system(repository, [MODEL], "sqlite://") as (servers, gateway):
+        programs = [servers[MODEL], gateway]
+        rows = asyncio.run(measure(programs, invented, [float(each) for each in shares.split(",")], users))
     show(rows, users)
     if json:
         json.write_text(report.document(rows, users=users) + "\n")

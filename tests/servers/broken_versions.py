@@ -88,6 +88,29 @@ def with_nan_in_its_items(folder: Path) -> None:
     change_items(folder, lambda items: items["item_vector"].__setitem__((1, 1), np.nan))
 
 
+def with_an_item_whose_scores_overflow(folder: Path) -> None:
+    """The last one, which no golden request is about."""
+    change_items(folder, lambda items: items["item_vector"].__setitem__(-1, 3e38))
+
+
+def with_a_feature_that_is_not_finite(folder: Path) -> None:
+    change_items(folder, lambda items: items.update(item_feature=np.full((30, 2), np.inf, np.float32)))
+
+
+def with_queries_that_overflow(folder: Path) -> None:
+    """And golden scores that are as large."""
+    tower = onnx.load(str(folder / "query_tower.onnx"))
+    table = numpy_helper.to_array(tower.graph.initializer[0]) * np.float32(1e14)
+    tower.graph.initializer[0].CopyFrom(numpy_helper.from_array(table, "table"))
+    onnx.save(tower, str(folder / "query_tower.onnx"))
+    with np.load(folder / "golden.npz") as golden:
+        arrays = {name: golden[name] for name in golden.files}
+    arrays["score"] *= np.float32(1e14)
+    np.savez(folder / "golden.npz", **arrays)
+    change_manifest(folder, lambda manifest: manifest["scorer"].update(golden_tolerance=1e10))
+    seal(folder)
+
+
 def with_nan_in_its_tower(folder: Path) -> None:
     tower = onnx.load(str(folder / "query_tower.onnx"))
     table = numpy_helper.to_array(tower.graph.initializer[0]) * np.float32(np.nan)
@@ -292,6 +315,9 @@ BROKEN = [
     (of_another_engine, "manifest", "engine 'torchscript' is not known"),
     (with_half_a_manifest, "manifest", "rating/2: manifest.json is malformed"),
     (with_nan_in_its_items, "malformed", "item_vector has values that are not finite"),
+    (with_an_item_whose_scores_overflow, "malformed", r"item_vector has values beyond 1e\+12"),
+    (with_a_feature_that_is_not_finite, "malformed", "item_feature has values that are not finite"),
+    (with_queries_that_overflow, "golden", r"a golden user's query has values up to .*; the limit is 1e\+12"),
     (with_nan_in_its_tower, "golden", "golden scores are off by more than 0.0001"),
     (with_other_scores_than_promised, "golden", "golden scores are off"),
     (with_fewer_similar_vectors, "malformed", "similar_vector does not fit item_number"),

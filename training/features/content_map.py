@@ -22,8 +22,10 @@ from training.features.interactions import Floats
 from training.published import read_tensors
 
 PEOPLE, WORDS = ("director", "cast"), ("overview", "keywords")
-NAMES = ("content_map_text", "content_map_people")
-"""Of the two encoders' files."""
+READ = (PEOPLE, WORDS, (*PEOPLE, "overview"))
+"""What each encoder does not read."""
+NAMES = ("content_map_text", "content_map_people", "content_map_meaning")
+"""Of the encoders' files; the last one is there with a text model only."""
 VECTORS = "content_map.safetensors"
 FILES = (VECTORS, *(f"{name}.{ending}" for name in NAMES for ending in ("json", "safetensors")))
 WIDTH = 0.6
@@ -41,8 +43,10 @@ AT_ONCE = 4_096
 class MappedContent:
     """The content of items as a map reads it; its distances count genres, text, people and year alike."""
 
-    encoders: tuple[ContentEncoder, ContentEncoder]
-    """Of what is written about an item, and of who made it: people say more where words do not drown them."""
+    encoders: tuple[ContentEncoder, ...]
+    """Of what is written about an item, and of who made it: people say more where words do not drown them. With a text
+    model also of what its keywords mean, beside their words.
+    """
     years: Floats
     """[Y] of the items it was fitted on, from the first to the last."""
     scale: Floats
@@ -51,8 +55,9 @@ class MappedContent:
     @classmethod
     def fit(cls, items: pl.DataFrame, text_model: str) -> "MappedContent":
         """Scaled so that the mean squared distance of two items is 1, to which each part contributes the same."""
-        text = ContentEncoder.fit(emptied(items, PEOPLE), TEXT_DIMENSION, 0, text_model)
-        encoders = (text, ContentEncoder.fit(emptied(items, WORDS), TEXT_DIMENSION, 0))
+        models = ("", "", text_model) if text_model else ("", "")
+        read = zip(READ, models, strict=False)
+        encoders = tuple(ContentEncoder.fit(emptied(items, left), TEXT_DIMENSION, 0, model) for left, model in read)
         known = items["year"].filter(items["year"] > 0).to_numpy()
         first, last = (known.min(), known.max()) if len(known) else (0, -1)
         years = np.arange(first, last + 1, dtype=np.float32)
@@ -75,11 +80,13 @@ def emptied(items: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
     return items.with_columns(value.alias(name) for name, value in zip(columns, empty, strict=True))
 
 
-def _parts(items: pl.DataFrame, encoders: tuple[ContentEncoder, ContentEncoder], years: Floats) -> list[Floats]:
-    text, people = encoders[0](emptied(items, PEOPLE)), encoders[1](emptied(items, WORDS))
+def _parts(items: pl.DataFrame, encoders: Sequence[ContentEncoder], years: Floats) -> list[Floats]:
+    read = zip(encoders, READ, strict=False)
+    contents = [encoder(emptied(items, left_out)) for encoder, left_out in read]
     # A hill around each year: what came out last year is alike, in the way that what came out ten years ago is not.
     distance = (items["year"].to_numpy()[:, None] - years) / YEARS_ALIKE
-    return [text.genres, text.text, people.text, np.exp(-np.square(distance)).astype(np.float32)]
+    texts = [content.text for content in contents]
+    return [contents[0].genres, *texts, np.exp(-np.square(distance)).astype(np.float32)]
 
 
 @dataclass(frozen=True)
@@ -120,8 +127,8 @@ class ContentMap:
         return mapped
 
     def write(self, folder: Path) -> None:
-        """Writes FILES."""
-        for encoder, name in zip(self.content.encoders, NAMES, strict=True):
+        """Writes those of FILES that the map has."""
+        for encoder, name in zip(self.content.encoders, NAMES, strict=False):
             encoder.write(folder, name)
         arrays = {"anchor": self.anchor, "weight": self.weight, "mean": self.mean}
         save_file(arrays | {"years": self.content.years, "scale": self.content.scale}, folder / VECTORS)
@@ -132,8 +139,9 @@ class ContentMap:
         if not (folder / VECTORS).is_file():
             return None
         arrays = read_tensors(folder / VECTORS, ("years", "scale", "anchor", "weight", "mean"))
-        text, people = (ContentEncoder.read(folder, name) for name in NAMES)
-        content = MappedContent((text, people), arrays.pop("years"), arrays.pop("scale"))
+        names = [name for name in NAMES if (folder / f"{name}.json").is_file()]
+        encoders = tuple(ContentEncoder.read(folder, name) for name in names)
+        content = MappedContent(encoders, arrays.pop("years"), arrays.pop("scale"))
         return cls(content, **arrays)
 
 

@@ -113,5 +113,7 @@ def _joined(parts: Sequence[Made], refused: dict[int, str]) -> Made:
         refused |= part.refused
     posters = [part.poster for part in parts if part.poster is not None]
     poster = np.concatenate(posters) if posters else None
-    each = [part.arrays for part in parts]
-    return Made({name: np.concatenate([arrays[name] for arrays in each]) for name in each[0]}, poster, refused)
+    arrays = {}
+    for name in parts[0].arrays:
+        arrays[name] = np.concatenate([part.arrays[name] for part in parts])
+    return Made(arrays, poster, refused)

@@ -30,8 +30,9 @@ export function show(main) {
     const until = Math.floor(Date.now() / 1000) + 1;
     const request = { metric, by, until, since: until - Number(days) * DAY };
     try {
+      const status = await call("GetStatus", {}, { signal });
       const answer = await call("GetOutcomes", request, { signal, timeout: TIMEOUT_MS });
-      report.replaceChildren(...reported(answer));
+      report.replaceChildren(...reported(answer), estimated(answer, status) ?? "");
       say(`${metric}: ${(answer.arms ?? []).length} policies`);
     } catch (error) {
       // Not again by itself: it would read as much in vain, and keep the gateway busy.
@@ -167,6 +168,35 @@ function policies(answer, arms, part) {
   return table(part ? `Policies, ${part}` : "Policies", heads, arms.map(row));
 }
 
+/** Of the policies that were published with one: what an answer was to earn, and what it has earned. */
+function estimated(answer, status) {
+  const rows = (status.policySettings ?? []).flatMap(({ name, estimates = [] }) =>
+    estimates
+      .filter(({ protocol }) => protocol.includes(` ${answer.metric} an answer`))
+      .map(({ rate, protocol }) =>
+        h(
+          "tr",
+          {},
+          h("th", { scope: "row" }, name),
+          h("td", {}, withInterval(rate)),
+          h("td", {}, measured(answer, name)),
+          h("td", {}, protocol),
+        ),
+      ),
+  );
+  if (!rows.length) return null;
+  const heads = ["Policy", "Estimated", "Measured", "How it was estimated"];
+  return h("section", { class: "experiment" }, h("h2", {}, "Estimated before it was served"), table("Off-policy estimates", heads, rows));
+}
+
+/** All of the policy's answers together only where they are not divided. */
+function measured(answer, policy) {
+  if (answer.by) return "see above, by part";
+  const arms = (answer.arms ?? []).filter((arm) => arm.policy === policy);
+  const arm = arms.find((each) => each.drawn) ?? arms[0];
+  return arm ? withInterval(arm.rate) : "not served in this time";
+}
+
 function about(answer) {
   const capped = answer.arms.reduce((sum, arm) => sum + Number(arm.cappedAnswers ?? 0), 0);
   const hours = number(answer.windowSeconds / 3600, 0);
@@ -177,7 +207,7 @@ function about(answer) {
       ? "The rate is the mean of the ratings, of which there are as many as outcomes; users are those with one."
       : "The rate is of outcomes per answer.",
     "Intervals are by user, for one look: the delta method. Differences have a mixture sequential probability ratio test instead, so that one may look every day, and stop once p is below 0.05.",
-    "Best with: the probability that a policy's rate is the highest, for normal estimates and a flat prior. It holds for one look; decide by the difference.",
+    "Best with: the probability that a policy's rate is the highest of those that were drawn at the end, over the time of all of them, for normal estimates and a flat prior. It holds for one look; decide by the difference.",
     `More users: of both policies together, until the interval of the difference is ±${percent(answer.precision)} of the control's rate.`,
     answer.sampleRatioP === undefined
       ? ""

@@ -37,9 +37,9 @@ Beside an item encoder there may be these, which `<model>_similar_poster` and `<
 Where items differ in content, a scorer has the map from content to vectors that stands in for learning:
 
   content_map_text.*, content_map_people.*   json and safetensors as content.* above: of overview and keywords alone,
-                       and of director and cast alone
+                       and of director and cast alone; with a text model also content_map_meaning.*, of keywords
   content_map.safetensors   years FP32 [Y], scale FP32 [M], anchor FP32 [A, M], weight FP32 [A, D], mean FP32 [D].
-                       With x = [genres, text, people, exp(-((year - years) / 1.5)²)] times scale, the vector is
+                       With x = [genres, text, people, meaning, exp(-((year - years) / 1.5)²)] times scale it is
                        mean + exp(-.6 |x - anchor|²) weight: item_vector, followed by similar_vector where there is
                        no item_feature
 

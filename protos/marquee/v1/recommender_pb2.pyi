@@ -178,6 +178,7 @@ class RecommendRequest(_message.Message):
     EXPLORATION_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
     EXCLUDE_SERVED_SECONDS_FIELD_NUMBER: _builtins.int
+    SCENARIO_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """External user id, at most 256 bytes. Empty: anonymous."""
     k: _builtins.int
@@ -211,6 +212,11 @@ class RecommendRequest(_message.Message):
     """Leave out what Recommend answered this user within so many seconds, as far as its newest 1000 answers tell, or as
     many of them as have 50000 items: 0 (default: nothing) to 31536000, a year. Requires a user_id.
     """
+    scenario: _builtins.str
+    """Name of a scenario of the gateway's policies file, such as "home": a policy, filters, and rules for the list,
+    beside what the request says; a `policy` of the request counts in place of the scenario's. NOT_FOUND for a name
+    that there is not. Default: none.
+    """
     @_builtins.property
     def history(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
         """Used instead of the stored history when it is not empty; oldest first; at most 1000 events."""
@@ -243,10 +249,11 @@ class RecommendRequest(_message.Message):
         exploration: _builtins.float | None = ...,
         after: _builtins.str = ...,
         exclude_served_seconds: _builtins.int = ...,
+        scenario: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "_exclude_seen", b"_exclude_seen", "_exploration", b"_exploration", "_k", b"_k", "_max_per_genre", b"_max_per_genre", "_seed", b"_seed", "diversity", b"diversity", "exclude_seen", b"exclude_seen", "exploration", b"exploration", "filters", b"filters", "k", b"k", "max_per_genre", b"max_per_genre", "profile", b"profile", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "_exclude_seen", b"_exclude_seen", "_exploration", b"_exploration", "_k", b"_k", "_max_per_genre", b"_max_per_genre", "_seed", b"_seed", "after", b"after", "diversity", b"diversity", "exclude_seen", b"exclude_seen", "exclude_served_seconds", b"exclude_served_seconds", "explain", b"explain", "exploration", b"exploration", "filters", b"filters", "history", b"history", "k", b"k", "max_per_genre", b"max_per_genre", "policy", b"policy", "profile", b"profile", "seed", b"seed", "user_id", b"user_id", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_diversity", b"_diversity", "_exclude_seen", b"_exclude_seen", "_exploration", b"_exploration", "_k", b"_k", "_max_per_genre", b"_max_per_genre", "_seed", b"_seed", "after", b"after", "diversity", b"diversity", "exclude_seen", b"exclude_seen", "exclude_served_seconds", b"exclude_served_seconds", "explain", b"explain", "exploration", b"exploration", "filters", b"filters", "history", b"history", "k", b"k", "max_per_genre", b"max_per_genre", "policy", b"policy", "profile", b"profile", "scenario", b"scenario", "seed", b"seed", "user_id", b"user_id", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__diversity: _TypeAlias = _typing.Literal["diversity"]  # noqa: Y015
     _WhichOneofArgType__diversity: _TypeAlias = _typing.Literal["_diversity", b"_diversity"]  # noqa: Y015
@@ -671,7 +678,9 @@ class RecommendResponse(_message.Message):
 
     @_builtins.property
     def unknown_names(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnknownName]:
-        """Names in the request's filters and profile that GetStatus does not list: nothing has them, so they match nothing."""
+        """Names in the request's filters and profile that GetStatus does not list: nothing has them, so they match nothing.
+        Those of its scenario as well.
+        """
 
     def __init__(
         self,
@@ -709,7 +718,7 @@ class UnknownName(_message.Message):
     FIELD_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     field: _builtins.str
-    """Of the request, for example "filters.genres_any"."""
+    """Of the request, for example "filters.genres_any", or of the policies file, "scenarios.home.filters.genres_any"."""
     name: _builtins.str
     """As the request spells it."""
     def __init__(
@@ -766,6 +775,7 @@ class RankedItem(_message.Message):
     EXPLANATION_FIELD_NUMBER: _builtins.int
     EXPLORED_FIELD_NUMBER: _builtins.int
     PROPENSITY_FIELD_NUMBER: _builtins.int
+    PINNED_FIELD_NUMBER: _builtins.int
     rank: _builtins.int
     """1 is best."""
     score: _builtins.float
@@ -776,6 +786,8 @@ class RankedItem(_message.Message):
     """Probability with which this request puts the item at this rank, over the seeds of `exploration` or of the policy's
     slot; 1 without.
     """
+    pinned: _builtins.bool
+    """At this rank because the scenario pins it there, not by its score."""
     @_builtins.property
     def item(self) -> Global___Item: ...
     @_builtins.property
@@ -791,10 +803,11 @@ class RankedItem(_message.Message):
         explanation: Global___Explanation | None = ...,
         explored: _builtins.bool = ...,
         propensity: _builtins.float = ...,
+        pinned: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation", "item", b"item"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation", "explored", b"explored", "item", b"item", "propensity", b"propensity", "rank", b"rank", "score", b"score"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["explanation", b"explanation", "explored", b"explored", "item", b"item", "pinned", b"pinned", "propensity", b"propensity", "rank", b"rank", "score", b"score"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -856,7 +869,9 @@ class Explanation(_message.Message):
     """One sentence for a person."""
     @_builtins.property
     def contributions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Contribution]:
-        """One for each model that scored the item, and for "popularity" where the policy weighs it, in the policy's order."""
+        """One for each model that scored the item, and for "popularity" where the policy weighs it, in the policy's order.
+        Behind them those of the scenario's boosts that hold of the item, by their names, and "freshness".
+        """
 
     @_builtins.property
     def retrieved_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -896,7 +911,7 @@ class Contribution(_message.Message):
     """After the policy's normalizer."""
     weight: _builtins.float
     """After sharing out the weights of models that abstained or were missing; the weights of an item sum to 1, but for
-    a learned layer.
+    a learned layer. What a scenario adds has a weight of its own: the amount.
     """
     contribution: _builtins.float
     """weight times normalized_score."""
@@ -1434,6 +1449,7 @@ class GetStatusResponse(_message.Message):
     DEGRADED_ANSWERS_FIELD_NUMBER: _builtins.int
     SIMILAR_KINDS_FIELD_NUMBER: _builtins.int
     RATING_SCALE_FIELD_NUMBER: _builtins.int
+    SCENARIOS_FIELD_NUMBER: _builtins.int
     default_policy: _builtins.str
     catalog_version: _builtins.int
     catalog_items: _builtins.int
@@ -1466,6 +1482,10 @@ class GetStatusResponse(_message.Message):
     def rating_scale(self) -> Global___RatingScale:
         """Absent where the data set has no ratings, or where the catalog was published without: any rating is taken then."""
 
+    @_builtins.property
+    def scenarios(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of scenarios, in alphabetical order."""
+
     def __init__(
         self,
         *,
@@ -1483,10 +1503,11 @@ class GetStatusResponse(_message.Message):
         degraded_answers: _builtins.int = ...,
         similar_kinds: _abc.Iterable[_builtins.str] | None = ...,
         rating_scale: Global___RatingScale | None = ...,
+        scenarios: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["rating_scale", b"rating_scale"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "catalog_items", b"catalog_items", "catalog_version", b"catalog_version", "default_policy", b"default_policy", "degraded_answers", b"degraded_answers", "fusion_version", b"fusion_version", "genders", b"genders", "genres", b"genres", "models", b"models", "occupations", b"occupations", "policies", b"policies", "policy_settings", b"policy_settings", "rating_scale", b"rating_scale", "similar_kinds", b"similar_kinds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "catalog_items", b"catalog_items", "catalog_version", b"catalog_version", "default_policy", b"default_policy", "degraded_answers", b"degraded_answers", "fusion_version", b"fusion_version", "genders", b"genders", "genres", b"genres", "models", b"models", "occupations", b"occupations", "policies", b"policies", "policy_settings", b"policy_settings", "rating_scale", b"rating_scale", "scenarios", b"scenarios", "similar_kinds", b"similar_kinds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1901,6 +1922,7 @@ class PolicyStatus(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     STRATEGY_FIELD_NUMBER: _builtins.int
     WEIGHTS_FIELD_NUMBER: _builtins.int
+    ESTIMATES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     strategy: _builtins.str
     """For example weighted_sum."""
@@ -1908,20 +1930,53 @@ class PolicyStatus(_message.Message):
     def weights(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Name of a model, or "popularity", to its weight; where weights depend on the user, those they start from."""
 
+    @_builtins.property
+    def estimates(self) -> _containers.RepeatedCompositeFieldContainer[Global___PolicyEstimate]:
+        """What its answers would earn, as `off-policy --fit` published it with the policy, before it was served."""
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         strategy: _builtins.str = ...,
         weights: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        estimates: _abc.Iterable[Global___PolicyEstimate] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "strategy", b"strategy", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["estimates", b"estimates", "name", b"name", "strategy", b"strategy", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PolicyStatus: _TypeAlias = PolicyStatus  # noqa: Y015
+
+@_typing.final
+class PolicyEstimate(_message.Message):
+    """By the log of other policies' answers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RATE_FIELD_NUMBER: _builtins.int
+    PROTOCOL_FIELD_NUMBER: _builtins.int
+    protocol: _builtins.str
+    """How it was estimated, and of which metric: for example "off-policy, doubly robust, click an answer"."""
+    @_builtins.property
+    def rate(self) -> Global___Rate:
+        """Outcomes of an answer."""
+
+    def __init__(
+        self,
+        *,
+        rate: Global___Rate | None = ...,
+        protocol: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rate", b"rate"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["protocol", b"protocol", "rate", b"rate"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PolicyEstimate: _TypeAlias = PolicyEstimate  # noqa: Y015
 
 @_typing.final
 class ModelStatus(_message.Message):

@@ -23,6 +23,7 @@ from fusion_gateway.gateway import gateway
 from fusion_gateway.loop import outcomes_call
 from fusion_gateway.settings import GatewaySettings
 from protos.marquee.v1 import recommender_pb2 as pb
+from protos.marquee.v1.artifact_pb2 import Metric
 from servers.runtime.settings import read
 from tests.fusion_gateway.conftest import World
 from tests.fusion_gateway.console import browser
@@ -354,6 +355,35 @@ async def test_an_experiment_shows_who_wins(page: Console, tmp_path: Path) -> No
         assert tab.url.endswith("/experiments?metric=like")
         await tab.get_by_label("Divided by").select_option("cohort")
         await tab.get_by_role("heading", name="0 events").wait_for()
+
+
+async def test_what_was_estimated_stands_beside_what_was_measured(tmp_path: Path) -> None:
+    repository, protocol = tmp_path / "repository", "off-policy, doubly robust, click an answer, 95 %"
+    estimates = {"rrf": 0.5, "rrf low": 0.4, "rrf high": 0.6, "later": 0.3}
+    metrics = [Metric(name=name, value=value, protocol=protocol) for name, value in estimates.items()]
+    metrics.append(Metric(name="rrf", value=0.9, protocol="off-policy, doubly robust, like an answer, 95 %"))
+    publish_catalog(repository, items(), TAGS)
+    policies = POLICIES + "  later: {strategy: rrf, weights: {rating: 1}}\n"
+    publish(repository, "fusion", {"policies.yaml": policies.encode()}, metrics=metrics)
+    flags = [f"--model-repository={repository}", f"--event-store=sqlite:///{tmp_path}/events.db", "--scorer="]
+    flags += ["--grpc-port=0", "--metrics-port=0", "--exit-timeout-secs=0"]
+    async with (
+        gateway(read(GatewaySettings, flags)) as program,
+        program,
+        console(program.grpc_address) as page,
+        opened() as tab,
+    ):
+        await write_experiment(f"sqlite:///{tmp_path}/events.db", 300, control="fitted", winner="rrf")
+        await tab.goto(f"{page.url}/experiments")
+        table = tab.get_by_role("table", name="Off-policy estimates")
+        row = table.get_by_role("row", name=re.compile("^rrf"))
+        await row.wait_for()
+        cells = [" ".join(text.split()) for text in await row.locator("td").all_inner_texts()]
+        assert cells[0] == "0.5000 0.4000 to 0.6000"
+        assert re.fullmatch(r"0\.6667 0\.\d{4} to 0\.\d{4}", cells[1])
+        assert cells[2] == protocol
+        later = table.get_by_role("row", name=re.compile("^later"))
+        assert "not served in this time" in await later.inner_text()
 
 
 async def test_more_than_can_be_read_in_time_is_said(page: Console, monkeypatch: pytest.MonkeyPatch) -> None:

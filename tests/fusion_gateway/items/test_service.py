@@ -256,6 +256,13 @@ async def test_names_of_attributes_are_bounded(world: World) -> None:
         await upsert(world, Document(id="1", attributes={"b": number(1)}))
 
 
+async def test_names_of_genres_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fusion_gateway.catalog.catalog.MAX_VALUES", 70)
+    message = "items: 1 new names of genres, such as 'pirates', are too many; at most 0 more"
+    with pytest.raises(grpc.aio.AioRpcError, match=message):
+        await upsert(world, Document(id="1", genres=["Pirates", "comedy"]))
+
+
 Call = Callable[["ItemsAsyncStub"], Awaitable[object]]
 CALLS: dict[str, tuple[Call, str]] = {
     "hide nothing": (lambda items: items.HideItems(pb.HideItemsRequest()), "item_ids: at least 1 is needed"),

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fusion_gateway.loop.answer_cap import MAX_ANSWERS_PER_USER
 from fusion_gateway.loop.intervals import ALPHA, Comparison, compare, ratio
-from fusion_gateway.loop.tallies import MAX_ANSWERS_PER_USER
 
 DAYS = 28
 USERS = 2000

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from fusion_gateway.loop.intervals import (
     ALPHA,
-    MIN_CHOSE,
     MIN_USERS,
     MIXTURE,
     NORMAL_QUANTILE,
@@ -20,6 +19,7 @@ from fusion_gateway.loop.intervals import (
     probability_best,
     ratio,
     t_quantile,
+    why_not,
 )
 from tests.fusion_gateway.loop.covering import coverage
 from tests.fusion_gateway.loop.looking import Looks, experiments
@@ -83,19 +83,23 @@ def test_with_so_many_more_users_the_interval_is_as_narrow(
         assert compared(one, one).high > precision * rate
 
 
+USUAL = Estimate(0.1, 1e-4, 1000, 50)
+
+
 @pytest.mark.parametrize(
-    ("one", "control"),
+    ("one", "control", "reason"),
     [
-        (Estimate(0.1, 1e-4, MIN_USERS - 1, 50), Estimate(0.1, 1e-4, 1000, 50)),
-        (Estimate(0.1, 1e-4, 1000, MIN_CHOSE - 1), Estimate(0.1, 1e-4, 1000, MIN_CHOSE - 1)),
-        (Estimate(0.1, math.nan, 1000, 50), Estimate(0.1, 1e-4, 1000, 50)),
-        (Estimate(0.1, 1e-4, 1000, 50), Estimate(0.0, 0.0, 1000, 50)),
-        (Estimate(0.0, 0.0, 1000, 50), Estimate(0.0, 0.0, 1000, 50)),
+        (USUAL._replace(users=MIN_USERS - 1), USUAL, "needs 100 users of each; it has 99, and old 1000"),
+        (USUAL._replace(chose=9), USUAL._replace(chose=9), "less than 10 users have an outcome"),
+        (USUAL._replace(variance=math.nan), USUAL, "all are alike"),
+        (USUAL, Estimate(0.0, 0.0, 1000, 0), "old has no outcomes"),
+        (Estimate(0.0, 0.0, 1000, 0), Estimate(0.0, 0.0, 1000, 0), "old has no outcomes"),
     ],
     ids=["few users", "few outcomes", "no variance", "no outcomes of the control", "no outcomes"],
 )
-def test_too_little_is_not_compared(one: Estimate, control: Estimate) -> None:
+def test_too_little_is_not_compared(one: Estimate, control: Estimate, reason: str) -> None:
     assert compare(one, control) is None
+    assert reason in why_not(one, control, "old")
     assert more_users(one, control, 0.05) is None
 
 

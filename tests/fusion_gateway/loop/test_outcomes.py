@@ -114,15 +114,15 @@ def test_counts_and_rates_are_those_of_the_answers() -> None:
     assert old.rate.value == pytest.approx(4 / 3)
     assert old.ndcg.value == pytest.approx((1 + 0.6934264) / 2)
     assert not old.rate.HasField("low")
-    assert old.note == "2 users with an outcome; from 10 on there is an interval"
+    assert old.note == "an interval needs 10 users with an outcome; it has 2"
     assert (new.policy, new.answers, new.rate.value, new.rate.HasField("low")) == ("new", 1, 1, False)
     assert (named.policy, named.drawn, named.users, named.outcomes) == ("old", False, 1, 3)
     assert found.anonymous_answers == 1
     assert found.user_share == 1
     assert not new.HasField("rate_difference")  # of three users
     text = " ".join(printed(found).split())
-    assert "new: 1 users with an outcome" in text
-    assert "not compared: 1 users, and 2 of old; each has to have 100" in text
+    assert "new: an interval needs 10 users with an outcome; it has 1" in text
+    assert "a comparison needs 100 users of each; it has 1, and old 2" in text
 
 
 def test_a_better_policy_is_better_day_after_day() -> None:

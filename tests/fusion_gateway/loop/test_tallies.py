@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from fusion_gateway.loop.tallies import MAX_ANSWERS_PER_USER, Tallies, Worth
+from fusion_gateway.loop.answer_cap import MAX_ANSWERS_PER_USER
+from fusion_gateway.loop.tallies import Tallies, Worth
 
 CLICKED = Worth(0.5, reward=2, units=1, ndcg=0.7, chosen=True)
 IGNORED = Worth(0.5, reward=0, units=1, ndcg=0, chosen=False)

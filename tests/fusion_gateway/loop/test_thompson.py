@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
-from fusion_gateway.loop.evidence import DAY, MAX_ANSWERS, Evidence, Observed, Posterior
+from fusion_gateway.loop.answer_cap import MAX_ANSWERS_PER_USER
+from fusion_gateway.loop.evidence import Evidence, Observed, Posterior
+from fusion_gateway.loop.metrics import DAY
 from fusion_gateway.loop.thompson import beyond, percent, probability_best
 
 HALF_LIFE = 7 * DAY
@@ -76,9 +78,9 @@ def test_old_answers_count_less() -> None:
 def test_a_program_counts_as_a_busy_user() -> None:
     evidence = of_users({"a": 1.0, "b": 1.0}, users=100)
     before = evidence.posteriors()["a"]
-    for _ in range(100 * MAX_ANSWERS):
+    for _ in range(100 * MAX_ANSWERS_PER_USER):
         evidence.add(Observed("a", 0.5, "robot", START, 10.0))
-    assert evidence.answers["a"] == 1000 + MAX_ANSWERS
+    assert evidence.answers["a"] == 1000 + MAX_ANSWERS_PER_USER
     assert abs(evidence.posteriors()["a"].mean - before.mean) < 3 * evidence.posteriors()["a"].deviation
 
 

@@ -17,10 +17,12 @@ from typer.testing import CliRunner
 
 from training.__main__ import app
 from training.artifacts.repository import latest, read_manifest, versions
+from training.data.dataset import ITEMS, completed
 from training.data.load import load_dataset
 from training.data.synthetic.generate import Settings, generate
 from training.errors import TrainingError
 from training.features.content import ContentEncoder
+from training.features.content_map import ContentMap
 from training.features.sentences import sentence_vectors
 from training.pipelines.onboard import onboard, read_new
 from training.recipes.visual_temporal import VISUAL_TEMPORAL, small_visual_temporal
@@ -65,6 +67,20 @@ def home(model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def train(what: str, home: Path, *options: str) -> None:
     arguments = ["train", what, "--recipe", "small", "--data", str(home / "data"), "--repository", str(home / "models")]
     assert CliRunner().invoke(app, [*arguments, *options], catch_exceptions=False).exit_code == 0
+
+
+def test_a_map_from_content_reads_what_keywords_mean_beside_their_words(model: str, tmp_path: Path) -> None:
+    keywords = [["war"], ["space"], ["love"], []] * 10
+    rows = {"number": list(range(1, 41)), "id": list(map(str, range(1, 41))), "keywords": keywords}
+    items = completed(pl.DataFrame(rows), ITEMS)
+    vectors = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    fitted = ContentMap.fit(items, vectors, vectors, model)
+    assert fitted is not None
+    fitted.write(tmp_path)
+    read = ContentMap.read(tmp_path)
+    assert read is not None
+    assert [encoder.text_model for encoder in read.content.encoders] == ["", "", model]
+    np.testing.assert_array_equal(read(items), fitted(items))
 
 
 def test_a_text_has_one_vector_and_none_has_zeros(model: str) -> None:
