@@ -14,7 +14,7 @@ from rich.table import Table
 
 from training.data.dataset import Dataset
 from training.data.splits import Split, global_time
-from training.evaluation.next_item import all_items
+from training.evaluation.next_item import Mask, all_items
 from training.evaluation.next_item_baselines import Ease
 from training.evaluation.ranking_metrics import Doubles, better_and_tied, bootstrap, ndcg, paired_p
 from training.features.interactions import Floats, Interactions, Ints
@@ -57,14 +57,14 @@ class Recent:
         self._weights[column] += weight
         self._counts[column] += 1
 
-    def at(self, now: int) -> Floats:
+    def at(self, now: int) -> Doubles:
         """[items]: logarithms of 1 + the weighted counts."""
         while self._inside and self._inside[0][0] <= now - self._seconds:
             _, column, weight = self._inside.popleft()
             self._weights[column] -= weight
             self._counts[column] -= 1
         self._weights[self._counts == 0] = 0.0  # which they are, but for rounding
-        return np.log1p(self._weights * np.exp2(-(now - self._origin) / self._half_life))
+        return np.asarray(np.log1p(self._weights * np.exp2(-(now - self._origin) / self._half_life)))
 
 
 class Replay:
@@ -107,7 +107,7 @@ class Replay:
             self._watched(user, column, seen, liked)
         return self._by_user(np.stack(gains, axis=1))
 
-    def _watched(self, user: int, column: int, seen: np.ndarray, liked: Floats) -> None:
+    def _watched(self, user: int, column: int, seen: Mask, liked: Floats) -> None:
         seen[user, column] = True
         liked[user] += self._similar[column]
 
@@ -148,7 +148,7 @@ def fused(member: str, share: float) -> str:
     return f"EASE + {share:g} of {member}"
 
 
-def _gains(table: Floats, liked: Floats, column: int, seen: np.ndarray) -> Doubles:
+def _gains(table: Doubles, liked: Floats, column: int, seen: Mask) -> Doubles:
     """[models]: NDCG@10 of one query. `table` [models but EASE, I], what EASE says `liked` [I]."""
     unseen = ~seen
     scores = np.vstack([table, liked])
@@ -159,10 +159,10 @@ def _gains(table: Floats, liked: Floats, column: int, seen: np.ndarray) -> Doubl
     return ndcg(better, tied)
 
 
-def _standard(scores: Floats, among: np.ndarray) -> Floats:
+def _standard(scores: Doubles, among: Mask) -> Doubles:
     """Scores whose mean is 0 and whose deviation is 1, as the normalizer zscore makes them."""
     deviation = scores[among].std()
-    return (scores - scores[among].mean()) / (deviation or 1.0)
+    return np.asarray((scores - scores[among].mean()) / (deviation or 1.0))
 
 
 @dataclass(frozen=True)
