@@ -215,7 +215,10 @@ def _between(values: Doubles) -> str:
 def rows(comparison: Comparison, dataset: str) -> Iterator[dict[str, object]]:
     """In the format of results."""
     for name in comparison.chosen:
+        about = {"dataset": dataset, "protocol": "global-time-each-event", "model": name, "recipe": "", "seeds": [0]}
         values = comparison.ndcg[name]
-        low, high = bootstrap(values)
-        about = {"dataset": dataset, "protocol": "global-time-each-event", "model": name, "metric": "ndcg@10"}
-        yield {**about, "value": float(values.mean()), "low": low, "high": high, "n": len(values), "seeds": [0]}
+        difference = values - comparison.ndcg[reference(name)]
+        for metric, each in (("ndcg@10", values), ("ndcg@10 difference", difference)):
+            low, high = bootstrap(each)
+            measured = {"metric": metric, "value": float(each.mean()), "low": low, "high": high, "n": len(each)}
+            yield about | measured | {"reference": reference(name)}
