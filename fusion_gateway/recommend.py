@@ -21,7 +21,7 @@ from fusion_gateway.events.event_types import STANDARD, EventTypes
 from fusion_gateway.events.store import EventStore
 from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.explaining import Explainer
-from fusion_gateway.fusion import HISTORY, POPULARITY, RULES, Candidates, Fused, Policy, Rows, fuse
+from fusion_gateway.fusion import HISTORY, LOCAL, POPULARITY, RULES, Candidates, Fused, Policy, Rows, fuse
 from fusion_gateway.listing import unknown_names
 from fusion_gateway.loop.log import ServedLog
 from fusion_gateway.loop.shown import SERVED, shown_before
@@ -36,8 +36,10 @@ from fusion_gateway.scorers.fan_out import HISTORY_SHARE, retrieve_all, score_al
 from fusion_gateway.scorers.missing import DEADLINE_EXCEEDED, NOT_CONFIGURED, Absences, ModelMissing
 from fusion_gateway.scorers.popularity import PopularityScorer
 from fusion_gateway.scorers.scorer import Allowed, Answer, Scorer, UserTensors
+from fusion_gateway.scorers.trending import TrendingScorer
 from fusion_gateway.stage_timer import StageTimer
 from fusion_gateway.steering import NOT_STEERED, Steered, Steering
+from fusion_gateway.trending import Trending
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.deadline import Deadline
 from servers.runtime.errors import Unavailable
@@ -65,6 +67,7 @@ class Recommender:
     history_limit: int
     retrieve_k: int
     """How many items each model retrieves; twice the k of the request where that is more."""
+    trending: Trending
     event_types: EventTypes = STANDARD
     served: ServedLog | None = None
     """None: no log is kept."""
@@ -80,9 +83,10 @@ class Recommender:
         scenario = policies.scenario(query.scenario)
         chosen = policies.choose(query.policy or scenario.policy, query.weights, query.user_id)
         policy, rules = chosen.policy, RulesScorer(policies.rules, catalog, policies.version)
-        scorers, not_configured = self._scorers(policy, popularity, rules)
+        trending = TrendingScorer(self.trending.weights(catalog), self.trending.counted.time)
+        scorers, not_configured = self._scorers(policy, popularity, rules, trending)
 
-        known = await self._known(query, catalog, deadline)
+        known = await self.known(query, catalog, deadline)
         history, user = known.history, _user_tensors(query, known.history, catalog)
         count = max(self.retrieve_k, 2 * (query.constraints.k + len(known.shown)))
         timer.end("history")
@@ -167,7 +171,8 @@ class Recommender:
         missing = {model: ModelMissing(NOT_CONFIGURED) for model in policy.models if model not in known}
         return [known[model] for model in policy.models if model in known], missing
 
-    async def _known(self, query: Query, catalog: Catalog, deadline: Deadline) -> "Known":
+    async def known(self, query: Query, catalog: Catalog, deadline: Deadline) -> "Known":
+        """Raises NotFound for a page that there is not."""
         shown, shown_missing = await shown_before(self.served, query, deadline.remaining() * HISTORY_SHARE)
         events, history_missing = await self._events(query, deadline.remaining() * HISTORY_SHARE)
         scale = catalog.rating_scale
@@ -248,9 +253,7 @@ def _ranked_items(
 def fallback(query: Query, history: History, by_profile: bool, fused: Fused | None) -> pb.Fallback.ValueType:
     """The stage of the fallback chain that answered."""
     any_model = fused is not None and any(
-        not np.isnan(scores).all()
-        for model, scores in zip(fused.models, fused.raw, strict=True)
-        if model not in (POPULARITY, RULES)
+        not np.isnan(scores).all() for model, scores in zip(fused.models, fused.raw, strict=True) if model not in LOCAL
     )
     if history.events and any_model:
         return pb.FALLBACK_FOLD_IN if query.history else pb.FALLBACK_STORED_HISTORY

@@ -15,6 +15,7 @@ from fusion_gateway.catalog.title_search import TitleIndex
 from fusion_gateway.events.event_types import STANDARD, EventTypes
 from fusion_gateway.events.store import EventStore, size_of
 from fusion_gateway.events.stored_event import StoredEvent
+from fusion_gateway.list_call import ListCall
 from fusion_gateway.loop import answers
 from fusion_gateway.loop.ids import new_id
 from fusion_gateway.loop.log import ServedLog
@@ -42,6 +43,7 @@ class Handlers:
     recommender: Recommender
     shadow: ShadowPolicy
     similar_items: SimilarItems
+    lists: ListCall
     titles: Held[TitleIndex]
     events: EventStore
     status: Status
@@ -92,6 +94,14 @@ class Servicer(pb_grpc.RecommenderServicer):
             found = await asyncio.to_thread(search, title, k)
         matches = [pb.Match(item=titles.catalog.item(row), score=likeness) for row, likeness in found]
         return pb.SearchItemsResponse(matches=matches)
+
+    async def GetList(self, request: pb.GetListRequest, context: Context) -> pb.GetListResponse:
+        async with self._admitted(context) as deadline:
+            answer = await self._handlers.lists.list_items(request, deadline)
+        answer.recommendation_id = new_id()
+        if self._handlers.served:
+            self._handlers.served.add(answers.listed(request, answer))
+        return answer
 
     async def GetItems(self, request: pb.GetItemsRequest, context: Context) -> pb.GetItemsResponse:
         catalog = self._handlers.titles.value.catalog
