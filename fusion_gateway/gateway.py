@@ -15,6 +15,7 @@ from fusion_gateway.events.store import EventStore
 from fusion_gateway.items.live import LiveTitles
 from fusion_gateway.items.servicer import MAX_CALLS, ItemsServicer
 from fusion_gateway.items.store import ItemStore
+from fusion_gateway.large_answers import LargeAnswers
 from fusion_gateway.loop.adaptive import AdaptiveSplit, Stores
 from fusion_gateway.loop.arms import Arms
 from fusion_gateway.loop.log import ServedLog
@@ -140,9 +141,11 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         await titles.open()
         if served:
             await served.open()
-        servicer = Servicer(handlers, settings.default_timeout_secs, settings.max_in_flight)
+        large = LargeAnswers()
+        servicer = Servicer(handlers, large, settings.default_timeout_secs, settings.max_in_flight)
         add_RecommenderServicer_to_server(servicer, program.server)
-        add_ItemsServicer_to_server(ItemsServicer(titles, items, settings.default_timeout_secs), program.server)
+        of_items = ItemsServicer(titles, items, large, settings.default_timeout_secs)
+        add_ItemsServicer_to_server(of_items, program.server)
         for service in (SERVICE, ITEMS):
             program.health.set(service, True)
         async with _in_background(work):
