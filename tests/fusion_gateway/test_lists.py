@@ -64,9 +64,7 @@ async def get(channel: grpc.aio.Channel, name: str, **fields: object) -> pb.GetL
 async def watch(channel: grpc.aio.Channel, *views: tuple[str, str, float], kind: str = "") -> None:
     """User, item, and how many days ago."""
     now = int(time.time())
-    events = [
-        pb.Event(user_id=user, item_id=item, time=now - int(days * DAY), type=kind) for user, item, days in views
-    ]
+    events = [pb.Event(user_id=user, item_id=item, time=now - int(days * DAY), type=kind) for user, item, days in views]
     await RecommenderStub(channel).RecordEvents(pb.RecordEventsRequest(events=events))
 
 
@@ -149,7 +147,8 @@ async def test_lists_of_editors_at_every_gateway(two: Two) -> None:
         try:
             return ids(await get(there, "cult"))
         except grpc.aio.AioRpcError as error:
-            assert error.code() == grpc.StatusCode.NOT_FOUND
+            if error.code() != grpc.StatusCode.NOT_FOUND:
+                raise
             return []
 
     await followed(listed, ["7", "4", "6"])
