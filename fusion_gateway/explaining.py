@@ -8,7 +8,7 @@ import numpy as np
 
 from fusion_gateway.candidates import History
 from fusion_gateway.catalog.catalog import Catalog
-from fusion_gateway.fusion import NEW, POPULARITY, RULES, Candidates, Fused, Mask, Scores
+from fusion_gateway.fusion import LOCAL, NEW, Candidates, Fused, Mask, Scores
 from fusion_gateway.steering import NOT_STEERED, Steered
 from protos.marquee.v1.recommender_pb2 import Contribution, Explanation
 
@@ -60,7 +60,7 @@ class Explainer:
 
     def _reason(self, position: int, row: int, parts: list[Contribution]) -> str:
         catalog = self.catalog
-        by_models = [part for part in parts if part.model not in (POPULARITY, RULES)]
+        by_models = [part for part in parts if part.model not in LOCAL]
         if by_models and self.history.events:
             nearest = self._nearest_event(row)
             if nearest is not None:

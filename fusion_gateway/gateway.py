@@ -12,9 +12,12 @@ from fusion_gateway.catalog.catalog import open_catalog
 from fusion_gateway.catalog.popularity_file import load_popularity
 from fusion_gateway.catalog.title_search import TitleIndex
 from fusion_gateway.events.store import EventStore
+from fusion_gateway.items.lists import ListStore, LiveLists
 from fusion_gateway.items.live import LiveTitles
 from fusion_gateway.items.servicer import MAX_CALLS, ItemsServicer
 from fusion_gateway.items.store import ItemStore
+from fusion_gateway.large_answers import LargeAnswers
+from fusion_gateway.list_call import ListCall
 from fusion_gateway.loop.adaptive import AdaptiveSplit, Stores
 from fusion_gateway.loop.arms import Arms
 from fusion_gateway.loop.log import ServedLog
@@ -32,6 +35,7 @@ from fusion_gateway.settings import GatewaySettings
 from fusion_gateway.shadow import ShadowPolicy
 from fusion_gateway.similar import SimilarItems
 from fusion_gateway.status import Status
+from fusion_gateway.trending import Trending, Window
 from protos.marquee.v1 import items_pb2
 from protos.marquee.v1.items_pb2_grpc import add_ItemsServicer_to_server
 from protos.marquee.v1.recommender_pb2 import DESCRIPTOR
@@ -64,6 +68,11 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
     published = await asyncio.to_thread(_titles, repository)
     items = ItemStore(settings.event_store, MAX_CALLS)
     titles = LiveTitles(published, items)
+    list_store = ListStore(settings.event_store, MAX_CALLS)
+    lists = LiveLists(list_store)
+    types = settings.event_types()
+    window = Window(settings.trending_window_days, settings.trending_half_life_days, types.liked)
+    trending = Trending(settings.event_store, window)
     policies = await asyncio.to_thread(_policies, repository, settings)
     popularity = await asyncio.to_thread(_popularity, repository)
     events = EventStore(
@@ -96,6 +105,7 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         scorers,
         history_limit=settings.history_limit,
         retrieve_k=settings.retrieve_k,
+        trending=trending,
         event_types=settings.event_types(),
         served=served,
         tracing=program.tracing,
@@ -105,9 +115,10 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         recommender,
         ShadowPolicy(recommender),
         SimilarItems(titles, scorers, absences),
+        ListCall(recommender, lists),
         titles,
         events,
-        status=Status(scorers, policies, popularity, titles, PublishedModels(repository)),
+        status=Status(scorers, policies, popularity, titles, PublishedModels(repository), lists),
         outcomes=OutcomesCall(settings),
         served=served,
         event_types=settings.event_types(),
@@ -116,6 +127,8 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         "catalog": partial(published.run_reload_loop, settings.repository_poll_secs),
         "changed items": titles.run_follow_loop,
         "changed items of a new catalog": titles.run_publish_loop,
+        "lists": lists.run_follow_loop,
+        "trending": trending.run_update_loop,
         "policies": partial(policies.run_reload_loop, settings.repository_poll_secs, adaptive.use),
         "adaptive split": adaptive.run_loop,
         "popularity": partial(popularity.run_reload_loop, settings.repository_poll_secs),
@@ -138,11 +151,15 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         await events.open()
         await items.open()
         await titles.open()
+        await list_store.open()
+        await lists.open()
         if served:
             await served.open()
-        servicer = Servicer(handlers, settings.default_timeout_secs, settings.max_in_flight)
+        large = LargeAnswers()
+        servicer = Servicer(handlers, large, settings.default_timeout_secs, settings.max_in_flight)
         add_RecommenderServicer_to_server(servicer, program.server)
-        add_ItemsServicer_to_server(ItemsServicer(titles, items, settings.default_timeout_secs), program.server)
+        editing = ItemsServicer(titles, items, list_store, large, settings.default_timeout_secs)
+        add_ItemsServicer_to_server(editing, program.server)
         for service in (SERVICE, ITEMS):
             program.health.set(service, True)
         async with _in_background(work):
@@ -155,6 +172,7 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         if served:
             await served.close()
         await adaptive.close()
+        await list_store.close()
         await items.close()
         await events.close()
 

@@ -76,17 +76,17 @@ def parse_query(
     none. `kinds`: of the catalog's attributes.
     """
     now = int(time.time())
-    _check_length("user_id", request.user_id, minimum=0)
-    _check_length("policy", request.policy, minimum=0)
-    _check_length("scenario", request.scenario, minimum=0)
+    check_length("user_id", request.user_id, minimum=0)
+    check_length("policy", request.policy, minimum=0)
+    check_length("scenario", request.scenario, minimum=0)
     _check_count("history", request.history, MAX_EVENTS)
     if request.profile.HasField("age"):
         _check_range("profile.age", request.profile.age, 0, MAX_AGE)
-    _check_length("profile.gender", request.profile.gender, minimum=0)
-    _check_length("profile.occupation", request.profile.occupation, minimum=0)
-    _check_length("profile.zip", request.profile.zip, minimum=0)
-    _check_texts("profile.liked_genres", request.profile.liked_genres, MAX_GENRES)
-    _check_length("after", request.after, 0, MAX_RECOMMENDATION_ID_BYTES)
+    check_length("profile.gender", request.profile.gender, minimum=0)
+    check_length("profile.occupation", request.profile.occupation, minimum=0)
+    check_length("profile.zip", request.profile.zip, minimum=0)
+    check_texts("profile.liked_genres", request.profile.liked_genres, MAX_GENRES)
+    check_length("after", request.after, 0, MAX_RECOMMENDATION_ID_BYTES)
     _check_range("exclude_served_seconds", request.exclude_served_seconds, 0, MAX_SERVED_SECONDS)
     if request.exclude_served_seconds and not request.user_id:
         raise InvalidArgument("exclude_served_seconds: requires a user_id, whose answers it is about")
@@ -134,8 +134,8 @@ def parse_events(
     _check_count("events", request.events, MAX_EVENTS)
     for index, event in enumerate(request.events):
         try:
-            _check_length("user_id", event.user_id)
-            _check_length("event_id", event.event_id, minimum=0, maximum=MAX_EVENT_ID_BYTES)
+            check_length("user_id", event.user_id)
+            check_length("event_id", event.event_id, minimum=0, maximum=MAX_EVENT_ID_BYTES)
             yield with_plausible_time(_event(event, now, scale, types), now)
         except InvalidArgument as error:
             raise InvalidArgument(f"events[{index}].{error}") from None
@@ -143,19 +143,19 @@ def parse_events(
 
 def parse_user_id(user_id: str) -> str:
     """Raises InvalidArgument when it is empty or too long."""
-    _check_length("user_id", user_id)
+    check_length("user_id", user_id)
     return user_id
 
 
 def parse_users(request: pb.ListUsersRequest) -> tuple[str, str]:
     """Prefix and page token. Raises InvalidArgument when one is too long."""
-    _check_length("prefix", request.prefix, minimum=0)
+    check_length("prefix", request.prefix, minimum=0)
     return request.prefix, parse_page_token(request.page_token)
 
 
 def parse_page_token(token: str) -> str:
     """Raises InvalidArgument when it is too long."""
-    _check_length("page_token", token, minimum=0)
+    check_length("page_token", token, minimum=0)
     return token
 
 
@@ -163,7 +163,7 @@ def parse_item_ids(item_ids: Sequence[str]) -> Sequence[str]:
     """Raises InvalidArgument when there are none, too many, or one of a wrong length."""
     if not item_ids:
         raise InvalidArgument(f"item_ids: at least 1 is needed, at most {MAX_ITEMS}")
-    _check_texts("item_ids", item_ids, MAX_ITEMS)
+    check_texts("item_ids", item_ids, MAX_ITEMS)
     return item_ids
 
 
@@ -208,7 +208,7 @@ def _history(
 
 
 def _event(event: pb.Event, default_time: int, scale: RatingScale | None, types: EventTypes) -> StoredEvent:
-    _check_length("item_id", event.item_id)
+    check_length("item_id", event.item_id)
     rating = event.rating if event.HasField("rating") else None
     if rating is not None and not math.isfinite(rating):
         raise InvalidArgument(f"rating: must be a finite number, not {rating}; leave it out when there is none")
@@ -220,7 +220,7 @@ def _event(event: pb.Event, default_time: int, scale: RatingScale | None, types:
     kind = event.type or VIEW
     if kind not in types:
         raise InvalidArgument(f"type: there is no {kind[:MAX_ID_BYTES]!r}; there are {', '.join(types.names)}")
-    _check_length("recommendation_id", event.recommendation_id, 0, MAX_RECOMMENDATION_ID_BYTES)
+    check_length("recommendation_id", event.recommendation_id, 0, MAX_RECOMMENDATION_ID_BYTES)
     value = event.value if event.HasField("value") else None
     if value is not None and not math.isfinite(value):
         raise InvalidArgument(f"value: must be a finite number, not {value}; leave it out when there is none")
@@ -238,10 +238,10 @@ def _event(event: pb.Event, default_time: int, scale: RatingScale | None, types:
 
 def parse_filters(filters: pb.Filters, kinds: Mapping[str, Kind]) -> Filters:
     """`kinds`: of the attributes that there are. Raises InvalidArgument."""
-    _check_texts("filters.genres_any", filters.genres_any, MAX_GENRES)
-    _check_texts("filters.genres_none", filters.genres_none, MAX_GENRES)
-    _check_texts("filters.item_ids_in", filters.item_ids_in, MAX_FILTER_IDS)
-    _check_texts("filters.item_ids_out", filters.item_ids_out, MAX_FILTER_IDS)
+    check_texts("filters.genres_any", filters.genres_any, MAX_GENRES)
+    check_texts("filters.genres_none", filters.genres_none, MAX_GENRES)
+    check_texts("filters.item_ids_in", filters.item_ids_in, MAX_FILTER_IDS)
+    check_texts("filters.item_ids_out", filters.item_ids_out, MAX_FILTER_IDS)
     year_min = filters.year_min if filters.HasField("year_min") else None
     year_max = filters.year_max if filters.HasField("year_max") else None
     if year_min is not None and year_max is not None and year_min > year_max:
@@ -275,13 +275,15 @@ def _check_count(name: str, values: Sequence[object], maximum: int) -> None:
         raise InvalidArgument(f"{name}: {len(values)} are too many; at most {maximum}")
 
 
-def _check_texts(name: str, texts: Sequence[str], maximum: int) -> None:
+def check_texts(name: str, texts: Sequence[str], maximum: int) -> None:
+    """At most so many, each with the length of an id. Raises InvalidArgument."""
     _check_count(name, texts, maximum)
     for index, text in enumerate(texts):
-        _check_length(f"{name}[{index}]", text)
+        check_length(f"{name}[{index}]", text)
 
 
-def _check_length(name: str, text: str, minimum: int = 1, maximum: int = MAX_ID_BYTES) -> None:
+def check_length(name: str, text: str, minimum: int = 1, maximum: int = MAX_ID_BYTES) -> None:
+    """In bytes. Raises InvalidArgument."""
     if not minimum <= (size := len(text.encode())) <= maximum:
         raise InvalidArgument(f"{name}: must have {minimum} to {maximum} bytes, not {size}")
     check_text(name, text)

@@ -21,7 +21,8 @@ from fusion_gateway.events.event_types import STANDARD, EventTypes
 from fusion_gateway.events.store import EventStore
 from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.explaining import Explainer
-from fusion_gateway.fusion import HISTORY, POPULARITY, RULES, Candidates, Fused, Policy, Rows, fuse
+from fusion_gateway.fusion import HISTORY, LOCAL, POPULARITY, RULES, Candidates, Fused, Policy, Rows, fuse
+from fusion_gateway.large_answers import made
 from fusion_gateway.listing import unknown_names
 from fusion_gateway.loop.log import ServedLog
 from fusion_gateway.loop.shown import SERVED, shown_before
@@ -36,8 +37,10 @@ from fusion_gateway.scorers.fan_out import HISTORY_SHARE, retrieve_all, score_al
 from fusion_gateway.scorers.missing import DEADLINE_EXCEEDED, NOT_CONFIGURED, Absences, ModelMissing
 from fusion_gateway.scorers.popularity import PopularityScorer
 from fusion_gateway.scorers.scorer import Allowed, Answer, Scorer, UserTensors
+from fusion_gateway.scorers.trending import TrendingScorer
 from fusion_gateway.stage_timer import StageTimer
 from fusion_gateway.steering import NOT_STEERED, Steered, Steering
+from fusion_gateway.trending import Trending
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.deadline import Deadline
 from servers.runtime.errors import Unavailable
@@ -65,6 +68,7 @@ class Recommender:
     history_limit: int
     retrieve_k: int
     """How many items each model retrieves; twice the k of the request where that is more."""
+    trending: Trending
     event_types: EventTypes = STANDARD
     served: ServedLog | None = None
     """None: no log is kept."""
@@ -80,9 +84,10 @@ class Recommender:
         scenario = policies.scenario(query.scenario)
         chosen = policies.choose(query.policy or scenario.policy, query.weights, query.user_id)
         policy, rules = chosen.policy, RulesScorer(policies.rules, catalog, policies.version)
-        scorers, not_configured = self._scorers(policy, popularity, rules)
+        trending = TrendingScorer(self.trending.weights(catalog), self.trending.counted.time)
+        scorers, not_configured = self._scorers(policy, popularity, rules, trending)
 
-        known = await self._known(query, catalog, deadline)
+        known = await self.known(query, catalog, deadline)
         history, user = known.history, _user_tensors(query, known.history, catalog)
         count = max(self.retrieve_k, 2 * (query.constraints.k + len(known.shown)))
         timer.end("history")
@@ -144,7 +149,7 @@ class Recommender:
         missing = not_configured | known.missing | not_retrieved | not_scored
         self._note(query, missing, scored)
         return pb.RecommendResponse(
-            items=_ranked_items(ranking, candidates, catalog, steered, explainer if query.explain else None),
+            items=await _ranked_items(ranking, candidates, catalog, steered, explainer if query.explain else None),
             policy=chosen.name,
             policy_probability=chosen.probability,
             model_versions={model: answer.version for model, answer in scored.items()},
@@ -167,7 +172,8 @@ class Recommender:
         missing = {model: ModelMissing(NOT_CONFIGURED) for model in policy.models if model not in known}
         return [known[model] for model in policy.models if model in known], missing
 
-    async def _known(self, query: Query, catalog: Catalog, deadline: Deadline) -> "Known":
+    async def known(self, query: Query, catalog: Catalog, deadline: Deadline) -> "Known":
+        """Raises NotFound for a page that there is not."""
         shown, shown_missing = await shown_before(self.served, query, deadline.remaining() * HISTORY_SHARE)
         events, history_missing = await self._events(query, deadline.remaining() * HISTORY_SHARE)
         scale = catalog.rating_scale
@@ -225,14 +231,14 @@ def fuse_answers(
     return None if np.isnan(fused.score).all() else fused
 
 
-def _ranked_items(
+async def _ranked_items(
     ranking: Ranking, candidates: Candidates, catalog: Catalog, steered: Steered, explainer: Explainer | None
 ) -> list[pb.RankedItem]:
-    items = []
     pinned = set(steered.rules.pins.values())
-    listed = zip(ranking.positions.tolist(), ranking.is_drawn.tolist(), ranking.propensities.tolist(), strict=True)
-    for number, (position, explored, propensity) in enumerate(listed, 1):
-        item = pb.RankedItem(
+
+    def ranked(listed: tuple[int, int, bool, float]) -> pb.RankedItem:
+        number, position, explored, propensity = listed
+        return pb.RankedItem(
             rank=number,
             item=catalog.item(candidates.rows[position]),
             score=ranking.scores[position],
@@ -241,16 +247,17 @@ def _ranked_items(
             propensity=propensity,
             pinned=position in pinned,
         )
-        items.append(item)
-    return items
+
+    positions = ranking.positions.tolist()
+    ranks = range(1, len(positions) + 1)
+    listed = zip(ranks, positions, ranking.is_drawn.tolist(), ranking.propensities.tolist(), strict=True)
+    return await made(ranked, listed)
 
 
 def fallback(query: Query, history: History, by_profile: bool, fused: Fused | None) -> pb.Fallback.ValueType:
     """The stage of the fallback chain that answered."""
     any_model = fused is not None and any(
-        not np.isnan(scores).all()
-        for model, scores in zip(fused.models, fused.raw, strict=True)
-        if model not in (POPULARITY, RULES)
+        not np.isnan(scores).all() for model, scores in zip(fused.models, fused.raw, strict=True) if model not in LOCAL
     )
     if history.events and any_model:
         return pb.FALLBACK_FOLD_IN if query.history else pb.FALLBACK_STORED_HISTORY

@@ -10,7 +10,7 @@ from fusion_gateway.catalog.attributes import BUILT_IN
 from fusion_gateway.catalog.catalog import Catalog, Filters
 from fusion_gateway.catalog.expression import Combination, Expression
 from fusion_gateway.expressions import MAX_NAME_BYTES, ROOT, parse_expression
-from fusion_gateway.fusion import POPULARITY, RULES, Count, Number
+from fusion_gateway.fusion import LOCAL, Count, Number
 from fusion_gateway.ingest.checks import MAX_ID_BYTES
 from fusion_gateway.parsing import MAX_RESULTS, parse_filters
 from protos.marquee.v1 import recommender_pb2 as pb
@@ -117,7 +117,7 @@ class Scenario(_Part):
             if repeated := [value for value in values if values.count(value) > 1]:
                 raise ValueError(f"{what} {repeated[0]!r} is there more than once")
         for boost in self.boost:
-            if boost.name in (POPULARITY, RULES, FRESHNESS):
+            if boost.name in (*LOCAL, FRESHNESS):
                 raise ValueError(f"boost: name {boost.name!r} is that of another contribution; choose another")
         return self
 

@@ -146,6 +146,8 @@ class GatewaySettings(ScorerSettings, ServingLogSettings, ServingSettings):
     tokens: Path | None = Field(
         None, description="Only clients of this file may call; see python -m fusion_gateway.tokens."
     )
+    trending_window_days: float = Field(7, gt=0, le=366, description="Events so old are trending no more.")
+    trending_half_life_days: float = Field(2, gt=0, le=366, description="An event so old counts half in what trends.")
     default_timeout_secs: float = Field(2.0, gt=0, le=DAY, description="For calls without a deadline.")
     retrieve_k: int = Field(200, ge=1, le=1000, description="Minimum number of items that each model retrieves.")
     one_round_items: int = Field(

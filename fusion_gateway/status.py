@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fusion_gateway.catalog.title_search import TitleIndex
+from fusion_gateway.items.lists import BUILT_IN, LiveLists
 from fusion_gateway.listing import values_of
 from fusion_gateway.policies import Policies
 from fusion_gateway.published_models import PublishedModels
@@ -28,6 +29,7 @@ class Status:
     popularity: Reloaded[PopularityScorer]
     titles: Held[TitleIndex]
     published: PublishedModels
+    lists: LiveLists
     answers: RecentCalls = field(default_factory=RecentCalls)
     """Of Recommend and SimilarItems; degraded ones count as failed."""
 
@@ -53,6 +55,7 @@ class Status:
             answers=recent.calls,
             degraded_answers=recent.failed,
             scenarios=sorted(policies.scenarios),
+            lists=[*BUILT_IN, *sorted(self.lists.value)],
             similar_kinds=known_kinds(self.scorers, catalog),
             rating_scale=pb.RatingScale(lowest=scale.lowest, highest=scale.highest, step=scale.step) if scale else None,
         )

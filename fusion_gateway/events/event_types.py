@@ -77,6 +77,12 @@ class EventTypes:
     def in_history(self) -> list[str]:
         return [name for name, role in self._roles.items() if role.kind == HISTORY]
 
+    @property
+    def liked(self) -> list[str]:
+        """Those of the history that do not say the item is a bad one."""
+        roles = self._roles.items()
+        return [name for name, role in roles if role.kind == HISTORY and (role.weight is None or role.weight >= 0.5)]
+
     def sort_out(self, events: Sequence[StoredEvent], ratings: Span | None) -> tuple[list[StoredEvent], list[str]]:
         """The history among `events`, in their order and rated by their types, and the items to leave out.
 

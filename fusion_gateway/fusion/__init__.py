@@ -10,16 +10,18 @@ from fusion_gateway.fusion.checks import Count, Number
 from fusion_gateway.fusion.fused import Fused, abstain, fuse, normalize
 from fusion_gateway.fusion.normalizers import NORMALIZERS, NormalizerName, Scores, competition_rank
 from fusion_gateway.fusion.policy import Activation, Calibrator, Policy, Slope, Strategy, Switch, Unit
-from fusion_gateway.fusion.popularity import POPULARITY, RULES, Popularity
+from fusion_gateway.fusion.popularity import LOCAL, POPULARITY, RULES, TRENDING, Popularity
 from fusion_gateway.fusion.slot import Slot
 
 __all__ = [
     "HISTORY",
+    "LOCAL",
     "MAX_RATED",
     "NEW",
     "NORMALIZERS",
     "POPULARITY",
     "RULES",
+    "TRENDING",
     "Activation",
     "Calibrator",
     "Count",

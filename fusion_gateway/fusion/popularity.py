@@ -12,6 +12,10 @@ RULES = "rules"
 """The model of the expert rules, in policies."""
 POPULARITY = "popularity"
 """Its name among the models of a policy."""
+TRENDING = "trending"
+"""The model of what is watched lately, in policies."""
+LOCAL = (POPULARITY, RULES, TRENDING)
+"""Models of the gateway itself."""
 FACETS = ("age", "gender", "occupation", "zip")
 AGES = (18, 25, 35, 45, 50, 56)
 """Lower ends of the age groups above the first, as MovieLens 1M has them."""

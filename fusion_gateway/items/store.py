@@ -143,7 +143,7 @@ class ItemStore(Storage):
         def edit(item: StoredItem) -> StoredItem:
             return replace(item, hidden=False, hidden_reason="", hidden_until=None)
 
-        await _lock(connection)
+        await lock(connection)
         known = await _stored(ids, connection)
         return await self._edit([item_id for item_id in ids if item_id in known], edit, connection)
 
@@ -153,7 +153,7 @@ class ItemStore(Storage):
         def edit(item: StoredItem) -> StoredItem:
             return replace(item, document="", deleted=True, refused="")
 
-        await _lock(connection)
+        await lock(connection)
         known = {*published, *await _stored(ids, connection)}
         await connection.execute(ITEM_POSTERS.delete().where(ITEM_POSTERS.c.id.in_(ids)))
         return await self._edit([item_id for item_id in ids if item_id in known], edit, connection)
@@ -163,7 +163,7 @@ class ItemStore(Storage):
         ids = list(dict.fromkeys(ids))
         if not ids:
             return []
-        last = await _lock(connection, len(ids))
+        last = await lock(connection, len(ids))
         known = await _stored(ids, connection)
         first, now = last - len(ids) + 1, time.time()
         changed = [
@@ -178,7 +178,7 @@ class ItemStore(Storage):
         return changed
 
 
-async def _lock(connection: AsyncConnection, changes: int = 0) -> int:
+async def lock(connection: AsyncConnection, changes: int = 0) -> int:
     """Other writers wait from here on. Returns the version of the last of so many changes."""
     newest = ITEM_CHANGES.update().values(version=ITEM_CHANGES.c.version + changes).returning(ITEM_CHANGES.c.version)
     return int((await connection.execute(newest)).scalar_one())

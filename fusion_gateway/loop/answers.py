@@ -10,6 +10,8 @@ from fusion_gateway.loop.served import Served
 from protos.marquee.v1 import recommender_pb2 as pb
 
 SIMILAR = "SimilarItems"
+LIST = "GetList"
+Answer = pb.RecommendResponse | pb.SimilarItemsResponse | pb.GetListResponse
 
 
 def recommended(request: pb.RecommendRequest, answer: pb.RecommendResponse) -> Served:
@@ -25,12 +27,18 @@ def recommended(request: pb.RecommendRequest, answer: pb.RecommendResponse) -> S
     )
 
 
+def listed(request: pb.GetListRequest, answer: pb.GetListResponse) -> Served:
+    """Of an answer that has its id; it is no policy's."""
+    nobodys = {"policy": "", "policy_probability": 1.0, "versions": "{}"}
+    return _served(answer, rpc=LIST, user_id=request.user_id, after=request.after, **nobodys)
+
+
 def similar(answer: pb.SimilarItemsResponse) -> Served:
     """Of an answer that has its id; it is nobody's, and no policy's."""
     return _served(answer, rpc=SIMILAR, user_id="", policy="", policy_probability=1.0, versions="{}")
 
 
-def _served(answer: pb.RecommendResponse | pb.SimilarItemsResponse, **rest: Any) -> Served:
+def _served(answer: Answer, **rest: Any) -> Served:
     return Served(
         id=answer.recommendation_id,
         time=time_of(answer.recommendation_id) or 0.0,

@@ -22,6 +22,7 @@ CROWDED = "too many wait for it"
 UNREADABLE = "unreadable answer"
 NOT_CONFIGURED = "not configured"
 OTHER_ITEMS = "its items are not in the catalog"
+NOTHING_LATELY = "nothing was watched lately"
 UNEXPECTED = "unexpected error"
 INVALID_ARGUMENT = "invalid argument"
 log = structlog.get_logger()

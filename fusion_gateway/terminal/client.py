@@ -236,6 +236,26 @@ def similar(
     _show(response, as_json, lambda: tables.neighbours(response))
 
 
+@app.command("list", epilog="Example: python -m fusion_gateway.client list trending -k 5")
+def show_list(
+    name: Annotated[str, typer.Argument(help="trending, popular, new, top-rated, or one of editors.")],
+    user: Annotated[str, typer.Option(help="Without what this user has watched.")] = "",
+    genres: Annotated[str, typer.Option(help="At least one of these: Comedy,Drama.")] = "",
+    where: Annotated[str, typer.Option(help="A condition on attributes, as JSON; as of recommend.")] = "",
+    k: Count = None,
+    after: Annotated[str, typer.Option(help="The page after this answer, by its id.")] = "",
+    as_json: AsJson = False,
+    address: Address = DEFAULT_ADDRESS,
+    timeout: Timeout = DEFAULT_TIMEOUT,
+) -> None:
+    """A list that is the same for everybody: what trends, what is popular, new or top-rated, or what editors chose."""
+    filters = pb.Filters(genres_any=_split(genres), expression=_expression(where) if where else None)
+    request = pb.GetListRequest(name=name, user_id=user, filters=filters, k=k, after=after)
+    with gateway(address) as stub:
+        response = stub.GetList(request, timeout=timeout)
+    _show(response, as_json, lambda: tables.listed(response))
+
+
 @app.command(epilog='Example: python -m fusion_gateway.client search "the last"')
 def search(
     words: Annotated[

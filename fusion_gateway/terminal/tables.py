@@ -61,6 +61,16 @@ def neighbours(response: pb.SimilarItemsResponse) -> Group:
     return _group(title, table, note, _missing(response.degraded))
 
 
+def listed(response: pb.GetListResponse) -> Group:
+    table = _table("rank", "score", "id", "movie")
+    for item in response.items:
+        table.add_row(str(item.rank), f"{item.score:.2f}".rstrip("0").rstrip("."), _id(item.item.id), _movie(item.item))
+    more = (
+        f"more: --after {response.recommendation_id}" if response.items else "nothing is in the list, past the filters"
+    )
+    return _group("", table, more, _missing(response.degraded))
+
+
 def matches(response: pb.SearchItemsResponse) -> Group:
     table = _table("likeness", "id", "movie")
     for match in response.matches:

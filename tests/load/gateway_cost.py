@@ -25,7 +25,7 @@ from fusion_gateway.catalog.catalog import open_catalog
 from fusion_gateway.catalog.popularity_file import load_popularity
 from fusion_gateway.catalog.title_search import TitleIndex
 from fusion_gateway.events.store import EventStore
-from fusion_gateway.events.stored_event import StoredEvent
+from fusion_gateway.events.stored_event import VIEW, StoredEvent
 from fusion_gateway.policies import load_policies
 from fusion_gateway.recommend import Recommender
 from fusion_gateway.reloading import Reloaded
@@ -33,6 +33,7 @@ from fusion_gateway.scorers.client import ScorerClient
 from fusion_gateway.scorers.coalescing import Answered, Arrays, Send
 from fusion_gateway.scorers.popularity import PopularityScorer
 from fusion_gateway.settings import GatewaySettings
+from fusion_gateway.trending import Trending, Window
 from protos.marquee.v1.recommender_pb2 import RecommendRequest
 from servers.loading import load
 from servers.models import functions, signatures
@@ -102,6 +103,7 @@ async def in_process(repository: Path, store: str, one_round_items: int) -> Asyn
             scorers,
             history_limit=HISTORY_LIMIT,
             retrieve_k=RETRIEVE_K,
+            trending=Trending(store, Window(7, 2, [VIEW])),
         )
     finally:
         await asyncio.gather(events.close(), *(scorer.close() for scorer in scorers.values()))

@@ -99,7 +99,7 @@ def publish(repository: Path, manifest: Manifest, write: Callable[[Path], None])
     Processes that publish one model wait for each other. Raises ConfigurationError where one takes too long.
     """
     with _turn(repository, manifest.model):
-        return _publish(repository / manifest.model, manifest, write)
+        return _publish(repository, manifest, write)
 
 
 def publish_after(before: Path, manifest: Manifest, write: Callable[[Path], None]) -> Path:
@@ -108,7 +108,7 @@ def publish_after(before: Path, manifest: Manifest, write: Callable[[Path], None
     with _turn(repository, model):
         if (newest := latest(repository, model)) != before:
             raise Superseded(f"{newest} was published while {before} was added to: add to that")
-        folder = _publish(before.parent, manifest, write)
+        folder = _publish(repository, manifest, write)
         _delete_extended(repository, model)
     return folder
 
@@ -128,7 +128,8 @@ def _delete_extended(repository: Path, model: str) -> None:
             shutil.rmtree(folder)
 
 
-def _publish(home: Path, manifest: Manifest, write: Callable[[Path], None]) -> Path:
+def _publish(repository: Path, manifest: Manifest, write: Callable[[Path], None]) -> Path:
+    home = repository / manifest.model
     home.mkdir(parents=True, exist_ok=True)
     for left in home.glob("*.partial"):  # by a process that was killed
         shutil.rmtree(left, ignore_errors=True)
@@ -152,12 +153,17 @@ def _publish(home: Path, manifest: Manifest, write: Callable[[Path], None]) -> P
     return final
 
 
-def republish(version: Path, repository: Path, made_from: int = 0) -> Path:
+def republish(version: Path, repository: Path) -> Path:
     """Publishes the content of a version, of this or another repository, as the next one of its model.
 
     The manifest still says what made it from what; only `created_at`, `version` and `made_from` are new.
     Raises TrainingError where a file of the version is broken.
     """
+    with _turn(repository, read_manifest(version).model):
+        return _republish(version, repository, made_from=0)
+
+
+def _republish(version: Path, repository: Path, made_from: int) -> Path:
     manifest = verify(version)
     manifest.made_from = made_from
     names = [file.path for file in manifest.files]
@@ -166,24 +172,35 @@ def republish(version: Path, repository: Path, made_from: int = 0) -> Path:
         for name in names:
             shutil.copyfile(version / name, folder / name)
 
-    return publish(repository, manifest, write)
+    return _publish(repository, manifest, write)
 
 
 def roll_back(repository: Path, model: str, to: int | None = None) -> Path:
     """Publishes the content of version `to`, by default of the one before the newest, as the next version.
 
-    Raises TrainingError where there is no such version, or it is the newest already.
+    Raises TrainingError where there is no such version, where it is the newest already, and where another process
+    publishes one meanwhile.
     """
-    newest, found = int(latest(repository, model).name), versions(repository, model)
+    newest = latest(repository, model)
+    with _turn(repository, model):
+        if (now := latest(repository, model)) != newest:
+            raise TrainingError(f"{now} was published meanwhile: look at it, and roll back again if it has to go, too")
+        return _roll_back(repository, model, newest, to)
+
+
+def _roll_back(repository: Path, model: str, newest: Path, to: int | None) -> Path:
+    found = versions(repository, model)
     if to is None:
         if len(found) < 2:
-            raise TrainingError(f"{repository / model} has version {newest} alone: there is nothing to roll back to")
+            raise TrainingError(
+                f"{repository / model} has version {newest.name} alone: there is nothing to roll back to"
+            )
         to = found[-2]
     if to not in found:
         raise TrainingError(f"no version {to} of '{model}' in {repository}: there are {', '.join(map(str, found))}")
-    if to == newest:
+    if to == int(newest.name):
         raise TrainingError(f"version {to} of '{model}' is the newest already: name an older one with --to")
-    return republish(repository / model / str(to), repository, made_from=to)
+    return _republish(repository / model / str(to), repository, made_from=to)
 
 
 def _written(write: Callable[[Path], None], folder: Path) -> None:

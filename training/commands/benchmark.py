@@ -294,3 +294,17 @@ def off_policy_command(
 
     for seed in numbers(seeds):
         output().print(as_table(runs, seed))
+
+
+@app.command("trending", epilog="Example: python -m training benchmark trending --data data/ml-100k")
+def trending_command(data: Data, json: Json = None) -> None:
+    """What is watched lately against a popularity fixed at training, alone and beside EASE, event by event."""
+    from training.benchmark import trending
+    from training.data.load import load_dataset
+    from training.evaluation.results_file import run_as_json
+
+    dataset = load_dataset(data)
+    comparison = trending.compare(dataset)
+    output().print(trending.as_table(comparison, dataset.name))
+    if json:
+        json.write_text(run_as_json(list(trending.rows(comparison, dataset.name))))

@@ -212,9 +212,12 @@ def onboard_pending(url: str, repository: Path, every: float | None = None) -> N
         stopping.set()  # for a library may take the exception for a failure of its own
         raise SystemExit(0)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    asyncio.run(_run(url, repository, every, stopping))
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        asyncio.run(_run(url, repository, every, stopping))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 async def _run(url: str, repository: Path, every: float | None, stopping: threading.Event) -> None:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from protos.marquee.v1 import recommender_pb2 as protos_dot_marquee_dot_v1_dot_recommender__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dprotos/marquee/v1/items.proto\x12\nmarquee.v1\x1a#protos/marquee/v1/recommender.proto\"\x92\x04\n\x0cItemDocument\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\x05title\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x11\n\x04year\x18\x03 \x01(\x05H\x01\x88\x01\x01\x12\x0e\n\x06genres\x18\x04 \x03(\t\x12\x15\n\x08\x64irector\x18\x05 \x01(\tH\x02\x88\x01\x01\x12\x0c\n\x04\x63\x61st\x18\x06 \x03(\t\x12\x10\n\x08keywords\x18\x07 \x03(\t\x12\x15\n\x08overview\x18\x08 \x01(\tH\x03\x88\x01\x01\x12\x17\n\nposter_url\x18\t \x01(\tH\x04\x88\x01\x01\x12\x13\n\x06poster\x18\n \x01(\x0cH\x05\x88\x01\x01\x12\x1b\n\x0e\x61vailable_from\x18\x0b \x01(\x03H\x06\x88\x01\x01\x12\x1c\n\x0f\x61vailable_until\x18\x0c \x01(\x03H\x07\x88\x01\x01\x12<\n\nattributes\x18\r \x03(\x0b\x32(.marquee.v1.ItemDocument.AttributesEntry\x12\r\n\x05\x63lear\x18\x0e \x03(\t\x1aM\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.marquee.v1.AttributeValue:\x02\x38\x01\x42\x08\n\x06_titleB\x07\n\x05_yearB\x0b\n\t_directorB\x0b\n\t_overviewB\r\n\x0b_poster_urlB\t\n\x07_posterB\x11\n\x0f_available_fromB\x12\n\x10_available_until\"d\n\x0e\x41ttributeValue\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x10\n\x06number\x18\x02 \x01(\x01H\x00\x12\'\n\x05texts\x18\x03 \x01(\x0b\x32\x16.marquee.v1.TextValuesH\x00\x42\x07\n\x05value\"\x1c\n\nTextValues\x12\x0e\n\x06values\x18\x01 \x03(\t\"=\n\x12UpsertItemsRequest\x12\'\n\x05items\x18\x01 \x03(\x0b\x32\x18.marquee.v1.ItemDocument\"R\n\x10HideItemsRequest\x12\x10\n\x08item_ids\x18\x01 \x03(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x12\n\x05until\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x08\n\x06_until\"$\n\x10ShowItemsRequest\x12\x10\n\x08item_ids\x18\x01 \x03(\t\"&\n\x12\x44\x65leteItemsRequest\x12\x10\n\x08item_ids\x18\x01 \x03(\t\"j\n\x13ItemChangesResponse\x12\'\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x16.marquee.v1.ItemChange\x12\x13\n\x0bunknown_ids\x18\x02 \x03(\t\x12\x15\n\rsame_work_ids\x18\x03 \x03(\t\"O\n\nItemChange\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x15.marquee.v1.ItemState\"*\n\x16GetCatalogItemsRequest\x12\x10\n\x08item_ids\x18\x01 \x03(\t\"D\n\x10ListItemsRequest\x12\x12\n\x05limit\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x02 \x01(\tB\x08\n\x06_limit\"W\n\x14\x43\x61talogItemsResponse\x12&\n\x05items\x18\x01 \x03(\x0b\x32\x17.marquee.v1.CatalogItem\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xca\x02\n\x0b\x43\x61talogItem\x12\x1e\n\x04item\x18\x01 \x01(\x0b\x32\x10.marquee.v1.Item\x12$\n\x05state\x18\x02 \x01(\x0e\x32\x15.marquee.v1.ItemState\x12\x0f\n\x07visible\x18\x03 \x01(\x08\x12*\n\x08\x64ocument\x18\x04 \x01(\x0b\x32\x18.marquee.v1.ItemDocument\x12\x12\n\nhas_poster\x18\x05 \x01(\x08\x12\x0f\n\x07version\x18\x06 \x01(\x03\x12\x0e\n\x06hidden\x18\x07 \x01(\x08\x12\x15\n\rhidden_reason\x18\x08 \x01(\t\x12\x19\n\x0chidden_until\x18\t \x01(\x03H\x00\x88\x01\x01\x12\x16\n\x0erefused_reason\x18\n \x01(\t\x12\x18\n\x0bupdate_time\x18\x0b \x01(\x01H\x01\x88\x01\x01\x42\x0f\n\r_hidden_untilB\x0e\n\x0c_update_time*\xa1\x01\n\tItemState\x12\x1a\n\x16ITEM_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14ITEM_STATE_ONBOARDED\x10\x01\x12\x16\n\x12ITEM_STATE_PENDING\x10\x02\x12\x16\n\x12ITEM_STATE_REFUSED\x10\x03\x12\x16\n\x12ITEM_STATE_DELETED\x10\x04\x12\x16\n\x12ITEM_STATE_UNKNOWN\x10\x05\x32\xde\x03\n\x05Items\x12N\n\x0bUpsertItems\x12\x1e.marquee.v1.UpsertItemsRequest\x1a\x1f.marquee.v1.ItemChangesResponse\x12J\n\tHideItems\x12\x1c.marquee.v1.HideItemsRequest\x1a\x1f.marquee.v1.ItemChangesResponse\x12J\n\tShowItems\x12\x1c.marquee.v1.ShowItemsRequest\x1a\x1f.marquee.v1.ItemChangesResponse\x12N\n\x0b\x44\x65leteItems\x12\x1e.marquee.v1.DeleteItemsRequest\x1a\x1f.marquee.v1.ItemChangesResponse\x12P\n\x08GetItems\x12\".marquee.v1.GetCatalogItemsRequest\x1a .marquee.v1.CatalogItemsResponse\x12K\n\tListItems\x12\x1c.marquee.v1.ListItemsRequest\x1a .marquee.v1.CatalogItemsResponseB\x1dZ\x1bprotos/marquee/v1;marqueev1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dprotos/marquee/v1/items.proto\x12\nmarquee.v1\x1a#protos/marquee/v1/recommender.proto\"*\n\x08ItemList\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08item_ids\x18\x02 \x03(\t\"9\n\x12UpsertListsRequest\x12#\n\x05lists\x18\x01 \x03(\x0b\x32\x14.marquee.v1.ItemList\"#\n\x12\x44\x65leteListsRequest\x12\r\n\x05names\x18\x01 \x03(\t\"U\n\x13ListChangesResponse\x12\'\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x16.marquee.v1.ListChange\x12\x15\n\runknown_names\x18\x02 \x03(\t\"+\n\nListChange\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\" \n\x0fGetListsRequest\x12\r\n\x05names\x18\x01 \x03(\t\"7\n\x10GetListsResponse\x12#\n\x05lists\x18\x01 \x03(\x0b\x32\x14.marquee.v1.ItemList\"\x92\x04\n\x0cItemDocument\x12\n\n\x02id\x18\x01 \x01(\t\x12\x12\n\x05title\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x11\n\x04year\x18\x03 \x01(\x05H\x01\x88\x01\x01\x12\x0e\n\x06genres\x18\x04 \x03(\t\x12\x15\n\x08\x64irector\x18\x05 \x01(\tH\x02\x88\x01\x01\x12\x0c\n\x04\x63\x61st\x18\x06 \x03(\t\x12\x10\n\x08keywords\x18\x07 \x03(\t\x12\x15\n\x08overview\x18\x08 \x01(\tH\x03\x88\x01\x01\x12\x17\n\nposter_url\x18\t \x01(\tH\x04\x88\x01\x01\x12\x13\n\x06poster\x18\n \x01(\x0cH\x05\x88\x01\x01\x12\x1b\n\x0e\x61vailable_from\x18\x0b \x01(\x03H\x06\x88\x01\x01\x12\x1c\n\x0f\x61vailable_until\x18\x0c \x01(\x03H\x07\x88\x01\x01\x12<\n\nattributes\x18\r \x03(\x0b\x32(.marquee.v1.ItemDocument.AttributesEntry\x12\r\n\x05\x63lear\x18\x0e \x03(\t\x1aM\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.marquee.v1.AttributeValue:\x02\x38\x01\x42\x08\n\x06_titleB\x07\n\x05_yearB\x0b\n\t_directorB\x0b\n\t_overviewB\r\n\x0b_poster_urlB\t\n\x07_posterB\x11\n\x0f_available_fromB\x12\n\x10_available_until\"d\n\x0e\x41ttributeValue\x12\x0e\n\x04text\x18\x01 \x01(\tH\x00\x12\x10\n\x06number\x18\x02 \x01(\x01H\x00\x12\'\n\x05texts\x18\x03 \x01(\x0b\x32\x16.marquee.v1.TextValuesH\x00\x42\x07\n\x05value\"\x1c\n\nTextValues\x12\x0e\n\x06values\x18\x01 \x03(\t\"=\n\x12UpsertItemsRequest\x12\'\n\x05items\x18\x01 \x03(\x0b\x32\x18.marquee.v1.ItemDocument\"R\n\x10HideItemsRequest\x12\x10\n\x08item_ids\x18\x01 \x03(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x12\n\x05until\x18\x03 \x01(\x03H\x00\x88\x01\x01\x42\x08\n\x06_until\"$\n\x10ShowItemsRequest\x12\x10\n\x08item_ids\x18\x01 \x03(\t\"&\n\x12\x44\x65leteItemsRequest\x12\x10\n\x08item_ids\x18\x01 \x03(\t\"j\n\x13ItemChangesResponse\x12\'\n\x07\x63hanges\x18\x01 \x03(\x0b\x32\x16.marquee.v1.ItemChange\x12\x13\n\x0bunknown_ids\x18\x02 \x03(\t\x12\x15\n\rsame_work_ids\x18\x03 \x03(\t\"O\n\nItemChange\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12$\n\x05state\x18\x03 \x01(\x0e\x32\x15.marquee.v1.ItemState\"*\n\x16GetCatalogItemsRequest\x12\x10\n\x08item_ids\x18\x01 \x03(\t\"D\n\x10ListItemsRequest\x12\x12\n\x05limit\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x02 \x01(\tB\x08\n\x06_limit\"W\n\x14\x43\x61talogItemsResponse\x12&\n\x05items\x18\x01 \x03(\x0b\x32\x17.marquee.v1.CatalogItem\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xca\x02\n\x0b\x43\x61talogItem\x12\x1e\n\x04item\x18\x01 \x01(\x0b\x32\x10.marquee.v1.Item\x12$\n\x05state\x18\x02 \x01(\x0e\x32\x15.marquee.v1.ItemState\x12\x0f\n\x07visible\x18\x03 \x01(\x08\x12*\n\x08\x64ocument\x18\x04 \x01(\x0b\x32\x18.marquee.v1.ItemDocument\x12\x12\n\nhas_poster\x18\x05 \x01(\x08\x12\x0f\n\x07version\x18\x06 \x01(\x03\x12\x0e\n\x06hidden\x18\x07 \x01(\x08\x12\x15\n\rhidden_reason\x18\x08 \x01(\t\x12\x19\n\x0chidden_until\x18\t \x01(\x03H\x00\x88\x01\x01\x12\x16\n\x0erefused_reason\x18\n \x01(\t\x12\x18\n\x0bupdate_time\x18\x0b \x01(\x01H\x01\x88\x01\x01\x42\x0f\n\r_hidden_untilB\x0e\n\x0c_update_time*\xa1\x01\n\tItemState\x12\x1a\n\x16ITEM_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14ITEM_STATE_ONBOARDED\x10\x01\x12\x16\n\x12ITEM_STATE_PENDING\x10\x02\x12\x16\n\x12ITEM_STATE_REFUSED\x10\x03\x12\x16\n\x12ITEM_STATE_DELETED\x10\x04\x12\x16\n\x12ITEM_STATE_UNKNOWN\x10\x05\x32\xc5\x05\n\x05Items\x12N\n\x0bUpsertItems\x12\x1e.marquee.v1.UpsertItemsRequest\x1a\x1f.marquee.v1.ItemChangesResponse\x12J\n\tHideItems\x12\x1c.marquee.v1.HideItemsRequest\x1a\x1f.marquee.v1.ItemChangesResponse\x12J\n\tShowItems\x12\x1c.marquee.v1.ShowItemsRequest\x1a\x1f.marquee.v1.ItemChangesResponse\x12N\n\x0b\x44\x65leteItems\x12\x1e.marquee.v1.DeleteItemsRequest\x1a\x1f.marquee.v1.ItemChangesResponse\x12P\n\x08GetItems\x12\".marquee.v1.GetCatalogItemsRequest\x1a .marquee.v1.CatalogItemsResponse\x12K\n\tListItems\x12\x1c.marquee.v1.ListItemsRequest\x1a .marquee.v1.CatalogItemsResponse\x12N\n\x0bUpsertLists\x12\x1e.marquee.v1.UpsertListsRequest\x1a\x1f.marquee.v1.ListChangesResponse\x12N\n\x0b\x44\x65leteLists\x12\x1e.marquee.v1.DeleteListsRequest\x1a\x1f.marquee.v1.ListChangesResponse\x12\x45\n\x08GetLists\x12\x1b.marquee.v1.GetListsRequest\x1a\x1c.marquee.v1.GetListsResponseB\x1dZ\x1bprotos/marquee/v1;marqueev1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,36 +35,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'Z\033protos/marquee/v1;marqueev1'
   _globals['_ITEMDOCUMENT_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_ITEMDOCUMENT_ATTRIBUTESENTRY']._serialized_options = b'8\001'
-  _globals['_ITEMSTATE']._serialized_start=1698
-  _globals['_ITEMSTATE']._serialized_end=1859
-  _globals['_ITEMDOCUMENT']._serialized_start=83
-  _globals['_ITEMDOCUMENT']._serialized_end=613
-  _globals['_ITEMDOCUMENT_ATTRIBUTESENTRY']._serialized_start=426
-  _globals['_ITEMDOCUMENT_ATTRIBUTESENTRY']._serialized_end=503
-  _globals['_ATTRIBUTEVALUE']._serialized_start=615
-  _globals['_ATTRIBUTEVALUE']._serialized_end=715
-  _globals['_TEXTVALUES']._serialized_start=717
-  _globals['_TEXTVALUES']._serialized_end=745
-  _globals['_UPSERTITEMSREQUEST']._serialized_start=747
-  _globals['_UPSERTITEMSREQUEST']._serialized_end=808
-  _globals['_HIDEITEMSREQUEST']._serialized_start=810
-  _globals['_HIDEITEMSREQUEST']._serialized_end=892
-  _globals['_SHOWITEMSREQUEST']._serialized_start=894
-  _globals['_SHOWITEMSREQUEST']._serialized_end=930
-  _globals['_DELETEITEMSREQUEST']._serialized_start=932
-  _globals['_DELETEITEMSREQUEST']._serialized_end=970
-  _globals['_ITEMCHANGESRESPONSE']._serialized_start=972
-  _globals['_ITEMCHANGESRESPONSE']._serialized_end=1078
-  _globals['_ITEMCHANGE']._serialized_start=1080
-  _globals['_ITEMCHANGE']._serialized_end=1159
-  _globals['_GETCATALOGITEMSREQUEST']._serialized_start=1161
-  _globals['_GETCATALOGITEMSREQUEST']._serialized_end=1203
-  _globals['_LISTITEMSREQUEST']._serialized_start=1205
-  _globals['_LISTITEMSREQUEST']._serialized_end=1273
-  _globals['_CATALOGITEMSRESPONSE']._serialized_start=1275
-  _globals['_CATALOGITEMSRESPONSE']._serialized_end=1362
-  _globals['_CATALOGITEM']._serialized_start=1365
-  _globals['_CATALOGITEM']._serialized_end=1695
-  _globals['_ITEMS']._serialized_start=1862
-  _globals['_ITEMS']._serialized_end=2340
+  _globals['_ITEMSTATE']._serialized_start=2061
+  _globals['_ITEMSTATE']._serialized_end=2222
+  _globals['_ITEMLIST']._serialized_start=82
+  _globals['_ITEMLIST']._serialized_end=124
+  _globals['_UPSERTLISTSREQUEST']._serialized_start=126
+  _globals['_UPSERTLISTSREQUEST']._serialized_end=183
+  _globals['_DELETELISTSREQUEST']._serialized_start=185
+  _globals['_DELETELISTSREQUEST']._serialized_end=220
+  _globals['_LISTCHANGESRESPONSE']._serialized_start=222
+  _globals['_LISTCHANGESRESPONSE']._serialized_end=307
+  _globals['_LISTCHANGE']._serialized_start=309
+  _globals['_LISTCHANGE']._serialized_end=352
+  _globals['_GETLISTSREQUEST']._serialized_start=354
+  _globals['_GETLISTSREQUEST']._serialized_end=386
+  _globals['_GETLISTSRESPONSE']._serialized_start=388
+  _globals['_GETLISTSRESPONSE']._serialized_end=443
+  _globals['_ITEMDOCUMENT']._serialized_start=446
+  _globals['_ITEMDOCUMENT']._serialized_end=976
+  _globals['_ITEMDOCUMENT_ATTRIBUTESENTRY']._serialized_start=789
+  _globals['_ITEMDOCUMENT_ATTRIBUTESENTRY']._serialized_end=866
+  _globals['_ATTRIBUTEVALUE']._serialized_start=978
+  _globals['_ATTRIBUTEVALUE']._serialized_end=1078
+  _globals['_TEXTVALUES']._serialized_start=1080
+  _globals['_TEXTVALUES']._serialized_end=1108
+  _globals['_UPSERTITEMSREQUEST']._serialized_start=1110
+  _globals['_UPSERTITEMSREQUEST']._serialized_end=1171
+  _globals['_HIDEITEMSREQUEST']._serialized_start=1173
+  _globals['_HIDEITEMSREQUEST']._serialized_end=1255
+  _globals['_SHOWITEMSREQUEST']._serialized_start=1257
+  _globals['_SHOWITEMSREQUEST']._serialized_end=1293
+  _globals['_DELETEITEMSREQUEST']._serialized_start=1295
+  _globals['_DELETEITEMSREQUEST']._serialized_end=1333
+  _globals['_ITEMCHANGESRESPONSE']._serialized_start=1335
+  _globals['_ITEMCHANGESRESPONSE']._serialized_end=1441
+  _globals['_ITEMCHANGE']._serialized_start=1443
+  _globals['_ITEMCHANGE']._serialized_end=1522
+  _globals['_GETCATALOGITEMSREQUEST']._serialized_start=1524
+  _globals['_GETCATALOGITEMSREQUEST']._serialized_end=1566
+  _globals['_LISTITEMSREQUEST']._serialized_start=1568
+  _globals['_LISTITEMSREQUEST']._serialized_end=1636
+  _globals['_CATALOGITEMSRESPONSE']._serialized_start=1638
+  _globals['_CATALOGITEMSRESPONSE']._serialized_end=1725
+  _globals['_CATALOGITEM']._serialized_start=1728
+  _globals['_CATALOGITEM']._serialized_end=2058
+  _globals['_ITEMS']._serialized_start=2225
+  _globals['_ITEMS']._serialized_end=2934
 # @@protoc_insertion_point(module_scope)

@@ -65,6 +65,21 @@ class ItemsStub:
                 request_serializer=protos_dot_marquee_dot_v1_dot_items__pb2.ListItemsRequest.SerializeToString,
                 response_deserializer=protos_dot_marquee_dot_v1_dot_items__pb2.CatalogItemsResponse.FromString,
                 _registered_method=True)
+        self.UpsertLists = channel.unary_unary(
+                '/marquee.v1.Items/UpsertLists',
+                request_serializer=protos_dot_marquee_dot_v1_dot_items__pb2.UpsertListsRequest.SerializeToString,
+                response_deserializer=protos_dot_marquee_dot_v1_dot_items__pb2.ListChangesResponse.FromString,
+                _registered_method=True)
+        self.DeleteLists = channel.unary_unary(
+                '/marquee.v1.Items/DeleteLists',
+                request_serializer=protos_dot_marquee_dot_v1_dot_items__pb2.DeleteListsRequest.SerializeToString,
+                response_deserializer=protos_dot_marquee_dot_v1_dot_items__pb2.ListChangesResponse.FromString,
+                _registered_method=True)
+        self.GetLists = channel.unary_unary(
+                '/marquee.v1.Items/GetLists',
+                request_serializer=protos_dot_marquee_dot_v1_dot_items__pb2.GetListsRequest.SerializeToString,
+                response_deserializer=protos_dot_marquee_dot_v1_dot_items__pb2.GetListsResponse.FromString,
+                _registered_method=True)
 
 
 class ItemsServicer:
@@ -113,6 +128,27 @@ class ItemsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpsertLists(self, request, context):
+        """Says what is in lists, which Recommender.GetList shows by their names; replaces what was in them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteLists(self, request, context):
+        """Deletes lists; the items stay.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetLists(self, request, context):
+        """Lists by their names, with the items that are hidden or unknown; those that there are not are left out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ItemsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -145,6 +181,21 @@ def add_ItemsServicer_to_server(servicer, server):
                     servicer.ListItems,
                     request_deserializer=protos_dot_marquee_dot_v1_dot_items__pb2.ListItemsRequest.FromString,
                     response_serializer=protos_dot_marquee_dot_v1_dot_items__pb2.CatalogItemsResponse.SerializeToString,
+            ),
+            'UpsertLists': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpsertLists,
+                    request_deserializer=protos_dot_marquee_dot_v1_dot_items__pb2.UpsertListsRequest.FromString,
+                    response_serializer=protos_dot_marquee_dot_v1_dot_items__pb2.ListChangesResponse.SerializeToString,
+            ),
+            'DeleteLists': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteLists,
+                    request_deserializer=protos_dot_marquee_dot_v1_dot_items__pb2.DeleteListsRequest.FromString,
+                    response_serializer=protos_dot_marquee_dot_v1_dot_items__pb2.ListChangesResponse.SerializeToString,
+            ),
+            'GetLists': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLists,
+                    request_deserializer=protos_dot_marquee_dot_v1_dot_items__pb2.GetListsRequest.FromString,
+                    response_serializer=protos_dot_marquee_dot_v1_dot_items__pb2.GetListsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -310,6 +361,87 @@ class Items:
             '/marquee.v1.Items/ListItems',
             protos_dot_marquee_dot_v1_dot_items__pb2.ListItemsRequest.SerializeToString,
             protos_dot_marquee_dot_v1_dot_items__pb2.CatalogItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpsertLists(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/marquee.v1.Items/UpsertLists',
+            protos_dot_marquee_dot_v1_dot_items__pb2.UpsertListsRequest.SerializeToString,
+            protos_dot_marquee_dot_v1_dot_items__pb2.ListChangesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteLists(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/marquee.v1.Items/DeleteLists',
+            protos_dot_marquee_dot_v1_dot_items__pb2.DeleteListsRequest.SerializeToString,
+            protos_dot_marquee_dot_v1_dot_items__pb2.ListChangesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLists(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/marquee.v1.Items/GetLists',
+            protos_dot_marquee_dot_v1_dot_items__pb2.GetListsRequest.SerializeToString,
+            protos_dot_marquee_dot_v1_dot_items__pb2.GetListsResponse.FromString,
             options,
             channel_credentials,
             insecure,

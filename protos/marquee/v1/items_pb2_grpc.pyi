@@ -53,6 +53,12 @@ class ItemsStub:
     """Items by their ids, in the order of the request, without those that are unknown."""
     ListItems: _grpc.UnaryUnaryMultiCallable[_items_pb2.ListItemsRequest, _items_pb2.CatalogItemsResponse]
     """All items of the published catalog and of the changes to it, in the byte order of their ids, in pages."""
+    UpsertLists: _grpc.UnaryUnaryMultiCallable[_items_pb2.UpsertListsRequest, _items_pb2.ListChangesResponse]
+    """Says what is in lists, which Recommender.GetList shows by their names; replaces what was in them."""
+    DeleteLists: _grpc.UnaryUnaryMultiCallable[_items_pb2.DeleteListsRequest, _items_pb2.ListChangesResponse]
+    """Deletes lists; the items stay."""
+    GetLists: _grpc.UnaryUnaryMultiCallable[_items_pb2.GetListsRequest, _items_pb2.GetListsResponse]
+    """Lists by their names, with the items that are hidden or unknown; those that there are not are left out."""
 
 @_typing.type_check_only
 class ItemsAsyncStub(ItemsStub):
@@ -71,6 +77,12 @@ class ItemsAsyncStub(ItemsStub):
     """Items by their ids, in the order of the request, without those that are unknown."""
     ListItems: _aio.UnaryUnaryMultiCallable[_items_pb2.ListItemsRequest, _items_pb2.CatalogItemsResponse]  # type: ignore[assignment]
     """All items of the published catalog and of the changes to it, in the byte order of their ids, in pages."""
+    UpsertLists: _aio.UnaryUnaryMultiCallable[_items_pb2.UpsertListsRequest, _items_pb2.ListChangesResponse]  # type: ignore[assignment]
+    """Says what is in lists, which Recommender.GetList shows by their names; replaces what was in them."""
+    DeleteLists: _aio.UnaryUnaryMultiCallable[_items_pb2.DeleteListsRequest, _items_pb2.ListChangesResponse]  # type: ignore[assignment]
+    """Deletes lists; the items stay."""
+    GetLists: _aio.UnaryUnaryMultiCallable[_items_pb2.GetListsRequest, _items_pb2.GetListsResponse]  # type: ignore[assignment]
+    """Lists by their names, with the items that are hidden or unknown; those that there are not are left out."""
 
 class ItemsServicer(metaclass=_abc_1.ABCMeta):
     """Changes the catalog. Reads here show what Recommender does not: what is hidden, pending or deleted."""
@@ -122,5 +134,29 @@ class ItemsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_items_pb2.CatalogItemsResponse, _abc.Awaitable[_items_pb2.CatalogItemsResponse]]:
         """All items of the published catalog and of the changes to it, in the byte order of their ids, in pages."""
+
+    @_abc_1.abstractmethod
+    def UpsertLists(
+        self,
+        request: _items_pb2.UpsertListsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_items_pb2.ListChangesResponse, _abc.Awaitable[_items_pb2.ListChangesResponse]]:
+        """Says what is in lists, which Recommender.GetList shows by their names; replaces what was in them."""
+
+    @_abc_1.abstractmethod
+    def DeleteLists(
+        self,
+        request: _items_pb2.DeleteListsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_items_pb2.ListChangesResponse, _abc.Awaitable[_items_pb2.ListChangesResponse]]:
+        """Deletes lists; the items stay."""
+
+    @_abc_1.abstractmethod
+    def GetLists(
+        self,
+        request: _items_pb2.GetListsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_items_pb2.GetListsResponse, _abc.Awaitable[_items_pb2.GetListsResponse]]:
+        """Lists by their names, with the items that are hidden or unknown; those that there are not are left out."""
 
 def add_ItemsServicer_to_server(servicer: ItemsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1132,6 +1132,100 @@ class Match(_message.Message):
 Global___Match: _TypeAlias = Match  # noqa: Y015
 
 @_typing.final
+class GetListRequest(_message.Message):
+    """Which list to show, and what of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    K_FIELD_NUMBER: _builtins.int
+    FILTERS_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    EXCLUDE_SEEN_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """"trending": what was watched lately, each event counting half as much after some days; "popular": with the most
+    events when the catalog was published; "new": the latest years first, and in a year what came last into the catalog;
+    "top-rated": by weighted rating; or the name of a list of Items.UpsertLists. NOT_FOUND for another.
+    """
+    k: _builtins.int
+    """1 to 500. Default 10."""
+    user_id: _builtins.str
+    """Whose watched and dismissed movies are left out. Empty: nobody's."""
+    exclude_seen: _builtins.bool
+    """Leave out what the user has watched, under any of its ids. Default true."""
+    after: _builtins.str
+    """The next page: `recommendation_id` of the page before, of the same list and user. Otherwise as in RecommendRequest."""
+    @_builtins.property
+    def filters(self) -> Global___Filters: ...
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        k: _builtins.int | None = ...,
+        filters: Global___Filters | None = ...,
+        user_id: _builtins.str = ...,
+        exclude_seen: _builtins.bool | None = ...,
+        after: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_exclude_seen", b"_exclude_seen", "_k", b"_k", "exclude_seen", b"exclude_seen", "filters", b"filters", "k", b"k"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exclude_seen", b"_exclude_seen", "_k", b"_k", "after", b"after", "exclude_seen", b"exclude_seen", "filters", b"filters", "k", b"k", "name", b"name", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__exclude_seen: _TypeAlias = _typing.Literal["exclude_seen"]  # noqa: Y015
+    _WhichOneofArgType__exclude_seen: _TypeAlias = _typing.Literal["_exclude_seen", b"_exclude_seen"]  # noqa: Y015
+    _WhichOneofReturnType__k: _TypeAlias = _typing.Literal["k"]  # noqa: Y015
+    _WhichOneofArgType__k: _TypeAlias = _typing.Literal["_k", b"_k"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__exclude_seen) -> _WhichOneofReturnType__exclude_seen | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__k) -> _WhichOneofReturnType__k | None: ...
+
+Global___GetListRequest: _TypeAlias = GetListRequest  # noqa: Y015
+
+@_typing.final
+class GetListResponse(_message.Message):
+    """A list without its hidden movies, each work once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ITEMS_FIELD_NUMBER: _builtins.int
+    DEGRADED_FIELD_NUMBER: _builtins.int
+    UNKNOWN_NAMES_FIELD_NUMBER: _builtins.int
+    RECOMMENDATION_ID_FIELD_NUMBER: _builtins.int
+    recommendation_id: _builtins.str
+    """Of this answer, for `Event.recommendation_id` and `after`; at most 64 bytes."""
+    @_builtins.property
+    def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___RankedItem]:
+        """Best first; at most k. The score is what the list is ordered by: of "trending" the weighted number of events, of
+        "popular" the number of events, of "new" the year; 0 in a list of editors.
+        """
+
+    @_builtins.property
+    def degraded(self) -> _containers.RepeatedCompositeFieldContainer[Global___Degraded]:
+        """"history": the user's events could not be read, and are not left out."""
+
+    @_builtins.property
+    def unknown_names(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnknownName]:
+        """Names in the filters that nothing has."""
+
+    def __init__(
+        self,
+        *,
+        items: _abc.Iterable[Global___RankedItem] | None = ...,
+        degraded: _abc.Iterable[Global___Degraded] | None = ...,
+        unknown_names: _abc.Iterable[Global___UnknownName] | None = ...,
+        recommendation_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["degraded", b"degraded", "items", b"items", "recommendation_id", b"recommendation_id", "unknown_names", b"unknown_names"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetListResponse: _TypeAlias = GetListResponse  # noqa: Y015
+
+@_typing.final
 class GetItemsRequest(_message.Message):
     """Which movies to show."""
 
@@ -1450,6 +1544,7 @@ class GetStatusResponse(_message.Message):
     SIMILAR_KINDS_FIELD_NUMBER: _builtins.int
     RATING_SCALE_FIELD_NUMBER: _builtins.int
     SCENARIOS_FIELD_NUMBER: _builtins.int
+    LISTS_FIELD_NUMBER: _builtins.int
     default_policy: _builtins.str
     catalog_version: _builtins.int
     catalog_items: _builtins.int
@@ -1486,6 +1581,10 @@ class GetStatusResponse(_message.Message):
     def scenarios(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of scenarios, in alphabetical order."""
 
+    @_builtins.property
+    def lists(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the lists of GetList: first those of every gateway, then those of editors in alphabetical order."""
+
     def __init__(
         self,
         *,
@@ -1504,10 +1603,11 @@ class GetStatusResponse(_message.Message):
         similar_kinds: _abc.Iterable[_builtins.str] | None = ...,
         rating_scale: Global___RatingScale | None = ...,
         scenarios: _abc.Iterable[_builtins.str] | None = ...,
+        lists: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["rating_scale", b"rating_scale"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "catalog_items", b"catalog_items", "catalog_version", b"catalog_version", "default_policy", b"default_policy", "degraded_answers", b"degraded_answers", "fusion_version", b"fusion_version", "genders", b"genders", "genres", b"genres", "models", b"models", "occupations", b"occupations", "policies", b"policies", "policy_settings", b"policy_settings", "rating_scale", b"rating_scale", "scenarios", b"scenarios", "similar_kinds", b"similar_kinds"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answers", b"answers", "catalog_items", b"catalog_items", "catalog_version", b"catalog_version", "default_policy", b"default_policy", "degraded_answers", b"degraded_answers", "fusion_version", b"fusion_version", "genders", b"genders", "genres", b"genres", "lists", b"lists", "models", b"models", "occupations", b"occupations", "policies", b"policies", "policy_settings", b"policy_settings", "rating_scale", b"rating_scale", "scenarios", b"scenarios", "similar_kinds", b"similar_kinds"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -50,6 +50,11 @@ class RecommenderStub:
                 request_serializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.SearchItemsRequest.SerializeToString,
                 response_deserializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.SearchItemsResponse.FromString,
                 _registered_method=True)
+        self.GetList = channel.unary_unary(
+                '/marquee.v1.Recommender/GetList',
+                request_serializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.GetListRequest.SerializeToString,
+                response_deserializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.GetListResponse.FromString,
+                _registered_method=True)
         self.GetItems = channel.unary_unary(
                 '/marquee.v1.Recommender/GetItems',
                 request_serializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.GetItemsRequest.SerializeToString,
@@ -107,6 +112,13 @@ class RecommenderServicer:
 
     def SearchItems(self, request, context):
         """Finds movies by a fuzzy, case-insensitive title, or by what they are about.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetList(self, request, context):
+        """Movies of a list that is the same for everybody: what is trending, popular, new or top-rated, or what editors chose.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -180,6 +192,11 @@ def add_RecommenderServicer_to_server(servicer, server):
                     servicer.SearchItems,
                     request_deserializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.SearchItemsRequest.FromString,
                     response_serializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.SearchItemsResponse.SerializeToString,
+            ),
+            'GetList': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetList,
+                    request_deserializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.GetListRequest.FromString,
+                    response_serializer=protos_dot_marquee_dot_v1_dot_recommender__pb2.GetListResponse.SerializeToString,
             ),
             'GetItems': grpc.unary_unary_rpc_method_handler(
                     servicer.GetItems,
@@ -299,6 +316,33 @@ class Recommender:
             '/marquee.v1.Recommender/SearchItems',
             protos_dot_marquee_dot_v1_dot_recommender__pb2.SearchItemsRequest.SerializeToString,
             protos_dot_marquee_dot_v1_dot_recommender__pb2.SearchItemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetList(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/marquee.v1.Recommender/GetList',
+            protos_dot_marquee_dot_v1_dot_recommender__pb2.GetListRequest.SerializeToString,
+            protos_dot_marquee_dot_v1_dot_recommender__pb2.GetListResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -243,8 +243,8 @@ def until(is_true: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
-def test_it_runs_once_unless_another_does(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
+def test_it_runs_once_unless_another_does(tmp_path: Path, repository: Path) -> None:
+    handler = signal.getsignal(signal.SIGINT)
     flags = ["onboard", "--from-store", f"sqlite:///{tmp_path}/new.db", "--repository", str(repository)]
     assert CliRunner().invoke(app, flags, catch_exceptions=False).exit_code == 0
     assert versions(repository, "catalog") == [1]
@@ -253,6 +253,7 @@ def test_it_runs_once_unless_another_does(tmp_path: Path, repository: Path, monk
         pytest.raises(ConfigurationError, match="is held by process .* wait until it ends"),
     ):
         CliRunner().invoke(app, flags, catch_exceptions=False)
+    assert signal.getsignal(signal.SIGINT) == handler
 
 
 @pytest.mark.parametrize("flags", [["--follow", "--items", "{csv}"], ["--posters", "{folder}"]])

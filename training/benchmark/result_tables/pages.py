@@ -32,6 +32,7 @@ TABLES = {
     "ties-ml-100k": Table(quality.ties_ml_100k, ("sequential-ml-100k",)),
     "ties-ml-1m": Table(quality.ties_ml_1m, ("sequential-ml-1m-time-free", "sequential-ml-1m")),
     "global-time": Table(quality.global_time, ("sequential-ml-100k-global-time",)),
+    "trending": Table(quality.trending, quality.TRENDING),
     "rating-u1": Table(quality.rating_u1, ("rating-ml-100k-u1", "rating-ml-100k-recipes")),
     "rating-folds": Table(quality.rating_folds, ("rating-ml-100k-folds",)),
     "rating-last": Table(quality.rating_last, ("rating-ml-100k-last",)),

@@ -100,6 +100,34 @@ def _ties(results: Results, protocol: str, files: Sequence[str]) -> Iterator[Cel
     yield from (cells for _, _, cells in sorted(lines.values()))
 
 
+TRENDING = ("trending-ml-100k", "trending-ml-1m")
+
+
+def trending(results: Results) -> Iterator[Cells]:
+    """What is watched lately against a fixed popularity, and beside EASE."""
+    yield ["data", "users", "model", "NDCG@10", "95 %", "difference", "95 %", "to"]
+    for file in TRENDING:
+        for row in results.rows(file, metric="ndcg@10"):
+            yield [
+                row["dataset"],
+                f"{row['n']:,}",
+                row["model"],
+                number(row["value"]),
+                interval(row),
+                *_to(results, file, row),
+            ]
+
+
+def _to(results: Results, file: str, row: Row) -> Cells:
+    """The difference to the model that it is compared with."""
+    if row["model"] == row["reference"]:
+        return ["", "", ""]
+    difference = results.row(file, metric="ndcg@10 difference", model=row["model"])
+    return (
+        ["", "", ""] if difference is None else [f"{difference['value']:+.4f}", interval(difference), row["reference"]]
+    )
+
+
 # Ratings
 
 
