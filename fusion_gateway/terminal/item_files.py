@@ -109,12 +109,15 @@ def _table(documents: list[pb.ItemDocument]) -> pl.DataFrame:
     """A column for each field and attribute that any of them has."""
     fields: dict[str, pl.DataType] = dict.fromkeys(("id", *TEXTS, "poster_url"), pl.String())
     fields |= dict.fromkeys(WHOLE, pl.Int64()) | dict.fromkeys(LISTS, pl.List(pl.String()))
-    columns = {name: [_field(document, name) for document in documents] for name in fields}
+    columns = {}
+    for name in fields:
+        columns[name] = [_field(document, name) for document in documents]
     kinds = {"text": pl.String(), "number": pl.Float64(), "texts": pl.List(pl.String())}
     of_names = chain.from_iterable(document.attributes.items() for document in documents)
-    for name, kind in sorted({(name, str(value.WhichOneof("value"))) for name, value in of_names}):
+    of_name = {name: str(value.WhichOneof("value")) for name, value in of_names}
+    for name in sorted(of_name):
         columns[name] = [_value(document, name) for document in documents]
-        fields[name] = kinds[kind]
+        fields[name] = kinds[of_name[name]]
     return pl.DataFrame(columns, fields)
 
 
