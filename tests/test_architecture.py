@@ -47,6 +47,7 @@ MAY_IMPORT = {
         "fusion_gateway.moments",
         "fusion_gateway.settings",
         "fusion_gateway.events",
+        "fusion_gateway.ingest",
     },
     "fusion_gateway/console": {"protos", "servers.runtime"},  # a client of the gateway, with nothing of its insides
     "training": {"protos", "fusion_gateway.fusion", "fusion_gateway.ingest"},
