@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -69,9 +70,10 @@ async def eligible_items(
 
     The liked genres of a user without a history decide, as long as they leave k items.
     """
+    eligible = partial(_eligible_items, query, history, left_out, catalog, scenario)
     if query.filters == scenario == NO_FILTERS:
-        return _eligible_items(query, history, left_out, catalog, scenario)
-    return await off_loop(catalog, _eligible_items, query, history, left_out, catalog, scenario)
+        return eligible()
+    return await off_loop(catalog, eligible)
 
 
 async def off_loop(catalog: Catalog, work: Callable[..., T], *arguments: Any) -> T:

@@ -266,6 +266,7 @@ def test_an_empty_scenario_changes_nothing(answered: list[tuple[Case, Answer]]) 
 def test_a_value_that_an_item_has_twice_counts_once() -> None:
     catalog = catalog_of([("Movie", 2000, ["Drama", "drama"], 1)])
     scenario = Scenario.model_validate({"at_most": [{"attribute": "genres", "count": 1}]})
-    steering = Steering.of(scenario, Eligible(np.ones(1, np.bool_), True, np.ones(1, np.bool_)), NONE, catalog, 1)
+    everything = np.ones(1, np.bool_)
+    steering = Steering.of(scenario, Eligible(everything, False, everything), NONE, catalog, 1)
     assert steering
     assert steering.with_candidates(Candidates(NONE, {})).rows.tolist() == [0]
