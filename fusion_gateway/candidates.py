@@ -70,8 +70,10 @@ async def eligible_items(
 
     The liked genres of a user without a history decide, as long as they leave k items.
     """
-    find = partial(_eligible_items, query, history, left_out, catalog)
-    return find(scenario) if query.filters == scenario == NO_FILTERS else await off_loop(catalog, find, scenario)
+    eligible = partial(_eligible_items, query, history, left_out, catalog, scenario)
+    if query.filters == scenario == NO_FILTERS:
+        return eligible()
+    return await off_loop(catalog, eligible)
 
 
 async def off_loop(catalog: Catalog, work: Callable[..., T], *arguments: Any) -> T:

@@ -44,10 +44,12 @@ class Window:
         part = ((now - EVENTS.c.time) // part_seconds).label("part")
         # Those of the future are a wrong clock's.
         during = EVENTS.c.time.between(now - part_seconds * PARTS + 1, now)
-        newest = sa.select(EVENTS.c.item_id, EVENTS.c.user_id, part).where(during, EVENTS.c.type.in_(self.types))
+        of_types = EVENTS.c.type.in_(self.types)
+        newest = sa.select(EVENTS.c.item_id, EVENTS.c.user_id, part).where(during, of_types)
         rows = newest.order_by(EVENTS.c.time.desc()).limit(MAX_EVENTS).subquery()
         users = sa.func.count(rows.c.user_id.distinct()).label("users")
-        counted = sa.select(rows.c.item_id, rows.c.part, users).group_by(rows.c.item_id, rows.c.part).subquery()
+        of_part = (rows.c.item_id, rows.c.part)
+        counted = sa.select(*of_part, users).group_by(*of_part).subquery()
         weights = {index: self._weight((index + 0.5) * part_seconds) for index in range(PARTS)}
         weight = sa.func.sum(counted.c.users * sa.case(weights, value=counted.c.part, else_=0.0))
         found = sa.select(counted.c.item_id, weight).group_by(counted.c.item_id)

@@ -116,8 +116,8 @@ async def _delete(names: Sequence[str], connection: AsyncConnection) -> list[str
 
 
 async def _documents(names: Collection[str], connection: AsyncConnection) -> Lists:
-    rows = await connection.execute(sa.select(LISTS.c.name, LISTS.c.document).where(LISTS.c.name.in_(names)))
-    return {name: json.loads(document) for name, document in rows}
+    query = sa.select(LISTS.c.name, LISTS.c.document).where(LISTS.c.name.in_(names))
+    return {name: json.loads(document) for name, document in await connection.execute(query)}
 
 
 async def _stamps(connection: AsyncConnection) -> Mapping[str, Stamp]:

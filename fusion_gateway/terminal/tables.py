@@ -65,7 +65,8 @@ def neighbours(response: pb.SimilarItemsResponse) -> Group:
 def listed(response: pb.GetListResponse) -> Group:
     table = _table("rank", "score", "id", "movie")
     for item in response.items:
-        table.add_row(str(item.rank), f"{item.score:.2f}".rstrip("0").rstrip("."), _id(item.item.id), _movie(item.item))
+        score = f"{item.score:.2f}".removesuffix(".00")
+        table.add_row(str(item.rank), score, _id(item.item.id), _movie(item.item))
     more = (
         f"more: --after {response.recommendation_id}" if response.items else "nothing is in the list, past the filters"
     )

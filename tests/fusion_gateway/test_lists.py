@@ -98,8 +98,9 @@ async def test_pages_go_on_without_what_the_user_watched_or_dismissed(world: Wor
 async def test_what_is_watched_lately_trends_at_every_gateway(two: Two) -> None:
     here, there = two
     assert ids(await get(there, "trending")) == []
-    views = [("a", "4", 0.1), ("b", "4", 0.1), ("a", "7", 0.5), ("a", "9", 4.1), ("b", "9", 4.1), ("c", "9", 4.1)]
-    await watch(here, *views, ("d", "1", 8), ("e", "8", -5))
+    today = [("a", "4", 0.1), ("b", "4", 0.1), ("a", "7", 0.5)]
+    before = [(user, "9", 4.1) for user in "abc"]
+    await watch(here, *today, *before, ("d", "1", 8), ("e", "8", -5))
     await watch(here, ("a", "3", 0.1), kind="impression")
     await watch(here, ("a", "2", 0.1), kind="dislike")
 
@@ -126,7 +127,7 @@ async def test_trending_is_a_model_of_policies(two: Two) -> None:
     without = await stub.Recommend(pb.RecommendRequest(history=history, k=2))
     assert [(each.component, each.reason) for each in without.degraded] == [("trending", "nothing was watched lately")]
     assert without.fallback == pb.FALLBACK_POPULARITY
-    await watch(two[0], ("a", "9", 0.1), ("b", "9", 0.1), ("a", "8", 0.1), ("c", "1", 0.1))
+    await watch(two[0], *[(user, "9", 0.1) for user in "ab"], ("a", "8", 0.1), ("c", "1", 0.1))
     await followed(lambda: trending_length(two[0]), 3)
     response = await stub.Recommend(pb.RecommendRequest(history=history, k=2, explain=True))
     assert [item.item.id for item in response.items] == ["9", "8"]

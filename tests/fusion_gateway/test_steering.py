@@ -267,6 +267,6 @@ def test_a_value_that_an_item_has_twice_counts_once() -> None:
     catalog = catalog_of([("Movie", 2000, ["Drama", "drama"], 1)])
     scenario = Scenario.model_validate({"at_most": [{"attribute": "genres", "count": 1}]})
     everything = np.ones(1, np.bool_)
-    steering = Steering.of(scenario, Eligible(everything, True, everything), NONE, catalog, 1)
+    steering = Steering.of(scenario, Eligible(everything, False, everything), NONE, catalog, 1)
     assert steering
     assert steering.with_candidates(Candidates(NONE, {})).rows.tolist() == [0]

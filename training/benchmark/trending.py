@@ -178,9 +178,11 @@ def compare(dataset: Dataset) -> Comparison:
     split = global_time(dataset.events)
     items = all_items(split)
     validated = Replay(items, split.train, split.validation).ndcg("validation")
-    means = {name: float(each.mean()) for name, each in validated.items()}
-    fusions = [max((fused(member, share) for share in SHARES), key=lambda name: means[name]) for member in BESIDE]
-    return Comparison(_test(split, items), [*MODELS, *fusions])
+    return Comparison(_test(split, items), [*MODELS, *(_best_fusion(member, validated) for member in BESIDE)])
+
+
+def _best_fusion(member: str, validated: Mapping[str, Doubles]) -> str:
+    return max((fused(member, share) for share in SHARES), key=lambda name: float(validated[name].mean()))
 
 
 def _test(split: Split, items: Ints) -> Mapping[str, Doubles]:
