@@ -108,7 +108,7 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         SimilarItems(titles, scorers, absences),
         titles,
         events,
-        status=Status(scorers, policies, popularity, titles, PublishedModels(repository)),
+        status=Status(scorers, policies, popularity, titles, PublishedModels(repository), absences),
         outcomes=OutcomesCall(settings),
         served=served,
         event_types=settings.event_types(),

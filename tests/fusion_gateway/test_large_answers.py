@@ -42,7 +42,7 @@ async def hold(large: LargeAnswers, connection: str, begun: list[str], seconds: 
     context: Any = Caller(connection)
     async with large.turn(MANY, context, Deadline.after(seconds)):
         begun.append(connection)
-        await asyncio.Event().wait()
+        await asyncio.sleep(5)
 
 
 async def waiting(large: LargeAnswers, connection: str, count: int, begun: list[str]) -> list["asyncio.Task[None]"]:
