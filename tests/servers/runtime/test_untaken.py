@@ -1,6 +1,7 @@
 """Answers that nobody takes are bounded, and cost others nothing."""
 
 import asyncio
+import gc
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
@@ -96,6 +97,20 @@ async def test_an_answer_counts_until_it_has_left() -> None:
     for each in release:
         each()
     kept.check("another", ROOM)
+
+
+async def test_a_call_leaves_no_garbage() -> None:
+    async with program() as running, grpc.aio.insecure_channel(running.grpc_address) as channel:
+        call: Any = channel.unary_unary(LARGE)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(10):
+                await call(b"")
+            await asyncio.sleep(0.1)
+            assert [each for each in gc.get_objects() if isinstance(each, untaken._Answer)] == []
+        finally:
+            gc.enable()
 
 
 async def test_half_of_the_room_is_for_connections_that_take_their_answers() -> None:
