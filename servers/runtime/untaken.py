@@ -5,6 +5,7 @@ import ipaddress
 import os
 import socket
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
@@ -119,12 +120,19 @@ def break_off(peers: Collection[str]) -> None:
     """Shuts the connections with these peers down, named as gRPC does: it has no call for that itself."""
     names = {_name(*unquote(peer).partition(":")[2].rpartition(":")[::2]) for peer in peers}
     for descriptor in os.listdir("/dev/fd"):
-        try:
-            with socket.socket(fileno=os.dup(int(descriptor))) as connection:
-                if connection.family in INTERNET and _name(*connection.getpeername()[:2]) in names:
-                    connection.shutdown(socket.SHUT_RDWR)
-        except OSError:  # it is no connection, or has been closed meanwhile
-            continue
+        with suppress(OSError), _copied(int(descriptor)) as connection:  # it may have been closed meanwhile
+            if connection.family in INTERNET and _name(*connection.getpeername()[:2]) in names:
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+def _copied(descriptor: int) -> socket.socket:
+    """Raises OSError where it is no socket."""
+    copy = os.dup(descriptor)
+    try:
+        return socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        raise
 
 
 def _name(host: str, port: object) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
@@ -144,7 +145,9 @@ def test_a_connection_is_found_by_the_name_that_grpc_gives_its_peer(
         client.connect(listening.getsockname())
         other.connect(listening.getsockname())
         with listening.accept()[0], listening.accept()[0]:
+            before = len(os.listdir("/dev/fd"))
             break_off([peer.format(client.getsockname()[1])])
+            assert len(os.listdir("/dev/fd")) == before
             assert client.recv(1) == b""
             other.settimeout(0.1)
             with pytest.raises(TimeoutError):
