@@ -1,6 +1,8 @@
 """Answers that nobody takes are bounded, and cost others nothing."""
 
 import asyncio
+import gc
+import os
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
@@ -98,6 +100,20 @@ async def test_an_answer_counts_until_it_has_left() -> None:
     kept.check("another", ROOM)
 
 
+async def test_a_call_leaves_no_garbage() -> None:
+    async with program() as running, grpc.aio.insecure_channel(running.grpc_address) as channel:
+        call: Any = channel.unary_unary(LARGE)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(10):
+                await call(b"")
+            await asyncio.sleep(0.1)
+            assert [each for each in gc.get_objects() if type(each) is untaken._Answer] == []
+        finally:
+            gc.enable()
+
+
 async def test_half_of_the_room_is_for_connections_that_take_their_answers() -> None:
     kept = Untaken(ROOM)
     for _ in range(10):
@@ -129,7 +145,9 @@ def test_a_connection_is_found_by_the_name_that_grpc_gives_its_peer(
         client.connect(listening.getsockname())
         other.connect(listening.getsockname())
         with listening.accept()[0], listening.accept()[0]:
+            before = len(os.listdir("/dev/fd"))
             break_off([peer.format(client.getsockname()[1])])
+            assert len(os.listdir("/dev/fd")) == before
             assert client.recv(1) == b""
             other.settimeout(0.1)
             with pytest.raises(TimeoutError):
