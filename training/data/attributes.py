@@ -4,16 +4,14 @@ from pathlib import Path
 
 import polars as pl
 
-from fusion_gateway.ingest.attributes import SCHEMA, attributes_of
+from fusion_gateway.ingest.attributes import SCHEMA, attribute_name, attributes_of
 from fusion_gateway.ingest.checks import LINE, ids
 from fusion_gateway.ingest.columns import OF_ITEMS, choose, first_fitting
 from fusion_gateway.ingest.table import open_table, whole
 from training.errors import DataError
 
-TYPES = ("token", "token_seq", "float", "float_seq")
-"""RecBole's, after a colon."""
 VALUES = ("text", "texts", "number")
-NONE = pl.DataFrame(schema={"id": pl.String(), **{name: kind for name, kind in SCHEMA.items() if name != "item"}})
+NONE = pl.DataFrame(schema=SCHEMA).select(pl.col("item").cast(pl.String).alias("id"), pl.exclude("item"))
 """No attribute of any item: an attribute's item, its name, and its value in one of three columns."""
 MAX_NAMES, MAX_NAME_BYTES = 1000, 64
 MAX_TEXT_CHARACTERS, MAX_TEXTS = 1000, 100
@@ -52,7 +50,7 @@ def _check_names(names: list[str], columns: list[str], path: Path) -> None:
     for name in names:
         if len(name.encode()) > MAX_NAME_BYTES:
             raise DataError(f"{path}: column {name[:40]!r}… has more than {MAX_NAME_BYTES} bytes: shorten its name")
-        same = [column for column in columns if column in (name, *(f"{name}:{kind}" for kind in TYPES))]
+        same = [column for column in columns if attribute_name(column) == name]
         if len(same) > 1:
             raise DataError(f"{path}: {same[0]!r} and {same[1]!r} are one attribute: leave one out")
 
