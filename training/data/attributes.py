@@ -11,7 +11,7 @@ from fusion_gateway.ingest.table import open_table, whole
 from training.errors import DataError
 
 VALUES = ("text", "texts", "number")
-NONE = pl.DataFrame(schema=SCHEMA).select(pl.col("item").cast(pl.String).alias("id"), pl.exclude("item"))
+NONE = pl.DataFrame(schema=SCHEMA).rename({"item": "id"}).cast({"id": pl.String})
 """No attribute of any item: an attribute's item, its name, and its value in one of three columns."""
 MAX_NAMES, MAX_NAME_BYTES = 1000, 64
 MAX_TEXT_CHARACTERS, MAX_TEXTS = 1000, 100
