@@ -1,4 +1,4 @@
-"""python -m fusion_gateway [import-events FILE | export-events FILE | export-served DIR | outcomes | list-users | …]"""
+"""python -m fusion_gateway [import-events FILE | export-events FILE | items … | outcomes | list-users | …]"""
 
 import signal
 
@@ -29,7 +29,8 @@ from fusion_gateway.loop.metrics import DAY
 from fusion_gateway.loop.outcomes import Outcomes
 from fusion_gateway.loop.outcomes_query import PRECISION, parse_outcomes_query
 from fusion_gateway.settings import HOME, EventStoreSettings, GatewaySettings, ServingLogSettings
-from fusion_gateway.terminal import tables
+from fusion_gateway.terminal import items, tables
+from protos.marquee.programs import as_called
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime import logs, settings
 from servers.runtime.errors import ConfigurationError, MarqueeError
@@ -199,10 +200,11 @@ COMMANDS: Mapping[str, tuple[type[ProgramSettings], Callable[[Any], Coroutine[An
 def main(arguments: list[str]) -> int:
     """The exit code: 0 after an orderly stop, 1 when it cannot start."""
     name = arguments[0] if arguments else ""
+    if name == "items":
+        items.app(arguments[1:], prog_name=as_called("python -m fusion_gateway items"))
     if name and name not in COMMANDS and not name.startswith("-"):
-        print(
-            f"error: no command {name!r}; there are {', '.join(COMMANDS)}, and without one it serves", file=sys.stderr
-        )
+        known = ", ".join([*COMMANDS, "items"])
+        print(f"error: no command {name!r}; there are {known}, and without one it serves", file=sys.stderr)
         return 2
     kind, run = COMMANDS.get(name, (GatewaySettings, _serve))
     try:

@@ -16,6 +16,7 @@ from fusion_gateway.items.lists import ListStore, LiveLists
 from fusion_gateway.items.live import LiveTitles
 from fusion_gateway.items.servicer import MAX_CALLS, ItemsServicer
 from fusion_gateway.items.store import ItemStore
+from fusion_gateway.large_answers import LargeAnswers
 from fusion_gateway.list_call import ListCall
 from fusion_gateway.loop.adaptive import AdaptiveSplit, Stores
 from fusion_gateway.loop.arms import Arms
@@ -154,9 +155,10 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         await lists.open()
         if served:
             await served.open()
-        servicer = Servicer(handlers, settings.default_timeout_secs, settings.max_in_flight)
+        large = LargeAnswers()
+        servicer = Servicer(handlers, large, settings.default_timeout_secs, settings.max_in_flight)
         add_RecommenderServicer_to_server(servicer, program.server)
-        editing = ItemsServicer(titles, items, list_store, settings.default_timeout_secs)
+        editing = ItemsServicer(titles, items, list_store, large, settings.default_timeout_secs)
         add_ItemsServicer_to_server(editing, program.server)
         for service in (SERVICE, ITEMS):
             program.health.set(service, True)

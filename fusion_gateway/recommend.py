@@ -22,6 +22,7 @@ from fusion_gateway.events.store import EventStore
 from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.explaining import Explainer
 from fusion_gateway.fusion import HISTORY, LOCAL, POPULARITY, RULES, Candidates, Fused, Policy, Rows, fuse
+from fusion_gateway.large_answers import made
 from fusion_gateway.listing import unknown_names
 from fusion_gateway.loop.log import ServedLog
 from fusion_gateway.loop.shown import SERVED, shown_before
@@ -148,7 +149,7 @@ class Recommender:
         missing = not_configured | known.missing | not_retrieved | not_scored
         self._note(query, missing, scored)
         return pb.RecommendResponse(
-            items=_ranked_items(ranking, candidates, catalog, steered, explainer if query.explain else None),
+            items=await _ranked_items(ranking, candidates, catalog, steered, explainer if query.explain else None),
             policy=chosen.name,
             policy_probability=chosen.probability,
             model_versions={model: answer.version for model, answer in scored.items()},
@@ -230,14 +231,14 @@ def fuse_answers(
     return None if np.isnan(fused.score).all() else fused
 
 
-def _ranked_items(
+async def _ranked_items(
     ranking: Ranking, candidates: Candidates, catalog: Catalog, steered: Steered, explainer: Explainer | None
 ) -> list[pb.RankedItem]:
-    items = []
     pinned = set(steered.rules.pins.values())
-    listed = zip(ranking.positions.tolist(), ranking.is_drawn.tolist(), ranking.propensities.tolist(), strict=True)
-    for number, (position, explored, propensity) in enumerate(listed, 1):
-        item = pb.RankedItem(
+
+    def ranked(listed: tuple[int, int, bool, float]) -> pb.RankedItem:
+        number, position, explored, propensity = listed
+        return pb.RankedItem(
             rank=number,
             item=catalog.item(candidates.rows[position]),
             score=ranking.scores[position],
@@ -246,8 +247,11 @@ def _ranked_items(
             propensity=propensity,
             pinned=position in pinned,
         )
-        items.append(item)
-    return items
+
+    positions = ranking.positions.tolist()
+    ranks = range(1, len(positions) + 1)
+    listed = zip(ranks, positions, ranking.is_drawn.tolist(), ranking.propensities.tolist(), strict=True)
+    return await made(ranked, listed)
 
 
 def fallback(query: Query, history: History, by_profile: bool, fused: Fused | None) -> pb.Fallback.ValueType:

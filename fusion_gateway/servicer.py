@@ -15,6 +15,8 @@ from fusion_gateway.catalog.title_search import TitleIndex
 from fusion_gateway.events.event_types import STANDARD, EventTypes
 from fusion_gateway.events.store import EventStore, size_of
 from fusion_gateway.events.stored_event import StoredEvent
+from fusion_gateway.events.users import StoredUser
+from fusion_gateway.large_answers import LargeAnswers, made
 from fusion_gateway.list_call import ListCall
 from fusion_gateway.loop import answers
 from fusion_gateway.loop.ids import new_id
@@ -56,8 +58,9 @@ class Handlers:
 class Servicer(pb_grpc.RecommenderServicer):
     """Refuses ranking calls at once when too many are in flight."""
 
-    def __init__(self, handlers: Handlers, default_timeout: float, max_in_flight: int) -> None:
+    def __init__(self, handlers: Handlers, large: LargeAnswers, default_timeout: float, max_in_flight: int) -> None:
         """`default_timeout` in seconds is for calls without a deadline."""
+        self._large = large.turn
         self._handlers = handlers
         self._default_timeout = default_timeout
         self._max_in_flight = max_in_flight
@@ -67,7 +70,7 @@ class Servicer(pb_grpc.RecommenderServicer):
         """One request after the other, with a turn for everything else between them: a thousand events take a while."""
 
     async def Recommend(self, request: pb.RecommendRequest, context: Context) -> pb.RecommendResponse:
-        async with self._admitted(context) as deadline:
+        async with self._admitted(context) as deadline, self._large(request.k, context, deadline):
             answer = await self._handlers.recommender.recommend(request, deadline)
         self._count(answer)
         answer.recommendation_id = new_id()
@@ -77,7 +80,7 @@ class Servicer(pb_grpc.RecommenderServicer):
         return answer
 
     async def SimilarItems(self, request: pb.SimilarItemsRequest, context: Context) -> pb.SimilarItemsResponse:
-        async with self._admitted(context) as deadline:
+        async with self._admitted(context) as deadline, self._large(request.k, context, deadline):
             answer = await self._handlers.similar_items.similar(request, deadline)
         self._count(answer)
         answer.recommendation_id = new_id()
@@ -105,8 +108,11 @@ class Servicer(pb_grpc.RecommenderServicer):
 
     async def GetItems(self, request: pb.GetItemsRequest, context: Context) -> pb.GetItemsResponse:
         catalog = self._handlers.titles.value.catalog
-        rows = map(catalog.visible_row_of, parsing.parse_item_ids(request.item_ids))
-        return pb.GetItemsResponse(items=[catalog.item(row) for row in rows if row is not None])
+        ids = parsing.parse_item_ids(request.item_ids)
+        async with self._large(len(ids), context, self._deadline(context)):
+            rows = map(catalog.visible_row_of, ids)
+            items = await made(catalog.item, (row for row in rows if row is not None))
+            return pb.GetItemsResponse(items=items)
 
     async def RecordEvents(self, request: pb.RecordEventsRequest, context: Context) -> pb.RecordEventsResponse:
         size = size_of(request.events)
@@ -134,18 +140,18 @@ class Servicer(pb_grpc.RecommenderServicer):
 
     async def GetHistory(self, request: pb.GetHistoryRequest, context: Context) -> pb.GetHistoryResponse:
         limit = parsing.parse_results(request, "limit", 100, parsing.MAX_EVENTS)
-        user = parsing.parse_user_id(request.user_id)
-        events = await self._handlers.events.history(user, limit, self._deadline(context).remaining())
-        return pb.GetHistoryResponse(events=[_event(event) for event in events])
+        user, deadline = parsing.parse_user_id(request.user_id), self._deadline(context)
+        async with self._large(limit, context, deadline):
+            events = await self._handlers.events.history(user, limit, deadline.remaining())
+            return pb.GetHistoryResponse(events=await made(_event, events))
 
     async def ListUsers(self, request: pb.ListUsersRequest, context: Context) -> pb.ListUsersResponse:
         limit = parsing.parse_results(request, "limit", 100, parsing.MAX_USERS)
         prefix, page = parsing.parse_users(request)
-        users, following = await self._handlers.events.users_page(
-            prefix, limit, page, self._deadline(context).remaining()
-        )
-        found = [pb.User(id=user.id, newest_event_time=user.newest) for user in users]
-        return pb.ListUsersResponse(users=found, next_page_token=following)
+        deadline = self._deadline(context)
+        async with self._large(limit, context, deadline):
+            users, following = await self._handlers.events.users_page(prefix, limit, page, deadline.remaining())
+            return pb.ListUsersResponse(users=await made(_user, users), next_page_token=following)
 
     async def DeleteUser(self, request: pb.DeleteUserRequest, context: Context) -> pb.DeleteUserResponse:
         user = parsing.parse_user_id(request.user_id)
@@ -180,6 +186,10 @@ class Servicer(pb_grpc.RecommenderServicer):
             yield self._deadline(context)
         finally:
             self._in_flight -= 1
+
+
+def _user(user: StoredUser) -> pb.User:
+    return pb.User(id=user.id, newest_event_time=user.newest)
 
 
 def _event(event: StoredEvent) -> pb.Event:

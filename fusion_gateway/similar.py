@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fusion_gateway.catalog.catalog import Catalog
 from fusion_gateway.catalog.title_search import TitleIndex
 from fusion_gateway.fusion import Rows
+from fusion_gateway.large_answers import made
 from fusion_gateway.ordering import order
 from fusion_gateway.parsing import parse_results, parse_title, parse_weights
 from fusion_gateway.reloading import Held
@@ -95,7 +96,7 @@ class SimilarItems:
             raise Unavailable("; ".join(f"{name}: {reason}" for name, reason in missing.items()))
         components = _components(row, weights, answers, catalog)
         rows = _nearest(row, k, weights, components, request.by_places, catalog)
-        response = _response(rows, components, missing, catalog)
+        response = await _response(rows, components, missing, catalog)
         response.query.CopyFrom(catalog.item(row))
         return response
 
@@ -114,7 +115,7 @@ class SimilarItems:
             raise Unavailable("; ".join(f"{name}: {reason}" for name, reason in missing.items()))
         components = _of_models(weights, answers, catalog)
         rows = _most_alike(_sum_of(components.values(), catalog), np.zeros(0, np.int64), k, catalog)
-        return _response(rows, components, missing, catalog)
+        return await _response(rows, components, missing, catalog)
 
     def _weights(self, requested: Mapping[str, float], catalog: Catalog) -> dict[str, float]:
         known = known_kinds(self.scorers, catalog)
@@ -250,12 +251,12 @@ def _in_order(alike: Likeness, rows: Rows, catalog: Catalog) -> list[int]:
     return works
 
 
-def _response(
+async def _response(
     rows: Sequence[int], components: Components, missing: Mapping[str, ModelMissing], catalog: Catalog
 ) -> pb.SimilarItemsResponse:
     """Without the movie that was understood."""
     return pb.SimilarItemsResponse(
-        items=[_ranked(rank, each, components, catalog) for rank, each in enumerate(rows, 1)],
+        items=await made(lambda each: _ranked(*each, components, catalog), enumerate(rows, 1)),
         degraded=[pb.Degraded(component=name, reason=str(why)) for name, why in missing.items()],
     )
 

@@ -209,7 +209,7 @@ class LoadedScorer:
         _, found_UF = self._index.search(np.nan_to_num(query_BD[~is_limited_B]), count)
         rows_BF[~is_limited_B] = found_UF + 1
         for b in np.flatnonzero(is_limited_B):
-            best = self._best_allowed(inputs["allowed"][b], seen_BL[b], query_BD[b], count)
+            best = self._best_allowed(inputs["allowed"][b], query_BD[b], count)
             rows_BF[b, : len(best)] = best
         excluded_BF = self._excluded(rows_BF, seen_BL)
         found_B = (~excluded_BF).sum(axis=1)
@@ -343,11 +343,11 @@ class LoadedScorer:
         best: Rows = np.argsort(-score_N, kind="stable")[:count] + 1
         return best
 
-    def _best_allowed(self, allowed_A: Array, seen_L: Rows, query_D: Floats, count: int) -> Rows:
-        """The `count` best of the allowed rows that are not in the history; of equals the first."""
+    def _best_allowed(self, allowed_A: Array, query_D: Floats, count: int) -> Rows:
+        """The `count` best of the allowed rows; of equals the first."""
         is_allowed = np.zeros(len(self._numbers), np.bool_)
         is_allowed[self._rows(allowed_A)] = True
-        is_allowed[seen_L] = is_allowed[0] = False
+        is_allowed[0] = False
         if isinstance(self._index, faiss.IndexIVF) and np.count_nonzero(is_allowed) > max(MAX_EXACT, count):
             found = self._search_lists(is_allowed[1:], query_D, count)
             if len(found) == count:

@@ -18,6 +18,7 @@ from tritonclient.grpc import model_config_pb2
 from servers.batcher import BatchLimits
 from servers.models import config_of, names_in, signatures
 from servers.runtime.errors import ConfigurationError, RepositoryError
+from servers.runtime.files import written_whole
 from servers.runtime.repository import Repository, Version
 from servers.settings import ExportSettings
 from servers.signature import Signature
@@ -35,14 +36,12 @@ def export(settings: ExportSettings) -> list[Version]:
         raise ConfigurationError(f"--out {out} is there and not empty; name another folder, or remove it first")
     versions = _choose(settings)
     # Written beside `out` and renamed, so that Triton never sees half of it.
-    partial = Path(f"{out.resolve()}.partial")
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        for version in versions:
-            signature_of = signatures(version.model)
-            for model in names_in(version):
-                _write(partial / model, model, signature_of[model], version, settings)
-        partial.rename(out)
+        with written_whole(out.resolve()) as partial:
+            for version in versions:
+                signature_of = signatures(version.model)
+                for model in names_in(version):
+                    _write(partial / model, model, signature_of[model], version, settings)
     except OSError as error:
         raise ConfigurationError(f"--out {out} cannot be written: {error}") from None
     return versions

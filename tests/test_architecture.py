@@ -47,6 +47,7 @@ MAY_IMPORT = {
         "fusion_gateway.moments",
         "fusion_gateway.settings",
         "fusion_gateway.events",
+        "fusion_gateway.ingest",
     },
     "fusion_gateway/console": {"protos", "servers.runtime"},  # a client of the gateway, with nothing of its insides
     "training": {"protos", "fusion_gateway.fusion", "fusion_gateway.ingest"},
@@ -78,8 +79,9 @@ MAY_IMPORT["training/benchmark"] |= {
     "fusion_gateway.loop.thompson",
     "fusion_gateway.shares",
 }
-# Retraining exports the event store by the gateway's code.
+# Retraining exports the event store by the gateway's code, and onboarding reads what editors say of items.
 MAY_IMPORT["training/pipelines"] |= {"fusion_gateway.events.exporting", "servers.runtime.file_lock"}
+MAY_IMPORT["training/pipelines"] |= {"fusion_gateway.items"}
 MAY_IMPORT["training/artifacts"] |= {"servers.runtime.file_lock"}
 # Clicks of simulated users have the intervals of measured outcomes.
 MAY_IMPORT["training/simulation"] |= {"fusion_gateway.loop.intervals"}

@@ -1,9 +1,10 @@
 """From a table and a poster to a recommendation, with running programs that nobody restarts."""
 
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import grpc
@@ -12,11 +13,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from protos.marquee.v1 import items_pb2
 from protos.marquee.v1 import recommender_pb2 as pb
+from protos.marquee.v1.items_pb2_grpc import ItemsStub
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from tests.fusion_gateway.world import publish
 from tests.servers.running import ROOT, process, started
 from training.artifacts.item_encoder_files import ItemEncoderParts
+from training.artifacts.repository import republish
 from training.artifacts.scorer_files import ScorerParts
 from training.data.load import load_dataset
 from training.data.splits import no_split
@@ -72,7 +76,7 @@ def repository(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def stub(repository: Path, tmp_path: Path) -> Iterator[RecommenderStub]:
+def channel(repository: Path, tmp_path: Path) -> Iterator[grpc.Channel]:
     """Of a gateway before a model server; both look for versions."""
     command = [sys.executable, "-m", "fusion_gateway", f"--model-repository={repository}", "--grpc-port=0"]
     command += ["--metrics-port=0", f"--event-store=sqlite:///{tmp_path}/events.db", POLL]
@@ -81,7 +85,12 @@ def stub(repository: Path, tmp_path: Path) -> Iterator[RecommenderStub]:
         started([*command, f"--scorer={NAME}={server.grpc_address}"]) as gateway,
         grpc.insecure_channel(gateway.grpc_address) as channel,
     ):
-        yield RecommenderStub(channel)
+        yield channel
+
+
+@pytest.fixture
+def stub(channel: grpc.Channel) -> RecommenderStub:
+    return RecommenderStub(channel)
 
 
 def test_a_new_item_is_found_and_recommended_to_those_who_like_its_kind(
@@ -109,3 +118,51 @@ def test_a_new_item_is_found_and_recommended_to_those_who_like_its_kind(
     assert NAME in comedies["fresh"].explanation.retrieved_by
     assert {each.item.genres[0] for each in recommended("f15").items[:9]} == {"War"}
     assert {each.item.genres[0] for each in recommended("fresh").items} == {"Comedy"}
+
+
+def test_what_editors_say_is_onboarded_and_outlives_a_training(
+    repository: Path, channel: grpc.Channel, stub: RecommenderStub, tmp_path: Path
+) -> None:
+    """A worker follows the store. Then the models and the catalog of before are published again, as by a training that
+    does not know the new item.
+    """
+    items = ItemsStub(channel)
+    command = [sys.executable, "-m", "training", "onboard", "--follow", "--every=0.2"]
+    command += [f"--from-store=sqlite:///{tmp_path}/events.db", f"--repository={repository}"]
+
+    def state(item_id: str) -> "items_pb2.ItemState.ValueType":
+        [item] = items.GetItems(items_pb2.GetCatalogItemsRequest(item_ids=[item_id])).items
+        return item.state
+
+    def recommended() -> set[str]:
+        found = stub.Recommend(pb.RecommendRequest(history=[pb.Event(item_id="f1")], k=20)).items
+        return {each.item.id for each in found}
+
+    fresh = items_pb2.ItemDocument(id="fresh", title="Quite Fresh", genres=["Comedy"])
+    changed = items_pb2.ItemDocument(id="f0", title="Changed")
+    change = items.UpsertItems(items_pb2.UpsertItemsRequest(items=[fresh, changed])).changes[0]
+    assert change.state == state("fresh") == items_pb2.ITEM_STATE_PENDING
+    items.HideItems(items_pb2.HideItemsRequest(item_ids=["f2"]))
+    with subprocess.Popen(command, cwd=ROOT) as worker:
+        try:
+            until(lambda: "fresh" in recommended())
+            assert state("fresh") == items_pb2.ITEM_STATE_ONBOARDED
+            worker.send_signal(signal.SIGSTOP)
+            for model in ("catalog", NAME):
+                republish(repository / model / "1", repository)
+            until(lambda: "fresh" not in recommended() and state("fresh") == items_pb2.ITEM_STATE_PENDING)
+            worker.send_signal(signal.SIGCONT)
+            until(lambda: "fresh" in recommended())
+        finally:
+            worker.kill()
+    assert state("fresh") == items_pb2.ITEM_STATE_ONBOARDED
+    assert "f2" not in recommended()
+    found = stub.GetItems(pb.GetItemsRequest(item_ids=["f0", "f2", "fresh"])).items
+    assert [item.title for item in found] == ["Changed", "Quite Fresh"]
+
+
+def until(is_true: Callable[[], bool], seconds: float = 60) -> None:
+    stop = time.monotonic() + seconds
+    while not is_true():
+        assert time.monotonic() < stop
+        time.sleep(0.05)

@@ -1,7 +1,8 @@
 """Errors of the training programs, shown to a person as one line, with exit code 1.
 
 TrainingError       something a person can put right
-└── NotLearnable    the data lacks what a model learns from
+├── NotLearnable    the data lacks what a model learns from
+└── Superseded      another program has published meanwhile
 DataError           the data folder or a file in it; of fusion_gateway.ingest, which the gateway reads with, too
 """
 
@@ -15,3 +16,7 @@ class TrainingError(Exception):
 
 class NotLearnable(TrainingError):
     """The data lacks what this model learns from; `train all` leaves the model out and continues."""
+
+
+class Superseded(TrainingError):
+    """A version is not the newest anymore; to add to it would take back what has been published since."""

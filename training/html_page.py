@@ -12,6 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.table import Table
 
+from servers.runtime.files import written_whole
+
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
 """Okabe and Ito's palette, distinct in every form of color blindness."""
 
@@ -34,10 +36,8 @@ figcaption, .note {{ color: #555; font-size: .9rem }} mark {{ background: #ffe9b
 def write_page(path: Path, title: str, parts: Iterable[str]) -> None:
     """Writes the page; a file that is there already is replaced once the new one is whole."""
     page = PAGE.format(title=html.escape(title), body="\n".join(parts))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
+    with written_whole(path) as partial:
+        partial.write_text(page, encoding="utf-8")
 
 
 def picture(title: str, caption: str, draw: Callable[[Axes], None]) -> str:

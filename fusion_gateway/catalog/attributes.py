@@ -139,14 +139,15 @@ class Attributes:
         return {name: column.kind for name, column in self.columns.items()}
 
     def matches(self, expression: Expression) -> Mask:
-        """[items]: of which it holds. No test holds where there is no value."""
+        """[items]: of which it holds. No test holds where there is no value, or one of another kind."""
         if isinstance(expression, Combination):
             combine = np.logical_and if expression.quantifier == "all" else np.logical_or
             mask: Mask = reduce(combine, map(self.matches, expression.parts))
             return ~mask if expression.quantifier == "none" else mask
-        if expression.attribute not in self.columns:
+        column = self.columns.get(expression.attribute)
+        if column is None or isinstance(expression, NumberTest) != (column.kind == "number"):
             return np.zeros(self.items, np.bool_)
-        return self.columns[expression.attribute].matches(expression, self.items)
+        return column.matches(expression, self.items)
 
     def values_of(self, name: str, rows: Rows) -> tuple[NDArray[np.int32], Keys]:
         """Of the items at `rows`, each once: positions in `rows` [pairs], and a value that the item there has [pairs].

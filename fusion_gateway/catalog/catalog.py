@@ -124,7 +124,8 @@ class Catalog:
         self._ids_in_order: list[str] | None = None
         self._row = {item_id: row for row, item_id in enumerate(self.id)}
         keys = map(_key_of_work, self.id, self.title, self.year.tolist())
-        self._find_works(np.fromiter(keys, np.int64, len(self)))
+        self._work_key: Keys = np.fromiter(keys, np.int64, len(self))
+        self._set_works(_works(self._work_key))
         names = sorted({genre.casefold() for genre in chain.from_iterable(self.genres)})
         self._genre = {name: column for column, name in enumerate(names)}
         self.has_genre = np.zeros((len(self), len(names)), np.bool_)
@@ -139,9 +140,8 @@ class Catalog:
     def __len__(self) -> int:
         return len(self.id)
 
-    def _find_works(self, keys: Keys) -> None:
-        self._work_key = keys
-        self.work = _works(keys)
+    def _set_works(self, work: Rows) -> None:
+        self.work = work
         """[items]: the first row of the same work, which may be listed under several ids."""
         self._repeated = _rows_of_repeated(self.work)
         self.num_repeats = sum(len(rows) - 1 for rows in self._repeated.values())
@@ -165,11 +165,11 @@ class Catalog:
         changed = copy(self)
         changed.hidden = hidden
         changed.attributes = self.attributes.patched(values)
-        columns = ("title", "genres", "director", "cast", "poster")
-        for name in columns:
-            values = {row: getattr(each, name) for row, each in facts.items()}
-            setattr(changed, name, _column(getattr(self, name), values))
-        changed._patch_years_and_works({row: each.year for row, each in facts.items()})
+        for name in ("title", "genres", "director", "cast", "poster"):
+            column = {row: getattr(each, name) for row, each in facts.items()}
+            setattr(changed, name, _column(getattr(self, name), column))
+        changed._patch_years({row: each.year for row, each in facts.items()})
+        changed._patch_works(np.fromiter(facts, np.int64, len(facts)))
         if changed.director is not self.director:
             changed._director_key = self._director_key.copy()
             for row in facts:
@@ -178,16 +178,27 @@ class Catalog:
             changed._patch_genres(facts.keys())
         return changed
 
-    def _patch_years_and_works(self, years: Mapping[int, int]) -> None:
-        rows = np.fromiter(years, np.int64, len(years))
-        if not np.array_equal(self.year[rows], list(years.values())):
+    def _patch_years(self, years: Mapping[int, int]) -> None:
+        rows, found = list(years), list(years.values())
+        if not np.array_equal(self.year[rows], found):
             self.year = self.year.copy()
-            self.year[rows] = list(years.values())
-        found = [_key_of_work(self.id[row], self.title[row], int(self.year[row])) for row in years]
-        if not np.array_equal(self._work_key[rows], found):
-            keys = self._work_key.copy()
-            keys[rows] = found
-            self._find_works(keys)
+            self.year[rows] = found
+
+    def _patch_works(self, rows: Rows) -> None:
+        listed = rows.tolist()
+        found = [_key_of_work(self.id[row], self.title[row], int(self.year[row])) for row in listed]
+        if np.array_equal(self._work_key[rows], found):
+            return
+        others = np.union1d(self._work_key[rows], found)
+        keys = self._work_key.copy()
+        keys[rows] = found
+        # Of works that have lost or gained a row, all rows: the others' stay as they are.
+        index = np.searchsorted(others, keys).clip(max=len(others) - 1)
+        changed = np.flatnonzero(others[index] == keys)
+        work = self.work.copy()
+        work[changed] = changed[_works(keys[changed])]
+        self._work_key = keys
+        self._set_works(work)
 
     def _patch_genres(self, rows: Collection[int]) -> None:
         spelled = {genre for row in rows for genre in self.genres[row]}

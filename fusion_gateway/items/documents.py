@@ -95,6 +95,13 @@ def document_of(item_id: str, stored: str) -> pb.ItemDocument:
     return document
 
 
+def check_stored(document: pb.ItemDocument, poster: bytes) -> None:
+    """Once more before it is published: limits may be others than when it was stored. Raises InvalidArgument."""
+    _check_document(document, "item")
+    if poster:
+        check_images({"item.poster": poster}, "item.poster")
+
+
 def _check_document(item: pb.ItemDocument, where: str) -> None:
     if not 1 <= (size := len(item.id.encode())) <= MAX_ID_BYTES:
         raise InvalidArgument(f"{where}.id: must have 1 to {MAX_ID_BYTES} bytes, not {size}")

@@ -18,6 +18,7 @@ from fusion_gateway.items.editors_view import change_of, item_of
 from fusion_gateway.items.lists import ListStore, parse_lists, parse_names
 from fusion_gateway.items.live import LiveTitles
 from fusion_gateway.items.store import ItemStore, StoredItem
+from fusion_gateway.large_answers import LargeAnswers, made
 from protos.marquee.v1 import items_pb2 as pb
 from protos.marquee.v1 import items_pb2_grpc as pb_grpc
 from servers.runtime.deadline import Deadline
@@ -33,8 +34,11 @@ MAX_REASON_CHARACTERS = 1000
 class ItemsServicer(pb_grpc.ItemsServicer):
     """Reads and writes the store; what of it is published is looked up in the live catalog."""
 
-    def __init__(self, titles: LiveTitles, store: ItemStore, lists: ListStore, default_timeout: float) -> None:
+    def __init__(
+        self, titles: LiveTitles, store: ItemStore, lists: ListStore, large: LargeAnswers, default_timeout: float
+    ) -> None:
         """`default_timeout` in seconds is for calls without a deadline."""
+        self._large = large.turn
         self._titles, self._store, self._lists, self._default_timeout = titles, store, lists, default_timeout
         self._calls = 0
         self._parsing = asyncio.Lock()
@@ -78,17 +82,20 @@ class ItemsServicer(pb_grpc.ItemsServicer):
 
     async def GetItems(self, request: pb.GetCatalogItemsRequest, context: Context) -> pb.CatalogItemsResponse:
         with self._admitted(context) as deadline:
-            return pb.CatalogItemsResponse(items=await self._items(parsing.parse_item_ids(request.item_ids), deadline))
+            ids = parsing.parse_item_ids(request.item_ids)
+            async with self._large(len(ids), context, deadline):
+                return pb.CatalogItemsResponse(items=await self._items(ids, deadline))
 
     async def ListItems(self, request: pb.ListItemsRequest, context: Context) -> pb.CatalogItemsResponse:
         with self._admitted(context) as deadline:
             limit = parsing.parse_results(request, "limit", 100, parsing.MAX_ITEMS)
             after = parsing.parse_page_token(request.page_token)
-            in_order = await asyncio.to_thread(self._titles.published.catalog.ids_in_order)
-            first = bisect_right(in_order, after)
-            changed = await self._store.ids_after(after, limit + 1, deadline.remaining())
-            ids = sorted({*in_order[first : first + limit + 1], *changed})
-            items = await self._items(ids[:limit], deadline)
+            async with self._large(limit, context, deadline):
+                in_order = await asyncio.to_thread(self._titles.published.catalog.ids_in_order)
+                first = bisect_right(in_order, after)
+                changed = await self._store.ids_after(after, limit + 1, deadline.remaining())
+                ids = sorted({*in_order[first : first + limit + 1], *changed})
+                items = await self._items(ids[:limit], deadline)
         return pb.CatalogItemsResponse(items=items, next_page_token=ids[limit - 1] if len(ids) > limit else "")
 
     async def UpsertLists(self, request: pb.UpsertListsRequest, context: Context) -> pb.ListChangesResponse:
@@ -116,11 +123,8 @@ class ItemsServicer(pb_grpc.ItemsServicer):
         stored = await self._store.get(ids, deadline.remaining())
         posters = await self._store.with_posters(stored, deadline.remaining())
         catalog, now = self._titles.published.catalog, time.time()
-        items = [
-            item_of(stored.get(item_id) or StoredItem(item_id), catalog, now)
-            for item_id in ids
-            if item_id in stored or catalog.row_of(item_id) is not None
-        ]
+        known = (item_id for item_id in ids if item_id in stored or catalog.row_of(item_id) is not None)
+        items = await made(lambda item_id: item_of(stored.get(item_id) or StoredItem(item_id), catalog, now), known)
         for item in items:
             item.has_poster = item.item.id in posters
         return items

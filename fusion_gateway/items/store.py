@@ -95,6 +95,10 @@ class ItemStore(Storage):
         """Those for which a poster was upserted."""
         return await self._read(partial(_with_posters, ids), timeout)
 
+    async def posters(self, ids: Collection[str]) -> dict[str, bytes]:
+        """Those that were upserted, by id. Each may have MAX_POSTER_BYTES."""
+        return await self._read(partial(_posters, ids), limited=False)
+
     async def ids_after(self, item_id: str, limit: int, timeout: float | None = None) -> list[str]:
         """In the order of their bytes."""
         return await self._read(partial(_ids_after, item_id, limit), timeout)
@@ -195,6 +199,11 @@ async def _stored(ids: Collection[str], connection: AsyncConnection) -> Items:
 
 async def _with_posters(ids: Collection[str], connection: AsyncConnection) -> set[str]:
     return set(await connection.scalars(sa.select(ITEM_POSTERS.c.id).where(ITEM_POSTERS.c.id.in_(ids))))
+
+
+async def _posters(ids: Collection[str], connection: AsyncConnection) -> dict[str, bytes]:
+    rows = await connection.execute(sa.select(ITEM_POSTERS).where(ITEM_POSTERS.c.id.in_(ids)))
+    return {row.id: row.poster for row in rows}
 
 
 async def _ids_after(item_id: str, limit: int, connection: AsyncConnection) -> list[str]:

@@ -15,6 +15,7 @@ from fusion_gateway.events.schema import SERVED
 from fusion_gateway.events.snapshot import existing_columns, read_parts
 from fusion_gateway.loop.served import Served
 from servers.runtime.errors import ConfigurationError
+from servers.runtime.files import written_whole
 
 ROWS_PER_FILE = 100_000
 """As many are in memory at a time."""
@@ -86,9 +87,8 @@ def _day(row: Served) -> str:
 def _write(path: Path, rows: Sequence[Served]) -> None:
     """Whole or not at all."""
     columns = {name: _column(name, rows) for name in SCHEMA}
-    part = path.with_suffix(".part")
-    pl.DataFrame(columns, SCHEMA).write_parquet(part)
-    part.replace(path)
+    with written_whole(path) as part:
+        pl.DataFrame(columns, SCHEMA).write_parquet(part)
 
 
 def _column(name: str, rows: Sequence[Served]) -> pl.Series:

@@ -1,6 +1,7 @@
 """What the gateway asks model servers, and how it reads their answers: one ScorerClient for each, all alike."""
 
 import asyncio
+import math
 import time
 from functools import partial
 
@@ -13,8 +14,8 @@ from fusion_gateway.scorers.scorer import Allowed, Answer, Numbers, Retrieved, U
 from servers.runtime import tensors
 
 OVER_FETCH = 1.25
-"""A model that is limited to a share of the items retrieves all that its server returns, where that is so many times
-k / share; else the server is told which items are allowed, which costs more the more they are.
+"""A model that is limited to a share of the items retrieves so many times k / share² of all, for those of a filter are
+seldom spread evenly. Where its server does not return so many times k / share, it is told which items are allowed.
 """
 LIMITS_SECONDS = 10.0
 """How often the limits of a model server are read."""
@@ -82,11 +83,12 @@ class ScorerClient:
         told which items are allowed.
         """
         inputs, limits, began = self._user_inputs(user), self.server.limits, time.monotonic()
-        can_tell = allowed.count <= limits.allowed
-        if OVER_FETCH * k * len(allowed.items) <= limits.k * allowed.count or not can_tell:
-            retrieved = (await self._ranked(self._retrieve, inputs, limits.k, timeout)).item
+        share, can_tell = allowed.count / len(allowed.items), allowed.count <= limits.allowed
+        if OVER_FETCH * k / share <= limits.k or not can_tell:
+            many = min(math.ceil(OVER_FETCH * k / share**2), limits.k)
+            retrieved = (await self._ranked(self._retrieve, inputs, many, timeout)).item
             found = allowed.only(retrieved)
-            if len(found) >= k or len(retrieved) < limits.k or not can_tell:
+            if len(found) >= k or len(retrieved) < many or not can_tell:
                 return found[:k]
         left = timeout - (time.monotonic() - began)
         limited = {**inputs, "allowed": allowed.numbers[None]}

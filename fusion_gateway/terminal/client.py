@@ -358,10 +358,17 @@ def status(as_json: AsJson = False, address: Address = DEFAULT_ADDRESS, timeout:
 
 @contextmanager
 def gateway(address: str) -> Iterator[RecommenderStub]:
-    """A stub; when a call fails, says why on stderr and exits with 1."""
+    """A stub, as `connected`."""
+    with connected(address) as channel:
+        yield RecommenderStub(channel)
+
+
+@contextmanager
+def connected(address: str) -> Iterator[grpc.Channel]:
+    """A channel; when a call fails, says why on stderr and exits with 1."""
     try:
         with CONNECTION.get().channel(address) as channel:
-            yield RecommenderStub(channel)
+            yield channel
     except MarqueeError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(1) from None

@@ -12,6 +12,7 @@ import yaml
 from servers.runtime.errors import StartError
 from servers.runtime.files import read_regular
 from servers.runtime.repository import Repository
+from servers.runtime.strict_yaml import StrictLoader
 
 POPULAR = "popular"
 """The policy that the published default one is compared with."""
@@ -40,7 +41,7 @@ class LoopDemo:
         Raises MarqueeError where there are none.
         """
         published = Repository(repository).latest("fusion").file("policies.yaml")
-        document: dict[str, Any] = yaml.safe_load(read_regular(published, MAX_BYTES))
+        document: dict[str, Any] = yaml.load(read_regular(published, MAX_BYTES), StrictLoader)
         document["policies"][POPULAR] = {"weights": {"popularity": 1}}
         document["split"] = {POPULAR: 50}
         file = folder / "policies.yaml"

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from fusion_gateway.events.moments import moment
 from protos.marquee.programs import as_called
+from protos.marquee.v1 import items_pb2
 from protos.marquee.v1 import recommender_pb2 as pb
 
 WIDTH_OF_A_FILE = 160
@@ -77,6 +78,24 @@ def matches(response: pb.SearchItemsResponse) -> Group:
     for match in response.matches:
         table.add_row(f"{match.score:.0f}", _id(match.item.id), _movie(match.item))
     return _group("", table, "" if response.matches else "no movie has a similar title")
+
+
+def catalog_items(items: Sequence[items_pb2.CatalogItem]) -> Group:
+    table = _table("id", "state", "version", "movie")
+    for item in items:
+        about = [f"hidden{_until(item)}: {item.hidden_reason or 'no reason'}"] * item.hidden
+        about += [f"refused: {item.refused_reason}"] * (item.state == items_pb2.ITEM_STATE_REFUSED)
+        about += ["nobody sees it now"] * (item.state == items_pb2.ITEM_STATE_ONBOARDED and not item.visible)
+        table.add_row(_id(item.item.id), state_name(item.state), str(item.version), _movie(item.item, *about))
+    return _group("", table, "" if items else "there is no such item")
+
+
+def _until(item: items_pb2.CatalogItem) -> str:
+    return f" until {moment(item.hidden_until)}" if item.HasField("hidden_until") else ""
+
+
+def state_name(state: int) -> str:
+    return items_pb2.ItemState.Name(state).removeprefix("ITEM_STATE_").lower()  # type: ignore[arg-type]
 
 
 def events(response: pb.GetHistoryResponse, items: Iterable[pb.Item], user: str) -> Group:

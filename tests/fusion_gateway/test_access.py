@@ -15,6 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from fusion_gateway.access import Bucket, hash_of, load_clients, new_token
 from fusion_gateway.gateway import gateway
 from fusion_gateway.settings import GatewaySettings
+from protos.marquee.v1 import items_pb2
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from servers.runtime.errors import ConfigurationError
@@ -53,12 +54,14 @@ async def channel(repository: Path, tmp_path: Path) -> Any:
         yield channel
 
 
-async def code(channel: grpc.aio.Channel, method: str, token: str | None) -> tuple[str, str]:
+async def code(
+    channel: grpc.aio.Channel, method: str, token: str | None, service: str = "Recommender"
+) -> tuple[str, str]:
     """Status and message of an empty call."""
-    kind = getattr(pb, f"{method}Request")
     metadata = (("authorization", f"Bearer {token}"),) if token is not None else ()
+    call: Any = channel.unary_unary(f"/marquee.v1.{service}/{method}")
     try:
-        await getattr(RecommenderStub(channel), method)(kind(), metadata=metadata)
+        await call(b"", metadata=metadata)
     except grpc.aio.AioRpcError as error:
         return error.code().name, error.details() or ""
     return "OK", ""
@@ -79,6 +82,15 @@ async def test_a_token_lets_in_and_a_role_lets_delete_and_read_outcomes(channel:
         assert await code(channel, method, SHOP) == ("PERMISSION_DENIED", message)
     assert await code(channel, "GetOutcomes", OFFICE) == ("OK", "")
     assert (await code(channel, "DeleteUser", OFFICE))[0] == "INVALID_ARGUMENT"  # an empty user id, but it may ask
+
+
+async def test_items_are_for_editors(channel: grpc.aio.Channel) -> None:
+    for method in [method.name for method in items_pb2.DESCRIPTOR.services_by_name["Items"].methods]:
+        assert (await code(channel, method, None, "Items"))[0] == "UNAUTHENTICATED"
+        assert (await code(channel, method, SHOP, "Items"))[0] == "PERMISSION_DENIED"
+        assert (await code(channel, method, OFFICE, "Items"))[0] == (
+            "OK" if method == "ListItems" else "INVALID_ARGUMENT"
+        )
 
 
 async def test_a_client_above_its_rate_is_told_when_to_retry(channel: grpc.aio.Channel) -> None:

@@ -46,11 +46,10 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def two(repository: Path, tmp_path: Path) -> AsyncIterator[Two]:
+async def two(repository: Path, database: str) -> AsyncIterator[Two]:
     """Channels to two gateways on one database."""
-    store = f"sqlite:///{tmp_path}/events.db"
     async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(gateway_on(store, repository)) for _ in range(2)]
+        yield [await stack.enter_async_context(gateway_on(database, repository)) for _ in range(2)]
 
 
 def ids(response: pb.GetListResponse) -> list[str]:

@@ -13,6 +13,8 @@ from tests.k8s.manifests import K8S, ROOT, TARGETS, Object, base, container, fla
 SERVERS = {"rating", "sequential", "visual-temporal", "linear", "fusion-gateway"}
 """What speaks gRPC."""
 DEPLOYMENTS = SERVERS | {"console"}
+WORKERS = {"onboarding"}
+"""Deployments that answer nobody: tests/k8s/test_onboarding.py."""
 DEPLOYMENT = re.compile(r"^kind: Deployment$", re.MULTILINE)
 
 
@@ -64,12 +66,13 @@ def test_model_servers_have_one_deployment() -> None:
         "base/console.yaml",
         "base/fusion-gateway.yaml",
         "components/postgresql/gateway.yaml",
+        "components/onboarding/onboarding.yaml",
     }
 
 
 @pytest.mark.parametrize("version", ["1.29", "1.37"])
 def test_objects_are_valid(objects: list[Object], version: str) -> None:
-    assert {each["metadata"]["name"] for each in kind(objects, "Deployment")} == DEPLOYMENTS
+    assert {each["metadata"]["name"] for each in answering(objects)} == DEPLOYMENTS
     for each in objects:
         kubernetes_validate.validate(each, version, strict=True)
 
@@ -115,6 +118,10 @@ def test_containers_say_what_they_need(objects: list[Object]) -> None:
         for amounts in each["resources"].values():
             assert amounts.keys() == {"cpu", "memory"}
         assert {"mountPath": "/tmp", "name": "tmp"} in each["volumeMounts"]
+
+
+def answering(objects: list[Object]) -> list[Object]:
+    return [each for each in kind(objects, "Deployment") if each["metadata"]["name"] not in WORKERS]
 
 
 def servers(objects: list[Object]) -> list[Object]:
@@ -165,7 +172,7 @@ def test_every_workload_is_whole(objects: list[Object]) -> None:
     budgets = {each["metadata"]["name"]: each["spec"] for each in kind(objects, "PodDisruptionBudget")}
     accounts = {each["metadata"]["name"]: each for each in kind(objects, "ServiceAccount")}
     assert services.keys() == budgets.keys() == accounts.keys() == DEPLOYMENTS
-    for deployment in kind(objects, "Deployment"):
+    for deployment in answering(objects):
         name, spec = deployment["metadata"]["name"], deployment["spec"]
         labels, pod = spec["template"]["metadata"]["labels"], spec["template"]["spec"]
         assert spec["selector"]["matchLabels"].items() <= labels.items()
@@ -186,7 +193,7 @@ def test_every_workload_is_whole(objects: list[Object]) -> None:
 def test_volumes_exist_and_the_repository_is_read_only(objects: list[Object]) -> None:
     claims = {each["metadata"]["name"] for each in kind(objects, "PersistentVolumeClaim")}
     used = set()
-    for deployment in kind(objects, "Deployment"):
+    for deployment in answering(objects):
         volumes = {volume["name"]: volume for volume in deployment["spec"]["template"]["spec"]["volumes"]}
         mounts = {mount["name"]: mount for mount in container(deployment)["volumeMounts"]}
         assert mounts.keys() == volumes.keys()
@@ -217,12 +224,12 @@ def test_several_gateways_only_on_a_shared_event_store(objects: list[Object]) ->
 def test_overlays_change_no_command(objects: list[Object]) -> None:
     """So what test_commands.py starts is what every overlay runs."""
     commands = {each["metadata"]["name"]: container(each)["args"] for each in kind(base(), "Deployment")}
-    assert {each["metadata"]["name"]: container(each)["args"] for each in kind(objects, "Deployment")} == commands
+    assert {each["metadata"]["name"]: container(each)["args"] for each in answering(objects)} == commands
 
 
 def test_images_have_the_version_of_the_code(objects: list[Object]) -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    for deployment in kind(objects, "Deployment"):
+    for deployment in answering(objects):
         folder, _, tag = container(deployment)["image"].rpartition("/")[2].partition(":")
         assert (K8S / f"containers/{folder}.Dockerfile").exists()
         assert tag == version

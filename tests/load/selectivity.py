@@ -244,11 +244,23 @@ def filter_of(kind: str, share: float) -> pb.Filters:
 
 def show(rows: Sequence[Row], users: int) -> None:
     table = report.narrow_table(f"{users} users; {report.machine()}, commit {report.commit()}")
-    table.caption = f"recall@{K} of retrieval against brute force over what the filter leaves; of Recommend latency,"
-    table.caption += " and CPU of the gateway and the model server"
-    counted = ("filter", "leaves", "items", "recall", "lowest\nof a user")
-    for name in (*counted, "p50\nms", "p95\nms", "to none", "CPU\nms", "to none"):
-        table.add_column(name, justify="left" if name == "filter" else "right")
+    table.caption = (
+        f"recall@{K} of retrieval against brute force over what the filter leaves, mean and lowest of a user;"
+    )
+    table.caption += " latency of Recommend, CPU of the gateway and the model server; medians over users"
+    for name in (
+        "filter",
+        "leaves",
+        "items",
+        "recall",
+        "lowest",
+        "p50\nms",
+        "p95\nms",
+        "to none",
+        "CPU\nms",
+        "to none",
+    ):
+        table.add_column(name, justify="left" if name == "filter" else "right", no_wrap=True)
     for row in rows:
         counts = f"{row.share:.1%}", f"{row.items:,}", f"{row.recall:.3f}", f"{row.lowest_recall:.3f}"
         wall = f"{row.p50_ms:.1f}", f"{row.p95_ms:.1f}", f"{row.ratio:.2f} ×"

@@ -112,7 +112,8 @@ def test_allowed_items_are_found_though_the_index_misses_them(
     scorer = opened(tmp_path)
     found = retrieve(scorer, [[1]], [10], allowed=worst[None])
     np.testing.assert_array_equal(found["item"][0], [*worst, 0, 0, 0, 0, 0])
-    np.testing.assert_array_equal(retrieve(scorer, [[1]], [3], allowed=worst[None])["item"][0], worst[:3])
+    fewer = retrieve(scorer, [[1]], [3], allowed=worst[None])
+    np.testing.assert_array_equal(fewer["item"][0], worst[:3])
 
 
 def test_lists_that_have_too_few_of_the_allowed_items_are_no_answer(
@@ -124,8 +125,8 @@ def test_lists_that_have_too_few_of_the_allowed_items_are_no_answer(
     scorer = opened(tmp_path)
     scorer._index.nprobe = 1
     allowed = artifact.best([1], 399)[200:]
-    found = retrieve(scorer, [[1]], [199], allowed=allowed[None])["item"][0]
-    np.testing.assert_array_equal(found, allowed)
+    found = retrieve(scorer, [[1]], [150], allowed=allowed[None])["item"][0]
+    np.testing.assert_array_equal(found, allowed[:150])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from protos.marquee.v1.artifact_pb2 import Manifest
 from training.artifacts.faiss_index import write_index
 from training.artifacts.item_encoder_files import FILES
 from training.artifacts.mapped_items import Arrays, merged, unit
-from training.artifacts.repository import publish, read_manifest
+from training.artifacts.repository import publish_after, read_manifest
 from training.artifacts.requests import Requests
 from training.artifacts.scorer_files import (
     GENRE_TOWER,
@@ -65,7 +65,7 @@ def publish_extended(before: Path, added: Arrays, poster: Floats | None = None) 
         made.scorer.index.CopyFrom(write_index(factory, offline.item_vector, queries, folder, RECALL_FLOOR))
         write_golden(offline, golden, folder)
 
-    return publish(before.parents[1], made, write)
+    return publish_after(before, made, write)
 
 
 def _golden(before: Path, added: Ints) -> Requests:

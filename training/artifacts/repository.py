@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from safetensors import SafetensorError
 
 from protos.marquee.v1.artifact_pb2 import File, Manifest
 from servers.runtime.file_lock import locked
-from training.errors import TrainingError
+from training.errors import Superseded, TrainingError
 from training.fitting.curve import LearningCurve
 from training.published import read_table, read_text
 
@@ -31,6 +32,8 @@ NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 """Of a version: what the servers take for one, see servers/runtime/repository.py."""
 NAME = re.compile(r"\w[\w.-]*")
 """Of a model: one folder."""
+KEPT_EXTENDED = 3
+"""Of versions that each add items to the one before, the newest; older ones are deleted."""
 
 
 def versions(repository: Path, model: str) -> list[int]:
@@ -70,10 +73,15 @@ def learning_curves(repository: Path) -> dict[str, LearningCurve]:
 
 
 def known_numbers(repository: Path) -> dict[str, int]:
-    """Item number by item id, of every version published before; empty for a new repository."""
+    """Item number by item id, of every version published before; empty for a new repository.
+
+    A number that two items had is the later one's: one was given while a training, begun before, had given it, too.
+    """
     folders = [repository / "catalog" / str(version) for version in versions(repository, "catalog")]
-    tables = (read_table(folder / "items.parquet", ["id", "number"]) for folder in folders)
-    return {id: number for table in tables for id, number in table.iter_rows()}
+    tables = [read_table(folder / "items.parquet", ["id", "number"]) for folder in folders]
+    owner = {number: id for table in tables for id, number in table.iter_rows()}
+    newest = {id: number for table in tables for id, number in table.iter_rows()}
+    return {id: number for id, number in newest.items() if owner[number] == id}
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -90,16 +98,41 @@ def publish(repository: Path, manifest: Manifest, write: Callable[[Path], None])
     `write` fills the folder and may set fields of the manifest. Files are hashed, fsynced, and renamed into place.
     Processes that publish one model wait for each other. Raises ConfigurationError where one takes too long.
     """
+    with _turn(repository, manifest.model):
+        return _publish(repository, manifest, write)
+
+
+def publish_after(before: Path, manifest: Manifest, write: Callable[[Path], None]) -> Path:
+    """As `publish`, of what adds to the version `before`. Raises Superseded where that is not the newest now."""
+    repository, model = before.parents[1], before.parent.name
+    with _turn(repository, model):
+        if (newest := latest(repository, model)) != before:
+            raise Superseded(f"{newest} was published while {before} was added to: add to that")
+        folder = _publish(repository, manifest, write)
+        _delete_extended(repository, model)
+    return folder
+
+
+def _turn(repository: Path, model: str) -> AbstractContextManager[None]:
+    lock = repository / f".{model}.lock"
+    return locked(lock, "it publishes this model; try again when it has ended", PUBLISHING_SECONDS)
+
+
+def _delete_extended(repository: Path, model: str) -> None:
+    """Whoever adds a few items every minute would fill the disk. What they were added to first stays."""
+    for later, version in enumerate(reversed(versions(repository, model))):
+        folder = repository / model / str(version)
+        if read_manifest(folder).made_from != version - 1 or version == 1:
+            return
+        if later >= KEPT_EXTENDED:
+            shutil.rmtree(folder)
+
+
+def _publish(repository: Path, manifest: Manifest, write: Callable[[Path], None]) -> Path:
     home = repository / manifest.model
     home.mkdir(parents=True, exist_ok=True)
-    lock = repository / f".{manifest.model}.lock"
-    with locked(lock, "it publishes this model; try again when it has ended", PUBLISHING_SECONDS):
-        for left in home.glob("*.partial"):  # by a process that was killed
-            shutil.rmtree(left, ignore_errors=True)
-        return _publish(home, manifest, write)
-
-
-def _publish(home: Path, manifest: Manifest, write: Callable[[Path], None]) -> Path:
+    for left in home.glob("*.partial"):  # by a process that was killed
+        shutil.rmtree(left, ignore_errors=True)
     manifest.version = _next_number(home)
     partial = home / f"{manifest.version}.partial"
     partial.mkdir()
@@ -120,12 +153,17 @@ def _publish(home: Path, manifest: Manifest, write: Callable[[Path], None]) -> P
     return final
 
 
-def republish(version: Path, repository: Path, made_from: int = 0) -> Path:
+def republish(version: Path, repository: Path) -> Path:
     """Publishes the content of a version, of this or another repository, as the next one of its model.
 
     The manifest still says what made it from what; only `created_at`, `version` and `made_from` are new.
     Raises TrainingError where a file of the version is broken.
     """
+    with _turn(repository, read_manifest(version).model):
+        return _republish(version, repository, made_from=0)
+
+
+def _republish(version: Path, repository: Path, made_from: int) -> Path:
     manifest = verify(version)
     manifest.made_from = made_from
     names = [file.path for file in manifest.files]
@@ -134,24 +172,35 @@ def republish(version: Path, repository: Path, made_from: int = 0) -> Path:
         for name in names:
             shutil.copyfile(version / name, folder / name)
 
-    return publish(repository, manifest, write)
+    return _publish(repository, manifest, write)
 
 
 def roll_back(repository: Path, model: str, to: int | None = None) -> Path:
     """Publishes the content of version `to`, by default of the one before the newest, as the next version.
 
-    Raises TrainingError where there is no such version, or it is the newest already.
+    Raises TrainingError where there is no such version, where it is the newest already, and where another process
+    publishes one meanwhile.
     """
-    newest, found = int(latest(repository, model).name), versions(repository, model)
+    newest = latest(repository, model)
+    with _turn(repository, model):
+        if (now := latest(repository, model)) != newest:
+            raise TrainingError(f"{now} was published meanwhile: look at it, and roll back again if it has to go, too")
+        return _roll_back(repository, model, newest, to)
+
+
+def _roll_back(repository: Path, model: str, newest: Path, to: int | None) -> Path:
+    found = versions(repository, model)
     if to is None:
         if len(found) < 2:
-            raise TrainingError(f"{repository / model} has version {newest} alone: there is nothing to roll back to")
+            raise TrainingError(
+                f"{repository / model} has version {newest.name} alone: there is nothing to roll back to"
+            )
         to = found[-2]
     if to not in found:
         raise TrainingError(f"no version {to} of '{model}' in {repository}: there are {', '.join(map(str, found))}")
-    if to == newest:
+    if to == int(newest.name):
         raise TrainingError(f"version {to} of '{model}' is the newest already: name an older one with --to")
-    return republish(repository / model / str(to), repository, made_from=to)
+    return _republish(repository / model / str(to), repository, made_from=to)
 
 
 def _written(write: Callable[[Path], None], folder: Path) -> None:

@@ -7,7 +7,7 @@ users    user, and any of age, gender, occupation, zip
 tags     user, item, tag: one tag of one user for one item
 
 Tables may be CSV, TSV, JSON lines, Parquet or RecBole's, gzipped or not, and columns may have their other usual names:
-see fusion_gateway.ingest. Lists are list columns in Parquet; in text any spelling of tables.as_lists.
+see fusion_gateway.ingest. Lists are list columns in Parquet; in text any spelling of lists.as_lists.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,9 +20,10 @@ from fusion_gateway.ingest.checks import LINE, cast, complain, ids, known
 from fusion_gateway.ingest.columns import OF_ITEMS, OF_USERS, choose, first_fitting
 from fusion_gateway.ingest.errors import MissingColumn
 from fusion_gateway.ingest.events import EventsFile
+from fusion_gateway.ingest.lists import as_lists
 from fusion_gateway.ingest.table import BATCH, Table, open_table, whole
 from training.data.dataset import ITEMS, USERS
-from training.data.tables import Tables, as_lists, distinct, titled
+from training.data.tables import Tables, distinct, titled
 from training.data.tags import keywords_of, read_tags
 from training.errors import DataError
 from training.progress import console, track

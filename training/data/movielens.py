@@ -7,10 +7,11 @@ import polars as pl
 from fusion_gateway.ingest.checks import cast
 from fusion_gateway.ingest.dialect import Dialect
 from fusion_gateway.ingest.events import EventsFile, Given
+from fusion_gateway.ingest.lists import NO_GENRE
 from fusion_gateway.ingest.source import open_source
 from fusion_gateway.ingest.table import TextTable, open_table, read_fields, whole
 from training.data.generic import read_events
-from training.data.tables import NO_GENRE, Tables, columns_of, distinct, split_list, titled
+from training.data.tables import Tables, columns_of, distinct, split_list, titled
 from training.data.tags import keywords_of, read_tags
 
 OCCUPATIONS_1M = (

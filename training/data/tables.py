@@ -1,7 +1,5 @@
 """What a data folder holds, before numbering, and the steps that all layouts share."""
 
-import ast
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,10 +7,9 @@ from pathlib import Path
 import polars as pl
 
 from fusion_gateway.ingest.checks import LINE, complain, require
+from fusion_gateway.ingest.lists import NO_GENRE
 from training.errors import DataError
 
-LIST_SEPARATORS = ("|", ";", ",")
-NO_GENRE = ("unknown", "(no genres listed)", "")
 YEAR = re.compile(r"\s*\((\d{4})[-–]?\s?(?:\d{4})?\)\s*(?:\(V\))?\s*$")
 ARTICLE = re.compile(
     r"^(?P<rest>[^()]+), (?P<article>The|An?|L'|Les?|L[ao]s?|El|Il|I|Gli|Der|Die|Das|Det|Den|Ein|Une?|O|Os|As)"
@@ -51,39 +48,6 @@ def split_list(column: str) -> pl.Expr:
     """Lists inside a field use |; the data sets' words for "no genre" are left out."""
     words = pl.col(column).str.split("|").list.eval(pl.element().str.strip_chars())
     return words.list.eval(pl.element().filter(~pl.element().is_in(NO_GENRE)))
-
-
-def as_lists(text: pl.Series, separator: str = "") -> pl.Series:
-    """Lists of words in their common spellings: JSON, Python, or with a separator between.
-
-    Without a `separator`, that is the first of | ; , which any value of the column has outside of brackets. Objects of
-    JSON stand for their "name". The data sets' words for "no genre" are left out.
-    """
-    filled = text.fill_null("").str.strip_chars()
-    plain = filled.filter(~filled.str.starts_with("["))
-    if not separator:
-        used = [mark for mark in LIST_SEPARATORS if plain.str.contains(mark, literal=True).any()]
-        separator = used[0] if used else LIST_SEPARATORS[0]
-    return pl.Series(text.name, [_words(value, separator) for value in filled], pl.List(pl.String))
-
-
-def _words(text: str, separator: str) -> list[str]:
-    words = (_bracketed(text) if text.startswith("[") else None) or text.split(separator)
-    stripped = (word.strip() for word in words)
-    return [word for word in stripped if word not in NO_GENRE]
-
-
-def _bracketed(text: str) -> list[str] | None:
-    """The words of a JSON or Python list; None for what is neither."""
-    try:
-        values = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        try:
-            values = json.loads(text)
-        except (ValueError, RecursionError):
-            return None
-    named = (value.get("name", "") if isinstance(value, dict) else value for value in values)
-    return [str(value) for value in named] or [""]
 
 
 def titled(items: pl.DataFrame) -> pl.DataFrame:

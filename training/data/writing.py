@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import polars as pl
 
+from servers.runtime.files import written_whole
 from training.data.dataset import Dataset
 from training.errors import DataError
 
@@ -18,16 +19,16 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
     Raises DataError where something has the name already.
     """
+    exists = DataError(f"{folder} exists already: remove it, or choose another folder")
     if folder.exists():
-        raise DataError(f"{folder} exists already: remove it, or choose another folder")
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    (partial / "posters").mkdir(parents=True)
+        raise exists
     try:
-        yield partial
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        with written_whole(folder) as partial:
+            (partial / "posters").mkdir(parents=True)
+            yield partial
+    except OSError:
+        if folder.exists():  # another process was faster
+            raise exists from None
         raise
 
 

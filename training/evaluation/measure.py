@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from fusion_gateway.fusion import Policy
 from protos.marquee.v1.artifact_pb2 import Data, Recipe
+from servers.runtime.strict_yaml import StrictLoader
 from training.artifacts.repository import latest, learning_curves, read_manifest
 from training.data.dataset import EVENTS, ITEMS, Dataset, completed, is_recent
 from training.data.splits import Split
@@ -172,7 +173,7 @@ def default_policy(repository: Path) -> tuple[str, Policy]:
 def read_policy(path: Path, name: str = "") -> tuple[str, Policy]:
     """The policy of that name in a file of policies, by default its default one, and its name. Raises TrainingError."""
     try:
-        published = yaml.safe_load(read_text(path))
+        published = yaml.load(read_text(path), StrictLoader)
     except (yaml.YAMLError, ValueError) as error:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", error)
         line = f"line {mark.line + 1}: " if mark else ""

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from servers.runtime.files import written_whole
 from training.progress import console
 
 State = dict[str, Any]
@@ -47,13 +48,10 @@ class Checkpoint:
         """Writes the state when it is time."""
         if time.monotonic() - self._written < self._seconds:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_suffix(".partial")
         saved = {"state": state(), "random": torch.get_rng_state()}
         if torch.cuda.is_available():
             saved["random_cuda"] = torch.cuda.get_rng_state()
-        with partial.open("wb") as file:
+        with written_whole(self._path) as partial, partial.open("wb") as file:
             torch.save(saved, file)
             os.fsync(file.fileno())  # a rename may reach the disk before what was written
-        os.replace(partial, self._path)
         self._written = time.monotonic()

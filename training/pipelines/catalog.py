@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from protos.marquee.v1.artifact_pb2 import Manifest
-from training.artifacts.repository import latest, publish, read_manifest, versions
+from training.artifacts.repository import latest, publish, publish_after, read_manifest, versions
 from training.data.dataset import is_recent
 from training.errors import TrainingError
 from training.features.ratings import inside
@@ -81,7 +81,7 @@ def publish_extended_catalog(before: Path, items: pl.DataFrame) -> Path:
         if (before / SCALE).is_file():
             shutil.copyfile(before / SCALE, folder / SCALE)
 
-    return publish(before.parents[1], made, write)
+    return publish_after(before, made, write)
 
 
 def rating_scale(ratings: np.ndarray) -> dict[str, float]:

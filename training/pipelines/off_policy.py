@@ -17,6 +17,7 @@ from fusion_gateway.fusion import POPULARITY, Policy
 from fusion_gateway.loop import metrics
 from protos.marquee.v1.artifact_pb2 import Manifest, Metric, Recipe
 from servers.runtime.errors import MarqueeError
+from servers.runtime.strict_yaml import StrictLoader
 from training.artifacts.repository import latest, publish, read_manifest, versions
 from training.errors import TrainingError
 from training.evaluation.gateway_candidates import CandidateBatch, NextItemTask
@@ -192,7 +193,7 @@ def publish_fitted(repository: Path, name: str, policy: Policy, evaluated: Evalu
     """
     check_name(name)
     newest = latest(repository, "fusion")
-    published = yaml.safe_load(read_text(newest / "policies.yaml"))
+    published = yaml.load(read_text(newest / "policies.yaml"), StrictLoader)
     taken = {published["default"], *published.get("split", {})}
     if name in taken:
         raise TrainingError(f"policy '{name}' is served to users already: choose another name with --as")

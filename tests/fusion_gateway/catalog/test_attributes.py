@@ -109,6 +109,8 @@ def test_a_patch_of_another_kind_is_left_out() -> None:
     patched = Attributes.of_published(items()).patched({0: {"year": "soon", "new": 1.0}, 1: {"new": "one"}})
     assert patched.kinds["new"] == "number"
     assert patched.matches(NumberTest("year", 1995, 1995))[0]
+    assert not patched.matches(TextTest("year", ("1995",))).any()
+    assert not patched.matches(NumberTest("title", 0, 1e30)).any()
     assert patched.matches(NumberTest("new", 1, 1)).nonzero()[0].tolist() == [0]
 
 

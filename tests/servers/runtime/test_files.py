@@ -1,4 +1,5 @@
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ import pytest
 from fusion_gateway.access import load_clients
 from fusion_gateway.policies import load_policies
 from servers.runtime.errors import MarqueeError
-from servers.runtime.files import read_regular, stamp_of
+from servers.runtime.files import read_regular, stamp_of, written_whole
 from servers.runtime.settings import ServingSettings, read
 from servers.runtime.tls import client_credentials
 
@@ -55,3 +56,25 @@ def test_another_file_with_the_same_time_has_another_stamp(tmp_path: Path) -> No
     assert before == stamp_of(path)
     other.rename(path)
     assert stamp_of(path) != before
+
+
+def test_of_two_that_write_one_file_the_later_stays(tmp_path: Path) -> None:
+    with written_whole(tmp_path / "made") as first, written_whole(tmp_path / "made") as second:
+        first.write_text("first")
+        second.write_text("second")
+        assert not (tmp_path / "made").exists()
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["first"]
+
+
+def test_of_two_that_write_one_folder_the_earlier_stays(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="not empty"):
+        write_folder(tmp_path / "made", "first", meanwhile=lambda: write_folder(tmp_path / "made", "second"))
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+    assert [path.name for path in (tmp_path / "made").iterdir()] == ["second"]
+
+
+def write_folder(path: Path, content: str, meanwhile: Callable[[], None] = lambda: None) -> None:
+    with written_whole(path) as folder:
+        folder.mkdir()
+        (folder / content).touch()
+        meanwhile()

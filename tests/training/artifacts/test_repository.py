@@ -5,8 +5,12 @@ import re
 import select
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +19,7 @@ from safetensors.numpy import save_file
 
 from protos.marquee.v1.artifact_pb2 import Data, Manifest
 from servers.runtime.errors import ConfigurationError
+from servers.runtime.file_lock import locked
 from servers.runtime.repository import Repository
 from tests.servers.running import ROOT
 from training.artifacts import repository
@@ -132,6 +137,26 @@ def test_processes_that_publish_one_model_take_turns(tmp_path: Path, monkeypatch
     assert [(tmp_path / "rating" / number / "weights").read_text() for number in "12"] == ["earlier", "later"]
     for number in "12":
         verify(tmp_path / "rating" / number)
+
+
+def test_a_rollback_that_waits_for_another_does_not_undo_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(2):
+        publish(tmp_path, Manifest(model="rating"), numbered(number))
+    at_the_lock = threading.Barrier(2, timeout=10)
+
+    @contextmanager
+    def together(*arguments: Any) -> Iterator[None]:
+        at_the_lock.wait()
+        with locked(*arguments):
+            yield
+
+    monkeypatch.setattr(repository, "locked", together)
+    with ThreadPoolExecutor() as threads:
+        both = [threads.submit(roll_back, tmp_path, "rating") for _ in range(2)]
+        errors = [error for error in (each.exception() for each in both) if error]
+    assert [type(error) for error in errors] == [TrainingError]
+    assert "rating/3 was published meanwhile" in str(errors[0])
+    assert versions(tmp_path, "rating") == [1, 2, 3]
 
 
 def test_what_a_killed_process_leaves_behind_is_removed(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from training.data.load import load_dataset
 from training.data.splits import Split, leave_last_out
 from training.errors import TrainingError
 from training.evaluation.through_gateway import Comparison, K, through_gateway
-from training.pipelines.onboard import onboard
+from training.pipelines.onboard import onboard, read_new
 from training.recipes import SCORERS
 
 
@@ -60,7 +60,7 @@ def test_the_gateway_gives_what_is_evaluated(published: Published, gateway: str)
 def test_added_items_are_compared_too(published: Published, tmp_path: Path) -> None:
     repository = Path(shutil.copytree(published.repository, tmp_path / "repository"))
     (tmp_path / "new.csv").write_text("id,title,genres\nfresh,Fresh,Comedy\n")
-    onboard(tmp_path / "new.csv", None, repository)
+    onboard(read_new(tmp_path / "new.csv", None), repository)
     arguments = ["evaluate", "--data", str(published.data), "--repository", str(repository)]
     with served(repository, tmp_path) as address:
         result = CliRunner().invoke(app, [*arguments, "--through", address], catch_exceptions=False)

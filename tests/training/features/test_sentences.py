@@ -24,7 +24,7 @@ from training.errors import TrainingError
 from training.features.content import ContentEncoder
 from training.features.content_map import ContentMap
 from training.features.sentences import sentence_vectors
-from training.pipelines.onboard import onboard
+from training.pipelines.onboard import onboard, read_new
 from training.recipes.visual_temporal import VISUAL_TEMPORAL, small_visual_temporal
 
 INSTALL = "pip install -c requirements.lock -e '.[text]'"
@@ -117,7 +117,7 @@ def added(home: Path, repository: Path, rows: str) -> np.ndarray[Any, Any]:
         (repository / name).mkdir(parents=True, exist_ok=True)
         (repository / name / "1").symlink_to(home / "models" / name / "1")
     (repository / "new.csv").write_text("id,title,overview\n" + rows)
-    onboard(repository / "new.csv", None, repository)
+    onboard(read_new(repository / "new.csv", None), repository)
     return load_file(latest(repository, "visual_temporal") / "items.safetensors")["item_feature"][20:]
 
 

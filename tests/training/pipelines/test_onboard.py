@@ -20,7 +20,7 @@ from training.data.splits import leave_last_out
 from training.errors import DataError, TrainingError
 from training.evaluation.measure import evaluate
 from training.features.content_map import ContentMap
-from training.pipelines.onboard import Onboarded, onboard
+from training.pipelines.onboard import Onboarded, onboard, read_new
 from training.recipes import SCORERS
 
 HEADER = "id,title,year,genres,keywords,overview\n"
@@ -45,7 +45,7 @@ def new(published: Published, tmp_path: Path) -> Path:
 
 
 def add(new: Path, repository: Path) -> Onboarded:
-    return onboard(new / "new.csv", new / "posters", repository)
+    return onboard(read_new(new / "new.csv", new / "posters"), repository)
 
 
 def test_new_items_get_the_next_numbers_and_old_ones_stay(
@@ -140,7 +140,7 @@ def test_what_is_no_file_is_not_opened(new: Path, repository: Path, capsys: pyte
     assert add(new, repository).items["poster"].to_list() == ["", ""]
     os.mkfifo(new / "pipe.csv")
     with pytest.raises(DataError, match=r"pipe\.csv is not a regular file"):
-        onboard(new / "pipe.csv", None, repository)
+        read_new(new / "pipe.csv", None)
 
 
 def test_an_id_that_the_gateway_refuses_is_not_published(new: Path, repository: Path) -> None:

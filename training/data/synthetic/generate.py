@@ -1,13 +1,13 @@
 """The embedded data set: an invented audience and its movies, written as a generic folder."""
 
 import json
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
+from servers.runtime.files import written_whole
 from training.data.synthetic.draw import draw_poster
 from training.data.synthetic.invent import make_movies, occupation
 from training.data.synthetic.settings import DEFAULTS
@@ -27,23 +27,25 @@ def generate(folder: Path, settings: Settings = DEFAULTS) -> None:
     """
     if _is_there(folder, settings):
         return
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    (partial / "posters").mkdir(parents=True)
     try:
-        items = make_items(settings.items, _stream(settings, 0))
-        users = make_users(settings.users, _stream(settings, 1))
-        watched = watch(items, users, settings.events_per_user, _stream(settings, 2))
-        events = _without_ratings(_events_table(watched), settings.unrated, _stream(settings, 6))
-        events.write_csv(partial / "events.csv")
-        _items_table(items, _stream(settings, 3)).write_csv(partial / "items.csv")
-        _users_table(users, _stream(settings, 4)).write_csv(partial / "users.csv")
-        _write_posters(items, partial / "posters", _stream(settings, 5))
-        (partial / SETTINGS_FILE).write_text(json.dumps(asdict(settings), indent=2) + "\n")
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+        with written_whole(folder) as partial:
+            _write(partial, settings)
+    except OSError:
+        if not _is_there(folder, settings):  # else another process was faster
+            raise
+
+
+def _write(folder: Path, settings: Settings) -> None:
+    (folder / "posters").mkdir(parents=True)
+    items = make_items(settings.items, _stream(settings, 0))
+    users = make_users(settings.users, _stream(settings, 1))
+    watched = watch(items, users, settings.events_per_user, _stream(settings, 2))
+    events = _without_ratings(_events_table(watched), settings.unrated, _stream(settings, 6))
+    events.write_csv(folder / "events.csv")
+    _items_table(items, _stream(settings, 3)).write_csv(folder / "items.csv")
+    _users_table(users, _stream(settings, 4)).write_csv(folder / "users.csv")
+    _write_posters(items, folder / "posters", _stream(settings, 5))
+    (folder / SETTINGS_FILE).write_text(json.dumps(asdict(settings), indent=2) + "\n")
 
 
 def _is_there(folder: Path, settings: Settings) -> bool:
