@@ -9,8 +9,10 @@ import polars as pl
 
 from protos.marquee.v1.artifact_pb2 import Manifest
 from training.artifacts.repository import latest, publish, publish_after, read_manifest, versions
+from training.artifacts.text_encoder_files import write_text_encoder
 from training.data.dataset import is_recent
 from training.errors import TrainingError
+from training.features import text_encoder
 from training.features.ratings import inside
 from training.pipelines.catalog_texts import CatalogTexts, fit_texts
 from training.pipelines.job import Job
@@ -53,6 +55,8 @@ def train_catalog(job: Job, recipe: CatalogRecipe) -> Path:
             _write(table, texts, folder)
             if scale:
                 (folder / SCALE).write_text(json.dumps(scale))
+            if recipe.text_model:
+                write_text_encoder(recipe.text_model, folder)
 
         return publish(job.repository, manifest, write)
 
@@ -78,8 +82,9 @@ def publish_extended_catalog(before: Path, items: pl.DataFrame) -> Path:
 
     def write(folder: Path) -> None:
         _write(table, texts, folder)
-        if (before / SCALE).is_file():
-            shutil.copyfile(before / SCALE, folder / SCALE)
+        for name in (SCALE, *text_encoder.FILES):
+            if (before / name).is_file():
+                shutil.copyfile(before / name, folder / name)
 
     return publish_after(before, made, write)
 
