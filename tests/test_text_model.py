@@ -44,8 +44,8 @@ TEXTS = {
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with data, and what was trained on it with a model that is gone, as is its library."""
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model, data, and a repository of what was trained on it with the model."""
     home = tmp_path_factory.mktemp("home")
     model = write_bert(home / "model")
     generate(home / "data", Settings(users=20, items=20))
