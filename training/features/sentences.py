@@ -1,4 +1,4 @@
-"""Texts as vectors of a sentence-transformers model, which is an extra: imported only where it is used."""
+"""Texts as vectors of a sentence-transformers model, which is an extra: imported only where one is used."""
 
 import re
 from collections.abc import Callable, Sequence

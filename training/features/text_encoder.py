@@ -38,8 +38,8 @@ class TextEncoder:
         except Exception as error:  # each library raises its own
             raise TrainingError(f"{folder}: {GRAPH} and {TOKENIZER} are of no sentence model: {error}") from error
         self._tokenizer.no_padding()
-        longest = (self._tokenizer.truncation or {"max_length": MAX_TOKENS + 1})["max_length"]
-        if longest > MAX_TOKENS:
+        truncation = self._tokenizer.truncation
+        if not truncation or truncation["max_length"] > MAX_TOKENS:
             raise TrainingError(f"{folder / TOKENIZER} leaves more than {MAX_TOKENS:,} tokens of a text")
 
     def __call__(self, texts: Sequence[str]) -> Floats:
