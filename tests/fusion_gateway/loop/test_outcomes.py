@@ -64,7 +64,7 @@ def outcomes(answers: list[Joined], request: pb.GetOutcomesRequest = REQUEST) ->
     """Which are to be added."""
     folded, draws = Outcomes(parse_outcomes_query(request, NOON)), Draws()
     for each in answers:
-        draws.add(each.policy, each.policy_probability, each.time, each.versions)
+        draws.add(each.user_id, each.policy, each.policy_probability, each.time, each.versions)
     folded.begin(draws.together())
     return folded
 
