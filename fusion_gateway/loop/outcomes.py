@@ -95,10 +95,10 @@ class Outcomes:
         arm = self._arms.setdefault((answer.policy, drawn, part), Arm(answer.policy, drawn, part))
         arm.answers += 1
         arm.impressions += sum(answer.seen)
-        arm.outcomes += sum(reward != 0 for reward in answer.rewards)
+        arm.outcomes += sum(answer.chosen)
         chosen, reached = ndcg(answer.rewards)
         probability = answer.policy_probability if drawn else 1.0
-        units = self._query.metric.units(answer.rewards)
+        units = self._query.metric.units(answer.chosen)
         worth = Worth(probability, sum(answer.rewards), units, reached, chosen)
         number = self._numbered(arm, answer.time)
         self._tallies.add(answer.user_id, number, worth, self._numbers[arm.policy, arm.drawn])

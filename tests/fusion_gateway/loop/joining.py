@@ -53,6 +53,7 @@ def answers(random: np.random.Generator) -> Iterator[Joined]:
                 scores=(1.0,),
                 propensities=(1.0,),
                 rewards=(clicked,),
+                chosen=(clicked > 0,),
                 seen=(True,),
                 degraded=(),
             )

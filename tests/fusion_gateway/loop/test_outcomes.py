@@ -54,6 +54,7 @@ def answer(user: str, policy: str, rewards: str = "000", probability: float = 0.
         scores=ones,
         propensities=ones,
         rewards=values,
+        chosen=tuple(value > 0 for value in values),
         seen=seen,
         **fields,  # type: ignore[arg-type]
     )

@@ -16,7 +16,6 @@ from servers.runtime.errors import InvalidArgument
 from tests.fusion_gateway.loop.joining import experiment
 from tests.fusion_gateway.loop.written import write_experiment
 
-
 Drawn = tuple[str, str, float, float]
 """User, policy, probability and time of an answer."""
 
