@@ -118,7 +118,7 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         ListCall(recommender, lists),
         titles,
         events,
-        status=Status(scorers, policies, popularity, titles, PublishedModels(repository), lists),
+        status=Status(scorers, policies, popularity, titles, PublishedModels(repository), lists, absences),
         outcomes=OutcomesCall(settings),
         served=served,
         event_types=settings.event_types(),

@@ -11,6 +11,7 @@ from fusion_gateway.policies import Policies
 from fusion_gateway.published_models import PublishedModels
 from fusion_gateway.reloading import Held, Reloaded
 from fusion_gateway.scorers.client import ScorerClient
+from fusion_gateway.scorers.missing import Absences
 from fusion_gateway.scorers.popularity import PopularityScorer
 from fusion_gateway.scorers.recent_calls import RecentCalls
 from fusion_gateway.similar import known_kinds
@@ -30,6 +31,7 @@ class Status:
     titles: Held[TitleIndex]
     published: PublishedModels
     lists: LiveLists
+    absences: Absences
     answers: RecentCalls = field(default_factory=RecentCalls)
     """Of Recommend and SimilarItems; degraded ones count as failed."""
 
@@ -84,4 +86,5 @@ class Status:
             p50_ms=recent.p50_ms,
             p99_ms=recent.p99_ms,
             published=published,
+            missing=self.absences.reason(scorer.name),
         )

@@ -32,8 +32,8 @@ VALUE_BYTES = 128
 SMALL_BYTES = 64 << 10
 """Requests of less do not count: there are no more of them than connections."""
 MAX_TIMEOUT_DIGITS = 10
-MAX_CALLS = 200
-"""At once; others wait. A gateway takes 256 of one connection, and breaks those off that come beyond."""
+MAX_CALLS = 100
+"""At once; others wait. A gateway takes 128 of one connection, and breaks those off that come beyond."""
 
 Code = Literal[
     "canceled", "unknown", "invalid_argument", "deadline_exceeded", "not_found", "already_exists",

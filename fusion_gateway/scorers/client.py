@@ -36,6 +36,8 @@ class ScorerClient:
         self.server = served(name)
         self._score: Send = self.server.sender(name)
         self._retrieve: Send = self.server.sender(f"{name}_retrieve")
+        self._knows: tuple[int, Numbers] = 0, np.zeros(0, np.int64)
+        """The version that last scored an item, and the items of the catalog of which that was one."""
         # What lists do not need has circuits of its own: it may fail without them.
         self._of_items, self._of_posters = served(f"{name}_similar"), served(f"{name}_similar_poster")
         self._similar: Send = self._of_items.sender(self._of_items.model)
@@ -75,8 +77,20 @@ class ScorerClient:
                 return Retrieved(await self._retrieve_allowed(user, k, timeout, allowed))
             answer = await self._ranked(self._retrieve, self._user_inputs(user), k, timeout)
             return Retrieved(answer.item)
+        began = time.monotonic()
         all_items = await self.score(user, user.items, timeout)
+        if np.isnan(all_items.score).all():
+            return await self._nothing_scored(user, all_items, timeout - (time.monotonic() - began))
+        self._knows = all_items.version, user.items
         return Retrieved(_best(all_items, user.arrays.get("history_item"), k, allowed), all_items)
+
+    async def _nothing_scored(self, user: UserTensors, all_items: Answer, timeout: float) -> Retrieved:
+        """Tells a model that abstains from one that has other items, which it retrieves: of those, one will do."""
+        version, items = self._knows
+        if all_items.version == version and user.items is items:
+            return Retrieved(all_items.item[:0], all_items)
+        retrieved = await self._ranked(self._retrieve, self._user_inputs(user), 1, timeout)
+        return Retrieved(retrieved.item, all_items)
 
     async def _retrieve_allowed(self, user: UserTensors, k: int, timeout: float, allowed: Allowed) -> Numbers:
         """Over-fetches where that should suffice, or nothing else is possible. Else, or where it did not, the server is

@@ -65,6 +65,11 @@ class Absences:
             for model in answered:
                 self._is_back(model)
 
+    def reason(self, model: str) -> str:
+        """Why it is missing now; empty where it is not."""
+        line = self._lines.get(model)
+        return line.reason if line else ""
+
     def _is_missing(self, model: str, why: ModelMissing) -> None:
         now, line = self._clock(), self._lines.get(model)
         if line and (why.reason in (line.reason, CIRCUIT_OPEN, CROWDED) or now < line.said + LINES_APART_SECONDS):

@@ -28,8 +28,12 @@ from servers.runtime.untaken import Untaken
 if TYPE_CHECKING:
     from servers.runtime.tracing import Tracing
 
-CONNECTION_CALLS = 256
-"""Maximum number of calls and streams of one connection; more wait at the client."""
+CONNECTION_CALLS = 128
+"""Maximum number of calls and streams of one connection; more wait at the client.
+
+As many as are answered at once, for gRPC hands calls over one by one, whoever they are from: the more of one
+connection wait for that, the longer do those of all others.
+"""
 HANDSHAKE_MILLISECONDS = 10_000
 REFUSING_SECONDS = 0.2
 """How long a stopping server still answers, with UNAVAILABLE; calls that come later end CANCELLED, which few retry."""

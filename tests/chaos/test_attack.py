@@ -11,7 +11,7 @@ SHORT = [
     "deep JSON",
     "candidates",
     "half way",
-    "rating: answers nobody takes",
+    "answers nobody takes",
     "NUL in ids",
     "GOAWAY",
     "resets, metrics",

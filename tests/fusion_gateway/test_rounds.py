@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
+import pytest
 
 from fusion_gateway.gateway import gateway
 from fusion_gateway.settings import GatewaySettings
@@ -40,6 +41,9 @@ REQUESTS = [
 ]
 
 
+WITH_HISTORY = pb.RecommendRequest(history=[pb.Event(item_id="1")], k=3)
+
+
 @asynccontextmanager
 async def another_gateway(world: World, repository: Path, *flags: str) -> AsyncIterator["RecommenderAsyncStub"]:
     flags += tuple(f"--scorer={name}={address}" for name, address in world.addresses.items())
@@ -65,13 +69,30 @@ async def test_one_round_answers_as_two_do(world: World, repository: Path) -> No
     assert any("k" in seen for seen in world.models["rating"].seen)
 
 
-async def test_a_model_of_another_catalog_is_missing(world: World, repository: Path) -> None:
+@pytest.mark.parametrize("one_round_items", [0, 10])
+async def test_a_model_of_another_catalog_is_missing(one_round_items: int, world: World, repository: Path) -> None:
     world.models["rating"].scores = {number + 1_000_000: float(number) for number in range(1, 11)}
-    async with another_gateway(world, repository, "--one-round-items=0") as stub:
-        answer = await stub.Recommend(pb.RecommendRequest(history=[pb.Event(item_id="1")], k=3))
+    async with another_gateway(world, repository, f"--one-round-items={one_round_items}") as stub:
+        answer = await stub.Recommend(WITH_HISTORY)
+        models = {model.name: model.missing for model in (await stub.GetStatus(pb.GetStatusRequest())).models}
     missing = [(each.component, each.reason) for each in answer.degraded]
     assert missing == [("rating", "its items are not in the catalog")]
     assert len(answer.items) == 3
+    assert models == {"rating": missing[0][1], "sequential": "", "visual_temporal": ""}
+
+
+async def test_a_model_that_abstains_is_not_missing(world: World, repository: Path) -> None:
+    rating = world.models["rating"]
+    async with another_gateway(world, repository, "--one-round-items=10") as stub:
+        rating.scores, scores = {}, rating.scores
+        assert not (await stub.Recommend(WITH_HISTORY)).degraded
+        assert any("k" in seen for seen in rating.seen)  # it could not be told before
+        rating.scores = scores
+        await stub.Recommend(WITH_HISTORY)
+        rating.scores = {}
+        rating.seen.clear()
+        assert not (await stub.Recommend(WITH_HISTORY)).degraded
+        assert not any("k" in seen for seen in rating.seen)
 
 
 async def test_calls_that_travel_together_are_answered_as_if_alone(world: World, repository: Path) -> None:

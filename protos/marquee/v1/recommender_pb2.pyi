@@ -2094,6 +2094,7 @@ class ModelStatus(_message.Message):
     P50_MS_FIELD_NUMBER: _builtins.int
     P99_MS_FIELD_NUMBER: _builtins.int
     PUBLISHED_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     address: _builtins.str
     ready: _builtins.bool
@@ -2110,6 +2111,8 @@ class ModelStatus(_message.Message):
     """Median of how long those took that were answered; 0 where none was."""
     p99_ms: _builtins.float
     """The 99th percentile of the same."""
+    missing: _builtins.str
+    """Why it was missing from the latest answers, such as "its items are not in the catalog"; empty where it was not."""
     @_builtins.property
     def published(self) -> Global___PublishedModel:
         """Where the model repository of the gateway has the version."""
@@ -2127,10 +2130,11 @@ class ModelStatus(_message.Message):
         p50_ms: _builtins.float = ...,
         p99_ms: _builtins.float = ...,
         published: Global___PublishedModel | None = ...,
+        missing: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["published", b"published"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "calls", b"calls", "circuit_open", b"circuit_open", "failed_calls", b"failed_calls", "name", b"name", "p50_ms", b"p50_ms", "p99_ms", b"p99_ms", "published", b"published", "ready", b"ready", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "calls", b"calls", "circuit_open", b"circuit_open", "failed_calls", b"failed_calls", "missing", b"missing", "name", b"name", "p50_ms", b"p50_ms", "p99_ms", b"p99_ms", "published", b"published", "ready", b"ready", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
