@@ -76,9 +76,9 @@ async def eligible_items(
     return await off_loop(catalog, eligible)
 
 
-async def off_loop(catalog: Catalog, work: Callable[..., T], *arguments: Any) -> T:
-    """The result of work on all items of the catalog: in a thread where they are many."""
-    if len(catalog) > MAX_ITEMS_IN_LOOP:
+async def off_loop(catalog: Catalog, work: Callable[..., T], *arguments: Any, heavy: bool = False) -> T:
+    """The result of work on all items of the catalog: in a thread where they are many, or the work is `heavy`."""
+    if heavy or len(catalog) > MAX_ITEMS_IN_LOOP:
         return await asyncio.to_thread(work, *arguments)
     return work(*arguments)
 

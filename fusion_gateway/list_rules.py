@@ -1,6 +1,6 @@
 """What a list must be like, whatever its scores: pins, limits of values, and a number of new items."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,12 +12,65 @@ from fusion_gateway.fusion import Mask, Scores
 
 @dataclass(frozen=True)
 class Limits:
-    """How many items of a list may have each of V values."""
+    """How many items of a list may have each of V values: pairs of a candidate and a value that it has, each once."""
 
-    has: Mask
-    """[C, V]"""
+    position: NDArray[np.int64]
+    """[pairs] ascending."""
+    value: NDArray[np.int64]
+    """[pairs] 0 to V - 1, ascending for each position."""
     maximum: NDArray[np.int64]
     """[V]"""
+
+    @classmethod
+    def of(cls, position: NDArray[np.integer], value: NDArray[np.integer], maximum: NDArray[np.int64]) -> "Limits":
+        """Of pairs in any order, each as often as it likes."""
+        pairs = np.unique(position.astype(np.int64) * len(maximum) + value)
+        return cls(*np.divmod(pairs, max(len(maximum), 1)), maximum)
+
+    @classmethod
+    def together(cls, limits: Sequence["Limits"]) -> "Limits":
+        """All of them, whose values are not each other's."""
+        first = np.cumsum([0, *(len(each.maximum) for each in limits)])
+        values = [each.value + start for each, start in zip(limits, first[:-1], strict=True)]
+        positions, maximum = [each.position for each in limits], [each.maximum for each in limits]
+        return cls.of(np.concatenate(positions), np.concatenate(values), np.concatenate(maximum))
+
+    def count(self, positions: Positions) -> NDArray[np.int64]:
+        """[V]: how many of `positions`, each there once, have each value."""
+        return np.bincount(self.value[np.isin(self.position, positions)], minlength=len(self.maximum))
+
+    def values_among(self, some: Mask, positions: Positions) -> list[bytes]:
+        """Of each position, its values among `some` [V]: equal bytes for equal values."""
+        position, value = self.position[some[self.value]], self.value[some[self.value]]
+        starts, ends = (np.searchsorted(position, positions, side).tolist() for side in ("left", "right"))
+        return [value[start:end].tobytes() for start, end in zip(starts, ends, strict=True)]
+
+
+NO_LIMITS = Limits.of(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+
+class Room:
+    """Which of C candidates the limits let into a list that grows: one value at its limit rules an item out."""
+
+    def __init__(self, limits: Limits, size: int, listed: Positions) -> None:
+        self.is_open = np.ones(size, np.bool_)
+        """[C]"""
+        self._limits, self._count = limits, limits.count(listed)
+        order = np.argsort(limits.value, kind="stable")
+        self._positions = limits.position[order]
+        self._starts = np.searchsorted(limits.value[order], np.arange(len(limits.maximum) + 1))
+        self._close(np.flatnonzero(self._count >= limits.maximum))
+
+    def take(self, position: int) -> None:
+        """One that is open."""
+        first, end = np.searchsorted(self._limits.position, [position, position + 1])
+        values = self._limits.value[first:end]
+        self._count[values] += 1
+        self._close(values[self._count[values] >= self._limits.maximum[values]])
+
+    def _close(self, values: NDArray[np.int64]) -> None:
+        for value in values.tolist():
+            self.is_open[self._positions[self._starts[value] : self._starts[value + 1]]] = False
 
 
 @dataclass(frozen=True)

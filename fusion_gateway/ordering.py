@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from fusion_gateway.catalog.catalog import Catalog
 from fusion_gateway.exploring import Exploration, Positions, Propensities
 from fusion_gateway.fusion import Fused, Mask, Rows, Scores
-from fusion_gateway.list_rules import NO_RULES, Limits, ListRules, Quota
+from fusion_gateway.list_rules import NO_LIMITS, NO_RULES, Limits, ListRules, Quota, Room
 
 NONE: Rows = np.zeros(0, np.int64)
 DIVERSITY_POOL = 5
@@ -149,26 +149,24 @@ def _classes(
     or neither, where lists must have new ones.
     """
     both = np.concatenate([listed, others])
-    columns = np.zeros((len(both), 0), np.bool_)
-    if limits:
-        in_list = limits.has[np.concatenate([listed, rules.pinned])].sum(axis=0)
-        columns = limits.has[both][:, in_list + drawn > limits.maximum]
+    limits = limits or NO_LIMITS
+    in_list = limits.count(np.concatenate([listed, rules.pinned]))
+    values = limits.values_among(in_list + drawn > limits.maximum, both)
+    is_new = np.zeros(len(both), np.bool_)
     if rules.min_new and rules.is_new is not None:
-        columns = np.column_stack([columns, rules.is_new[both]])
-    if not columns.shape[1]:
-        return np.zeros(len(both), np.int64)
-    return np.unique(columns, axis=0, return_inverse=True)[1].reshape(-1)
+        is_new = rules.is_new[both]
+    numbers: dict[tuple[bytes, bool], int] = {}
+    classes = [numbers.setdefault(key, len(numbers)) for key in zip(values, is_new.tolist(), strict=True)]
+    return np.array(classes, np.int64)
 
 
 def _limits(rows: Rows, catalog: Catalog, constraints: ListConstraints, rules: ListRules) -> Limits | None:
     """Those of the request and of the scenario."""
     if constraints.max_per_genre is None:
         return rules.limits
-    has = catalog.has_genre[rows]
-    maximum = np.full(has.shape[1], constraints.max_per_genre)
-    if not rules.limits:
-        return Limits(has, maximum)
-    return Limits(np.hstack([has, rules.limits.has]), np.concatenate([maximum, rules.limits.maximum]))
+    positions, genres = np.nonzero(catalog.has_genre[rows])
+    by_genre = Limits.of(positions, genres, np.full(catalog.has_genre.shape[1], constraints.max_per_genre))
+    return Limits.together([by_genre, rules.limits]) if rules.limits else by_genre
 
 
 def select(
@@ -191,24 +189,23 @@ def select(
             return positions[:ranks]
         pool = DIVERSITY_POOL * constraints.k
         positions, scores = positions[:pool], scores[:pool]
-    # Without limits: no value that there could be too many of.
-    limits = limits or Limits(np.zeros((len(rows), 0), np.bool_), np.zeros(0, np.int64))
-    has, vectors = limits.has[positions], catalog.genre_vector[rows[positions]]
-    count = limits.has[rules.pinned].sum(axis=0)
-    likeness = (vectors @ catalog.genre_vector[rows[rules.pinned]].T).max(axis=1, initial=0)
+    room = Room(limits or NO_LIMITS, len(rows), rules.pinned)
+    # Without diversity, likeness has no say.
+    vectors = catalog.genre_vector[rows] if diversity else np.zeros((len(rows), 0), np.float32)
+    likeness = (vectors[positions] @ vectors[rules.pinned].T).max(axis=1, initial=0)
+    vectors = vectors[positions]
     relevance = (1 - diversity) * _scaled(scores)
     available = np.ones(len(positions), np.bool_)
     new = Quota(positions, rules)
     chosen: list[int] = []
     while len(chosen) < ranks:
-        # One value at its limit rules an item out.
-        allowed = new.only(available & ~has[:, count >= limits.maximum].any(axis=1), ranks - len(chosen))
+        allowed = new.only(available & room.is_open[positions], ranks - len(chosen))
         if not allowed.any():
             break
         best = int(np.argmax(np.where(allowed, relevance - diversity * likeness, -np.inf)))
         chosen.append(best)
         available[best] = False
-        count = count + has[best]
+        room.take(int(positions[best]))
         likeness = np.maximum(likeness, vectors @ vectors[best])
         new.take(best)
     # New items that were taken because ranks ran out may be worse than what came into ranks that were left.

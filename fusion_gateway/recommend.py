@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -95,6 +96,8 @@ class Recommender:
         items = await eligible_items(query, history, known.left_out, catalog, scenario.filters)
         eligible = items.mask
         steering = Steering.of(scenario, items, known.shown, catalog, query.constraints.k)
+        # Items may have many values, each of which has to be counted.
+        run = partial(off_loop, catalog, heavy=bool(scenario.at_most))
         timer.end("filter")
 
         # Without a history there is nothing for a model to retrieve by: the popular items are scored.
@@ -107,7 +110,7 @@ class Recommender:
         if slot:
             candidates = with_new_items(candidates, eligible, catalog)
         if steering:
-            candidates = await off_loop(catalog, steering.with_candidates, candidates)
+            candidates = await run(steering.with_candidates, candidates)
         timer.end("retrieve")
 
         responsive = [scorer for scorer in scorers if scorer.name not in not_retrieved]
@@ -122,9 +125,10 @@ class Recommender:
         if fused is None:
             candidates = popular_candidates(eligible, catalog, count)
             if steering:
-                candidates = await off_loop(catalog, steering.with_candidates, candidates)
-        steered = await off_loop(catalog, steering.steered, candidates.rows, query.now) if steering else NOT_STEERED
-        ranking = rank(fused, candidates.rows, catalog, query.constraints, known.shown, steered.rules)
+                candidates = await run(steering.with_candidates, candidates)
+        steered = await run(steering.steered, candidates.rows, query.now) if steering else NOT_STEERED
+        how = (query.constraints, known.shown, steered.rules)
+        ranking = await run(rank, fused, candidates.rows, catalog, *how)
         if slot and fused is not None and not scenario.orders:
             ranking = with_slot(ranking, slot, candidates, catalog, query.constraints)
         timer.end("fuse")

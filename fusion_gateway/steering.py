@@ -98,7 +98,7 @@ class Steering:
         return ListRules(
             added=added if boosts else None,
             pins={rank: int(np.searchsorted(rows, row)) for rank, row in self.pins.items()},
-            limits=_together(limits) if limits else None,
+            limits=Limits.together(limits) if limits else None,
             is_new=self.catalog.votes[rows] == 0,
             min_new=round(self.scenario.new_share * self.k),
         )
@@ -127,13 +127,12 @@ class Steering:
 
     def _limits(self, attribute: str, count: int, rows: Rows) -> Limits:
         positions, values = self.catalog.attributes.values_of(attribute, rows)
-        distinct, index = np.unique(values, return_inverse=True)
-        # Of most values, such as actors, there are too few for a limit.
-        is_limited = np.bincount(index, minlength=len(distinct)) > count
-        limited = np.flatnonzero(is_limited[index])
-        has = np.zeros((len(rows), np.count_nonzero(is_limited)), np.bool_)
-        has[positions[limited], (np.cumsum(is_limited) - 1)[index[limited]]] = True
-        return Limits(has, np.full(has.shape[1], count))
+        distinct, column = np.unique(values, return_inverse=True)
+        pairs = Limits.of(positions, column, np.full(len(distinct), count))
+        # Of the others, no list can have too many.
+        common = np.bincount(pairs.value, minlength=len(distinct)) > count
+        kept, new_column = common[pairs.value], np.cumsum(common) - 1
+        return Limits.of(pairs.position[kept], new_column[pairs.value[kept]], pairs.maximum[common])
 
     def _for_limits(self, pinned: Rows, candidates: Rows) -> Rows:
         """Rows of items that are needed because `at_most` leaves less than k of the candidates: the best rated."""
@@ -166,10 +165,6 @@ def pins_of(scenario: Scenario, available: Mask, catalog: Catalog, k: int) -> di
             pins[pin.rank] = row
             works.add(int(catalog.work[row]))
     return pins
-
-
-def _together(limits: Sequence[Limits]) -> Limits:
-    return Limits(np.hstack([each.has for each in limits]), np.concatenate([each.maximum for each in limits]))
 
 
 def _beyond(positions: NDArray[np.int32], values: Keys, count: int) -> NDArray[np.int32]:

@@ -1,6 +1,7 @@
 """Scenarios on random catalogs, candidates and requests: the order in which their parts are applied, as the README has
 it."""
 
+import tracemalloc
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from fusion_gateway.candidates import Eligible
 from fusion_gateway.catalog.catalog import SCHEMA, Catalog
 from fusion_gateway.fusion import Candidates, Fused, Mask
 from fusion_gateway.ordering import NONE, ListConstraints, Ranking, fill_unscored, rank
-from fusion_gateway.scenarios import Scenario
+from fusion_gateway.scenarios import AtMost, Scenario
 from fusion_gateway.steering import NOT_STEERED, Steered, Steering
 
 NUM_CASES = 600
@@ -270,3 +271,21 @@ def test_a_value_that_an_item_has_twice_counts_once() -> None:
     steering = Steering.of(scenario, Eligible(everything, False, everything), NONE, catalog, 1)
     assert steering
     assert steering.with_candidates(Candidates(NONE, {})).rows.tolist() == [0]
+
+
+def test_limits_of_many_values_take_little_memory() -> None:
+    size, draw = 4000, Random(1)
+    catalog = catalog_of([(f"Movie {row}", 2000, (), 0) for row in range(size)])
+    cast = {row: {"cast": tuple(f"a{draw.randrange(40_000)}" for _ in range(20))} for row in range(size)}
+    catalog.attributes = catalog.attributes.patched(cast)
+    scenario = Scenario(at_most=[AtMost(attribute="cast", count=1)])
+    tracemalloc.start()
+    try:
+        rules = Steering(scenario, catalog, np.ones(size, np.bool_), {}, 100).steered(np.arange(size), NOW).rules
+        listed = rank(None, np.arange(size), catalog, ListConstraints(100), rules=rules).positions
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(listed) == 100
+    assert max(Counter(actor for row in listed for actor in set(cast[row]["cast"])).values()) == 1
+    assert peak < 32 << 20
