@@ -57,7 +57,7 @@ def retrain_command(
 ) -> None:
     """Train on the event store, compare with what serves on the newest events, and publish what is not worse.
 
-    Not worse: the 95 % interval of the difference excludes a loss of more than --margin.
+    Not worse: the 95 % interval of the difference is above 0, or around it and excludes a loss of more than --margin.
 
     Exit codes: 0 published, 3 refused as worse, 4 refused as nothing can be told, 1 an error. One that was stopped goes
     on where it was when the command is given again.

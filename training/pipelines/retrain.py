@@ -27,6 +27,7 @@ from training.evaluation.newest_slice import FUSED, Compared, Queries, Seen, com
 from training.pipelines.catalog import read_attributes_of
 from training.pipelines.every_model import Instead, train_all
 from training.pipelines.job import Job
+from training.pipelines.retrain_loss import note_loss, read_loss
 from training.pipelines.retrain_report import MAX_REPORTS, write_reports
 from training.pipelines.retrain_run import Facts, Run
 from training.progress import console
@@ -55,7 +56,7 @@ class Settings:
     min_users: int
     """Users with a held-out event, fewer of whom tell nothing."""
     margin: float
-    """Share of the serving versions' NDCG@10, a loss of which is accepted."""
+    """Share of the serving versions' NDCG@10, a loss of which is accepted, of all retrainings in a row together."""
     always: bool
     """Publish whatever the comparison says."""
 
@@ -117,6 +118,7 @@ class Retraining:
         verdict = Verdict(**self._run.facts["verdict"])
         if verdict.is_published:
             self._publish()
+            self._note_loss()
         reports = self._repository / HOME / "reports"
         folder = reports / _moment(self._run.facts["started"]).replace(":", "")
         write_reports(self._run.facts, folder)
@@ -141,10 +143,12 @@ class Retraining:
         compared = self._compare(queries)
         if not can_tell:
             return Verdict(PUBLISHED, "--always, though too few users tell anything")
-        self._run.save(margin=self._settings.margin)
         if self._settings.always:
+            self._run.save(margin=self._settings.margin)
             return Verdict(PUBLISHED, f"--always, whatever the comparison says{_measured(compared)}")
-        return judge(compared, self._settings.margin)
+        lost = read_loss(self._repository / HOME, self._run.facts["serving"])
+        self._run.save(margin=self._settings.margin, lost=lost)
+        return judge(compared, self._settings.margin, lost)
 
     def _export(self) -> None:
         path = self._run.folder / "events.parquet"
@@ -248,20 +252,36 @@ class Retraining:
             taken[model] = int(latest(self._repository, model).name)
         self._run.save(published=taken)
 
+    def _note_loss(self) -> None:
+        """After --always there is none: a person has chosen what serves."""
+        facts, lost = self._run.facts, 0.0
+        for each in facts.get("compared", []):
+            if each["ranker"] == FUSED and each["difference"] is not None and "lost" in facts:
+                lost = max(0.0, facts["lost"] - each["difference"] / each["serving"])
+        serving = {each.model: each.version for each in seen(self._repository)}
+        note_loss(self._repository / HOME, serving, lost)
 
-def judge(compared: Compared | None, margin: float) -> Verdict:
-    """By non-inferiority: published where the interval excludes a loss of more than `margin` of what serves."""
+
+def judge(compared: Compared | None, margin: float, lost: float = 0.0) -> Verdict:
+    """By non-inferiority: published where the interval excludes a loss of more than `margin` of what serves, of which
+    the versions before have `lost` a part, and does not lie below 0.
+    """
     if compared is None or compared.low is None or compared.high is None or compared.serving is None:
         return Verdict(PUBLISHED, "nothing was serving")
-    measured, accepted = _measured(compared), margin * compared.serving
-    if compared.low >= -accepted:
-        return Verdict(PUBLISHED, f"it is not worse than what serves, by the margin of {margin:.0%}{measured}")
+    left = max(margin - lost, 0.0)
+    measured, accepted = _measured(compared), left * compared.serving
+    already = f", {lost:.1%} of which the versions before have lost" if lost else ""
     if compared.high < 0:
         return Verdict(WORSE, f"it is worse than what serves{measured}")
+    if compared.low >= 0:
+        return Verdict(PUBLISHED, f"it is not worse than what serves{measured}")
+    if compared.low >= -accepted:
+        tied = f"nothing tells whether it is worse, and if, then within the margin of {margin:.0%}"
+        return Verdict(PUBLISHED, f"{tied}{already}{measured}")
     return Verdict(
         CANNOT_TELL,
-        f"it may be worse than what serves by more than {margin:.0%}, {accepted:.4f}{measured}. Wait for more events, "
-        "raise --margin, or publish by --always",
+        f"it may be worse than what serves by more than {accepted:.4f}, the margin of {margin:.0%}{already}{measured}. "
+        "Wait for more events, raise --margin, or publish by --always",
     )
 
 

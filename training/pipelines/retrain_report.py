@@ -55,7 +55,8 @@ def summary(facts: Facts) -> list[tuple[str, str]]:
                 ("", "earlier ones of the newest events are not compared on: the serving versions have seen them")
             )
         if "margin" in facts:
-            found.append(("margin", f"a loss of up to {facts['margin']:.0%} of what serves is accepted"))
+            already = f"; earlier versions have lost {facts['lost']:.1%}" if facts.get("lost") else ""
+            found.append(("margin", f"a loss of up to {facts['margin']:.0%} of what serves is accepted{already}"))
         found.append(("compared", f"{newest['compared']:,} users, each on the first item there that was new to them"))
     found.append(("begun", _day(facts["started"])))
     return found

@@ -26,6 +26,7 @@ from training.artifacts.repository import known_numbers, latest, read_manifest, 
 from training.data.dataset import EVENTS
 from training.evaluation.newest_slice import FUSED, Compared, Queries
 from training.pipelines import retrain
+from training.pipelines.retrain_loss import note_loss, read_loss
 from training.recipes.bounds import Bounds
 from training.recipes.fusion import FusionRecipe
 from training.recipes.linear import LinearRecipe
@@ -166,7 +167,8 @@ def test_a_good_recipe_is_published_once_however_often_it_is_killed(
     print(result.output)
     assert result.exit_code == 0
     assert shop.versions() == [[1, 2], [1, 2], [1, 2]]
-    assert "Published: it is not worse than what serves, by the margin of 10%: " in result.stdout
+    assert "Published: it is not worse than what serves: " in result.stdout
+    assert (shop.repository / retrain.HOME / "loss.json").is_file()
     for model in MODELS:
         verify(latest(shop.repository, model))
 
@@ -177,10 +179,10 @@ COMPARED = Compared(FUSED, 100, 0.11, 0.1)
 @pytest.mark.parametrize(
     ("low", "high", "exit_code", "reason"),
     [
-        (0.001, 0.02, 0, "it is not worse than what serves, by the margin of 10%: "),
-        (-0.009, 0.03, 0, "it is not worse"),
-        (-0.009, -0.001, 0, "it is not worse"),
-        (-0.011, 0.03, 4, "it may be worse than what serves by more than 10%, 0.0100: "),
+        (0.001, 0.02, 0, "it is not worse than what serves: "),
+        (-0.009, 0.03, 0, "nothing tells whether it is worse, and if, then within the margin of 10%: "),
+        (-0.009, -0.001, 3, "it is worse than what serves: "),
+        (-0.011, 0.03, 4, "it may be worse than what serves by more than 0.0100, the margin of 10%: "),
         (-0.2, 0.2, 4, "it may be worse"),
         (-0.03, -0.001, 3, "it is worse than what serves: "),
     ],
@@ -192,6 +194,17 @@ def test_what_may_be_worse_by_more_than_the_margin_is_refused(
     verdict = retrain.judge(compared, 0.1)
     assert verdict.exit_code == exit_code
     assert verdict.reason.startswith(reason)
+
+
+def test_small_losses_do_not_add_up(tmp_path: Path) -> None:
+    compared, serving = replace(COMPARED, difference=-0.003, low=-0.007, high=0.001), {"rating": 4}
+    assert retrain.judge(compared, 0.1, lost=0.02).exit_code == 0
+    verdict = retrain.judge(compared, 0.1, lost=0.05)
+    assert verdict.exit_code == 4
+    assert "by more than 0.0050, the margin of 10%, 5.0% of which the versions before have lost: " in verdict.reason
+    note_loss(tmp_path, serving, 0.05)
+    assert read_loss(tmp_path, serving) == 0.05
+    assert read_loss(tmp_path, {"rating": 5}) == 0  # a person has published another
 
 
 def test_the_report_says_what_each_side_has_seen_and_neither_saw_the_slice(shop: Shop) -> None:
