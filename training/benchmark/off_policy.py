@@ -12,12 +12,13 @@ from fusion_gateway.exploring import Exploration
 from training.off_policy.estimators import (
     Estimate,
     doubly_robust,
+    earned_by_user,
     inverse_propensity,
-    mean_by_user,
     on_policy,
     self_normalized,
 )
 from training.off_policy.logged import Doubles, Ints, Logged
+from training.off_policy.overlap import overlap
 from training.off_policy.reward_model import fit_reward_model
 from training.terminal import narrow_table
 
@@ -105,7 +106,8 @@ def estimates(world: World, log: Logged, taste: Ints) -> dict[str, Estimate]:
         "self-normalized IPS": self_normalized(log, target),
         "doubly robust": doubly_robust(log, target, model.predicted(log), expected),
     }
-    return {name: mean_by_user(each, log.user) for name, each in values.items()}
+    effective = overlap(log, target).outcomes
+    return {name: earned_by_user(each, log.user, effective) for name, each in values.items()}
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,7 @@ def _show(evaluated: "Evaluated", title: str) -> None:
     facts = {
         "answers": f"{evaluated.answers:,} of {evaluated.users:,} users; left out: {left_out}",
         "effective": f"{found.effective:,.0f} answers of the policy itself would tell as much",
+        "outcomes": f"{found.outcomes:,.0f} users with an outcome would tell as much",
         "unsupported": f"{found.unsupported} of what it would show could not have been logged",
         "weights": f"{found.largest_weight:,.1f} the largest",
     }

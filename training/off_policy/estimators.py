@@ -8,11 +8,12 @@ All are of the item-position model: what an item earns depends on the item and i
 ranks, and the propensity is that of the item at its rank. Legend: N answers, K ranks.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 
-from fusion_gateway.loop.intervals import ratio
+from fusion_gateway.loop.intervals import MIN_CHOSE, ratio, t_quantile
 from training.off_policy.logged import Doubles, Ints, Logged
 
 
@@ -21,9 +22,12 @@ class Estimate(NamedTuple):
 
     value: float
     low: float
+    """NaN, as `high`, where too few users have outcomes to tell."""
     high: float
 
     def __str__(self) -> str:
+        if math.isnan(self.low):
+            return f"{self.value:.4f} (no interval)"
         return f"{self.value:.4f} ({self.low:.4f} to {self.high:.4f})"
 
 
@@ -66,11 +70,37 @@ def doubly_robust(log: Logged, target: Doubles, predicted: Doubles, expected: Do
     return np.asarray(np.where(log.shown, corrected, 0.0).sum(axis=1))
 
 
-def mean_by_user(values: Doubles, user: Ints) -> Estimate:
+def effective_users(outcomes: Doubles, user: Ints) -> float:
+    """(sum x)^2 / sum x^2 of the sums of each user's `outcomes` [N], which are not negative (Kish 1965): so many users
+    with equal outcomes would tell as much. 0 without outcomes.
+    """
+    sums = np.bincount(user, outcomes)
+    squares = float(sums @ sums)
+    return float(sums.sum()) ** 2 / squares if squares else 0.0
+
+
+def mean_by_user(values: Doubles, user: Ints, effective: float | None = None) -> Estimate:
     """The mean of values [N] and its interval by the delta method over users [N], whose answers depend on each other
     (Deng et al. 2018, Applying the Delta Method in Metric Analytics).
+
+    `effective`: how many users with outcomes tell as much, where values are weighted outcomes. They are the degrees of
+    freedom, for few of them tell little of how much users differ; less than MIN_CHOSE tell no interval.
     """
     answers = np.bincount(user).astype(np.float64)
     sums = np.bincount(user, values).astype(np.float64)
     found = ratio(sums[answers > 0], answers[answers > 0])
-    return Estimate(found.value, found.value - found.margin, found.value + found.margin)
+    if effective is None:
+        return Estimate(found.value, found.value - found.margin, found.value + found.margin)
+    if effective < MIN_CHOSE or not found.variance > 0:
+        return Estimate(found.value, math.nan, math.nan)
+    margin = t_quantile(int(effective) - 1) * math.sqrt(found.variance)
+    return Estimate(found.value, found.value - margin, found.value + margin)
+
+
+def earned_by_user(values: Doubles, user: Ints, effective: float) -> Estimate:
+    """As `mean_by_user`, of what cannot be below 0: on the scale of its logarithm, as the gateway's rates."""
+    found = mean_by_user(values, user, effective)
+    if found.value <= 0:
+        return found
+    factor = math.exp((found.high - found.value) / found.value)
+    return Estimate(found.value, found.value / factor, found.value * factor)

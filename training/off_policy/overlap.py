@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.off_policy.estimators import Estimate, mean_by_user
+from fusion_gateway.loop.intervals import MIN_CHOSE
+from training.off_policy.estimators import Estimate, effective_users, inverse_propensity, mean_by_user
 from training.off_policy.logged import Doubles, Logged
 
 MIN_EFFECTIVE = 100
@@ -26,6 +27,10 @@ class Overlap:
     """Share of the policy's probability on items at ranks where the log never puts them. There the policy's weights are
     missing from their mean, which else is 1."""
     largest_weight: float
+    outcomes: float
+    """Effective number of users with outcomes: by their weighted sums, and no more than the answers with an outcome,
+    each counted as far as an answer is one of the policy's. Where outcomes of large weight are missing by chance, the
+    former is too high."""
 
     @property
     def refusal(self) -> str:
@@ -41,6 +46,11 @@ class Overlap:
             return (
                 f"the {self.answers:,} answers tell as much as {self.effective:.0f} of the policy's own; at least "
                 f"{MIN_EFFECTIVE} are needed. Log more answers, or serve requests with more exploration"
+            )
+        if self.outcomes < MIN_CHOSE:
+            return (
+                f"the outcomes tell as much of the policy as those of {self.outcomes:.0f} users with an outcome; at "
+                f"least {MIN_CHOSE} are needed for an interval. Log more answers, or choose a more frequent outcome"
             )
         return ""
 
@@ -58,4 +68,6 @@ def overlap(log: Logged, target: Doubles) -> Overlap:
     lists = np.maximum(shown.sum(axis=1), 1)
     unsupported = mean_by_user(1 - weight.sum(axis=1) / lists, log.user)
     largest = float(weight.max(initial=0.0))
-    return Overlap(len(log.user), float(effective), unsupported, largest)
+    earned = np.count_nonzero(log.reward.any(axis=1)) * float(effective) / len(log.user)
+    outcomes = min(effective_users(inverse_propensity(log, target), log.user), earned)
+    return Overlap(len(log.user), float(effective), unsupported, largest, outcomes)

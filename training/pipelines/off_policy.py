@@ -25,13 +25,14 @@ from training.off_policy.answers import Source, read_answers
 from training.off_policy.estimators import (
     Estimate,
     doubly_robust,
+    earned_by_user,
+    effective_users,
     inverse_propensity,
     mean_by_user,
     on_policy,
     self_normalized,
 )
 from training.off_policy.histories import histories
-from training.off_policy.logged import Doubles
 from training.off_policy.overlap import Overlap, overlap
 from training.off_policy.reranked import Reranker
 from training.off_policy.reward_model import FOLDS, fit_reward_model
@@ -100,12 +101,16 @@ class LoggedOutcomes:
         target, expected = self._reranker.target(batches, policies)
         predicted = self._reranker.model.predicted(log)
         found = overlap(log, target)
-        values = {LOGGED: on_policy(log)}
+        logged, values = on_policy(log), {}
         if not found.refusal:
             values["IPS"] = inverse_propensity(log, target)
             values["self-normalized IPS"] = self_normalized(log, target)
             values[DOUBLY_ROBUST] = doubly_robust(log, target, predicted, expected)
-        rows = [_row(name, each, values[LOGGED], log.user) for name, each in values.items()]
+        earned = earned_by_user(logged, log.user, effective_users(logged, log.user))
+        rows = [Row(LOGGED, earned, Estimate(0.0, 0.0, 0.0))]
+        for name, each in values.items():
+            value = earned_by_user(each, log.user, found.outcomes)
+            rows.append(Row(name, value, mean_by_user(each - logged, log.user, found.outcomes)))
         users = len(np.unique(log.user))
         return Evaluated(rows, found, len(log.user), users, self._answers.left_out)
 
@@ -170,10 +175,6 @@ def check_name(name: str) -> None:
 
 def _is_here(repository: Path, model: str) -> bool:
     return bool(versions(repository, "fusion" if model == POPULARITY else model))
-
-
-def _row(name: str, values: Doubles, logged: Doubles, user: np.ndarray) -> Row:
-    return Row(name, mean_by_user(values, user), mean_by_user(values - logged, user))
 
 
 def _catalog(repository: Path) -> Catalog:

@@ -8,6 +8,8 @@ import pytest
 from training.benchmark.off_policy import NAIVE, coverage
 from training.off_policy.estimators import (
     doubly_robust,
+    earned_by_user,
+    effective_users,
     inverse_propensity,
     mean_by_user,
     on_policy,
@@ -169,6 +171,34 @@ def test_a_few_longer_lists_do_not_make_the_others_unknown() -> None:
     target = np.hstack([log.propensity, ones * 0])
     assert overlap(wide, target).effective == pytest.approx(overlap(log, log.propensity).effective)
     assert not overlap(wide, target).refusal
+
+
+def test_rare_outcomes_are_refused_and_have_no_interval() -> None:
+    random = np.random.default_rng(2)
+    answers = 3000
+    log = Logged(
+        user=np.arange(answers),
+        item=random.integers(0, 4, (answers, 1)),
+        propensity=np.full((answers, 1), 0.25),
+        reward=np.zeros((answers, 1)),
+    )
+    target = np.where(log.item == 0, 0.7, 0.1)
+    none = inverse_propensity(log, target)
+    assert str(earned_by_user(none, log.user, effective_users(none, log.user))) == "0.0000 (no interval)"
+    assert "as those of 0 users with an outcome; at least 10" in overlap(log, target).refusal
+    # As many users have outcomes of equal, small weight: large ones are missing by chance.
+    log.reward[np.flatnonzero(log.item != 0)[:12]] = 1.0
+    assert effective_users(inverse_propensity(log, target), log.user) == pytest.approx(12)
+    assert "as those of 6 users with an outcome; at least 10" in overlap(log, target).refusal
+
+
+def test_few_outcomes_make_an_interval_wider_and_keep_it_above_0() -> None:
+    clicked, user = (np.arange(3000) < 12).astype(np.float64), np.arange(3000)
+    found, plain = earned_by_user(clicked, user, effective_users(clicked, user)), mean_by_user(clicked, user)
+    assert 0 < plain.low < found.low < found.value < plain.high < found.high
+    # Of 12 outcomes, three have nearly all of the weight.
+    weighted = clicked * np.where(user < 3, 50.0, 1.0)
+    assert np.isnan(earned_by_user(weighted, user, effective_users(weighted, user)).low)
 
 
 @pytest.mark.parametrize("propensity", [0.0, -0.1, 1.5, np.nan])
