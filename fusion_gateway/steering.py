@@ -127,10 +127,12 @@ class Steering:
 
     def _limits(self, attribute: str, count: int, rows: Rows) -> Limits:
         positions, values = self.catalog.attributes.values_of(attribute, rows)
-        distinct, column = np.unique(values, return_inverse=True)
-        has = np.zeros((len(rows), len(distinct)), np.bool_)
-        has[positions, column] = True
-        has = has[:, has.sum(axis=0) > count]
+        distinct, index = np.unique(values, return_inverse=True)
+        # Of most values, such as actors, there are too few for a limit.
+        is_limited = np.bincount(index, minlength=len(distinct)) > count
+        limited = np.flatnonzero(is_limited[index])
+        has = np.zeros((len(rows), np.count_nonzero(is_limited)), np.bool_)
+        has[positions[limited], (np.cumsum(is_limited) - 1)[index[limited]]] = True
         return Limits(has, np.full(has.shape[1], count))
 
     def _for_limits(self, pinned: Rows, candidates: Rows) -> Rows:

@@ -50,8 +50,13 @@ MAY_IMPORT = {
         "fusion_gateway.ingest",
     },
     "fusion_gateway/console": {"protos", "servers.runtime"},  # a client of the gateway, with nothing of its insides
-    # Both sides replace files and folders whole in the same way.
-    "training": {"protos", "fusion_gateway.fusion", "fusion_gateway.ingest", "servers.runtime.files"},
+    "training": {
+        "protos",
+        "fusion_gateway.fusion",
+        "fusion_gateway.ingest",
+        "servers.runtime.files",
+        "servers.runtime.strict_yaml",
+    },
 }
 # The rooms and modules of `training` from top to bottom: each imports what is below it, and nothing beside it.
 # `published` is below the artifacts because features read what they were fitted to from published files.
@@ -80,9 +85,6 @@ MAY_IMPORT["training/benchmark"] |= {
     "fusion_gateway.loop.thompson",
     "fusion_gateway.shares",
 }
-# Policies are read as strictly as the gateway reads them.
-for room in ("training/pipelines", "training/evaluation"):
-    MAY_IMPORT[room] |= {"servers.runtime.strict_yaml"}
 # Retraining exports the event store by the gateway's code, and onboarding reads what editors say of items.
 MAY_IMPORT["training/pipelines"] |= {"fusion_gateway.events.exporting", "servers.runtime.file_lock"}
 MAY_IMPORT["training/pipelines"] |= {"fusion_gateway.items"}

@@ -42,6 +42,8 @@ MAX_CHARACTERS = {"id": 1000, "title": 1000, "director": 1000, "poster": 2000}
 MAX_CAST = 100
 MAX_GENRES, MAX_GENRE_CHARACTERS = 100, 256
 """Maximum number of genres of an item, and of characters of a genre."""
+MAX_GENRES_LISTED = 1000
+"""Names of genres that are listed: GetStatus has them all, in one message."""
 Keys = NDArray[np.int64]
 Values = Mapping[str, Value | None]
 """Of an item's attributes by name; None: it has no value."""
@@ -126,13 +128,15 @@ class Catalog:
         keys = map(_key_of_work, self.id, self.title, self.year.tolist())
         self._work_key: Keys = np.fromiter(keys, np.int64, len(self))
         self._set_works(_works(self._work_key))
-        names = sorted({genre.casefold() for genre in chain.from_iterable(self.genres)})
-        self._genre = {name: column for column, name in enumerate(names)}
-        self.has_genre = np.zeros((len(self), len(names)), np.bool_)
+        spellings = sorted(set(chain.from_iterable(self.genres)), reverse=True)
+        self._spelling = {spelling.casefold(): spelling for spelling in spellings}
+        """Of genres by their names in lower case."""
+        self._genre = {name: column for column, name in enumerate(sorted(self._spelling))}
+        self.has_genre = np.zeros((len(self), len(self._genre)), np.bool_)
         for row, genres in enumerate(self.genres):
             self.has_genre[row, [self._genre[genre.casefold()] for genre in genres]] = True
-        self.genre_names = sorted({genre for genres in self.genres for genre in genres}, key=str.casefold)
-        """As the items spell them."""
+        self.genre_names = self._names_of_genres()
+        """Those that most visible items have, at most MAX_GENRES_LISTED, in alphabetical order, as items spell them."""
         self.genre_vector = _unit(self.has_genre)
         """[items, genres], unit length; zeros for an item without genres."""
         self.attributes = Attributes.of_published(items, attributes)
@@ -176,6 +180,7 @@ class Catalog:
                 changed._director_key[row] = hash(changed.director[row])
         if changed.genres is not self.genres:
             changed._patch_genres(facts.keys())
+        changed.genre_names = changed._names_of_genres()
         return changed
 
     def _patch_years(self, years: Mapping[int, int]) -> None:
@@ -201,18 +206,31 @@ class Catalog:
         self._set_works(work)
 
     def _patch_genres(self, rows: Collection[int]) -> None:
-        spelled = {genre for row in rows for genre in self.genres[row]}
-        new = self.new_genres(spelled)[: self.room_for_genres]
-        self._genre = {**self._genre, **{name: len(self._genre) + index for index, name in enumerate(new)}}
-        self.genre_names = sorted({*self.genre_names, *spelled}, key=str.casefold)
-        self.has_genre = np.pad(self.has_genre, ((0, 0), (0, len(new))))
-        self.genre_vector = np.pad(self.genre_vector, ((0, 0), (0, len(new))))
+        listed = list(rows)
+        spelled = {genre.casefold(): genre for row in rows for genre in self.genres[row]}
+        spelling = {**spelled, **self._spelling}
+        has = self.has_genre.copy()
+        has[listed] = False
+        columns = np.flatnonzero(has.any(axis=0))  # a name that no item has any more makes room for others
+        names, before = list(self._genre), self._genre
+        kept = [names[column] for column in columns]
+        new = sorted(spelled.keys() - set(kept), key=lambda name: (name not in before, name))
+        new = new[: max(MAX_VALUES // len(self) - len(kept), 0)]
+        self._genre = {name: column for column, name in enumerate([*kept, *new])}
+        self._spelling = {name: spelling[name] for name in self._genre}
+        self.has_genre = np.pad(has[:, columns], ((0, 0), (0, len(new))))
+        self.genre_vector = np.pad(self.genre_vector[:, columns], ((0, 0), (0, len(new))))
         for row in rows:
             names = [genre.casefold() for genre in self.genres[row]]
-            self.has_genre[row] = False
             self.has_genre[row, [self._genre[name] for name in names if name in self._genre]] = True
-        listed = list(rows)
         self.genre_vector[listed] = _unit(self.has_genre[listed])
+
+    def _names_of_genres(self) -> list[str]:
+        visible = self.has_genre[~self.hidden].sum(axis=0)
+        count = min(np.count_nonzero(visible), MAX_GENRES_LISTED)
+        columns = np.argsort(-visible, kind="stable")[:count]
+        names = list(self._genre)
+        return sorted((self._spelling[names[column]] for column in columns), key=str.casefold)
 
     @property
     def room_for_genres(self) -> int:

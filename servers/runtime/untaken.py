@@ -4,8 +4,8 @@ import asyncio
 import ipaddress
 import os
 import socket
-from collections.abc import Callable, Collection
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import Context
 from dataclasses import dataclass
 from functools import partial
@@ -120,19 +120,19 @@ def break_off(peers: Collection[str]) -> None:
     """Shuts the connections with these peers down, named as gRPC does: it has no call for that itself."""
     names = {_name(*unquote(peer).partition(":")[2].rpartition(":")[::2]) for peer in peers}
     for descriptor in os.listdir("/dev/fd"):
-        with suppress(OSError), _copied(int(descriptor)) as connection:  # it may have been closed meanwhile
+        with suppress(OSError), _socket_of(int(descriptor)) as connection:  # it may have been closed meanwhile
             if connection.family in INTERNET and _name(*connection.getpeername()[:2]) in names:
                 connection.shutdown(socket.SHUT_RDWR)
 
 
-def _copied(descriptor: int) -> socket.socket:
-    """Raises OSError where it is no socket."""
-    copy = os.dup(descriptor)
+@contextmanager
+def _socket_of(descriptor: int) -> Iterator[socket.socket]:
+    """Raises OSError where it is none. Nothing is copied: closing the copy of a file would end SQLite's locks on it."""
+    connection = socket.socket(fileno=descriptor)
     try:
-        return socket.socket(fileno=copy)
-    except OSError:
-        os.close(copy)
-        raise
+        yield connection
+    finally:
+        connection.detach()
 
 
 def _name(host: str, port: object) -> str:

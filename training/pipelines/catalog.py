@@ -11,9 +11,11 @@ from fusion_gateway.catalog.attribute_file import ATTRIBUTES
 from fusion_gateway.catalog.parquet import MAX_VALUES
 from protos.marquee.v1.artifact_pb2 import Manifest
 from training.artifacts.repository import latest, publish, publish_after, read_manifest, versions
+from training.artifacts.text_encoder_files import write_text_encoder
 from training.data.attributes import NONE
 from training.data.dataset import is_recent
 from training.errors import TrainingError
+from training.features import text_encoder
 from training.features.ratings import inside
 from training.pipelines.catalog_texts import CatalogTexts, fit_texts
 from training.pipelines.job import Job
@@ -58,6 +60,8 @@ def train_catalog(job: Job, recipe: CatalogRecipe) -> Path:
                 (folder / SCALE).write_text(json.dumps(scale))
             if job.dataset.attributes is not None:
                 write_attributes(job.dataset.attributes, table["id"], folder)
+            if recipe.text_model:
+                write_text_encoder(recipe.text_model, folder)
 
         return publish(job.repository, manifest, write)
 
@@ -83,7 +87,7 @@ def publish_extended_catalog(before: Path, items: pl.DataFrame) -> Path:
 
     def write(folder: Path) -> None:
         _write(table, texts, folder)
-        for name in (SCALE, ATTRIBUTES):
+        for name in (SCALE, ATTRIBUTES, *text_encoder.FILES):
             if (before / name).is_file():
                 shutil.copyfile(before / name, folder / name)
 

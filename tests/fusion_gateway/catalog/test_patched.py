@@ -88,3 +88,17 @@ def test_genres_beyond_the_limit_are_shown_and_no_filter_finds_them(monkeypatch:
     assert list(patched.item(0).genres) == ["A", "B", "Comedy"]
     assert patched.passing(Filters(genres_any=["a"])).nonzero()[0].tolist() == [0]
     assert not patched.passing(Filters(genres_any=["b"])).any()
+
+
+def test_names_of_genres_are_those_that_visible_items_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fusion_gateway.catalog.catalog.MAX_GENRES_LISTED", 2)
+    catalog = catalog_of([Facts(title="one", genres=["Comedy"])] * ITEMS)
+    nothing_hidden = np.zeros(ITEMS, np.bool_)
+    room = catalog.room_for_genres
+    for call in range(20):
+        changed = {0: Facts(title="one", genres=["Comedy", f"{call}a", f"{call}b"])}
+        catalog = catalog.patched(changed, {}, nothing_hidden)
+    assert (catalog.genre_names, catalog.room_for_genres) == (["19a", "Comedy"], room - 2)
+    assert not catalog.knows_genre("18a")
+    catalog = catalog.patched({}, {}, np.arange(ITEMS) == 0)
+    assert catalog.genre_names == ["Comedy"]

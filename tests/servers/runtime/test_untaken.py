@@ -1,11 +1,15 @@
 """Answers that nobody takes are bounded, and cost others nothing."""
 
 import asyncio
+import fcntl
 import gc
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -145,10 +149,21 @@ def test_a_connection_is_found_by_the_name_that_grpc_gives_its_peer(
         client.connect(listening.getsockname())
         other.connect(listening.getsockname())
         with listening.accept()[0], listening.accept()[0]:
-            before = len(os.listdir("/dev/fd"))
             break_off([peer.format(client.getsockname()[1])])
-            assert len(os.listdir("/dev/fd")) == before
             assert client.recv(1) == b""
             other.settimeout(0.1)
             with pytest.raises(TimeoutError):
                 other.recv(1)
+
+
+LOCK = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'w'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+
+
+def test_breaking_off_ends_no_lock_on_a_file_and_leaves_none_open(tmp_path: Path) -> None:
+    with (tmp_path / "locked").open("w") as locked:
+        fcntl.lockf(locked, fcntl.LOCK_EX)
+        before = len(os.listdir("/dev/fd"))
+        break_off(["ipv4:127.0.0.1:1"])
+        assert len(os.listdir("/dev/fd")) == before
+        another = subprocess.run([sys.executable, "-c", LOCK, locked.name], capture_output=True, text=True)
+        assert "BlockingIOError" in another.stderr

@@ -100,7 +100,7 @@ def _ties(results: Results, protocol: str, files: Sequence[str]) -> Iterator[Cel
     yield from (cells for _, _, cells in sorted(lines.values()))
 
 
-TRENDING = ("trending-ml-100k",)
+TRENDING = ("trending-ml-100k", "trending-ml-1m")
 
 
 def trending(results: Results) -> Iterator[Cells]:
