@@ -50,8 +50,14 @@ MAY_IMPORT = {
         "fusion_gateway.ingest",
     },
     "fusion_gateway/console": {"protos", "servers.runtime"},  # a client of the gateway, with nothing of its insides
-    # Both sides replace files and folders whole in the same way.
-    "training": {"protos", "fusion_gateway.fusion", "fusion_gateway.ingest", "servers.runtime.files"},
+    # Both sides replace files and folders whole, and show texts of others, in the same way.
+    "training": {
+        "protos",
+        "fusion_gateway.fusion",
+        "fusion_gateway.ingest",
+        "servers.runtime.files",
+        "servers.runtime.terminal",
+    },
 }
 # The rooms and modules of `training` from top to bottom: each imports what is below it, and nothing beside it.
 # `published` is below the artifacts because features read what they were fitted to from published files.
