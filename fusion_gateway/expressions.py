@@ -1,7 +1,7 @@
 """Expressions of filters, from what a caller sent to what the catalog evaluates."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fusion_gateway.catalog.attributes import Kind
@@ -48,18 +48,24 @@ def leaves_of(message: pb.Expression, path: str = ROOT) -> Iterator[tuple[str, A
 def _parts(message: pb.Expression, path: str) -> list[tuple[str, pb.Expression]]:
     """Path and expression of what a condition combines; none of a test."""
     name = message.WhichOneof("condition")
-    parts = getattr(message, name).of if name and name in QUANTIFIERS else []
-    return [(f"{path}.{name}.of[{index}]", part) for index, part in enumerate(parts)]
+    return [(f"{path}.{name}.of[{index}]", part) for index, part in enumerate(_of(message))]
+
+
+def _of(message: pb.Expression) -> Sequence[pb.Expression]:
+    """What a condition combines; none of a test."""
+    name = message.WhichOneof("condition")
+    return getattr(message, name).of if name and name in QUANTIFIERS else ()
 
 
 def _check_size(message: pb.Expression) -> None:
     """One level after the other, so that nothing deep is ever entered."""
     level, conditions = [(ROOT, message)], 1
     for _ in range(MAX_DEPTH):
-        level = [part for path, each in level for part in _parts(each, path)]
-        conditions += len(level)
+        # Counted before anything is made of each: a hundred thousand of them are a small message.
+        conditions += sum(len(_of(each)) for _, each in level)
         if conditions > MAX_CONDITIONS:
             raise InvalidArgument(f"{ROOT}: more than {MAX_CONDITIONS} conditions; use one_of for several texts")
+        level = [part for path, each in level for part in _parts(each, path)]
     if level:
         raise InvalidArgument(f"{ROOT}: more than {MAX_DEPTH} levels, at {level[0][0]}")
     values = sum(len(test.texts) for _, test in leaves_of(message) if isinstance(test, pb.OneOfTest))

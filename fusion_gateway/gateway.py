@@ -118,7 +118,9 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
         ListCall(recommender, lists),
         titles,
         events,
-        status=Status(scorers, policies, popularity, titles, PublishedModels(repository), lists, absences),
+        status=Status(
+            scorers, policies, popularity, titles, PublishedModels(repository), lists=lists, absences=absences
+        ),
         outcomes=OutcomesCall(settings),
         served=served,
         event_types=settings.event_types(),

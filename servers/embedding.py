@@ -3,6 +3,7 @@
 import math
 import re
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,8 @@ from servers.runtime.errors import ArtifactError, InvalidArgument
 from servers.runtime.images import decode_images
 from servers.runtime.repository import Version
 from servers.signature import Arrays
+from servers.text_encoder import GRAPH as TEXT_GRAPH
+from servers.text_encoder import TextEncoder
 
 GRAPH = "item_encoder.onnx"
 TEXTS = ("overview", "keywords", "director", "cast")
@@ -45,7 +48,13 @@ class ItemEncoder:
         poster, _, metadata = self._graph.get_inputs()
         self._height, self._width = poster.shape[2:]
         self._text_model: str = names.get("text_model", "")
-        text_width = len(self._components) if self._text_model else len(self._word)
+        self._read_sentence = None
+        text_width = len(self._word)
+        if self._text_model:
+            text_width = len(self._components)
+            if has_file(version, TEXT_GRAPH):
+                self._read_sentence = TextEncoder(version, threads, device)
+                text_width = self._read_sentence.width
         metadata_width = len(self._genres) + self._components.shape[1] + 2
         if not 0 < self._height * self._width <= MAX_POSTER_PIXELS:
             raise ArtifactError(f"{version.model}/{version.number}: {GRAPH} takes posters of another size", "malformed")
@@ -58,8 +67,8 @@ class ItemEncoder:
     def embed(self, inputs: Arrays) -> Arrays:
         """`embedding` [B, S] of unit length.
 
-        Raises InvalidArgument naming the row of a broken image, of a text that is too long, or of one that a text model
-        would have to read.
+        Raises InvalidArgument naming the row of a broken image, of a text that is too long, or of one for a text model
+        that was not published.
         """
         for name, texts in inputs.items():
             if texts.dtype == np.object_ and name != "image":
@@ -88,6 +97,18 @@ class ItemEncoder:
             for name, array in inputs.items()
             if array.dtype == np.object_ and name != "image"
         }
+        genres = {name.strip().casefold() for name in re.split("[,|]", text["genres"])}
+        in_title = YEAR_IN_TITLE.search(text["title"])
+        year = int(inputs["year"][row, 0]) or int(in_title[1] if in_title else 0)
+        genre_G = np.array([name in genres for name in self._genres], np.float32)
+        text_T = self._text(text, row)
+        year_2 = np.array([(year - 1990) / 10 if year else 0, not year], np.float32)
+        return np.concatenate([genre_G, text_T, year_2])
+
+    def _text(self, text: Mapping[str, str], row: int) -> Floats:
+        """[T]."""
+        if self._read_sentence:
+            return _unit(self._read_sentence(_sentence(text)) @ self._components, 1e-6)
         written = [name for name in TEXTS if text[name].strip("| ")]
         if self._text_model and written:
             raise InvalidArgument(
@@ -95,13 +116,7 @@ class ItemEncoder:
                 f"which 'python -m training onboard' runs and no server; leave {', '.join(TEXTS)} empty"
             )
         names = [_one_word(name) for name in [text["director"], *text["cast"].split("|")]]
-        genres = {name.strip().casefold() for name in re.split("[,|]", text["genres"])}
-        in_title = YEAR_IN_TITLE.search(text["title"])
-        year = int(inputs["year"][row, 0]) or int(in_title[1] if in_title else 0)
-        genre_G = np.array([name in genres for name in self._genres], np.float32)
-        text_T = self._words(" ".join([text["overview"], text["keywords"], *names]))
-        year_2 = np.array([(year - 1990) / 10 if year else 0, not year], np.float32)
-        return np.concatenate([genre_G, text_T, year_2])
+        return self._words(" ".join([text["overview"], text["keywords"], *names]))
 
     def _words(self, document: str) -> Floats:
         """[T]."""
@@ -111,6 +126,13 @@ class ItemEncoder:
         frequency = np.array([1 + math.log(count) for count in counts.values()], np.float32)
         weight = frequency * self._idf[rows]
         return _unit(_unit(weight, 1e-12) @ self._components[rows], 1e-6)
+
+
+def _sentence(text: Mapping[str, str]) -> str:
+    """What a text model reads of an item; empty where nothing is written."""
+    lists = {name: ", ".join(text[name].split("|")) for name in ("keywords", "cast")}
+    parts = text["overview"], lists["keywords"], text["director"], lists["cast"]
+    return ". ".join(filter(None, map(str.strip, parts)))
 
 
 def _check_lengths(name: str, texts: list[bytes]) -> None:

@@ -30,7 +30,7 @@ _reading_index = threading.Lock()
 
 def read_json(version: Version, name: str) -> Any:
     path = version.file(name)
-    _check(version, name, "bytes", path.stat().st_size, MAX_JSON_BYTES)
+    check_size(version, name, "bytes", path.stat().st_size, MAX_JSON_BYTES)
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -38,7 +38,8 @@ def read_tensors(version: Version, name: str) -> dict[str, Array]:
     """They cannot take more than the file's size."""
     path = version.file(name)
     with path.open("rb") as stream:
-        _check(version, name, "bytes of names and shapes", int.from_bytes(stream.read(8), "little"), MAX_HEADER_BYTES)
+        header = int.from_bytes(stream.read(8), "little")
+    check_size(version, name, "bytes of names and shapes", header, MAX_HEADER_BYTES)
     with safe_open(path, "numpy") as tensors:
         return {key: tensors.get_tensor(key) for key in tensors.keys()}  # noqa: SIM118
 
@@ -47,7 +48,8 @@ def read_arrays(version: Version, name: str) -> dict[str, Array]:
     """Of a .npz file."""
     path = version.file(name)
     with zipfile.ZipFile(path) as archive:
-        _check(version, name, "bytes of arrays", sum(member.file_size for member in archive.infolist()), MAX_NPZ_BYTES)
+        unpacked = sum(member.file_size for member in archive.infolist())
+    check_size(version, name, "bytes of arrays", unpacked, MAX_NPZ_BYTES)
     with np.load(path, allow_pickle=False) as arrays:
         return dict(arrays)
 
@@ -78,6 +80,7 @@ def _index_limits(vector_bytes: int, loops: int) -> Iterator[None]:
             faiss.set_deserialization_loop_limit(before[1])
 
 
-def _check(version: Version, name: str, what: str, size: int, limit: int) -> None:
+def check_size(version: Version, name: str, what: str, size: int, limit: int) -> None:
+    """Raises ArtifactError where the file has more of `what` than the limit."""
     if size > limit:
         raise ArtifactError(f"{version.model}/{version.number}: {name} has {size} {what}; the limit is {limit}", "size")

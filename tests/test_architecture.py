@@ -50,12 +50,12 @@ MAY_IMPORT = {
         "fusion_gateway.ingest",
     },
     "fusion_gateway/console": {"protos", "servers.runtime"},  # a client of the gateway, with nothing of its insides
-    # Both sides replace files and folders whole, and show texts of others, in the same way.
     "training": {
         "protos",
         "fusion_gateway.fusion",
         "fusion_gateway.ingest",
         "servers.runtime.files",
+        "servers.runtime.strict_yaml",
         "servers.runtime.terminal",
     },
 }
@@ -86,9 +86,6 @@ MAY_IMPORT["training/benchmark"] |= {
     "fusion_gateway.loop.thompson",
     "fusion_gateway.shares",
 }
-# Policies are read as strictly as the gateway reads them.
-for room in ("training/pipelines", "training/evaluation"):
-    MAY_IMPORT[room] |= {"servers.runtime.strict_yaml"}
 # Retraining exports the event store by the gateway's code, and onboarding reads what editors say of items.
 MAY_IMPORT["training/pipelines"] |= {"fusion_gateway.events.exporting", "servers.runtime.file_lock"}
 MAY_IMPORT["training/pipelines"] |= {"fusion_gateway.items"}

@@ -48,8 +48,8 @@ class ItemsServicer(pb_grpc.ItemsServicer):
     async def UpsertItems(self, request: pb.UpsertItemsRequest, context: Context) -> pb.ItemChangesResponse:
         with self._admitted(context) as deadline:
             catalog = self._titles.published.catalog
-            _check_genres(request, self._titles.value.catalog)
             upserts = await self._parsed(request, catalog)
+            await asyncio.to_thread(_check_genres, request, self._titles.value.catalog)
             changed = await self._store.upsert(upserts, catalog.attributes.kinds, deadline.remaining())
         return self._response(changed)
 

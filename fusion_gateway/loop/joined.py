@@ -35,11 +35,13 @@ class Joined(NamedTuple):
     versions: Mapping[str, int]
     """By model."""
     items: tuple[str, ...]
-    """Ids in the list's order, as the following four."""
+    """Ids in the list's order, as the following five."""
     scores: tuple[float, ...]
     propensities: tuple[float, ...]
     rewards: tuple[float, ...]
     """Of the metric, within its window after the answer; 0 where there was no outcome."""
+    chosen: tuple[bool, ...]
+    """Whether there was an outcome: a rating of 0 is one."""
     seen: tuple[bool, ...]
     """Whether any event of the answer names the item, such as an impression."""
     degraded: tuple[str, ...]
@@ -105,6 +107,7 @@ class _Outcome:
     """Unix seconds in which an event counts."""
     seen: bool = False
     reward: float = 0.0
+    is_rated: bool = False
     first: Touch | None = None
     """That counts."""
 
@@ -153,7 +156,7 @@ def _count(metric: Metric, event: sa.Row[Any], outcome: _Outcome | None) -> None
         # Nobody watches for longer than the window; what one client claims must not outweigh all others.
         outcome.reward = min(outcome.reward + max(event.value or 0.0, 0.0), metric.window)
     elif metric.worth == RATING and event.rating is not None:
-        outcome.reward = event.rating
+        outcome.reward, outcome.is_rated = event.rating, True
 
 
 def _joined(answer: _Answer, found: Outcomes) -> Joined:
@@ -169,6 +172,7 @@ def _joined(answer: _Answer, found: Outcomes) -> Joined:
         scores=tuple(json.loads(answer.scores)),
         propensities=tuple(json.loads(answer.propensities)),
         rewards=tuple(outcome.reward for outcome in outcomes),
+        chosen=tuple(outcome.is_rated or outcome.reward != 0 for outcome in outcomes),
         seen=tuple(outcome.seen for outcome in outcomes),
         degraded=tuple(json.loads(answer.degraded)),
         after=answer.after,

@@ -28,12 +28,12 @@ class Metric:
     window: float = DAY
     """Seconds after the answer in which an event counts."""
 
-    def units(self, rewards: Sequence[float]) -> int:
-        """How many things these rewards of an answer are divided by in a rate.
+    def units(self, chosen: Sequence[bool]) -> int:
+        """How many things the rewards of an answer are divided by in a rate, given which items had an outcome.
 
         The rating of a policy is the mean of its ratings, not their sum: that would praise who is rated more often.
         """
-        return sum(reward != 0 for reward in rewards) if self.worth == RATING else 1
+        return sum(chosen) if self.worth == RATING else 1
 
 
 def metric_named(name: str, window: float = DAY, types: EventTypes = STANDARD) -> Metric:

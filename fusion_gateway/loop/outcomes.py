@@ -58,6 +58,8 @@ class Outcomes:
         self._control = query.control
         self._arms: dict[tuple[str, bool, str], Arm] = {}
         self._number = 0
+        self._numbers: dict[tuple[str, bool], list[int]] = {}
+        """Of all arms of a policy, which is drawn or not."""
         self._tallies = Tallies()
         self._day_ends = 0.0
         self._anonymous = 0
@@ -93,12 +95,13 @@ class Outcomes:
         arm = self._arms.setdefault((answer.policy, drawn, part), Arm(answer.policy, drawn, part))
         arm.answers += 1
         arm.impressions += sum(answer.seen)
-        arm.outcomes += sum(reward != 0 for reward in answer.rewards)
+        arm.outcomes += sum(answer.chosen)
         chosen, reached = ndcg(answer.rewards)
         probability = answer.policy_probability if drawn else 1.0
-        units = self._query.metric.units(answer.rewards)
+        units = self._query.metric.units(answer.chosen)
         worth = Worth(probability, sum(answer.rewards), units, reached, chosen)
-        self._tallies.add(answer.user_id, self._numbered(arm, answer.time), worth)
+        number = self._numbered(arm, answer.time)
+        self._tallies.add(answer.user_id, number, worth, self._numbers[arm.policy, arm.drawn])
 
     def _numbered(self, arm: Arm, time: float) -> int:
         split = self._together.at(time) if arm.drawn else Split()
@@ -108,6 +111,7 @@ class Outcomes:
                     f"by: there are more than {MAX_ARMS} policies and parts; request less time, or leave out by"
                 )
             arm.numbers[split] = self._number
+            self._numbers.setdefault((arm.policy, arm.drawn), []).append(self._number)
             self._number += 1
         return arm.numbers[split]
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -60,8 +60,8 @@ class Tallies:
         self._is_first: array[float] = array("d")
         self._sums = {name: array("d") for name in Columns._fields[2:]}
 
-    def add(self, user_id: str, arm: int, worth: Worth) -> None:
-        """Answers come in the order of time; `arm` is below MAX_ARMS."""
+    def add(self, user_id: str, arm: int, worth: Worth, of_policy: Collection[int] = ()) -> None:
+        """Answers come in the order of time; `arm` is below MAX_ARMS, `of_policy` all arms of the same policy."""
         hashed = _hash(user_id)
         key = hashed << ARM_BITS | arm
         row = self._rows.get(key)
@@ -69,7 +69,8 @@ class Tallies:
             if hashed >= self.share * (1 << HASH_BITS):
                 return
             row = self._new_row(key, worth)
-        if self._answers[row] >= MAX_ANSWERS_PER_USER:
+        rows = (self._rows.get(hashed << ARM_BITS | other) for other in of_policy or (arm,))
+        if sum(self._answers[each] for each in rows if each is not None) >= MAX_ANSWERS_PER_USER:
             self.capped[arm] += 1
             return
         self._answers[row] += 1

@@ -2,10 +2,11 @@
 
 import json
 from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain, pairwise
+from itertools import chain, pairwise, takewhile
 from math import inf, nextafter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -15,8 +16,13 @@ from fusion_gateway.loop.outcomes_query import VERSION, OutcomesQuery
 from fusion_gateway.loop.reads import RECOMMEND
 from servers.runtime.errors import InvalidArgument
 
-MISSED_ANSWERS = 50.0
-"""A policy that should have had so many answers since its last one, by its probability, had left the split."""
+MISSED_USERS = 50.0
+"""A policy that should have had so many users since its last answer, by its probability, had left the split.
+
+Users, not answers: those of one user, who may be a program, all have the same policy.
+"""
+MAX_USERS = 200_000
+"""The newest ones are known: a policy with less than MISSED_USERS of so many never leaves."""
 MAX_PERIODS = 1000
 ANSWERS_PER_PAGE = 1000
 Key = tuple[str, str]
@@ -57,18 +63,20 @@ class Draws:
 
     def __init__(self) -> None:
         self._count = 0
+        self._users: OrderedDict[int, int] = OrderedDict()
+        """By hash of the id, number of the newest answer; the latest last."""
         self._answers: dict[str, int] = {}
         self._last: dict[str, _Last] = {}
         self._periods: dict[str, list[Period]] = {}
         self._versions: dict[str, dict[str, int]] = {}
         self._changes: dict[str, list[_Change]] = {}
 
-    def add(self, policy: str, probability: float, time: float, versions: Versions = NO_VERSIONS) -> None:
+    def add(self, user_id: str, policy: str, probability: float, time: float, versions: Versions = NO_VERSIONS) -> None:
         """Raises InvalidArgument where policies came and went too often. Nothing was drawn with `probability` 1."""
         self._note_versions(policy, versions, time)
         if not 0 < probability < 1:
             return
-        self._count += 1
+        self._note_user(hash(user_id))
         self._answers[policy] = self._answers.get(policy, 0) + 1
         periods = self._periods.setdefault(policy, [])
         if not periods or self._had_left(policy, probability):
@@ -79,6 +87,13 @@ class Draws:
             raise InvalidArgument(
                 f"since: policies joined and left the split over {MAX_PERIODS} times; request less time"
             )
+
+    def _note_user(self, user: int) -> None:
+        self._count += 1
+        self._users[user] = self._count
+        self._users.move_to_end(user)
+        if len(self._users) > MAX_USERS:
+            self._users.popitem(last=False)
 
     def _note_versions(self, policy: str, versions: Versions, time: float) -> None:
         """Of the models of this answer, which may lack some: a newer version is in use from its first answer on."""
@@ -92,7 +107,8 @@ class Draws:
 
     def _had_left(self, policy: str, probability: float) -> bool:
         last = self._last[policy]
-        return (self._count - last.number) * min(last.probability, probability) > MISSED_ANSWERS
+        since = takewhile(lambda number: number > last.number, reversed(self._users.values()))
+        return sum(1 for _ in since) * min(last.probability, probability) > MISSED_USERS
 
     def together(self) -> "Together":
         """As far as is known now; who has not left is there until the last answer."""
@@ -180,12 +196,12 @@ async def read_together(databases: Databases, query: OutcomesQuery) -> Together:
             return draws.together()
         for answer in page:
             versions = json.loads(answer.versions) if query.by == VERSION else NO_VERSIONS
-            draws.add(answer.policy, answer.policy_probability, answer.time, versions)
+            draws.add(answer.user_id, answer.policy, answer.policy_probability, answer.time, versions)
         time, id = page[-1].time, page[-1].id
 
 
-def _page(time: float, id: str, until: float) -> sa.Select[tuple[float, str, str, float, str]]:
-    columns = SERVED.c.time, SERVED.c.id, SERVED.c.policy, SERVED.c.policy_probability, SERVED.c.versions
+def _page(time: float, id: str, until: float) -> sa.Select[Any]:
+    columns = (SERVED.c[name] for name in ("time", "id", "user_id", "policy", "policy_probability", "versions"))
     newer = sa.or_(SERVED.c.time > time, SERVED.c.id > id)
     return (
         sa.select(*columns)

@@ -114,7 +114,7 @@ class _Guard:
                 identify(request, context)
                 answer = self._serialize(await self._handler.unary_unary(request, context))
             self._untaken.check(connection, len(answer))
-            self._untaken.hold_until_done(context, connection, len(answer))
+            self._untaken.hold_until_done(connection, len(answer))
             code = grpc.StatusCode.OK
             return answer
         except Exception as error:
@@ -126,7 +126,7 @@ class _Guard:
         # gRPC keeps what abort raises, and so this frame and the errors it came from, until garbage is collected:
         # a large request must not be among them.
         del request, answer
-        self._untaken.hold_until_done(context, connection, 0)
+        self._untaken.hold_until_done(connection, 0)
         return await context.abort(code, message)
 
     async def _unary_stream(self, _: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
@@ -172,7 +172,7 @@ class _Guard:
             code, message = status_of(error, None)
         finally:
             self._record.stream(code.name, started)
-        self._untaken.hold_until_done(context, connection, 0)
+        self._untaken.hold_until_done(connection, 0)
         await context.abort(code, message)
 
 

@@ -4,11 +4,11 @@ import asyncio
 import ipaddress
 import os
 import socket
-from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import Context
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 from urllib.parse import unquote
 
 import structlog
@@ -34,7 +34,7 @@ class Untaken:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._bytes_of = Counter[str]()
+        self._bytes_of: dict[str, int] = {}
         """By connection."""
         self._bytes = 0
         self._answers: dict[_Answer, None] = {}
@@ -45,42 +45,44 @@ class Untaken:
 
     def check(self, connection: str, size: int = 0) -> None:
         """Raises Overloaded where no answer of this size can be kept for the connection. One is always kept."""
-        if self._bytes and self._bytes + size + CALL_BYTES > self._limit_of(connection):
+        needed = self._bytes + size + CALL_BYTES
+        if needed <= self._max_bytes // 2:  # which is for everybody; every call passes here
+            return
+        if self._bytes and needed > self._limit_of(connection):
             raise Overloaded(
                 f"{len(self._answers)} answers of {self._bytes} bytes together have not been taken yet; "
                 "take yours, and try again later"
             )
 
     def _limit_of(self, connection: str) -> int:
-        is_small = self._bytes_of[connection] <= self._max_bytes * SMALL_SHARE
+        is_small = self._bytes_of.get(connection, 0) <= self._max_bytes * SMALL_SHARE
         return self._max_bytes if is_small else self._max_bytes // 2
 
-    def hold_until_done(self, context: Any, connection: str, size: int) -> None:
-        """Counts the one answer of a call: gRPC ends the call's task once its last byte has been sent.
+    def hold_until_done(self, connection: str, size: int) -> None:
+        """Counts the one answer of a call, in whose task this is: gRPC ends that once the last byte has been sent."""
+        task = asyncio.current_task()
+        assert task
+        # Not the call's context: it would refer to itself by a callback, and be kept until garbage is collected.
+        task.add_done_callback(self.hold(connection, size))
 
-        `context` is a grpc.aio.ServicerContext, the stubs of which take no function as a callback.
-        """
-        release = self.hold(connection, size)
-        context.add_done_callback(lambda _: release())
-
-    def hold(self, connection: str, size: int) -> Callable[[], None]:
-        """Counts an answer until what is returned is called."""
+    def hold(self, connection: str, size: int) -> Callable[..., None]:
+        """Counts an answer until what is returned is called, with whatever arguments."""
         answer = _Answer(connection, size + CALL_BYTES, self._now)
         self._answers[answer] = None
         self._bytes += answer.size
-        self._bytes_of[connection] += answer.size
+        self._bytes_of[connection] = self._bytes_of.get(connection, 0) + answer.size
         if not self._ticking:
             self._ticking = True
             self._tick_later()
+        return partial(self._release, answer)
 
-        def release() -> None:
-            del self._answers[answer]
-            self._bytes -= answer.size
-            self._bytes_of[connection] -= answer.size
-            if not self._bytes_of[connection]:
-                del self._bytes_of[connection]
-
-        return release
+    def _release(self, answer: "_Answer", *_: object) -> None:
+        del self._answers[answer]
+        self._bytes -= answer.size
+        if left := self._bytes_of[answer.connection] - answer.size:
+            self._bytes_of[answer.connection] = left
+        else:
+            del self._bytes_of[answer.connection]
 
     def _tick(self) -> None:
         self._now += 1
@@ -118,12 +120,19 @@ def break_off(peers: Collection[str]) -> None:
     """Shuts the connections with these peers down, named as gRPC does: it has no call for that itself."""
     names = {_name(*unquote(peer).partition(":")[2].rpartition(":")[::2]) for peer in peers}
     for descriptor in os.listdir("/dev/fd"):
-        try:
-            with socket.socket(fileno=os.dup(int(descriptor))) as connection:
-                if connection.family in INTERNET and _name(*connection.getpeername()[:2]) in names:
-                    connection.shutdown(socket.SHUT_RDWR)
-        except OSError:  # it is no connection, or has been closed meanwhile
-            continue
+        with suppress(OSError), _socket_of(int(descriptor)) as connection:  # it may have been closed meanwhile
+            if connection.family in INTERNET and _name(*connection.getpeername()[:2]) in names:
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def _socket_of(descriptor: int) -> Iterator[socket.socket]:
+    """Raises OSError where it is none. Nothing is copied: closing the copy of a file would end SQLite's locks on it."""
+    connection = socket.socket(fileno=descriptor)
+    try:
+        yield connection
+    finally:
+        connection.detach()
 
 
 def _name(host: str, port: object) -> str:

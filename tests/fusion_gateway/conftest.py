@@ -3,9 +3,12 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import grpc
 import pytest
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from fusion_gateway.gateway import gateway
 from fusion_gateway.settings import GatewaySettings
@@ -65,3 +68,17 @@ def postgresql() -> Iterator[str]:
         pytest.skip(f"{reason}: the event store is not tested on PostgreSQL")
     with postgresql_server.postgresql() as server:
         yield server.url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty one."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/shared.db"
+    server: str = request.getfixturevalue("postgresql")
+    name = f"items_{uuid4().hex}"
+    engine = create_async_engine(server.replace("postgresql:", "postgresql+asyncpg:"), isolation_level="AUTOCOMMIT")
+    async with engine.connect() as connection:
+        await connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    await engine.dispose()
+    return server.replace("@/postgres", f"@/{name}")

@@ -157,6 +157,9 @@ def test_a_bucket_fills_at_its_rate() -> None:
         (f"shop: {SHOP}", "shop: Input should be"),
         (f"shop: [{SHOP}", "is not YAML in line 1"),
         (f"shop: !!int {SHOP}", "is not YAML of clients"),
+        (f"shop: !!bool {SHOP}", "is not YAML of clients"),
+        ("shop: !!int ''", "is not YAML of clients"),
+        (f"shop: !!timestamp {SHOP}", "is not YAML of clients"),
         ("[" * 2000, "is not YAML"),
         (f"shop: {{sha256: {hash_of(SHOP)}}}\nshop: {{sha256: {hash_of(OFFICE)}}}", "line 1: 'shop' is given 2 times"),
         (f"shop: {{sha256: a, sha256: {hash_of(SHOP)}}}", "line 1: 'sha256' is given 2 times there"),
@@ -166,7 +169,7 @@ def test_a_bucket_fills_at_its_rate() -> None:
             "clients: office and shop have the same token",
         ),
     ],
-    ids=range(11),
+    ids=range(14),
 )
 def test_a_broken_file_is_named_without_what_it_holds(tmp_path: Path, clients: object, message: str) -> None:
     with pytest.raises(ConfigurationError, match=message) as caught:

@@ -6,6 +6,7 @@ import grpc
 import pytest
 from google.protobuf import json_format
 
+from fusion_gateway import expressions
 from fusion_gateway.catalog.attributes import BUILT_IN
 from fusion_gateway.catalog.expression import Combination, NumberTest, TextTest
 from fusion_gateway.expressions import parse_expression
@@ -142,3 +143,11 @@ async def test_an_expression_too_deep_to_be_parsed_is_refused(world: World) -> N
 def _varint(number: int) -> bytes:
     low, high = number & 0x7F, number >> 7
     return bytes([low | 0x80]) + _varint(high) if high else bytes([low])
+
+
+def test_a_wide_expression_is_counted_before_anything_is_made_of_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    wide = pb.Expression()
+    wide.all.of.extend([pb.Expression()] * 1000)
+    monkeypatch.setattr(expressions, "_parts", lambda *_: pytest.fail("made a path of each part"))
+    with pytest.raises(InvalidArgument, match="more than 100 conditions"):
+        expressions.parse_expression(wide, {})

@@ -6,9 +6,13 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
 
 from fusion_gateway import trending
+from fusion_gateway.events.stored_event import StoredEvent
+from fusion_gateway.scorers.scorer import UserTensors
+from fusion_gateway.scorers.trending import TrendingScorer
 from protos.marquee.v1 import items_pb2
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.items_pb2_grpc import ItemsStub
@@ -46,11 +50,10 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def two(repository: Path, tmp_path: Path) -> AsyncIterator[Two]:
+async def two(repository: Path, database: str) -> AsyncIterator[Two]:
     """Channels to two gateways on one database."""
-    store = f"sqlite:///{tmp_path}/events.db"
     async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(gateway_on(store, repository)) for _ in range(2)]
+        yield [await stack.enter_async_context(gateway_on(database, repository)) for _ in range(2)]
 
 
 def ids(response: pb.GetListResponse) -> list[str]:
@@ -63,8 +66,11 @@ async def get(channel: grpc.aio.Channel, name: str, **fields: object) -> pb.GetL
 
 async def watch(channel: grpc.aio.Channel, *views: tuple[str, str, float], kind: str = "") -> None:
     """User, item, and how many days ago."""
-    now = int(time.time())
-    events = [pb.Event(user_id=user, item_id=item, time=now - int(days * DAY), type=kind) for user, item, days in views]
+    times = [int(time.time() - days * DAY) for _, _, days in views]
+    events = [
+        pb.Event(user_id=user, item_id=item, time=moment, type=kind)
+        for (user, item, _), moment in zip(views, times, strict=True)
+    ]
     await RecommenderStub(channel).RecordEvents(pb.RecordEventsRequest(events=events))
 
 
@@ -92,7 +98,7 @@ async def test_pages_go_on_without_what_the_user_watched_or_dismissed(world: Wor
     assert pages == [item for item in ORDERS["popular"] if item not in ("5", "2")]
     assert ids(await get(world.channel, "popular", k=1, user_id="anna", exclude_seen=False)) == ["5"]
     with pytest.raises(grpc.aio.AioRpcError, match="after: the log has no such answer"):
-        await get(world.channel, "popular", user_id="bert", after=after)
+        await get(world.channel, "popular", user_id="anna", after="nowhere")
 
 
 async def test_what_is_watched_lately_trends_at_every_gateway(two: Two) -> None:
@@ -127,7 +133,8 @@ async def test_trending_is_a_model_of_policies(two: Two) -> None:
     without = await stub.Recommend(pb.RecommendRequest(history=history, k=2))
     assert [(each.component, each.reason) for each in without.degraded] == [("trending", "nothing was watched lately")]
     assert without.fallback == pb.FALLBACK_POPULARITY
-    await watch(two[0], *[(user, "9", 0.1) for user in "ab"], ("a", "8", 0.1), ("c", "1", 0.1))
+    await watch(two[0], ("a", "9", 0.1), ("b", "9", 0.1))
+    await watch(two[0], ("a", "8", 0.1), ("c", "1", 0.1))
     await followed(lambda: trending_length(two[0]), 3)
     response = await stub.Recommend(pb.RecommendRequest(history=history, k=2, explain=True))
     assert [item.item.id for item in response.items] == ["9", "8"]
@@ -148,9 +155,7 @@ async def test_lists_of_editors_at_every_gateway(two: Two) -> None:
         try:
             return ids(await get(there, "cult"))
         except grpc.aio.AioRpcError as error:
-            if error.code() != grpc.StatusCode.NOT_FOUND:
-                raise
-            return []
+            return [error.code().name]
 
     await followed(listed, ["7", "4", "6"])
     await editors.HideItems(items_pb2.HideItemsRequest(item_ids=["7"]))
@@ -165,7 +170,7 @@ async def test_lists_of_editors_at_every_gateway(two: Two) -> None:
     deleted = await editors.DeleteLists(items_pb2.DeleteListsRequest(names=["nothing", "cult"]))
     assert [change.name for change in deleted.changes] == ["cult"]
     assert list(deleted.unknown_names) == ["nothing"]
-    await followed(listed, [])
+    await followed(listed, ["NOT_FOUND"])
 
 
 WRONG = [
@@ -188,3 +193,10 @@ async def test_what_is_wrong_with_a_list_is_said(world: World) -> None:
         await get(world.channel, "cult")
     with pytest.raises(grpc.aio.AioRpcError, match="k: must be 1 to 500, not 501"):
         await get(world.channel, "new", k=501)
+
+
+async def test_trending_proposes_nothing_that_the_user_has_watched() -> None:
+    items, watched = np.array([1, 2, 3]), StoredEvent(user_id="", item_id="1", rating=None, time=1)
+    user = UserTensors.of("", 2, items[:1], [watched], items)
+    retrieved = await TrendingScorer(np.array([3.0, 1.0, 2.0]), 1).retrieve(user, 5, 1.0)
+    assert retrieved.item.tolist() == [3, 2]

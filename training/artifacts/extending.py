@@ -23,13 +23,13 @@ from training.artifacts.scorer_files import (
     write_posters,
 )
 from training.errors import TrainingError
-from training.features import content_map
+from training.features import content_map, text_encoder
 from training.features.interactions import Floats, Ints
 from training.fitting import curve as learning_curve
 from training.published import read_arrays, read_tensors
 
 UNCHANGED = ("query_tower.onnx", "users.safetensors")
-COPIED_WHERE_PRESENT = (*FILES, *content_map.FILES, GENRE_TOWER, learning_curve.FILE)
+COPIED_WHERE_PRESENT = (*FILES, *content_map.FILES, *text_encoder.FILES, GENRE_TOWER, learning_curve.FILE)
 GOLDEN_EVENTS = 8
 
 

@@ -22,6 +22,7 @@ from training.artifacts.mapped_items import Arrays, fit_map, unit, with_mapped
 from training.artifacts.onnx_export import export_tower, session
 from training.artifacts.repository import read_manifest
 from training.artifacts.requests import Requests, pad_front
+from training.artifacts.text_encoder_files import write_text_encoder
 from training.errors import TrainingError
 from training.features.interactions import Floats, Ints
 from training.fitting.curve import LearningCurve
@@ -50,7 +51,7 @@ class ScorerParts:
     learned: NDArray[np.bool_] | None = None
     """[N] items whose vectors come of events; by default all."""
     text_model: str = ""
-    """A sentence-transformers model that reads the items' text for the map from content; none for TF-IDF."""
+    """A sentence-transformers model that reads the items' text; none for TF-IDF."""
     user_ids: Sequence[str] = ()
     item_feature: Floats | None = None
     """[N, F], for towers with the input history_feature."""
@@ -110,6 +111,8 @@ def write_scorer(parts: ScorerParts, golden: Requests, folder: Path, catalog: pl
             fitted.write(folder)
             write_items(with_mapped(arrays, learned, catalog, fitted), folder)
             offline = OfflineScorer(folder, scorer)
+    if parts.text_model:
+        write_text_encoder(parts.text_model, folder)
     scorer.index.CopyFrom(write_index(parts.index_factory, offline.item_vector, queries, folder, parts.recall_floor))
     largest = write_golden(offline, golden, folder)
     scorer.golden_tolerance = max(GOLDEN_TOLERANCE, GOLDEN_TOLERANCE * largest / USUAL_SCORE)

@@ -59,6 +59,8 @@ class Dataset:
     """sha256 of events and items as read; the same wherever the folder lies."""
     tags: pl.DataFrame | None = None
     """Columns user, item (number) and tags, a list: what each user called an item; None where users gave no tags."""
+    attributes: pl.DataFrame | None = None
+    """As attributes.NONE, of items that there are; None where nothing but the usual columns is known."""
 
 
 def assemble(

@@ -2,7 +2,7 @@
 
 events   user, item, and time and rating where there are such
 items    an id, and any of number, title, year, genres, director, cast, keywords, overview, reviews,
-         poster (a path in the folder)
+         poster (a path in the folder); any other column is an attribute
 users    user, and any of age, gender, occupation, zip
 tags     user, item, tag: one tag of one user for one item
 
@@ -22,6 +22,7 @@ from fusion_gateway.ingest.errors import MissingColumn
 from fusion_gateway.ingest.events import EventsFile
 from fusion_gateway.ingest.lists import as_lists
 from fusion_gateway.ingest.table import BATCH, Table, open_table, whole
+from training.data.attributes import read_attributes
 from training.data.dataset import ITEMS, USERS
 from training.data.tables import Tables, distinct, titled
 from training.data.tags import keywords_of, read_tags
@@ -37,9 +38,9 @@ A_YEAR = r"\b(1[89]\d\d|20\d\d)\b"
 
 def read(folder: Path) -> Tables:
     """Raises DataError naming the file and the line."""
-    items, users = pl.DataFrame(schema={"id": pl.String}), None
+    items, users, attributes = pl.DataFrame(schema={"id": pl.String}), None, None
     if path := find(folder, "items"):
-        items = read_items(path)
+        items, attributes = read_items(path), read_attributes(path)
     if path := find(folder, "users"):
         users = read_users(path)
     path = find(folder, "events")
@@ -48,7 +49,7 @@ def read(folder: Path) -> Tables:
     tags = next((read_tags(path) for path in (folder / "tags.parquet", folder / "tags.csv") if path.is_file()), None)
     if tags is not None and "keywords" not in items:
         items = items.join(keywords_of(tags), on="id", how="left", maintain_order="left")
-    return Tables(read_events(EventsFile.open(path)), items, users, tags)
+    return Tables(read_events(EventsFile.open(path)), items, users, tags, attributes)
 
 
 def find(folder: Path, table: str) -> Path | None:

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import polars as pl
 
+from fusion_gateway.ingest.checks import LINE
 from fusion_gateway.ingest.columns import ITEM, OF_ITEMS, OF_USERS, USER, first_fitting, folded
 from fusion_gateway.ingest.events import EventsFile, Given, in_file_order
 from fusion_gateway.ingest.table import Table, open_table
+from training.data.attributes import read_attributes, with_attributes
 from training.data.generic import RECBOLE, STEMS, SUFFIXES, read_items, read_users, tracked
 from training.data.load import with_posters, with_unlisted
 from training.data.writing import new_folder, write_items
@@ -128,7 +130,8 @@ def _events(folder: Path) -> pl.LazyFrame:
 def _items(path: Path | None, folder: Path, given: Given, posters: Path | None) -> pl.DataFrame:
     items = pl.DataFrame(schema={"id": pl.String})
     if path:
-        items = read_items(path, given.columns.get("item", ""))
+        column = given.columns.get("item", "")
+        items = with_attributes(read_items(path, column), read_attributes(path, column)).drop(LINE, strict=False)
     if posters:
         events = _events(folder).select("item").unique().collect()
         items = with_posters(with_unlisted(items, events), posters)

@@ -1,6 +1,7 @@
 """From a folder to a Dataset: recognizes the layout, finds posters and TMDB tables beside it."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -50,7 +51,8 @@ def load_dataset(
         raise DataError(f"{error}\nOther files, and columns under other names: {IMPORT}") from error
     events = _without_repeated_lines(tables.events)
     known = _known_numbers(tables.items, numbers or {})
-    return assemble(folder.name, events, items, tables.users, known, tables.tags)
+    dataset = assemble(folder.name, events, items, tables.users, known, tables.tags)
+    return replace(dataset, attributes=tables.attributes)
 
 
 def is_data_folder(folder: Path) -> bool:

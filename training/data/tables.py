@@ -25,6 +25,8 @@ class Tables:
     items: pl.DataFrame
     users: pl.DataFrame | None
     tags: pl.DataFrame | None = None
+    attributes: pl.DataFrame | None = None
+    """As attributes.NONE."""
 
 
 def columns_of(frame: pl.DataFrame, path: Path, names: dict[str, str]) -> pl.DataFrame:

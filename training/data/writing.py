@@ -9,6 +9,7 @@ from urllib.parse import quote
 import polars as pl
 
 from servers.runtime.files import written_whole
+from training.data.attributes import with_attributes
 from training.data.dataset import Dataset
 from training.errors import DataError
 
@@ -38,7 +39,10 @@ def write_generic(dataset: Dataset, folder: Path) -> None:
         ids = dataset.items.select("id", item="number")
         events = dataset.events.join(ids, on="item", how="left", maintain_order="left").drop("item")
         events.select("user", "rating", "time", item="id").write_parquet(partial / "events.parquet")
-        write_items(dataset.items, partial)
+        items = dataset.items
+        if dataset.attributes is not None:
+            items = with_attributes(items, dataset.attributes)
+        write_items(items, partial)
         if dataset.users is not None:
             dataset.users.write_parquet(partial / "users.parquet")
         if dataset.tags is not None:

@@ -15,6 +15,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from training.errors import TrainingError
 from training.features.interactions import Floats, Ints
 from training.features.sentences import sentence_vectors
+from training.features.text_encoder import published_in
 from training.features.tfidf import TfidfVocabulary
 from training.published import read_tensors, read_text
 
@@ -78,6 +79,8 @@ class ContentEncoder:
     """[T, W] of the SVD."""
     text_model: str = ""
     """A sentence-transformers model; none for TF-IDF of `words`."""
+    published: Path | None = None
+    """Folder of the version whose files read text in the model's place."""
 
     @classmethod
     def fit(cls, items: pl.DataFrame, text_dimension: int, seed: int, text_model: str = "") -> "ContentEncoder":
@@ -92,11 +95,11 @@ class ContentEncoder:
         return cls(genres_of(items), words, np.ascontiguousarray(components, np.float32), text_model)
 
     def __call__(self, items: pl.DataFrame) -> Content:
-        """`items` as in Dataset.items. Raises TrainingError where the text model is not on this machine."""
+        """`items` as in Dataset.items. Raises TrainingError where there is no text model to read with."""
         unknown = (items["year"] == 0).to_numpy()
         decades = np.where(unknown, 0, (items["year"].to_numpy() - 1990) / 10)
         year = np.stack([decades, unknown], axis=1).astype(np.float32)
-        weights = _weights(items, self.words, self.text_model)
+        weights = _weights(items, self.words, self.text_model, self.published)
         if weights.shape[1] != (width := self.components.shape[1]):
             raise TrainingError(f"text model '{self.text_model}' has {weights.shape[1]} dimensions here, not {width}")
         text = np.asarray(weights @ self.components.T, np.float32)
@@ -116,7 +119,8 @@ class ContentEncoder:
         try:
             names = json.loads(read_text(folder / f"{name}.json"))
             words = TfidfVocabulary(tuple(names["words"]), arrays["idf"])
-            return cls(tuple(names["genres"]), words, arrays["components"], names.get("text_model", ""))
+            text_model = names.get("text_model", "")
+            return cls(tuple(names["genres"]), words, arrays["components"], text_model, published_in(folder))
         except (ValueError, TypeError, KeyError) as error:
             raise TrainingError(f"{folder}: {name}.json and {name}.safetensors are of no encoder: {error}") from error
 
@@ -150,9 +154,11 @@ def tag_words(items: pl.DataFrame, words: int = 1000) -> Floats:
     return np.asarray(table.toarray(), np.float32)
 
 
-def _weights(items: pl.DataFrame, words: TfidfVocabulary, text_model: str) -> Any:
+def _weights(items: pl.DataFrame, words: TfidfVocabulary, text_model: str, published: Path | None = None) -> Any:
     """[N, W], of unit length or zero; sparse where they are words."""
-    return sentence_vectors(text_model, tuple(_sentences(items))) if text_model else words.weights(_documents(items))
+    if not text_model:
+        return words.weights(_documents(items))
+    return sentence_vectors(text_model, tuple(_sentences(items)), published)
 
 
 def _sentences(items: pl.DataFrame) -> list[str]:

@@ -14,6 +14,7 @@ from sklearn.decomposition import TruncatedSVD
 from training.errors import TrainingError
 from training.features.interactions import Floats
 from training.features.sentences import sentence_vectors
+from training.features.text_encoder import published_in
 from training.features.text_search import unit
 from training.features.tfidf import TfidfVocabulary
 from training.published import read_tensors, read_text
@@ -30,6 +31,8 @@ class TextSpace:
     """[D, W]."""
     text_model: str
     """Path or name of a sentence-transformers model in place of TF-IDF; empty: none."""
+    published: Path | None = None
+    """Folder of the version whose files read text in the model's place."""
 
     @classmethod
     def fit(cls, items: pl.DataFrame, text_model: str = "", seed: int = 0) -> "TextSpace":
@@ -46,12 +49,12 @@ class TextSpace:
 
     def __call__(self, items: pl.DataFrame) -> Floats:
         """[N, D] the mean of the vectors of genres and of tags (REFERENCE_SYSTEMS.md S3), of unit length; zeros where
-        neither is known. Raises TrainingError where the text model is not on this machine.
+        neither is known. Raises TrainingError where there is no text model to read with.
         """
         return unit(self._vectors(_genres(items)) + self._vectors(_tags(items)))
 
     def _vectors(self, texts: list[str]) -> Floats:
-        weights = _weights(texts, self.words, self.text_model)
+        weights = _weights(texts, self.words, self.text_model, self.published)
         if weights.shape[1] != (width := self.components.shape[1]):
             raise TrainingError(f"text model '{self.text_model}' has {weights.shape[1]} dimensions here, not {width}")
         return unit(np.asarray(weights @ self.components.T, np.float32))
@@ -67,7 +70,8 @@ class TextSpace:
         arrays = read_tensors(folder / "text_space.safetensors", ["idf", "components"])
         try:
             names = json.loads(read_text(folder / "text_space.json"))
-            return cls(TfidfVocabulary(tuple(names["words"]), arrays["idf"]), arrays["components"], names["text_model"])
+            words = TfidfVocabulary(tuple(names["words"]), arrays["idf"])
+            return cls(words, arrays["components"], names["text_model"], published_in(folder))
         except (ValueError, TypeError, KeyError) as error:
             raise TrainingError(f"{folder}: text_space.json is of no text space: {error}") from error
 
@@ -80,5 +84,5 @@ def _tags(items: pl.DataFrame) -> list[str]:
     return items["keywords"].list.join(", ").to_list()
 
 
-def _weights(texts: Sequence[str], words: TfidfVocabulary, text_model: str) -> Any:
-    return sentence_vectors(text_model, tuple(texts)) if text_model else words.weights(texts)
+def _weights(texts: Sequence[str], words: TfidfVocabulary, text_model: str, published: Path | None = None) -> Any:
+    return sentence_vectors(text_model, tuple(texts), published) if text_model else words.weights(texts)

@@ -7,10 +7,15 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from fusion_gateway.catalog.attribute_file import ATTRIBUTES
+from fusion_gateway.catalog.parquet import MAX_VALUES
 from protos.marquee.v1.artifact_pb2 import Manifest
 from training.artifacts.repository import latest, publish, publish_after, read_manifest, versions
+from training.artifacts.text_encoder_files import write_text_encoder
+from training.data.attributes import NONE
 from training.data.dataset import is_recent
 from training.errors import TrainingError
+from training.features import text_encoder
 from training.features.ratings import inside
 from training.pipelines.catalog_texts import CatalogTexts, fit_texts
 from training.pipelines.job import Job
@@ -53,6 +58,10 @@ def train_catalog(job: Job, recipe: CatalogRecipe) -> Path:
             _write(table, texts, folder)
             if scale:
                 (folder / SCALE).write_text(json.dumps(scale))
+            if job.dataset.attributes is not None:
+                write_attributes(job.dataset.attributes, table["id"], folder)
+            if recipe.text_model:
+                write_text_encoder(recipe.text_model, folder)
 
         return publish(job.repository, manifest, write)
 
@@ -78,10 +87,28 @@ def publish_extended_catalog(before: Path, items: pl.DataFrame) -> Path:
 
     def write(folder: Path) -> None:
         _write(table, texts, folder)
-        if (before / SCALE).is_file():
-            shutil.copyfile(before / SCALE, folder / SCALE)
+        for name in (SCALE, ATTRIBUTES, *text_encoder.FILES):
+            if (before / name).is_file():
+                shutil.copyfile(before / name, folder / name)
 
     return publish_after(before, made, write)
+
+
+def write_attributes(attributes: pl.DataFrame, ids: pl.Series, folder: Path) -> None:
+    """As gateways read them: `item` is the row of the catalog, whose `ids` these are. Nothing where there are none."""
+    rows = pl.DataFrame({"id": ids}).with_row_index("item").cast({"item": pl.Int32})
+    table = attributes.join(rows, on="id", maintain_order="left").select("item", *attributes.columns[1:])
+    if len(table):
+        table.write_parquet(folder / ATTRIBUTES)
+
+
+def read_attributes_of(catalog: Path) -> pl.DataFrame | None:
+    """Those of a published version, as attributes.NONE; None where it has none. Raises TrainingError."""
+    if not (catalog / ATTRIBUTES).is_file():
+        return None
+    ids = read_table(catalog / "items.parquet", ["id"]).with_row_index("item").cast({"item": pl.Int32})
+    table = read_table(catalog / ATTRIBUTES, max_rows=MAX_VALUES)
+    return table.join(ids, on="item", maintain_order="left").select(NONE.columns)
 
 
 def rating_scale(ratings: np.ndarray) -> dict[str, float]:

@@ -43,6 +43,8 @@ MAX_WAIT_SECONDS = 60.0
 MAX_NAMED = 20
 """Refused items that are named on the terminal."""
 MAX_REASON_CHARACTERS = 500
+LISTS, SHOWN = ("genres", "cast", "keywords"), ("title", "year", "genres", "director")
+"""Fields of a document that are lists, and those of which every catalog has what is published."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Batch:
 
     @property
     def items(self) -> pl.DataFrame:
-        """An id and the other columns of ITEMS but the number."""
+        """An id and the other columns of ITEMS but the number; null where the document leaves something out."""
         return pl.DataFrame(self._rows, {name: kind for name, kind in ITEMS.items() if name != "number"})
 
     def add(self, item: StoredItem, poster: bytes) -> None:
@@ -103,9 +105,9 @@ class Batch:
         except (InvalidArgument, ParseError) as error:
             self.refused[item.id] = str(error)
             return
-        names = ("id", "title", "year", "genres", "director", "cast", "keywords", "overview")
-        row = {name: getattr(document, name) for name in names}
-        lists = {name: list(row[name]) for name in ("genres", "cast", "keywords")}
+        said = {field.name for field, _ in document.ListFields()} | {*document.clear}
+        row = {name: getattr(document, name) for name in ITEMS if name in said and name != "poster"}
+        lists = {name: list(row[name]) for name in LISTS if name in row}
         self._rows.append({**row, **lists, "poster": self._written(poster)})
 
     def _add_genres(self, genres: Sequence[str]) -> None:
@@ -142,7 +144,8 @@ class Worker:
             batch = await self._batch(pending, published, Path(folder))
             done = Onboarded(batch.items, 0, [], {})
             if len(batch.items):
-                done = onboard(batch.items, self._repository, poster_names=False)
+                items = _over_published(batch.items, latest(self._repository, "catalog"))
+                done = onboard(items, self._repository, poster_names=False)
         refused = batch.refused | done.refused
         await self._refuse({item_id: pending[item_id].version for item_id in refused}, refused)
         made = {folder.parent.name: int(folder.name) for folder in done.published}
@@ -198,6 +201,14 @@ class Worker:
             return replace(item, refused=reasons[item.id][:MAX_REASON_CHARACTERS])
 
         await self._store.edit(list(reasons), edit)
+
+
+def _over_published(items: pl.DataFrame, catalog: Path) -> pl.DataFrame:
+    """With what is published of those that the catalog has, where they are null."""
+    published = read_table(catalog / "items.parquet", ["id", *SHOWN])
+    joined = items.join(published, on="id", how="left", suffix=" published", maintain_order="left")
+    values = (pl.coalesce(name, f"{name} published").alias(name) for name in SHOWN)
+    return joined.with_columns(values).select(items.columns)
 
 
 def onboard_pending(url: str, repository: Path, every: float | None = None) -> None:

@@ -9,7 +9,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from training.data.load import load_dataset, with_unlisted
 from training.data.validate import validate
 from training.errors import TrainingError
 from training.evaluation.newest_slice import FUSED, Compared, Queries, Seen, compare, seen, split_at_newest
+from training.pipelines.catalog import read_attributes_of
 from training.pipelines.every_model import Instead, train_all
 from training.pipelines.job import Job
 from training.pipelines.retrain_report import MAX_REPORTS, write_reports
@@ -163,9 +164,10 @@ class Retraining:
         if events.is_empty():
             raise TrainingError("the event store has no events of what users chose: there is nothing to learn from")
         name, items, users, tags = "event-store", pl.DataFrame(schema={"id": pl.String}), None, None
+        attributes = None
         if self._settings.described:
             described = load_dataset(self._settings.described)
-            name, users = described.name, described.users
+            name, users, attributes = described.name, described.users, described.attributes
             items = described.items.drop("number")
             ids = described.items.select(item="number", id="id")
             if described.tags is not None:
@@ -174,8 +176,11 @@ class Retraining:
             catalog = read_table(latest(self._repository, "catalog") / "items.parquet", DESCRIBED)
             items = pl.concat([items, catalog.join(items, on="id", how="anti")], how="diagonal_relaxed")
             name = self._seen[0].dataset
+            if not self._settings.described:
+                attributes = read_attributes_of(latest(self._repository, "catalog"))
         items = with_unlisted(items, events)
-        return assemble(name, events, items, users, known_numbers(self._repository), tags)
+        dataset = assemble(name, events, items, users, known_numbers(self._repository), tags)
+        return replace(dataset, attributes=attributes)
 
     def _harmful(self, dataset: Dataset) -> list[str]:
         """One line for each kind of problem that forbids training."""

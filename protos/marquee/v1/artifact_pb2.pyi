@@ -43,6 +43,11 @@ Where items differ in content, a scorer has the map from content to vectors that
                        mean + exp(-.6 |x - anchor|²) weight: item_vector, followed by similar_vector where there is
                        no item_feature
 
+With a text_model that can be exported, scorers and the catalog have it as well, for servers and `training onboard`:
+
+  text_encoder.onnx  input_ids INT64 [B, T], attention_mask INT64 [B, T]  ->  sentence FP32 [B, W], unit length
+  tokenizer.json     of the library tokenizers, with a truncation of at most 1,024 tokens; a text is encoded alone
+
 Where a model was trained in epochs, learning_curve.json has a value for each: loss (of training), validation
 (negated where lower is better; `metric` says of what), and others by name; `network` is a drawing of it in letters.
 `python -m training evaluate --report` shows both.
@@ -51,7 +56,8 @@ Metadata is [genres, text, year], M = G + T + 2: genres 0 or 1, in any case; tex
 director and cast (with _ for blanks and hyphens inside a name) as (1 + ln count) * idf, of unit length, times the
 components, of unit length again. Where there is a text_model, text is what it makes of "overview. keyword, keyword.
 director. name, name" (without what is empty), in W dimensions, of unit length, times the components, of unit length
-again; servers do not run it and take no text. Year is (year - 1990) / 10 and 0, or 0 and 1 where it is unknown.
+again; servers of versions without text_encoder.onnx take no text. Year is (year - 1990) / 10 and 0, or 0 and 1 where
+it is unknown.
 
 A *catalog* is `items.parquet` and, of texts, any of these, where an item is its row in items.parquet, from 0:
 

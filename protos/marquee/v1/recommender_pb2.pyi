@@ -1145,8 +1145,8 @@ class GetListRequest(_message.Message):
     AFTER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """"trending": what was watched lately, each event counting half as much after some days; "popular": with the most
-    events when the catalog was published; "new": the latest years first, and in a year what came last into the catalog;
-    "top-rated": by weighted rating; or the name of a list of Items.UpsertLists. NOT_FOUND for another.
+    events when the catalog was published; "new": the latest years first, and in a year what came last into the
+    catalog; "top-rated": by weighted rating; or the name of a list of Items.UpsertLists. NOT_FOUND for another.
     """
     k: _builtins.int
     """1 to 500. Default 10."""

@@ -118,7 +118,7 @@ class RecommenderServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetList(self, request, context):
-        """Movies of a list that is the same for everybody: what is trending, popular, new or top-rated, or what editors chose.
+        """Movies of a list that is the same for everybody: trending, popular, new or top-rated ones, or what editors chose.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -52,7 +52,7 @@ class RecommenderStub:
     SearchItems: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.SearchItemsRequest, _recommender_pb2.SearchItemsResponse]
     """Finds movies by a fuzzy, case-insensitive title, or by what they are about."""
     GetList: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.GetListRequest, _recommender_pb2.GetListResponse]
-    """Movies of a list that is the same for everybody: what is trending, popular, new or top-rated, or what editors chose."""
+    """Movies of a list that is the same for everybody: trending, popular, new or top-rated ones, or what editors chose."""
     GetItems: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.GetItemsRequest, _recommender_pb2.GetItemsResponse]
     """Movies by their ids."""
     RecordEvents: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.RecordEventsRequest, _recommender_pb2.RecordEventsResponse]
@@ -83,7 +83,7 @@ class RecommenderAsyncStub(RecommenderStub):
     SearchItems: _aio.UnaryUnaryMultiCallable[_recommender_pb2.SearchItemsRequest, _recommender_pb2.SearchItemsResponse]  # type: ignore[assignment]
     """Finds movies by a fuzzy, case-insensitive title, or by what they are about."""
     GetList: _aio.UnaryUnaryMultiCallable[_recommender_pb2.GetListRequest, _recommender_pb2.GetListResponse]  # type: ignore[assignment]
-    """Movies of a list that is the same for everybody: what is trending, popular, new or top-rated, or what editors chose."""
+    """Movies of a list that is the same for everybody: trending, popular, new or top-rated ones, or what editors chose."""
     GetItems: _aio.UnaryUnaryMultiCallable[_recommender_pb2.GetItemsRequest, _recommender_pb2.GetItemsResponse]  # type: ignore[assignment]
     """Movies by their ids."""
     RecordEvents: _aio.UnaryUnaryMultiCallable[_recommender_pb2.RecordEventsRequest, _recommender_pb2.RecordEventsResponse]  # type: ignore[assignment]
@@ -135,7 +135,7 @@ class RecommenderServicer(metaclass=_abc_1.ABCMeta):
         request: _recommender_pb2.GetListRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_recommender_pb2.GetListResponse, _abc.Awaitable[_recommender_pb2.GetListResponse]]:
-        """Movies of a list that is the same for everybody: what is trending, popular, new or top-rated, or what editors chose."""
+        """Movies of a list that is the same for everybody: trending, popular, new or top-rated ones, or what editors chose."""
 
     @_abc_1.abstractmethod
     def GetItems(

@@ -27,6 +27,13 @@ policies:
   ruled: {weights: {rating: 1, rules: 5}}
   cascade: {strategy: cascade, gate: rating, keep: 3, weights: {rating: 1, sequential: 0}}
 rules: [{name: favorite, favorite: director, boost: 3}, {name: comedy, genre: Comedy, boost: 1}]
+scenarios:
+  steered:
+    pin: [{item: i1, rank: 1}, {item: i2, rank: 3}]
+    boost: [{name: one, amount: 9, where: {one_of: {attribute: id, texts: [i3, i4]}}}]
+    at_most: [{attribute: director, count: 2}]
+    freshness: {half_life_days: 1000, amount: 1}
+    new_share: 0.5
 shadow: {policy: plain, share: 1}
 """
 
@@ -151,6 +158,7 @@ def draw_recommend(draw: Draw, drawn: Drawn) -> pb.RecommendRequest:
         history=[pb.Event(item_id=each, rating=draw.draw(rated)) for each in draw.draw(ids)],
         exclude_seen=draw.draw(st.booleans()),
         policy=draw.draw(st.sampled_from(["", "", "slot", "plain", "popular", "ruled", "cascade"])),
+        scenario=draw.draw(st.sampled_from(["", "steered"])),
         diversity=draw.draw(st.sampled_from([0, 0, 0.5, 1])),
         exploration=draw.draw(st.sampled_from([0, 0, 0.5, 1])),
         max_per_genre=draw.draw(st.sampled_from([None, None, 1, 3])),
@@ -163,6 +171,13 @@ def draw_recommend(draw: Draw, drawn: Drawn) -> pb.RecommendRequest:
         request.profile.liked_genres.append(draw.draw(st.sampled_from(GENRES)))
         request.profile.gender = "F"
     return request
+
+
+def draw_list(draw: Draw) -> pb.GetListRequest:
+    name = draw.draw(st.sampled_from(["trending", "popular", "new", "top-rated", "chosen"]))
+    return pb.GetListRequest(
+        name=name, user_id=draw.draw(st.sampled_from(["", "ann"])), k=draw.draw(st.integers(1, 20))
+    )
 
 
 def draw_similar(draw: Draw, drawn: Drawn) -> pb.SimilarItemsRequest:

@@ -15,7 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fusion_gateway import shadow
+from fusion_gateway import shadow, trending
+from fusion_gateway.items.lists import BUILT_IN
+from protos.marquee.v1 import items_pb2 as edits
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.items_pb2_grpc import ItemsStub
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
@@ -24,6 +26,7 @@ from tests.fusion_gateway.items.drawn import (
     Drawn,
     catalogs,
     draw_edit,
+    draw_list,
     draw_recommend,
     draw_search,
     draw_similar,
@@ -62,7 +65,7 @@ class Asked:
             self.check("Recommend", [item.item.id for item in page.items])
             for item in page.items:
                 COUNTS["explored"] += item.explored
-                if watched := WATCHED.match(item.explanation.reason):
+                if watched := WATCHED.search(item.explanation.reason):
                     self._check_title(watched[1])
 
     def _check_title(self, title: str) -> None:
@@ -84,6 +87,13 @@ class Asked:
         query = [answer.query.id] if answer.HasField("query") else []
         self.check("SimilarItems", query + [item.item.id for item in answer.items])
 
+    async def list_items(self, request: pb.GetListRequest) -> None:
+        """And the next page."""
+        answer = await self.stub.GetList(request)
+        self.check("GetList", [item.item.id for item in answer.items])
+        request.after = answer.recommendation_id
+        self.check("GetList", [item.item.id for item in (await self.stub.GetList(request)).items])
+
     async def search(self, request: pb.SearchItemsRequest) -> None:
         answer = await self.stub.SearchItems(request)
         call = "SearchItems, semantic" if request.semantic else "SearchItems"
@@ -92,6 +102,10 @@ class Asked:
     async def shown(self) -> set[str]:
         answer = await self.stub.GetItems(pb.GetItemsRequest(item_ids=self.drawn.ids))
         return {item.id for item in answer.items}
+
+    async def lists(self) -> list[str]:
+        """Those of editors."""
+        return list((await self.stub.GetStatus(pb.GetStatusRequest())).lists[len(BUILT_IN) :])
 
 
 def _after(request: pb.RecommendRequest, answer: pb.RecommendResponse) -> pb.RecommendRequest:
@@ -125,17 +139,21 @@ async def example(draw: Draw, home: Path, shadowed: list[set[str]]) -> None:
         if watched:
             events = [pb.Event(user_id="ann", item_id=item_id) for item_id in watched]
             await asked.stub.RecordEvents(pb.RecordEventsRequest(events=events))
+        chosen = edits.ItemList(name="chosen", item_ids=drawn.ids)
+        await ItemsStub(channel).UpsertLists(edits.UpsertListsRequest(lists=[chosen]))
         for _ in range(draw.draw(st.integers(1, 6))):
             method, request = draw_edit(draw, drawn)
             await getattr(ItemsStub(channel), method)(request)
             COUNTS[method] += 1
         await followed(asked.shown, drawn.visible)
+        await followed(asked.lists, ["chosen"])
         shadowed.clear()
         COUNTS["items that nobody may see"] += len(drawn.ids) - len(drawn.visible)
         for _ in range(REQUESTS):
             await asked.recommend(draw_recommend(draw, drawn))
             await asked.similar(draw_similar(draw, drawn))
             await asked.search(draw_search(draw, drawn))
+            await asked.list_items(draw_list(draw))
     for list_ in shadowed:
         asked.check("shadow policy", list(list_))
     COUNTS["examples"] += 1
@@ -150,6 +168,7 @@ def test_what_nobody_may_see_is_in_no_answer(monkeypatch: pytest.MonkeyPatch) ->
         return shadowed[-1]
 
     monkeypatch.setattr(shadow, "_item_ids", noted)
+    monkeypatch.setattr(trending, "UPDATE_SECONDS", 0.5)
 
     @settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck), report_multiple_bugs=False)
     @given(st.data())
@@ -159,4 +178,4 @@ def test_what_nobody_may_see_is_in_no_answer(monkeypatch: pytest.MonkeyPatch) ->
 
     drawn()
     print(*(f"{count:7,} {what}" for what, count in sorted(COUNTS.items())), sep="\n")
-    assert min(COUNTS[f"answers of {call}"] for call in ("Recommend", "SimilarItems", "SearchItems")) > 0
+    assert min(COUNTS[f"answers of {call}"] for call in ("Recommend", "SimilarItems", "SearchItems", "GetList")) > 0

@@ -4,13 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from uuid import uuid4
 
 import grpc
 import polars as pl
 import pytest
-import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from protos.marquee.v1 import items_pb2 as pb
 from protos.marquee.v1.items_pb2_grpc import ItemsStub
@@ -28,20 +25,6 @@ from tests.fusion_gateway.world import TAGS, items, publish_catalog, publish_wor
 TAKEN = "5"
 NOWHERE: tuple[bool, ...] = (False,) * 5
 Two = list[grpc.aio.Channel]
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty one."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/shared.db"
-    server: str = request.getfixturevalue("postgresql")
-    name = f"items_{uuid4().hex}"
-    engine = create_async_engine(server.replace("postgresql:", "postgresql+asyncpg:"), isolation_level="AUTOCOMMIT")
-    async with engine.connect() as connection:
-        await connection.execute(sa.text(f"CREATE DATABASE {name}"))
-    await engine.dispose()
-    return server.replace("@/postgres", f"@/{name}")
 
 
 @pytest.fixture

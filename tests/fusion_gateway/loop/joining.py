@@ -53,6 +53,7 @@ def answers(random: np.random.Generator) -> Iterator[Joined]:
                 scores=(1.0,),
                 propensities=(1.0,),
                 rewards=(clicked,),
+                chosen=(clicked > 0,),
                 seen=(True,),
                 degraded=(),
             )
@@ -61,7 +62,7 @@ def answers(random: np.random.Generator) -> Iterator[Joined]:
 def report(found: list[Joined]) -> pb.GetOutcomesResponse:
     draws = Draws()
     for answer in found:
-        draws.add(answer.policy, answer.policy_probability, answer.time)
+        draws.add(answer.user_id, answer.policy, answer.policy_probability, answer.time)
     outcomes = Outcomes(parse_outcomes_query(REQUEST, BEGIN))
     outcomes.begin(draws.together())
     for answer in found:

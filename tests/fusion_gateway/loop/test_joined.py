@@ -209,6 +209,15 @@ async def test_values_add_up_and_the_newest_rating_counts(loop: Loop) -> None:
     assert [row.rewards for row in await loop.read(metric_named("rating"))] == [(0, 4.5)]
 
 
+async def test_a_rating_of_0_is_one(loop: Loop) -> None:
+    served, rating = await loop.serve("abc"), metric_named("rating")
+    await loop.record(served, "a", 1, rating=4.0)
+    await loop.record(served, "b", 1, rating=0.0)
+    (row,) = await loop.read(rating)
+    assert row.rewards == (4, 0, 0)
+    assert rating.units(row.chosen) == 2
+
+
 async def test_pages_miss_and_repeat_nothing(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(joined_module, "ANSWERS_PER_PAGE", 2)
     rows = [answer("a")._replace(time=1_769_850_000.0 + number // 5) for number in range(11)]

@@ -54,6 +54,7 @@ def answer(user: str, policy: str, rewards: str = "000", probability: float = 0.
         scores=ones,
         propensities=ones,
         rewards=values,
+        chosen=tuple(value > 0 for value in values),
         seen=seen,
         **fields,  # type: ignore[arg-type]
     )
@@ -64,7 +65,7 @@ def outcomes(answers: list[Joined], request: pb.GetOutcomesRequest = REQUEST) ->
     """Which are to be added."""
     folded, draws = Outcomes(parse_outcomes_query(request, NOON)), Draws()
     for each in answers:
-        draws.add(each.policy, each.policy_probability, each.time, each.versions)
+        draws.add(each.user_id, each.policy, each.policy_probability, each.time, each.versions)
     folded.begin(draws.together())
     return folded
 

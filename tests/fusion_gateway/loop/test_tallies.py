@@ -41,6 +41,15 @@ def test_answers_of_a_program_count_as_those_of_a_user() -> None:
     assert anna.weight.tolist() == [2]
 
 
+def test_a_policy_has_one_limit_in_all_of_its_arms() -> None:
+    tallies = Tallies()
+    for number in range(MAX_ANSWERS_PER_USER + 30):
+        tallies.add("robot", number % 2, CLICKED, of_policy=(0, 1))
+    first, second = tallies.arms(2)
+    assert first.weight.sum() + second.weight.sum() == 2 * MAX_ANSWERS_PER_USER
+    assert tallies.capped[:2] == [15, 15]
+
+
 @pytest.mark.parametrize("limit", [100, 1000])
 def test_too_many_users_are_sampled_whole(limit: int) -> None:
     """Rates stay what they are, and every user who is left has all of the answers."""

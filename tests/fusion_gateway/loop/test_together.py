@@ -16,15 +16,19 @@ from servers.runtime.errors import InvalidArgument
 from tests.fusion_gateway.loop.joining import experiment
 from tests.fusion_gateway.loop.written import write_experiment
 
+Drawn = tuple[str, str, float, float]
+"""User, policy, probability and time of an answer."""
 
-def drawn(length: int, shares: dict[str, float], begin: int = 0) -> list[tuple[str, float, float]]:
-    """Policy, probability and time of answers, one a second."""
+
+def drawn(length: int, shares: dict[str, float], begin: int = 0) -> list[Drawn]:
+    """Of a user each, one a second."""
     chance = random.Random(begin)
     policies = chance.choices(list(shares), list(shares.values()), k=length)
-    return [(policy, shares[policy], float(begin + second)) for second, policy in enumerate(policies)]
+    times = range(begin, begin + length)
+    return [(f"{time}", policy, shares[policy], float(time)) for time, policy in zip(times, policies, strict=True)]
 
 
-def noted(*phases: list[tuple[str, float, float]]) -> Together:
+def noted(*phases: list[Drawn]) -> Together:
     draws = Draws()
     for phase in phases:
         for answer in phase:
@@ -70,8 +74,16 @@ def test_a_small_share_is_no_leave() -> None:
     assert {found.at(time) for time in times} == {both}
 
 
+def test_busy_users_are_no_leave_of_the_policies_that_they_do_not_have() -> None:
+    both = {"old": 0.5, "new": 0.5}
+    busy = [("robot", "old", 0.5, float(time)) for time in range(1000, 2000)]
+    sessions = [(f"{time % 80}", "old", 0.5, float(time)) for time in range(2000, 3000)]
+    found = noted(drawn(1000, both), busy, sessions, drawn(1000, both, begin=3000))
+    assert all(policies(found, time) == both.keys() for time in range(10, 3990))
+
+
 def test_what_requests_name_is_not_drawn() -> None:
-    assert noted([("old", 1.0, 5.0)]).at(5.0) == set()
+    assert noted([("anna", "old", 1.0, 5.0)]).at(5.0) == set()
     assert noted().span([frozenset()]) == Period(-inf, inf)
 
 
@@ -80,7 +92,7 @@ def test_versions_are_those_of_the_time_whatever_one_answer_lacks() -> None:
     old, new = {"rating": 3}, {"rating": 4}
     seen = [old, {**old, "linear": 1}, new, old, new]
     for moment, versions in enumerate(seen):
-        draws.add("new", 0.5, float(moment), versions)
+        draws.add("anna", "new", 0.5, float(moment), versions)
     found = draws.together()
     names = [found.versions("new", float(moment)) for moment in range(5)]
     assert set(names[:2]) == {"linear 1, rating 3"}
@@ -92,7 +104,7 @@ def test_versions_are_those_of_the_time_whatever_one_answer_lacks() -> None:
 def test_policies_cannot_come_and_go_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(together_module, "MAX_PERIODS", 5)
     with pytest.raises(InvalidArgument, match="since: policies joined and left the split over 5 times"):
-        noted([(f"policy {number}", 0.5, float(number)) for number in range(6)])
+        noted([("anna", f"policy {number}", 0.5, float(number)) for number in range(6)])
 
 
 async def test_the_log_is_read_page_by_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

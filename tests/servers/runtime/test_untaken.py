@@ -1,9 +1,15 @@
 """Answers that nobody takes are bounded, and cost others nothing."""
 
 import asyncio
+import fcntl
+import gc
+import os
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -98,6 +104,20 @@ async def test_an_answer_counts_until_it_has_left() -> None:
     kept.check("another", ROOM)
 
 
+async def test_a_call_leaves_no_garbage() -> None:
+    async with program() as running, grpc.aio.insecure_channel(running.grpc_address) as channel:
+        call: Any = channel.unary_unary(LARGE)
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(10):
+                await call(b"")
+            await asyncio.sleep(0.1)
+            assert [each for each in gc.get_objects() if type(each) is untaken._Answer] == []
+        finally:
+            gc.enable()
+
+
 async def test_half_of_the_room_is_for_connections_that_take_their_answers() -> None:
     kept = Untaken(ROOM)
     for _ in range(10):
@@ -134,3 +154,16 @@ def test_a_connection_is_found_by_the_name_that_grpc_gives_its_peer(
             other.settimeout(0.1)
             with pytest.raises(TimeoutError):
                 other.recv(1)
+
+
+LOCK = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'w'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+
+
+def test_breaking_off_ends_no_lock_on_a_file_and_leaves_none_open(tmp_path: Path) -> None:
+    with (tmp_path / "locked").open("w") as locked:
+        fcntl.lockf(locked, fcntl.LOCK_EX)
+        before = len(os.listdir("/dev/fd"))
+        break_off(["ipv4:127.0.0.1:1"])
+        assert len(os.listdir("/dev/fd")) == before
+        another = subprocess.run([sys.executable, "-c", LOCK, locked.name], capture_output=True, text=True)
+        assert "BlockingIOError" in another.stderr

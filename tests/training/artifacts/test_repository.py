@@ -153,7 +153,7 @@ def test_a_rollback_that_waits_for_another_does_not_undo_it(tmp_path: Path, monk
     monkeypatch.setattr(repository, "locked", together)
     with ThreadPoolExecutor() as threads:
         both = [threads.submit(roll_back, tmp_path, "rating") for _ in range(2)]
-        errors = [error for error in (each.exception() for each in both) if error]
+        errors = [each.exception() for each in both if each.exception()]
     assert [type(error) for error in errors] == [TrainingError]
     assert "rating/3 was published meanwhile" in str(errors[0])
     assert versions(tmp_path, "rating") == [1, 2, 3]

@@ -131,9 +131,11 @@ async def test_models_get_what_the_catalog_has_already(store: ItemStore, reposit
     await store.upsert([item("a")], {})
     number = (await step(Worker(store, repository))).items["number"][0]
     shutil.rmtree(latest(repository, "sequential"))  # as after a kill before it was published
+    await store.upsert([Upsert("a", '{"year": 2020, "clear": ["director"]}', None, {})], {})
     done = await step(Worker(store, repository))
     assert [folder.parent.name for folder in done.published] == ["sequential"]
     assert item_numbers(latest(repository, "sequential"))[-1] == number
+    assert done.items.select("title", "year", "genres").rows() == [("Film a", 2020, ["Comedy"])]
     assert await Worker(store, repository).step() is None
 
 

@@ -45,7 +45,7 @@ TABLES = {
     "likes-from-4": Table(quality.likes_from_4, ("visual-temporal-likes-ml-100k",)),
     "likes-from-3": Table(quality.likes_from_3, ("visual-temporal-likes-ml-100k",)),
     "cold-items": Table(quality.cold_items, ("visual-temporal-cold-ml-100k",)),
-    "cold-maps": Table(quality.cold_maps, (quality.COLD_FUSED,)),
+    "cold-maps": Table(quality.cold_maps, (quality.COLD_FUSED, quality.COLD_MEANING)),
     "cold-slot": Table(quality.cold_slot, quality.COLD_SLOTS),
     "growth": Table(quality.growth, ("growth-sequential", "growth-visual-temporal")),
     "gateway-cost": Table(serving.gateway_cost, ("gateway-cost", "gateway-cost-inline")),

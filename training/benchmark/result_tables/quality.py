@@ -100,7 +100,7 @@ def _ties(results: Results, protocol: str, files: Sequence[str]) -> Iterator[Cel
     yield from (cells for _, _, cells in sorted(lines.values()))
 
 
-TRENDING = ("trending-ml-100k",)
+TRENDING = ("trending-ml-100k", "trending-ml-1m")
 
 
 def trending(results: Results) -> Iterator[Cells]:
@@ -280,7 +280,7 @@ def cold_items(results: Results) -> Iterator[Cells]:
         yield [row["model"], *metrics]
 
 
-COLD_FUSED = "cold-fused-ml-100k"
+COLD_FUSED, COLD_MEANING = "cold-fused-ml-100k", "cold-linear-meaning-ml-100k"
 COLD_SLOTS = ("cold-linear-ml-100k", COLD_FUSED)
 
 
@@ -288,11 +288,13 @@ def cold_maps(results: Results) -> Iterator[Cells]:
     """Items hidden from training, by the map from content onto learned vectors."""
     yield ["model", "seeds", "the map reads", "hidden: HR@10", "NDCG@10", "95 %", "more than genres and year, 95 %"]
     hidden = "cold-items among hidden items"
-    for row in results.rows(COLD_FUSED, protocol=hidden, metric="ndcg@10"):
-        named = {"protocol": hidden, "model": row["model"], "known": row["known"]}
-        hit_rate = number(results.value(COLD_FUSED, metric="hr@10", **named))
-        more = interval(results.row(COLD_FUSED, metric="ndcg@10-more", **named))
-        yield [row["model"], seeds(row), row["known"], hit_rate, number(row["value"]), interval(row), more]
+    for file, meaning in ((COLD_FUSED, ""), (COLD_MEANING, ", what keywords mean")):
+        for row in results.rows(file, protocol=hidden, metric="ndcg@10"):
+            named = {"protocol": hidden, "model": row["model"], "known": row["known"]}
+            hit_rate = number(results.value(file, metric="hr@10", **named))
+            more = interval(results.row(file, metric="ndcg@10-more", **named))
+            read = row["known"] + (meaning if "text" in row["known"] else "")
+            yield [row["model"], seeds(row), read, hit_rate, number(row["value"]), interval(row), more]
 
 
 def cold_slot(results: Results) -> Iterator[Cells]:
