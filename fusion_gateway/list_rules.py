@@ -41,7 +41,8 @@ class Limits:
 
     def values_among(self, some: Mask, positions: Positions) -> list[bytes]:
         """Of each position, its values among `some` [V]: equal bytes for equal values."""
-        position, value = self.position[some[self.value]], self.value[some[self.value]]
+        kept = some[self.value]
+        position, value = self.position[kept], self.value[kept]
         starts, ends = (np.searchsorted(position, positions, side).tolist() for side in ("left", "right"))
         return [value[start:end].tobytes() for start, end in zip(starts, ends, strict=True)]
 

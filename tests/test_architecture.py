@@ -56,6 +56,7 @@ MAY_IMPORT = {
         "fusion_gateway.ingest",
         "servers.runtime.files",
         "servers.runtime.strict_yaml",
+        "servers.runtime.terminal",
     },
 }
 # The rooms and modules of `training` from top to bottom: each imports what is below it, and nothing beside it.

@@ -8,7 +8,6 @@ from datetime import timedelta
 from threading import Event, Thread
 from typing import TypeVar
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,7 +18,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-console = Console(stderr=True)
+from servers.runtime.terminal import Terminal
+
+console = Terminal(stderr=True)
 LINE_SECONDS = 30.0
 """Between two lines where there is no terminal to draw a bar on."""
 SILENT_SECONDS = 5.0

@@ -6,12 +6,14 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from servers.runtime.terminal import Terminal
+
 WIDTH_OF_A_FILE = 160
 
 
 def output() -> Console:
     """Standard output: of the terminal's width; wide when it goes elsewhere."""
-    return Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE)
+    return Terminal(width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE)
 
 
 def narrow_table(title: str, caption: str = "") -> Table:

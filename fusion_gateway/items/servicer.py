@@ -4,6 +4,7 @@ import asyncio
 import time
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,7 @@ import grpc
 from fusion_gateway import parsing
 from fusion_gateway.catalog.catalog import Catalog
 from fusion_gateway.ingest.times import MAX_TIME
-from fusion_gateway.items.documents import parse_upserts
+from fusion_gateway.items.documents import Upsert, parse_upserts
 from fusion_gateway.items.editors_view import change_of, item_of
 from fusion_gateway.items.lists import ListStore, parse_lists, parse_names
 from fusion_gateway.items.live import LiveTitles
@@ -41,14 +42,13 @@ class ItemsServicer(pb_grpc.ItemsServicer):
         self._large = large.turn
         self._titles, self._store, self._lists, self._default_timeout = titles, store, lists, default_timeout
         self._calls = 0
-        self._parsing = asyncio.Lock()
+        self._parsing, self._parser = asyncio.Lock(), ThreadPoolExecutor(1, thread_name_prefix="posters")
         """One call's posters after the other's: decoding takes memory."""
 
     async def UpsertItems(self, request: pb.UpsertItemsRequest, context: Context) -> pb.ItemChangesResponse:
         with self._admitted(context) as deadline:
             catalog = self._titles.published.catalog
-            async with self._parsing:
-                upserts = await asyncio.to_thread(parse_upserts, request, catalog)
+            upserts = await self._parsed(request, catalog)
             await asyncio.to_thread(_check_genres, request, self._titles.value.catalog)
             changed = await self._store.upsert(upserts, catalog.attributes.kinds, deadline.remaining())
         return self._response(changed)
@@ -117,6 +117,15 @@ class ItemsServicer(pb_grpc.ItemsServicer):
             there = await self._lists.get(names, deadline.remaining())
         lists = [pb.ItemList(name=name, item_ids=there[name]) for name in names if name in there]
         return pb.GetListsResponse(lists=lists)
+
+    async def _parsed(self, request: pb.UpsertItemsRequest, catalog: Catalog) -> list[Upsert]:
+        """Raises InvalidArgument."""
+        async with self._parsing:
+            parsing = asyncio.get_running_loop().run_in_executor(self._parser, parse_upserts, request, catalog)
+            try:
+                return await asyncio.shield(parsing)
+            finally:  # a thread goes on whose caller has left, and keeps its memory
+                await asyncio.wait([parsing])
 
     async def _items(self, ids: Sequence[str], deadline: Deadline) -> list[pb.CatalogItem]:
         """Without those that are unknown."""

@@ -24,6 +24,7 @@ from servers.runtime import channels
 from servers.runtime.command_line import App
 from servers.runtime.errors import MarqueeError
 from servers.runtime.request_ids import METADATA as REQUEST_ID
+from servers.runtime.terminal import printable
 from servers.runtime.tls import client_credentials
 
 M = TypeVar("M", bound=Message)
@@ -380,7 +381,7 @@ def connected(address: str) -> Iterator[grpc.Channel]:
             details = f"what answers at {address} is no gateway of this version; is it the port of a model server?"
         if code == grpc.StatusCode.DEADLINE_EXCEEDED:
             details = f"no answer from {address} in time; --timeout waits longer"
-        print(f"error: {details}", file=sys.stderr)
+        print(printable(f"error: {details}"), file=sys.stderr)
         raise typer.Exit(1) from None
 
 

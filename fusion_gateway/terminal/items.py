@@ -26,6 +26,7 @@ from fusion_gateway.terminal.item_files import batches, read_documents, write_it
 from protos.marquee.v1 import items_pb2 as pb
 from protos.marquee.v1.items_pb2_grpc import ItemsStub
 from servers.runtime.command_line import App
+from servers.runtime.terminal import printable
 
 ITEMS_A_CALL, BYTES_A_CALL = 1000, 2 << 20
 """A gateway takes 1,000 items, and messages of 4 MiB."""
@@ -162,7 +163,7 @@ def _show(response: pb.ItemChangesResponse, done: str) -> None:
     print(f"{len(response.changes)} items are {done}")
     for ids, meaning in ((response.unknown_ids, "unknown"), (response.same_work_ids, "the same movies, still shown")):
         if ids:
-            print(f"{meaning}: {', '.join(ids)}")
+            print(printable(f"{meaning}: {', '.join(ids)}"))
 
 
 def _state(state: int) -> str:

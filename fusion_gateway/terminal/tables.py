@@ -14,6 +14,7 @@ from fusion_gateway.events.moments import moment
 from protos.marquee.programs import as_called
 from protos.marquee.v1 import items_pb2
 from protos.marquee.v1 import recommender_pb2 as pb
+from servers.runtime.terminal import Terminal
 
 WIDTH_OF_A_FILE = 160
 ID_WIDTH = 36
@@ -32,7 +33,7 @@ FALLBACKS = {
 
 def console() -> Console:
     """Of the terminal's width; wide when the output goes elsewhere."""
-    return Console(width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE, highlight=False)
+    return Terminal(width=None if sys.stdout.isatty() else WIDTH_OF_A_FILE, highlight=False)
 
 
 def recommendations(

@@ -276,16 +276,19 @@ def test_a_value_that_an_item_has_twice_counts_once() -> None:
 def test_limits_of_many_values_take_little_memory() -> None:
     size, draw = 4000, Random(1)
     catalog = catalog_of([(f"Movie {row}", 2000, (), 0) for row in range(size)])
-    cast = {row: {"cast": tuple(f"a{draw.randrange(40_000)}" for _ in range(20))} for row in range(size)}
-    catalog.attributes = catalog.attributes.patched(cast)
+    actors = [f"a{number}" for number in range(40_000)]
+    cast = [tuple(draw.choices(actors, k=20)) for _ in range(size)]
+    catalog.attributes = catalog.attributes.patched({row: {"cast": names} for row, names in enumerate(cast)})
     scenario = Scenario(at_most=[AtMost(attribute="cast", count=1)])
     tracemalloc.start()
     try:
-        rules = Steering(scenario, catalog, np.ones(size, np.bool_), {}, 100).steered(np.arange(size), NOW).rules
+        steering = Steering(scenario, catalog, np.ones(size, np.bool_), {}, 100)
+        rules = steering.steered(np.arange(size), NOW).rules
         listed = rank(None, np.arange(size), catalog, ListConstraints(100), rules=rules).positions
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert len(listed) == 100
-    assert max(Counter(actor for row in listed for actor in set(cast[row]["cast"])).values()) == 1
+    counts = Counter(actor for row in listed for actor in set(cast[row]))
+    assert max(counts.values()) == 1
     assert peak < 32 << 20

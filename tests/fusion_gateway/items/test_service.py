@@ -263,6 +263,28 @@ async def test_names_of_genres_are_bounded(world: World, monkeypatch: pytest.Mon
         await upsert(world, Document(id="1", genres=["Pirates", "comedy"]))
 
 
+async def test_posters_of_callers_that_leave_are_decoded_one_after_the_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running, counts = set[int](), list[int]()
+
+    def parse(request: pb.UpsertItemsRequest, catalog: object) -> list[object]:
+        running.add(id(request))
+        counts.append(len(running))
+        time.sleep(0.3)
+        running.remove(id(request))
+        return []
+
+    monkeypatch.setattr("fusion_gateway.items.servicer.parse_upserts", parse)
+    items, request = ItemsStub(world.channel), pb.UpsertItemsRequest(items=[Document(id="1")])
+    for _ in range(4):
+        with pytest.raises(grpc.aio.AioRpcError, match="Deadline"):
+            await items.UpsertItems(request, timeout=0.1)
+    await items.UpsertItems(request)
+    assert set(counts) == {1}
+    assert len(counts) < 5
+
+
 Call = Callable[["ItemsAsyncStub"], Awaitable[object]]
 CALLS: dict[str, tuple[Call, str]] = {
     "hide nothing": (lambda items: items.HideItems(pb.HideItemsRequest()), "item_ids: at least 1 is needed"),
