@@ -48,6 +48,14 @@ class Joined(NamedTuple):
     after: str = ""
     """Id of the page before, if any."""
 
+    def units(self, metric: Metric) -> int:
+        """How many things the rewards are divided by in a rate.
+
+        A next page belongs to the first one: who makes people read on must not look worse for it. The rating of a
+        policy is the mean of its ratings, not their sum: that would praise who is rated more often.
+        """
+        return sum(self.chosen) if metric.worth == RATING else int(not self.after)
+
 
 async def joined(databases: Databases, metric: Metric, since: float, until: float) -> AsyncIterator[Joined]:
     """Answers of Recommend with `since` <= time < `until` in unix seconds, oldest first.

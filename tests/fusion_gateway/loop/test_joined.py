@@ -215,7 +215,7 @@ async def test_a_rating_of_0_is_one(loop: Loop) -> None:
     await loop.record(served, "b", 1, rating=0.0)
     (row,) = await loop.read(rating)
     assert row.rewards == (4, 0, 0)
-    assert rating.units(row.chosen) == 2
+    assert row.units(rating) == 2
 
 
 async def test_pages_miss_and_repeat_nothing(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:

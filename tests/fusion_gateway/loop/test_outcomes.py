@@ -126,6 +126,15 @@ def test_counts_and_rates_are_those_of_the_answers() -> None:
     assert "a comparison needs 100 users of each; it has 1, and old 2" in text
 
 
+def test_next_pages_belong_to_the_first_one() -> None:
+    """Without a click they change nothing, and with one the answer has it."""
+    first, page = answer("anna", "old", "110"), answer("anna", "old", "001", after="the first")
+    (alone,), (both,) = report([first]).arms, report([first, page, answer("anna", "old", after="the second")]).arms
+    assert (alone.answers, alone.outcomes, alone.rate.value) == (1, 2, 2)
+    assert (both.answers, both.outcomes, both.rate.value) == (1, 3, 3)
+    assert both.ndcg == alone.ndcg
+
+
 def test_a_better_policy_is_better_day_after_day() -> None:
     found = report(experiment(2.0))
     old, new = found.arms if found.arms[0].policy == "old" else reversed(found.arms)
