@@ -47,6 +47,7 @@ class Joined(NamedTuple):
     degraded: tuple[str, ...]
     after: str = ""
     """Id of the page before, if any."""
+    scenario: str = ""
 
     def units(self, metric: Metric) -> int:
         """How many things the rewards are divided by in a rate.
@@ -88,6 +89,7 @@ class _Answer(NamedTuple):
     propensities: str
     degraded: str
     after: str
+    scenario: str
 
 
 async def _answers(engine: AsyncEngine, after: tuple[float, str], until: float) -> list[_Answer]:
@@ -184,4 +186,5 @@ def _joined(answer: _Answer, found: Outcomes) -> Joined:
         seen=tuple(outcome.seen for outcome in outcomes),
         degraded=tuple(json.loads(answer.degraded)),
         after=answer.after,
+        scenario=answer.scenario,
     )

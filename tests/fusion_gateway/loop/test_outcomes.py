@@ -297,7 +297,7 @@ def test_no_answers_are_said() -> None:
         ),
         (pb.GetOutcomesRequest(since=-1), "since: must be .* not before 1970; they are 1969-12-31 23:59:59"),
         (pb.GetOutcomesRequest(until=2**60, since=2**50), f"they are {2**50} and {2**60}"),
-        (pb.GetOutcomesRequest(by="genre"), "by: must be version, cohort or empty, not 'genre'"),
+        (pb.GetOutcomesRequest(by="genre"), "by: must be version, cohort, scenario or empty, not 'genre'"),
         (pb.GetOutcomesRequest(precision=1.5), "precision: must be above 0 and at most 1, not 1.5"),
         (pb.GetOutcomesRequest(precision=float("nan")), "precision: must be above 0"),
         (pb.GetOutcomesRequest(window_seconds=-5), "window_seconds: must be more than 0"),
