@@ -93,8 +93,8 @@ class OutcomesSettings(ServingLogSettings):
     since: date | None = Field(None, description="The first day (UTC), such as 2026-01-31; a week ago if left out.")
     until: date | None = Field(None, description="The day before which to stop; now if left out.")
     window_secs: float = Field(DAY, gt=0, description="An event counts so long after its answer.")
-    by: Literal["", "version", "cohort"] = Field(
-        "", description="Divide by versions of models, or by the user's number of events before."
+    by: Literal["", "version", "cohort", "scenario"] = Field(
+        "", description="Divide by versions of models, scenario, or the user's number of events before."
     )
     control: str = Field("", description="The policy to compare with; the one with the most answers if left out.")
     precision: float = Field(PRECISION, gt=0, le=1, description="For how many more users are needed: of the rate.")

@@ -48,25 +48,34 @@ BY_RECOMMENDATION = sa.Index(
     sqlite_where=EVENTS.c.recommendation_id != "",
     postgresql_where=EVENTS.c.recommendation_id != "",
 )
-OF_ANSWERS = (
-    sa.Column("id", sa.String(MAX_RECOMMENDATION_ID_BYTES), primary_key=True),
-    sa.Column("user_id", sa.String(MAX_ID_BYTES), nullable=False),
-    sa.Column("time", sa.Double, nullable=False),
-    sa.Column("rpc", sa.String(32), nullable=False),
-    sa.Column("policy", sa.Text, nullable=False),
-    sa.Column("policy_probability", sa.Double, nullable=False),
-    sa.Column("versions", sa.Text, nullable=False),
-    sa.Column("items", sa.Text, nullable=False),
-    sa.Column("scores", sa.Text, nullable=False),
-    sa.Column("propensities", sa.Text, nullable=False),
-    sa.Column("degraded", sa.Text, nullable=False),
-    sa.Column("after", sa.String(MAX_RECOMMENDATION_ID_BYTES), nullable=False),
-)
+
+
+def _first_served(metadata: sa.MetaData, *more: sa.Column[Any]) -> sa.Table:
+    """The table of version 5, and columns that came later."""
+    columns = (
+        sa.Column("id", sa.String(MAX_RECOMMENDATION_ID_BYTES), primary_key=True),
+        sa.Column("user_id", sa.String(MAX_ID_BYTES), nullable=False),
+        sa.Column("time", sa.Double, nullable=False),
+        sa.Column("rpc", sa.String(32), nullable=False),
+        sa.Column("policy", sa.Text, nullable=False),
+        sa.Column("policy_probability", sa.Double, nullable=False),
+        sa.Column("versions", sa.Text, nullable=False),
+        sa.Column("items", sa.Text, nullable=False),
+        sa.Column("scores", sa.Text, nullable=False),
+        sa.Column("propensities", sa.Text, nullable=False),
+        sa.Column("degraded", sa.Text, nullable=False),
+        sa.Column("after", sa.String(MAX_RECOMMENDATION_ID_BYTES), nullable=False),
+    )
+    indexes = (sa.Index("served_to_user", "user_id", "time"), sa.Index("served_by_time", "time"))
+    return sa.Table("served", metadata, *columns, *more, *indexes)
+
+
+SCENARIO = sa.Column("scenario", sa.Text, nullable=False, server_default="")
+"""Column of answers since version 8."""
+SERVED = _first_served(METADATA, SCENARIO)
 """One row an answer; `versions` is JSON of model to version, the others in plural are JSON lists in the list's order.
 `after` is the id of the page before, if any.
 """
-OF_SERVED = (sa.Index("served_to_user", "user_id", "time"), sa.Index("served_by_time", "time"))
-SERVED = sa.Table("served", METADATA, *OF_ANSWERS, *OF_SERVED)
 OF_DECISIONS = (
     sa.Column("split", sa.String(32), nullable=False),
     sa.Column("time", sa.Double, nullable=False),
@@ -158,17 +167,21 @@ def _index_user_bytes(connection: sa.Connection) -> None:
         connection.exec_driver_sql('CREATE INDEX IF NOT EXISTS events_by_user_bytes ON events (user_id COLLATE "C")')
 
 
+def _add_column(connection: sa.Connection, table: str, column: sa.Column[Any]) -> None:
+    definition = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
+    connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {definition}")
+
+
 def _add_outcomes(connection: sa.Connection) -> None:
     """Version 4: what an event is, and the answer it follows."""
     for column in OF_OUTCOMES:
-        definition = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
-        connection.exec_driver_sql(f"ALTER TABLE events ADD COLUMN {definition}")
+        _add_column(connection, "events", column)
     BY_RECOMMENDATION.create(connection, checkfirst=True)
 
 
 def _create_served(connection: sa.Connection) -> None:
     """Version 5: the log of what was served."""
-    SERVED.create(connection, checkfirst=True)
+    _first_served(sa.MetaData()).create(connection, checkfirst=True)
 
 
 def _create_arms(connection: sa.Connection) -> None:
@@ -184,6 +197,11 @@ def _create_items(connection: sa.Connection) -> None:
         connection.execute(ITEM_CHANGES.insert().values(epoch=uuid4().hex, version=0, items=0))
 
 
+def _add_scenario(connection: sa.Connection) -> None:
+    """Version 8: the scenario of an answer."""
+    _add_column(connection, "served", SCENARIO)
+
+
 STEPS: tuple[Callable[[sa.Connection], None], ...] = (
     _create_events,
     _index_time,
@@ -192,6 +210,7 @@ STEPS: tuple[Callable[[sa.Connection], None], ...] = (
     _create_served,
     _create_arms,
     _create_items,
+    _add_scenario,
 )
 """Step n leads from version n to n + 1. Published steps never change."""
 

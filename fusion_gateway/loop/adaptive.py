@@ -152,7 +152,7 @@ class _Outcomes:
     async def read(self, databases: Databases, until: float, stop: float) -> bool:
         """Adds the answers before `until`; False where it ended at `stop`, on the monotonic clock, before them."""
         async for answer in joined(databases, self.metric, self._since, until):
-            reward, units = sum(answer.rewards), self.metric.units(answer.chosen)
+            reward, units = sum(answer.rewards), answer.units(self.metric)
             of_user = answer.policy, answer.policy_probability, answer.user_id, answer.time
             self.evidence.add(Observed(*of_user, reward, units))
             # One of the same millisecond may be passed over where it ends here.

@@ -24,6 +24,7 @@ def recommended(request: pb.RecommendRequest, answer: pb.RecommendResponse) -> S
         policy_probability=answer.policy_probability,
         versions=_json(dict(answer.model_versions)),
         after=request.after,
+        scenario=request.scenario,
     )
 
 

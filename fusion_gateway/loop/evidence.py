@@ -29,7 +29,7 @@ class Observed(NamedTuple):
     """Unix seconds."""
     reward: float
     units: float = 1.0
-    """That the reward is of: one answer, or so many ratings; 0 tells nothing."""
+    """That the reward is of: one answer, or so many ratings; 0 of a next page, which adds to the first one's."""
 
 
 class Posterior(NamedTuple):
@@ -63,13 +63,13 @@ class Evidence:
         """
         policy, probability, user_id, time, reward, units = outcome
         number = _number(user_id)
-        counts = policy in self._sums and 0 < probability < 1 and units > 0
+        counts = policy in self._sums and 0 < probability < 1 and (units > 0 or reward != 0)
         if not counts or not self._cap.takes(number, time):
             return
         self._move_reference(time)
         weight = min(1 / probability, MAX_WEIGHT) * 2 ** ((time - self._reference) / self._half_life)
         self._sums[policy][:, number % BUCKETS] += weight * units, weight * reward
-        self.answers[policy] += 1
+        self.answers[policy] += units > 0
 
     def posteriors(self) -> dict[str, Posterior]:
         """Of each policy, by the delta method for a ratio of sums; empty as long as nothing differs between groups."""

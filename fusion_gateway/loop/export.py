@@ -20,7 +20,7 @@ from servers.runtime.files import written_whole
 ROWS_PER_FILE = 100_000
 """As many are in memory at a time."""
 LISTS = {"items": pl.String, "scores": pl.Float64, "propensities": pl.Float64, "degraded": pl.String}
-TEXTS = ("id", "user_id", "rpc", "policy", "versions", "after")
+TEXTS = ("id", "user_id", "rpc", "policy", "versions", "after", "scenario")
 SCHEMA: dict[str, Any] = dict.fromkeys(Served._fields, pl.Float64)
 SCHEMA |= dict.fromkeys(TEXTS, pl.String) | {name: pl.List(kind) for name, kind in LISTS.items()}
 """`time` in unix seconds; `versions` is JSON."""
@@ -58,8 +58,8 @@ async def all_since(url: str, since: float) -> AsyncGenerator[Served, None]:
 
 
 def _query(since: float, connection: sa.Connection) -> sa.Select[Any]:
-    existing_columns(connection, SERVED.name)
-    columns = [SERVED.c[name] for name in Served._fields]
+    existing = existing_columns(connection, SERVED.name)  # of an earlier program's database, which has no scenarios
+    columns = [SERVED.c[name] if name in existing else sa.literal("").label(name) for name in Served._fields]
     return sa.select(*columns).where(SERVED.c.time >= since).order_by(SERVED.c.time, SERVED.c.id)
 
 

@@ -12,6 +12,8 @@ from fusion_gateway.events.stored_event import StoredEvent
 CORRECTED = Counter(
     "marquee_corrected_event_times", "Events whose time was before the answer they follow, or in the future."
 )
+MAX_AHEAD_SECONDS = 60
+"""Of the clock of the gateway that answered; an id of a later time was made up."""
 FORM = re.compile(r"[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}")
 
 
@@ -28,9 +30,14 @@ def time_of(recommendation_id: str) -> float | None:
 
 
 def with_plausible_time(event: StoredEvent, now: int) -> StoredEvent:
-    """An event came before now, and after the answer that it follows, whatever the client's clock says."""
+    """An event came before now, and after the answer that it follows, whatever the client's clock says.
+
+    After the answer even where another gateway gave it, whose clock is ahead: else the outcome would not count.
+    """
     answered = int(time_of(event.recommendation_id) or 0)
-    plausible = min(max(event.time, answered), now)
+    if answered > now + MAX_AHEAD_SECONDS:
+        answered = 0
+    plausible = max(min(event.time, now), answered)
     if plausible == event.time:
         return event
     CORRECTED.inc()

@@ -116,7 +116,7 @@ def compare(estimate: Estimate, control: Estimate) -> Comparison | None:
     too_few = min(estimate.users, control.users) < MIN_USERS or max(estimate.chose, control.chose) < MIN_CHOSE
     if too_few or not (variance > 0 and prior > 0):
         return None
-    half = _half_width(variance, prior)
+    half = half_width(variance, prior)
     exponent = difference**2 * prior / (2 * variance * (variance + prior))
     p_value = math.exp(min(0.0, 0.5 * math.log1p(prior / variance) - exponent))
     return Comparison(difference, difference - half, difference + half, p_value)
@@ -140,11 +140,11 @@ def more_users(estimate: Estimate, control: Estimate, precision: float) -> int |
     if compare(estimate, control) is None:
         return None
     low, high = 0.0, variance
-    if _half_width(high, prior) <= precision * abs(control.value):
+    if half_width(high, prior) <= precision * abs(control.value):
         return 0
     for _ in range(100):  # the width grows with the variance
         middle = (low + high) / 2
-        if _half_width(middle, prior) <= precision * abs(control.value):
+        if half_width(middle, prior) <= precision * abs(control.value):
             low = middle
         else:
             high = middle
@@ -175,8 +175,8 @@ def _normal_cdf(values: Sums) -> Sums:
     return np.array([0.5 * math.erfc(-value / math.sqrt(2)) for value in values])
 
 
-def _half_width(variance: float, prior: float) -> float:
-    """Of the confidence sequence."""
+def half_width(variance: float, prior: float) -> float:
+    """Of the confidence sequence, of CONFIDENCE, of a value with this variance and this variance of its prior."""
     if variance == 0:
         return 0.0
     scale = variance * (variance + prior) / prior

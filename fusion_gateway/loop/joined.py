@@ -47,6 +47,15 @@ class Joined(NamedTuple):
     degraded: tuple[str, ...]
     after: str = ""
     """Id of the page before, if any."""
+    scenario: str = ""
+
+    def units(self, metric: Metric) -> int:
+        """How many things the rewards are divided by in a rate.
+
+        A next page belongs to the first one: who makes people read on must not look worse for it. The rating of a
+        policy is the mean of its ratings, not their sum: that would praise who is rated more often.
+        """
+        return sum(self.chosen) if metric.worth == RATING else int(not self.after)
 
 
 async def joined(databases: Databases, metric: Metric, since: float, until: float) -> AsyncIterator[Joined]:
@@ -80,6 +89,7 @@ class _Answer(NamedTuple):
     propensities: str
     degraded: str
     after: str
+    scenario: str
 
 
 async def _answers(engine: AsyncEngine, after: tuple[float, str], until: float) -> list[_Answer]:
@@ -176,4 +186,5 @@ def _joined(answer: _Answer, found: Outcomes) -> Joined:
         seen=tuple(outcome.seen for outcome in outcomes),
         degraded=tuple(json.loads(answer.degraded)),
         after=answer.after,
+        scenario=answer.scenario,
     )

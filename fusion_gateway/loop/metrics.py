@@ -1,7 +1,6 @@
 """What counts as the outcome of an answer: clicks, likes, seconds watched."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fusion_gateway.events.event_types import STANDARD, EventTypes
@@ -27,13 +26,6 @@ class Metric:
     worth: str = COUNT
     window: float = DAY
     """Seconds after the answer in which an event counts."""
-
-    def units(self, chosen: Sequence[bool]) -> int:
-        """How many things the rewards of an answer are divided by in a rate, given which items had an outcome.
-
-        The rating of a policy is the mean of its ratings, not their sum: that would praise who is rated more often.
-        """
-        return sum(chosen) if self.worth == RATING else 1
 
 
 def metric_named(name: str, window: float = DAY, types: EventTypes = STANDARD) -> Metric:

@@ -93,13 +93,13 @@ class Outcomes:
             self._day_ends = (answer.time // DAY + 1) * DAY
         drawn = 0 < answer.policy_probability < 1
         arm = self._arms.setdefault((answer.policy, drawn, part), Arm(answer.policy, drawn, part))
-        arm.answers += 1
+        arm.answers += not answer.after
         arm.impressions += sum(answer.seen)
         arm.outcomes += sum(answer.chosen)
         chosen, reached = ndcg(answer.rewards)
         probability = answer.policy_probability if drawn else 1.0
-        units = self._query.metric.units(answer.chosen)
-        worth = Worth(probability, sum(answer.rewards), units, reached, chosen)
+        units = answer.units(self._query.metric)
+        worth = Worth(probability, sum(answer.rewards), units, reached, chosen and not answer.after)
         number = self._numbered(arm, answer.time)
         self._tallies.add(answer.user_id, number, worth, self._numbers[arm.policy, arm.drawn])
 

@@ -11,7 +11,7 @@ from servers.runtime.errors import InvalidArgument
 SINCE_DAYS = 7
 MAX_DAYS = 366
 PRECISION = 0.05
-VERSION, COHORT = "version", "cohort"
+VERSION, COHORT, SCENARIO = "version", "cohort", "scenario"
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,8 @@ def parse_outcomes_query(request: pb.GetOutcomesRequest, now: float, types: Even
             f"since: must be before until, at most {MAX_DAYS} days, and not before 1970; "
             f"they are {moment(int(since))} and {moment(int(until))} (UTC)"
         )
-    if request.by not in ("", VERSION, COHORT):
-        raise InvalidArgument(f"by: must be {VERSION}, {COHORT} or empty, not {request.by!r}")
+    if request.by not in ("", VERSION, COHORT, SCENARIO):
+        raise InvalidArgument(f"by: must be {VERSION}, {COHORT}, {SCENARIO} or empty, not {request.by!r}")
     precision = request.precision or PRECISION
     if not 0 < precision <= 1:
         raise InvalidArgument(f"precision: must be above 0 and at most 1, not {precision:g}")

@@ -1,4 +1,6 @@
-"""Parts into which a policy's answers are divided: by versions of models, or by how much was known of the user."""
+"""Parts into which a policy's answers are divided: by versions of models, by scenario, or by how much was known of the
+user.
+"""
 
 from collections.abc import AsyncIterator, Collection, Sequence
 
@@ -7,7 +9,7 @@ import sqlalchemy as sa
 from fusion_gateway.events.schema import EVENTS
 from fusion_gateway.loop.databases import Databases, readable
 from fusion_gateway.loop.joined import ANSWERS_PER_PAGE, Joined
-from fusion_gateway.loop.outcomes_query import COHORT, VERSION, OutcomesQuery
+from fusion_gateway.loop.outcomes_query import COHORT, SCENARIO, VERSION, OutcomesQuery
 from fusion_gateway.loop.together import Together
 
 COHORTS = {0: "0 events", 5: "1 to 5", 20: "6 to 20", 50: "21 to 50", 200: "51 to 200"}
@@ -28,8 +30,12 @@ async def in_parts(
         if query.by == COHORT:
             cohorts = await _cohorts(databases, page, query.since, history)
         for answer in page:
-            versions = together.versions(answer.policy, answer.time)
-            yield answer, versions if query.by == VERSION else cohorts.get(answer.user_id, "")
+            if query.by == VERSION:
+                yield answer, together.versions(answer.policy, answer.time)
+            elif query.by == SCENARIO:
+                yield answer, answer.scenario
+            else:
+                yield answer, cohorts.get(answer.user_id, "")
 
 
 async def _pages(answers: AsyncIterator[Joined]) -> AsyncIterator[list[Joined]]:

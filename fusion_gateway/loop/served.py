@@ -27,6 +27,7 @@ class Served(NamedTuple):
     """Components."""
     after: str = ""
     """Id of the page before."""
+    scenario: str = ""
 
     @property
     def bytes(self) -> int:

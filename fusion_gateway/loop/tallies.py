@@ -24,7 +24,7 @@ class Worth(NamedTuple):
     """Of the policy."""
     reward: float
     units: float
-    """That the reward is of: one answer, or so many ratings."""
+    """That the reward is of: one answer, or so many ratings; 0 for a next page."""
     ndcg: float
     """0 where nothing was chosen."""
     chosen: bool

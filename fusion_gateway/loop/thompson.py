@@ -3,16 +3,14 @@
 Chapelle and Li, An Empirical Evaluation of Thompson Sampling (2011).
 """
 
-import math
 from collections.abc import Collection, Mapping
 
 import numpy as np
 
 from fusion_gateway.loop.evidence import Posterior
+from fusion_gateway.loop.intervals import MIXTURE, half_width
 
 DRAWS = 20_000
-SURE_DEVIATIONS = 3.09
-"""Of a normal distribution, above which 0.1 % lies: a guardrail stops a policy where it is as sure as that."""
 Posteriors = Mapping[str, Posterior]
 
 
@@ -36,12 +34,18 @@ def percent(best: Mapping[str, float], floor: float) -> dict[str, float]:
 
 
 def beyond(posteriors: Posteriors, control: str, limit: float, above: bool) -> Collection[str]:
-    """The policies whose reward is surely above (or else below) `limit` times that of the control."""
+    """The policies whose reward is surely above (or else below) `limit` times that of the control.
+
+    By the test of `intervals.compare`: who looks every minute must not stop one by chance in the end.
+    """
     mean, deviation = posteriors[control]
-    found = []
+    prior = (MIXTURE * limit * mean) ** 2
+    found: list[str] = []
+    if not prior > 0:
+        return found
     for policy, own in posteriors.items():
-        spread = math.hypot(own.deviation, limit * deviation)
+        variance = own.deviation**2 + (limit * deviation) ** 2
         excess = own.mean - limit * mean
-        if policy != control and (excess if above else -excess) > SURE_DEVIATIONS * spread:
+        if policy != control and (excess if above else -excess) > half_width(variance, prior):
             found.append(policy)
     return found

@@ -84,6 +84,8 @@ def _why_not(answer: Joined, of_user: int) -> str:
         return f"of more than {MAX_RANKS} items"
     if answer.after:
         return "next pages"  # what was on the pages before was in no list, and the request is not logged
+    if answer.scenario:
+        return "of a scenario"  # its pins, boosts and limits are not logged
     if min(answer.propensities) == 1:
         return "without exploration"
     return f"beyond {MAX_PER_USER} of one user" if of_user > MAX_PER_USER else ""

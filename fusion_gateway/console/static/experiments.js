@@ -13,6 +13,7 @@ const PARTS = [
   ["", "undivided"],
   ["cohort", "events of the user before"],
   ["version", "versions of models"],
+  ["scenario", "scenarios"],
 ];
 const BROKEN = 0.001;
 

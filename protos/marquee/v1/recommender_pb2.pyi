@@ -1667,8 +1667,8 @@ class GetOutcomesRequest(_message.Message):
     window_seconds: _builtins.float
     """An event counts so long after its answer: up to 7776000, 90 days. Default: 86400, a day."""
     by: _builtins.str
-    """Parts into which each policy's answers are divided: "version" of the models that answered, or "cohort": how many
-    events the user had before `since`. Default: undivided.
+    """Parts into which each policy's answers are divided: "version" of the models that answered, "scenario" of the
+    request, or "cohort": how many events the user had before `since`. Default: undivided.
     """
     control: _builtins.str
     """The policy that others are compared with. Default: the published policies' own default."""
@@ -1792,7 +1792,7 @@ class ArmOutcomes(_message.Message):
     users: _builtins.int
     """Those in `rate`: of ratings, those with one."""
     answers: _builtins.int
-    """All of them, as the following two."""
+    """All of them but next pages, which count with their first one. The following two are of all."""
     impressions: _builtins.int
     """Items that some event of their answer names: at least those whose impressions were recorded."""
     outcomes: _builtins.int

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from fusion_gateway.events.schema import METADATA, STEPS, VERSIONS
 from fusion_gateway.events.store import EventStore
 from fusion_gateway.events.stored_event import StoredEvent
+from fusion_gateway.loop.export import all_since
 from fusion_gateway.loop.log import ServedLog
 from servers.runtime.errors import ConfigurationError
 
@@ -103,3 +104,22 @@ async def test_a_store_without_types_keeps_its_events_and_takes_outcomes(engine:
         of_served = await connection.run_sync(lambda sync: sa.inspect(sync).get_indexes("served"))
     assert {index["name"] for index in indexes} >= {"events_by_recommendation", "events_of_user", "events_by_time"}
     assert {index["name"] for index in of_served} >= {"served_to_user", "served_by_time"}
+
+
+async def test_a_log_without_scenarios_keeps_its_answers_and_takes_some(engine: AsyncEngine, url: str) -> None:
+    """Version 7, as a program wrote it that logged no scenarios."""
+    async with engine.begin() as connection:
+        for step in STEPS[:7]:
+            await connection.run_sync(step)
+        await connection.execute(sa.text("CREATE TABLE schema_version (version INTEGER PRIMARY KEY)"))
+        await connection.execute(sa.text("INSERT INTO schema_version VALUES (7)"))
+        old = "'old', 'anna', 1, 'Recommend', 'fitted', 0.5, '{}', '[]', '[]', '[]', '[]', ''"
+        await connection.execute(sa.text(f"INSERT INTO served VALUES ({old})"))
+    (row,) = [row async for row in all_since(url, 0)]
+    assert row.scenario == ""
+    served = ServedLog(url)
+    await served.open()
+    served.add(row._replace(id="new", time=2, scenario="home"))
+    await served.close()
+    assert [(row.id, row.scenario) async for row in all_since(url, 0)] == [("old", ""), ("new", "home")]
+    assert await version(engine) == len(STEPS)

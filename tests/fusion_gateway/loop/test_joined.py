@@ -1,6 +1,7 @@
 """Answers joined with their outcomes, on SQLite and PostgreSQL."""
 
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -23,7 +24,10 @@ from fusion_gateway.loop.ids import new_id, time_of
 from fusion_gateway.loop.joined import Joined, joined
 from fusion_gateway.loop.log import ServedLog
 from fusion_gateway.loop.metrics import Metric, metric_named
+from fusion_gateway.loop.outcomes import Outcomes
+from fusion_gateway.loop.outcomes_query import parse_outcomes_query
 from fusion_gateway.loop.served import Served
+from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.errors import InvalidArgument, Unavailable
 from tests.fusion_gateway.loop.test_log import answer
 
@@ -215,7 +219,7 @@ async def test_a_rating_of_0_is_one(loop: Loop) -> None:
     await loop.record(served, "b", 1, rating=0.0)
     (row,) = await loop.read(rating)
     assert row.rewards == (4, 0, 0)
-    assert rating.units(row.chosen) == 2
+    assert row.units(rating) == 2
 
 
 async def test_pages_miss_and_repeat_nothing(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,3 +268,13 @@ def test_windows_have_limits(window: float) -> None:
 def test_unknown_metrics_are_refused_with_the_known_ones() -> None:
     with pytest.raises(InvalidArgument, match="no 'clicks'; there are click, dislike, .*, rating, watch-time"):
         metric_named("clicks")
+
+
+async def test_scenarios_are_parts_of_the_outcomes(loop: Loop) -> None:
+    for user, scenario in (("anna", "home"), ("bert", "home"), ("anna", "kids"), ("anna", "")):
+        loop.log.add(answer("a", user, age=HOUR)._replace(scenario=scenario))
+    await loop.log.flush()
+    query = parse_outcomes_query(pb.GetOutcomesRequest(by="scenario"), time.time())
+    async with opened(loop.url, loop.url) as databases:
+        report = await Outcomes(query).read(databases)
+    assert {arm.part: arm.users for arm in report.arms} == {"": 1, "home": 2, "kids": 1}

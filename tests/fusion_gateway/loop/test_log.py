@@ -11,10 +11,12 @@ from prometheus_client import REGISTRY
 
 from fusion_gateway.loop import log as log_module
 from fusion_gateway.loop import reads
+from fusion_gateway.loop.answers import recommended
 from fusion_gateway.loop.export import all_since
 from fusion_gateway.loop.ids import new_id, time_of
 from fusion_gateway.loop.log import ServedLog
 from fusion_gateway.loop.served import Served
+from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.errors import ConfigurationError, InvalidArgument, Unavailable
 
 DAY = 86_400.0
@@ -248,3 +250,8 @@ async def test_a_file_that_is_replaced_is_followed(tmp_path: Path) -> None:
 async def test_a_bad_url_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="mysql:// is not supported"):
         ServedLog("mysql://host/db")
+
+
+def test_the_scenario_of_a_request_is_logged() -> None:
+    reply = pb.RecommendResponse(recommendation_id=new_id(), policy="fitted")
+    assert recommended(pb.RecommendRequest(user_id="anna", scenario="home"), reply).scenario == "home"

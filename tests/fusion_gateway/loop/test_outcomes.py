@@ -126,6 +126,15 @@ def test_counts_and_rates_are_those_of_the_answers() -> None:
     assert "a comparison needs 100 users of each; it has 1, and old 2" in text
 
 
+def test_next_pages_belong_to_the_first_one() -> None:
+    """Without a click they change nothing, and with one the answer has it."""
+    first, page = answer("anna", "old", "110"), answer("anna", "old", "001", after="the first")
+    (alone,), (both,) = report([first]).arms, report([first, page, answer("anna", "old", after="the second")]).arms
+    assert (alone.answers, alone.outcomes, alone.rate.value) == (1, 2, 2)
+    assert (both.answers, both.outcomes, both.rate.value) == (1, 3, 3)
+    assert both.ndcg == alone.ndcg
+
+
 def test_a_better_policy_is_better_day_after_day() -> None:
     found = report(experiment(2.0))
     old, new = found.arms if found.arms[0].policy == "old" else reversed(found.arms)
@@ -288,7 +297,7 @@ def test_no_answers_are_said() -> None:
         ),
         (pb.GetOutcomesRequest(since=-1), "since: must be .* not before 1970; they are 1969-12-31 23:59:59"),
         (pb.GetOutcomesRequest(until=2**60, since=2**50), f"they are {2**50} and {2**60}"),
-        (pb.GetOutcomesRequest(by="genre"), "by: must be version, cohort or empty, not 'genre'"),
+        (pb.GetOutcomesRequest(by="genre"), "by: must be version, cohort, scenario or empty, not 'genre'"),
         (pb.GetOutcomesRequest(precision=1.5), "precision: must be above 0 and at most 1, not 1.5"),
         (pb.GetOutcomesRequest(precision=float("nan")), "precision: must be above 0"),
         (pb.GetOutcomesRequest(window_seconds=-5), "window_seconds: must be more than 0"),

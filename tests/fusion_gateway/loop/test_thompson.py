@@ -122,6 +122,24 @@ def test_a_guardrail_stops_what_is_surely_beyond_it() -> None:
     assert beyond({**posteriors, "poor": Posterior(0.5, 0.05)}, "control", 0.9, above=False) == ["poor"]
 
 
+@pytest.mark.parametrize("deviation", [0.0005, 0.3])
+def test_what_some_look_finds_by_chance_stops_nothing(deviation: float) -> None:
+    """Somewhat more than three deviations, as one of very many looks has."""
+    posteriors = {"control": Posterior(1.0, 0.0), "even": Posterior(1.2 + 3.2 * deviation, deviation)}
+    assert beyond(posteriors, "control", 1.2, above=True) == []
+
+
+def test_next_pages_add_to_the_first_ones() -> None:
+    evidence = Evidence("ab", HALF_LIFE)
+    for user in range(300):
+        for policy in "ab":
+            evidence.add(Observed(policy, 0.5, f"{user}", START, 1.0 + user % 2))
+        evidence.add(Observed("b", 0.5, f"{user}", START, 1.0, units=0))
+    found = evidence.posteriors()
+    assert found["b"].mean == pytest.approx(found["a"].mean + 1, rel=0.05)
+    assert evidence.answers == {"a": 300, "b": 300}
+
+
 def test_ratings_are_judged_by_their_mean() -> None:
     """Policy b is rated three times as often as a, and half as high; an answer without ratings tells nothing."""
     evidence = Evidence("ab", HALF_LIFE)
