@@ -89,6 +89,8 @@ def off_policy_command(
 
 
 def _show(evaluated: "Evaluated", title: str) -> None:
+    from training.off_policy.overlap import MAX_UNSUPPORTED
+
     found, shown = evaluated.overlap, output()
     table = narrow_table(f"{escape(title)}, mean and 95 % interval by user")
     for column in ("", "an answer earns", "more than the logged ones"):
@@ -104,5 +106,10 @@ def _show(evaluated: "Evaluated", title: str) -> None:
         "unsupported": f"{found.unsupported} of what it would show could not have been logged",
         "weights": f"{found.largest_weight:,.1f} the largest",
     }
+    if not found.is_supported:
+        facts["bias"] = (
+            f"up to {found.bias:.4f} an answer in every estimate, if all of that share, {found.unsupported.high:.0%} "
+            f"at worst, could not have been logged; IPS is shown where it is at most {MAX_UNSUPPORTED:.0%}"
+        )
     for name, value in facts.items():
         shown.print(f"{name:<12}{value}", markup=False, highlight=False, soft_wrap=True)

@@ -66,7 +66,7 @@ class Evaluated:
     """Of one policy."""
 
     rows: Sequence[Row]
-    """First that of the logged answers; only this one where the log cannot tell."""
+    """First that of the logged answers; only this one where the log cannot tell. IPS where it surely is supported."""
     overlap: Overlap
     answers: int
     users: int
@@ -103,7 +103,8 @@ class LoggedOutcomes:
         found = overlap(log, target)
         logged, values = on_policy(log), {}
         if not found.refusal:
-            values["IPS"] = inverse_propensity(log, target)
+            if found.is_supported:  # else IPS may be too low by what it cannot see
+                values["IPS"] = inverse_propensity(log, target)
             values["self-normalized IPS"] = self_normalized(log, target)
             values[DOUBLY_ROBUST] = doubly_robust(log, target, predicted, expected)
         earned = earned_by_user(logged, log.user, effective_users(logged, log.user))

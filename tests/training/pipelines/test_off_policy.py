@@ -148,6 +148,9 @@ def test_a_policy_that_was_never_served(loop: Loop) -> None:
         assert row.difference.value == pytest.approx(row.value.value - logged.value.value)
     result = loop.run("--policy", str(loop.home / "popular.yaml"))
     assert result.exit_code == 0
+    assert not evaluated.overlap.is_supported
+    assert "IPS" not in [row.estimator for row in evaluated.rows]
+    assert f"bias        up to {evaluated.overlap.bias:.4f} an answer in every estimate" in result.stdout
     assert f"doubly robust        {estimates[-1].value}" in result.stdout
     assert f"left out: {USERS} without exploration" in result.stdout
 
