@@ -79,12 +79,13 @@ def off_policy_command(
     outcomes = LoggedOutcomes(repository, source, exploration)
     fitted, folds = outcomes.fit() if fit else (one, [one])
     evaluated = outcomes.evaluate(folds)
-    _show(evaluated, f"{publish_as if fit else chosen}, {metric} within {window_hours:g} h of an answer")
+    outcome = f"{metric} within {window_hours:g} h of an answer"
+    _show(evaluated, f"{publish_as if fit else chosen}, {outcome}")
     if evaluated.overlap.refusal:
         output().print(f"refused: {evaluated.overlap.refusal}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(CANNOT_TELL)
     if fit:
-        folder = publish_fitted(repository, publish_as, fitted, evaluated, metric)
+        folder = publish_fitted(repository, publish_as, fitted, evaluated, outcome)
         output().print(f"published {folder} with the policy {publish_as}; the default is as it was", soft_wrap=True)
 
 

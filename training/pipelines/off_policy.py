@@ -3,17 +3,19 @@
 import asyncio
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import yaml
+from pydantic import TypeAdapter
 
 from fusion_gateway.catalog.catalog import Catalog, load_catalog
 from fusion_gateway.catalog.rating_scale import RatingScale
 from fusion_gateway.fusion import POPULARITY, Policy
+from fusion_gateway.fusion.estimate_names import ENDS, OFF_POLICY, digest
 from fusion_gateway.loop import metrics
 from protos.marquee.v1.artifact_pb2 import Manifest, Metric, Recipe
 from servers.runtime.errors import MarqueeError
@@ -43,6 +45,8 @@ from training.published import read_text
 from training.recipes import SCORERS
 
 LOGGED, DOUBLY_ROBUST = "logged answers", "doubly robust"
+LOGGED_OUTCOMES = "logged_outcomes"
+"""Recipe of policies that are fitted on a log."""
 MAX_WEIGHT = 50.0
 """Of an outcome in a fit: larger inverse propensities are clipped, a little bias for less variance (Ionides 2008)."""
 MIN_OUTCOMES = 50
@@ -188,10 +192,11 @@ def _catalog(repository: Path) -> Catalog:
     return load_catalog(folder / "items.parquet", int(folder.name), scale=scale)
 
 
-def publish_fitted(repository: Path, name: str, policy: Policy, evaluated: Evaluated, metric: str) -> Path:
+def publish_fitted(repository: Path, name: str, policy: Policy, evaluated: Evaluated, outcome: str) -> Path:
     """The next version of fusion: the newest one's policies, and this one beside them. The default stays as it is.
 
-    Raises TrainingError where a policy of this name may be served to users who do not name it, and for a bad name.
+    `outcome`: what is counted, and in which window. Raises TrainingError where a policy of this name may be served to
+    users who do not name it, and for a bad name.
     """
     check_name(name)
     newest = latest(repository, "fusion")
@@ -202,11 +207,14 @@ def publish_fitted(repository: Path, name: str, policy: Policy, evaluated: Evalu
     published["policies"][name] = as_yaml(policy)
     made = read_manifest(newest)
     row = evaluated.rows[-1]
-    protocol = f"off-policy, doubly robust, {metric} an answer, cross-fitted by user, 95 %"
-    ends = {"": row.value.value, " low": row.value.low, " high": row.value.high}
-    metrics = [each for each in made.metrics if each.protocol != protocol or not each.name.startswith(name)]
-    metrics += [Metric(name=f"{name}{end}", value=value, protocol=protocol) for end, value in ends.items()]
-    recipe = Recipe(name="logged_outcomes", config_json=json.dumps({"metric": metric, "max_weight": MAX_WEIGHT}))
+    protocol = f"{OFF_POLICY}, doubly robust, {outcome}, cross-fitted by user, 95 %"
+    own = f"{name} {digest(_policy(published['policies'][name]))}"
+    values = (row.value.value, row.value.low, row.value.high)
+    added = [Metric(name=f"{own}{end}", value=each, protocol=protocol) for end, each in zip(ENDS, values, strict=True)]
+    replaced = {(each.name, each.protocol) for each in added}
+    kept = valid_metrics(made.metrics, published["policies"])
+    metrics = [each for each in kept if (each.name, each.protocol) not in replaced] + added
+    recipe = Recipe(name=LOGGED_OUTCOMES, config_json=json.dumps({"metric": outcome, "max_weight": MAX_WEIGHT}))
     manifest = Manifest(model="fusion", recipe=recipe, data=made.data, metrics=metrics)
 
     def write(folder: Path) -> None:
@@ -215,3 +223,17 @@ def publish_fitted(repository: Path, name: str, policy: Policy, evaluated: Evalu
         (folder / "policies.yaml").write_text(yaml.safe_dump(published))
 
     return publish(repository, manifest, write)
+
+
+def valid_metrics(metrics: Iterable[Metric], policies: Mapping[str, object]) -> list[Metric]:
+    """Without estimates of policies that are not among these, by name and content, as a file of policies has them."""
+    owners = {name: digest(_policy(each)) for name, each in policies.items()}
+    return [each for each in metrics if not each.protocol.startswith(OFF_POLICY) or _is_of(each.name, owners)]
+
+
+def _is_of(metric: str, owners: Mapping[str, str]) -> bool:
+    return any(metric in [f"{name} {own}{end}" for end in ENDS] for name, own in owners.items())
+
+
+def _policy(document: object) -> Policy:
+    return TypeAdapter(Policy).validate_python(document)
