@@ -3,14 +3,13 @@
 import asyncio
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import yaml
-from pydantic import TypeAdapter
 
 from fusion_gateway.catalog.catalog import Catalog, load_catalog
 from fusion_gateway.catalog.rating_scale import RatingScale
@@ -38,6 +37,7 @@ from training.off_policy.histories import histories
 from training.off_policy.overlap import Overlap, overlap
 from training.off_policy.reranked import Reranker
 from training.off_policy.reward_model import FOLDS, fit_reward_model
+from training.pipelines.fitted_policies import as_policy, valid_metrics
 from training.pipelines.fusion import as_yaml, equal_policy
 from training.pipelines.fusion_fit import fit_weights
 from training.progress import stage, track
@@ -208,7 +208,7 @@ def publish_fitted(repository: Path, name: str, policy: Policy, evaluated: Evalu
     made = read_manifest(newest)
     row = evaluated.rows[-1]
     protocol = f"{OFF_POLICY}, doubly robust, {outcome}, cross-fitted by user, 95 %"
-    own = f"{name} {digest(_policy(published['policies'][name]))}"
+    own = f"{name} {digest(as_policy(published['policies'][name]))}"
     values = (row.value.value, row.value.low, row.value.high)
     added = [Metric(name=f"{own}{end}", value=each, protocol=protocol) for end, each in zip(ENDS, values, strict=True)]
     replaced = {(each.name, each.protocol) for each in added}
@@ -223,17 +223,3 @@ def publish_fitted(repository: Path, name: str, policy: Policy, evaluated: Evalu
         (folder / "policies.yaml").write_text(yaml.safe_dump(published))
 
     return publish(repository, manifest, write)
-
-
-def valid_metrics(metrics: Iterable[Metric], policies: Mapping[str, object]) -> list[Metric]:
-    """Without estimates of policies that are not among these, by name and content, as a file of policies has them."""
-    owners = {name: digest(_policy(each)) for name, each in policies.items()}
-    return [each for each in metrics if not each.protocol.startswith(OFF_POLICY) or _is_of(each.name, owners)]
-
-
-def _is_of(metric: str, owners: Mapping[str, str]) -> bool:
-    return any(metric in [f"{name} {own}{end}" for end in ENDS] for name, own in owners.items())
-
-
-def _policy(document: object) -> Policy:
-    return TypeAdapter(Policy).validate_python(document)
