@@ -2,12 +2,16 @@
 
 import structlog
 
+from fusion_gateway.fusion import Policy
+from fusion_gateway.fusion.estimate_names import OFF_POLICY, digest, is_estimate_of
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.errors import MarqueeError
 from servers.runtime.repository import Repository
 
 MAX_KNOWN = 1000
-FUSION, OFF_POLICY = "fusion", "off-policy"
+MAX_SEARCHED = 20
+"""Newest versions of fusion in which the estimates of a file's policies are looked up."""
+FUSION = "fusion"
 log = structlog.get_logger()
 
 
@@ -29,16 +33,36 @@ class PublishedModels:
             self._known[key] = self._read(*key)
         return self._known[key]
 
-    def estimates(self, policy: str, version: int) -> list[pb.PolicyEstimate]:
-        """Off-policy ones that this version of fusion was published with."""
+    def estimates(self, policy: Policy, version: int) -> list[pb.PolicyEstimate]:
+        """Off-policy ones that this version of fusion was published with.
+
+        Version 0 is a file of policies: of the newest published version that has any of a policy of equal content.
+        """
+        own = digest(policy)
+        for number in [version] if version else self._newest():
+            if found := self._estimates(own, number):
+                return found
+        return []
+
+    def _newest(self) -> list[int]:
+        try:
+            return self._repository.versions(FUSION)[: -MAX_SEARCHED - 1 : -1]
+        except OSError as error:
+            log.info("published policies cannot be listed", error=str(error))
+            return []
+
+    def _estimates(self, own: str, version: int) -> list[pb.PolicyEstimate]:
         published = self.find(FUSION, version)
-        metrics = published.metrics if published else []
-        found = {(each.name, each.protocol): each.value for each in metrics if each.protocol.startswith(OFF_POLICY)}
+        metrics = [each for each in published.metrics if is_estimate_of(each.name, own)] if published else []
+        by_protocol: dict[str, dict[str, float]] = {}
+        for each in metrics:
+            if each.protocol.startswith(OFF_POLICY):
+                by_protocol.setdefault(each.protocol, {})[each.name.rpartition(own)[2]] = each.value
         estimates = []
-        for protocol in dict.fromkeys(protocol for name, protocol in found if name == policy):
-            low, high = (found.get((f"{policy} {end}", protocol)) for end in ("low", "high"))
-            rate = pb.Rate(value=found[policy, protocol], low=low, high=high)
-            estimates.append(pb.PolicyEstimate(rate=rate, protocol=protocol))
+        for protocol, found in by_protocol.items():
+            if "" in found:
+                rate = pb.Rate(value=found[""], low=found.get(" low"), high=found.get(" high"))
+                estimates.append(pb.PolicyEstimate(rate=rate, protocol=protocol))
         return estimates
 
     def _read(self, model: str, version: int) -> pb.PublishedModel | None:

@@ -65,7 +65,8 @@ class Status:
     def _settings(self, policies: Policies, names: Sequence[str]) -> list[pb.PolicyStatus]:
         found = []
         for name in names:
-            policy, estimates = policies.policies[name], self.published.estimates(name, policies.version)
+            policy = policies.policies[name]
+            estimates = self.published.estimates(policy, policies.version)
             status = pb.PolicyStatus(name=name, strategy=policy.strategy, weights=policy.weights, estimates=estimates)
             found.append(status)
         return found

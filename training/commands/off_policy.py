@@ -79,16 +79,19 @@ def off_policy_command(
     outcomes = LoggedOutcomes(repository, source, exploration)
     fitted, folds = outcomes.fit() if fit else (one, [one])
     evaluated = outcomes.evaluate(folds)
-    _show(evaluated, f"{publish_as if fit else chosen}, {metric} within {window_hours:g} h of an answer")
+    outcome = f"{metric} within {window_hours:g} h of an answer"
+    _show(evaluated, f"{publish_as if fit else chosen}, {outcome}")
     if evaluated.overlap.refusal:
         output().print(f"refused: {evaluated.overlap.refusal}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(CANNOT_TELL)
     if fit:
-        folder = publish_fitted(repository, publish_as, fitted, evaluated, metric)
+        folder = publish_fitted(repository, publish_as, fitted, evaluated, outcome)
         output().print(f"published {folder} with the policy {publish_as}; the default is as it was", soft_wrap=True)
 
 
 def _show(evaluated: "Evaluated", title: str) -> None:
+    from training.off_policy.overlap import MAX_UNSUPPORTED
+
     found, shown = evaluated.overlap, output()
     table = narrow_table(f"{escape(title)}, mean and 95 % interval by user")
     for column in ("", "an answer earns", "more than the logged ones"):
@@ -104,5 +107,10 @@ def _show(evaluated: "Evaluated", title: str) -> None:
         "unsupported": f"{found.unsupported} of what it would show could not have been logged",
         "weights": f"{found.largest_weight:,.1f} the largest",
     }
+    if not found.is_supported:
+        facts["bias"] = (
+            f"up to {found.bias:.4f} an answer in every estimate, if all of that share, {found.unsupported.high:.0%} "
+            f"at worst, could not have been logged; IPS is shown where it is at most {MAX_UNSUPPORTED:.0%}"
+        )
     for name, value in facts.items():
         shown.print(f"{name:<12}{value}", markup=False, highlight=False, soft_wrap=True)

@@ -36,6 +36,13 @@ def retrain_command(
     recipe: Annotated[
         str, typer.Option(help="Of every model: 'default', 'small', or another name.", rich_help_panel=MODEL_PANEL)
     ] = "default",
+    policies: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of policies that the gateway is given: its default one is compared. Default: the published one.",
+            rich_help_panel=MODEL_PANEL,
+        ),
+    ] = None,
     newest: Annotated[
         float, typer.Option(help="Share of the events to hold out.", min=0.001, max=0.5, rich_help_panel=RUN_PANEL)
     ] = 0.1,
@@ -62,8 +69,11 @@ def retrain_command(
     Exit codes: 0 published, 3 refused as worse, 4 refused as nothing can be told, 1 an error. One that was stopped goes
     on where it was when the command is given again.
     """
+    from training.evaluation.measure import read_policy
     from training.pipelines.retrain import Settings, retrain
 
+    if policies:
+        read_policy(policies)  # its errors now, not after the training
     settings = Settings(
         store=from_store,
         repository=repository,
@@ -73,6 +83,7 @@ def retrain_command(
         min_users=min_users,
         margin=margin,
         always=always,
+        policies=policies,
     )
     outcome = retrain(settings)
     _show(outcome.facts)

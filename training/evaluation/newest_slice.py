@@ -11,7 +11,7 @@ from training.artifacts.repository import latest, read_manifest, versions
 from training.data.splits import Split, leave_last_out
 from training.errors import TrainingError
 from training.evaluation.gateway_candidates import NextItemTask, Ranked
-from training.evaluation.measure import default_policy
+from training.evaluation.measure import default_policy, read_policy
 from training.evaluation.next_item import NDCG, first_of_each_user, target_metrics
 from training.evaluation.ranking_metrics import Doubles, bootstrap
 from training.features.interactions import Floats
@@ -94,13 +94,16 @@ class Queries:
         drawn = np.random.default_rng(0).permutation(len(targets))[:MAX_USERS]
         return cls(targets[np.sort(drawn)], history)
 
-    def ndcg(self, repository: Path) -> dict[str, Doubles]:
-        """NDCG@10 [B] of each published model and of the fused list; 0 for an item that the catalog does not have."""
+    def ndcg(self, repository: Path, policies: Path | None = None) -> dict[str, Doubles]:
+        """NDCG@10 [B] of each published model and of the fused list; 0 for an item that the catalog does not have.
+
+        `policies`: a file whose default policy fuses, in place of the published one.
+        """
         catalog = read_table(latest(repository, "catalog") / "items.parquet", ["number"])["number"]
         is_known = pl.col("item").is_in(catalog.implode())
         rows = np.flatnonzero(self.targets.select(is_known).to_series().to_numpy())
         task = NextItemTask(repository, self.targets[rows], self.history.filter(is_known))
-        policy = default_policy(repository)[1]
+        policy = (read_policy(policies) if policies else default_policy(repository))[1]
         found = {name: np.zeros(len(self.targets)) for name in (*task.scorers, FUSED)}
         for chunk in task.chunks():
             users = rows[chunk.candidates.user]

@@ -31,6 +31,13 @@ class Overlap:
     """Effective number of users with outcomes: by their weighted sums, and no more than the answers with an outcome,
     each counted as far as an answer is one of the policy's. Where outcomes of large weight are missing by chance, the
     former is too high."""
+    bias: float
+    """Maximum that an answer may earn by what could not be logged: as if each such item earned the largest reward."""
+
+    @property
+    def is_supported(self) -> bool:
+        """Surely, and not only for all that is known."""
+        return self.unsupported.high <= MAX_UNSUPPORTED
 
     @property
     def refusal(self) -> str:
@@ -70,4 +77,5 @@ def overlap(log: Logged, target: Doubles) -> Overlap:
     largest = float(weight.max(initial=0.0))
     earned = np.count_nonzero(log.reward.any(axis=1)) * float(effective) / len(log.user)
     outcomes = min(effective_users(inverse_propensity(log, target), log.user), earned)
-    return Overlap(len(log.user), float(effective), unsupported, largest, outcomes)
+    bias = max(unsupported.high, 0.0) * float(lists.mean()) * float(log.reward.max(initial=0.0))
+    return Overlap(len(log.user), float(effective), unsupported, largest, outcomes, bias)

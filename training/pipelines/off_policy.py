@@ -14,6 +14,7 @@ import yaml
 from fusion_gateway.catalog.catalog import Catalog, load_catalog
 from fusion_gateway.catalog.rating_scale import RatingScale
 from fusion_gateway.fusion import POPULARITY, Policy
+from fusion_gateway.fusion.estimate_names import ENDS, OFF_POLICY, digest
 from fusion_gateway.loop import metrics
 from protos.marquee.v1.artifact_pb2 import Manifest, Metric, Recipe
 from servers.runtime.errors import MarqueeError
@@ -36,6 +37,7 @@ from training.off_policy.histories import histories
 from training.off_policy.overlap import Overlap, overlap
 from training.off_policy.reranked import Reranker
 from training.off_policy.reward_model import FOLDS, fit_reward_model
+from training.pipelines.fitted_policies import as_policy, valid_metrics
 from training.pipelines.fusion import as_yaml, equal_policy
 from training.pipelines.fusion_fit import fit_weights
 from training.progress import stage, track
@@ -43,6 +45,8 @@ from training.published import read_text
 from training.recipes import SCORERS
 
 LOGGED, DOUBLY_ROBUST = "logged answers", "doubly robust"
+LOGGED_OUTCOMES = "logged_outcomes"
+"""Recipe of policies that are fitted on a log."""
 MAX_WEIGHT = 50.0
 """Of an outcome in a fit: larger inverse propensities are clipped, a little bias for less variance (Ionides 2008)."""
 MIN_OUTCOMES = 50
@@ -66,7 +70,7 @@ class Evaluated:
     """Of one policy."""
 
     rows: Sequence[Row]
-    """First that of the logged answers; only this one where the log cannot tell."""
+    """First that of the logged answers; only this one where the log cannot tell. IPS where it surely is supported."""
     overlap: Overlap
     answers: int
     users: int
@@ -103,7 +107,8 @@ class LoggedOutcomes:
         found = overlap(log, target)
         logged, values = on_policy(log), {}
         if not found.refusal:
-            values["IPS"] = inverse_propensity(log, target)
+            if found.is_supported:  # else IPS may be too low by what it cannot see
+                values["IPS"] = inverse_propensity(log, target)
             values["self-normalized IPS"] = self_normalized(log, target)
             values[DOUBLY_ROBUST] = doubly_robust(log, target, predicted, expected)
         earned = earned_by_user(logged, log.user, effective_users(logged, log.user))
@@ -187,10 +192,11 @@ def _catalog(repository: Path) -> Catalog:
     return load_catalog(folder / "items.parquet", int(folder.name), scale=scale)
 
 
-def publish_fitted(repository: Path, name: str, policy: Policy, evaluated: Evaluated, metric: str) -> Path:
+def publish_fitted(repository: Path, name: str, policy: Policy, evaluated: Evaluated, outcome: str) -> Path:
     """The next version of fusion: the newest one's policies, and this one beside them. The default stays as it is.
 
-    Raises TrainingError where a policy of this name may be served to users who do not name it, and for a bad name.
+    `outcome`: what is counted, and in which window. Raises TrainingError where a policy of this name may be served to
+    users who do not name it, and for a bad name.
     """
     check_name(name)
     newest = latest(repository, "fusion")
@@ -201,11 +207,14 @@ def publish_fitted(repository: Path, name: str, policy: Policy, evaluated: Evalu
     published["policies"][name] = as_yaml(policy)
     made = read_manifest(newest)
     row = evaluated.rows[-1]
-    protocol = f"off-policy, doubly robust, {metric} an answer, cross-fitted by user, 95 %"
-    ends = {"": row.value.value, " low": row.value.low, " high": row.value.high}
-    metrics = [each for each in made.metrics if each.protocol != protocol or not each.name.startswith(name)]
-    metrics += [Metric(name=f"{name}{end}", value=value, protocol=protocol) for end, value in ends.items()]
-    recipe = Recipe(name="logged_outcomes", config_json=json.dumps({"metric": metric, "max_weight": MAX_WEIGHT}))
+    protocol = f"{OFF_POLICY}, doubly robust, {outcome}, cross-fitted by user, 95 %"
+    own = f"{name} {digest(as_policy(published['policies'][name]))}"
+    values = (row.value.value, row.value.low, row.value.high)
+    added = [Metric(name=f"{own}{end}", value=each, protocol=protocol) for end, each in zip(ENDS, values, strict=True)]
+    replaced = {(each.name, each.protocol) for each in added}
+    kept = valid_metrics(made.metrics, published["policies"])
+    metrics = [each for each in kept if (each.name, each.protocol) not in replaced] + added
+    recipe = Recipe(name=LOGGED_OUTCOMES, config_json=json.dumps({"metric": outcome, "max_weight": MAX_WEIGHT}))
     manifest = Manifest(model="fusion", recipe=recipe, data=made.data, metrics=metrics)
 
     def write(folder: Path) -> None:

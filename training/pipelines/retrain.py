@@ -23,9 +23,11 @@ from training.data.dataset import EVENTS, Dataset, assemble
 from training.data.load import load_dataset, with_unlisted
 from training.data.validate import validate
 from training.errors import TrainingError
+from training.evaluation.measure import default_policy, read_policy
 from training.evaluation.newest_slice import FUSED, Compared, Queries, Seen, compare, seen, split_at_newest
 from training.pipelines.catalog import read_attributes_of
 from training.pipelines.every_model import Instead, train_all
+from training.pipelines.fitted_policies import carry_on
 from training.pipelines.job import Job
 from training.pipelines.retrain_loss import note_loss, read_loss
 from training.pipelines.retrain_report import MAX_REPORTS, write_reports
@@ -59,6 +61,8 @@ class Settings:
     """Share of the serving versions' NDCG@10, a loss of which is accepted, of all retrainings in a row together."""
     always: bool
     """Publish whatever the comparison says."""
+    policies: Path | None = None
+    """File of policies that the gateway is given; both sides are compared with its default policy."""
 
     def digest(self) -> str:
         """Equal for the same settings; it does not give away the URL, which may hold a password."""
@@ -229,17 +233,39 @@ class Retraining:
         for model in done:
             _say(f"train       {model} done before")
         left_out = train_all(job, self._settings.recipe, Instead(), done).left_out
+        if self._seen:
+            self._carry_on()
         self._run.save(left_out=left_out, candidate=[asdict(each) for each in seen(self._candidate)])
+
+    def _carry_on(self) -> None:
+        if not (versions(self._repository, "fusion") and versions(self._candidate, "fusion")):
+            return
+        carried = carry_on(latest(self._repository, "fusion"), self._candidate)
+        said = self._run.facts.get("carried", []) + carried.over
+        self._run.save(carried=said, replaced=carried.replaced)
+        if said:
+            _say(f"policies    carried on, fitted on logged outcomes: {', '.join(said)}")
+        if carried.replaced:
+            _say(f"policies    not carried on, for training made others: {', '.join(carried.replaced)}")
 
     def _compare(self, queries: Queries) -> Compared | None:
         """Of the fused lists; None where there is nobody to compare on."""
         if queries.targets.is_empty():
             return None
-        new = queries.ndcg(self._candidate)
-        serving = queries.ndcg(self._repository) if self._seen else {}
+        new = queries.ndcg(self._candidate, self._settings.policies)
+        serving = queries.ndcg(self._repository, self._settings.policies) if self._seen else {}
         compared = compare(new, serving)
+        self._run.save(policies=self._compared_policies())
         self._run.save(compared=[asdict(each) for each in compared])
         return next(each for each in compared if each.ranker == FUSED)
+
+    def _compared_policies(self) -> str:
+        if path := self._settings.policies:
+            return f"{read_policy(path)[0]} of {path} on both sides"
+        sides = [default_policy(self._candidate)[0]]
+        sides += [default_policy(self._repository)[0]] if self._seen else []
+        named = " against ".join(sides)
+        return f"{named}, the published default; a gateway with a file of policies serves others: give it by --policies"
 
     def _publish(self) -> None:
         """A model whose content is the newest version already, as after a kill in the midst of this, is left alone."""

@@ -58,6 +58,12 @@ def summary(facts: Facts) -> list[tuple[str, str]]:
             already = f"; earlier versions have lost {facts['lost']:.1%}" if facts.get("lost") else ""
             found.append(("margin", f"a loss of up to {facts['margin']:.0%} of what serves is accepted{already}"))
         found.append(("compared", f"{newest['compared']:,} users, each on the first item there that was new to them"))
+    if "policies" in facts:
+        found.append(("policy", facts["policies"]))
+    if carried := facts.get("carried"):
+        found.append(("carried", f"on, as they were, policies fitted on logged outcomes: {', '.join(carried)}"))
+    if replaced := facts.get("replaced"):
+        found.append(("lost", f"fitted on logged outcomes, for training made others: {', '.join(replaced)}"))
     found.append(("begun", _day(facts["started"])))
     return found
 

@@ -148,7 +148,21 @@ def test_what_the_log_could_not_show_is_refused() -> None:
     found = overlap(log, np.where(shown == 0, 0.6, 0.0))
     assert found.unsupported.low < 0.4 < found.unsupported.high
     assert "could not have shown" in found.refusal
-    assert not overlap(log, np.full((2000, 1), 0.25)).refusal
+    same = overlap(log, np.full((2000, 1), 0.25))
+    assert same.is_supported
+    assert not same.refusal
+
+
+def test_what_the_log_perhaps_could_not_show_is_no_support() -> None:
+    random = np.random.default_rng(1)
+    shown = random.integers(0, 4, (400, 1))
+    log = Logged(np.arange(400), shown, np.full((400, 1), 0.25), np.full((400, 1), 2.0))
+    # The policy shows a fifth item in 4 %, which so few answers do not tell from more than 5 %.
+    found = overlap(log, np.where(shown == 0, 0.66, 0.1))
+    assert not found.refusal
+    assert found.unsupported.low < 0.05 < found.unsupported.high
+    assert not found.is_supported
+    assert found.bias == pytest.approx(found.unsupported.high * 2)
 
 
 def test_a_log_of_few_answers_is_refused() -> None:

@@ -1,5 +1,6 @@
 """Off-policy evaluation of a log that a real gateway wrote: against the lists that the gateway makes, and the truth."""
 
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,17 +13,21 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from fusion_gateway.events.stored_event import StoredEvent
+from fusion_gateway.fusion import Policy
+from fusion_gateway.fusion.estimate_names import digest
 from fusion_gateway.policies import load_policies
+from fusion_gateway.published_models import PublishedModels
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
+from servers.runtime.repository import Repository
 from tests.servers.running import process, started
 from tests.training.pipelines.test_retrain import store
 from training.__main__ import app
-from training.artifacts.repository import latest, verify
+from training.artifacts.repository import latest, read_manifest, verify
 from training.errors import TrainingError
 from training.evaluation.measure import default_policy, read_policy
 from training.off_policy.answers import Source
-from training.pipelines.off_policy import LoggedOutcomes, outcome_metric
+from training.pipelines.off_policy import LoggedOutcomes, outcome_metric, publish_fitted
 
 USERS, ITEMS, TASTES, K = 550, 8, 2, 3
 EXPLORATION = 0.67
@@ -148,6 +153,9 @@ def test_a_policy_that_was_never_served(loop: Loop) -> None:
         assert row.difference.value == pytest.approx(row.value.value - logged.value.value)
     result = loop.run("--policy", str(loop.home / "popular.yaml"))
     assert result.exit_code == 0
+    assert not evaluated.overlap.is_supported
+    assert "IPS" not in [row.estimator for row in evaluated.rows]
+    assert f"bias        up to {evaluated.overlap.bias:.4f} an answer in every estimate" in result.stdout
     assert f"doubly robust        {estimates[-1].value}" in result.stdout
     assert f"left out: {USERS} without exploration" in result.stdout
 
@@ -162,9 +170,31 @@ def test_fitted_weights_are_published_and_not_promoted(loop: Loop) -> None:
     assert fitted["weights"]["linear"] > fitted["weights"]["popularity"]
     folder = latest(loop.repository, "fusion")
     load_policies(folder / "policies.yaml")
+    learned = read_policy(folder / "policies.yaml", "learned_from_clicks")[1]
     metrics = {each.name: each for each in verify(folder).metrics}
-    assert loop.truth < metrics["learned_from_clicks low"].value < metrics["learned_from_clicks"].value
-    assert "off-policy, doubly robust, click" in metrics["learned_from_clicks"].protocol
+    name = f"learned_from_clicks {digest(learned)}"
+    assert loop.truth < metrics[f"{name} low"].value < metrics[name].value
+    assert metrics[name].protocol.startswith("off-policy, doubly robust, click within 24 h of an answer, ")
+
+
+def test_an_estimate_belongs_to_a_name_and_its_content(loop: Loop, tmp_path: Path) -> None:
+    shutil.copytree(loop.repository, tmp_path / "repository")
+    evaluated = loop.outcomes(EXPLORATION).evaluate([default_policy(loop.repository)[1]])
+
+    def publish(name: str, weight: float, outcome: str) -> list[str]:
+        policy = Policy({"linear": weight, "popularity": 1.0})
+        folder = publish_fitted(tmp_path / "repository", name, policy, evaluated, outcome)
+        return [each.name for each in read_manifest(folder).metrics if each.name.startswith("fitted")]
+
+    for name in ("fitted_on_clicks", "fitted", "fitted"):  # a name that begins with the other; the same once more
+        found = publish(name, 1 / 3, "click")
+    assert len(found) == 6
+    assert len(publish("fitted", 1 / 3, "like")) == 9
+    other = publish("fitted", 0.7, "like")  # other weights: what was estimated of those before is gone
+    assert len(other) == 6
+    models = PublishedModels(Repository(tmp_path / "repository"))
+    fitted = read_policy(latest(tmp_path / "repository", "fusion") / "policies.yaml", "fitted")[1]
+    assert [each.protocol.split(", ")[2] for each in models.estimates(fitted, 0)] == ["like"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from typer.testing import CliRunner, Result
 
 from fusion_gateway.events.store import EventStore
 from fusion_gateway.events.stored_event import StoredEvent
+from fusion_gateway.fusion import Policy
+from fusion_gateway.fusion.estimate_names import digest
 from servers.runtime.errors import ConfigurationError
 from servers.runtime.file_lock import locked
 from tests.servers.running import ROOT
@@ -24,9 +27,17 @@ from training import recipes
 from training.__main__ import app
 from training.artifacts.repository import known_numbers, latest, read_manifest, republish, verify, versions
 from training.data.dataset import EVENTS
+from training.evaluation.measure import read_policy
 from training.evaluation.newest_slice import FUSED, Compared, Queries
+from training.off_policy.estimators import Estimate
+from training.off_policy.overlap import Overlap
 from training.pipelines import retrain
+<<<<<<< HEAD
 from training.pipelines.retrain_loss import note_loss, read_loss
+=======
+from training.pipelines.fitted_policies import carry_on
+from training.pipelines.off_policy import Evaluated, Row, publish_fitted
+>>>>>>> offp
 from training.recipes.bounds import Bounds
 from training.recipes.fusion import FusionRecipe
 from training.recipes.linear import LinearRecipe
@@ -38,6 +49,7 @@ START, HOUR = 1_600_000_000, 3600
 MODELS = ("catalog", "linear", "fusion")
 LINEAR = LinearRecipe("good", recent=10, ease_penalty=10, ridge=10)
 SPOILED = replace(LINEAR, name="spoiled", rank=1, bounds=Bounds(max_events=60))
+FITTED = Policy({"linear": 0.25, "popularity": 1.0})
 EQUAL = FusionRecipe(min_users=USERS + 1)
 """Nothing is fitted."""
 RECIPES = {
@@ -142,14 +154,24 @@ def killed(*_: object) -> NoReturn:
 def test_a_spoiled_recipe_is_refused(shop: Shop) -> None:
     store(shop.url, invented())
     before = (shop.home / "events.db").read_bytes()
-    result = shop.retrain("spoiled")
+    alone = shop.home / "alone.yaml"
+    alone.write_text("default: alone\npolicies: {alone: {weights: {linear: 1}}}\n")
+    result = shop.retrain("spoiled", "--policies", str(alone))
     print(result.output)
+    assert f"policy   alone of {alone} on both sides" in result.stdout
     assert (result.exit_code, shop.versions()) == (3, [[1], [1], [1]])
     assert "Not published: it is worse than what serves: -" in result.stdout
     assert (shop.home / "events.db").read_bytes() == before
     report = shop.report(result)
     assert report["compared"][-1]["high"] < 0  # type: ignore[index]
     assert "published" not in report
+
+
+def test_policies_fitted_on_a_log_are_published(shop: Shop) -> None:
+    row = Row("doubly robust", Estimate(0.5, 0.4, 0.6), Estimate(0, 0, 0))
+    found = Overlap(0, 0.0, row.value, 0.0, 0.0, 0.0)
+    publish_fitted(shop.repository, "fitted on clicks", FITTED, Evaluated([row], found, 0, 0, {}), "click")
+    assert shop.versions() == [[1], [1], [1, 2]]
 
 
 def test_a_good_recipe_is_published_once_however_often_it_is_killed(
@@ -162,15 +184,39 @@ def test_a_good_recipe_is_published_once_however_often_it_is_killed(
         patch.setattr(retrain, "republish", one_is_killed)
         with pytest.raises(Killed):
             shop.retrain("good")
-    assert shop.versions() == [[1, 2], [1], [1]]
+    assert shop.versions() == [[1, 2], [1], [1, 2]]
     result = shop.retrain("good")
     print(result.output)
     assert result.exit_code == 0
+<<<<<<< HEAD
     assert shop.versions() == [[1, 2], [1, 2], [1, 2]]
     assert "Published: it is not worse than what serves: " in result.stdout
     assert (shop.repository / retrain.HOME / "loss.json").is_file()
+=======
+    assert shop.versions() == [[1, 2], [1, 2], [1, 2, 3]]
+    assert "Published: it is not worse than what serves, by the margin of 10%: " in result.stdout
+>>>>>>> offp
     for model in MODELS:
         verify(latest(shop.repository, model))
+    assert "carried  on, as they were, policies fitted on logged outcomes: fitted on clicks" in result.stdout
+    assert "the published default; a gateway with a file of policies serves others" in result.stdout
+    folder = latest(shop.repository, "fusion")
+    assert read_policy(folder / "policies.yaml", "fitted on clicks")[1] == FITTED
+    name = f"fitted on clicks {digest(FITTED)}"
+    estimates = [each.name for each in read_manifest(folder).metrics if each.protocol.startswith("off-policy")]
+    assert estimates == [name, f"{name} low", f"{name} high"]
+
+
+def test_a_fitted_policy_is_replaced_by_one_of_its_name(shop: Shop, tmp_path: Path) -> None:
+    shutil.copytree(shop.repository, tmp_path / "old")
+    shutil.copytree(shop.repository, tmp_path / "new")
+    serving, candidate = latest(tmp_path / "old", "fusion"), tmp_path / "new"
+    assert carry_on(serving, candidate) == ([], [])
+    found = Overlap(0, 0.0, Estimate(0, 0, 0), 0.0, 0.0, 0.0)
+    other = Evaluated([Row("doubly robust", Estimate(0.1, 0, 1), Estimate(0, 0, 0))], found, 0, 0, {})
+    folder = publish_fitted(candidate, "fitted on clicks", replace(FITTED, normalizer="rank"), other, "like")
+    assert carry_on(serving, candidate) == ([], ["fitted on clicks"])
+    assert latest(candidate, "fusion") == folder
 
 
 COMPARED = Compared(FUSED, 100, 0.11, 0.1)
