@@ -129,7 +129,8 @@ def test_counts_and_rates_are_those_of_the_answers() -> None:
 def test_next_pages_belong_to_the_first_one() -> None:
     """Without a click they change nothing, and with one the answer has it."""
     first, page = answer("anna", "old", "110"), answer("anna", "old", "001", after="the first")
-    (alone,), (both,) = report([first]).arms, report([first, page, answer("anna", "old", after="the second")]).arms
+    third = answer("anna", "old", after="the second")
+    (alone,), (both,) = report([first]).arms, report([first, page, third]).arms
     assert (alone.answers, alone.outcomes, alone.rate.value) == (1, 2, 2)
     assert (both.answers, both.outcomes, both.rate.value) == (1, 3, 3)
     assert both.ndcg == alone.ndcg

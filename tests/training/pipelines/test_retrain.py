@@ -32,12 +32,9 @@ from training.evaluation.newest_slice import FUSED, Compared, Queries
 from training.off_policy.estimators import Estimate
 from training.off_policy.overlap import Overlap
 from training.pipelines import retrain
-<<<<<<< HEAD
-from training.pipelines.retrain_loss import note_loss, read_loss
-=======
 from training.pipelines.fitted_policies import carry_on
 from training.pipelines.off_policy import Evaluated, Row, publish_fitted
->>>>>>> offp
+from training.pipelines.retrain_loss import note_loss, read_loss
 from training.recipes.bounds import Bounds
 from training.recipes.fusion import FusionRecipe
 from training.recipes.linear import LinearRecipe
@@ -188,14 +185,9 @@ def test_a_good_recipe_is_published_once_however_often_it_is_killed(
     result = shop.retrain("good")
     print(result.output)
     assert result.exit_code == 0
-<<<<<<< HEAD
-    assert shop.versions() == [[1, 2], [1, 2], [1, 2]]
+    assert shop.versions() == [[1, 2], [1, 2], [1, 2, 3]]
     assert "Published: it is not worse than what serves: " in result.stdout
     assert (shop.repository / retrain.HOME / "loss.json").is_file()
-=======
-    assert shop.versions() == [[1, 2], [1, 2], [1, 2, 3]]
-    assert "Published: it is not worse than what serves, by the margin of 10%: " in result.stdout
->>>>>>> offp
     for model in MODELS:
         verify(latest(shop.repository, model))
     assert "carried  on, as they were, policies fitted on logged outcomes: fitted on clicks" in result.stdout
