@@ -67,7 +67,8 @@ class Storage:
             with usable_url():
                 async with self._writes.transaction() as connection:
                     await self._database.prepare(connection)
-            await self.sweep()
+            with suppress(DeadlineExceeded, Unavailable):  # it has been logged, and is tried again
+                await self.sweep()
             await self._erase_traces()
         except MarqueeError as error:
             raise ConfigurationError(str(error)) from None

@@ -14,9 +14,10 @@ from fusion_gateway import parsing
 from fusion_gateway.events.schema import ITEM_CHANGES, LISTS
 from fusion_gateway.events.storage import Storage
 from fusion_gateway.items.live import FOLLOW_SECONDS
+from fusion_gateway.items.opening import read_first
 from fusion_gateway.items.store import lock
 from protos.marquee.v1 import items_pb2 as pb
-from servers.runtime.errors import ConfigurationError, InvalidArgument, MarqueeError
+from servers.runtime.errors import InvalidArgument, MarqueeError
 from servers.runtime.quoting import quoted
 
 TRENDING, POPULAR, NEW, TOP_RATED = BUILT_IN = ("trending", "popular", "new", "top-rated")
@@ -136,10 +137,7 @@ class LiveLists:
 
     async def open(self) -> None:
         """Before the first call. Raises ConfigurationError."""
-        try:
-            await self._follow()
-        except MarqueeError as error:
-            raise ConfigurationError(str(error)) from None
+        await read_first(self._follow)
 
     async def run_follow_loop(self) -> None:
         """Never returns."""

@@ -5,17 +5,14 @@ import time
 from contextlib import suppress
 
 from fusion_gateway.catalog.title_search import TitleIndex
+from fusion_gateway.items.opening import AWAY, read_first
 from fusion_gateway.items.store import ItemStore
 from fusion_gateway.items.view import View
 from fusion_gateway.reloading import Reloaded
-from servers.runtime.errors import ConfigurationError, DeadlineExceeded, Overloaded, Unavailable
 
 FOLLOW_SECONDS = 0.3
 """Between two looks at the store."""
-OPEN_SECONDS = 10.0
-"""How long a gateway that starts waits for the store."""
 CHANGES_PER_LOOK = 1000
-AWAY = (DeadlineExceeded, Overloaded, Unavailable)
 
 
 class LiveTitles:
@@ -38,15 +35,10 @@ class LiveTitles:
 
     async def open(self) -> None:
         """Before the first call, so that nothing that is hidden is answered. Raises ConfigurationError."""
-        begin = time.monotonic()
-        while True:
-            try:
-                self._view = await self._caught_up(self._view)
-                return
-            except AWAY as error:
-                if time.monotonic() > begin + OPEN_SECONDS:
-                    raise ConfigurationError(str(error)) from None
-            await asyncio.sleep(FOLLOW_SECONDS)
+        await read_first(self._catch_up)
+
+    async def _catch_up(self) -> None:
+        self._view = await self._caught_up(self._view)
 
     async def run_follow_loop(self) -> None:
         """Never returns."""

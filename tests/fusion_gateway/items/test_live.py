@@ -77,7 +77,7 @@ async def test_another_database_in_its_place_is_followed_from_its_start(tmp_path
 
 
 async def test_a_gateway_does_not_start_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fusion_gateway.items.live.OPEN_SECONDS", 0)
+    monkeypatch.setattr("fusion_gateway.items.opening.OPEN_SECONDS", 0)
     monkeypatch.setattr(Store, "is_away", True)
     with pytest.raises(ConfigurationError, match="away"):
         async with live(tmp_path):
