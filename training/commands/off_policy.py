@@ -119,7 +119,7 @@ def _show(evaluated: "Evaluated", title: str) -> None:
         )
     if not found.is_supported:
         facts["bias"] = (
-            f"up to {found.bias:.4f} an answer in every estimate, if all of that share, {found.unsupported.high:.0%} "
+            f"up to {found.bias:.4f} an answer in every estimate, if all of that share, {found.unsupported.high:.1%} "
             f"at worst, could not have been logged; IPS is shown where it is at most {MAX_UNSUPPORTED:.0%}"
         )
     for name, value in facts.items():
