@@ -47,6 +47,10 @@ def off_policy_command(
     metric: Annotated[
         str, typer.Option(help="A type of events, or 'watch-time'.", rich_help_panel=DATA_PANEL)
     ] = "click",
+    event_type: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=ROLE, as the gateway's; may be repeated.", rich_help_panel=DATA_PANEL),
+    ] = None,
     window_hours: Annotated[
         float, typer.Option(help="An outcome counts so long after its answer.", rich_help_panel=DATA_PANEL)
     ] = 24.0,
@@ -64,16 +68,18 @@ def off_policy_command(
     from training.artifacts.repository import latest
     from training.evaluation.measure import read_policy
     from training.off_policy.answers import Source
-    from training.pipelines.off_policy import LoggedOutcomes, check_name, outcome_metric, publish_fitted
+    from training.pipelines.off_policy import LoggedOutcomes, check_name, event_types, outcome_metric, publish_fitted
 
     check_name(publish_as)
+    types = event_types(event_type or [])
     source = Source(
         serving_log=serving_log or log,
         event_store=log,
-        metric=outcome_metric(metric, window_hours),
+        metric=outcome_metric(metric, window_hours, types),
         since=since.replace(tzinfo=UTC).timestamp() if since else 0.0,
         until=time.time(),
         max_answers=max_answers,
+        types=types,
     )
     chosen, one = read_policy(policy or latest(repository, "fusion") / "policies.yaml", name)
     outcomes = LoggedOutcomes(repository, source, exploration)
@@ -107,9 +113,13 @@ def _show(evaluated: "Evaluated", title: str) -> None:
         "unsupported": f"{found.unsupported} of what it would show could not have been logged",
         "weights": f"{found.largest_weight:,.1f} the largest",
     }
+    if evaluated.undrawn:
+        facts["exploration"] = (
+            f"draws no rank in {evaluated.undrawn:,} lists: of k items, round(exploration * k) ranks are drawn"
+        )
     if not found.is_supported:
         facts["bias"] = (
-            f"up to {found.bias:.4f} an answer in every estimate, if all of that share, {found.unsupported.high:.0%} "
+            f"up to {found.bias:.4f} an answer in every estimate, if all of that share, {found.unsupported.high:.1%} "
             f"at worst, could not have been logged; IPS is shown where it is at most {MAX_UNSUPPORTED:.0%}"
         )
     for name, value in facts.items():

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fusion_gateway.events.event_types import STANDARD, EventTypes
 from fusion_gateway.loop.databases import opened
 from fusion_gateway.loop.joined import Joined, joined
 from fusion_gateway.loop.metrics import Metric
@@ -35,6 +36,8 @@ class Source:
     until: float
     max_answers: int
     """Of more, so many drawn at random."""
+    types: EventTypes = STANDARD
+    """Those that the gateway takes."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,8 @@ async def read_answers(source: Source, rows: Mapping[str, int]) -> Answers:
     if not kept:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items()) or "the log has none"
         raise TrainingError(
-            f"no logged answer tells of another policy: {reasons}. Serve some requests with exploration above 0"
+            f"no logged answer tells of another policy: {reasons}. Serve some requests with an exploration of at least "
+            "1 / k: of a list of k items, round(exploration * k) ranks are drawn"
         )
     return _as_arrays(kept, rows, left_out)
 

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from fusion_gateway.catalog.catalog import Catalog
-from fusion_gateway.events.event_types import STANDARD
+from fusion_gateway.events.event_types import EventTypes
 from fusion_gateway.events.exporting import export_events
 from fusion_gateway.events.stored_event import StoredEvent
 from training.artifacts.requests import Requests
@@ -29,19 +29,19 @@ class Known:
     """[N]: rows of the catalog that were in no list: dismissed ones, and other ids of seen works."""
 
 
-async def histories(event_store: str, answers: Answers, catalog: Catalog) -> Known:
+async def histories(event_store: str, answers: Answers, catalog: Catalog, types: EventTypes) -> Known:
     """Of the events of seconds before that of each answer: of those in it, some came after."""
     scale = catalog.rating_scale
     span = (scale.lowest, scale.highest) if scale else None
     with TemporaryDirectory() as folder:
         path = Path(folder) / "events.parquet"
-        await export_events(event_store, path, STANDARD.read)
+        await export_events(event_store, path, types.read)
         events = _of_users(path, answers.user_id)
     times = answers.time.astype(np.int64)
     requests, left_out = Requests(list(answers.user_id), [], [], [], times), []
     for user, time in zip(answers.user_id, times.tolist(), strict=True):
         before = [event for event in events.get(user, []) if event.time < time]
-        history, dismissed = STANDARD.sort_out(before[-HISTORY_LIMIT:], span)
+        history, dismissed = types.sort_out(before[-HISTORY_LIMIT:], span)
         known = [event for event in history if catalog.row_of(event.item_id) is not None]
         rows = np.array([catalog.row_of(event.item_id) for event in known], np.int64)
         requests.history_item.append(catalog.number[rows])

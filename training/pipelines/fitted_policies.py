@@ -39,8 +39,8 @@ def carry_on(serving: Path, candidate: Path) -> Carried:
         document["policies"] = {**new, **{name: old[name] for name in over}}
         made = read_manifest(newest)
         kept = [each for each in metrics if each.protocol.startswith(OFF_POLICY)]
-        metrics = valid_metrics([*made.metrics, *kept], document["policies"])
-        manifest = Manifest(model="fusion", recipe=made.recipe, data=made.data, metrics=metrics)
+        valid = valid_metrics([*made.metrics, *kept], document["policies"])
+        manifest = Manifest(model="fusion", recipe=made.recipe, data=made.data, metrics=valid)
 
         def write(folder: Path) -> None:
             for file in made.files:

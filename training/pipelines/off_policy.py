@@ -13,6 +13,7 @@ import yaml
 
 from fusion_gateway.catalog.catalog import Catalog, load_catalog
 from fusion_gateway.catalog.rating_scale import RatingScale
+from fusion_gateway.events.event_types import STANDARD, EventTypes
 from fusion_gateway.fusion import POPULARITY, Policy
 from fusion_gateway.fusion.estimate_names import ENDS, OFF_POLICY, digest
 from fusion_gateway.loop import metrics
@@ -75,6 +76,8 @@ class Evaluated:
     answers: int
     users: int
     left_out: Mapping[str, int]
+    undrawn: int = 0
+    """Answers too short for the exploration that the policy would be served with: it rounds to no rank."""
 
 
 class LoggedOutcomes:
@@ -88,7 +91,8 @@ class LoggedOutcomes:
             rows = {item_id: row for row, item_id in enumerate(self._catalog.id)}
             with stage("reading the log"):
                 self._answers = asyncio.run(read_answers(source, rows))
-                self._known = asyncio.run(histories(source.event_store, self._answers, self._catalog))
+                read = histories(source.event_store, self._answers, self._catalog, source.types)
+                self._known = asyncio.run(read)
         except MarqueeError as error:
             raise TrainingError(str(error)) from None
         log = self._answers.log
@@ -96,7 +100,15 @@ class LoggedOutcomes:
         self._reranker = Reranker(self._catalog, log, self._known.left_out, exploration, model)
 
     def evaluate(self, policies: Sequence[Policy]) -> Evaluated:
-        """One policy, or one for each of FOLDS folds of users. Raises TrainingError for models that are not here."""
+        """One policy, or one for each of FOLDS folds of users.
+
+        Raises TrainingError for models that are not here, and for a policy with a slot.
+        """
+        if any(policy.slot for policy in policies):
+            raise TrainingError(
+                "the policy has a slot for new items, of which the log tells nothing: leave `slot` out of the file to "
+                "evaluate the policy without it"
+            )
         log = self._answers.log
         everything = np.arange(len(log.user))
         numbers = np.full(len(everything), self._catalog.number[0])  # the task wants some item
@@ -117,7 +129,11 @@ class LoggedOutcomes:
             value = earned_by_user(each, log.user, found.outcomes)
             rows.append(Row(name, value, mean_by_user(each - logged, log.user, found.outcomes)))
         users = len(np.unique(log.user))
-        return Evaluated(rows, found, len(log.user), users, self._answers.left_out)
+        return Evaluated(rows, found, len(log.user), users, self._answers.left_out, self._undrawn())
+
+    def _undrawn(self) -> int:
+        exploration, lengths = self._reranker.exploration, self._answers.log.shown.sum(axis=1)
+        return int((np.round(exploration * lengths) == 0).sum()) if exploration else 0
 
     def fit(self) -> tuple[Policy, Sequence[Policy]]:
         """Weights that make items with outcomes likely, each weighted by its reward over its propensity (clipped, as in
@@ -160,14 +176,28 @@ class LoggedOutcomes:
         return (chunk.candidates for chunk in shown)
 
 
-def outcome_metric(name: str, hours: float) -> metrics.Metric:
+def event_types(named: Sequence[str]) -> EventTypes:
+    """The usual ones with these, each NAME=ROLE as the gateway's --event-type. Raises TrainingError."""
+    parts = [each.partition("=") for each in named]
+    try:
+        return EventTypes({name.strip(): role.strip() for name, _, role in parts})
+    except MarqueeError as error:
+        raise TrainingError(f"--event-type: {error}") from None
+
+
+def outcome_metric(name: str, hours: float, types: EventTypes = STANDARD) -> metrics.Metric:
     """What counts as an outcome, and how long after its answer. Raises TrainingError."""
     if name == metrics.RATING:
         raise TrainingError(
             "metric: estimates are of sums of outcomes, and a mean of ratings is none; choose like or click"
         )
+    if name not in (*types.names, metrics.WATCH_TIME):
+        raise TrainingError(
+            f"metric: there is no {name!r}; there are {', '.join([*types.names, metrics.WATCH_TIME])}. A type of the "
+            "gateway's configuration is given as there: --event-type NAME=ROLE"
+        )
     try:
-        return metrics.metric_named(name, hours * 3600)
+        return metrics.metric_named(name, hours * 3600, types)
     except MarqueeError as error:
         raise TrainingError(str(error)) from None
 

@@ -361,9 +361,13 @@ async def test_an_experiment_shows_who_wins(page: Console, tmp_path: Path) -> No
 
 async def test_what_was_estimated_stands_beside_what_was_measured(tmp_path: Path) -> None:
     repository, protocol = tmp_path / "repository", "off-policy, doubly robust, click an answer, 95 %"
-    later = Policy({"rating": 1.0}, "rrf")
     rrf = f"rrf {digest(Policy({'rating': 1.0, 'sequential': 1.0}, 'rrf'))}"
-    estimates = {rrf: 0.5, f"{rrf} low": 0.4, f"{rrf} high": 0.6, f"later {digest(later)}": 0.3}
+    estimates = {
+        rrf: 0.5,
+        f"{rrf} low": 0.4,
+        f"{rrf} high": 0.6,
+        f"later {digest(Policy({'rating': 1.0}, 'rrf'))}": 0.3,
+    }
     metrics = [Metric(name=name, value=value, protocol=protocol) for name, value in estimates.items()]
     metrics.append(Metric(name=rrf, value=0.9, protocol="off-policy, doubly robust, like an answer, 95 %"))
     publish_catalog(repository, items(), TAGS)

@@ -1,5 +1,6 @@
 """Off-policy evaluation of a log that a real gateway wrote: against the lists that the gateway makes, and the truth."""
 
+import asyncio
 import shutil
 import sys
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
+from fusion_gateway.catalog.catalog import load_catalog
+from fusion_gateway.events.event_types import STANDARD
 from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.fusion import Policy
 from fusion_gateway.fusion.estimate_names import digest
@@ -26,8 +29,10 @@ from training.__main__ import app
 from training.artifacts.repository import latest, read_manifest, verify
 from training.errors import TrainingError
 from training.evaluation.measure import default_policy, read_policy
-from training.off_policy.answers import Source
-from training.pipelines.off_policy import LoggedOutcomes, outcome_metric, publish_fitted
+from training.off_policy.answers import Answers, Source
+from training.off_policy.histories import histories as known_of
+from training.off_policy.logged import Logged
+from training.pipelines.off_policy import LoggedOutcomes, event_types, outcome_metric, publish_fitted
 
 USERS, ITEMS, TASTES, K = 550, 8, 2, 3
 EXPLORATION = 0.67
@@ -201,7 +206,10 @@ def test_an_estimate_belongs_to_a_name_and_its_content(loop: Loop, tmp_path: Pat
     ("flags", "error"),
     [
         (["--since", "2100-01-01"], "no logged answer tells of another policy: the log has none"),
-        (["--metric", "nod"], "metric: there is no 'nod'"),
+        (["--metric", "nod"], "metric: there is no 'nod'; there are click, dislike, dismiss, impression, like, "),
+        (["--metric", "nod"], "view, watch-time. A type of the gateway's configuration is given as there"),
+        (["--metric", "nod", "--event-type", "nod=gone"], "--event-type: event type nod=gone: must be history"),
+        (["--policy", "slot.yaml"], "the policy has a slot for new items, of which the log tells nothing"),
         (["--name", "nobody"], "has no policy 'nobody'; there are adaptive"),
         (["--policy", "rules.yaml"], "the policy weighs 'rules', which "),
         (["--policy", "/etc/passwd"], "is no file of policies: it has to map `policies` to policies by name"),
@@ -217,7 +225,10 @@ def test_an_estimate_belongs_to_a_name_and_its_content(loop: Loop, tmp_path: Pat
 def test_what_cannot_be_told_says_why(loop: Loop, flags: list[str], error: str) -> None:
     rules = {"default": "ruled", "policies": {"ruled": {"weights": {"rules": 1.0}}}}
     (loop.home / "rules.yaml").write_text(yaml.safe_dump(rules))
-    places = {"rules.yaml": str(loop.home / "rules.yaml"), "DEFAULT": default_policy(loop.repository)[0]}
+    slotted = {**POPULAR, "slot": {"min_lead": 1.0}}
+    (loop.home / "slot.yaml").write_text(yaml.safe_dump({"default": "new", "policies": {"new": slotted}}))
+    places = {name: str(loop.home / name) for name in ("rules.yaml", "slot.yaml")}
+    places["DEFAULT"] = default_policy(loop.repository)[0]
     result = loop.run(*(places.get(flag, flag) for flag in flags))
     assert isinstance(result.exception, TrainingError)
     assert error in str(result.exception)
@@ -228,3 +239,22 @@ def test_a_log_of_too_few_answers_is_refused(loop: Loop) -> None:
     assert result.exit_code == 4
     assert "refused: the 100 answers tell as much as" in result.stdout
     assert "doubly robust" not in result.stdout
+
+
+def test_a_type_of_the_configuration_is_a_metric(loop: Loop) -> None:
+    result = loop.run("--metric", "share", "--event-type", "share=history:0.9", "--exploration", "0.1")
+    assert result.exit_code == 4
+    assert "logged answers  0.0000 (no interval)" in result.stdout
+    assert "at least 10 are needed for an interval" in result.stdout
+    assert f"exploration draws no rank in {USERS} lists: of k items, round(exploration * k)" in result.stdout
+
+
+def test_a_type_of_the_configuration_is_history(loop: Loop, tmp_path: Path) -> None:
+    store(f"sqlite:///{tmp_path}/events.db", [StoredEvent("u0", "i7", None, START, "s", "share")])
+    ones = np.ones((1, 1))
+    log = Logged(np.zeros(1, np.int64), np.zeros((1, 1), np.int64), ones, ones)
+    answers = Answers(["u0"], np.array([START + 10.0]), log, {})
+    catalog = load_catalog(latest(loop.repository, "catalog") / "items.parquet", 1)
+    for types, count in ((STANDARD, 0), (event_types(["share=history"]), 1)):
+        known = asyncio.run(known_of(f"sqlite:///{tmp_path}/events.db", answers, catalog, types))
+        assert len(known.requests.history_item[0]) == count
