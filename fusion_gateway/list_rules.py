@@ -43,7 +43,8 @@ class Limits:
         """Of each position, its values among `some` [V]: equal bytes for equal values."""
         kept = some[self.value]
         position, value = self.position[kept], self.value[kept]
-        starts, ends = (np.searchsorted(position, positions, side).tolist() for side in ("left", "right"))
+        starts = np.searchsorted(position, positions, "left").tolist()
+        ends = np.searchsorted(position, positions, "right").tolist()
         return [value[start:end].tobytes() for start, end in zip(starts, ends, strict=True)]
 
 

@@ -32,7 +32,10 @@ def carry_on(serving: Path, candidate: Path) -> Carried:
     """
     old, newest = _policies(serving), latest(candidate, "fusion")
     metrics, document = read_manifest(serving).metrics, _document(newest)
-    found = [name for name, each in old.items() if any(_is_fitted(name, each, metric) for metric in metrics)]
+    found = []
+    for name, policy in old.items():
+        if any(_is_fitted(name, policy, metric) for metric in metrics):
+            found.append(name)
     new = document["policies"]
     over = [name for name in found if name not in new]
     if over:
