@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "fusion_gateway/events": {"servers.runtime", "fusion_gateway.ingest", "fusion_gateway.circuit_breaker"},
     "fusion_gateway/loop/answer_cap.py": set[str](),
     "fusion_gateway/loop/evidence.py": {"fusion_gateway.loop.answer_cap"},
-    "fusion_gateway/loop/thompson.py": {"fusion_gateway.loop.evidence"},
+    "fusion_gateway/loop/thompson.py": {"fusion_gateway.loop.evidence", "fusion_gateway.loop.intervals"},
     "fusion_gateway/shares.py": set[str](),
     "fusion_gateway/scorers": {
         "servers.runtime",
