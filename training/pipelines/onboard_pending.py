@@ -17,15 +17,15 @@ from typing import Any
 
 import polars as pl
 from google.protobuf.json_format import ParseError
+from sqlalchemy import make_url
 
 from fusion_gateway.catalog.parquet import MAX_VALUES
 from fusion_gateway.items.documents import check_stored, document_of
 from fusion_gateway.items.store import ItemStore, StoredItem
-from servers.runtime.errors import InvalidArgument, MarqueeError
+from servers.runtime.errors import ConfigurationError, InvalidArgument
 from servers.runtime.file_lock import locked
 from training.artifacts.repository import latest, versions
 from training.data.dataset import ITEMS
-from training.errors import TrainingError
 from training.pipelines.onboard import Onboarded, onboard
 from training.pipelines.onboard_vectors import extensible, item_numbers
 from training.progress import console
@@ -215,7 +215,8 @@ def onboard_pending(url: str, repository: Path, every: float | None = None) -> N
     """Onboards what is pending in the event store at the URL, and what becomes so: looks `every` seconds; None: once.
 
     SIGTERM and SIGINT end it at once: what was being published is left out, and is pending still. While another
-    process does the same in this repository, it waits to take over; or raises ConfigurationError, where it runs once.
+    process does the same in this repository, it waits to take over; or raises ConfigurationError, where it runs once,
+    and where the repository or the store's file is not there.
     """
     stopping = threading.Event()
 
@@ -233,6 +234,7 @@ def onboard_pending(url: str, repository: Path, every: float | None = None) -> N
 
 async def _run(url: str, repository: Path, every: float | None, stopping: threading.Event) -> None:
     store = ItemStore(url, max_writes=1)
+    _check_there(url, repository)
     try:
         await store.open()
         worker = Worker(store, repository)
@@ -246,6 +248,19 @@ async def _run(url: str, repository: Path, every: float | None, stopping: thread
         await store.close()
 
 
+def _check_there(url: str, repository: Path) -> None:
+    """Nothing is created under a name that was mistyped. Raises ConfigurationError."""
+    if not repository.is_dir():
+        raise ConfigurationError(
+            f"--repository: there is no folder {repository}; name the one that training publishes to"
+        )
+    database = make_url(url)
+    if database.get_backend_name() == "sqlite" and not Path(database.database or "").is_file():
+        raise ConfigurationError(
+            f"--from-store: there is no file {database.database}; name the gateway's --event-store"
+        )
+
+
 async def _follow(worker: Worker, repository: Path, every: float, stopping: threading.Event) -> None:
     with locked(repository / LOCK, "", math.inf):
         _say("looking for new items")
@@ -253,7 +268,7 @@ async def _follow(worker: Worker, repository: Path, every: float, stopping: thre
         while not stopping.is_set():
             try:
                 more = await _said(worker)
-            except (MarqueeError, TrainingError, OSError) as error:
+            except Exception as error:  # of whatever reads texts and images: nobody sees a worker that has ended
                 _say(f"not onboarded, trying again in {wait:.0f} s: {error}")
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, MAX_WAIT_SECONDS)

@@ -13,6 +13,7 @@ from training.artifacts.item_encoder_files import PublishedItemEncoder
 from training.artifacts.mapped_items import Arrays, mapped_rows, unit
 from training.artifacts.repository import latest, read_manifest, versions
 from training.data.posters import poster_tensor
+from training.errors import TrainingError
 from training.features import content_map
 from training.features.content_map import ContentMap
 from training.features.interactions import Floats
@@ -21,6 +22,9 @@ from training.recipes import SCORERS
 
 ENCODING = "visual_temporal"
 """The model whose tower reads what its encoder makes of an item; the others only score added items."""
+
+
+NO_ROWS: Arrays = {"item_number": np.zeros(0, np.int64)}
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,10 @@ class Scorer:
         return items.filter(~pl.col("number").is_in(item_numbers(self.folder).tolist()))
 
     def rows(self, items: pl.DataFrame) -> Made:
-        """Of at least one item. Where all cannot be read together, each is read alone; raises where none can."""
+        """Of at least one item. Where all cannot be read together, each is read alone.
+
+        Raises TrainingError, OSError and MemoryError, which are about no item, where none can be read.
+        """
         try:
             return self._finite(items)
         except Exception as error:  # of whatever reads texts, images and numbers
@@ -74,9 +81,9 @@ class Scorer:
                     found.append(self._finite(item))
                 except Exception as problem:
                     refused[item["number"][0]] = f"{self.folder.parent.name}: {problem}"
-            if not found:
-                raise error
-            return _joined(found, refused)
+            if not found and isinstance(error, TrainingError | OSError | MemoryError):
+                raise
+            return _joined(found, refused) if found else Made(NO_ROWS, None, refused)
 
     def _finite(self, items: pl.DataFrame) -> Made:
         arrays, poster = self._made(items)

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -114,6 +115,9 @@ async def test_an_item_without_a_finite_vector_is_refused(
     assert "no words" in reasons["y"]
     assert reasons["z"] == ""
     assert ids_in(latest(repository, "catalog"))[-2:] == [ids_in(repository / "catalog" / "1")[-1], "z"]
+    await store.upsert([item("alone", title="Raises")], {})
+    assert (await step(Worker(store, repository))).published == []
+    assert "no words" in (await refused(store, "alone"))["alone"]
 
 
 async def test_what_a_training_has_lost_comes_back(store: ItemStore, repository: Path) -> None:
@@ -247,6 +251,7 @@ def until(is_true: Callable[[], bool], seconds: float = 60) -> None:
 
 def test_it_runs_once_unless_another_does(tmp_path: Path, repository: Path) -> None:
     handler = signal.getsignal(signal.SIGINT)
+    (tmp_path / "new.db").touch()
     flags = ["onboard", "--from-store", f"sqlite:///{tmp_path}/new.db", "--repository", str(repository)]
     assert CliRunner().invoke(app, flags, catch_exceptions=False).exit_code == 0
     assert versions(repository, "catalog") == [1]
@@ -256,6 +261,32 @@ def test_it_runs_once_unless_another_does(tmp_path: Path, repository: Path) -> N
     ):
         CliRunner().invoke(app, flags, catch_exceptions=False)
     assert signal.getsignal(signal.SIGINT) == handler
+
+
+@pytest.mark.parametrize(("store", "models"), [("events.db", "mistyped/models"), ("mistyped/events.db", "models")])
+def test_what_is_not_there_is_not_created(store: str, models: str, tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "events.db").touch()
+    flags = ["--from-store", f"sqlite:///{tmp_path}/{store}", "--repository", f"{tmp_path}/{models}"]
+    with pytest.raises(ConfigurationError, match="there is no (file|folder) .*mistyped"):
+        CliRunner().invoke(app, ["onboard", *flags], catch_exceptions=False)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["events.db", "models"]
+    assert not (tmp_path / "events.db").stat().st_size
+
+
+async def test_one_that_follows_goes_on_whatever_fails(
+    store: ItemStore, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stopping = threading.Event()
+    steps = iter([RuntimeError("of a library"), KeyError("x")])
+
+    async def step(self: Worker) -> None:
+        if (error := next(steps, None)) is not None:
+            raise error
+        stopping.set()
+
+    monkeypatch.setattr(Worker, "step", step)
+    await onboard_pending._follow(Worker(store, repository), repository, 0.01, stopping)
 
 
 @pytest.mark.parametrize("flags", [["--follow", "--items", "{csv}"], ["--posters", "{folder}"]])
