@@ -48,7 +48,8 @@ class Limits:
         return [value[start:end].tobytes() for start, end in zip(starts, ends, strict=True)]
 
 
-NO_LIMITS = Limits.of(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64))
+NOTHING = np.zeros(0, np.int64)
+NO_LIMITS = Limits.of(NOTHING, NOTHING, NOTHING)
 
 
 class Room:
