@@ -18,6 +18,7 @@ from typing import Any
 import polars as pl
 from google.protobuf.json_format import ParseError
 from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
 
 from fusion_gateway.catalog.parquet import MAX_VALUES
 from fusion_gateway.items.documents import check_stored, document_of
@@ -233,8 +234,8 @@ def onboard_pending(url: str, repository: Path, every: float | None = None) -> N
 
 
 async def _run(url: str, repository: Path, every: float | None, stopping: threading.Event) -> None:
-    store = ItemStore(url, max_writes=1)
     _check_there(url, repository)
+    store = ItemStore(url, max_writes=1)
     try:
         await store.open()
         worker = Worker(store, repository)
@@ -254,7 +255,10 @@ def _check_there(url: str, repository: Path) -> None:
         raise ConfigurationError(
             f"--repository: there is no folder {repository}; name the one that training publishes to"
         )
-    database = make_url(url)
+    try:
+        database = make_url(url)
+    except ArgumentError:
+        return  # the store says what is wrong with it
     if database.get_backend_name() == "sqlite" and not Path(database.database or "").is_file():
         raise ConfigurationError(
             f"--from-store: there is no file {database.database}; name the gateway's --event-store"
