@@ -203,7 +203,8 @@ def test_a_fitted_policy_is_replaced_by_one_of_its_name(shop: Shop, tmp_path: Pa
     serving, candidate = latest(tmp_path / "old", "fusion"), tmp_path / "new"
     assert carry_on(serving, candidate) == ([], [])
     found = Overlap(0, 0.0, Estimate(0, 0, 0), 0.0, 0.0, 0.0)
-    other = Evaluated([Row("doubly robust", Estimate(0.1, 0, 1), Estimate(0, 0, 0))], found, 0, 0, {})
+    row = Row("doubly robust", Estimate(0.1, 0, 1), Estimate(0, 0, 0))
+    other = Evaluated([row], found, 0, 0, {})
     folder = publish_fitted(candidate, "fitted on clicks", replace(FITTED, normalizer="rank"), other, "like")
     assert carry_on(serving, candidate) == ([], ["fitted on clicks"])
     assert latest(candidate, "fusion") == folder
