@@ -32,10 +32,7 @@ def carry_on(serving: Path, candidate: Path) -> Carried:
     """
     old, newest = _policies(serving), latest(candidate, "fusion")
     metrics, document = read_manifest(serving).metrics, _document(newest)
-    found = []
-    for name, policy in old.items():
-        if any(_is_fitted(name, policy, metric) for metric in metrics):
-            found.append(name)
+    found = [name for name, each in old.items() if _is_fitted(name, each, metrics)]
     new = document["policies"]
     over = [name for name in found if name not in new]
     if over:
@@ -69,9 +66,10 @@ def _estimates_of(name: str, document: object) -> list[str]:
     return [f"{name} {digest(as_policy(document))}{end}" for end in ENDS]
 
 
-def _is_fitted(name: str, document: object, metric: Metric) -> bool:
+def _is_fitted(name: str, document: object, metrics: Iterable[Metric]) -> bool:
     """By its estimates. Older ones have the policy's name alone, and are not kept."""
-    return metric.protocol.startswith(OFF_POLICY) and metric.name in [name, *_estimates_of(name, document)]
+    estimates = {each.name for each in metrics if each.protocol.startswith(OFF_POLICY)}
+    return not estimates.isdisjoint([name, *_estimates_of(name, document)])
 
 
 def _document(folder: Path) -> dict[str, dict[str, object]]:

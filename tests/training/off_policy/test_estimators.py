@@ -156,8 +156,8 @@ def test_what_the_log_could_not_show_is_refused() -> None:
 def test_what_the_log_perhaps_could_not_show_is_no_support() -> None:
     random = np.random.default_rng(1)
     shown = random.integers(0, 4, (400, 1))
-    propensity, reward = np.full((400, 1), 0.25), np.full((400, 1), 2.0)
-    log = Logged(np.arange(400), shown, propensity, reward)
+    quarter, reward = np.full((400, 1), 0.25), np.full((400, 1), 2.0)
+    log = Logged(np.arange(400), shown, quarter, reward)
     # The policy shows a fifth item in 4 %, which so few answers do not tell from more than 5 %.
     found = overlap(log, np.where(shown == 0, 0.66, 0.1))
     assert not found.refusal
