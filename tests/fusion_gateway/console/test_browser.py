@@ -200,6 +200,7 @@ async def test_numbers_and_posters_of_a_list_that_changes(world: World, page: Co
         title, *_ = await titles(tab)
         row = tab.locator(".list .row").first
         await row.get_by_text("Numbers").click()
+        await row.locator("tbody td").first.wait_for()
         cells = await row.locator("tbody td").all_inner_texts()
         [first, *_] = (await world.stub.Recommend(pb.RecommendRequest(user_id="42", explain=True))).items
         parts = first.explanation.contributions

@@ -166,7 +166,7 @@ def tags(word: int) -> bytes:
         ("catalog/1/tag_words.parquet", None, r"tag_words\.parquet is not a regular file"),
         ("catalog/1/tags.parquet", tags(word=1 << 28), r"tags\.parquet names an item or a word that there is not"),
         ("visual_temporal/1/content.json", b"{}", r"are of no encoder: 'words'"),
-        ("visual_temporal/1/content.json", b"\xff", r"content\.json cannot be read"),
+        ("visual_temporal/1/content.json", b"\xff", r"content\.json is no text in UTF-8"),
         ("visual_temporal/1/golden.npz", b"PK", r"golden\.npz cannot be read"),
         ("visual_temporal/1/items.safetensors", b"cut", r"items\.safetensors cannot be read"),
         ("visual_temporal/1/manifest.json", b"[]" * (3 << 20), r"manifest\.json has 6291456 bytes, more than 4194304"),
