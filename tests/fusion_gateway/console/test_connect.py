@@ -35,10 +35,9 @@ async def test_every_call_of_the_gateway_is_there(world: World) -> None:
     async with console(world.gateway.grpc_address) as page:
         replies = {method.name: await page.call(method.name, {}) for method in SERVICE.methods}
         unknown = await page.call("Nothing", {})
-    assert {name: reply.status for name, reply in replies.items()} == {
-        "Recommend": 200, "GetStatus": 200, "ListUsers": 200, "GetOutcomes": 200,
-        **dict.fromkeys(["SimilarItems", "SearchItems", "GetItems", "RecordEvents", "GetHistory", "DeleteUser"], 400),
-    }  # fmt: skip
+    answered = {name for name, reply in replies.items() if reply.status == 200}
+    assert answered == {"Recommend", "GetStatus", "ListUsers", "GetOutcomes"}
+    assert {reply.status for name, reply in replies.items() if name not in answered} == {400}
     assert unknown.status == 404
     assert b"it has Recommend, " in unknown.body
 
