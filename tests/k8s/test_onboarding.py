@@ -54,5 +54,6 @@ def test_its_command_is_one_that_training_takes(deployment: Object, tmp_path: An
     assert flag(each["args"], "repository") == "/repository"
     assert "--follow" in each["args"]
     store = {each["env"][0]["name"]: "mysql://nowhere"}
+    arguments = [argument.replace("/repository", str(tmp_path)) for argument in each["args"]]
     with pytest.raises(ConfigurationError, match="mysql:// is not supported"):
-        CliRunner().invoke(app, each["args"], env=store, catch_exceptions=False)
+        CliRunner().invoke(app, arguments, env=store, catch_exceptions=False)
