@@ -11,7 +11,7 @@ SHORT = [
     "deep JSON",
     "candidates",
     "half way",
-    "answers nobody takes",
+    "rating: answers nobody takes",
     "NUL in ids",
     "GOAWAY",
     "resets, metrics",
