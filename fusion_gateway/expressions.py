@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from fusion_gateway.catalog.attribute_file import MAX_NAME_BYTES, MAX_TEXT_CHARACTERS
 from fusion_gateway.catalog.attributes import Kind
 from fusion_gateway.catalog.expression import Combination, Expression, NumberTest, Quantifier, TextTest
 from protos.marquee.v1 import recommender_pb2 as pb
@@ -12,8 +13,6 @@ from servers.runtime.errors import InvalidArgument
 MAX_DEPTH = 8
 MAX_CONDITIONS = 100
 MAX_VALUES = 1000
-MAX_NAME_BYTES = 64
-MAX_TEXT_CHARACTERS = 1000
 ROOT = "filters.expression"
 CONDITIONS = tuple(field.name for field in pb.Expression.DESCRIPTOR.fields)
 QUANTIFIERS: Mapping[str, Quantifier] = {"all": "all", "any": "any", "none": "none"}
@@ -39,8 +38,8 @@ def leaves_of(message: pb.Expression, path: str = ROOT) -> Iterator[tuple[str, A
     """Every test, with its path, such as filters.expression.all.of[0].equals."""
     name = message.WhichOneof("condition")
     if name in QUANTIFIERS:
-        for place, part in _parts(message, path):
-            yield from leaves_of(part, place)
+        for where, part in _parts(message, path):
+            yield from leaves_of(part, where)
     elif name:
         yield f"{path}.{name}", getattr(message, name)
 
@@ -79,7 +78,7 @@ def _parse(message: pb.Expression, path: str, kinds: Mapping[str, Kind]) -> Expr
         raise InvalidArgument(f"{path}: one of {', '.join(CONDITIONS)} is needed")
     if name not in QUANTIFIERS:
         return _test(getattr(message, name), f"{path}.{name}", kinds)
-    parts = tuple(_parse(part, place, kinds) for place, part in _parts(message, path))
+    parts = tuple(_parse(part, where, kinds) for where, part in _parts(message, path))
     if not parts:
         raise InvalidArgument(f"{path}.{name}.of: at least 1 is needed")
     return Combination(QUANTIFIERS[name], parts)

@@ -53,7 +53,7 @@ class ListCall:
             return catalog.year + np.arange(len(catalog)) / len(catalog)
         if name == TOP_RATED:
             return catalog.weighted_rating
-        return _by_place(self._ids_in(name), catalog)
+        return _by_position(self._ids_in(name), catalog)
 
     def _ids_in(self, name: str) -> list[str]:
         lists = self.lists.value
@@ -72,12 +72,12 @@ def as_recommend(request: pb.GetListRequest) -> pb.RecommendRequest:
     return common
 
 
-def _by_place(ids: list[str], catalog: Catalog) -> Scores:
+def _by_position(ids: list[str], catalog: Catalog) -> Scores:
     order = np.full(len(catalog), np.nan)
-    for place, item_id in enumerate(ids):
+    for position, item_id in enumerate(ids):
         row = catalog.row_of(item_id)
         if row is not None:
-            order[row] = -place
+            order[row] = -position
     return order
 
 

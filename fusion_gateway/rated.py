@@ -1,4 +1,4 @@
-"""What weights by agreement need: the scores of what the user has rated, asked for beside the candidates."""
+"""What weights by agreement need: the scores of what the user has rated, requested beside the candidates."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +27,16 @@ class Rated:
         ratings = np.array([event.rating for event in history.events], np.float64)  # NaN for None
         rated = np.flatnonzero(np.isfinite(ratings))[-MAX_RATED:]
         return cls(history.rows[rated], ratings[rated])
+
+    def beside(self, rows: Rows) -> Rows:
+        """These rows [C] and the rated ones, ascending: what is scored."""
+        return np.union1d(rows, self.rows) if len(self.rows) else rows
+
+    def without(self, scored: Mapping[str, Answer], numbers: Numbers) -> Mapping[str, Answer]:
+        """What was said of the items with these numbers [C] alone."""
+        if not len(self.rows):
+            return scored
+        return {model: answer.select(numbers) for model, answer in scored.items()}
 
     def agreements(self, scored: Mapping[str, Answer], numbers: Numbers) -> dict[str, float]:
         """How well each model agrees with the ratings; `numbers` [R] are those of the items."""

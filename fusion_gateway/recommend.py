@@ -114,11 +114,11 @@ class Recommender:
         timer.end("retrieve")
 
         responsive = [scorer for scorer in scorers if scorer.name not in not_retrieved]
-        numbers, rated = catalog.number[candidates.rows], Rated.of(history, policy)
-        scored_rows = np.union1d(candidates.rows, rated.rows)
-        scored, not_scored = await score_all(responsive, user, catalog.number[scored_rows], retrieved, deadline)
-        agreements = rated.agreements(scored, catalog.number[rated.rows])
-        scored = {model: answer.select(numbers) for model, answer in scored.items()}
+        rated = Rated.of(history, policy)
+        numbers = catalog.number[rated.beside(candidates.rows)]
+        answers, not_scored = await score_all(responsive, user, numbers, retrieved, deadline)
+        agreements = rated.agreements(answers, catalog.number[rated.rows])
+        scored = rated.without(answers, catalog.number[candidates.rows])
         timer.end("score")
 
         fused = fuse_answers(policy, scored, history, agreements)

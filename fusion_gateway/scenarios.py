@@ -6,10 +6,11 @@ from typing import Annotated, Any, Self
 from google.protobuf import json_format
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StringConstraints, field_validator, model_validator
 
+from fusion_gateway.catalog.attribute_file import MAX_NAME_BYTES
 from fusion_gateway.catalog.attributes import BUILT_IN
 from fusion_gateway.catalog.catalog import Catalog, Filters
 from fusion_gateway.catalog.expression import Combination, Expression
-from fusion_gateway.expressions import MAX_NAME_BYTES, ROOT, parse_expression
+from fusion_gateway.expressions import ROOT, parse_expression
 from fusion_gateway.fusion import LOCAL, Count, Number
 from fusion_gateway.ingest.checks import MAX_ID_BYTES
 from fusion_gateway.parsing import MAX_RESULTS, parse_filters

@@ -70,7 +70,7 @@ class LiveTitles:
     async def _look(self, view: View) -> View:
         """With some changes more; the same view where there are none."""
         changes = await self._store.changes(view.version, CHANGES_PER_LOOK)
-        if view.epoch not in ("", changes.epoch) or changes.newest < view.version:  # of another database
+        if changes.are_of_another(view.epoch, view.version):
             return await self._caught_up(View.of(view.published))
         if not changes.items:
             return view

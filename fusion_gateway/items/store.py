@@ -9,6 +9,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from fusion_gateway.catalog.attribute_file import MAX_NAMES
 from fusion_gateway.catalog.attributes import Kind
 from fusion_gateway.events.schema import ITEM_ATTRIBUTES, ITEM_CHANGES, ITEM_POSTERS, ITEMS
 from fusion_gateway.events.storage import Storage
@@ -18,8 +19,6 @@ from servers.runtime.quoting import quoted
 
 MAX_ROWS = 2_000_000
 """Items that were ever changed."""
-MAX_NAMES = 1000
-"""Of attributes, in all items."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,10 @@ class Changes(NamedTuple):
     """Version of the newest change."""
     items: Sequence[StoredItem]
     """By version."""
+
+    def are_of_another(self, epoch: str, version: int) -> bool:
+        """Whether a reader that is at this version of the database `epoch` (empty: of any) has to begin anew."""
+        return epoch not in ("", self.epoch) or self.newest < version
 
 
 class ItemStore(Storage):

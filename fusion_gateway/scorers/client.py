@@ -15,7 +15,7 @@ from servers.runtime import tensors
 
 OVER_FETCH = 1.25
 """A model that is limited to a share of the items retrieves so many times k / share² of all, for those of a filter are
-seldom spread evenly. Where its server does not return so many times k / share, it is told which items are allowed.
+seldom spread evenly. Where its server does not return so many times k / share, it is sent the allowed items.
 """
 LIMITS_SECONDS = 10.0
 """How often the limits of a model server are read."""
@@ -94,7 +94,7 @@ class ScorerClient:
 
     async def _retrieve_allowed(self, user: UserTensors, k: int, timeout: float, allowed: Allowed) -> Numbers:
         """Over-fetches where that should suffice, or nothing else is possible. Else, or where it did not, the server is
-        told which items are allowed.
+        sent the allowed items.
         """
         inputs, limits, began = self._user_inputs(user), self.server.limits, time.monotonic()
         share, can_tell = allowed.count / len(allowed.items), allowed.count <= limits.allowed

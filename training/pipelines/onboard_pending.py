@@ -166,7 +166,7 @@ class Worker:
         version = self._version
         while len(found) <= MAX_BATCH - ROWS_AT_ONCE:
             changes = await self._store.changes(version, ROWS_AT_ONCE)
-            if self._epoch not in ("", changes.epoch) or changes.newest < version:  # another database
+            if changes.are_of_another(self._epoch, version):
                 found, version, self._epoch = {}, 0, changes.epoch
                 continue
             self._epoch = changes.epoch
