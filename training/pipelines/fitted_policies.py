@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 from pydantic import TypeAdapter
@@ -31,7 +31,7 @@ def carry_on(serving: Path, candidate: Path) -> Carried:
     Publishes nothing where there are none, or where the candidate has them already.
     """
     old, newest = _policies(serving), latest(candidate, "fusion")
-    metrics, document = read_manifest(serving).metrics, _document(newest)
+    metrics, document = read_manifest(serving).metrics, policies_file(newest)
     found = [name for name, each in old.items() if _is_fitted(name, each, metrics)]
     new = document["policies"]
     over = [name for name in found if name not in new]
@@ -41,14 +41,19 @@ def carry_on(serving: Path, candidate: Path) -> Carried:
         kept = [each for each in metrics if each.protocol.startswith(OFF_POLICY)]
         valid = valid_metrics([*made.metrics, *kept], document["policies"])
         manifest = Manifest(model="fusion", recipe=made.recipe, data=made.data, metrics=valid)
-
-        def write(folder: Path) -> None:
-            for file in made.files:
-                shutil.copyfile(newest / file.path, folder / file.path)
-            (folder / "policies.yaml").write_text(yaml.safe_dump(document))
-
-        publish(candidate, manifest, write)
+        publish_policies(newest, manifest, document)
     return Carried(over, [name for name in found if name in new and new[name] != old[name]])
+
+
+def publish_policies(newest: Path, manifest: Manifest, document: Mapping[str, object]) -> Path:
+    """The folder of the next version of fusion, which has this file of policies, and all else as the `newest` one."""
+
+    def write(folder: Path) -> None:
+        for file in read_manifest(newest).files:
+            shutil.copyfile(newest / file.path, folder / file.path)
+        (folder / "policies.yaml").write_text(yaml.safe_dump(document))
+
+    return publish(newest.parents[1], manifest, write)
 
 
 def valid_metrics(metrics: Iterable[Metric], policies: Mapping[str, object]) -> list[Metric]:
@@ -72,10 +77,12 @@ def _is_fitted(name: str, document: object, metrics: Iterable[Metric]) -> bool:
     return not estimates.isdisjoint([name, *_estimates_of(name, document)])
 
 
-def _document(folder: Path) -> dict[str, dict[str, object]]:
-    found: dict[str, dict[str, object]] = yaml.load(read_text(folder / "policies.yaml"), StrictLoader)
+def policies_file(folder: Path) -> dict[str, Any]:
+    """That of a version of fusion."""
+    found: dict[str, Any] = yaml.load(read_text(folder / "policies.yaml"), StrictLoader)
     return found
 
 
 def _policies(folder: Path) -> dict[str, object]:
-    return _document(folder)["policies"]
+    policies: dict[str, object] = policies_file(folder)["policies"]
+    return policies

@@ -2,14 +2,12 @@
 
 import asyncio
 import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
-import yaml
 
 from fusion_gateway.catalog.catalog import Catalog, load_catalog
 from fusion_gateway.catalog.rating_scale import RatingScale
@@ -19,8 +17,7 @@ from fusion_gateway.fusion.estimate_names import ENDS, OFF_POLICY, digest
 from fusion_gateway.loop import metrics
 from protos.marquee.v1.artifact_pb2 import Manifest, Metric, Recipe
 from servers.runtime.errors import MarqueeError
-from servers.runtime.strict_yaml import StrictLoader
-from training.artifacts.repository import latest, publish, read_manifest, versions
+from training.artifacts.repository import latest, read_manifest, versions
 from training.errors import TrainingError
 from training.evaluation.gateway_candidates import CandidateBatch, NextItemTask
 from training.off_policy.answers import Source, read_answers
@@ -38,7 +35,7 @@ from training.off_policy.histories import histories
 from training.off_policy.overlap import Overlap, overlap
 from training.off_policy.reranked import Reranker
 from training.off_policy.reward_model import FOLDS, fit_reward_model
-from training.pipelines.fitted_policies import as_policy, valid_metrics
+from training.pipelines.fitted_policies import as_policy, policies_file, publish_policies, valid_metrics
 from training.pipelines.fusion import as_yaml, equal_policy
 from training.pipelines.fusion_fit import fit_weights
 from training.progress import stage, track
@@ -230,7 +227,7 @@ def publish_fitted(repository: Path, name: str, policy: Policy, evaluated: Evalu
     """
     check_name(name)
     newest = latest(repository, "fusion")
-    published = yaml.load(read_text(newest / "policies.yaml"), StrictLoader)
+    published = policies_file(newest)
     taken = {published["default"], *published.get("split", {})}
     if name in taken:
         raise TrainingError(f"policy '{name}' is served to users already: choose another name with --as")
@@ -246,10 +243,4 @@ def publish_fitted(repository: Path, name: str, policy: Policy, evaluated: Evalu
     metrics = [each for each in kept if (each.name, each.protocol) not in replaced] + added
     recipe = Recipe(name=LOGGED_OUTCOMES, config_json=json.dumps({"metric": outcome, "max_weight": MAX_WEIGHT}))
     manifest = Manifest(model="fusion", recipe=recipe, data=made.data, metrics=metrics)
-
-    def write(folder: Path) -> None:
-        for file in made.files:
-            shutil.copyfile(newest / file.path, folder / file.path)
-        (folder / "policies.yaml").write_text(yaml.safe_dump(published))
-
-    return publish(repository, manifest, write)
+    return publish_policies(newest, manifest, published)
