@@ -1,7 +1,8 @@
 """Recommend, from the request to the reply: parse, history, filter, retrieve, score, fuse, order."""
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -75,12 +76,14 @@ class Recommender:
     """None: no log is kept."""
     tracing: "Tracing | None" = None
     absences: Absences = field(default_factory=Absences)
+    clock: Callable[[], float] = time.time
+    """Unix seconds."""
 
     async def recommend(self, request: pb.RecommendRequest, deadline: Deadline) -> pb.RecommendResponse:
         """Raises InvalidArgument and NotFound. A model or a store that fails makes the reply degraded, no more."""
         timer = StageTimer(self.tracing)
         catalog, popularity = self.titles.value.catalog, self.popularity.value
-        query = parse_query(request, catalog.rating_scale, self.event_types, catalog.attributes.kinds)
+        query = parse_query(request, catalog.rating_scale, self.event_types, catalog.attributes.kinds, self.clock())
         policies = self.policies.value
         scenario = policies.scenario(query.scenario)
         chosen = policies.choose(query.policy or scenario.policy, query.weights, query.user_id)
