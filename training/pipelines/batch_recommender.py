@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager
 
-from fusion_gateway.events.database import read_only_engine
+from fusion_gateway.events.database import check_exists
 from fusion_gateway.events.store import EventStore
 from fusion_gateway.items.live import LiveTitles
 from fusion_gateway.items.servicer import MAX_CALLS
@@ -33,7 +33,7 @@ async def batch_recommender(settings: GatewaySettings, clock: Clock) -> AsyncIte
 
     Raises ConfigurationError and RepositoryError for a store or a repository that cannot be used.
     """
-    await read_only_engine(settings.event_store).dispose()  # no store is created under a name that was mistyped
+    check_exists(settings.event_store)
     repository = Repository(settings.model_repository)
     items = ItemStore(settings.event_store, MAX_CALLS)
     titles = LiveTitles(titles_of(repository), items, clock)
