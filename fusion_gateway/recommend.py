@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -20,7 +20,6 @@ from fusion_gateway.candidates import (
 from fusion_gateway.catalog.catalog import Catalog
 from fusion_gateway.catalog.title_search import TitleIndex
 from fusion_gateway.events.event_types import STANDARD, EventTypes
-from fusion_gateway.events.store import EventStore
 from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.explaining import Explainer
 from fusion_gateway.fusion import HISTORY, LOCAL, POPULARITY, RULES, Candidates, Fused, Policy, Rows, fuse
@@ -56,6 +55,14 @@ those what they gave them on earlier pages; more than so many are left out befor
 """
 
 
+class Histories(Protocol):
+    """Of users."""
+
+    async def history(self, user_id: str, limit: int) -> list[StoredEvent]:
+        """The newest events of a user that lists depend on, newest first. Raises Unavailable."""
+        ...
+
+
 @dataclass(frozen=True)
 class Recommender:
     """Everything that a recommendation is made from."""
@@ -64,7 +71,7 @@ class Recommender:
     """Of the catalog."""
     policies: Reloaded[Policies]
     popularity: Reloaded[PopularityScorer]
-    events: EventStore
+    events: Histories
     scorers: Mapping[str, Scorer]
     """The model servers, by name."""
     history_limit: int

@@ -102,8 +102,13 @@ MAY_IMPORT["training/pipelines/recommend.py"] = MAY_IMPORT["training/pipelines"]
     "fusion_gateway",
     "servers",
     "training.pipelines.batch_recommender",
+    "training.pipelines.file_histories",
 }
-MAY_IMPORT["training/pipelines/batch_recommender.py"] = {"fusion_gateway", "servers"}
+MAY_IMPORT["training/pipelines/batch_recommender.py"] = {
+    "fusion_gateway",
+    "servers",
+    "training.pipelines.file_histories",
+}
 MAY_IMPORT["training/commands/recommend.py"] = MAY_IMPORT["training/commands"] | {
     "fusion_gateway.settings",
     "servers.runtime.settings",

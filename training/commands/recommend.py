@@ -4,7 +4,6 @@ import asyncio
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -60,17 +59,16 @@ def recommend_command(
     """
     from fusion_gateway.settings import GatewaySettings
     from servers.runtime.settings import read
-    from training.pipelines.recommend import ListRequest, import_events, read_users, recommend
+    from training.pipelines.recommend import ListRequest, read_users, recommend, recommend_from_file
 
     listed = None if users == ALL else read_users(Path(users))
     request = ListRequest(k, policy, scenario, exclude_seen)
     now, began = int(time.time()), time.monotonic()
-    with TemporaryDirectory(prefix="marquee-") as folder:
-        store = f"sqlite:///{folder}/events.db" if events else from_store
-        flags = [f"--event-store={store}", f"--model-repository={repository}"]
-        settings = read(GatewaySettings, flags + ([f"--policies={policies}"] if policies else []))
-        if events:
-            asyncio.run(import_events(events, settings))
+    flags = [f"--event-store={from_store}", f"--model-repository={repository}"]
+    settings = read(GatewaySettings, flags + ([f"--policies={policies}"] if policies else []))
+    if events:
+        summary = asyncio.run(recommend_from_file(settings, events, listed, request, now, out))
+    else:
         summary = asyncio.run(recommend(settings, listed, request, now, out))
     shown = output()
     for missing, lists in summary.missing.items():

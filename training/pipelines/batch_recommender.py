@@ -1,6 +1,7 @@
 """The gateway's Recommender in this process, with the models of the repository in place of model servers."""
 
-from collections.abc import AsyncIterator, Callable
+import math
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, asynccontextmanager
 
@@ -15,7 +16,7 @@ from fusion_gateway.scorers.coalescing import Answered, Arrays, Send
 from fusion_gateway.scorers.limits import Limits
 from fusion_gateway.scorers.model_scorer import ModelScorer
 from fusion_gateway.settings import GatewaySettings
-from fusion_gateway.trending import Trending, Window
+from fusion_gateway.trending import DAY_SECONDS, Trending, Window
 from servers.loading import load
 from servers.models import Model, models_of
 from servers.runtime.deadline import Deadline
@@ -23,15 +24,19 @@ from servers.runtime.repository import Repository, Version
 from servers.runtime.settings import read
 from servers.server import execution_of
 from servers.settings import ServerSettings
+from training.pipelines.file_histories import FileHistories
 
 Clock = Callable[[], float]
 
 
 @asynccontextmanager
-async def batch_recommender(settings: GatewaySettings, clock: Clock) -> AsyncIterator[tuple[Recommender, EventStore]]:
-    """What a gateway with these settings recommends by at the time of the clock, in unix seconds, and its store.
+async def batch_recommender(
+    settings: GatewaySettings, clock: Clock, file: FileHistories | None = None
+) -> AsyncIterator[tuple[Recommender, Sequence[str]]]:
+    """What a gateway with these settings recommends by at the time of the clock, in unix seconds, and all users.
 
-    Raises ConfigurationError and RepositoryError for a store or a repository that cannot be used.
+    Their histories are those of the `file`, where there is one, and else of the event store, in which the catalog's
+    changes are. Raises ConfigurationError and RepositoryError for a store or a repository that cannot be used.
     """
     check_exists(settings.event_store)
     repository = Repository(settings.model_repository)
@@ -48,7 +53,7 @@ async def batch_recommender(settings: GatewaySettings, clock: Clock) -> AsyncIte
             titles,
             policies_of(repository, settings),
             popularity_of(repository),
-            events,
+            file or events,
             scorers,
             history_limit=settings.history_limit,
             retrieve_k=settings.retrieve_k,
@@ -61,10 +66,20 @@ async def batch_recommender(settings: GatewaySettings, clock: Clock) -> AsyncIte
             await items.open()
             await titles.open()
             await trending.update()
-            yield recommender, events
+            yield recommender, file.users if file else sorted(await events.event_counts())
         finally:
             await items.close()
             await events.close()
+
+
+async def fill_store(settings: GatewaySettings, file: FileHistories, now: int) -> None:
+    """Makes an event store that has what trends at unix seconds; older events are not looked for there."""
+    store = EventStore(settings.event_store, settings.history_limit)
+    try:
+        await store.open()
+        await store.import_all(file.since(now - math.ceil(settings.trending_window_days * DAY_SECONDS)))
+    finally:
+        await store.close()
 
 
 def _scorer(version: Version, one_round_items: int, threads: ExitStack) -> ModelScorer:

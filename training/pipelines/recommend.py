@@ -3,15 +3,14 @@
 import asyncio
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import polars as pl
 
-from fusion_gateway.events.files import read_events
-from fusion_gateway.events.store import EventStore
 from fusion_gateway.parsing import check_length
 from fusion_gateway.recommend import Recommender
 from fusion_gateway.scorers.missing import NOT_CONFIGURED, NOTHING_LATELY, OTHER_ITEMS
@@ -21,7 +20,8 @@ from servers.runtime.deadline import Deadline
 from servers.runtime.errors import InvalidArgument
 from servers.runtime.files import written_whole
 from training.errors import TrainingError
-from training.pipelines.batch_recommender import batch_recommender
+from training.pipelines.batch_recommender import batch_recommender, fill_store
+from training.pipelines.file_histories import FileHistories
 from training.progress import stage, track
 from training.published import read_text
 
@@ -91,11 +91,33 @@ async def recommend(
     The file appears once it is whole. Raises TrainingError where a model fails, InvalidArgument for a policy or a
     scenario that there is not, ConfigurationError and RepositoryError for what cannot be read.
     """
+    return await _recommend(batch_recommender(settings, lambda: now), users, request, now, out)
+
+
+async def recommend_from_file(
+    settings: GatewaySettings, events: Path, users: Sequence[str] | None, request: ListRequest, now: int, out: Path
+) -> Summary:
+    """The same by a file of events, of any form that training reads, with an event store of its own for a while."""
+    with TemporaryDirectory(prefix="marquee-") as folder:
+        settings = settings.model_copy(update={"event_store": f"sqlite:///{folder}/events.db"})
+        with stage(f"reading {events.name}"):
+            file = FileHistories(events, settings.event_types(), settings.history_limit)
+            await fill_store(settings, file, now)
+        return await _recommend(batch_recommender(settings, lambda: now, file), users, request, now, out)
+
+
+async def _recommend(
+    opening: AbstractAsyncContextManager[tuple[Recommender, Sequence[str]]],
+    users: Sequence[str] | None,
+    request: ListRequest,
+    now: int,
+    out: Path,
+) -> Summary:
     summary = Summary()
     async with AsyncExitStack() as opened:
         with stage("reading models"):
-            recommender, events = await opened.enter_async_context(batch_recommender(settings, lambda: now))
-            listed = sorted(await events.event_counts()) if users is None else users
+            recommender, everybody = await opened.enter_async_context(opening)
+        listed = everybody if users is None else users
         whole = opened.enter_context(written_whole(out))
         shown = track("users", range(len(listed)), len(listed), [])
         for first in range(0, max(len(listed), 1), USERS_PER_PART):
@@ -104,21 +126,6 @@ async def recommend(
         facts = {"time": str(now), "versions": str(summary.versions), "request": str(request)}
         pl.scan_parquet(whole.parent / "part-*.parquet").sink_parquet(whole, metadata=facts)
     return summary
-
-
-async def import_events(path: Path, settings: GatewaySettings) -> None:
-    """Fills the settings' event store, a new one, from a file of any form that training reads.
-
-    Raises ConfigurationError naming the file and the line that is broken.
-    """
-    types = settings.event_types()
-    store = EventStore(settings.event_store, settings.history_limit, types=types)
-    try:
-        with stage(f"importing {path.name}"):
-            await store.open()
-            await store.import_all(read_events(path, types))
-    finally:
-        await store.close()
 
 
 async def _lists(

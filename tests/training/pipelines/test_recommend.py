@@ -14,15 +14,13 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner, Result
 
-from fusion_gateway.settings import GatewaySettings
+from fusion_gateway.terminal.local import import_once
 from protos.marquee.v1 import items_pb2, recommender_pb2
 from protos.marquee.v1.items_pb2_grpc import ItemsStub
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
-from servers.runtime.settings import read
 from tests.conftest import Published
 from tests.servers.running import process, started
 from training.__main__ import app
-from training.pipelines.recommend import import_events
 from training.recipes import SCORERS
 
 K = 20
@@ -41,7 +39,7 @@ class Gateway:
 def gateway(published: Published, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     home = tmp_path_factory.mktemp("gateway")
     store = f"sqlite:///{home}/events.db"
-    asyncio.run(import_events(published.data / "events.csv", read(GatewaySettings, [f"--event-store={store}"])))
+    asyncio.run(import_once(store, published.data / "events.csv"))
     command = [sys.executable, "-m", "fusion_gateway", f"--model-repository={published.repository}", "--grpc-port=0"]
     command += ["--metrics-port=0", f"--event-store={store}", "--exit-timeout-secs=0"]
     with ExitStack() as stack:
