@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import faiss
+import numpy as np
 import onnxruntime
 
+from servers.runtime.datatypes import Array
 from servers.runtime.errors import ConfigurationError
 
 Device = Literal["cpu", "cuda"]
@@ -58,6 +60,28 @@ def place_index(index: Any, device: Device) -> Any:
         problem = str(error).rpartition(": ")[2]
         message = f"--device cuda: {kind} cannot be on the GPU; Flat and IVF can, where memory suffices ({problem})"
         raise ConfigurationError(message) from None
+
+
+class FlatIndex:
+    """Exact search by inner product, over vectors that it does not copy, as IndexFlatIP does."""
+
+    def __init__(self, vectors: Array) -> None:
+        """FP32 [N, D]."""
+        self._vectors = np.ascontiguousarray(vectors, np.float32)
+
+    def search(self, query_BD: Array, k: int) -> tuple[Array, Array]:
+        """Scores and rows [B, k], best first; -1 where there are fewer."""
+        score_BK, row_BK = faiss.knn(query_BD, self._vectors, k, faiss.METRIC_INNER_PRODUCT)
+        return score_BK, row_BK
+
+
+def flat_index(vectors: Array, device: Device) -> Any:
+    """For exact search by inner product over FP32 [N, D], on the device."""
+    if device == "cpu":
+        return FlatIndex(vectors)
+    index = place_index(faiss.IndexFlatIP(vectors.shape[1]), device)
+    index.add(np.ascontiguousarray(vectors))
+    return index
 
 
 def max_k(device: Device, items: int) -> int:
