@@ -171,7 +171,9 @@ def read(kind: type[S], arguments: Sequence[str]) -> S:
         print(f"error: {message}; {program} --help lists all", file=sys.stderr)
         sys.exit(2)
     except ValidationError as error:
-        raise ConfigurationError("; ".join(map(_explain, error.errors()))) from None
+        # A default that depends on what is wrong is no second mistake.
+        wrong = [each for each in error.errors() if each["type"] != "default_factory_not_called"]
+        raise ConfigurationError("; ".join(map(_explain, wrong))) from None
     if settings.print_config:
         print(yaml.safe_dump(settings.model_dump(mode="json", exclude={"print_config"}), sort_keys=False), end="")
         sys.exit(0)
