@@ -10,6 +10,7 @@ import onnxruntime
 
 from servers.runtime.datatypes import Array
 from servers.runtime.errors import ConfigurationError
+from servers.tables import mapped_tables
 
 Device = Literal["cpu", "cuda"]
 CUDA = "CUDAExecutionProvider"
@@ -31,8 +32,11 @@ def check_device(device: Device) -> None:
     onnxruntime.preload_dlls()
 
 
-def load_tower(path: Path, threads: int, device: Device) -> Any:
-    """An ONNX Runtime session. Raises ConfigurationError where CUDA's libraries do not load."""
+def load_tower(path: Path, threads: int, device: Device, shared: bool = False) -> Any:
+    """An ONNX Runtime session; on a CPU its large tables are `shared` with other processes by mapping the file.
+
+    Raises ConfigurationError where CUDA's libraries do not load.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -43,7 +47,12 @@ def load_tower(path: Path, threads: int, device: Device) -> Any:
         providers.insert(0, (CUDA, {"use_tf32": 0}))  # whose 10 bits would miss the golden scores
     # Weights must be in the file itself, whose sha256 has been checked: in this folder there can be no others.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+    tables = mapped_tables(path) if shared and device == "cpu" else {}
+    for name, table in tables.items():
+        options.add_initializer(name, table)
     session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=providers)
+    session.tables = tables  # which it reads, but does not keep
+    session._model_bytes = b""  # which it keeps, for providers that are changed later
     if device == "cuda" and CUDA not in session.get_providers():
         raise ConfigurationError("--device cuda: ONNX Runtime cannot load CUDA or cuDNN; its log says which library")
     return session

@@ -68,7 +68,7 @@ class LoadedScorer:
         self._widest = max(1, spec.dimension, feature_width)
         self._inputs = list(spec.inputs)
         self._max_history = spec.max_history
-        self._tower = load_tower(version.file("query_tower.onnx"), threads, device)
+        self._tower = load_tower(version.file("query_tower.onnx"), threads, device, shared)
         self._index = place_index(read_index(version, "index.faiss", shared), device)
         self._similar_index = flat_index(self._similar[1:], device)
         self._max_k = max_k(device, len(self))
@@ -77,7 +77,7 @@ class LoadedScorer:
         self._posters = self._poster_index(version, device, shared) if has_file(version, POSTERS) else None
         self._genre_tower = None
         if has_file(version, GENRE_TOWER):
-            self._genre_tower = load_tower(version.file(GENRE_TOWER), threads, device)
+            self._genre_tower = load_tower(version.file(GENRE_TOWER), threads, device, shared)
             self._check_genres(version)
 
     @property

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from servers import tables
 from servers.loading import load
 from servers.runtime.repository import Repository
 from servers.scorer import LoadedScorer
@@ -32,7 +33,8 @@ def maps() -> list[str]:
     return [line.split()[1] for line in Path("/proc/self/maps").read_text().splitlines() if "mapped" in line]
 
 
-def test_answers_are_the_same_and_the_files_are_mapped(folder: Path) -> None:
+def test_answers_are_the_same_and_the_files_are_mapped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "MIN_BYTES", 1000)
     copied, mapped = scorers(folder)
     history = {"history_item": np.array([[3, 5], [2990, 7]])}
     k = {"k": np.full((2, 1), 20, np.int32)}
@@ -46,7 +48,7 @@ def test_answers_are_the_same_and_the_files_are_mapped(folder: Path) -> None:
         expected, found = (getattr(scorer, name)(inputs) for scorer in (copied, mapped))
         for output in expected:
             np.testing.assert_array_equal(found[output], expected[output])
-    # Vectors of items and of similar items, which are copied on write for their first row; the index.
-    assert sorted(mode for mode in maps()) == ["r--s", "rw-p", "rw-p"]
+    # The tower's table; the index; vectors of items and of similar items, copied on write for their first row.
+    assert sorted(maps()) == ["r--s", "r--s", "rw-p", "rw-p"]
     del mapped, found
     assert maps() == []

@@ -53,9 +53,12 @@ def children(process: int) -> list[int]:
 def metrics(server: Running) -> dict[str, float]:
     """The sum of each metric's samples."""
     with urllib.request.urlopen(f"http://{server.http_address}/metrics") as answer:
-        families = list(text_string_to_metric_families(answer.read().decode()))
-    samples = [sample for family in families for sample in family.samples]
-    return {name: sum(s.value for s in samples if s.name == name) for name in {sample.name for sample in samples}}
+        families = text_string_to_metric_families(answer.read().decode())
+    found: dict[str, float] = {}
+    for family in families:
+        for sample in family.samples:
+            found[sample.name] = found.get(sample.name, 0) + sample.value
+    return found
 
 
 def is_ready(server: Running) -> bool:
