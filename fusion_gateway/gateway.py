@@ -5,12 +5,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from fusion_gateway.access import Access, Clients, load_clients
-from fusion_gateway.catalog.catalog import open_catalog
-from fusion_gateway.catalog.popularity_file import load_popularity
-from fusion_gateway.catalog.title_search import TitleIndex
 from fusion_gateway.events.store import EventStore
 from fusion_gateway.items.lists import ListStore, LiveLists
 from fusion_gateway.items.live import LiveTitles
@@ -22,14 +18,13 @@ from fusion_gateway.loop.adaptive import AdaptiveSplit, Stores
 from fusion_gateway.loop.arms import Arms
 from fusion_gateway.loop.log import ServedLog
 from fusion_gateway.loop.outcomes_call import OutcomesCall
-from fusion_gateway.policies import Policies, load_policies
 from fusion_gateway.published_models import PublishedModels
+from fusion_gateway.published_parts import policies_of, popularity_of, titles_of
 from fusion_gateway.recommend import Recommender
-from fusion_gateway.reloading import Reloaded, newest_usable
+from fusion_gateway.reloading import Reloaded
 from fusion_gateway.scorers.client import ScorerClient
 from fusion_gateway.scorers.missing import Absences
 from fusion_gateway.scorers.model_server import Connection
-from fusion_gateway.scorers.popularity import PopularityScorer
 from fusion_gateway.servicer import Handlers, Servicer
 from fusion_gateway.settings import GatewaySettings
 from fusion_gateway.shadow import ShadowPolicy
@@ -43,14 +38,13 @@ from protos.marquee.v1.recommender_pb2_grpc import add_RecommenderServicer_to_se
 from servers.runtime.background import supervised
 from servers.runtime.files import stamp_of
 from servers.runtime.lifecycle import Program
-from servers.runtime.repository import Repository, Version
+from servers.runtime.repository import Repository
 from servers.runtime.tls import client_credentials
 
 TOKENS_POLL_SECONDS = 1.0
 """A client that is taken out of the tokens file can call for so long."""
 SERVICE = DESCRIPTOR.services_by_name["Recommender"].full_name
 ITEMS = items_pb2.DESCRIPTOR.services_by_name["Items"].full_name
-V = TypeVar("V")
 Work = dict[str, Callable[[], Awaitable[None]]]
 
 
@@ -65,7 +59,7 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
     program = Program("fusion_gateway", settings, [SERVICE, ITEMS], access.check)
     credentials = client_credentials(settings.scorer_ca, settings.scorer_certificate, settings.scorer_key)
     repository = await asyncio.to_thread(Repository, settings.model_repository)
-    published = await asyncio.to_thread(_titles, repository)
+    published = await asyncio.to_thread(titles_of, repository)
     items = ItemStore(settings.event_store, MAX_CALLS)
     titles = LiveTitles(published, items)
     list_store = ListStore(settings.event_store, MAX_CALLS)
@@ -73,8 +67,8 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
     types = settings.event_types()
     window = Window(settings.trending_window_days, settings.trending_half_life_days, types.liked)
     trending = Trending(settings.event_store, window)
-    policies = await asyncio.to_thread(_policies, repository, settings)
-    popularity = await asyncio.to_thread(_popularity, repository)
+    policies = await asyncio.to_thread(policies_of, repository, settings)
+    popularity = await asyncio.to_thread(popularity_of, repository)
     events = EventStore(
         settings.event_store,
         settings.history_limit,
@@ -191,39 +185,3 @@ async def _in_background(work: Work) -> AsyncIterator[None]:
 
 def _clients(path: Path) -> Reloaded[Clients]:
     return Reloaded("tokens", partial(stamp_of, path), partial(load_clients, path))
-
-
-def _titles(repository: Repository) -> Reloaded[TitleIndex]:
-    """Of the newest catalog."""
-
-    def read(version: Version) -> TitleIndex:
-        return TitleIndex(open_catalog(version))
-
-    return _published(repository, "catalog", "catalog", read)
-
-
-def _policies(repository: Repository, settings: GatewaySettings) -> Reloaded[Policies]:
-    """From the file, or else from the newest published version."""
-    path, types = settings.policies, settings.event_types()
-    if path:
-        return Reloaded("policies", partial(stamp_of, path), partial(load_policies, path, types=types))
-
-    def read(version: Version) -> Policies:
-        return load_policies(version.file("policies.yaml"), version.number, types)
-
-    return _published(repository, "policies", "fusion", read)
-
-
-def _popularity(repository: Repository) -> Reloaded[PopularityScorer]:
-    """That of the newest published version, also where the policies are a file's."""
-
-    def read(version: Version) -> PopularityScorer:
-        return PopularityScorer(load_popularity(version), version.number)
-
-    return _published(repository, "popularity", "fusion", read)
-
-
-def _published(repository: Repository, what: str, model: str, read: Callable[[Version], V]) -> Reloaded[V]:
-    """From the newest version of `model` that can be used."""
-    stamp = partial(repository.stamps, model)
-    return Reloaded(what, stamp, partial(newest_usable, repository, model, read))

@@ -71,11 +71,12 @@ def parse_query(
     scale: RatingScale | None = None,
     types: EventTypes = STANDARD,
     kinds: Mapping[str, Kind] = BUILT_IN,
+    now: float | None = None,
 ) -> Query:
     """Raises InvalidArgument that names the field, what is wrong with it, and the limit; without a `scale` ratings have
-    none. `kinds`: of the catalog's attributes.
+    none. `kinds`: of the catalog's attributes. `now`: unix seconds; None: by the clock.
     """
-    now = int(time.time())
+    now = int(time.time() if now is None else now)
     check_length("user_id", request.user_id, minimum=0)
     check_length("policy", request.policy, minimum=0)
     check_length("scenario", request.scenario, minimum=0)

@@ -1,10 +1,11 @@
 """Recommend, from the request to the reply: parse, history, filter, retrieve, score, fuse, order."""
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -19,7 +20,6 @@ from fusion_gateway.candidates import (
 from fusion_gateway.catalog.catalog import Catalog
 from fusion_gateway.catalog.title_search import TitleIndex
 from fusion_gateway.events.event_types import STANDARD, EventTypes
-from fusion_gateway.events.store import EventStore
 from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.explaining import Explainer
 from fusion_gateway.fusion import HISTORY, LOCAL, POPULARITY, RULES, Candidates, Fused, Policy, Rows, fuse
@@ -55,6 +55,14 @@ those what they gave them on earlier pages; more than so many are left out befor
 """
 
 
+class Histories(Protocol):
+    """Of users."""
+
+    async def history(self, user_id: str, limit: int) -> list[StoredEvent]:
+        """The newest events of a user that lists depend on, newest first. Raises Unavailable."""
+        ...
+
+
 @dataclass(frozen=True)
 class Recommender:
     """Everything that a recommendation is made from."""
@@ -63,7 +71,7 @@ class Recommender:
     """Of the catalog."""
     policies: Reloaded[Policies]
     popularity: Reloaded[PopularityScorer]
-    events: EventStore
+    events: Histories
     scorers: Mapping[str, Scorer]
     """The model servers, by name."""
     history_limit: int
@@ -75,12 +83,14 @@ class Recommender:
     """None: no log is kept."""
     tracing: "Tracing | None" = None
     absences: Absences = field(default_factory=Absences)
+    clock: Callable[[], float] = time.time
+    """Unix seconds."""
 
     async def recommend(self, request: pb.RecommendRequest, deadline: Deadline) -> pb.RecommendResponse:
         """Raises InvalidArgument and NotFound. A model or a store that fails makes the reply degraded, no more."""
         timer = StageTimer(self.tracing)
         catalog, popularity = self.titles.value.catalog, self.popularity.value
-        query = parse_query(request, catalog.rating_scale, self.event_types, catalog.attributes.kinds)
+        query = parse_query(request, catalog.rating_scale, self.event_types, catalog.attributes.kinds, self.clock())
         policies = self.policies.value
         scenario = policies.scenario(query.scenario)
         chosen = policies.choose(query.policy or scenario.policy, query.weights, query.user_id)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,8 +81,9 @@ class Counted:
 class Trending:
     """What has been counted, a minute ago or so; it stays as it is while the store is away."""
 
-    def __init__(self, event_store: str, window: Window) -> None:
-        self._url, self._window = event_store, window
+    def __init__(self, event_store: str, window: Window, clock: Callable[[], float] = time.time) -> None:
+        """`clock` gives unix seconds."""
+        self._url, self._window, self._clock = event_store, window, clock
         self.counted = Counted()
         self._last: tuple[Counted, NDArray[np.int64], Scores] | None = None
         """What `weights` found, and for which catalog's numbers."""
@@ -96,7 +97,7 @@ class Trending:
 
     async def update(self) -> None:
         """Counts anew; keeps what there is where that fails."""
-        now = int(time.time())
+        now = int(self._clock())
         try:
             async with asyncio.timeout(READ_SECONDS):
                 self.counted = Counted(now, await self._read(now))

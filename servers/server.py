@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -29,14 +29,6 @@ async def model_server(settings: ServerSettings) -> AsyncIterator[Program]:
     Raises RepositoryError where the model repository holds nothing to serve, and ConfigurationError.
     """
     check_device(settings.device)
-    limits = Limits(
-        B=settings.max_batch_size,
-        L=settings.max_history,
-        C=settings.max_candidates,
-        K=settings.max_k,
-        A=settings.max_allowed,
-    )
-    batching = BatchLimits(settings.max_batch_size, settings.max_queue_size, settings.max_queue_delay_us / 1e6)
     program = Program(f"servers {settings.name}", settings, [SERVICE])
     with (
         ThreadPoolExecutor(1, thread_name_prefix="compute") as compute,
@@ -44,7 +36,7 @@ async def model_server(settings: ServerSettings) -> AsyncIterator[Program]:
     ):
 
         def wire(number: int, scorer: LoadedScorer) -> LoadedVersion:
-            return models_of(settings.name, number, scorer, Execution(compute, encode, limits, batching))
+            return models_of(settings.name, number, scorer, execution_of(settings, compute, encode))
 
         repository = Repository(settings.model_repository)
         shared = settings.workers > 1
@@ -67,3 +59,16 @@ async def model_server(settings: ServerSettings) -> AsyncIterator[Program]:
         finally:
             if polling:
                 polling.cancel()
+
+
+def execution_of(settings: ServerSettings, compute: Executor, encode: Executor) -> Execution:
+    """Within the limits of the settings."""
+    limits = Limits(
+        B=settings.max_batch_size,
+        L=settings.max_history,
+        C=settings.max_candidates,
+        K=settings.max_k,
+        A=settings.max_allowed,
+    )
+    batching = BatchLimits(settings.max_batch_size, settings.max_queue_size, settings.max_queue_delay_us / 1e6)
+    return Execution(compute, encode, limits, batching)

@@ -97,6 +97,23 @@ OF_THE_LOOP = {"fusion_gateway.catalog", "fusion_gateway.events", "fusion_gatewa
 MAY_IMPORT["training/off_policy"] |= OF_THE_LOOP | {"fusion_gateway.exploring", "fusion_gateway.ordering"}
 MAY_IMPORT["training/pipelines"] |= OF_THE_LOOP
 MAY_IMPORT["training/benchmark"] |= {"fusion_gateway.exploring"}
+# Lists for everybody are made by the gateway's own code, with the models in its process in place of model servers.
+MAY_IMPORT["training/pipelines/recommend.py"] = MAY_IMPORT["training/pipelines"] | {
+    "fusion_gateway",
+    "servers",
+    "training.pipelines.batch_recommender",
+    "training.pipelines.file_histories",
+}
+MAY_IMPORT["training/pipelines/batch_recommender.py"] = {
+    "fusion_gateway",
+    "servers",
+    "training.pipelines.file_histories",
+}
+MAY_IMPORT["training/commands/recommend.py"] = MAY_IMPORT["training/commands"] | {
+    "fusion_gateway.settings",
+    "servers.runtime.settings",
+    "training.commands.options",
+}
 # Networks and closed forms: they know nothing of files, checkpoints or progress.
 MAY_IMPORT["training/models"] = {"training.features", "training.recipes", "training.errors"}
 ROOMS = {"protos", "servers", "fusion_gateway", "training", "tests"}

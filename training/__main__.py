@@ -11,6 +11,7 @@ from training.commands.evaluate import evaluate_command
 from training.commands.off_policy import off_policy_command
 from training.commands.onboard import onboard_command
 from training.commands.recipes import recipes_command
+from training.commands.recommend import recommend_command
 from training.commands.repository import app as repository_app
 from training.commands.reproduce import reproduce_command
 from training.commands.results import results_command
@@ -34,6 +35,9 @@ app.command("onboard", epilog="Example: python -m training onboard --items new.c
 )
 app.command("contact-sheet", epilog="Example: python -m training contact-sheet sheet.png")(contact_sheet_command)
 app.command("evaluate", epilog="Example: python -m training evaluate --report var/report")(evaluate_command)
+app.command("recommend", epilog="Example: python -m training recommend --users all --k 100 --out lists.parquet")(
+    recommend_command
+)
 app.command(
     "retrain", epilog="Example: python -m training retrain --from-store sqlite:///var/events.db --recipe small"
 )(retrain_command)

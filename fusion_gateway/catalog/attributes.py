@@ -1,6 +1,6 @@
 """Attributes of items, by which they are filtered: of each an inverted index, from values to rows of the catalog."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from typing import Literal
@@ -96,12 +96,17 @@ class Column:
         published_at, published = self.published.at(position)
         return np.concatenate([published_at, changed_at]), np.concatenate([published, changed])
 
-    def changed(self, rows: Iterable[int], changes: Mapping[int, Value | None]) -> "Column":
-        """Of `rows` with these changes only, of others with its own."""
-        kept = dict(self.changes)
-        for row in rows:
-            kept.pop(row, None)
-        return replace(self, changes={**kept, **changes})
+    def with_changes(self, changes: Mapping[int, Value | None]) -> "Column":
+        return replace(self, changes={**self.changes, **changes})
+
+    def without_changes(self, rows: Mapping[int, object]) -> "Column":
+        """As published at these rows."""
+        return replace(self, changes={row: value for row, value in self.changes.items() if row not in rows})
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no item has a value, or had one when the catalog was published."""
+        return not self.changes and not len(self.published.keys)
 
     def _range(self, test: TextTest | NumberTest) -> tuple[Keys, Keys]:
         if isinstance(test, NumberTest):
@@ -161,19 +166,28 @@ class Attributes:
     def patched(self, rows: Mapping[int, Mapping[str, Value | None]]) -> "Attributes":
         """With other values of some rows by name, None for no value; names left out have what is published.
 
-        The first value of a new name decides its kind. A value of another kind than its attribute's is left out.
+        The first value of a new name decides its kind, until no item has one. A value of another kind is left out.
         """
+        columns = self._without_changes(rows)
         changes: dict[str, dict[int, Value | None]] = {}
-        columns = dict(self.columns)
         for row, values in rows.items():
             for name, value in values.items():
                 if value is not None and name not in columns:
                     columns[name] = _empty(name, kind_of(value))
                 if name in columns and (value is None or kind_of(value) == columns[name].kind):
                     changes.setdefault(name, {})[row] = value
-        had = {name for name, column in self.columns.items() if not column.changes.keys().isdisjoint(rows)}
-        changed = {name: columns[name].changed(rows, changes.get(name, {})) for name in had | changes.keys()}
-        return replace(self, columns=columns | changed)
+        columns |= {name: columns[name].with_changes(of_rows) for name, of_rows in changes.items()}
+        return replace(self, columns=columns)
+
+    def _without_changes(self, rows: Mapping[int, object]) -> dict[str, Column]:
+        """As published at these rows; without columns that have nothing then."""
+        columns = dict(self.columns)
+        for name, column in self.columns.items():
+            if not column.changes.keys().isdisjoint(rows):
+                columns[name] = column.without_changes(rows)
+                if columns[name].is_empty and name not in BUILT_IN:
+                    del columns[name]
+        return columns
 
 
 def kind_of(value: Value) -> Kind:

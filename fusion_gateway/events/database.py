@@ -210,12 +210,23 @@ def read_only_engine(url: str) -> AsyncEngine:
         if parsed.get_backend_name() != "sqlite":
             snapshot = _engine(parsed, pool_size=SNAPSHOT_CONNECTIONS, max_overflow=0)
             return snapshot.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
-        file = Path(parsed.database or "")
-        if not file.is_file():
-            raise ConfigurationError(f"event store: there is no file {str(file)!r}")
-        path = f"file:{quote(str(file.resolve()))}"
+        path = f"file:{quote(str(_existing_file(parsed).resolve()))}"
         opened = parsed.set(database=path, query={"mode": "ro", "uri": "true"})
         return create_async_engine(opened, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS})
+
+
+def check_exists(url: str) -> None:
+    """Nothing is to be created under a name that was mistyped. Raises ConfigurationError."""
+    parsed = _parsed(url)
+    if parsed.get_backend_name() == "sqlite":
+        _existing_file(parsed)
+
+
+def _existing_file(sqlite: sa.URL) -> Path:
+    file = Path(sqlite.database or "")
+    if not file.is_file():
+        raise ConfigurationError(f"event store: there is no file {str(file)!r}; name that of the gateway")
+    return file
 
 
 def _parsed(url: str) -> sa.URL:

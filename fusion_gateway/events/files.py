@@ -19,10 +19,19 @@ COLUMNS = ("user", "item", "rating", "time", "type")
 def read_events(path: Path, types: EventTypes = STANDARD) -> Iterator[StoredEvent]:
     """All events of a file, in its order, with ids that stay the same when the file is read again.
 
-    One whose type is none of `types` is a view.
+    One whose type is none of `types` is a view. Raises as `read_batches` does.
+    """
+    for batch in read_batches(path):
+        for user, item, rating, time, kind in batch.iter_rows():
+            known = kind if kind in types else VIEW
+            yield StoredEvent(user, item, rating, time, _event_id(user, item, time, known), known)
+
+
+def read_batches(path: Path) -> Iterator[pl.DataFrame]:
+    """The same as tables with COLUMNS.
 
     Reads what training reads (see fusion_gateway.ingest). Raises ConfigurationError naming the file and the line that
-    is broken, before the first event.
+    is broken, before the first batch.
     """
     try:
         file = EventsFile.open(path)
@@ -32,9 +41,7 @@ def read_events(path: Path, types: EventTypes = STANDARD) -> Iterator[StoredEven
         if not file.has_times and (whole := list(batches)):
             batches = iter([in_file_order(pl.concat(whole))])
         for batch in batches:
-            for user, item, rating, time, kind in batch.select(COLUMNS).iter_rows():
-                known = kind if kind in types else VIEW
-                yield StoredEvent(user, item, rating, time, _event_id(user, item, time, known), known)
+            yield batch.select(COLUMNS)
     except DataError as error:
         raise ConfigurationError(str(error)) from error
 

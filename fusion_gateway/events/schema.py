@@ -1,5 +1,7 @@
 """The tables of the event store, and the steps from each version of them to the next."""
 
+import json
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
@@ -129,13 +131,16 @@ ITEM_POSTERS = sa.Table(
     sa.Column("id", ITEM_ID, primary_key=True),
     sa.Column("poster", sa.LargeBinary, nullable=False),
 )
-ITEM_ATTRIBUTES = sa.Table(
-    "item_attributes",
-    METADATA,
-    sa.Column("name", sa.String(MAX_ATTRIBUTE_BYTES), primary_key=True),
-    sa.Column("kind", sa.String(8), nullable=False),
-)
-"""The kind of all values of an attribute: text, number or texts."""
+ATTRIBUTE_USES = sa.Column("uses", sa.BigInteger, nullable=False, server_default="0")
+
+
+def _first_attributes(metadata: sa.MetaData, *more: sa.Column[Any]) -> sa.Table:
+    name = sa.Column("name", sa.String(MAX_ATTRIBUTE_BYTES), primary_key=True)
+    return sa.Table("item_attributes", metadata, name, sa.Column("kind", sa.String(8), nullable=False), *more)
+
+
+ITEM_ATTRIBUTES = _first_attributes(METADATA, ATTRIBUTE_USES)
+"""The kind of all values of an attribute: text, number or texts; and how many documents have it, one at least."""
 LISTS = sa.Table(
     "lists",
     METADATA,
@@ -191,8 +196,8 @@ def _create_arms(connection: sa.Connection) -> None:
 
 def _create_items(connection: sa.Connection) -> None:
     """Version 7: what editors say of items, and their lists."""
-    tables = [ITEM_CHANGES, ITEMS, ITEM_POSTERS, ITEM_ATTRIBUTES, LISTS]
-    METADATA.create_all(connection, tables, checkfirst=True)
+    METADATA.create_all(connection, [ITEM_CHANGES, ITEMS, ITEM_POSTERS, LISTS], checkfirst=True)
+    _first_attributes(sa.MetaData()).create(connection, checkfirst=True)
     if not connection.scalar(sa.select(sa.func.count()).select_from(ITEM_CHANGES)):
         connection.execute(ITEM_CHANGES.insert().values(epoch=uuid4().hex, version=0, items=0))
 
@@ -200,6 +205,18 @@ def _create_items(connection: sa.Connection) -> None:
 def _add_scenario(connection: sa.Connection) -> None:
     """Version 8: the scenario of an answer."""
     _add_column(connection, "served", SCENARIO)
+
+
+def _count_attribute_uses(connection: sa.Connection) -> None:
+    """Version 9: names of attributes that no document has any more are free."""
+    _add_column(connection, "item_attributes", ATTRIBUTE_USES)
+    documents = connection.execution_options(yield_per=1000).scalars(sa.select(ITEMS.c.document))
+    uses = Counter(name for document in documents if document for name in json.loads(document).get("attributes", ()))
+    if uses:
+        rows = [{"of": name, "count": count} for name, count in uses.items()]
+        named = ITEM_ATTRIBUTES.c.name == sa.bindparam("of")
+        connection.execute(ITEM_ATTRIBUTES.update().where(named).values(uses=sa.bindparam("count")), rows)
+    connection.execute(ITEM_ATTRIBUTES.delete().where(ITEM_ATTRIBUTES.c.uses == 0))
 
 
 STEPS: tuple[Callable[[sa.Connection], None], ...] = (
@@ -211,6 +228,7 @@ STEPS: tuple[Callable[[sa.Connection], None], ...] = (
     _create_arms,
     _create_items,
     _add_scenario,
+    _count_attribute_uses,
 )
 """Step n leads from version n to n + 1. Published steps never change."""
 

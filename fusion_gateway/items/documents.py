@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from google.protobuf import json_format
@@ -185,6 +185,12 @@ def fields_of(stored: str) -> dict[str, Any]:
     """The stored document as JSON has it; empty where nothing was upserted."""
     fields: dict[str, Any] = json.loads(stored) if stored else {}
     return fields
+
+
+def attributes_of(stored: str) -> Collection[str]:
+    """Names of the attributes of a stored document."""
+    names: Mapping[str, Any] = fields_of(stored).get("attributes", {})
+    return names.keys()
 
 
 def facts_over(fields: Mapping[str, Any], published: Facts) -> Facts:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from fusion_gateway.catalog.title_search import TitleIndex
@@ -18,8 +19,11 @@ CHANGES_PER_LOOK = 1000
 class LiveTitles:
     """`value` is the newest published catalog with all changes to it; it stays as it is while the store is away."""
 
-    def __init__(self, published: Reloaded[TitleIndex], store: ItemStore) -> None:
-        self._published, self._store = published, store
+    def __init__(
+        self, published: Reloaded[TitleIndex], store: ItemStore, clock: Callable[[], float] = time.time
+    ) -> None:
+        """`clock` gives unix seconds."""
+        self._published, self._store, self._clock = published, store, clock
         self._view = View.of(published.value)
         self._next: View | None = None
         """Of a catalog that was published later."""
@@ -48,7 +52,7 @@ class LiveTitles:
                 view = await (self._caught_up(following) if following else self._look(view))
                 if self._next is following:
                     self._next = None
-            if (now := time.time()) >= view.next_time:
+            if (now := self._clock()) >= view.next_time:
                 view = await asyncio.to_thread(view.at, now)
             is_same, self._view = view is self._view, view
             if is_same:
@@ -74,4 +78,4 @@ class LiveTitles:
             return await self._caught_up(View.of(view.published))
         if not changes.items:
             return view
-        return await asyncio.to_thread(view.changed, changes, time.time())
+        return await asyncio.to_thread(view.changed, changes, self._clock())

@@ -1,6 +1,8 @@
 """What editors say of items, in the event store's database: every gateway that uses it reads the same."""
 
+import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -13,7 +15,7 @@ from fusion_gateway.catalog.attribute_file import MAX_NAMES
 from fusion_gateway.catalog.attributes import Kind
 from fusion_gateway.events.schema import ITEM_ATTRIBUTES, ITEM_CHANGES, ITEM_POSTERS, ITEMS
 from fusion_gateway.events.storage import Storage
-from fusion_gateway.items.documents import Upsert
+from fusion_gateway.items.documents import Upsert, attributes_of
 from servers.runtime.errors import InvalidArgument
 from servers.runtime.quoting import quoted
 
@@ -125,8 +127,11 @@ class ItemStore(Storage):
         return changed
 
     async def _add_attributes(self, upserts: Sequence[Upsert], kinds: Kinds, connection: AsyncConnection) -> None:
-        stored = {name: kind for name, kind in await connection.execute(sa.select(ITEM_ATTRIBUTES))}
-        known = {**stored, **kinds}
+        """After the documents have been changed. An attribute that no other document has may change its kind."""
+        stored = {row.name: row for row in await connection.execute(sa.select(ITEM_ATTRIBUTES))}
+        used = Counter(name for upsert in upserts for name in upsert.kinds)
+        of_others = {name: row.kind for name, row in stored.items() if row.uses > used[name]}
+        known = {**of_others, **kinds}
         new: dict[str, str] = {}
         for index, upsert in enumerate(upserts):
             for name, kind in upsert.kinds.items():
@@ -134,13 +139,13 @@ class ItemStore(Storage):
                 if first != kind:
                     where = f"items[{index}].attributes[{quoted(name)}]"
                     raise InvalidArgument(f"{where}: is of kind {kind}, and {first} in the catalog; use another name")
-        if len(stored) + len(new) > MAX_NAMES:
-            raise InvalidArgument(
-                f"items: {len(new)} new names of attributes, beside {len(stored)}, are too many; at most {MAX_NAMES}"
-            )
+        if (count := len(stored.keys() | new)) > MAX_NAMES:
+            raise InvalidArgument(f"items: would have {count} names of attributes in all; at most {MAX_NAMES}")
         if new:
-            rows = [{"name": name, "kind": kind} for name, kind in new.items()]
-            await connection.execute(ITEM_ATTRIBUTES.insert(), rows)
+            rows = [{"name": name, "kind": kind, "uses": used[name]} for name, kind in new.items()]
+            statement = self._insert(ITEM_ATTRIBUTES)
+            others = {"kind": statement.excluded.kind, "uses": statement.excluded.uses}
+            await connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=others), rows)
 
     async def _show(self, ids: Sequence[str], connection: AsyncConnection) -> list[StoredItem]:
         def edit(item: StoredItem) -> StoredItem:
@@ -178,6 +183,7 @@ class ItemStore(Storage):
         others = {column.name: statement.excluded[column.name] for column in COLUMNS if column.name != "id"}
         statement = statement.on_conflict_do_update(index_elements=["id"], set_=others)
         await connection.execute(statement, [asdict(item) for item in changed])
+        await _count_uses(known, changed, connection)
         return changed
 
 
@@ -193,6 +199,28 @@ async def _count(new: int, connection: AsyncConnection) -> None:
     counted = ITEM_CHANGES.update().values(items=ITEM_CHANGES.c["items"] + new).returning(ITEM_CHANGES.c["items"])
     if (count := (await connection.execute(counted)).scalar_one()) > MAX_ROWS:
         raise InvalidArgument(f"items: {count} items would have been changed in all; at most {MAX_ROWS}")
+
+
+async def _count_uses(before: Items, after: Sequence[StoredItem], connection: AsyncConnection) -> None:
+    """Of attributes that are known; frees the names of those that no document has any more."""
+    uses = await asyncio.to_thread(_more_uses, before, after)
+    rows = [{"of": name, "more": more} for name, more in uses.items() if more]
+    if rows:
+        named = ITEM_ATTRIBUTES.c.name == sa.bindparam("of")
+        counted = ITEM_ATTRIBUTES.update().where(named).values(uses=ITEM_ATTRIBUTES.c.uses + sa.bindparam("more"))
+        await connection.execute(counted, rows)
+        await connection.execute(ITEM_ATTRIBUTES.delete().where(ITEM_ATTRIBUTES.c.uses <= 0))
+
+
+def _more_uses(before: Items, after: Sequence[StoredItem]) -> Counter[str]:
+    """By attribute, how many documents more have it."""
+    uses = Counter[str]()
+    for item in after:
+        old = before[item.id].document if item.id in before else ""
+        if item.document != old:
+            uses.update(attributes_of(item.document))
+            uses.subtract(attributes_of(old))
+    return uses
 
 
 async def _stored(ids: Collection[str], connection: AsyncConnection) -> Items:

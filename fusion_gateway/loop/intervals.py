@@ -15,6 +15,10 @@ MIN_USERS = 100
 """Of each of two policies that are compared: with fewer, sums over users are not yet normal."""
 MIN_CHOSE = 10
 """Users with an outcome: with fewer, nothing tells how much users differ."""
+MIN_EXPECTED = 5.0
+"""Users who differ, in the smaller of two policies, if both are alike: with fewer, chance is skewed."""
+FEW = 15.0
+"""Users who differ, with fewer of whom intervals are too narrow."""
 MIXTURE = 0.2
 """Standard deviation of the differences that the test is best at, as a share of the control's rate.
 
@@ -44,6 +48,15 @@ class Estimate(NamedTuple):
     """Users with an outcome: their numerator is not 0."""
     is_positive: bool = True
     """No numerator is below 0."""
+    differing: float = math.inf
+    """Number of users who would differ as much from the rate if all of these did so alike and the others not at all: of
+    rare outcomes about that of users with one, of long tails much less.
+    """
+
+    @property
+    def spread(self) -> float:
+        """Sum over users of the squares by which they differ from the rate."""
+        return self.variance * self.users**2
 
     @property
     def margin(self) -> float:
@@ -80,14 +93,22 @@ def ratio(numerators: Sums, denominators: Sums) -> Estimate:
     Deng, Knoblich, Lu: Applying the Delta Method in Metric Analytics (KDD 2018), equation 4.
     """
     users, total = len(denominators), float(denominators.sum())
-    value, variance = math.nan, math.nan
+    value, variance, differing = math.nan, math.nan, math.inf
     if total > 0:
         value = float(numerators.sum()) / total
     if total > 0 and users > 1:
         residuals = numerators - value * denominators
         variance = float(residuals @ residuals) / total**2 * users / (users - 1)
         variance = variance if variance > (ROUNDING * value) ** 2 else 0.0
-    return Estimate(value, variance, users, int(np.count_nonzero(numerators)), bool((numerators >= 0).all()))
+        differing = _differing(residuals) if variance else 0.0
+    chose = int(np.count_nonzero(numerators))
+    return Estimate(value, variance, users, chose, bool((numerators >= 0).all()), differing)
+
+
+def _differing(residuals: Sums) -> float:
+    """As Estimate.differing: the participation ratio of the squares."""
+    squares = (residuals / np.abs(residuals).max()) ** 2
+    return float(squares.sum() ** 2 / (squares @ squares))
 
 
 def t_quantile(degrees: int) -> float:
@@ -103,7 +124,7 @@ def t_quantile(degrees: int) -> float:
 
 
 def compare(estimate: Estimate, control: Estimate) -> Comparison | None:
-    """None where too few users tell: MIN_USERS of both, and MIN_CHOSE of one with an outcome.
+    """None where too few users tell: MIN_USERS of both, MIN_CHOSE of one with an outcome, MIN_EXPECTED who differ.
 
     Of different users: those who came to both make it wider than needed.
 
@@ -111,15 +132,37 @@ def compare(estimate: Estimate, control: Estimate) -> Comparison | None:
     Always Valid Inference (Operations Research 2022), equation 11. Its interval is the asymptotic confidence sequence
     of Waudby-Smith, Arbour, Sinha, Kennedy, Ramdas: Time-uniform central limit theory (Annals of Statistics 2024).
     """
-    difference, variance = estimate.value - control.value, estimate.variance + control.variance
+    difference, variance = estimate.value - control.value, _variance_of_difference(estimate, control)
     prior = (MIXTURE * control.value) ** 2
-    too_few = min(estimate.users, control.users) < MIN_USERS or max(estimate.chose, control.chose) < MIN_CHOSE
-    if too_few or not (variance > 0 and prior > 0):
+    if _too_few(estimate, control) or not (variance > 0 and prior > 0):
         return None
     half = half_width(variance, prior)
     exponent = difference**2 * prior / (2 * variance * (variance + prior))
     p_value = math.exp(min(0.0, 0.5 * math.log1p(prior / variance) - exponent))
     return Comparison(difference, difference - half, difference + half, p_value)
+
+
+def _too_few(estimate: Estimate, control: Estimate) -> bool:
+    too_few_users = min(estimate.users, control.users) < MIN_USERS
+    return too_few_users or max(estimate.chose, control.chose) < MIN_CHOSE or expected(estimate, control) < MIN_EXPECTED
+
+
+def expected(estimate: Estimate, control: Estimate) -> float:
+    """Users who differ, in the smaller of two policies, if both are alike; NaN without variances."""
+    squares = [each.spread**2 / each.differing for each in (estimate, control) if each.differing]
+    both = (estimate.spread + control.spread) ** 2 / sum(squares) if sum(squares) else math.inf
+    return both * min(estimate.users, control.users) / (estimate.users + control.users)
+
+
+def _variance_of_difference(estimate: Estimate, control: Estimate) -> float:
+    """Each policy's own variance, or where that is more, what it has if users of both differ alike.
+
+    Else that of a small policy which has not met the rare users with large outcomes would be far too low.
+    """
+    if min(estimate.users, control.users) < 2:
+        return math.nan
+    alike = (estimate.spread + control.spread) / (estimate.users + control.users)
+    return max(estimate.variance, alike / estimate.users) + max(control.variance, alike / control.users)
 
 
 def why_not(estimate: Estimate, control: Estimate, name: str) -> str:
@@ -128,6 +171,11 @@ def why_not(estimate: Estimate, control: Estimate, name: str) -> str:
         return f"a comparison needs {MIN_USERS} users of each; it has {estimate.users}, and {name} {control.users}"
     if not control.value > 0:
         return f"not compared: {name} has no outcomes"
+    if (smaller := expected(estimate, control)) < MIN_EXPECTED:
+        return (
+            f"not compared: few users have all that differs, in the smaller policy about {smaller:.1f} would have; "
+            f"{MIN_EXPECTED:g} are needed"
+        )
     return f"not compared: less than {MIN_CHOSE} users have an outcome, or all are alike"
 
 
@@ -136,7 +184,7 @@ def more_users(estimate: Estimate, control: Estimate, precision: float) -> int |
 
     None where too few users tell.
     """
-    variance, prior = estimate.variance + control.variance, (MIXTURE * control.value) ** 2
+    variance, prior = _variance_of_difference(estimate, control), (MIXTURE * control.value) ** 2
     if compare(estimate, control) is None:
         return None
     low, high = 0.0, variance

@@ -11,6 +11,7 @@ from fusion_gateway.events.event_types import STANDARD, EventTypes
 from fusion_gateway.loop.answer_cap import MAX_ANSWERS_PER_USER
 from fusion_gateway.loop.databases import Databases
 from fusion_gateway.loop.intervals import (
+    FEW,
     MIN_CHOSE,
     Comparison,
     Estimate,
@@ -184,6 +185,8 @@ class Outcomes:
         """What keeps numbers out."""
         if rate.chose < MIN_CHOSE:
             yield f"an interval needs {MIN_CHOSE} users with an outcome; it has {rate.chose}"
+        elif rate.differing < FEW:
+            yield f"about {rate.differing:.0f} users have most of what differs: the interval may be too narrow"
         if arm.drawn and arm.policy != self._control and not pair:
             yield f"never drawn at the same time as {self._control}"
         if pair and compare(_rate(pair.own), _rate(pair.control)) is None:

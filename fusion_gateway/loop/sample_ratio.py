@@ -22,9 +22,16 @@ class Assigned(NamedTuple):
     inverse_square: float
     """Of 1 / p^2."""
 
+    @property
+    def probability(self) -> float:
+        """The harmonic mean of p."""
+        return self.users / self.inverse
+
 
 MAX_PROBABILITY = 1.05
-"""Of all policies that were drawn at one time, on average; more are those of gateways that had different policies."""
+"""Of all policies that were drawn at one time, together; more are those of gateways that had different policies."""
+MIN_EXPECTED = 10.0
+"""Users of a policy: with fewer, their number is far from normal."""
 
 
 class _Test(NamedTuple):
@@ -48,14 +55,17 @@ def sample_ratio_p(splits: Iterable[Sequence[Assigned]]) -> float | None:
 
 
 def _tested(policies: Sequence[Assigned]) -> _Test | None:
-    """None for less than two policies."""
+    """None where no policy can be tested."""
+    policies = sorted((each for each in policies if each.users), key=lambda each: -each.users)
     all_users = sum(each.users for each in policies)
-    if sum(each.users / each.inverse for each in policies if each.users) > MAX_PROBABILITY:
-        return None
-    tested = sorted((each for each in policies if each.users), key=lambda each: -each.users)[1:]
-    if not tested:
+    missing = 1 - sum(each.probability for each in policies)
+    # A policy that has not been seen yet may have been drawn as well, unless it would have been seen.
+    if missing < 1 - MAX_PROBABILITY or MAX_PROBABILITY - 1 < missing < MIN_EXPECTED / max(all_users, 1):
         return None
     # The largest policy's sum follows from the others'.
+    tested = [each for each in policies[1:] if all_users * each.probability >= MIN_EXPECTED]
+    if not tested:
+        return None
     excess = np.array([each.inverse - all_users for each in tested])
     covariance = np.full((len(tested), len(tested)), -float(all_users))
     for index, each in enumerate(tested):

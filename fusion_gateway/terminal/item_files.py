@@ -21,6 +21,9 @@ WHOLE = ("year", "available_from", "available_until")
 OTHERS = {"poster_url": (("posterurl", "poster"),), "available_from": (("availablefrom",),)}
 OTHERS |= {"available_until": (("availableuntil",),)}
 SUFFIXES = (".csv", ".parquet", ".jsonl")
+IMAGES = (".jpg", ".jpeg", ".png", ".webp")
+MAX_POSTER_BYTES = 3 << 20
+"""That a gateway takes."""
 
 
 def read_documents(path: Path) -> list[pb.ItemDocument]:
@@ -149,7 +152,26 @@ def _is_ambiguous(texts: pl.Series) -> bool:
     return len(read) != len(texts.drop_nulls()) or read["text"].null_count() > 0
 
 
-def batches(documents: list[pb.ItemDocument], items: int, size: int) -> Iterator[list[pb.ItemDocument]]:
+def posters_in(folder: Path) -> dict[str, Path]:
+    """Images by the item id that names them. Raises DataError for one that is too large."""
+    files = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGES}
+    for path in files.values():
+        if (size := path.stat().st_size) > MAX_POSTER_BYTES:
+            raise DataError(f"{path} has {size} bytes; a poster has at most {MAX_POSTER_BYTES}")
+    return files
+
+
+def with_posters(documents: Iterable[pb.ItemDocument], posters: Mapping[str, Path]) -> Iterator[pb.ItemDocument]:
+    """Copies with the image of their id, where there is one: images are not all in memory at once."""
+    for document in documents:
+        complete = pb.ItemDocument()
+        complete.CopyFrom(document)
+        if path := posters.get(document.id):
+            complete.poster = path.read_bytes()
+        yield complete
+
+
+def batches(documents: Iterable[pb.ItemDocument], items: int, size: int) -> Iterator[list[pb.ItemDocument]]:
     """In their order, each of at most so many items and, where it has several, bytes."""
     batch: list[pb.ItemDocument] = []
     used = 0

@@ -22,7 +22,7 @@ from fusion_gateway.terminal.client import (
     Token,
     connected,
 )
-from fusion_gateway.terminal.item_files import batches, read_documents, write_items
+from fusion_gateway.terminal.item_files import batches, posters_in, read_documents, with_posters, write_items
 from protos.marquee.v1 import items_pb2 as pb
 from protos.marquee.v1.items_pb2_grpc import ItemsStub
 from servers.runtime.command_line import App
@@ -58,6 +58,10 @@ def import_command(
             dir_okay=False,
         ),
     ],
+    posters: Annotated[
+        Path | None,
+        typer.Option(help="Folder of <item id>.jpg, .png or .webp.", exists=True, file_okay=False),
+    ] = None,
     address: Address = DEFAULT_ADDRESS,
     timeout: Timeout = DEFAULT_TIMEOUT,
 ) -> None:
@@ -67,6 +71,7 @@ def import_command(
     """
     try:
         documents = read_documents(file)
+        images = posters_in(posters) if posters else {}
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
@@ -74,7 +79,7 @@ def import_command(
     with connected(address) as channel, Progress(disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task("upserting", total=len(documents))
         stub = ItemsStub(channel)
-        for batch in batches(documents, ITEMS_A_CALL, BYTES_A_CALL):
+        for batch in batches(with_posters(documents, images), ITEMS_A_CALL, BYTES_A_CALL):
             try:
                 changes = stub.UpsertItems(pb.UpsertItemsRequest(items=batch), timeout=timeout).changes
             except BaseException:

@@ -29,8 +29,9 @@ from fusion_gateway.events.stored_event import VIEW, StoredEvent
 from fusion_gateway.policies import load_policies
 from fusion_gateway.recommend import Recommender
 from fusion_gateway.reloading import Reloaded
-from fusion_gateway.scorers.client import ScorerClient
 from fusion_gateway.scorers.coalescing import Answered, Arrays, Send
+from fusion_gateway.scorers.limits import Limits as ScorerLimits
+from fusion_gateway.scorers.model_scorer import ModelScorer
 from fusion_gateway.scorers.popularity import PopularityScorer
 from fusion_gateway.settings import GatewaySettings
 from fusion_gateway.trending import Trending, Window
@@ -68,15 +69,12 @@ class Cost:
     gateway_ms: float
 
 
-class InProcess(ScorerClient):
+def in_process_scorer(name: str, repository: Repository, one_round_items: int) -> ModelScorer:
     """A scorer without a server: what the server computes, in this thread."""
-
-    def __init__(self, name: str, repository: Repository, one_round_items: int) -> None:
-        super().__init__(name, "127.0.0.1:1", one_round_items=one_round_items)  # its channel is never used
-        version = repository.latest(name)
-        models = functions(name, load(version, threads=1))
-        self._score = _asking(models[name], signatures(name)[name], version.number)
-        self._retrieve = _asking(models[f"{name}_retrieve"], signatures(name)[f"{name}_retrieve"], version.number)
+    version = repository.latest(name)
+    computed, known = functions(name, load(version, threads=1)), signatures(name)
+    score, retrieve = (_asking(computed[model], known[model], version.number) for model in (name, f"{name}_retrieve"))
+    return ModelScorer(name, score, retrieve, ScorerLimits, one_round_items)
 
 
 def _asking(compute: Callable[[ServerArrays], ServerArrays], signature: Signature, version: int) -> Send:
@@ -91,7 +89,7 @@ async def in_process(repository: Path, store: str, one_round_items: int) -> Asyn
     """What the gateway does, around scorers without servers."""
     found = Repository(str(repository))
     items, fusion = found.latest("catalog"), found.latest("fusion")
-    scorers = {name: InProcess(name, found, one_round_items) for name in SCORERS}
+    scorers = {name: in_process_scorer(name, found, one_round_items) for name in SCORERS}
     events = EventStore(store, HISTORY_LIMIT)
     await events.open()
     try:
@@ -106,7 +104,7 @@ async def in_process(repository: Path, store: str, one_round_items: int) -> Asyn
             trending=Trending(store, Window(7, 2, [VIEW])),
         )
     finally:
-        await asyncio.gather(events.close(), *(scorer.close() for scorer in scorers.values()))
+        await events.close()
 
 
 async def saturated(

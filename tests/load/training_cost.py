@@ -68,14 +68,19 @@ def invent(folder: Path, items: int, events: int) -> None:
 
 
 def train(model: str, data: Path, home: Path, recipe: str) -> Cost:
-    """Raises CalledProcessError-like SystemExit where training fails."""
+    """Raises SystemExit where training fails."""
     command = [sys.executable, "-m", "training", "train", model, "--recipe", recipe]
     command += ["--data", str(data), "--repository", str(home / "repository")]
+    return cost_of(command, home)
+
+
+def cost_of(command: list[str], home: Path) -> Cost:
+    """Of a program whose files are in `home`. Raises SystemExit where it fails."""
     started = time.monotonic()
     process = os.spawnve(os.P_NOWAIT, sys.executable, command, {**os.environ, "MARQUEE_HOME": str(home)})
     _, status, usage = os.wait4(process, 0)
     if status:
-        raise SystemExit(f"training {model} ended with {os.waitstatus_to_exitcode(status)}")
+        raise SystemExit(f"{' '.join(command[1:])} ended with {os.waitstatus_to_exitcode(status)}")
     return Cost(time.monotonic() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20)
 
 

@@ -17,10 +17,9 @@ from typing import Any
 
 import polars as pl
 from google.protobuf.json_format import ParseError
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
 
 from fusion_gateway.catalog.parquet import MAX_VALUES
+from fusion_gateway.events.database import check_exists
 from fusion_gateway.items.documents import check_stored, document_of
 from fusion_gateway.items.store import ItemStore, StoredItem
 from servers.runtime.errors import ConfigurationError, InvalidArgument
@@ -255,14 +254,7 @@ def _check_there(url: str, repository: Path) -> None:
         raise ConfigurationError(
             f"--repository: there is no folder {repository}; name the one that training publishes to"
         )
-    try:
-        database = make_url(url)
-    except ArgumentError:
-        return  # the store says what is wrong with it
-    if database.get_backend_name() == "sqlite" and not Path(database.database or "").is_file():
-        raise ConfigurationError(
-            f"--from-store: there is no file {database.database}; name the gateway's --event-store"
-        )
+    check_exists(url)
 
 
 async def _follow(worker: Worker, repository: Path, every: float, stopping: threading.Event) -> None:

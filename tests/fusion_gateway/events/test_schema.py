@@ -8,9 +8,10 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from fusion_gateway.events.schema import METADATA, STEPS, VERSIONS
+from fusion_gateway.events.schema import ITEM_ATTRIBUTES, ITEMS, METADATA, STEPS, VERSIONS
 from fusion_gateway.events.store import EventStore
 from fusion_gateway.events.stored_event import StoredEvent
+from fusion_gateway.items.store import ItemStore
 from fusion_gateway.loop.export import all_since
 from fusion_gateway.loop.log import ServedLog
 from servers.runtime.errors import ConfigurationError
@@ -123,3 +124,24 @@ async def test_a_log_without_scenarios_keeps_its_answers_and_takes_some(engine: 
     await served.close()
     assert [(row.id, row.scenario) async for row in all_since(url, 0)] == [("old", ""), ("new", "home")]
     assert await version(engine) == len(STEPS)
+
+
+async def test_attributes_of_an_older_store_are_free_once_no_item_has_them(engine: AsyncEngine, url: str) -> None:
+    """Version 8, as a program wrote it that counted no uses."""
+    async with engine.begin() as connection:
+        for step in STEPS[:8]:
+            await connection.run_sync(step)
+        await connection.execute(sa.text("CREATE TABLE schema_version (version INTEGER PRIMARY KEY)"))
+        await connection.execute(sa.text("INSERT INTO schema_version VALUES (8)"))
+        await connection.execute(sa.text("INSERT INTO item_attributes VALUES ('mood', 'number'), ('unused', 'text')"))
+        item = {"id": "1", "version": 1, "hidden": False, "hidden_reason": "", "deleted": False, "refused": ""}
+        document = '{"attributes": {"mood": {"number": 1}}}'
+        await connection.execute(sa.insert(ITEMS).values(**item, document=document, updated=0))
+    store = ItemStore(url, 1)
+    await store.open()
+    async with engine.connect() as connection:
+        assert (await connection.execute(sa.select(ITEM_ATTRIBUTES))).all() == [("mood", "number", 1)]
+    await store.delete(["1"], [])
+    await store.close()
+    async with engine.connect() as connection:
+        assert (await connection.execute(sa.select(ITEM_ATTRIBUTES))).all() == []

@@ -247,13 +247,43 @@ async def test_an_attribute_keeps_its_kind(world: World) -> None:
         await upsert(world, Document(id="2", attributes={"mood": pb.AttributeValue(texts=pb.TextValues(values=["a"]))}))
 
 
+async def calm(world: World) -> set[str]:
+    """Items of this mood."""
+    filters = Filters(expression=Expression(equals=EqualsTest(attribute="mood", text="calm")))
+    return {each.item.id for each in (await world.stub.Recommend(RecommendRequest(filters=filters))).items}
+
+
+async def test_an_attribute_that_no_other_item_has_may_change_its_kind(world: World) -> None:
+    await upsert(
+        world, Document(id="1", attributes={"mood": number(1)}), Document(id="2", attributes={"mood": number(2)})
+    )
+    with pytest.raises(grpc.aio.AioRpcError, match="is of kind text, and number in the catalog"):
+        await upsert(world, Document(id="1", attributes={"mood": text("calm")}))
+    await upsert(world, *(Document(id=item_id, attributes={"mood": text("calm")}) for item_id in ("1", "2")))
+    await followed(lambda: calm(world), {"1", "2"})
+
+
+@pytest.mark.parametrize("how", ["upserted without", "deleted"])
+async def test_the_name_of_an_attribute_that_no_item_has_any_more_is_free(world: World, how: str) -> None:
+    await upsert(world, Document(id="1", attributes={"mood": number(1)}))
+    if how == "deleted":
+        await ItemsStub(world.channel).DeleteItems(pb.DeleteItemsRequest(item_ids=["1"]))
+    else:
+        await upsert(world, Document(id="1", title="Toy Story"))
+    await upsert(world, Document(id="2", attributes={"mood": text("calm")}))
+    await followed(lambda: calm(world), {"2"})
+
+
 async def test_names_of_attributes_are_bounded(world: World) -> None:
-    for first in range(0, 1000, 100):
-        await upsert(world, Document(id="1", attributes={f"a{first + n}": number(n) for n in range(100)}))
-    with pytest.raises(
-        grpc.aio.AioRpcError, match="1 new names of attributes, beside 1000, are too many; at most 1000"
-    ):
+    def of(item: int, first: int) -> Document:
+        attributes = {f"a{first + n}": number(n) for n in range(100)}
+        return Document(id=f"new {item}", title="New", attributes=attributes)
+
+    for item in range(10):
+        await upsert(world, of(item, 100 * item))
+    with pytest.raises(grpc.aio.AioRpcError, match="would have 1001 names of attributes in all; at most 1000"):
         await upsert(world, Document(id="1", attributes={"b": number(1)}))
+    await upsert(world, of(0, 2000))
 
 
 async def test_names_of_genres_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

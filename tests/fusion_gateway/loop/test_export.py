@@ -80,7 +80,7 @@ def test_a_mistyped_path_is_no_new_database(tmp_path: Path, command: list[str]) 
         words, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=120
     )
     assert (done.returncode, path.exists()) == (1, False)
-    assert done.stderr == f"error: event store: there is no file '{path}'\n"
+    assert done.stderr == f"error: event store: there is no file '{path}'; name that of the gateway\n"
 
 
 async def test_the_command(tmp_path: Path) -> None:

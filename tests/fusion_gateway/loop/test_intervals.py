@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from fusion_gateway.loop.intervals import (
     ALPHA,
@@ -14,6 +15,7 @@ from fusion_gateway.loop.intervals import (
     NORMAL_QUANTILE,
     Comparison,
     Estimate,
+    Sums,
     compare,
     more_users,
     probability_best,
@@ -92,15 +94,51 @@ USUAL = Estimate(0.1, 1e-4, 1000, 50)
         (USUAL._replace(users=MIN_USERS - 1), USUAL, "needs 100 users of each; it has 99, and old 1000"),
         (USUAL._replace(chose=9), USUAL._replace(chose=9), "less than 10 users have an outcome"),
         (USUAL._replace(variance=math.nan), USUAL, "all are alike"),
+        (USUAL._replace(differing=4.0), USUAL._replace(differing=4.0), "in the smaller policy about 4.0 would have"),
+        (USUAL._replace(users=100, differing=6.0), USUAL._replace(differing=20.0), "in the smaller policy about"),
         (USUAL, Estimate(0.0, 0.0, 1000, 0), "old has no outcomes"),
         (Estimate(0.0, 0.0, 1000, 0), Estimate(0.0, 0.0, 1000, 0), "old has no outcomes"),
     ],
-    ids=["few users", "few outcomes", "no variance", "no outcomes of the control", "no outcomes"],
+    ids=[
+        "few users",
+        "few outcomes",
+        "no variance",
+        "few differ",
+        "few of a small policy",
+        "no outcomes of the control",
+        "no outcomes",
+    ],
 )
 def test_too_little_is_not_compared(one: Estimate, control: Estimate, reason: str) -> None:
     assert compare(one, control) is None
     assert reason in why_not(one, control, "old")
     assert more_users(one, control, 0.05) is None
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1])
+@pytest.mark.parametrize("outcome", ["purchases", "watch-time"])
+def test_a_small_policy_that_is_like_the_control_is_told_from_it_by_few(share: float, outcome: str) -> None:
+    """28 looks at each experiment, a day of 500 users after the other; with rare outcomes, and with long tails."""
+    random = np.random.default_rng(0)
+    told = 0
+    for _ in range(40):
+        answers = random.geometric(0.2, 14_000).astype(np.float64)
+        if outcome == "purchases":
+            rewards = random.binomial(answers.astype(int), 0.002).astype(np.float64)
+        else:
+            rewards = np.where(random.random(14_000) < 0.2, np.minimum(random.lognormal(5, 2, 14_000), 86_400), 0)
+        is_small = random.random(14_000) < share
+        p_values = [p_after(users, rewards, answers, is_small) for users in range(500, 14_001, 500)]
+        told += min(p_values) < ALPHA
+    assert told <= 2
+
+
+def p_after(users: int, rewards: Sums, answers: Sums, is_small: NDArray[np.bool_]) -> float:
+    """Of the first so many users."""
+    looked = np.arange(len(rewards)) < users
+    small, control = (ratio(rewards[looked & own], answers[looked & own]) for own in (is_small, ~is_small))
+    found = compare(small, control)
+    return found.p_value if found else 1.0
 
 
 SUMS = st.lists(st.tuples(st.floats(0, 10), st.floats(0.1, 10)), min_size=2, max_size=30)
@@ -114,12 +152,12 @@ def test_a_rate_scales_and_does_not_depend_on_the_order_of_users(
     found = ratio(above, below)
     scaled = ratio(above * factor, below)
     assert scaled.value == pytest.approx(found.value * factor)
-    assert scaled.variance == pytest.approx(found.variance * factor**2, abs=1e-12)
+    assert scaled.variance == pytest.approx(found.variance * factor**2, rel=1e-9, abs=1e-12)
     order = np.arange(len(sums))[::-1]
     assert ratio(above[order], below[order]).value == pytest.approx(found.value)
     weighted = ratio(above * factor, below * factor)  # all answers weighted alike
     assert weighted.value == pytest.approx(found.value)
-    assert weighted.variance == pytest.approx(found.variance, abs=1e-12)
+    assert weighted.variance == pytest.approx(found.variance, rel=1e-9, abs=1e-12)
 
 
 def test_with_one_answer_a_user_a_rate_is_a_mean() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from fusion_gateway.loop.sample_ratio import Assigned, chi_square_tail, sample_ratio_p
 
@@ -33,11 +34,12 @@ def test_tails_are_those_of_tables(degrees: int, statistic: float) -> None:
 @given(st.integers(0, 10_000), st.integers(0, 10_000), st.floats(0.01, 0.99))
 def test_two_policies_have_pearsons_test(one: int, other: int, probability: float) -> None:
     found = sample_ratio_p([[of_constant(one, probability), of_constant(other, 1 - probability)]])
-    if min(one, other) == 0:
-        assert found is None
-        return
     users = one + other
     expected = users * probability
+    of_smaller = users - expected if one >= other else expected
+    if min(one, other) == 0 or of_smaller < 10:
+        assert found is None
+        return
     excess = (one - expected) ** 2
     pearson = excess / expected + excess / (users - expected)
     assert found == pytest.approx(math.erfc(math.sqrt(pearson / 2)), rel=1e-6, abs=1e-12)
@@ -94,3 +96,26 @@ def test_each_split_is_tested_by_itself() -> None:
     lost = [*late[:2], of_constant(200, 1 / 3)]
     assert known(lost) < 0.001
     assert 0 < known(lost) < (sample_ratio_p([early, lost]) or 0) < 0.001
+
+
+SMALL = [[0.8] + [0.02] * 10, [0.81] + [0.01] * 19, [0.98, 0.01, 0.01]]
+
+
+@pytest.mark.parametrize("shares", SMALL)
+@pytest.mark.parametrize("users", [300, 3000])
+def test_small_policies_that_come_one_after_the_other_are_no_alarm(shares: list[float], users: int) -> None:
+    random = np.random.default_rng(0)
+    found = [sample_ratio_p(as_they_come(random.choice(len(shares), users, p=shares), shares)) for _ in range(100)]
+    assert min(p or 1.0 for p in found) > 0.001
+
+
+def as_they_come(drawn: NDArray[np.int64], shares: list[float]) -> list[list[Assigned]]:
+    """A split from the first user of each policy on, as no policy is known before that."""
+    _, starts = np.unique(drawn, return_index=True)
+    splits = np.split(drawn, np.sort(starts)[1:])
+    return [of_split(split, shares) for split in splits]
+
+
+def of_split(drawn: NDArray[np.int64], shares: list[float]) -> list[Assigned]:
+    counts = np.bincount(drawn, minlength=len(shares)).tolist()
+    return [of_constant(count, share) for count, share in zip(counts, shares, strict=True) if count]

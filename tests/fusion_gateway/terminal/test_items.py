@@ -13,7 +13,7 @@ from fusion_gateway.terminal.items import app
 from protos.marquee.v1 import items_pb2 as pb
 from tests.fusion_gateway.conftest import World
 from tests.fusion_gateway.items.editing import followed
-from tests.fusion_gateway.items.test_service import found, read, shown_titles
+from tests.fusion_gateway.items.test_service import found, png, read, shown_titles
 from tests.fusion_gateway.world import MOVIES
 
 CSV = """id,title,year,genres,mood,score,awards,zip:token
@@ -44,6 +44,23 @@ async def test_a_table_is_upserted_with_its_other_columns_as_attributes(world: W
     expected = {"mood": "dark", "score": 8.5, "awards": ["magic", "rivals"], "zip": "01"}
     assert attributes(prestige.document) == expected
     assert (new.item.title, new.item.year, attributes(new.document)) == ("Zanzibar, again", 0, {})
+
+
+async def test_posters_come_with_their_items(world: World, tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text(CSV)
+    (tmp_path / "posters").mkdir()
+    (tmp_path / "posters" / "new.png").write_bytes(png(2, 3))
+    (tmp_path / "posters" / "other.png").write_bytes(b"of an item that the file does not have")
+    await run(world, f"import {tmp_path}/items.csv --posters {tmp_path}/posters")
+    assert [item.has_poster for item in await read(world, "2", "new")] == [False, True]
+
+
+async def test_a_poster_that_is_too_large_is_named(world: World, tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text(CSV)
+    (tmp_path / "new.jpg").write_bytes(bytes((3 << 20) + 1))
+    refused = await run(world, f"import {tmp_path}/items.csv --posters {tmp_path}")
+    assert refused.exit_code == 1
+    assert "new.jpg has 3145729 bytes; a poster has at most 3145728" in refused.output
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])

@@ -1,0 +1,83 @@
+"""python -m training recommend."""
+
+import asyncio
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from training.commands.options import DATA_PANEL, HOME, MODEL_PANEL, Repository
+from training.terminal import output
+
+ALL = "all"
+LIST_PANEL = "Lists"
+
+
+def recommend_command(
+    out: Annotated[Path, typer.Option(help="Parquet file to write: user, rank, item, score, policy.")],
+    users: Annotated[
+        str, typer.Option(help="'all' in the store, or a file with one id a line.", rich_help_panel=LIST_PANEL)
+    ] = ALL,
+    k: Annotated[int, typer.Option(help="Items of a list.", min=1, max=500, rich_help_panel=LIST_PANEL)] = 100,
+    exclude_seen: Annotated[
+        bool, typer.Option(help="Leave out what the user has had.", rich_help_panel=LIST_PANEL)
+    ] = True,
+    from_store: Annotated[
+        str,
+        typer.Option(
+            help="URL of the event store: histories, and changes to the catalog.",
+            envvar="MARQUEE_EVENT_STORE",
+            rich_help_panel=DATA_PANEL,
+            metavar="URL",
+        ),
+    ] = f"sqlite:///{HOME}/events.db",
+    events: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of events in place of a store, of any form that training reads.", rich_help_panel=DATA_PANEL
+        ),
+    ] = None,
+    repository: Repository = HOME / "repository",
+    policies: Annotated[
+        Path | None,
+        typer.Option(help="File of policies. Default: the newest published ones.", rich_help_panel=MODEL_PANEL),
+    ] = None,
+    policy: Annotated[
+        str,
+        typer.Option(
+            help="Name of a policy. Default: the one that the gateway chooses for each user.",
+            rich_help_panel=MODEL_PANEL,
+        ),
+    ] = "",
+    scenario: Annotated[str, typer.Option(help="Name of a scenario.", rich_help_panel=MODEL_PANEL)] = "",
+) -> None:
+    """Write the lists that the gateway would recommend to many users at one time, without a gateway.
+
+    Its settings come from the same MARQUEE_ environment variables as the gateway's.
+    """
+    from fusion_gateway.settings import GatewaySettings
+    from servers.runtime.settings import read
+    from training.pipelines.recommend import ListRequest, read_users, recommend, recommend_from_file
+
+    listed = None if users == ALL else read_users(Path(users))
+    request = ListRequest(k, policy, scenario, exclude_seen)
+    now, began = int(time.time()), time.monotonic()
+    flags = [f"--event-store={from_store}", f"--model-repository={repository}"]
+    settings = read(GatewaySettings, flags + ([f"--policies={policies}"] if policies else []))
+    if events:
+        summary = asyncio.run(recommend_from_file(settings, events, listed, request, now, out))
+    else:
+        summary = asyncio.run(recommend(settings, listed, request, now, out))
+    shown = output()
+    for missing, lists in summary.missing.items():
+        shown.print(f"missing from {lists:,} lists: {missing}", markup=False, soft_wrap=True)
+    versions = ", ".join(f"{model} {version}" for model, version in sorted(summary.versions.items()))
+    seconds = time.monotonic() - began
+    shown.print(
+        f"{summary.rows:,} rows for {summary.users:,} users in {out}, at {datetime.fromtimestamp(now, UTC):%F %T} UTC, "
+        f"by {versions or 'no model'}; {seconds:.0f} s",
+        markup=False,
+        soft_wrap=True,
+    )
