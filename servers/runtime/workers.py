@@ -96,6 +96,7 @@ class Parent:
             asyncio.get_running_loop().add_signal_handler(number, self._stop)
         host = self._settings.host
         with shared_port(host, self._settings.grpc_port) as port:
+            keepers: list[asyncio.Task[None]] = []
             metrics = MetricsServer(host, self._settings.metrics_port, self._is_ready, self._registry)
             try:
                 # The first alone: what is wrong is said once, and what all need is made once.
@@ -106,13 +107,14 @@ class Parent:
                 print(json.dumps({"event": "ready", "program": self._program, **addresses}), flush=True)
                 keepers = [asyncio.create_task(self._keep(number, port)) for number in self._ready]
                 await self._stopping.wait()
-                await asyncio.gather(*keepers)
             except StartError:
                 if not self._stopping.is_set():
                     raise
             finally:
                 self._stop()
                 await self._ended()
+                for keeper in keepers:
+                    keeper.cancel()
                 metrics.close()
         if codes := {process.returncode for process in self._processes.values()} - {0}:
             raise StartError(f"workers ended with other codes than 0: {sorted(map(str, codes))}")
@@ -158,20 +160,22 @@ class Parent:
         pause = RESTART_SECONDS
         while True:
             began = time.monotonic()
-            code = await self._processes[number].wait()
+            if process := self._processes.get(number):  # none where the system could not start one
+                await process.wait()
             self._ready.pop(number, None)
             if self._stopping.is_set():
                 return
+            self._processes.pop(number, None)
             self._restarts.inc()
             if time.monotonic() > began + MAX_RESTART_SECONDS:
                 pause = RESTART_SECONDS
-            log.error("worker ended", worker=number, code=code, restart_seconds=pause)
+            log.error("worker ended", worker=number, code=process and process.returncode, restart_seconds=pause)
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._stopping.wait()
                     return
             pause = min(2 * pause, MAX_RESTART_SECONDS)
-            with suppress(StartError):  # the next turn finds that it has ended
+            with suppress(StartError, OSError):  # the next turn finds that it has ended
                 await self._start(number, port)
 
     def _addresses(self) -> dict[int, str]:
