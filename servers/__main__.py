@@ -5,11 +5,10 @@ import signal
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # while it starts, Ctrl-C ends it without a traceback
 
-import asyncio
 import os
 import sys
 
-from servers.runtime import logs, settings
+from servers.runtime import logs, settings, workers
 from servers.runtime.errors import MarqueeError
 from servers.runtime.threads import leave
 from servers.settings import ExportSettings, ServerSettings
@@ -34,7 +33,7 @@ def _serve(chosen: ServerSettings) -> None:
     logs.configure(f"servers {chosen.name}", chosen.log_level)
     # BLAS and OpenMP read these once, when numpy and FAISS are imported.
     os.environ.update(OMP_NUM_THREADS=str(chosen.threads), OPENBLAS_NUM_THREADS=str(chosen.threads))
-    asyncio.run(_run(chosen))
+    workers.run(f"servers {chosen.name}", chosen, _run)
 
 
 async def _run(chosen: ServerSettings) -> None:

@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import faiss
+import numpy as np
 import onnxruntime
 
+from servers.runtime.datatypes import Array
 from servers.runtime.errors import ConfigurationError
+from servers.tables import mapped_tables
 
 Device = Literal["cpu", "cuda"]
 CUDA = "CUDAExecutionProvider"
@@ -29,8 +32,11 @@ def check_device(device: Device) -> None:
     onnxruntime.preload_dlls()
 
 
-def load_tower(path: Path, threads: int, device: Device) -> Any:
-    """An ONNX Runtime session. Raises ConfigurationError where CUDA's libraries do not load."""
+def load_tower(path: Path, threads: int, device: Device, shared: bool = False) -> Any:
+    """An ONNX Runtime session; on a CPU its large tables are `shared` with other processes by mapping the file.
+
+    Raises ConfigurationError where CUDA's libraries do not load.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -41,7 +47,12 @@ def load_tower(path: Path, threads: int, device: Device) -> Any:
         providers.insert(0, (CUDA, {"use_tf32": 0}))  # whose 10 bits would miss the golden scores
     # Weights must be in the file itself, whose sha256 has been checked: in this folder there can be no others.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+    tables = mapped_tables(path) if shared and device == "cpu" else {}
+    for name, table in tables.items():
+        options.add_initializer(name, table)
     session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=providers)
+    session.tables = tables  # which it reads, but does not keep
+    session._model_bytes = b""  # which it keeps, for providers that are changed later
     if device == "cuda" and CUDA not in session.get_providers():
         raise ConfigurationError("--device cuda: ONNX Runtime cannot load CUDA or cuDNN; its log says which library")
     return session
@@ -58,6 +69,28 @@ def place_index(index: Any, device: Device) -> Any:
         problem = str(error).rpartition(": ")[2]
         message = f"--device cuda: {kind} cannot be on the GPU; Flat and IVF can, where memory suffices ({problem})"
         raise ConfigurationError(message) from None
+
+
+class FlatIndex:
+    """Exact search by inner product, over vectors that it does not copy, as IndexFlatIP does."""
+
+    def __init__(self, vectors: Array) -> None:
+        """FP32 [N, D]."""
+        self._vectors = np.ascontiguousarray(vectors, np.float32)
+
+    def search(self, query_BD: Array, k: int) -> tuple[Array, Array]:
+        """Scores and rows [B, k], best first; -1 where there are fewer."""
+        score_BK, row_BK = faiss.knn(query_BD, self._vectors, k, faiss.METRIC_INNER_PRODUCT)
+        return score_BK, row_BK
+
+
+def flat_index(vectors: Array, device: Device) -> Any:
+    """For exact search by inner product over FP32 [N, D], on the device."""
+    if device == "cpu":
+        return FlatIndex(vectors)
+    index = place_index(faiss.IndexFlatIP(vectors.shape[1]), device)
+    index.add(np.ascontiguousarray(vectors))
+    return index
 
 
 def max_k(device: Device, items: int) -> int:

@@ -16,13 +16,16 @@ WARM_EVENTS = (1, 50)
 NO_LIMITS = Limits(B=max(WARM_ROWS), L=0, C=0, K=0)
 
 
-def load(version: Version, threads: int, device: Device = "cpu") -> LoadedScorer:
-    """A warm scorer that reproduces the golden samples. Raises ArtifactError for whatever is wrong with the version."""
+def load(version: Version, threads: int, device: Device = "cpu", shared: bool = False) -> LoadedScorer:
+    """A warm scorer that reproduces the golden samples; its memory is `shared` as LoadedScorer says.
+
+    Raises ArtifactError for whatever is wrong with the version.
+    """
     name = f"{version.model}/{version.number}"
     if not version.manifest.HasField("scorer"):
         raise ArtifactError(f"{name}: the manifest describes no scorer", "manifest")
     try:
-        scorer = LoadedScorer(version, threads, device)
+        scorer = LoadedScorer(version, threads, device, shared)
         golden.check(scorer, version)
         _warm(scorer)
     except (ArtifactError, ConfigurationError):

@@ -13,9 +13,9 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from servers.device import Device, load_tower, max_k, place_index
+from servers.device import Device, flat_index, load_tower, max_k, place_index
 from servers.embedding import GRAPH, ItemEncoder, has_file
-from servers.published import read_index, read_tensors
+from servers.published import read_index, read_tensors, with_row_0
 from servers.runtime.datatypes import Array
 from servers.runtime.errors import ArtifactError
 from servers.runtime.repository import Version
@@ -46,38 +46,38 @@ MAX_TOWER_VALUES = 1 << 22
 class LoadedScorer:
     """Answers every kind of model from one artifact. Row b of an answer depends on row b of the inputs only."""
 
-    def __init__(self, version: Version, threads: int, device: Device = "cpu") -> None:
+    def __init__(self, version: Version, threads: int, device: Device = "cpu", shared: bool = False) -> None:
         """Raises ArtifactError where the files do not fit together; their checksums have been checked before.
 
+        Its vectors are `shared` with other processes by mapping the files, which then must not change in place.
         Raises ConfigurationError where the device cannot run them.
         """
         spec = version.manifest.scorer
         if spec.engine != "onnxruntime":
             raise ArtifactError(f"{version.model}/{version.number}: engine {spec.engine!r} is not known", "manifest")
-        items = read_tensors(version, "items.safetensors")
+        items = read_tensors(version, "items.safetensors", shared)
         self._numbers: Rows = np.concatenate([[0], items["item_number"]])
         self._row_of = _table(self._numbers)
-        self._vectors = _with_row_0(items["item_vector"], np.nan)
+        self._vectors = with_row_0(items["item_vector"], np.nan)
         # Zeros, not NaN: the similarity index is searched with row 0, and towers read it as padding.
-        self._similar = _with_row_0(items["similar_vector"], 0)
-        self._features = _with_row_0(items["item_feature"], 0) if "item_feature" in items else None
+        self._similar = with_row_0(items["similar_vector"], 0)
+        self._features = with_row_0(items["item_feature"], 0) if "item_feature" in items else None
         self._tower_index: Rows | None = np.concatenate([[0], items["tower_index"]]) if "tower_index" in items else None
-        self._users = Users(read_tensors(version, "users.safetensors"))
+        self._users = Users(read_tensors(version, "users.safetensors", shared))
         feature_width = 0 if self._features is None else self._features.shape[1]
         self._widest = max(1, spec.dimension, feature_width)
         self._inputs = list(spec.inputs)
         self._max_history = spec.max_history
-        self._tower = load_tower(version.file("query_tower.onnx"), threads, device)
-        self._index = place_index(read_index(version, "index.faiss"), device)
-        self._similar_index = place_index(faiss.IndexFlatIP(self._similar.shape[1]), device)
-        self._similar_index.add(self._similar[1:])
+        self._tower = load_tower(version.file("query_tower.onnx"), threads, device, shared)
+        self._index = place_index(read_index(version, "index.faiss", shared), device)
+        self._similar_index = flat_index(self._similar[1:], device)
         self._max_k = max_k(device, len(self))
         self._check(version, spec.dimension)
         self.encoder = ItemEncoder(version, threads, device) if has_file(version, GRAPH) else None
-        self._posters = self._poster_index(version, device) if has_file(version, POSTERS) else None
+        self._posters = self._poster_index(version, device, shared) if has_file(version, POSTERS) else None
         self._genre_tower = None
         if has_file(version, GENRE_TOWER):
-            self._genre_tower = load_tower(version.file(GENRE_TOWER), threads, device)
+            self._genre_tower = load_tower(version.file(GENRE_TOWER), threads, device, shared)
             self._check_genres(version)
 
     @property
@@ -135,17 +135,15 @@ class LoadedScorer:
             return False
         return bool(index.min() >= 0 and index.max() <= len(self))
 
-    def _poster_index(self, version: Version, device: Device) -> faiss.Index:
+    def _poster_index(self, version: Version, device: Device, shared: bool) -> Any:
         """Of the posters' vectors. Raises ArtifactError."""
-        vectors = read_tensors(version, POSTERS)["poster_vector"]
+        vectors = read_tensors(version, POSTERS, shared)["poster_vector"]
         name = f"{version.model}/{version.number}: {POSTERS}"
         if self.encoder is None or vectors.shape != (len(self), self._similar.shape[1]):
             raise ArtifactError(f"{name} does not fit item_number", "malformed")
         if not _unit_or_zero(vectors).all():  # nor where a value is not finite
             raise ArtifactError(f"{name} is not of unit length", "malformed")
-        index: faiss.Index = place_index(faiss.IndexFlatIP(vectors.shape[1]), device)
-        index.add(vectors)
-        return index
+        return flat_index(vectors, device)
 
     def _check_genres(self, version: Version) -> None:
         """Raises ArtifactError."""
@@ -408,8 +406,3 @@ def _unit_or_zero(vectors: Array) -> NDArray[np.bool_]:
     length = np.linalg.norm(vectors, axis=1)
     found: NDArray[np.bool_] = np.isclose(length, 1, atol=1e-3) | (length < 1e-3)
     return found
-
-
-def _with_row_0(array: Array, value: float) -> Floats:
-    row_0 = np.full((1, array.shape[1]), value, np.float32)
-    return np.concatenate([row_0, array.astype(np.float32, copy=False)])

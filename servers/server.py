@@ -39,7 +39,8 @@ async def model_server(settings: ServerSettings) -> AsyncIterator[Program]:
             return models_of(settings.name, number, scorer, execution_of(settings, compute, encode))
 
         repository = Repository(settings.model_repository)
-        load_version = partial(load, threads=settings.threads, device=settings.device)
+        shared = settings.workers > 1
+        load_version = partial(load, threads=settings.threads, device=settings.device, shared=shared)
         control = ModelControl(
             settings.name, repository, program.health, load_version, wire, settings.load_timeout_secs
         )

@@ -51,11 +51,11 @@ class ServerSettings(ModelSettings, ServingSettings):
         90, gt=0, le=DAY, description="A version that is not checked and loaded within this is refused."
     )
     threads: int = Field(
-        default_factory=default_threads,
+        default_factory=lambda given: default_threads(workers=given.get("workers", 1)),
         ge=1,
         le=256,
-        description="Threads that compute one batch. Default: 1; in a container with a CPU limit, one less than that, "
-        "at most 4. More help large batches only.",
+        description="Threads that compute one batch. Default: 1; in a container with a CPU limit, one less than that "
+        "for each worker, at most 4. More help large batches only.",
     )
     device: Literal["cpu", "cuda"] = Field("cpu", description="Where the tower and the index run; cuda needs a GPU.")
     max_queue_size: int = Field(
@@ -63,6 +63,14 @@ class ServerSettings(ModelSettings, ServingSettings):
     )
     default_timeout_secs: float = Field(30, gt=0, le=DAY, description="For calls without a deadline.")
     max_queue_delay_us: int = Field(0, ge=0, le=10_000_000, description="Wait this long for a batch to fill.")
+
+    @model_validator(mode="after")
+    def _clients_reach_all_that_change(self) -> Self:
+        if self.workers > 1 and self.model_control_mode == "explicit":
+            raise ValueError(
+                "--model-control-mode explicit needs --workers 1: a load would reach one of them; use poll"
+            )
+        return self
 
     @model_validator(mode="after")
     def _queue_holds_a_batch(self) -> Self:

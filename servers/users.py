@@ -16,7 +16,7 @@ class Users:
     def __init__(self, tensors: dict[str, Array]) -> None:
         """Takes `user_id` UINT8 [U, W] and `user_index` INT64 [U]; raises ValueError where they do not fit together."""
         ids_UW = tensors["user_id"]
-        self._index = tensors["user_index"]
+        self._index: NDArray[np.int64] = np.asarray(tensors["user_index"])
         self._ids: NDArray[np.bytes_] = np.ascontiguousarray(ids_UW).view(f"S{ids_UW.shape[1]}")[:, 0]
         if self._ids.shape != self._index.shape:
             raise ValueError("user_index does not fit user_id")

@@ -16,7 +16,7 @@ from fusion_gateway.console.connections import BoundedProtocol
 from fusion_gateway.console.settings import ConsoleSettings
 from servers.runtime import logs, settings
 from servers.runtime.errors import ConfigurationError, MarqueeError
-from servers.runtime.metrics import address_of
+from servers.runtime.ports import address_of
 
 STOP_SECONDS = 5
 log = structlog.get_logger()

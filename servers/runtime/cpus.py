@@ -15,15 +15,15 @@ def usable_cpus(root: Path = Path("/")) -> int:
     return affinity if limit is None else min(affinity, max(1, math.ceil(limit)))
 
 
-def default_threads(root: Path = Path("/")) -> int:
-    """Compute threads of a process: 1, or more where a container's limit gives it CPUs of its own.
+def default_threads(root: Path = Path("/"), workers: int = 1) -> int:
+    """Compute threads of each of so many processes: 1, or more where a container's limit gives it CPUs of its own.
 
     One CPU is left to the event loop. Small models gain from a second thread in large batches only: a transformer of
     2 blocks with 200 events is as fast with 2 threads as with 1 for 1 and 8 users, and 1.3 times as fast for 32.
     """
     if _limit(root / "sys/fs/cgroup") is None:  # a machine's CPUs are shared with the other servers on it
         return 1
-    return min(MAX_THREADS, max(1, usable_cpus(root) - 1))
+    return min(MAX_THREADS, max(1, usable_cpus(root) // workers - 1))
 
 
 def _limit(cgroup: Path) -> float | None:

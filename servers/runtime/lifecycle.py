@@ -5,7 +5,6 @@ import gc
 import json
 import resource
 import signal
-import socket
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -19,7 +18,8 @@ from servers.runtime import tls
 from servers.runtime.errors import ConfigurationError
 from servers.runtime.health import Health
 from servers.runtime.intake import Check, Intake, anybody
-from servers.runtime.metrics import MetricsServer, address_of
+from servers.runtime.metrics import MetricsServer
+from servers.runtime.ports import address_of, why_not
 from servers.runtime.settings import ServingSettings
 from servers.runtime.status import StatusInterceptor
 from servers.runtime.threads import end_within
@@ -83,9 +83,13 @@ class Program:
             else:
                 bound = self.server.add_insecure_port(address)
         except RuntimeError:
-            raise ConfigurationError(f"cannot listen on {address}: {_why_not(host, port)}") from None
+            raise ConfigurationError(
+                f"cannot listen on {address}: {why_not(host, port) or 'gRPC gives no reason'}"
+            ) from None
         self.grpc_address = address_of(host, bound)
-        self._metrics = MetricsServer(host, self._settings.metrics_port, self.health)
+        if self._settings.workers > 1:
+            host = LOOPBACK[0]  # only its parent reads them
+        self._metrics = MetricsServer(host, self._settings.metrics_port, self.health.serving)
         self.http_address = self._metrics.address
 
     async def start(self) -> None:
@@ -144,18 +148,6 @@ class Program:
         await self.stop()
 
 
-def _why_not(host: str, port: int) -> str:
-    """Why the operating system refuses to listen there; gRPC does not say."""
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        with socket.create_server(found[0][4][:2], family=found[0][0]):
-            return "gRPC gives no reason"
-    except OSError as error:
-        return error.strerror or str(error)
-    except UnicodeError:
-        return "no name of a host"
-
-
 def _allow_descriptors(count: int) -> None:
     """As many as connections need, if the system lets the process have them."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -174,7 +166,7 @@ def _tracing(name: str, settings: ServingSettings) -> "Tracing | None":
 
 def _options(settings: ServingSettings) -> list[tuple[str, int]]:
     options = [
-        ("grpc.so_reuseport", 0),  # a second process on the same port is a mistake, not a second worker
+        ("grpc.so_reuseport", int(settings.workers > 1)),  # else a second process on the port is a mistake
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
         # No compression: a message's size is limited only once it is unpacked, and a small one may hold gigabytes.

@@ -7,15 +7,16 @@ import http.server
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from typing import Any
 
 import structlog
-from prometheus_client import Counter, Histogram, MetricsHandler, disable_created_metrics
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, MetricsHandler, disable_created_metrics
 
 from servers.runtime.errors import ConfigurationError
-from servers.runtime.health import Health
+from servers.runtime.ports import address_of
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 LATENCY_BUCKETS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
@@ -54,9 +55,11 @@ class CallTimer:
 class MetricsServer:
     """Answers /metrics, /health/live and /health/ready in threads of its own."""
 
-    def __init__(self, host: str, port: int, health: Health) -> None:
+    def __init__(
+        self, host: str, port: int, is_ready: Callable[[], bool], registry: CollectorRegistry = REGISTRY
+    ) -> None:
         """Raises ConfigurationError where it cannot listen."""
-        handler = type("Handler", (_Handler,), {"health": health})
+        handler = type("Handler", (_Handler,), {"is_ready": staticmethod(is_ready), "registry": registry})
         try:
             self._server = _server_of(host)((host, port), handler)
         except OSError as error:
@@ -67,11 +70,6 @@ class MetricsServer:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
-
-
-def address_of(host: str, port: int | str) -> str:
-    """As clients write it: IPv6 in brackets."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _server_of(host: str) -> type["_Server"]:
@@ -115,7 +113,7 @@ class _Server(http.server.ThreadingHTTPServer):
 
 
 class _Handler(MetricsHandler):
-    health: Health
+    is_ready: Callable[[], bool]
     writing = threading.Lock()
 
     def do_GET(self) -> None:
@@ -130,7 +128,7 @@ class _Handler(MetricsHandler):
             case "/health/live":
                 self._answer(200, "live")
             case "/health/ready":
-                ready = self.health.serving()
+                ready = self.is_ready()
                 self._answer(200 if ready else 503, "ready" if ready else "not ready")
             case _:
                 self._answer(404, "try /metrics, /health/live or /health/ready")

@@ -5,13 +5,14 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, CliApp, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from protos.marquee.programs import as_called
+from servers.runtime.cpus import usable_cpus
 from servers.runtime.errors import ConfigurationError
 from servers.runtime.files import read_regular
 from servers.runtime.quoting import quoted, shortened
@@ -21,6 +22,7 @@ DAY = 86_400
 """In seconds; the longest that can be set. gRPC counts milliseconds in 32 bits."""
 MAX_CALLS = 1 << 16
 """Maximum number of calls at once that can be set."""
+MAX_WORKERS = 256
 MAX_FILE_BYTES = 64 << 10
 """Maximum size of a settings file."""
 
@@ -132,8 +134,20 @@ class TlsSettings(ProgramSettings):
         return self
 
 
+def _number_of_workers(value: Any) -> Any:
+    return min(usable_cpus(), MAX_WORKERS) if value == "auto" else value
+
+
 class ServingSettings(ListenSettings, LimitSettings, TracingSettings, TlsSettings):
     """Settings of every gRPC server of Marquee."""
+
+    workers: Annotated[int, BeforeValidator(_number_of_workers)] = Field(
+        1,
+        ge=1,
+        le=MAX_WORKERS,
+        description="Processes that share the ports, each within the limits given here; auto: one for each CPU that "
+        "the program may use.",
+    )
 
 
 S = TypeVar("S", bound=ProgramSettings)
@@ -157,7 +171,9 @@ def read(kind: type[S], arguments: Sequence[str]) -> S:
         print(f"error: {message}; {program} --help lists all", file=sys.stderr)
         sys.exit(2)
     except ValidationError as error:
-        raise ConfigurationError("; ".join(map(_explain, error.errors()))) from None
+        # A default that depends on what is wrong is no second mistake.
+        wrong = [each for each in error.errors() if each["type"] != "default_factory_not_called"]
+        raise ConfigurationError("; ".join(map(_explain, wrong))) from None
     if settings.print_config:
         print(yaml.safe_dump(settings.model_dump(mode="json", exclude={"print_config"}), sort_keys=False), end="")
         sys.exit(0)

@@ -3,6 +3,7 @@
 The wire format: https://protobuf.dev/programming-guides/encoding/
 """
 
+import mmap
 from collections.abc import Mapping
 from functools import cache
 
@@ -14,6 +15,7 @@ MIN_FIELD_BYTES = 2
 MAX_VARINT_BYTES = 10
 VARINT, FIXED64, WITH_LENGTH, GROUP, GROUP_END, FIXED32 = 0, 1, 2, 3, 4, 5
 FIXED_BYTES = {FIXED64: 8, FIXED32: 4}
+Buffer = bytes | mmap.mmap
 
 
 def has_more_fields(content: bytes, kind: Descriptor, limit: int) -> bool:
@@ -44,12 +46,12 @@ def _count(content: bytes, kind: Descriptor, limit: int) -> int:
         count += 1
         tag, at = content[at], at + 1
         if tag > 127:
-            tag, at = _varint(content, at - 1)
+            tag, at = varint(content, at - 1)
         wire_type = tag & 7
         if wire_type == WITH_LENGTH:
             size, at = content[at], at + 1
             if size > 127:
-                size, at = _varint(content, at - 1)
+                size, at = varint(content, at - 1)
             part = parts.get(tag >> 3)
             if part is None or not size:
                 at += size
@@ -57,7 +59,7 @@ def _count(content: bytes, kind: Descriptor, limit: int) -> int:
                 outer.append((end, parts, group))
                 end, parts, group = at + size, _parts(part), 0
         elif wire_type == VARINT:
-            _, at = _varint(content, at)
+            _, at = varint(content, at)
         elif wire_type in FIXED_BYTES:
             at += FIXED_BYTES[wire_type]
         elif wire_type == GROUP:  # no message of ours has one, so that it is unknown, and all in it
@@ -77,7 +79,7 @@ def _parts(kind: Descriptor) -> Mapping[int, Descriptor]:
     return {field.number: field.message_type for field in kind.fields if field.message_type}
 
 
-def _varint(content: bytes, at: int) -> tuple[int, int]:
+def varint(content: Buffer, at: int) -> tuple[int, int]:
     """The number that begins there, and where it ends."""
     value = 0
     for index in range(MAX_VARINT_BYTES):

@@ -256,7 +256,7 @@ def test_connections_to_the_metrics_server_have_an_end(monkeypatch: pytest.Monke
     """Those that say nothing, those that are too many, and those that leave before their answer."""
     monkeypatch.setattr(metrics, "CONNECTION_SECONDS", 0.5)
     before = threading.active_count()
-    server = metrics.MetricsServer("127.0.0.1", 0, Health())
+    server = metrics.MetricsServer("127.0.0.1", 0, Health().serving)
     address = ("127.0.0.1", int(server.address.rpartition(":")[2]))
     silent = [socket.create_connection(address, timeout=10) for _ in range(metrics.MAX_CONNECTIONS + 20)]
     for each in silent:
