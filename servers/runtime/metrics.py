@@ -130,7 +130,7 @@ class _Handler(MetricsHandler):
             case "/health/live":
                 self._answer(200, "live")
             case "/health/ready":
-                ready = self.health.serving()
+                ready = self.health.ready()
                 self._answer(200 if ready else 503, "ready" if ready else "not ready")
             case _:
                 self._answer(404, "try /metrics, /health/live or /health/ready")
