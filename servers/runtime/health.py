@@ -34,9 +34,13 @@ class Health(HealthServicer):
         self._statuses[service] = SERVING if serving and not self._draining else NOT_SERVING
         self._notify()
 
+    def serving(self, service: str = "") -> bool:
+        return self._statuses.get(service) == SERVING
+
     def ready(self) -> bool:
-        """Whether new clients are to come here."""
-        return self._statuses[""] == SERVING and not self._draining
+        """Whether new clients are to come here: it does not drain, and serves something by name where it has names."""
+        named = [service for service in self._statuses if service]
+        return self.serving() and not self._draining and (not named or any(map(self.serving, named)))
 
     def drain(self) -> None:
         """Tells probers to send new clients elsewhere."""
