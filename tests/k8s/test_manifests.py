@@ -171,6 +171,13 @@ def test_a_pod_that_hangs_is_begun_again_soon(objects: list[Object]) -> None:
         assert liveness["timeoutSeconds"] < liveness["periodSeconds"]
 
 
+def test_pods_wait_for_the_first_publication(objects: list[Object]) -> None:
+    for deployment in servers(objects):
+        each = container(deployment)
+        assert each["startupProbe"]["grpc"]["service"] == "" != each["readinessProbe"]["grpc"]["service"]
+        assert {"--model-control-mode=poll", "--wait-for-models"} & set(each["args"])
+
+
 def test_a_rolling_update_is_seen_by_clients_and_comes_to_an_end(objects: list[Object]) -> None:
     for deployment in kind(objects, "Deployment"):
         assert deployment["spec"]["revisionHistoryLimit"] <= 5
