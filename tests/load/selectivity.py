@@ -49,7 +49,7 @@ PROBES = 256
 """Lists that are searched: the first power of two with which 1,000,000 items pass training's recall of 0.98."""
 WARM_UP = 5
 """Users whose calls do not count."""
-CACHE = Path(tempfile.gettempdir(), "marquee-selectivity")
+CACHE = Path(tempfile.gettempdir(), "marquee-invented-items")
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
@@ -119,21 +119,39 @@ def published(folder: Path, items: Items) -> Path:
     tiny_artifact.publish(
         repository, MODEL, item_numbers=numbers, dimension=DIMENSION, vectors=items.vector, index=index
     )
-    policies = f"default: one\npolicies: {{one: {{normalizer: none, weights: {{{MODEL}: 1}}}}}}"
-    publish(repository, "fusion", {"policies.yaml": policies.encode()})
+    policies = f"default: one\npolicies: {{one: {{weights: {{{MODEL}: 1, popularity: 0.1}}}}}}"
+    publish(repository, "fusion", {"policies.yaml": policies.encode(), "popularity.parquet": popularity(items)})
     return repository
 
 
 def catalog(items: Items) -> bytes:
-    id_of = pl.Series(items.number).cast(pl.String)
-    columns = {"number": items.number, "id": id_of, "title": id_of, "genre": items.cluster % 20, "votes": items.number}
-    table = pl.DataFrame({**columns, "weighted_rating": items.position["random"]}).with_columns(
-        year=pl.lit(2000),
-        director=pl.lit(""),
+    """Titles of invented words, years, genres by cluster, directors of 50 items each, votes by a power law."""
+    rng, count = np.random.default_rng(2), len(items.cluster)
+    words = pl.Series(["".join(letters) for letters in rng.choice(list("aeiourstlnmcdgp"), (20_000, 6))])
+    drawn = (len(words) * rng.random((3, count)) ** 3).astype(np.int64)
+    columns = {
+        "number": items.number,
+        "votes": (1e6 / (1 + rng.permutation(count)) ** 0.8).astype(np.int64),
+        "weighted_rating": items.position["random"],
+        "year": rng.integers(1950, 2026, count),
+        "director": pl.Series(rng.integers(0, 1 + count // 50, count)).cast(pl.String),
+        "genre": items.cluster % 20,
+        "other": rng.integers(0, 20, count),
+    }
+    genres = (pl.col(name).cast(pl.String) for name in ("genre", "other"))
+    table = pl.DataFrame(columns).with_columns(
+        id=pl.col("number").cast(pl.String),
+        title=pl.concat_str([words.gather(each) for each in drawn], separator=" "),
+        genres=pl.concat_list(*genres).list.unique(maintain_order=True),
         poster=pl.lit(""),
-        genres=pl.concat_list(pl.col("genre").cast(pl.String)),
     )
     return parquet(table.select(pl.col(name).cast(kind) for name, kind in SCHEMA.items()))
+
+
+def popularity(items: Items) -> bytes:
+    """By a power law."""
+    rank = 1 + np.random.default_rng(2).permutation(len(items.cluster))
+    return parquet(pl.DataFrame({"number": items.number, "log_share": -0.8 * np.log(rank)}))
 
 
 def attributes(items: Items) -> bytes:
