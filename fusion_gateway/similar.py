@@ -190,7 +190,7 @@ def _nearest(
     itself = catalog.of_same_works(np.array([row]))
     first: list[int] = []
     if weights.get(DIRECTOR):
-        same = np.setdiff1d(np.flatnonzero(catalog.of_director(row) & ~catalog.hidden), itself)
+        same = np.setdiff1d(catalog.visible(catalog.directors.same(row)), itself)
         first = _in_order(alike, same, catalog)[: MAX_SAME_DIRECTOR if components else None]
     taken = [*itself, *first]
     if by_places:

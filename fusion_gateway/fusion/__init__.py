@@ -5,7 +5,18 @@ NaN, or anything that is not finite, means that the model abstains from that can
 """
 
 from fusion_gateway.fusion.agreement import MAX_RATED, agreement
-from fusion_gateway.fusion.candidates import HISTORY, NEW, Candidates, Mask, Rows, best_rows, choose_candidates
+from fusion_gateway.fusion.candidates import (
+    HISTORY,
+    NEW,
+    Candidates,
+    Eligible,
+    Mask,
+    Order,
+    Passing,
+    Rows,
+    best_rows,
+    choose_candidates,
+)
 from fusion_gateway.fusion.checks import Count, Number
 from fusion_gateway.fusion.fused import Fused, abstain, fuse, normalize
 from fusion_gateway.fusion.normalizers import NORMALIZERS, NormalizerName, Scores, competition_rank
@@ -26,10 +37,13 @@ __all__ = [
     "Calibrator",
     "Count",
     "Candidates",
+    "Eligible",
     "Fused",
     "Mask",
     "NormalizerName",
     "Number",
+    "Order",
+    "Passing",
     "Policy",
     "Popularity",
     "Rows",

@@ -1,6 +1,6 @@
 """How likely anyone is to watch an item, or anyone of a demographic group: a scorer that needs no model server."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,17 +34,19 @@ class Popularity:
 
     def scores(self, numbers: NDArray[np.int64], groups: Iterable[str] = ()) -> Scores:
         """[C] for item numbers [C], NaN for items it does not know; the lifts of several groups add up."""
-        return self._look_up(sum((self.lifts[group] for group in groups), self.log_share), numbers)
+        return self._look_up([self.log_share, *(self.lifts[group] for group in groups)], numbers)
 
     def lift(self, numbers: NDArray[np.int64], groups: Iterable[str]) -> Scores:
         """[C]: how much likelier people of these groups are to watch each item, as a logarithm; NaN where unknown."""
-        return self._look_up(sum((self.lifts[group] for group in groups), np.zeros(len(self.number))), numbers)
+        return self._look_up([self.lifts[group] for group in groups], numbers)
 
-    def _look_up(self, table: Scores, numbers: NDArray[np.int64]) -> Scores:
+    def _look_up(self, tables: Sequence[Scores], numbers: NDArray[np.int64]) -> Scores:
+        """The sum of tables [I]."""
         if not len(self.number):
             return np.full(len(numbers), np.nan)
         row = np.searchsorted(self.number, numbers).clip(max=len(self.number) - 1)
-        return np.where(self.number[row] == numbers, table[row], np.nan)
+        found: Scores = sum((table[row] for table in tables), np.zeros(len(row)))
+        return np.where(self.number[row] == numbers, found, np.nan)
 
 
 def group_of(facet: str, value: str | int) -> str:

@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import grpc
 import matplotlib.pyplot as plt
@@ -33,6 +33,9 @@ from tests.load import options, report
 from tests.load.processes import FREE_PORTS, Started, started
 from tests.load.selectivity import CACHE, MODEL, Items, cpu_ms, filter_of, invent, published
 
+if TYPE_CHECKING:
+    from protos.marquee.v1.recommender_pb2_grpc import RecommenderAsyncStub
+
 UNITS = {"k": 1000, "M": 1_000_000}
 SHARES = (0.001, 0.01, 0.1, 0.5)
 """Of the items that filters leave."""
@@ -41,6 +44,7 @@ WARM_UP = 5
 PROBE_SECONDS = 0.002
 RELOAD_SECONDS = 600
 Call = Callable[[], Awaitable[Any]]
+Waits = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ def start(stack: ExitStack, arguments: Sequence[str]) -> tuple[Started, Program]
 class Calls:
     """The kinds of call."""
 
-    def __init__(self, model: Any, gateway: RecommenderStub, items: Items, titles: Sequence[str]) -> None:
+    def __init__(self, model: Any, gateway: "RecommenderAsyncStub", items: Items, titles: pl.Series) -> None:
         self._model, self._gateway = model, gateway
         self._items, self._titles = items, titles
 
@@ -167,13 +171,16 @@ async def costs(
             wall = 1000 * (time.perf_counter() - began)
             found.setdefault(name, []).append((cpu_ms(programs) - cpu, wall))
     kinds = {name: np.array(found[name]).T for name in calls.of(users[0], first)}
-    return {name: Cost(*map(float, (np.median(cpu), *np.quantile(wall, (0.5, 0.99))))) for name, (cpu, wall) in kinds.items()}
+    return {
+        name: Cost(*map(float, (np.median(cpu), *np.quantile(wall, (0.5, 0.99)))))
+        for name, (cpu, wall) in kinds.items()
+    }
 
 
-async def longest(stub: RecommenderStub, while_: Callable[[], Awaitable[bool]]) -> tuple[float, NDArray[np.float64]]:
-    """Seconds, and ms of small calls, one after the other, for as long as `while_` says, which is called now and then."""
+async def probed(stub: "RecommenderAsyncStub", go_on: Callable[[], Awaitable[bool]]) -> tuple[float, Waits]:
+    """Seconds, and ms of small calls, one after the other, for as long as `go_on` says, called now and then."""
     began, waited = time.perf_counter(), list[float]()
-    while len(waited) % 50 or await while_():
+    while len(waited) % 50 or await go_on():
         sent = time.perf_counter()
         await stub.GetItems(pb.GetItemsRequest(item_ids=["1"]), timeout=60)
         waited.append(1000 * (time.perf_counter() - sent))
@@ -181,7 +188,13 @@ async def longest(stub: RecommenderStub, while_: Callable[[], Awaitable[bool]]) 
     return time.perf_counter() - began, np.array(waited)
 
 
-async def reloaded(gateway: Started, stub: RecommenderStub, calls: Calls, users: Sequence[NDArray[np.int64]], publish: Callable[[], int]) -> Reload:
+async def reloaded(
+    gateway: Started,
+    stub: "RecommenderAsyncStub",
+    calls: Calls,
+    users: Sequence[NDArray[np.int64]],
+    publish: Callable[[], int],
+) -> Reload:
     """A new version of the catalog, while one caller recommends."""
 
     async def load() -> None:
@@ -191,7 +204,8 @@ async def reloaded(gateway: Started, stub: RecommenderStub, calls: Calls, users:
                 await asyncio.sleep(0.02)
 
     async def is_old() -> bool:
-        return (await stub.GetStatus(pb.GetStatusRequest(), timeout=60)).catalog_version < version
+        status = await stub.GetStatus(pb.GetStatusRequest(), timeout=60)
+        return status.catalog_version < version
 
     async def not_yet() -> bool:
         return time.perf_counter() < end
@@ -199,10 +213,10 @@ async def reloaded(gateway: Started, stub: RecommenderStub, calls: Calls, users:
     driving = asyncio.create_task(load())
     try:
         end = time.perf_counter() + 5
-        _, before = await longest(stub, not_yet)
+        _, before = await probed(stub, not_yet)
         version = await asyncio.to_thread(publish)
         async with asyncio.timeout(RELOAD_SECONDS):
-            seconds, during = await longest(stub, is_old)
+            seconds, during = await probed(stub, is_old)
     finally:
         driving.cancel()
     return Reload(seconds, before.max(), during.max(), float(np.quantile(during, 0.99)), memory_mib(gateway)[1])
@@ -247,7 +261,7 @@ def measure(repository: Path, items: Items, users: int) -> Size:
 
 def lines(size: Size) -> dict[str, float]:
     """What there is to show, by name."""
-    shown = {}
+    shown: dict[str, float] = {}
     for name, program in (("server", size.server), ("gateway", size.gateway)):
         shown |= {f"{name}: ready s": program.seconds, f"{name}: CPU s until ready": program.cpu_seconds}
         shown |= {f"{name}: MiB": program.mib, f"{name}: peak MiB": program.peak_mib}

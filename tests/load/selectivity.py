@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from fusion_gateway.catalog.attribute_file import SCHEMA as ATTRIBUTES
 from fusion_gateway.catalog.catalog import SCHEMA
 from fusion_gateway.events.stored_event import StoredEvent
-from fusion_gateway.fusion import Mask
+from fusion_gateway.fusion import Eligible, Mask
 from fusion_gateway.scorers.client import ScorerClient
 from fusion_gateway.scorers.scorer import Allowed, UserTensors
 from protos.marquee.v1 import recommender_pb2 as pb
@@ -174,7 +174,7 @@ async def recalls(client: ScorerClient, items: Items, users: Sequence[Ints], mas
     for history in users:
         events = [StoredEvent("", "", None, 1000, "") for _ in history]
         user = UserTensors.of("", 1000, items.number[history], events, items.number)
-        allowed = None if mask is None else Allowed(items.number, mask)
+        allowed = None if mask is None else Allowed(items.number, Eligible.of_mask(mask))
         retrieved = await client.retrieve(user, RETRIEVED, 10, allowed)
         found.append(recall(items, history, mask, retrieved.item - 1))
     return found

@@ -18,8 +18,8 @@ def test_numbers_ids_and_popularity() -> None:
     assert CATALOG.row_of("ten") == 9
     assert CATALOG.row_of("10") is None
     assert CATALOG.rows_of(np.array([3, 99, 0, -1, 1])).tolist() == [2, 0]
-    assert [CATALOG.title[row] for row in CATALOG.by_rating[:3]] == ["Fargo", "Inception", "Memento"]
-    lengths = np.linalg.norm(CATALOG.genre_vector, axis=1)
+    assert [CATALOG.title[row] for row in CATALOG.by_rating.best[:3]] == ["Fargo", "Inception", "Memento"]
+    lengths = np.linalg.norm(CATALOG.genre_vectors(np.arange(len(CATALOG))), axis=1)
     np.testing.assert_allclose(lengths, [1] * 9 + [0], rtol=1e-6)
 
 
