@@ -18,6 +18,7 @@ from fusion_gateway.catalog.attributes import Attributes, Value
 from fusion_gateway.catalog.directors import Directors
 from fusion_gateway.catalog.expression import Expression
 from fusion_gateway.catalog.facts import Column, Facts, Patched, at
+from fusion_gateway.catalog.genre_classes import GenreClasses, unit
 from fusion_gateway.catalog.hashes import RowOfText, hashes
 from fusion_gateway.catalog.kept import Kept
 from fusion_gateway.catalog.parquet import MAX_ITEMS, MAX_VALUES, Kind, read_table
@@ -51,6 +52,7 @@ MAX_GENRES_LISTED = 1000
 Keys = NDArray[np.int64]
 Values = Mapping[str, Value | None]
 """Of an item's attributes by name; None: it has no value."""
+NO_TEXTS = Texts()
 YEAR_SHIFT = 48
 MAX_KEPT_BYTES = 32 << 20
 """Of masks of what passes filters, which the next requests may have again."""
@@ -119,7 +121,7 @@ class Catalog:
     ) -> None:
         """`scale`: of the data's ratings; None where it is not known. `attributes`: as load_attributes reads them."""
         self.version = version
-        self.texts = texts or Texts()
+        self.texts = texts or NO_TEXTS
         self.rating_scale = scale
         self.number: NDArray[np.int64] = items["number"].to_numpy()
         self.id: Sequence[str] = Column(items["id"])
@@ -167,11 +169,13 @@ class Catalog:
             columns = rows["name"].replace_strict(column_of, return_dtype=pl.Int32)
             self.has_genre[rows["row"].to_numpy(), columns.to_numpy()] = True
         self._items_with_genre = self.has_genre.sum(axis=0)
+        self._genre_classes: GenreClasses | None = None
+        self.genre_classes()
 
     def _set_hidden(self, hidden: Mask) -> None:
         self.hidden = hidden
         """[items]: which no answer may have."""
-        self._visible = Passing(~hidden)
+        self.all_visible = Passing(~hidden)
         kept = max(MAX_KEPT_BYTES // len(self), 4)
         self._passing: Kept[tuple[Filters, ...], Passing] = Kept(kept)
         self._holding: Kept[Expression, Mask] = Kept(kept)
@@ -259,6 +263,7 @@ class Catalog:
             names = [genre.casefold() for genre in self.genres[row]]
             self.has_genre[row, [self._genre[name] for name in names if name in self._genre]] = True
         self._items_with_genre = self.has_genre.sum(axis=0)
+        self._genre_classes = None
 
     def _names_of_genres(self) -> list[str]:
         visible = self._items_with_genre - self.has_genre[self.hidden].sum(axis=0)
@@ -328,11 +333,18 @@ class Catalog:
 
     def genre_vectors(self, rows: Rows) -> NDArray[np.float32]:
         """[R, genres], unit length; zeros for an item without genres."""
-        return _unit(self.has_genre[rows])
+        return unit(self.has_genre[rows])
 
-    def genre_likeness(self, row: int) -> NDArray[np.floating]:
-        """[items]: cosine of the genres of each with those of the item at `row`."""
-        return np.asarray(_unit(self.has_genre) @ _unit(self.has_genre[[row]])[0])
+    def genre_classes(self) -> GenreClasses:
+        """Blocking, the first time after genres were changed."""
+        if self._genre_classes is None:
+            self._genre_classes = GenreClasses.of(self.has_genre, self.by_rating.best)
+        return self._genre_classes
+
+    @property
+    def slow_to_compare(self) -> bool:
+        """Whether likeness to an item has to look at more than a few of the others."""
+        return self.texts != NO_TEXTS or self._genre_classes is None
 
     def text_likeness(self, row: int) -> NDArray[np.floating]:
         """[items]: cosine of the text vectors of each with that of the item at `row`; zeros without such vectors."""
@@ -354,12 +366,12 @@ class Catalog:
 
     def known_passing(self, filters: tuple[Filters, ...]) -> Passing | None:
         """As `passing_all`, where it is known."""
-        return self._passing.get(filters) if filters else self._visible
+        return self._passing.get(filters) if filters else self.all_visible
 
     def passing_all(self, filters: tuple[Filters, ...]) -> Passing:
         """What is not hidden and passes all of several filters."""
         if not filters:
-            return self._visible
+            return self.all_visible
         mask = np.logical_and.reduce([self.passing(each) for each in filters])
         return self._passing.kept(filters, Passing(mask))
 
@@ -408,13 +420,6 @@ class Catalog:
             director=self.director[row],
             poster_url=self.poster[row],
         )
-
-
-def _unit(has_genre: Mask) -> NDArray[np.float32]:
-    """Rows of unit length; zeros where there is no genre."""
-    length = np.sqrt(has_genre.sum(axis=1, keepdims=True, dtype=np.float32))
-    unit: NDArray[np.float32] = has_genre / np.maximum(length, 1)
-    return unit
 
 
 def open_catalog(version: Version) -> Catalog:

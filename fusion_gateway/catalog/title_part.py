@@ -127,4 +127,5 @@ def _pairs_of(texts: pl.Series, first: int) -> NDArray[np.int64]:
     triples = (letters[:-2] << 2 * LETTER_BITS) | (letters[1:-1] << LETTER_BITS) | letters[2:]
     pairs = (triples[inside] << TITLE_BITS) | titles[1:-1][inside]
     pairs.sort()
-    return pairs[np.diff(pairs, prepend=-1) > 0]
+    found: NDArray[np.int64] = pairs[np.diff(pairs, prepend=-1) > 0]
+    return found

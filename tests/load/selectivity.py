@@ -107,14 +107,14 @@ def invent(count: int) -> Items:
     return Items(vector, cluster, {"random": rng.random(count), "clusters": end[cluster]})
 
 
-def published(folder: Path, items: Items) -> Path:
-    """The repository in a folder, made where it is not there yet."""
-    repository = folder / f"{len(items.cluster)}"
+def published(folder: Path, items: Items, coding: str = "Flat") -> Path:
+    """The repository in a folder, made where it is not there yet; `coding` of vectors in the index as FAISS says."""
+    repository = folder / f"{len(items.cluster)}-{coding}"
     if (repository / "fusion").exists():
         return repository
     publish(repository, "catalog", {"items.parquet": catalog(items), "attributes.parquet": attributes(items)})
     lists = 2 ** round(np.log2(4 * np.sqrt(len(items.cluster))))
-    index = f"IVF{lists},Flat nprobe={min(lists, PROBES)}"
+    index = f"IVF{lists},{coding} nprobe={min(lists, PROBES)}"
     numbers = items.number.tolist()
     tiny_artifact.publish(
         repository, MODEL, item_numbers=numbers, dimension=DIMENSION, vectors=items.vector, index=index

@@ -201,7 +201,8 @@ def test_words_may_have_any_number(tmp_path: Path) -> None:
     tags.write_parquet(tmp_path / "tags.parquet")
     catalog = load_catalog(tmp_path / "items.parquet", 1, {"tags.parquet": tmp_path / "tags.parquet"})
     assert catalog.texts.tags
-    np.testing.assert_allclose(catalog.texts.tags.likeness(1)[:3], [0.6, 1, 0])
+    rows, likeness = catalog.texts.tags.likeness(1)
+    np.testing.assert_allclose(likeness[rows < 3], [0.6, 1])
 
 
 def test_a_truncated_catalogue_is_refused(tmp_path: Path) -> None:
