@@ -220,7 +220,14 @@ async def times(
 def cpu_ms(programs: Sequence[Started]) -> float:
     """Of all threads, to the nanosecond: the clock of /proc/PID/stat is too coarse for one request."""
     threads = [thread for each in programs for thread in Path(f"/proc/{each.process.pid}/task").iterdir()]
-    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e6
+    return sum(_nanoseconds(thread) for thread in threads) / 1e6
+
+
+def _nanoseconds(thread: Path) -> int:
+    try:
+        return int((thread / "schedstat").read_text().split()[0])
+    except (FileNotFoundError, ProcessLookupError):  # it has ended, and is not counted
+        return 0
 
 
 async def measure(programs: Sequence[Started], items: Items, shares: Sequence[float], users: int) -> list[Row]:
