@@ -24,7 +24,7 @@ from fusion_gateway.catalog.kept import Kept
 from fusion_gateway.catalog.parquet import MAX_ITEMS, MAX_VALUES, Kind, read_table
 from fusion_gateway.catalog.rating_scale import RatingScale, load_rating_scale
 from fusion_gateway.catalog.text_files import TEXT_FILES, Texts, load_texts
-from fusion_gateway.fusion import Mask, Order, Passing, Rows, best_rows
+from fusion_gateway.fusion import Mask, Order, Passing, RowOfNumber, Rows, best_rows
 from protos.marquee.v1.recommender_pb2 import Item
 from servers.runtime.errors import ArtifactError, Unavailable
 from servers.runtime.repository import Version
@@ -124,6 +124,7 @@ class Catalog:
         self.texts = texts or NO_TEXTS
         self.rating_scale = scale
         self.number: NDArray[np.int64] = items["number"].to_numpy()
+        self._row_of_number = RowOfNumber(self.number)
         self.id: Sequence[str] = Column(items["id"])
         self.title: Sequence[str] = Column(items["title"])
         self.year: NDArray[np.int32] = items["year"].to_numpy()
@@ -283,9 +284,8 @@ class Catalog:
 
     def rows_of(self, numbers: NDArray[np.int64]) -> Rows:
         """Rows of item numbers, in their order, without those the catalog does not have."""
-        row = np.searchsorted(self.number, numbers).clip(max=len(self) - 1)
-        rows: Rows = row[self.number[row] == numbers]
-        return rows
+        row = self._row_of_number.find(numbers)
+        return row[row >= 0]
 
     def row_of(self, item_id: str) -> int | None:
         return self._row.get(item_id)

@@ -22,6 +22,7 @@ from fusion_gateway.fusion.fused import Fused, abstain, fuse, normalize
 from fusion_gateway.fusion.normalizers import NORMALIZERS, NormalizerName, Scores, competition_rank
 from fusion_gateway.fusion.policy import Activation, Calibrator, Policy, Slope, Strategy, Switch, Unit
 from fusion_gateway.fusion.popularity import LOCAL, POPULARITY, RULES, TRENDING, Popularity
+from fusion_gateway.fusion.rows import RowOfNumber
 from fusion_gateway.fusion.slot import Slot
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "Passing",
     "Policy",
     "Popularity",
+    "RowOfNumber",
     "Rows",
     "Scores",
     "Slope",

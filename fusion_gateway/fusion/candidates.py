@@ -25,7 +25,7 @@ FIRST_ROWS = 64
 """Minimum number of rows of an order that are looked at at a time."""
 
 
-MAX_KEPT_ROWS = 100_000
+MAX_KEPT_ROWS = 200_000
 
 
 @dataclass(frozen=True)

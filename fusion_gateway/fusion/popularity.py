@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fusion_gateway.fusion.normalizers import Scores
+from fusion_gateway.fusion.rows import RowOfNumber
 
 RULES = "rules"
 """The model of the expert rules, in policies."""
@@ -42,11 +44,13 @@ class Popularity:
 
     def _look_up(self, tables: Sequence[Scores], numbers: NDArray[np.int64]) -> Scores:
         """The sum of tables [I]."""
-        if not len(self.number):
-            return np.full(len(numbers), np.nan)
-        row = np.searchsorted(self.number, numbers).clip(max=len(self.number) - 1)
-        found: Scores = sum((table[row] for table in tables), np.zeros(len(row)))
-        return np.where(self.number[row] == numbers, found, np.nan)
+        row = self._row.find(numbers)
+        found: Scores = sum((table[row] for table in tables if len(table)), np.zeros(len(row)))
+        return np.where(row >= 0, found, np.nan)
+
+    @cached_property
+    def _row(self) -> RowOfNumber:
+        return RowOfNumber(self.number)
 
 
 def group_of(facet: str, value: str | int) -> str:
