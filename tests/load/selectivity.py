@@ -107,14 +107,14 @@ def invent(count: int) -> Items:
     return Items(vector, cluster, {"random": rng.random(count), "clusters": end[cluster]})
 
 
-def published(folder: Path, items: Items, coding: str = "Flat") -> Path:
-    """The repository in a folder, made where it is not there yet; `coding` of vectors in the index as FAISS says."""
-    repository = folder / f"{len(items.cluster)}-{coding}"
+def published(folder: Path, items: Items, coding: str = "Flat", probes: int = PROBES) -> Path:
+    """The repository in a folder, made where it is not there yet. Vectors in the index have a `coding` of FAISS."""
+    repository = folder / f"{len(items.cluster)}-{coding}-{probes}"
     if (repository / "fusion").exists():
         return repository
     publish(repository, "catalog", {"items.parquet": catalog(items), "attributes.parquet": attributes(items)})
     lists = 2 ** round(np.log2(4 * np.sqrt(len(items.cluster))))
-    index = f"IVF{lists},{coding} nprobe={min(lists, PROBES)}"
+    index = f"IVF{lists},{coding} nprobe={min(lists, probes)}"
     numbers = items.number.tolist()
     tiny_artifact.publish(
         repository, MODEL, item_numbers=numbers, dimension=DIMENSION, vectors=items.vector, index=index
