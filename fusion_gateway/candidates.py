@@ -10,27 +10,27 @@ import numpy as np
 
 from fusion_gateway.catalog.catalog import Catalog, Filters
 from fusion_gateway.events.stored_event import StoredEvent
-from fusion_gateway.fusion import POPULARITY, Candidates, Mask, Rows, choose_candidates
+from fusion_gateway.fusion import POPULARITY, Candidates, Eligible, Order, Passing, Rows, choose_candidates
 from fusion_gateway.parsing import Query
 from fusion_gateway.scorers.missing import OTHER_ITEMS, ModelMissing
 from fusion_gateway.scorers.scorer import Retrieved
 
 NO_FILTERS = Filters()
+NO_ORDER = Order(np.zeros(0, np.int64), lambda rows: np.full(len(rows), np.nan))
 T = TypeVar("T")
 MAX_ITEMS_IN_LOOP = 50_000
 """Maximum size of a catalog whose filters are evaluated in the event loop; those of larger ones take milliseconds."""
 
 
 @dataclass(frozen=True)
-class Eligible:
+class Filtered:
     """Which items may be recommended at all."""
 
-    mask: Mask
-    """[items]"""
+    eligible: Eligible
     is_filtered: bool
     """Whether more than what the user has seen is left out."""
-    by_filters: Mask
-    """[items]: the same, whatever the liked genres of the profile."""
+    by_filters: Eligible
+    """The same, whatever the liked genres of the profile."""
     by_genre: bool = False
     """Whether these decided."""
 
@@ -65,15 +65,29 @@ class History:
 
 async def eligible_items(
     query: Query, history: History, left_out: Rows, catalog: Catalog, scenario: Filters = NO_FILTERS
-) -> Eligible:
+) -> Filtered:
     """Of the items that pass the filters of the request and of the scenario, without the rows `left_out`.
 
     The liked genres of a user without a history decide, as long as they leave k items.
     """
-    eligible = partial(_eligible_items, query, history, left_out, catalog, scenario)
-    if query.filters == scenario == NO_FILTERS:
-        return eligible()
-    return await off_loop(catalog, eligible)
+    excluded = np.unique(left_out)
+    if query.exclude_seen:
+        excluded = np.union1d(excluded, catalog.of_same_works(history.rows))
+    filters = [query.filters, scenario]
+    by_filters = Eligible(await _passing(filters, catalog), excluded)
+    is_filtered = by_filters.passing.count < len(catalog)
+    if query.liked_genres and not history.events:
+        liked = Filters(genres_any=tuple(query.liked_genres))
+        eligible = Eligible(await _passing([*filters, liked], catalog), excluded)
+        if eligible.count >= query.constraints.k:
+            return Filtered(eligible, is_filtered, by_filters, by_genre=True)
+    return Filtered(by_filters, is_filtered, by_filters)
+
+
+async def _passing(filters: Sequence[Filters], catalog: Catalog) -> Passing:
+    key = tuple(each for each in filters if each != NO_FILTERS)
+    known = catalog.known_passing(key)
+    return await off_loop(catalog, catalog.passing_all, key) if known is None else known
 
 
 async def off_loop(catalog: Catalog, work: Callable[..., T], *arguments: Any, heavy: bool = False) -> T:
@@ -81,22 +95,6 @@ async def off_loop(catalog: Catalog, work: Callable[..., T], *arguments: Any, he
     if heavy or len(catalog) > MAX_ITEMS_IN_LOOP:
         return await asyncio.to_thread(work, *arguments)
     return work(*arguments)
-
-
-def _eligible_items(query: Query, history: History, left_out: Rows, catalog: Catalog, scenario: Filters) -> Eligible:
-    eligible = catalog.passing(query.filters)
-    if scenario != NO_FILTERS:
-        eligible &= catalog.passing(scenario)
-    is_filtered = not eligible.all()
-    if query.exclude_seen:
-        eligible[catalog.of_same_works(history.rows)] = False
-    eligible[left_out] = False
-    by_filters, by_genre = eligible, False
-    if query.liked_genres and not history.events:
-        liked = eligible & catalog.passing(Filters(genres_any=query.liked_genres))
-        by_genre = bool(liked.sum() >= query.constraints.k)
-        eligible = liked if by_genre else eligible
-    return Eligible(eligible, is_filtered, by_filters, by_genre)
 
 
 def of_other_items(retrieved: Mapping[str, Retrieved], catalog: Catalog) -> dict[str, ModelMissing]:
@@ -108,19 +106,19 @@ def of_other_items(retrieved: Mapping[str, Retrieved], catalog: Catalog) -> dict
     }
 
 
-def gather_candidates(
-    retrieved: Mapping[str, Retrieved], eligible: Mask, history: History, catalog: Catalog, count: int
+async def gather_candidates(
+    retrieved: Mapping[str, Retrieved], items: Filtered, history: History, catalog: Catalog, count: int
 ) -> Candidates:
     """By the rule of fusion_gateway.fusion.candidates."""
     rows = {model: catalog.rows_of(each.item) for model, each in retrieved.items()}
-    popularity = np.full(len(catalog), np.nan)
-    if POPULARITY in retrieved and (answer := retrieved[POPULARITY].all_items):
-        popularity = answer.score
-    return choose_candidates(rows, eligible, history.rows, catalog.by_rating, popularity, count)
+    by_popularity = retrieved[POPULARITY].order if POPULARITY in retrieved else None
+    choose = partial(choose_candidates, rows, items.eligible, history.rows, catalog.by_rating)
+    if items.is_filtered:  # the best may be far down the orders
+        return await off_loop(catalog, choose, by_popularity or NO_ORDER, count)
+    return choose(by_popularity or NO_ORDER, count)
 
 
-def popular_candidates(eligible: Mask, catalog: Catalog, count: int) -> Candidates:
+def popular_candidates(eligible: Eligible, catalog: Catalog, count: int) -> Candidates:
     """The `count` best rated eligible items, for when no model says anything."""
-    best_rated = catalog.by_rating[eligible[catalog.by_rating]]
-    rows = np.sort(best_rated[:count])
+    rows = np.sort(catalog.by_rating.first(eligible, count))
     return Candidates(rows, {POPULARITY: rows})

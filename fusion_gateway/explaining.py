@@ -78,8 +78,8 @@ class Explainer:
         """The event whose item is most like this one, of equals the newest; none rated below the user's mean, none that
         has neither a genre nor the director in common, and none whose item is hidden."""
         catalog, seen = self.catalog, self.history.rows
-        likeness = catalog.genre_vector[seen] @ catalog.genre_vector[row]
-        likeness = likeness + SAME_DIRECTOR * catalog.of_director(row)[seen].astype(np.float32)
+        likeness = catalog.genre_vectors(seen) @ catalog.genre_vectors(np.array([row]))[0]
+        likeness = likeness + SAME_DIRECTOR * catalog.directors.among(row, seen).astype(np.float32)
         common = likeness > 0
         if catalog.year[row]:
             apart = np.abs(catalog.year[seen] - catalog.year[row])

@@ -1,12 +1,13 @@
 """GetList: a list that is the same for everybody, past the filters, without what one user has watched."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from fusion_gateway.candidates import eligible_items, off_loop
 from fusion_gateway.catalog.catalog import Catalog
-from fusion_gateway.fusion import Mask, Rows, Scores, best_rows
+from fusion_gateway.fusion import Eligible, Order, Rows, Scores
 from fusion_gateway.items.lists import BUILT_IN, NEW, POPULAR, TOP_RATED, TRENDING, LiveLists
 from fusion_gateway.listing import unknown_names
 from fusion_gateway.parsing import check_length, parse_query
@@ -14,6 +15,13 @@ from fusion_gateway.recommend import Recommender
 from protos.marquee.v1 import recommender_pb2 as pb
 from servers.runtime.deadline import Deadline
 from servers.runtime.errors import NotFound
+
+PUBLISHED: Mapping[str, Callable[[Catalog, Rows], Scores]] = {
+    POPULAR: lambda catalog, rows: catalog.votes[rows].astype(np.float64),
+    NEW: lambda catalog, rows: catalog.year[rows] + rows / len(catalog),
+    TOP_RATED: lambda catalog, rows: catalog.weighted_rating[rows],
+}
+"""What lists of the catalog are ordered by, the largest first."""
 
 
 @dataclass(frozen=True)
@@ -29,30 +37,27 @@ class ListCall:
         check_length("name", request.name)
         of_user = as_recommend(request)
         query = parse_query(of_user, catalog.rating_scale, recommender.event_types, catalog.attributes.kinds)
-        by = self._order(request.name, catalog)
+        by = await self._order(request.name, catalog)
         known = await recommender.known(query, catalog, deadline)
         items = await eligible_items(query, known.history, known.left_out, catalog)
-        items.mask[known.shown] = False
-        rows = await off_loop(catalog, best_works, by, items.mask, catalog, query.constraints.k)
-        shown = np.floor(by) if request.name == NEW else by if request.name in BUILT_IN else np.zeros(len(by))
+        eligible = items.eligible.without(known.shown)
+        rows = await off_loop(catalog, best_works, by, eligible, catalog, query.constraints.k)
+        scores = by.score(rows) if request.name in BUILT_IN else np.zeros(len(rows))
+        shown = np.floor(scores) if request.name == NEW else scores
         ranked = [
-            pb.RankedItem(rank=rank, item=catalog.item(row), score=shown[row], propensity=1.0)
-            for rank, row in enumerate(rows.tolist(), 1)
+            pb.RankedItem(rank=rank, item=catalog.item(row), score=score, propensity=1.0)
+            for rank, (row, score) in enumerate(zip(rows.tolist(), shown.tolist(), strict=True), 1)
         ]
         degraded = [pb.Degraded(component=name, reason=str(why)) for name, why in known.missing.items()]
         return pb.GetListResponse(items=ranked, degraded=degraded, unknown_names=unknown_names(of_user, catalog, ()))
 
-    def _order(self, name: str, catalog: Catalog) -> Scores:
-        """[items]: what the list is ordered by, the largest first; NaN for what is not in it."""
+    async def _order(self, name: str, catalog: Catalog) -> Order:
+        """Of what is in the list."""
         if name == TRENDING:
-            weights = self.recommender.trending.weights(catalog)
-            return np.where(weights > 0, weights, np.nan)
-        if name == POPULAR:
-            return catalog.votes.astype(np.float64)
-        if name == NEW:
-            return catalog.year + np.arange(len(catalog)) / len(catalog)
-        if name == TOP_RATED:
-            return catalog.weighted_rating
+            lately = await self.recommender.trending.lately(catalog)
+            return Order(lately.best, lambda rows: _above_0(lately.weights_of(catalog.number[rows])))
+        if name in PUBLISHED:
+            return await off_loop(catalog, catalog.ordered, name, PUBLISHED[name])
         return _by_position(self._ids_in(name), catalog)
 
     def _ids_in(self, name: str) -> list[str]:
@@ -72,21 +77,25 @@ def as_recommend(request: pb.GetListRequest) -> pb.RecommendRequest:
     return common
 
 
-def _by_position(ids: list[str], catalog: Catalog) -> Scores:
-    order = np.full(len(catalog), np.nan)
-    for position, item_id in enumerate(ids):
-        row = catalog.row_of(item_id)
-        if row is not None:
-            order[row] = -position
-    return order
+def _above_0(weights: Scores) -> Scores:
+    return np.where(weights > 0, weights, np.nan)
 
 
-def best_works(by: Scores, eligible: Mask, catalog: Catalog, k: int) -> Rows:
-    """The k eligible [items] with the largest of `by` [items], the largest first, each work once."""
+def _by_position(ids: list[str], catalog: Catalog) -> Order:
+    known = [(catalog.row_of(item_id), position) for position, item_id in enumerate(ids)]
+    position_of = {row: position for row, position in known if row is not None}
+
+    def score(rows: Rows) -> Scores:
+        return np.array([-position_of.get(row, np.nan) for row in rows.tolist()], np.float64)
+
+    return Order(np.array(sorted(position_of, key=lambda row: position_of[row]), np.int64), score)
+
+
+def best_works(by: Order, eligible: Eligible, catalog: Catalog, k: int) -> Rows:
+    """The first k eligible items of an order, each work once."""
     count = 2 * k
-    scores = np.where(eligible, by, np.nan)
     while True:
-        rows = best_rows(scores, count)
+        rows = by.first(eligible, count)
         works = rows[catalog.first_of_works(rows)]
         if len(works) >= k or len(rows) < count:
             return works[:k]

@@ -5,16 +5,16 @@ from dataclasses import replace
 import numpy as np
 
 from fusion_gateway.catalog.catalog import Catalog
-from fusion_gateway.fusion import NEW, Candidates, Mask, Slot
+from fusion_gateway.fusion import NEW, Candidates, Eligible, Slot
 from fusion_gateway.ordering import ListConstraints, Ranking
 
 MAX_NEW = 1000
 """Items without events that are scored beside the candidates: the newest."""
 
 
-def with_new_items(candidates: Candidates, eligible: Mask, catalog: Catalog) -> Candidates:
-    """The candidates, and the newest eligible [I] items that nobody has watched."""
-    new = np.sort(np.flatnonzero(eligible & (catalog.votes == 0))[-MAX_NEW:])
+def with_new_items(candidates: Candidates, eligible: Eligible, catalog: Catalog) -> Candidates:
+    """The candidates, and the newest eligible items that nobody has watched."""
+    new = np.sort(eligible.first(catalog.new_rows, MAX_NEW))
     return replace(candidates, rows=np.union1d(candidates.rows, new), proposed={**candidates.proposed, NEW: new})
 
 

@@ -191,7 +191,7 @@ def select(
         positions, scores = positions[:pool], scores[:pool]
     room = Room(limits or NO_LIMITS, len(rows), rules.pinned)
     # Without diversity, likeness has no say.
-    vectors = catalog.genre_vector[rows] if diversity else np.zeros((len(rows), 0), np.float32)
+    vectors = catalog.genre_vectors(rows) if diversity else np.zeros((len(rows), 0), np.float32)
     likeness = (vectors[positions] @ vectors[rules.pinned].T).max(axis=1, initial=0)
     vectors = vectors[positions]
     relevance = (1 - diversity) * _scaled(scores)

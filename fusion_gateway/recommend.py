@@ -95,7 +95,7 @@ class Recommender:
         scenario = policies.scenario(query.scenario)
         chosen = policies.choose(query.policy or scenario.policy, query.weights, query.user_id)
         policy, rules = chosen.policy, RulesScorer(policies.rules, catalog, policies.version)
-        trending = TrendingScorer(self.trending.weights(catalog), self.trending.counted.time)
+        trending = TrendingScorer(await self.trending.lately(catalog))
         scorers, not_configured = self._scorers(policy, popularity, rules, trending)
 
         known = await self.known(query, catalog, deadline)
@@ -104,18 +104,18 @@ class Recommender:
         timer.end("history")
 
         items = await eligible_items(query, history, known.left_out, catalog, scenario.filters)
-        eligible = items.mask
+        eligible = items.eligible
         steering = Steering.of(scenario, items, known.shown, catalog, query.constraints.k)
         # Items may have many values, each of which has to be counted.
         run = partial(off_loop, catalog, heavy=bool(scenario.at_most))
         timer.end("filter")
 
         # Without a history there is nothing for a model to retrieve by: the popular items are scored.
-        retrievers = scorers if history.events and eligible.any() else [popularity]
+        retrievers = scorers if history.events and eligible.count else [popularity]
         allowed = Allowed(catalog.number, eligible) if items.is_filtered else None
         retrieved, not_retrieved = await retrieve_all(retrievers, user, count, deadline, allowed)
         not_retrieved |= of_other_items(retrieved, catalog)
-        candidates = gather_candidates(retrieved, eligible, history, catalog, count)
+        candidates = await gather_candidates(retrieved, items, history, catalog, count)
         slot = policy.slot if history.events else None
         if slot:
             candidates = with_new_items(candidates, eligible, catalog)

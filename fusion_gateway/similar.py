@@ -3,14 +3,18 @@
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import ceil
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fusion_gateway.candidates import off_loop
 from fusion_gateway.catalog.catalog import Catalog
+from fusion_gateway.catalog.genre_classes import GenreClasses
 from fusion_gateway.catalog.title_search import TitleIndex
-from fusion_gateway.fusion import Rows
+from fusion_gateway.fusion import Eligible, Rows
 from fusion_gateway.large_answers import made
 from fusion_gateway.ordering import order
 from fusion_gateway.parsing import parse_results, parse_title, parse_weights
@@ -35,33 +39,78 @@ MIN_SHARE = 0.5
 ROUNDING = 1e-6
 """Weights are of single precision: a share of places is not more for that."""
 Likeness = NDArray[np.float64]
+T = TypeVar("T")
 
 
 class SimilarityComponent:
-    """Similarity to an item of some rows, or of all; rows left out get the lowest value."""
+    """Similarity of items to one of them, by the rows of the catalog; those that it says nothing of are least alike."""
 
-    def __init__(self, weight: float, raw: NDArray[np.floating], rows: Rows | None = None) -> None:
-        """`raw` has one value at least; `rows` None: all."""
+    def __init__(self, weight: float, raw: NDArray[np.floating], listed: Rows | None = None) -> None:
+        """`raw` has one value at least: of the rows `listed`, each once; None: of all rows."""
         self.weight = weight
-        self._raw = raw.astype(np.float64, copy=False)  # in float32 the span, or its inverse, may be infinite
-        self._rows = rows
-        self._low = float(raw.min())
-        self._span = float(raw.max()) - self._low or 1.0
+        self.listed = listed
+        self._raw: Likeness = raw.astype(np.float64)  # in float32 the span, or its inverse, may be infinite
+        self._low = float(self._raw.min())
+        self._span = float(self._raw.max()) - self._low or 1.0
+        if listed is not None:
+            order = np.argsort(listed)
+            self._ascending, self._raw = listed[order], self._raw[order]
 
-    def add_to(self, alike: Likeness) -> None:
-        """Adds the weighted likeness, scaled to 0..1, to that of all items."""
-        rows = slice(None) if self._rows is None else self._rows
-        alike[rows] += (self._raw - self._low) * (self.weight / self._span)
+    def _raw_at(self, rows: Rows) -> Likeness:
+        if self.listed is None:
+            return self._raw[rows]
+        index = np.searchsorted(self._ascending, rows).clip(max=len(self._ascending) - 1)
+        return np.where(self._ascending[index] == rows, self._raw[index], self._low)
+
+    def at(self, rows: Rows) -> Likeness:
+        """The weighted likeness [R] of `rows` [R], scaled to 0..1."""
+        found: Likeness = (self._raw_at(rows) - self._low) * (self.weight / self._span)
+        return found
 
     def contribution(self, name: str, row: int, total: float) -> pb.Contribution:
         """`total` is the sum of all weights."""
-        found = self._raw[row] if self._rows is None else self._raw[self._rows == row]
-        raw = float(np.max(found, initial=self._low))
+        raw = float(self._raw_at(np.array([row]))[0])
         weight = self.weight / total
         scaled = (raw - self._low) / self._span
         return pb.Contribution(
             model=name, raw_score=raw, normalized_score=scaled, weight=weight, contribution=weight * scaled
         )
+
+
+class GenreComponent(SimilarityComponent):
+    """Similarity of genres to those of the item at `row`, which is unlike itself: all others would be, beside it."""
+
+    def __init__(self, weight: float, row: int, classes: GenreClasses) -> None:
+        self._row, self._classes, self._likeness = row, classes, classes.likeness(row).astype(np.float64)
+        raw, own = self._likeness, classes.of_row[row]
+        if len(classes.members(own)) == 1:
+            raw = np.delete(raw, own)
+        super().__init__(weight, np.append(raw, 0.0))
+
+    def _raw_at(self, rows: Rows) -> Likeness:
+        return np.where(rows == self._row, 0.0, self._likeness[self._classes.of_row[rows]])
+
+    def best(self, eligible: Eligible, k: int, catalog: Catalog) -> Rows:
+        """Rows among which are the k eligible works that are most alike: others of equal likeness are rated lower."""
+        likeness = self._likeness
+        found, last = np.zeros(0, np.int64), np.inf
+        for number in np.argsort(-likeness, kind="stable").tolist():
+            enough = likeness[number] < last and len(catalog.first_of_works(found)) >= k
+            if likeness[number] <= self._low or enough:
+                break
+            found = np.append(found, _first_works(self._classes.members(number), eligible, k, catalog))
+            last = likeness[number]
+        return found
+
+
+def _first_works(order: Rows, eligible: Eligible, k: int, catalog: Catalog) -> Rows:
+    """The first eligible rows of an order, so many that k works are among them, as far as there are so many."""
+    count = k
+    while True:
+        rows = eligible.first(order, count)
+        if len(rows) < count or len(catalog.first_of_works(rows)) >= k:
+            return rows
+        count *= 4
 
 
 Components = dict[str, SimilarityComponent]
@@ -94,8 +143,8 @@ class SimilarItems:
         self.absences.note(missing, answers)
         if missing and not answers and not any(weights.get(name) for name in OF_CATALOG):
             raise Unavailable("; ".join(f"{name}: {reason}" for name, reason in missing.items()))
-        components = _components(row, weights, answers, catalog)
-        rows = _nearest(row, k, weights, components, request.by_places, catalog)
+        compare = partial(_compared, row, k, weights, answers, catalog, by_places=request.by_places)
+        components, rows = await (off_loop(catalog, compare) if catalog.slow_to_compare else _now(compare))
         response = await _response(rows, components, missing, catalog)
         response.query.CopyFrom(catalog.item(row))
         return response
@@ -114,7 +163,7 @@ class SimilarItems:
         if missing and not answers:
             raise Unavailable("; ".join(f"{name}: {reason}" for name, reason in missing.items()))
         components = _of_models(weights, answers, catalog)
-        rows = _most_alike(_sum_of(components.values(), catalog), np.zeros(0, np.int64), k, catalog)
+        rows = _most_alike(list(components.values()), np.zeros(0, np.int64), k, catalog)
         return await _response(rows, components, missing, catalog)
 
     def _weights(self, requested: Mapping[str, float], catalog: Catalog) -> dict[str, float]:
@@ -128,20 +177,30 @@ class SimilarItems:
 
 def known_kinds(scorers: Collection[str], catalog: Catalog) -> list[str]:
     """Names of the kinds of likeness that can have a weight."""
-    return [*scorers, *_likeness_of_catalog(catalog), DIRECTOR]
+    return [*scorers, *_kinds_of_catalog(catalog), DIRECTOR]
 
 
-def _likeness_of_catalog(catalog: Catalog) -> dict[str, Callable[[int], NDArray[np.floating]]]:
-    """The kinds but the director that the catalog can tell, each [items] for a row."""
+def _kinds_of_catalog(catalog: Catalog) -> list[str]:
+    """Those but the director that the catalog can tell."""
     texts = catalog.texts
-    kinds: dict[str, Callable[[int], NDArray[np.floating]]] = {GENRES: catalog.genre_likeness}
-    if texts.tags:
-        kinds[TAGS] = texts.tags.likeness
-    if texts.overviews:
-        kinds[OVERVIEW] = texts.overviews.likeness
-    if texts.vectors is not None:
-        kinds[TEXT] = catalog.text_likeness
-    return kinds
+    there = {GENRES: True, TAGS: texts.tags, OVERVIEW: texts.overviews, TEXT: texts.vectors is not None}
+    return [name for name, is_there in there.items() if is_there]
+
+
+def _component_of(name: str, weight: float, row: int, catalog: Catalog) -> SimilarityComponent:
+    """Of a kind that the catalog can tell."""
+    if name == GENRES:
+        return GenreComponent(weight, row, catalog.genre_classes())
+    if name == TEXT:
+        raw = catalog.text_likeness(row)
+        raw[row] = 0  # or all others would be unlike beside it
+        return SimilarityComponent(weight, raw)
+    words = catalog.texts.tags if name == TAGS else catalog.texts.overviews
+    assert words
+    rows, raw = words.likeness(row)
+    # The item itself is as unlike as those that have none of its words.
+    others = rows != row
+    return SimilarityComponent(weight, np.append(raw[others], 0.0), np.append(rows[others], row))
 
 
 def _queried_row(request: pb.SimilarItemsRequest, titles: TitleIndex) -> int:
@@ -160,15 +219,28 @@ def _queried_row(request: pb.SimilarItemsRequest, titles: TitleIndex) -> int:
             raise InvalidArgument("query: one of item_id, title and image is needed")
 
 
+async def _now(work: Callable[[], T]) -> T:
+    return work()
+
+
+def _compared(
+    row: int,
+    k: int,
+    weights: Mapping[str, float],
+    answers: Mapping[str, Answer],
+    catalog: Catalog,
+    by_places: bool,
+) -> tuple[Components, list[int]]:
+    """What the item at `row` is compared by, and the rows that are most like it."""
+    components = _components(row, weights, answers, catalog)
+    return components, _nearest(row, k, weights, components, by_places, catalog)
+
+
 def _components(row: int, weights: Mapping[str, float], answers: Mapping[str, Answer], catalog: Catalog) -> Components:
     """Those but the director that have a weight and can say something about the item at `row`."""
-    components = _of_models(weights, answers, catalog)
-    for name, likeness in _likeness_of_catalog(catalog).items():
-        if weights.get(name):
-            raw = likeness(row)
-            raw[row] = 0  # or all others would be unlike beside it
-            components[name] = SimilarityComponent(weights[name], raw)
-    return components
+    of_catalog = [name for name in _kinds_of_catalog(catalog) if weights.get(name)]
+    components = {name: _component_of(name, weights[name], row, catalog) for name in of_catalog}
+    return _of_models(weights, answers, catalog) | components
 
 
 def _of_models(weights: Mapping[str, float], answers: Mapping[str, Answer], catalog: Catalog) -> Components:
@@ -186,17 +258,17 @@ def _nearest(
     """The k rows most like this one, those of the same director first, each work once; the director becomes one of
     the components.
     """
-    alike = _sum_of(components.values(), catalog)
     itself = catalog.of_same_works(np.array([row]))
     first: list[int] = []
     if weights.get(DIRECTOR):
-        same = np.setdiff1d(np.flatnonzero(catalog.of_director(row) & ~catalog.hidden), itself)
+        same = np.setdiff1d(catalog.visible(catalog.directors.same(row)), itself)
+        alike = _sum_of(components.values(), same)
         first = _in_order(alike, same, catalog)[: MAX_SAME_DIRECTOR if components else None]
     taken = [*itself, *first]
     if by_places:
         rows = _by_places(taken, k - len(first), components, catalog)
     else:
-        rows = _most_alike(alike, catalog.of_same_works(np.array(taken)), k, catalog)
+        rows = _most_alike(list(components.values()), catalog.of_same_works(np.array(taken)), k, catalog)
     if weights.get(DIRECTOR):
         # As much as all else together: then scores descend, and still add up.
         weight = sum(component.weight for component in components.values()) or weights[DIRECTOR]
@@ -220,33 +292,44 @@ def _by_places(taken: list[int], places: int, components: Components, catalog: C
         has_place = component.weight == largest or share - before >= MIN_SHARE
         end = ceil((share if has_place else before) - ROUNDING)
         excluded = catalog.of_same_works(np.array([*taken, *rows]))
-        rows += _most_alike(_sum_of([component], catalog), excluded, end - len(rows), catalog)
+        rows += _most_alike([component], excluded, end - len(rows), catalog)
     return rows
 
 
-def _most_alike(alike: Likeness, excluded: Rows, k: int, catalog: Catalog) -> list[int]:
+def _most_alike(components: Sequence[SimilarityComponent], excluded: Rows, k: int, catalog: Catalog) -> list[int]:
     """The k works that are most alike, without the excluded rows and the hidden ones."""
     if k < 1:
         return []
-    alike[excluded] = 0
-    alike[catalog.hidden] = 0
-    pool = k + catalog.num_repeats
-    lowest = np.partition(alike, -pool)[-pool] if pool < len(alike) else 0  # all its equals are put in order
-    rows = np.flatnonzero((alike > 0) & (alike >= lowest))
-    return _in_order(alike, rows, catalog)[:k]
+    eligible = Eligible(catalog.all_visible, np.unique(excluded))
+    rows = eligible.only(_worth_comparing(components, eligible, k, catalog))
+    alike = _sum_of(components, rows)
+    return _in_order(alike[alike > 0], rows[alike > 0], catalog)[:k]
 
 
-def _sum_of(components: Iterable[SimilarityComponent], catalog: Catalog) -> Likeness:
-    """[items]: of the weighted likenesses."""
-    alike = np.zeros(len(catalog))
+def _worth_comparing(components: Sequence[SimilarityComponent], eligible: Eligible, k: int, catalog: Catalog) -> Rows:
+    """Rows among which the k most alike are: what one component lists, and of the others those with the best genres."""
+    found = [np.zeros(0, np.int64)]
     for component in components:
-        component.add_to(alike)
+        if isinstance(component, GenreComponent):
+            found.append(component.best(eligible, k, catalog))
+        elif component.listed is None:
+            return np.arange(len(catalog))
+        else:
+            found.append(component.listed)
+    return np.unique(np.concatenate(found))
+
+
+def _sum_of(components: Iterable[SimilarityComponent], rows: Rows) -> Likeness:
+    """[R]: of the weighted likenesses of `rows` [R]."""
+    alike = np.zeros(len(rows))
+    for component in components:
+        alike += component.at(rows)
     return alike
 
 
 def _in_order(alike: Likeness, rows: Rows, catalog: Catalog) -> list[int]:
-    """The works of `rows`, most alike first."""
-    best_first = rows[order(alike[rows], rows, catalog)]
+    """The works of `rows` [R], most alike [R] first."""
+    best_first = rows[order(alike, rows, catalog)]
     works: list[int] = best_first[catalog.first_of_works(best_first)].tolist()
     return works
 

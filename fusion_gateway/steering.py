@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fusion_gateway.candidates import Eligible
+from fusion_gateway.candidates import Filtered
 from fusion_gateway.catalog.attributes import Keys
 from fusion_gateway.catalog.catalog import Catalog
-from fusion_gateway.fusion import Candidates, Mask, Rows, Scores
+from fusion_gateway.fusion import Candidates, Eligible, Rows, Scores
 from fusion_gateway.list_rules import NO_RULES, Limits, ListRules
 from fusion_gateway.new_items import with_new_items
 from fusion_gateway.scenarios import FRESHNESS, Freshness, Scenario
@@ -63,19 +63,18 @@ class Steering:
 
     scenario: Scenario
     catalog: Catalog
-    available: Mask
-    """[items]: which may be in the list."""
+    available: Eligible
+    """Which items may be in the list."""
     pins: Mapping[int, int]
     """Rank -> row of the item that has it."""
     k: int
 
     @classmethod
-    def of(cls, scenario: Scenario, items: Eligible, shown: Rows, catalog: Catalog, k: int) -> "Steering | None":
+    def of(cls, scenario: Scenario, items: Filtered, shown: Rows, catalog: Catalog, k: int) -> "Steering | None":
         """None where the scenario has no rules. No item is pinned that filters, events or earlier pages rule out."""
         if not scenario.steers:
             return None
-        available, pinnable = items.mask.copy(), items.by_filters.copy()
-        available[shown] = pinnable[shown] = False
+        available, pinnable = items.eligible.without(shown), items.by_filters.without(shown)
         return cls(scenario, catalog, available, pins_of(scenario, pinnable, catalog, k), k)
 
     def with_candidates(self, candidates: Candidates) -> Candidates:
@@ -105,7 +104,7 @@ class Steering:
 
     def _boosts(self, rows: Rows) -> Iterator[Boosted]:
         for boost in self.scenario.boost:
-            holds = self.catalog.attributes.matches(boost.where)[rows].astype(np.float64)
+            holds = self.catalog.holds(boost.where)[rows].astype(np.float64)
             yield Boosted(boost.name, holds, holds, boost.amount)
 
     def _freshness(self, rows: Rows, now: int) -> Iterator[Boosted]:
@@ -138,13 +137,19 @@ class Steering:
         """Rows of items that are needed because `at_most` leaves less than k of the candidates: the best rated."""
         if not self.scenario.at_most:
             return candidates[:0]
-        others = np.setdiff1d(candidates[self.available[candidates]], pinned)
+        others = np.setdiff1d(self.available.only(candidates), pinned)
         there = self._within_limits(np.concatenate([pinned, others]))
         if len(there) >= self.k:
             return candidates[:0]
-        best_rated = self.catalog.by_rating[self.available[self.catalog.by_rating]]
-        others = best_rated[~np.isin(best_rated, there)]
-        return self._within_limits(np.concatenate([there, others]))[: self.k]
+        best_rated = candidates[:0]
+        # What the limits leave of the first rows does not depend on the rows behind them.
+        for part in self.available.in_order(self.catalog.by_rating.best, self.k):
+            best_rated = np.concatenate([best_rated, part])
+            others = best_rated[~np.isin(best_rated, there)]
+            within = self._within_limits(np.concatenate([there, others]))
+            if len(within) >= self.k:
+                break
+        return within[: self.k]
 
     def _within_limits(self, rows: Rows) -> Rows:
         """As many of these, from the first on, as one list may have; as many as can be, where items have one value."""
@@ -155,13 +160,13 @@ class Steering:
         return rows
 
 
-def pins_of(scenario: Scenario, available: Mask, catalog: Catalog, k: int) -> dict[int, int]:
-    """Rank -> row, of those of the first k whose items are available [items]; the first of one work."""
+def pins_of(scenario: Scenario, available: Eligible, catalog: Catalog, k: int) -> dict[int, int]:
+    """Rank -> row, of those of the first k whose items are available; the first of one work."""
     pins: dict[int, int] = {}
     works: set[int] = set()
     for pin in sorted(scenario.pin, key=lambda pin: pin.rank):
         row = catalog.row_of(pin.item)
-        if row is not None and pin.rank <= k and available[row] and catalog.work[row] not in works:
+        if row is not None and pin.rank <= k and available.has(row) and catalog.work[row] not in works:
             pins[pin.rank] = row
             works.add(int(catalog.work[row]))
     return pins

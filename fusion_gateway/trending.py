@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fusion_gateway.catalog.catalog import Catalog
 from fusion_gateway.events.database import read_only_engine, reason_of
 from fusion_gateway.events.schema import EVENTS
-from fusion_gateway.fusion import Scores
+from fusion_gateway.scorers.trending import Lately
 from servers.runtime.errors import MarqueeError
 
 UPDATE_SECONDS = 60.0
@@ -68,14 +68,12 @@ class Counted:
     weights: Mapping[str, float] = field(default_factory=dict)
     """By item id; those that are not here have 0."""
 
-    def of(self, catalog: Catalog) -> Scores:
-        """[items]."""
-        found = np.zeros(len(catalog))
+    def of(self, catalog: Catalog) -> Lately:
+        """Blocking."""
         known = [(catalog.row_of(item_id), weight) for item_id, weight in self.weights.items()]
-        rows = [(row, weight) for row, weight in known if row is not None]
-        if rows:
-            found[[row for row, _ in rows]] = [weight for _, weight in rows]
-        return found
+        there = [(row, weight) for row, weight in known if row is not None]
+        rows, weights = np.array([row for row, _ in there], np.int64), np.array([weight for _, weight in there])
+        return Lately.of(rows, weights, catalog.number, self.time)
 
 
 class Trending:
@@ -85,14 +83,15 @@ class Trending:
         """`clock` gives unix seconds."""
         self._url, self._window, self._clock = event_store, window, clock
         self.counted = Counted()
-        self._last: tuple[Counted, NDArray[np.int64], Scores] | None = None
-        """What `weights` found, and for which catalog's numbers."""
+        self._last: tuple[Counted, NDArray[np.int64], Lately] | None = None
+        """What `lately` found, and for which catalog's numbers."""
 
-    def weights(self, catalog: Catalog) -> Scores:
-        """[items]: of each the weighted number of events. It is not to be changed."""
+    async def lately(self, catalog: Catalog) -> Lately:
+        """What has been watched of the catalog."""
         last, counted = self._last, self.counted
         if last is None or last[0] is not counted or last[1] is not catalog.number:
-            last = self._last = (counted, catalog.number, counted.of(catalog))
+            found = await asyncio.to_thread(counted.of, catalog) if counted.weights else counted.of(catalog)
+            last = self._last = (counted, catalog.number, found)
         return last[2]
 
     async def update(self) -> None:

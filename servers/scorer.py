@@ -20,6 +20,7 @@ from servers.runtime.datatypes import Array
 from servers.runtime.errors import ArtifactError
 from servers.runtime.repository import Version
 from servers.signature import EMBED, Arrays, Limits
+from servers.similar_lists import similar_lists
 from servers.users import Users
 
 Floats = NDArray[np.float32]
@@ -69,10 +70,12 @@ class LoadedScorer:
         self._inputs = list(spec.inputs)
         self._max_history = spec.max_history
         self._tower = load_tower(version.file("query_tower.onnx"), threads, device, shared)
-        self._index = place_index(read_index(version, "index.faiss", shared), device)
-        self._similar_index = flat_index(self._similar[1:], device)
+        index = read_index(version, "index.faiss", shared)
+        self._index = place_index(index, device)
         self._max_k = max_k(device, len(self))
         self._check(version, spec.dimension)
+        lists = similar_lists(self._similar[1:], index)
+        self._similar_index = flat_index(self._similar[1:], device) if lists is None else place_index(lists, device)
         self.encoder = ItemEncoder(version, threads, device) if has_file(version, GRAPH) else None
         self._posters = self._poster_index(version, device, shared) if has_file(version, POSTERS) else None
         self._genre_tower = None
@@ -326,12 +329,13 @@ class LoadedScorer:
     def _excluded(self, rows_BF: Rows, seen_BL: Rows) -> NDArray[np.bool_]:
         """True where a found row is in the history, or is nothing."""
         excluded_BF: NDArray[np.bool_] = rows_BF == 0
-        # One table of all items, cleared after each user: a table for every user would take too much memory.
-        is_seen = np.zeros(len(self._numbers), bool)
+        if not seen_BL.shape[1]:
+            return excluded_BF
+        seen_BL = np.sort(seen_BL, axis=1)
+        # What takes part does not depend on the number of items.
         for rows, seen, excluded in zip(rows_BF, seen_BL, excluded_BF, strict=True):
-            is_seen[seen] = True
-            excluded |= is_seen[rows]
-            is_seen[seen] = False
+            index = np.searchsorted(seen, rows).clip(max=len(seen) - 1)
+            excluded |= seen[index] == rows
         return excluded_BF
 
     def _search_all(self, query_D: Floats, seen_L: Rows, count: int) -> Rows:
@@ -343,14 +347,14 @@ class LoadedScorer:
 
     def _best_allowed(self, allowed_A: Array, query_D: Floats, count: int) -> Rows:
         """The `count` best of the allowed rows; of equals the first."""
-        is_allowed = np.zeros(len(self._numbers), np.bool_)
-        is_allowed[self._rows(allowed_A)] = True
-        is_allowed[0] = False
-        if isinstance(self._index, faiss.IndexIVF) and np.count_nonzero(is_allowed) > max(MAX_EXACT, count):
-            found = self._search_lists(is_allowed[1:], query_D, count)
+        rows = self._rows(allowed_A)
+        if not (np.diff(rows) > 0).all():
+            rows = np.unique(rows)
+        rows = rows[rows > 0]
+        if isinstance(self._index, faiss.IndexIVF) and len(rows) > max(MAX_EXACT, count):
+            found = self._search_lists(rows, query_D, count)
             if len(found) == count:
                 return found
-        rows = np.flatnonzero(is_allowed)
         # No vector is copied, which is twice as fast as a product of copies.
         score = np.empty(len(rows), np.float32)
         query_D = np.ascontiguousarray(query_D, np.float32)
@@ -362,13 +366,15 @@ class LoadedScorer:
         best: Rows = rows[np.argsort(-score, kind="stable")[:count]]
         return best
 
-    def _search_lists(self, is_allowed_N: NDArray[np.bool_], query_D: Floats, count: int) -> Rows:
-        """The `count` best of the allowed items that an inverted index finds.
+    def _search_lists(self, rows: Rows, query_D: Floats, count: int) -> Rows:
+        """The `count` best of the allowed rows that an inverted index finds.
 
         The fewer are allowed, the further apart are their best, and the more lists are searched.
         """
-        share = np.count_nonzero(is_allowed_N) / len(self)
+        share = len(rows) / len(self)
         lists = math.ceil(self._index.nprobe / math.sqrt(share))
+        is_allowed_N = np.zeros(len(self), np.bool_)
+        is_allowed_N[rows - 1] = True
         bits = np.packbits(is_allowed_N, bitorder="little")  # which the selector does not copy
         selector = FAISS.IDSelectorBitmap(bits)
         parameters = FAISS.SearchParametersIVF(sel=selector, nprobe=min(lists, self._index.nlist))

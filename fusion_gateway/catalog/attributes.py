@@ -47,7 +47,7 @@ class Postings:
             table = table.explode("value")
         table = table.drop_nulls("value")
         keys = _keys(name, table["value"])
-        order = np.argsort(keys, kind="stable")
+        order = np.argsort(keys)
         return cls(keys[order], table["item"].to_numpy()[order])
 
     def mark(self, mask: Mask, low: Keys, high: Keys) -> None:

@@ -1,9 +1,10 @@
 """What is known of the items: names, facts, popularity. Rows are positions in arrays sorted by item number."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TypeVar
@@ -14,12 +15,16 @@ from numpy.typing import NDArray
 
 from fusion_gateway.catalog.attribute_file import ATTRIBUTES, load_attributes
 from fusion_gateway.catalog.attributes import Attributes, Value
+from fusion_gateway.catalog.directors import Directors
 from fusion_gateway.catalog.expression import Expression
-from fusion_gateway.catalog.facts import Facts, Patched
+from fusion_gateway.catalog.facts import Column, Facts, Patched, at
+from fusion_gateway.catalog.genre_classes import GenreClasses, unit
+from fusion_gateway.catalog.hashes import RowOfText, hashes
+from fusion_gateway.catalog.kept import Kept
 from fusion_gateway.catalog.parquet import MAX_ITEMS, MAX_VALUES, Kind, read_table
 from fusion_gateway.catalog.rating_scale import RatingScale, load_rating_scale
 from fusion_gateway.catalog.text_files import TEXT_FILES, Texts, load_texts
-from fusion_gateway.fusion import Mask, Rows
+from fusion_gateway.fusion import Mask, Order, Passing, RowOfNumber, Rows, best_rows
 from protos.marquee.v1.recommender_pb2 import Item
 from servers.runtime.errors import ArtifactError, Unavailable
 from servers.runtime.repository import Version
@@ -47,6 +52,10 @@ MAX_GENRES_LISTED = 1000
 Keys = NDArray[np.int64]
 Values = Mapping[str, Value | None]
 """Of an item's attributes by name; None: it has no value."""
+NO_TEXTS = Texts()
+YEAR_SHIFT = 48
+MAX_KEPT_BYTES = 32 << 20
+"""Of masks of what passes filters, which the next requests may have again."""
 V = TypeVar("V")
 
 
@@ -63,11 +72,18 @@ class Filters:
     expression: Expression | None = None
 
 
-def _key_of_work(item_id: str, title: str, year: int) -> int:
-    """Equal for the same title and year, but for case and blanks. An item whose title is its id, or whose year is
-    unknown, is a work of its own. A hash of 64 bits tells millions of works apart.
+def _keys_of_works(ids: Keys, titles: pl.Series, years: NDArray[np.int32], untitled: Mask) -> Keys:
+    """Equal for the same title and year, but for case and blanks. An item whose title is its id, which is `untitled`,
+    or whose year is unknown, is a work of its own. `ids`: hashes. 64 bits tell millions of works apart.
     """
-    return hash((" ".join(title.casefold().split()), year) if year and title != item_id else (item_id,))
+    is_plain = titles.str.contains(r"^[\x20-\x7E]*$")
+    plain = titles.filter(is_plain).str.to_lowercase().str.replace_all(r" +", " ").str.strip_chars(" ")
+    keys = np.empty(len(titles), np.int64)
+    others = [" ".join(title.casefold().split()) for title in titles.filter(~is_plain)]
+    keys[is_plain.to_numpy()] = hashes(plain)
+    keys[~is_plain.to_numpy()] = hashes(pl.Series(others, dtype=pl.String))
+    keys ^= years.astype(np.int64) << YEAR_SHIFT
+    return np.where(untitled | (years == 0), ~ids, keys)
 
 
 def _works(keys: Keys) -> Rows:
@@ -105,44 +121,67 @@ class Catalog:
     ) -> None:
         """`scale`: of the data's ratings; None where it is not known. `attributes`: as load_attributes reads them."""
         self.version = version
-        self.texts = texts or Texts()
+        self.texts = texts or NO_TEXTS
         self.rating_scale = scale
         self.number: NDArray[np.int64] = items["number"].to_numpy()
-        self.id: list[str] = items["id"].to_list()
-        self.hidden: Mask = np.zeros(len(self.id), np.bool_)
-        """[items]: which no answer may have."""
-        self.title: Sequence[str] = items["title"].to_list()
+        self._row_of_number = RowOfNumber(self.number)
+        self.id: Sequence[str] = Column(items["id"])
+        self.title: Sequence[str] = Column(items["title"])
         self.year: NDArray[np.int32] = items["year"].to_numpy()
-        self.genres: Sequence[Sequence[str]] = items["genres"].to_list()
-        self.director: Sequence[str] = items["director"].to_list()
-        self.cast: Sequence[Sequence[str]] = items["cast"].to_list() if "cast" in items else [[] for _ in self.id]
+        self.genres: Sequence[Sequence[str]] = Column(items["genres"])
+        self.director: Sequence[str] = Column(items["director"])
+        cast = items["cast"] if "cast" in items else pl.repeat([], len(items), dtype=CAST["cast"], eager=True)
+        self.cast: Sequence[Sequence[str]] = Column(cast)
         """Actors; empty where the catalog has none."""
-        self._director_key: Keys = np.fromiter(map(hash, self.director), np.int64, len(self))
-        self.poster: Sequence[str] = items["poster"].to_list()
+        self.poster: Sequence[str] = Column(items["poster"])
+        self.directors = Directors.of(items["director"])
         self.votes: NDArray[np.int64] = items["votes"].to_numpy()
         self.weighted_rating: NDArray[np.float64] = items["weighted_rating"].to_numpy()
-        self.by_rating: Rows = np.lexsort((self.number, -self.votes, -self.weighted_rating))
-        """All rows, by weighted rating, best first."""
+        by_rating = np.lexsort((self.number, -self.votes, -self.weighted_rating))
+        rating_rank = np.empty(len(self), np.int32)
+        rating_rank[by_rating] = np.arange(len(self), dtype=np.int32)
+        self.by_rating = Order(by_rating, lambda rows: -rating_rank[rows])
+        """By weighted rating, best first."""
+        self.new_rows: Rows = np.flatnonzero(self.votes == 0)[::-1]
+        """Of items that nobody has watched, the newest first."""
         self._ids_in_order: list[str] | None = None
-        self._row = {item_id: row for row, item_id in enumerate(self.id)}
-        keys = map(_key_of_work, self.id, self.title, self.year.tolist())
-        self._work_key: Keys = np.fromiter(keys, np.int64, len(self))
+        self._orders: dict[str, Order] = {}
+        id_hashes = hashes(items["id"])
+        self._row = RowOfText(self.id, id_hashes)
+        untitled = (items["title"] == items["id"]).to_numpy()
+        self._work_key: Keys = _keys_of_works(id_hashes, items["title"], self.year, untitled)
         self._set_works(_works(self._work_key))
-        spellings = sorted(set(chain.from_iterable(self.genres)), reverse=True)
-        self._spelling = {spelling.casefold(): spelling for spelling in spellings}
-        """Of genres by their names in lower case."""
-        self._genre = {name: column for column, name in enumerate(sorted(self._spelling))}
-        self.has_genre = np.zeros((len(self), len(self._genre)), np.bool_)
-        for row, genres in enumerate(self.genres):
-            self.has_genre[row, [self._genre[genre.casefold()] for genre in genres]] = True
-        self.genre_names = self._names_of_genres()
-        """Those that most visible items have, at most MAX_GENRES_LISTED, in alphabetical order, as items spell them."""
-        self.genre_vector = _unit(self.has_genre)
-        """[items, genres], unit length; zeros for an item without genres."""
+        self._set_genres(items["genres"])
+        self._set_hidden(np.zeros(len(self), np.bool_))
         self.attributes = Attributes.of_published(items, attributes)
 
     def __len__(self) -> int:
         return len(self.id)
+
+    def _set_genres(self, genres: pl.Series) -> None:
+        rows = pl.DataFrame({"name": genres}).with_row_index("row").explode("name").drop_nulls()
+        spellings = sorted(rows["name"].unique(), reverse=True)
+        self._spelling = {spelling.casefold(): spelling for spelling in spellings}
+        """Of genres by their names in lower case."""
+        self._genre = {name: column for column, name in enumerate(sorted(self._spelling))}
+        self.has_genre = np.zeros((len(self), len(self._genre)), np.bool_)
+        column_of = {spelling: self._genre[spelling.casefold()] for spelling in spellings}
+        if column_of:
+            columns = rows["name"].replace_strict(column_of, return_dtype=pl.Int32)
+            self.has_genre[rows["row"].to_numpy(), columns.to_numpy()] = True
+        self._items_with_genre = self.has_genre.sum(axis=0)
+        self._genre_classes: GenreClasses | None = None
+        self.genre_classes()
+
+    def _set_hidden(self, hidden: Mask) -> None:
+        self.hidden = hidden
+        """[items]: which no answer may have."""
+        self.all_visible = Passing(~hidden)
+        kept = max(MAX_KEPT_BYTES // len(self), 4)
+        self._passing: Kept[tuple[Filters, ...], Passing] = Kept(kept)
+        self._holding: Kept[Expression, Mask] = Kept(kept)
+        self.genre_names = self._names_of_genres()
+        """Those that most visible items have, at most MAX_GENRES_LISTED, in alphabetical order, as items spell them."""
 
     def _set_works(self, work: Rows) -> None:
         self.work = work
@@ -167,7 +206,6 @@ class Catalog:
         Of attributes a row has what is published but for its `values`. Arrays that do not change are shared.
         """
         changed = copy(self)
-        changed.hidden = hidden
         changed.attributes = self.attributes.patched(values)
         for name in ("title", "genres", "director", "cast", "poster"):
             column = {row: getattr(each, name) for row, each in facts.items()}
@@ -175,23 +213,22 @@ class Catalog:
         changed._patch_years({row: each.year for row, each in facts.items()})
         changed._patch_works(np.fromiter(facts, np.int64, len(facts)))
         if changed.director is not self.director:
-            changed._director_key = self._director_key.copy()
-            for row in facts:
-                changed._director_key[row] = hash(changed.director[row])
+            changed.directors = self.directors.patched(list(facts), [each.director for each in facts.values()])
         if changed.genres is not self.genres:
             changed._patch_genres(facts.keys())
-        changed.genre_names = changed._names_of_genres()
+        changed._set_hidden(hidden)
         return changed
 
     def _patch_years(self, years: Mapping[int, int]) -> None:
         rows, found = list(years), list(years.values())
         if not np.array_equal(self.year[rows], found):
             self.year = self.year.copy()
+            self._orders = {}
             self.year[rows] = found
 
     def _patch_works(self, rows: Rows) -> None:
         listed = rows.tolist()
-        found = [_key_of_work(self.id[row], self.title[row], int(self.year[row])) for row in listed]
+        found = self._keys_of_works(listed)
         if np.array_equal(self._work_key[rows], found):
             return
         others = np.union1d(self._work_key[rows], found)
@@ -204,6 +241,10 @@ class Catalog:
         work[changed] = changed[_works(keys[changed])]
         self._work_key = keys
         self._set_works(work)
+
+    def _keys_of_works(self, rows: list[int]) -> Keys:
+        ids, titles = at(self.id, rows), at(self.title, rows)
+        return _keys_of_works(hashes(ids), titles, self.year[rows], (ids == titles).to_numpy())
 
     def _patch_genres(self, rows: Collection[int]) -> None:
         listed = list(rows)
@@ -219,14 +260,14 @@ class Catalog:
         self._genre = {name: column for column, name in enumerate([*kept, *new])}
         self._spelling = {name: spelling[name] for name in self._genre}
         self.has_genre = np.pad(has[:, columns], ((0, 0), (0, len(new))))
-        self.genre_vector = np.pad(self.genre_vector[:, columns], ((0, 0), (0, len(new))))
         for row in rows:
             names = [genre.casefold() for genre in self.genres[row]]
             self.has_genre[row, [self._genre[name] for name in names if name in self._genre]] = True
-        self.genre_vector[listed] = _unit(self.has_genre[listed])
+        self._items_with_genre = self.has_genre.sum(axis=0)
+        self._genre_classes = None
 
     def _names_of_genres(self) -> list[str]:
-        visible = self.has_genre[~self.hidden].sum(axis=0)
+        visible = self._items_with_genre - self.has_genre[self.hidden].sum(axis=0)
         count = min(np.count_nonzero(visible), MAX_GENRES_LISTED)
         columns = np.argsort(-visible, kind="stable")[:count]
         names = list(self._genre)
@@ -243,9 +284,8 @@ class Catalog:
 
     def rows_of(self, numbers: NDArray[np.int64]) -> Rows:
         """Rows of item numbers, in their order, without those the catalog does not have."""
-        row = np.searchsorted(self.number, numbers).clip(max=len(self) - 1)
-        rows: Rows = row[self.number[row] == numbers]
-        return rows
+        row = self._row_of_number.find(numbers)
+        return row[row >= 0]
 
     def row_of(self, item_id: str) -> int | None:
         return self._row.get(item_id)
@@ -260,6 +300,17 @@ class Catalog:
         """None also where no answer may have the item."""
         row = self.row_of(item_id)
         return None if row is None or self.hidden[row] else row
+
+    def visible(self, rows: Rows) -> Rows:
+        """Those of `rows` that are not hidden."""
+        return rows[~self.hidden[rows]]
+
+    def ordered(self, name: str, score: Callable[["Catalog", Rows], NDArray[np.floating]]) -> Order:
+        """All rows by a score of theirs, [R] of rows [R]; one name stands for one score. Blocking, the first time."""
+        if name not in self._orders:
+            best = best_rows(score(self, np.arange(len(self))), len(self))
+            self._orders[name] = Order(best, partial(score, self))
+        return self._orders[name]
 
     def first_of_works(self, rows: Rows) -> Rows:
         """Indices into `rows`, ascending, of the first row of each work."""
@@ -280,9 +331,20 @@ class Catalog:
         """In any case."""
         return name.casefold() in self._genre
 
-    def genre_likeness(self, row: int) -> NDArray[np.floating]:
-        """[items]: cosine of the genres of each with those of the item at `row`."""
-        return np.asarray(self.genre_vector @ self.genre_vector[row])
+    def genre_vectors(self, rows: Rows) -> NDArray[np.float32]:
+        """[R, genres], unit length; zeros for an item without genres."""
+        return unit(self.has_genre[rows])
+
+    def genre_classes(self) -> GenreClasses:
+        """Blocking, the first time after genres were changed."""
+        if self._genre_classes is None:
+            self._genre_classes = GenreClasses.of(self.has_genre, self.by_rating.best)
+        return self._genre_classes
+
+    @property
+    def slow_to_compare(self) -> bool:
+        """Whether likeness to an item has to look at more than a few of the others."""
+        return self.texts != NO_TEXTS or self._genre_classes is None
 
     def text_likeness(self, row: int) -> NDArray[np.floating]:
         """[items]: cosine of the text vectors of each with that of the item at `row`; zeros without such vectors."""
@@ -302,9 +364,23 @@ class Catalog:
         works = best[self.first_of_works(best)][:k]
         return [(int(row), min(float(100 * likeness[row]), 100.0)) for row in works]
 
-    def of_director(self, row: int) -> Mask:
-        """[items]: which have the director of this one; none where that is unknown."""
-        return np.asarray((self._director_key == self._director_key[row]) & (self.director[row] != ""))
+    def known_passing(self, filters: tuple[Filters, ...]) -> Passing | None:
+        """As `passing_all`, where it is known."""
+        return self._passing.get(filters) if filters else self.all_visible
+
+    def passing_all(self, filters: tuple[Filters, ...]) -> Passing:
+        """What is not hidden and passes all of several filters."""
+        if not filters:
+            return self.all_visible
+        mask = np.logical_and.reduce([self.passing(each) for each in filters])
+        return self._passing.kept(filters, Passing(mask))
+
+    def holds(self, expression: Expression) -> Mask:
+        """[items]: of which it holds. Not to be changed."""
+        mask = self._holding.get(expression)
+        if mask is None:
+            mask = self._holding.kept(expression, self.attributes.matches(expression))
+        return mask
 
     def passing(self, filters: Filters) -> Mask:
         """[items]: which are not hidden and pass all the filters. Unknown genres and ids match nothing."""
@@ -331,7 +407,7 @@ class Catalog:
 
     def _with_id(self, ids: Iterable[str]) -> Mask:
         mask = np.zeros(len(self), np.bool_)
-        mask[[self._row[item_id] for item_id in ids if item_id in self._row]] = True
+        mask[[row for row in map(self.row_of, ids) if row is not None]] = True
         return mask
 
     def item(self, row: int) -> Item:
@@ -344,13 +420,6 @@ class Catalog:
             director=self.director[row],
             poster_url=self.poster[row],
         )
-
-
-def _unit(has_genre: Mask) -> NDArray[np.float32]:
-    """Rows of unit length; zeros where there is no genre."""
-    length = np.sqrt(has_genre.sum(axis=1, keepdims=True, dtype=np.float32))
-    unit: NDArray[np.float32] = has_genre / np.maximum(length, 1)
-    return unit
 
 
 def open_catalog(version: Version) -> Catalog:

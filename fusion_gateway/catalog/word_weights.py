@@ -27,10 +27,12 @@ class WordWeights:
         self._start = np.searchsorted(self._item[by_item], np.arange(items + 1))
         self._word_start = np.searchsorted(word, np.arange(len(self._number) + 1))
 
-    def likeness(self, row: int) -> NDArray[np.float64]:
-        """[items]: cosine of each with the item at `row`, exact; 0 where one of them has no words."""
+    def likeness(self, row: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Rows, ascending, and the cosine of each with the item at `row`, exact; 0 of all others."""
         own = slice(self._start[row], self._start[row + 1])
-        return self._products(self._word[own], self._weight_by_item[own])
+        items, products = self._pairs(self._word[own], self._weight_by_item[own])
+        rows, index = np.unique(items, return_inverse=True)
+        return rows.astype(np.int64), np.bincount(index, products, len(rows)).astype(np.float64)
 
     def likeness_to(self, words: NDArray[np.int64], weights: Weights) -> NDArray[np.float64]:
         """[items]: inner product of each with these words, by number; those that no item has add nothing."""
@@ -38,10 +40,14 @@ class WordWeights:
         return self._products(np.searchsorted(self._number, words[known]), weights[known])
 
     def _products(self, words: NDArray[np.int64], weights: Weights) -> NDArray[np.float64]:
+        items, products = self._pairs(words, weights)
+        return np.asarray(np.bincount(items, products, self._items), np.float64)
+
+    def _pairs(self, words: NDArray[np.int64], weights: Weights) -> tuple[NDArray[np.int32], Weights]:
+        """Items that have one of the words, once for each, and the product of the weights."""
         lists = [slice(self._word_start[word], self._word_start[word + 1]) for word in words.tolist()]
         if not lists:
-            return np.zeros(self._items)
+            return np.zeros(0, np.int32), np.zeros(0)
         pairs = zip(lists, weights.tolist(), strict=True)
         products = np.concatenate([weight * self._weight[part] for part, weight in pairs])
-        items = np.concatenate([self._item[part] for part in lists])
-        return np.asarray(np.bincount(items, products, self._items), np.float64)
+        return np.concatenate([self._item[part] for part in lists]), products

@@ -1,12 +1,14 @@
 """How likely anyone is to watch an item, or anyone of a demographic group: a scorer that needs no model server."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fusion_gateway.fusion.normalizers import Scores
+from fusion_gateway.fusion.rows import RowOfNumber
 
 RULES = "rules"
 """The model of the expert rules, in policies."""
@@ -34,17 +36,21 @@ class Popularity:
 
     def scores(self, numbers: NDArray[np.int64], groups: Iterable[str] = ()) -> Scores:
         """[C] for item numbers [C], NaN for items it does not know; the lifts of several groups add up."""
-        return self._look_up(sum((self.lifts[group] for group in groups), self.log_share), numbers)
+        return self._look_up([self.log_share, *(self.lifts[group] for group in groups)], numbers)
 
     def lift(self, numbers: NDArray[np.int64], groups: Iterable[str]) -> Scores:
         """[C]: how much likelier people of these groups are to watch each item, as a logarithm; NaN where unknown."""
-        return self._look_up(sum((self.lifts[group] for group in groups), np.zeros(len(self.number))), numbers)
+        return self._look_up([self.lifts[group] for group in groups], numbers)
 
-    def _look_up(self, table: Scores, numbers: NDArray[np.int64]) -> Scores:
-        if not len(self.number):
-            return np.full(len(numbers), np.nan)
-        row = np.searchsorted(self.number, numbers).clip(max=len(self.number) - 1)
-        return np.where(self.number[row] == numbers, table[row], np.nan)
+    def _look_up(self, tables: Sequence[Scores], numbers: NDArray[np.int64]) -> Scores:
+        """The sum of tables [I]."""
+        row = self._row.find(numbers)
+        found: Scores = sum((table[row] for table in tables if len(table)), np.zeros(len(row)))
+        return np.where(row >= 0, found, np.nan)
+
+    @cached_property
+    def _row(self) -> RowOfNumber:
+        return RowOfNumber(self.number)
 
 
 def group_of(facet: str, value: str | int) -> str:

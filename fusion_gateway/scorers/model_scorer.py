@@ -105,7 +105,7 @@ def _best(answer: Answer, history: tensors.Array | None, k: int, allowed: Allowe
     """The k best of all items, ascending numbers, that are scored, allowed and not in the history."""
     score = answer.score.copy()
     if allowed:
-        score[~allowed.mask] = np.nan
+        score[~allowed.eligible.of(np.arange(len(score)))] = np.nan
     if history is not None:
         score[np.searchsorted(answer.item, history[0])] = np.nan
     return answer.item[best_rows(score, k)]

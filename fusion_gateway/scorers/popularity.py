@@ -1,12 +1,18 @@
 """Popularity as a scorer like the others, but in this process: it needs no model server."""
 
-from collections.abc import Collection
+import asyncio
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from fusion_gateway.fusion import POPULARITY, Popularity
+from fusion_gateway.fusion import POPULARITY, Order, Popularity, best_rows
 from fusion_gateway.scorers.missing import NOT_CONFIGURED, ModelMissing
 from fusion_gateway.scorers.scorer import Allowed, Answer, Numbers, Retrieved, UserTensors
+
+MAX_ORDERS = 64
+"""Sets of groups whose orders are kept."""
+MAX_ORDERED = 20_000
+"""Items of an order that are kept."""
 
 
 class PopularityScorer:
@@ -17,10 +23,27 @@ class PopularityScorer:
     def __init__(self, popularity: Popularity, version: int) -> None:
         """`version` is that of the fusion policies it was published with."""
         self._popularity, self._version = popularity, version
+        self._orders: dict[tuple[str, ...], tuple[Numbers, Order]] = {}
+        """By groups, and of which items; those not used for the longest time come first."""
 
     async def retrieve(self, user: UserTensors, k: int, timeout: float, allowed: Allowed | None = None) -> Retrieved:
-        """Proposes nothing itself: the candidate rule takes the most popular of the eligible from `all_items`."""
-        return Retrieved(np.zeros(0, np.int64), self._answer(user, user.items))
+        """Proposes nothing itself: of a user without a history, the candidate rule takes the first of `order`."""
+        order = None if "history_item" in user.arrays else await self._order(user.items, self.known_groups(user))
+        return Retrieved(np.zeros(0, np.int64), order=order)
+
+    async def _order(self, items: Numbers, groups: Sequence[str]) -> Order:
+        key = tuple(groups)
+        of_items, order = self._orders.pop(key, (None, None))
+        if order is None or of_items is not items:
+            order = await asyncio.to_thread(self._new_order, items, key)
+        while len(self._orders) >= MAX_ORDERS:
+            del self._orders[next(iter(self._orders))]
+        self._orders[key] = items, order
+        return order
+
+    def _new_order(self, items: Numbers, groups: Sequence[str]) -> Order:
+        best = best_rows(self._popularity.scores(items, groups), MAX_ORDERED)
+        return Order(best, lambda rows: self._popularity.scores(items[rows], groups), len(best) < MAX_ORDERED)
 
     async def score(
         self, user: UserTensors, candidates: Numbers, timeout: float, retrieved: Retrieved | None = None
@@ -28,9 +51,7 @@ class PopularityScorer:
         """Logarithms of shares [C]; NaN for items it does not know. Raises ModelMissing where nothing is published."""
         if not len(self._popularity.number):
             raise ModelMissing(NOT_CONFIGURED)
-        if retrieved and retrieved.all_items:
-            return retrieved.all_items.select(candidates)
-        return self._answer(user, candidates)
+        return Answer(candidates, self._popularity.scores(candidates, self.known_groups(user)), self._version)
 
     @property
     def groups(self) -> Collection[str]:
@@ -44,6 +65,3 @@ class PopularityScorer:
     def lift(self, numbers: Numbers, groups: Collection[str]) -> np.ndarray:
         """[C]: how much likelier people of these groups are to watch each item, as a logarithm."""
         return self._popularity.lift(numbers, groups)
-
-    def _answer(self, user: UserTensors, numbers: Numbers) -> Answer:
-        return Answer(numbers, self._popularity.scores(numbers, self.known_groups(user)), self._version)

@@ -2,14 +2,13 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fusion_gateway.events.stored_event import StoredEvent
-from fusion_gateway.fusion import Mask
+from fusion_gateway.fusion import Eligible, Order
 from servers.runtime import tensors
 
 Numbers = NDArray[np.int64]
@@ -71,6 +70,8 @@ class Retrieved:
     """Item numbers, best first."""
     all_items: Answer | None = None
     """About the whole catalog, from a scorer that has scored it whole: it is not called again."""
+    order: Order | None = None
+    """Of the whole catalog, from a scorer that has one without looking at all of it."""
 
 
 @dataclass(frozen=True)
@@ -79,21 +80,20 @@ class Allowed:
 
     items: Numbers
     """All of the catalog, ascending."""
-    mask: Mask
-    """[items]"""
+    eligible: Eligible
 
-    @cached_property
+    @property
     def count(self) -> int:
-        return int(np.count_nonzero(self.mask))
+        return self.eligible.count
 
-    @cached_property
+    @property
     def numbers(self) -> Numbers:
-        return self.items[self.mask]
+        return self.items[self.eligible.rows]
 
     def only(self, numbers: Numbers) -> Numbers:
         """Those of these items that are allowed, in their order."""
         row = np.searchsorted(self.items, numbers).clip(max=len(self.items) - 1)
-        found: Numbers = numbers[self.mask[row] & (self.items[row] == numbers)]
+        found: Numbers = numbers[self.eligible.of(row) & (self.items[row] == numbers)]
         return found
 
 

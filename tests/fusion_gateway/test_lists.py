@@ -12,7 +12,7 @@ import pytest
 from fusion_gateway import trending
 from fusion_gateway.events.stored_event import StoredEvent
 from fusion_gateway.scorers.scorer import UserTensors
-from fusion_gateway.scorers.trending import TrendingScorer
+from fusion_gateway.scorers.trending import Lately, TrendingScorer
 from protos.marquee.v1 import items_pb2
 from protos.marquee.v1 import recommender_pb2 as pb
 from protos.marquee.v1.items_pb2_grpc import ItemsStub
@@ -198,5 +198,7 @@ async def test_what_is_wrong_with_a_list_is_said(world: World) -> None:
 async def test_trending_proposes_nothing_that_the_user_has_watched() -> None:
     items, watched = np.array([1, 2, 3]), StoredEvent(user_id="", item_id="1", rating=None, time=1)
     user = UserTensors.of("", 2, items[:1], [watched], items)
-    retrieved = await TrendingScorer(np.array([3.0, 1.0, 2.0]), 1).retrieve(user, 5, 1.0)
+    retrieved = await TrendingScorer(Lately.of(np.arange(3), np.array([3.0, 1.0, 2.0]), items, 1)).retrieve(
+        user, 5, 1.0
+    )
     assert retrieved.item.tolist() == [3, 2]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusion_gateway.catalog.catalog import Catalog
-from fusion_gateway.fusion import NEW, Candidates, Slot
+from fusion_gateway.fusion import NEW, Candidates, Eligible, Slot
 from fusion_gateway.fusion.slot import lead
 from fusion_gateway.new_items import with_new_items
 from fusion_gateway.policies import load_policies
@@ -107,7 +107,9 @@ async def test_without_a_history_nothing_is_sure(world: World) -> None:
 def test_new_items_are_scored_though_no_model_retrieved_them() -> None:
     catalog, eligible = Catalog(with_unwatched(), 1), np.ones(10, np.bool_)
     eligible[2] = False
-    candidates = with_new_items(Candidates(np.array([4]), {"rating": np.array([4])}), eligible, catalog)
+    candidates = with_new_items(
+        Candidates(np.array([4]), {"rating": np.array([4])}), Eligible.of_mask(eligible), catalog
+    )
     assert candidates.rows.tolist() == [1, 3, 4]
     assert candidates.sources(3) == [NEW]
 

@@ -71,8 +71,8 @@ def test_what_is_unscored_comes_last_and_is_not_ruled_out_with_others() -> None:
 
 def test_diversity_alone_goes_for_what_is_unlike() -> None:
     plain, _ = chosen(CATALOG, np.arange(10.0), ListConstraints(2, diversity=1.0))
-    likeness = CATALOG.genre_vector[plain[0]] @ CATALOG.genre_vector[plain[1]]
-    assert likeness == 0
+    one, other = CATALOG.genre_vectors(np.array(plain))
+    assert one @ other == 0
 
 
 def test_explored_positions_are_drawn_from_all_candidates() -> None:

@@ -11,9 +11,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fusion_gateway.candidates import Eligible
+from fusion_gateway.candidates import Filtered
 from fusion_gateway.catalog.catalog import SCHEMA, Catalog
-from fusion_gateway.fusion import Candidates, Fused, Mask
+from fusion_gateway.fusion import Candidates, Eligible, Fused, Mask
 from fusion_gateway.ordering import NONE, ListConstraints, Ranking, fill_unscored, rank
 from fusion_gateway.scenarios import AtMost, Scenario
 from fusion_gateway.steering import NOT_STEERED, Steered, Steering
@@ -131,7 +131,8 @@ class Answer:
 
 def answer(case: Case) -> Answer:
     shown = np.flatnonzero(case.shown)
-    items = Eligible(case.eligible, True, case.eligible)
+    eligible = Eligible.of_mask(case.eligible)
+    items = Filtered(eligible, True, eligible)
     steering = Steering.of(case.scenario, items, shown, case.catalog, case.constraints.k)
     candidates = Candidates(np.flatnonzero(case.retrieved & case.eligible), {})
     if steering:
@@ -267,8 +268,8 @@ def test_an_empty_scenario_changes_nothing(answered: list[tuple[Case, Answer]]) 
 def test_a_value_that_an_item_has_twice_counts_once() -> None:
     catalog = catalog_of([("Movie", 2000, ["Drama", "drama"], 1)])
     scenario = Scenario.model_validate({"at_most": [{"attribute": "genres", "count": 1}]})
-    everything = np.ones(1, np.bool_)
-    steering = Steering.of(scenario, Eligible(everything, False, everything), NONE, catalog, 1)
+    everything = Eligible.of_mask(np.ones(1, np.bool_))
+    steering = Steering.of(scenario, Filtered(everything, False, everything), NONE, catalog, 1)
     assert steering
     assert steering.with_candidates(Candidates(NONE, {})).rows.tolist() == [0]
 
@@ -282,7 +283,7 @@ def test_limits_of_many_values_take_little_memory() -> None:
     scenario = Scenario(at_most=[AtMost(attribute="cast", count=1)])
     tracemalloc.start()
     try:
-        steering = Steering(scenario, catalog, np.ones(size, np.bool_), {}, 100)
+        steering = Steering(scenario, catalog, Eligible.of_mask(np.ones(size, np.bool_)), {}, 100)
         rules = steering.steered(np.arange(size), NOW).rules
         listed = rank(None, np.arange(size), catalog, ListConstraints(100), rules=rules).positions
         peak = tracemalloc.get_traced_memory()[1]

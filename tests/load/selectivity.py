@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from fusion_gateway.catalog.attribute_file import SCHEMA as ATTRIBUTES
 from fusion_gateway.catalog.catalog import SCHEMA
 from fusion_gateway.events.stored_event import StoredEvent
-from fusion_gateway.fusion import Mask
+from fusion_gateway.fusion import Eligible, Mask
 from fusion_gateway.scorers.client import ScorerClient
 from fusion_gateway.scorers.scorer import Allowed, UserTensors
 from protos.marquee.v1 import recommender_pb2 as pb
@@ -49,7 +49,7 @@ PROBES = 256
 """Lists that are searched: the first power of two with which 1,000,000 items pass training's recall of 0.98."""
 WARM_UP = 5
 """Users whose calls do not count."""
-CACHE = Path(tempfile.gettempdir(), "marquee-selectivity")
+CACHE = Path(tempfile.gettempdir(), "marquee-invented-items")
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
@@ -107,33 +107,51 @@ def invent(count: int) -> Items:
     return Items(vector, cluster, {"random": rng.random(count), "clusters": end[cluster]})
 
 
-def published(folder: Path, items: Items) -> Path:
-    """The repository in a folder, made where it is not there yet."""
-    repository = folder / f"{len(items.cluster)}"
+def published(folder: Path, items: Items, coding: str = "Flat", probes: int = PROBES) -> Path:
+    """The repository in a folder, made where it is not there yet. Vectors in the index have a `coding` of FAISS."""
+    repository = folder / f"{len(items.cluster)}-{coding}-{probes}"
     if (repository / "fusion").exists():
         return repository
     publish(repository, "catalog", {"items.parquet": catalog(items), "attributes.parquet": attributes(items)})
     lists = 2 ** round(np.log2(4 * np.sqrt(len(items.cluster))))
-    index = f"IVF{lists},Flat nprobe={min(lists, PROBES)}"
+    index = f"IVF{lists},{coding} nprobe={min(lists, probes)}"
     numbers = items.number.tolist()
     tiny_artifact.publish(
         repository, MODEL, item_numbers=numbers, dimension=DIMENSION, vectors=items.vector, index=index
     )
-    policies = f"default: one\npolicies: {{one: {{normalizer: none, weights: {{{MODEL}: 1}}}}}}"
-    publish(repository, "fusion", {"policies.yaml": policies.encode()})
+    policies = f"default: one\npolicies: {{one: {{weights: {{{MODEL}: 1, popularity: 0.1}}}}}}"
+    publish(repository, "fusion", {"policies.yaml": policies.encode(), "popularity.parquet": popularity(items)})
     return repository
 
 
 def catalog(items: Items) -> bytes:
-    id_of = pl.Series(items.number).cast(pl.String)
-    columns = {"number": items.number, "id": id_of, "title": id_of, "genre": items.cluster % 20, "votes": items.number}
-    table = pl.DataFrame({**columns, "weighted_rating": items.position["random"]}).with_columns(
-        year=pl.lit(2000),
-        director=pl.lit(""),
+    """Titles of invented words, years, genres by cluster, directors of 50 items each, votes by a power law."""
+    rng, count = np.random.default_rng(2), len(items.cluster)
+    words = pl.Series(["".join(letters) for letters in rng.choice(list("aeiourstlnmcdgp"), (20_000, 6))])
+    drawn = (len(words) * rng.random((3, count)) ** 3).astype(np.int64)
+    columns = {
+        "number": items.number,
+        "votes": (1e6 / (1 + rng.permutation(count)) ** 0.8).astype(np.int64),
+        "weighted_rating": items.position["random"],
+        "year": rng.integers(1950, 2026, count),
+        "director": pl.Series(rng.integers(0, 1 + count // 50, count)).cast(pl.String),
+        "genre": items.cluster % 20,
+        "other": rng.integers(0, 20, count),
+    }
+    genres = (pl.col(name).cast(pl.String) for name in ("genre", "other"))
+    table = pl.DataFrame(columns).with_columns(
+        id=pl.col("number").cast(pl.String),
+        title=pl.concat_str([words.gather(each) for each in drawn], separator=" "),
+        genres=pl.concat_list(*genres).list.unique(maintain_order=True),
         poster=pl.lit(""),
-        genres=pl.concat_list(pl.col("genre").cast(pl.String)),
     )
     return parquet(table.select(pl.col(name).cast(kind) for name, kind in SCHEMA.items()))
+
+
+def popularity(items: Items) -> bytes:
+    """By a power law."""
+    rank = 1 + np.random.default_rng(2).permutation(len(items.cluster))
+    return parquet(pl.DataFrame({"number": items.number, "log_share": -0.8 * np.log(rank)}))
 
 
 def attributes(items: Items) -> bytes:
@@ -156,7 +174,7 @@ async def recalls(client: ScorerClient, items: Items, users: Sequence[Ints], mas
     for history in users:
         events = [StoredEvent("", "", None, 1000, "") for _ in history]
         user = UserTensors.of("", 1000, items.number[history], events, items.number)
-        allowed = None if mask is None else Allowed(items.number, mask)
+        allowed = None if mask is None else Allowed(items.number, Eligible.of_mask(mask))
         retrieved = await client.retrieve(user, RETRIEVED, 10, allowed)
         found.append(recall(items, history, mask, retrieved.item - 1))
     return found
@@ -202,7 +220,14 @@ async def times(
 def cpu_ms(programs: Sequence[Started]) -> float:
     """Of all threads, to the nanosecond: the clock of /proc/PID/stat is too coarse for one request."""
     threads = [thread for each in programs for thread in Path(f"/proc/{each.process.pid}/task").iterdir()]
-    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e6
+    return sum(_nanoseconds(thread) for thread in threads) / 1e6
+
+
+def _nanoseconds(thread: Path) -> int:
+    try:
+        return int((thread / "schedstat").read_text().split()[0])
+    except (FileNotFoundError, ProcessLookupError):  # it has ended, and is not counted
+        return 0
 
 
 async def measure(programs: Sequence[Started], items: Items, shares: Sequence[float], users: int) -> list[Row]:

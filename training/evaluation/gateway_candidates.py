@@ -11,7 +11,9 @@ import polars as pl
 from fusion_gateway.fusion import (
     MAX_RATED,
     POPULARITY,
+    Eligible,
     Fused,
+    Order,
     Policy,
     Popularity,
     agreement,
@@ -129,8 +131,11 @@ class NextItemTask:
         popularity = popularity or read_popularity(latest(repository, "fusion"))
         self._popularity = popularity.scores(self.items).astype(np.float32)
         by_rating = np.lexsort((self.items, -catalog["votes"].to_numpy(), -catalog["weighted_rating"].to_numpy()))
-        self._by_rating: Ints = by_rating
-        """[I] columns, best weighted rating first; equals in the order of the gateway."""
+        rating_rank = np.argsort(by_rating)
+        self._by_rating = Order(by_rating, lambda columns: -rating_rank[columns])
+        """Columns, best weighted rating first; equals in the order of the gateway."""
+        by_popularity = best_rows(self._popularity, len(self.items))
+        self._by_popularity = Order(by_popularity, lambda columns: self._popularity[columns])
         self._retrieve_k = retrieve_k
         self._targets = targets
         self._requests = history if isinstance(history, Requests) else requests_for(targets, history)
@@ -219,7 +224,8 @@ class NextItemTask:
             proposed = {name: best_rows(scores[name][row], self._retrieve_k) for name in scorers}
             history_rows = np.searchsorted(self.items, history)
             candidates = choose_candidates(
-                proposed, ~seen[row], history_rows, self._by_rating, self._popularity, self._retrieve_k
+                *(proposed, Eligible.of_mask(~seen[row]), history_rows),
+                *(self._by_rating, self._by_popularity, self._retrieve_k),
             )
             chosen[row, candidates.rows] = True
             for name, rows in proposed.items():

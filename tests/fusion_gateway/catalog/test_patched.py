@@ -52,10 +52,10 @@ def check_same_facts(patched: Catalog, published: Catalog) -> None:
     assert [patched.item(row) for row in range(ITEMS)] == [published.item(row) for row in range(ITEMS)]
     assert patched.work.tolist() == published.work.tolist()
     assert patched.num_repeats == published.num_repeats
-    likeness = published.genre_vector @ published.genre_vector.T
-    np.testing.assert_allclose(patched.genre_vector @ patched.genre_vector.T, likeness, atol=1e-6)
+    of_patched, of_published = (catalog.genre_vectors(np.arange(ITEMS)) for catalog in (patched, published))
+    np.testing.assert_allclose(of_patched @ of_patched.T, of_published @ of_published.T, atol=1e-6)
     for row in range(ITEMS):
-        assert patched.of_director(row).tolist() == published.of_director(row).tolist()
+        assert patched.directors.same(row).tolist() == published.directors.same(row).tolist()
     for genre in GENRES:
         passing = published.passing(Filters(genres_any=[genre])) & ~patched.hidden
         assert patched.passing(Filters(genres_any=[genre])).tolist() == passing.tolist()

@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from fusion_gateway.events.stored_event import StoredEvent
+from fusion_gateway.fusion import Eligible
 from fusion_gateway.gateway import gateway
 from fusion_gateway.scorers.client import ScorerClient
 from fusion_gateway.scorers.scorer import Allowed, UserTensors
@@ -78,7 +79,7 @@ async def test_a_model_retrieves_the_best_of_the_allowed(server: Running, tiny: 
     client = ScorerClient("rating", server.grpc_address)
     await client.learn_limits()
     left = some(tiny, which)
-    allowed = Allowed(NUMBERS, np.isin(NUMBERS, left))
+    allowed = Allowed(NUMBERS, Eligible.of_mask(np.isin(NUMBERS, left)))
     user = UserTensors.of("", 1000, np.array(HISTORY), events_of(HISTORY), NUMBERS)
     found = (await client.retrieve(user, K, 10, allowed)).item
     assert found.tolist() == best_of(tiny, left)[:K].tolist()
