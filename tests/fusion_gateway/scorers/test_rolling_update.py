@@ -26,7 +26,7 @@ class NameServer(asyncio.DatagramProtocol):
     def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
         self._transport = transport
 
-    def datagram_received(self, data: bytes, addr: object) -> None:
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         end = data.index(0, 12) + 5  # after the name: type and class
         [kind] = struct.unpack(">H", data[end - 4 : end - 2])
         found = kind == A_RECORD
