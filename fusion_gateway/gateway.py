@@ -31,6 +31,7 @@ from fusion_gateway.shadow import ShadowPolicy
 from fusion_gateway.similar import SimilarItems
 from fusion_gateway.status import Status
 from fusion_gateway.trending import Trending, Window
+from fusion_gateway.waiting import wait_until_published
 from protos.marquee.v1 import items_pb2
 from protos.marquee.v1.items_pb2_grpc import add_ItemsServicer_to_server
 from protos.marquee.v1.recommender_pb2 import DESCRIPTOR
@@ -59,6 +60,8 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[Program]:
     program = Program("fusion_gateway", settings, [SERVICE, ITEMS], access.check)
     credentials = client_credentials(settings.scorer_ca, settings.scorer_certificate, settings.scorer_key)
     repository = await asyncio.to_thread(Repository, settings.model_repository)
+    if settings.wait_for_models:
+        await wait_until_published(repository, settings, [SERVICE, ITEMS])
     published = await asyncio.to_thread(titles_of, repository)
     items = ItemStore(settings.event_store, MAX_CALLS)
     titles = LiveTitles(published, items)

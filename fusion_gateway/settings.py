@@ -142,6 +142,9 @@ class GatewaySettings(ScorerSettings, ServingLogSettings, ServingSettings):
     repository_poll_secs: float = Field(
         5, ge=0.01, le=DAY, description="Seconds between looks for new catalogs and policies."
     )
+    wait_for_models: bool = Field(
+        False, description="Start, and be not ready, though no catalog or fusion is published yet."
+    )
     policies: Path | None = Field(None, description="Fusion policies from this YAML file, not the published ones.")
     tokens: Path | None = Field(
         None, description="Only clients of this file may call; see python -m fusion_gateway.tokens."

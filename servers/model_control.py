@@ -108,6 +108,15 @@ class ModelControl:
             reason = last.reason if last else await asyncio.to_thread(self._none_published)
             raise RepositoryError(f"no version of {self._name!r} can be used: {reason}")
 
+    async def use_newest_or_wait(self) -> None:
+        """As `use_newest`; where no version is in use in the end, its models are not serving, and the log says why."""
+        try:
+            await self.use_newest()
+        except RepositoryError as error:
+            for name in self._names:
+                self._health.set(name, False)
+            log.warning("waiting for a version", model=self._name, reason=str(error))
+
     def _none_published(self) -> str:
         """What to say where the repository has no version, for the name may be misspelled. Blocking."""
         return f"there is none; published are {', '.join(self._repository.models()) or 'no models'}"
@@ -148,7 +157,7 @@ class ModelControl:
         while True:
             await asyncio.sleep(seconds)
             try:
-                await self.use_newest()
+                await self.use_newest_or_wait()
             except Exception as error:  # a repository that is away for a while must not end the polling
                 log.error("polling failed", model=self._name, exc_info=error)
 

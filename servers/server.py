@@ -26,7 +26,8 @@ from servers.signature import Limits
 async def model_server(settings: ServerSettings) -> AsyncIterator[Program]:
     """A program whose models are loaded and warm; it listens once it is started.
 
-    Raises RepositoryError where the model repository holds nothing to serve, and ConfigurationError.
+    Raises RepositoryError where the model repository holds nothing to serve and that is not waited for, and
+    ConfigurationError.
     """
     check_device(settings.device)
     program = Program(f"servers {settings.name}", settings, [SERVICE])
@@ -44,14 +45,16 @@ async def model_server(settings: ServerSettings) -> AsyncIterator[Program]:
         control = ModelControl(
             settings.name, repository, program.health, load_version, wire, settings.load_timeout_secs
         )
-        await control.use_newest()
+        polls = settings.model_control_mode == "poll"
+        wait = polls if settings.wait_for_models is None else settings.wait_for_models
+        await (control.use_newest_or_wait() if wait else control.use_newest())
         servicer = InferenceServicer(
             control, program.health, settings.model_control_mode == "explicit", settings.default_timeout_secs
         )
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, program.server)
         program.on_stop.append(servicer.close)
         polling = None
-        if settings.model_control_mode == "poll":
+        if polls:
             poll = partial(control.poll, settings.repository_poll_secs)
             polling = asyncio.create_task(supervised("polling", poll))
         try:

@@ -47,6 +47,9 @@ class ServerSettings(ModelSettings, ServingSettings):
         "none", description="When versions change: never, when a newer one is published, or when a client asks."
     )
     repository_poll_secs: float = Field(15, ge=0.01, le=DAY, description="How often poll looks for versions.")
+    wait_for_models: bool | None = Field(
+        None, description="Start, and be not ready, though nothing can be served yet. Default: with poll."
+    )
     load_timeout_secs: float = Field(
         90, gt=0, le=DAY, description="A version that is not checked and loaded within this is refused."
     )
@@ -70,6 +73,12 @@ class ServerSettings(ModelSettings, ServingSettings):
             raise ValueError(
                 "--model-control-mode explicit needs --workers 1: a load would reach one of them; use poll"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_waited_for_is_taken(self) -> Self:
+        if self.wait_for_models and self.model_control_mode == "none":
+            raise ValueError("--wait-for-models needs --model-control-mode poll or explicit")
         return self
 
     @model_validator(mode="after")

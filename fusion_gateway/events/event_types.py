@@ -9,6 +9,8 @@ from servers.runtime.errors import ConfigurationError
 
 MAX_TYPE_CHARACTERS = 32
 MAX_TYPES = 100
+WATCH_TIME, RATING = "watch-time", "rating"
+"""Metrics of outcomes; no type may have their names."""
 NAME = re.compile(rf"[a-z0-9_-]{{1,{MAX_TYPE_CHARACTERS}}}")
 HISTORY, LEFT_OUT, KEPT = "history", "left-out", "kept"
 ROLES = f"{HISTORY}, {HISTORY}:WEIGHT with a weight of 0 to 1, {LEFT_OUT} or {KEPT}"
@@ -54,6 +56,8 @@ class EventTypes:
                 raise ConfigurationError(
                     f"event type {name!r}: a name is 1 to {MAX_TYPE_CHARACTERS} of a-z, 0-9, - and _"
                 )
+            if name in (WATCH_TIME, RATING):
+                raise ConfigurationError(f"event type {name!r}: is a metric of outcomes; choose another name")
             try:
                 self._roles[name] = Role.parse(role)
             except ValueError:

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from fusion_gateway.events.event_types import RATING
 from fusion_gateway.events.schema import EVENTS, SERVED
 from fusion_gateway.loop.databases import Databases, readable
 from fusion_gateway.loop.first_touch import Touch, repeats
-from fusion_gateway.loop.metrics import COUNT, RATING, VALUE, Metric
+from fusion_gateway.loop.metrics import COUNT, VALUE, Metric
 from fusion_gateway.loop.reads import RECOMMEND
 
 ANSWERS_PER_PAGE = 200

@@ -3,14 +3,13 @@
 import math
 from dataclasses import dataclass
 
-from fusion_gateway.events.event_types import STANDARD, EventTypes
+from fusion_gateway.events.event_types import RATING, STANDARD, WATCH_TIME, EventTypes
 from fusion_gateway.events.stored_event import VIEW
 from servers.runtime.errors import InvalidArgument
 
 DAY = 86_400.0
 MAX_WINDOW_SECONDS = 90 * DAY
-COUNT, VALUE, RATING = "count", "value", "rating"
-WATCH_TIME = "watch-time"
+COUNT, VALUE = "count", "value"
 
 
 @dataclass(frozen=True)

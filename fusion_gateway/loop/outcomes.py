@@ -53,8 +53,9 @@ class Arm:
 class Outcomes:
     """Adds up answers in the order of their time."""
 
-    def __init__(self, query: OutcomesQuery, types: EventTypes = STANDARD) -> None:
-        self._query, self._types = query, types
+    def __init__(self, query: OutcomesQuery, types: EventTypes = STANDARD, control: str = "") -> None:
+        """`control` where the query names none, unless only others were drawn: then that of the most answers."""
+        self._query, self._types, self._usual_control = query, types, control
         self._together = Together({}, {})
         self._control = query.control
         self._arms: dict[tuple[str, bool, str], Arm] = {}
@@ -81,7 +82,9 @@ class Outcomes:
 
     def begin(self, together: Together) -> None:
         """Before the first answer: which policies will have been drawn when."""
-        self._together, self._control = together, self._query.control or together.largest
+        self._together = together
+        only_others = bool(together.policies) and self._usual_control not in together.policies
+        self._control = self._query.control or (together.largest if only_others else self._usual_control)
 
     def add(self, answer: Joined, part: str = "") -> None:
         """Raises InvalidArgument where there are too many arms."""
@@ -134,7 +137,7 @@ class Outcomes:
         sums = tallies.arms(self._number)
         arms = sorted(self._arms.values(), key=lambda arm: (arm.part, not arm.drawn, -arm.answers))
         policies = sorted({arm.policy for arm in arms})
-        if policies and control and control not in policies:
+        if policies and query.control and query.control not in policies:
             raise InvalidArgument(f"control: {control!r} has no answers then; {', '.join(policies)} have some")
         response = pb.GetOutcomesResponse(
             metric=query.metric.name,

@@ -30,19 +30,17 @@ class OutcomesCall:
         self._is_busy = False
 
     async def report(self, request: pb.GetOutcomesRequest, control: str, deadline: Deadline) -> pb.GetOutcomesResponse:
-        """`control` is the policy where the request names none.
+        """`control` is the policy where the request names none, if it was drawn then.
 
         Raises InvalidArgument, FailedPrecondition without a log, Overloaded, DeadlineExceeded and Unavailable.
         """
         if not self._log:
             raise FailedPrecondition("this gateway keeps no log of what it served (--serving-log off)")
-        named = pb.GetOutcomesRequest(control=control)
-        named.MergeFrom(request)
-        query = parse_outcomes_query(named, time.time(), self._types)
+        query = parse_outcomes_query(request, time.time(), self._types)
         if self._is_busy:
             raise Overloaded("another report of outcomes is being made; try again later")
         self._is_busy = True
-        outcomes = Outcomes(query, self._types)
+        outcomes = Outcomes(query, self._types, control)
         try:
             async with asyncio.timeout(deadline.sooner(MAX_SECONDS).remaining()):
                 async with opened(self._log, self._events) as databases:

@@ -128,6 +128,8 @@ class Together:
     ) -> None:
         self.largest = largest
         """The policy with the most answers of those that were drawn."""
+        self.policies = policies.keys()
+        """That were drawn."""
         self._parts = {policy: _parts(each) for policy, each in changes.items() if each}
         periods = {(policy, ""): own for policy, own in policies.items()}
         for policy, parts in self._parts.items():

@@ -43,8 +43,10 @@ SERVICE_CONFIG = {
         {
             "name": [{"service": SERVICE}],
             "retryPolicy": {
-                "maxAttempts": 3,
-                "initialBackoff": "0.01s",
+                # Together longer than a server refuses calls before it closes the connection (lifecycle.REFUSING_SECONDS):
+                # only then is its name resolved again.
+                "maxAttempts": 4,
+                "initialBackoff": "0.02s",
                 "maxBackoff": "0.1s",
                 "backoffMultiplier": 2,
                 # CANCELLED: a server that stops so answers what comes in its very last moment.
@@ -52,7 +54,7 @@ SERVICE_CONFIG = {
             },
         }
     ],
-    "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
+    "retryThrottling": {"maxTokens": 30, "tokenRatio": 0.1},
 }
 CHANNEL_OPTIONS = [
     ("grpc.service_config", json.dumps(SERVICE_CONFIG)),

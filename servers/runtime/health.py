@@ -17,7 +17,11 @@ SERVING, NOT_SERVING = HealthCheckResponse.SERVING, HealthCheckResponse.NOT_SERV
 
 
 class Health(HealthServicer):
-    """Statuses by service name; "" is the process. Change them from the event loop's thread only."""
+    """Statuses by service name; "" is the process. Change them from the event loop's thread only.
+
+    While the process drains, what it serves by name is NOT_SERVING, so that it gets no new clients; "" stays as it is,
+    for clients that watch it would leave at once, and may know of no other server yet.
+    """
 
     def __init__(self) -> None:
         self._statuses: dict[str, Literal[1, 2]] = {"": NOT_SERVING}
@@ -33,14 +37,20 @@ class Health(HealthServicer):
     def serving(self, service: str = "") -> bool:
         return self._statuses.get(service) == SERVING
 
+    def ready(self) -> bool:
+        """Whether new clients are to come here: it does not drain, and serves something by name where it has names."""
+        named = [service for service in self._statuses if service]
+        return self.serving() and not self._draining and (not named or any(map(self.serving, named)))
+
     def drain(self) -> None:
-        """Tells every watcher and prober to send calls elsewhere."""
+        """Tells probers to send new clients elsewhere."""
         self._draining = True
-        self._statuses = dict.fromkeys(self._statuses, NOT_SERVING)
+        self._statuses = {**dict.fromkeys(self._statuses, NOT_SERVING), "": self._statuses[""]}
         self._notify()
 
     def close(self) -> None:
-        """Ends all Watch calls."""
+        """Nothing is served from here on: ends all Watch calls with that."""
+        self._statuses = dict.fromkeys(self._statuses, NOT_SERVING)
         self._closed = True
         self._notify()
 

@@ -35,8 +35,11 @@ As many as are answered at once, for gRPC hands calls over one by one, whoever t
 connection wait for that, the longer do those of all others.
 """
 HANDSHAKE_MILLISECONDS = 10_000
-REFUSING_SECONDS = 0.2
-"""How long a stopping server still answers, with UNAVAILABLE; calls that come later end CANCELLED, which few retry."""
+REFUSING_SECONDS = 0.05
+"""How long a stopping server still answers, with UNAVAILABLE; calls that come later end CANCELLED, which few retry.
+
+Shorter than clients retry: one that knows no other server finds another only once its connection is closed.
+"""
 STOP_SECONDS = 8.0
 """After SIGTERM, besides draining and waiting for calls in flight."""
 CLOSING_SECONDS = 5.0
@@ -89,7 +92,7 @@ class Program:
         self.grpc_address = address_of(host, bound)
         if self._settings.workers > 1:
             host = LOOPBACK[0]  # only its parent reads them
-        self._metrics = MetricsServer(host, self._settings.metrics_port, self.health.serving)
+        self._metrics = MetricsServer(host, self._settings.metrics_port, self.health.ready)
         self.http_address = self._metrics.address
 
     async def start(self) -> None:
@@ -125,7 +128,7 @@ class Program:
         end_within(CLOSING_SECONDS, code=0)
 
     async def stop(self) -> None:
-        """NOT_SERVING, then draining, then an end to new calls and a wait for those in flight."""
+        """Draining, while what is served by name is NOT_SERVING, then an end to new calls and a wait for those in flight."""
         self.health.drain()
         await asyncio.sleep(self._settings.drain_secs)
         self._intake.close()

@@ -161,9 +161,60 @@ def test_pods_have_the_time_to_stop_in_order(objects: list[Object]) -> None:
     for deployment in servers(objects):
         each, pod = container(deployment), deployment["spec"]["template"]["spec"]
         stopping = sum(float(flag(each["args"], name)) for name in ("drain-secs", "exit-timeout-secs"))
-        liveness = each["livenessProbe"]
         assert pod["terminationGracePeriodSeconds"] >= stopping + 5
-        assert liveness["periodSeconds"] * liveness["failureThreshold"] > pod["terminationGracePeriodSeconds"]
+
+
+def test_a_pod_that_hangs_is_begun_again_soon(objects: list[Object]) -> None:
+    for deployment in servers(objects):
+        liveness = container(deployment)["livenessProbe"]
+        assert liveness["periodSeconds"] * liveness["failureThreshold"] <= 15
+        assert liveness["timeoutSeconds"] < liveness["periodSeconds"]
+
+
+def test_pods_wait_for_the_first_publication(objects: list[Object]) -> None:
+    for deployment in servers(objects):
+        each = container(deployment)
+        assert each["startupProbe"]["grpc"]["service"] == "" != each["readinessProbe"]["grpc"]["service"]
+        assert {"--model-control-mode=poll", "--wait-for-models"} & set(each["args"])
+
+
+def test_a_rolling_update_is_seen_by_clients_and_comes_to_an_end(objects: list[Object]) -> None:
+    for deployment in kind(objects, "Deployment"):
+        assert deployment["spec"]["revisionHistoryLimit"] <= 5
+        assert deployment["spec"]["progressDeadlineSeconds"] <= 600
+    for deployment in servers(objects):
+        [spread] = deployment["spec"]["template"]["spec"]["topologySpreadConstraints"]
+        assert spread["matchLabelKeys"] == ["pod-template-hash"]  # else the old pods count
+        assert deployment["spec"]["minReadySeconds"] >= 5
+        assert float(flag(container(deployment)["args"], "max-connection-age-secs")) <= 60
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_everything_is_in_the_namespace(target: str) -> None:
+    if reason := kustomize_missing():
+        pytest.skip(reason)
+    elsewhere = [each for each in render(target) if each["metadata"].get("namespace") != "marquee"]
+    assert [each["kind"] for each in elsewhere] == ["Namespace"]
+
+
+def test_the_local_overlay_fits_a_node_of_two_cpus() -> None:
+    if reason := kustomize_missing():
+        pytest.skip(reason)
+    requests = [container(each)["resources"]["requests"] for each in kind(render("overlays/local"), "Deployment")]
+    assert sum(int(each["cpu"].removesuffix("m")) for each in requests) <= 1500
+    assert sum(int(each["memory"].removesuffix("Mi")) for each in requests) <= 3000
+
+
+def test_no_image_is_somebody_elses() -> None:
+    """A name without a host is one of Docker Hub: production has a host that cannot be, local pulls nothing."""
+    if reason := kustomize_missing():
+        pytest.skip(reason)
+    for each in kind(render("overlays/local"), "Deployment"):
+        assert container(each)["imagePullPolicy"] == "Never"
+    text = yaml.safe_dump_all(render("overlays/production"))
+    images = re.findall(r"image: (\S+)", text)
+    assert images
+    assert all(image.startswith("registry.invalid/marquee/") for image in images)
 
 
 def test_every_workload_is_whole(objects: list[Object]) -> None:

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import REGISTRY
+from pydantic import ValidationError
 from tritonclient.utils import InferenceServerException
 
 from servers.loading import load
+from servers.runtime.errors import RepositoryError
 from servers.scorer import LoadedScorer
 from tests.servers import tiny_artifact
 from tests.servers.in_use import CANDIDATES, HISTORY, infer, until_version
@@ -156,3 +158,25 @@ async def test_watchers_see_a_model_go_and_come_back(tmp_path: Path) -> None:
         assert (await stays.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
         await client.load_model("rating")
         assert (await stays.read()).status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_while_nothing_is_published_a_polling_server_is_alive_and_waits(tmp_path: Path) -> None:
+    polling = settings(tmp_path, model_control_mode="poll", repository_poll_secs=0.05)
+    async with in_process(polling) as (program, client):
+        assert await client.is_server_live()
+        assert (await client.is_server_ready(), program.health.ready()) == (False, False)
+        assert (program.health.serving(""), program.health.serving("rating")) == (True, False)
+        with pytest.raises(InferenceServerException, match="'rating' is not loaded"):
+            await infer(client)
+        tiny_artifact.publish(tmp_path)
+        while not program.health.serving("rating"):
+            await asyncio.sleep(0.01)
+        assert (await client.is_server_ready(), (await infer(client))[0]) == (True, 1)
+
+
+async def test_a_server_that_is_not_to_wait_says_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(RepositoryError, match="no version of 'rating' can be used: there is none"):
+        async with in_process(settings(tmp_path, model_control_mode="poll", wait_for_models=False)):
+            pass
+    with pytest.raises(ValidationError, match="--wait-for-models needs"):
+        settings(tmp_path, wait_for_models=True)

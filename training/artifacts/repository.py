@@ -28,6 +28,8 @@ PUBLISHING_SECONDS = 60.0
 """Maximum time to wait for another process that publishes the same model."""
 LIBRARIES = ("faiss-cpu", "numpy", "onnx", "onnxruntime", "polars", "scikit-learn", "torch")
 MANIFEST = "manifest.json"
+FILE_MODE, FOLDER_MODE = 0o644, 0o755
+"""Whatever the umask says, and though safetensors writes files for their owner only: servers run as another user."""
 NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 """Of a version: what the servers take for one, see servers/runtime/repository.py."""
 NAME = re.compile(r"\w[\w.-]*")
@@ -114,6 +116,7 @@ def publish_after(before: Path, manifest: Manifest, write: Callable[[Path], None
 
 
 def _turn(repository: Path, model: str) -> AbstractContextManager[None]:
+    _make_folder(repository)
     lock = repository / f".{model}.lock"
     return locked(lock, "it publishes this model; try again when it has ended", PUBLISHING_SECONDS)
 
@@ -130,7 +133,7 @@ def _delete_extended(repository: Path, model: str) -> None:
 
 def _publish(repository: Path, manifest: Manifest, write: Callable[[Path], None]) -> Path:
     home = repository / manifest.model
-    home.mkdir(parents=True, exist_ok=True)
+    _make_folder(home)
     for left in home.glob("*.partial"):  # by a process that was killed
         shutil.rmtree(left, ignore_errors=True)
     manifest.version = _next_number(home)
@@ -223,11 +226,17 @@ def _complete(manifest: Manifest, folder: Path) -> None:
         manifest.files.append(File(path=path.name, size_bytes=path.stat().st_size, sha256=_sha256(path)))
 
 
+def _make_folder(path: Path) -> None:
+    """Where there is none."""
+    if not path.is_dir():
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(FOLDER_MODE)
+
+
 def _make_readable(folder: Path) -> None:
-    """As the umask says, for whoever serves: safetensors writes files that only their owner can read."""
-    mode = (folder / MANIFEST).stat().st_mode
     for path in folder.iterdir():
-        path.chmod(mode)
+        path.chmod(FILE_MODE)
+    folder.chmod(FOLDER_MODE)
 
 
 def _as_json(manifest: Manifest) -> str:

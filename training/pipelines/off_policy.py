@@ -11,7 +11,7 @@ import polars as pl
 
 from fusion_gateway.catalog.catalog import Catalog, load_catalog
 from fusion_gateway.catalog.rating_scale import RatingScale
-from fusion_gateway.events.event_types import STANDARD, EventTypes
+from fusion_gateway.events.event_types import RATING, STANDARD, WATCH_TIME, EventTypes
 from fusion_gateway.fusion import POPULARITY, Policy
 from fusion_gateway.fusion.estimate_names import ENDS, OFF_POLICY, digest
 from fusion_gateway.loop import metrics
@@ -184,13 +184,13 @@ def event_types(named: Sequence[str]) -> EventTypes:
 
 def outcome_metric(name: str, hours: float, types: EventTypes = STANDARD) -> metrics.Metric:
     """What counts as an outcome, and how long after its answer. Raises TrainingError."""
-    if name == metrics.RATING:
+    if name == RATING:
         raise TrainingError(
             "metric: estimates are of sums of outcomes, and a mean of ratings is none; choose like or click"
         )
-    if name not in (*types.names, metrics.WATCH_TIME):
+    if name not in (*types.names, WATCH_TIME):
         raise TrainingError(
-            f"metric: there is no {name!r}; there are {', '.join([*types.names, metrics.WATCH_TIME])}. A type of the "
+            f"metric: there is no {name!r}; there are {', '.join([*types.names, WATCH_TIME])}. A type of the "
             "gateway's configuration is given as there: --event-type NAME=ROLE"
         )
     try:

@@ -7,7 +7,6 @@ import asyncio
 import hashlib
 import json
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -128,7 +127,7 @@ class Retraining:
         write_reports(self._run.facts, folder)
         for old in sorted(reports.iterdir())[:-MAX_REPORTS]:
             shutil.rmtree(old)
-        self._run.save(finished=time.time())
+        self._run.finish()
         return Outcome(verdict, folder, self._run.facts)
 
     def _judged(self) -> Verdict:

@@ -9,12 +9,13 @@ from typing import Any
 
 MAX_AGE_SECONDS = 86_400.0
 """A run that was begun longer ago has old events, and is begun anew."""
+FACTS = "run.json"
 Facts = dict[str, Any]
 
 
 @dataclass
 class Run:
-    """A folder with what the stages have made, and what they found out in `run.json`."""
+    """A folder with what the stages have made, and what they found out in FACTS."""
 
     folder: Path
     facts: Facts
@@ -25,7 +26,7 @@ class Run:
         """The run in the folder where it is not at its end, of the same `settings` and of the same `serving` versions;
         else a new one in its place.
         """
-        facts = _read(folder / "run.json")
+        facts = _read(folder / FACTS)
         if facts and _goes_on(facts, settings, serving):
             return cls(folder, facts, resumed=True)
         shutil.rmtree(folder, ignore_errors=True)
@@ -39,7 +40,16 @@ class Run:
         self.facts |= facts
         partial = self.folder / "run.json.partial"
         partial.write_text(json.dumps(self.facts, indent=2))
-        partial.replace(self.folder / "run.json")
+        partial.replace(self.folder / FACTS)
+
+    def finish(self) -> None:
+        """Keeps what was found out, and nothing of what users did."""
+        self.save(finished=time.time())
+        for path in self.folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != FACTS:
+                path.unlink()
 
 
 def _read(path: Path) -> Facts:

@@ -110,6 +110,12 @@ def test_a_role_that_is_none_is_refused(role: str) -> None:
         EventTypes({"share": role})
 
 
+@pytest.mark.parametrize("name", ["watch-time", "rating"])
+def test_no_type_has_the_name_of_a_metric(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"event type '{name}': is a metric of outcomes"):
+        EventTypes({name: "kept"})
+
+
 def test_types_are_settings() -> None:
     chosen = read(GatewaySettings, ["--event-type=share=history:0.9", "--event-type=hover=kept"])
     assert {"share", "hover", "view"} <= set(chosen.event_types().names)

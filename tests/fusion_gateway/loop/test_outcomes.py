@@ -391,6 +391,10 @@ async def test_one_report_is_made_at_a_time_and_ends_by_its_deadline(tmp_path: P
         await outcomes_call.report(pb.GetOutcomesRequest(), "old", Deadline.after(0.001))
     again = await outcomes_call.report(pb.GetOutcomesRequest(control="new"), "old", Deadline.after(60))
     assert again.control == "new"
+    usual = await outcomes_call.report(pb.GetOutcomesRequest(), "was never drawn", Deadline.after(60))
+    assert usual.control in ("old", "new")
+    with pytest.raises(InvalidArgument, match="control: 'other' has no answers then; new, old have some"):
+        await outcomes_call.report(pb.GetOutcomesRequest(control="other"), "old", Deadline.after(60))
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,23 @@ async def test_http_health_follows_the_process() -> None:
         assert (await asyncio.to_thread(get, "/other"))[0] == 404
 
 
+async def test_while_it_drains_only_what_is_served_by_name_is_not_serving() -> None:
+    """Those that watch "" would leave at once, and may know of no other server."""
+
+    async def serves(service: str) -> bool:
+        answer = await health.Check(health_pb2.HealthCheckRequest(service=service))
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+    async with program() as running, grpc.aio.insecure_channel(running.grpc_address) as channel:
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        running.health.set("rating", True)
+        assert (await serves(""), await serves("rating")) == (True, True)
+        running.health.drain()
+        assert (await serves(""), await serves("rating")) == (True, False)
+        running.health.close()
+        assert (await serves(""), await serves("rating")) == (False, False)
+
+
 def make_certificate(folder: Path, name: str) -> tuple[Path, Path]:
     certificate, key = folder / f"{name}.crt", folder / f"{name}.key"
     subject = ["-subj", f"/CN={name}", "-addext", "subjectAltName=DNS:localhost"]
