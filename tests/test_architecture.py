@@ -329,3 +329,10 @@ def test_scorers_run_without_the_protocols_message_classes() -> None:
     """Hosts such as MLServer and KServe bring their own copy, and two in a process fail at import."""
     source = "import sys, servers.loading, servers.signature; sys.exit('tritonclient' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", source], cwd=ROOT).returncode == 0
+
+
+def test_the_parent_of_workers_imports_little() -> None:
+    """It stays as long as they do, and answers no call."""
+    heavy = "{'faiss', 'grpc', 'numpy', 'onnxruntime', 'polars', 'sqlalchemy', 'tritonclient'}"
+    source = f"import sys, servers.__main__, fusion_gateway.__main__; sys.exit(bool({heavy} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", source], cwd=ROOT).returncode == 0

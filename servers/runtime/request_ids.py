@@ -3,9 +3,10 @@
 import itertools
 import secrets
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import grpc
+if TYPE_CHECKING:
+    import grpc
 
 METADATA = "x-request-id"
 MAX_CHARACTERS = 128
@@ -17,7 +18,7 @@ _PROCESS = secrets.token_hex(6)
 _CALLS = itertools.count(1)
 
 
-def identify(request: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+def identify(request: object, context: "grpc.aio.ServicerContext[Any, Any]") -> None:
     """Sets REQUEST_ID to the `id` of an inference request, else to x-request-id, else to a new one.
 
     The answer to an inference request has a field for it; all others have it in their trailing metadata.

@@ -29,7 +29,7 @@ from servers.runtime.together import Together, read
 VARIABLE = "MARQUEE_WORKER"
 """Of the environment of a worker: its number, the process of its parent, and the port for gRPC."""
 START_SECONDS = 600.0
-"""A worker that is not ready within this is killed."""
+"""A worker that is started again, and is not ready within this, is killed."""
 STOP_SECONDS = 15.0
 """The same of one that should stop, after the times it has for draining and for calls in flight."""
 RESTART_SECONDS = 1.0
@@ -130,8 +130,11 @@ class Parent:
         limit = self._settings.drain_secs + self._settings.exit_timeout_secs + STOP_SECONDS
         await asyncio.gather(*(_end(process, limit) for process in self._processes.values()))
 
-    async def _start(self, number: int, port: int) -> None:
-        """Returns once it is ready. Raises StartError where it ends before, or takes too long."""
+    async def _start(self, number: int, port: int, seconds: float | None = None) -> None:
+        """Returns once it is ready. Raises StartError where it ends before, or takes longer than that.
+
+        At first there is no limit: a gateway may wait for models to be published.
+        """
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *sys.orig_argv[1:],
@@ -146,11 +149,11 @@ class Parent:
             process.terminate()
         assert process.stdout
         try:
-            async with asyncio.timeout(START_SECONDS):
+            async with asyncio.timeout(seconds):
                 line = await process.stdout.readline()
         except TimeoutError:
             process.kill()
-            raise StartError(f"worker {number} was not ready within {START_SECONDS:g} seconds") from None
+            raise StartError(f"worker {number} was not ready within {seconds:g} seconds") from None
         if not line:
             raise StartError(f"worker {number} has ended with code {await process.wait()} before it was ready")
         self._ready[number] = Worker(process, json.loads(line)["http_address"])
@@ -176,7 +179,7 @@ class Parent:
                     return
             pause = min(2 * pause, MAX_RESTART_SECONDS)
             with suppress(StartError, OSError):  # the next turn finds that it has ended
-                await self._start(number, port)
+                await self._start(number, port, START_SECONDS)
 
     def _addresses(self) -> dict[int, str]:
         """Called in threads of the metrics server."""
