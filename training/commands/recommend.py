@@ -25,6 +25,15 @@ def recommend_command(
     exclude_seen: Annotated[
         bool, typer.Option(help="Leave out what the user has had.", rich_help_panel=LIST_PANEL)
     ] = True,
+    shard: Annotated[
+        str,
+        typer.Option(
+            help="Only the users of one of several runs: INDEX/COUNT, from 0/4 to 3/4.", rich_help_panel=LIST_PANEL
+        ),
+    ] = "0/1",
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Do nothing where --out is there.", rich_help_panel=LIST_PANEL)
+    ] = False,
     from_store: Annotated[
         str,
         typer.Option(
@@ -60,8 +69,13 @@ def recommend_command(
     """
     from fusion_gateway.settings import GatewaySettings
     from servers.runtime.settings import read
-    from training.pipelines.recommend import ListRequest, import_events, read_users, recommend
+    from training.pipelines.recommend import ListRequest, Shard, import_events, read_users, recommend
 
+    chosen = Shard.parse(shard)
+    shown = output()
+    if skip_existing and out.exists():
+        shown.print(f"{out} is there, and is left alone", markup=False, soft_wrap=True)
+        return
     listed = None if users == ALL else read_users(Path(users))
     request = ListRequest(k, policy, scenario, exclude_seen)
     now, began = int(time.time()), time.monotonic()
@@ -71,8 +85,7 @@ def recommend_command(
         settings = read(GatewaySettings, flags + ([f"--policies={policies}"] if policies else []))
         if events:
             asyncio.run(import_events(events, settings))
-        summary = asyncio.run(recommend(settings, listed, request, now, out))
-    shown = output()
+        summary = asyncio.run(recommend(settings, listed, request, now, out, chosen))
     for missing, lists in summary.missing.items():
         shown.print(f"missing from {lists:,} lists: {missing}", markup=False, soft_wrap=True)
     versions = ", ".join(f"{model} {version}" for model, version in sorted(summary.versions.items()))

@@ -1,12 +1,14 @@
 """Lists for many users at one time, written to a file: what the gateway would recommend them, without a gateway."""
 
 import asyncio
+import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import polars as pl
 
@@ -66,6 +68,30 @@ class ListRequest:
         )
 
 
+@dataclass(frozen=True)
+class Shard:
+    """Users of one of several runs, which share them out by a hash of the id that is the same everywhere."""
+
+    index: int = 0
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From INDEX/COUNT, such as 0/4. Raises TrainingError."""
+        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+        index, count = map(int, found.groups()) if found else (0, 0)
+        if index >= count:
+            raise TrainingError(f"--shard: '{text}' is not INDEX/COUNT with an index from 0 to below the count: 0/4")
+        return cls(index, count)
+
+    def has(self, user: str) -> bool:
+        digest = hashlib.blake2b(user.encode(), digest_size=8).digest()
+        return int.from_bytes(digest) % self.count == self.index
+
+
+ALL_USERS = Shard()
+
+
 class Summary:
     """What a run comes to."""
 
@@ -84,9 +110,14 @@ class Summary:
 
 
 async def recommend(
-    settings: GatewaySettings, users: Sequence[str] | None, request: ListRequest, now: int, out: Path
+    settings: GatewaySettings,
+    users: Sequence[str] | None,
+    request: ListRequest,
+    now: int,
+    out: Path,
+    shard: Shard = ALL_USERS,
 ) -> Summary:
-    """Writes the lists at unix seconds of these users, or of all in the event store, as Parquet.
+    """Writes the lists at unix seconds of these users, or of all in the event store, that the shard has, as Parquet.
 
     The file appears once it is whole. Raises TrainingError where a model fails, InvalidArgument for a policy or a
     scenario that there is not, ConfigurationError and RepositoryError for what cannot be read.
@@ -95,7 +126,8 @@ async def recommend(
     async with AsyncExitStack() as opened:
         with stage("reading models"):
             recommender, events = await opened.enter_async_context(batch_recommender(settings, lambda: now))
-            listed = sorted(await events.event_counts()) if users is None else users
+            found = sorted(await events.event_counts()) if users is None else users
+            listed = [user for user in found if shard.has(user)]
         whole = opened.enter_context(written_whole(out))
         shown = track("users", range(len(listed)), len(listed), [])
         for first in range(0, max(len(listed), 1), USERS_PER_PART):
