@@ -8,6 +8,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from fusion_gateway.console.settings import ConsoleSettings
+from fusion_gateway.settings import GatewaySettings
+from servers.settings import ServerSettings
 from tests.k8s.manifests import (
     K8S,
     ROOT,
@@ -301,6 +304,14 @@ def test_overlays_change_no_command(objects: list[Object]) -> None:
     """So what test_commands.py starts is what every overlay runs."""
     commands = {each["metadata"]["name"]: container(each)["args"] for each in kind(base(), "Deployment")}
     assert {each["metadata"]["name"]: container(each)["args"] for each in answering(objects)} == commands
+
+
+def test_variables_are_settings_of_the_program(objects: list[Object]) -> None:
+    for deployment in answering(objects):
+        settings = {"gateway": GatewaySettings, "console": ConsoleSettings}
+        program = settings.get(deployment["metadata"]["labels"]["app.kubernetes.io/component"], ServerSettings)
+        names = {each["name"] for each in container(deployment).get("env", [])}
+        assert names <= {f"MARQUEE_{field.upper()}" for field in program.model_fields}
 
 
 def test_images_have_the_version_of_the_code(objects: list[Object]) -> None:
