@@ -328,3 +328,10 @@ def test_who_may_call_is_named(objects: list[Object]) -> None:
     callers = [peer for each in policies for rule in each["spec"].get("ingress", []) for peer in rule["from"]]
     assert callers
     assert all(selector.get("matchLabels") for peer in callers for selector in peer.values())
+
+
+def test_the_page_makes_the_namespace_before_what_is_in_it() -> None:
+    """And `apply` takes it over with its labels."""
+    commands = [line for line in (K8S / "README.md").read_text().splitlines() if line.startswith("kubectl ")]
+    first = next(number for number, line in enumerate(commands) if "create secret" in line)
+    assert commands[first - 1] == "kubectl apply -f k8s/base/namespace.yaml"
