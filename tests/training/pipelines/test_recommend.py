@@ -22,8 +22,7 @@ from servers.runtime.settings import read
 from tests.conftest import Published
 from tests.servers.running import process, started
 from training.__main__ import app
-from training.errors import TrainingError
-from training.pipelines.recommend import Shard, import_events
+from training.pipelines.recommend import import_events
 from training.recipes import SCORERS
 
 K = 20
@@ -84,24 +83,6 @@ def test_they_are_the_gateways(
     assert len(users) == 80
     assert found.drop("score").equals(expected.drop("score").cast(found.drop("score").schema))
     np.testing.assert_allclose(found["score"], expected["score"], atol=1e-5)
-
-
-def test_shards_are_all_lists_and_none_twice(gateway: Gateway, tmp_path: Path) -> None:
-    """Shares are the same everywhere: a shard that was written is not written again."""
-    shards = [lists(gateway, tmp_path / f"{index}.parquet", "--shard", f"{index}/3") for index in range(3)]
-    assert all(len(shard) for shard in shards)
-    together = pl.concat(shards).sort("user", "rank")
-    assert together.drop("score").equals(lists(gateway, tmp_path / "all.parquet").sort("user", "rank").drop("score"))
-    written = (tmp_path / "0.parquet").stat().st_mtime_ns
-    lists(gateway, tmp_path / "0.parquet", "--shard", "0/3", "--skip-existing")
-    assert (tmp_path / "0.parquet").stat().st_mtime_ns == written
-    assert [user for user in map(str, range(9)) if Shard(1, 3).has(user)] == ["0", "3", "4", "6", "7", "8"]
-
-
-@pytest.mark.parametrize("shard", ["3/3", "-1/3", "1", "0/0", "a/b"])
-def test_a_shard_that_there_is_not(shard: str) -> None:
-    with pytest.raises(TrainingError, match="--shard: .* is not INDEX/COUNT"):
-        Shard.parse(shard)
 
 
 def test_a_hidden_item_is_in_no_list(gateway: Gateway, tmp_path: Path) -> None:
