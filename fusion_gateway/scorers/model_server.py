@@ -43,8 +43,8 @@ SERVICE_CONFIG = {
         {
             "name": [{"service": SERVICE}],
             "retryPolicy": {
-                # Together longer than a server refuses calls before it closes the connection: only then is its name
-                # resolved again.
+                # Together longer than a stopping server refuses calls (lifecycle.REFUSING_SECONDS): only once it has
+                # closed the connection is its name resolved again.
                 "maxAttempts": 4,
                 "initialBackoff": "0.02s",
                 "maxBackoff": "0.1s",

@@ -1,4 +1,4 @@
-# docker build -f k8s/containers/model-server.Dockerfile -t marquee/model-server:0.2.0 .
+# docker build --build-arg GIT_COMMIT=$(git rev-parse HEAD) -f k8s/containers/model-server.Dockerfile -t marquee/model-server:0.2.0 .
 FROM python:3.11-slim AS build
 WORKDIR /build
 COPY pyproject.toml requirements.lock ./
@@ -11,6 +11,11 @@ COPY --from=build /venv /venv
 COPY protos /app/protos
 COPY servers /app/servers
 RUN python -m compileall -q /app && useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin marquee
+# After all that is slow, for it changes with every commit.
+ARG GIT_COMMIT=unknown
+ENV MARQUEE_GIT_COMMIT=$GIT_COMMIT
+LABEL org.opencontainers.image.title=model-server org.opencontainers.image.version=0.2.0 \
+    org.opencontainers.image.revision=$GIT_COMMIT org.opencontainers.image.licenses=Apache-2.0
 USER 10001:10001
 WORKDIR /tmp
 ENTRYPOINT ["python", "-m", "servers"]

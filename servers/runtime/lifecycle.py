@@ -128,7 +128,7 @@ class Program:
         end_within(CLOSING_SECONDS, code=0)
 
     async def stop(self) -> None:
-        """Draining, while all that has a name is NOT_SERVING; then no new calls, and a wait for those in flight."""
+        """Drains, while what is served by name is NOT_SERVING; refuses new calls; then waits for those in flight."""
         self.health.drain()
         await asyncio.sleep(self._settings.drain_secs)
         self._intake.close()

@@ -11,7 +11,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "k8s"
-TARGETS = ["base", "overlays/local", "overlays/production"]
+TARGETS = ["base", "overlays/local", "overlays/production", "overlays/everything"]
 Object = dict[str, Any]
 
 
@@ -50,6 +50,11 @@ def text_of(entry: Path) -> str:
     for literal in words["literals"]:
         text = text.replace(*literal.split("="))
     return text
+
+
+def is_secure(objects: list[Object]) -> bool:
+    """Whether servers speak TLS, which kubelet's gRPC probes do not."""
+    return any("tls" in str(each["spec"]["template"]["spec"]["volumes"]) for each in kind(objects, "Deployment"))
 
 
 def kind(objects: list[Object], name: str) -> list[Object]:

@@ -72,3 +72,21 @@ def test_image_holds_what_its_modules_import(file: Path, tmp_path: Path) -> None
     command = [sys.executable, "-S", "-c", IMPORT_ALL, entrypoint(file.stem)[-1]]
     path = {"PYTHONPATH": f"{tmp_path}:{sysconfig.get_path('purelib')}"}
     subprocess.run(command, cwd=tmp_path, env=path, check=True)
+
+
+def test_an_image_says_what_it_is_made_from(file: Path) -> None:
+    """Published versions name the commit; there is no git in an image."""
+    final = file.read_text().rpartition("\nFROM ")[2]
+    assert "ARG GIT_COMMIT=unknown\n" in final
+    assert "MARQUEE_GIT_COMMIT=$GIT_COMMIT" in final
+    labels = dict(re.findall(r"org\.opencontainers\.image\.(\w+)=(\S+)", final))
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert labels.keys() == {"title", "version", "revision", "licenses"}
+    assert (labels["version"], labels["revision"]) == (version, "$GIT_COMMIT")
+
+
+def test_torch_without_cuda_is_a_build_argument() -> None:
+    text = (K8S / "containers/training.Dockerfile").read_text()
+    [first, *_] = re.findall(r"pip install .*", text)
+    assert "ARG TORCH_INDEX=\n" in text
+    assert '--index-url "$TORCH_INDEX" torch' in first

@@ -273,7 +273,12 @@ def verify(folder: Path) -> Manifest:
 
 
 def git_commit() -> str:
-    """Commit of this code, "-dirty" appended when tracked files have changed; "unknown" outside git."""
+    """Commit of this code, "-dirty" appended when tracked files have changed; "unknown" outside git.
+
+    An image has no git, and says it in MARQUEE_GIT_COMMIT.
+    """
+    if commit := os.environ.get("MARQUEE_GIT_COMMIT"):
+        return commit
     here = Path(__file__).parent
     try:
         describe = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]

@@ -24,6 +24,15 @@ def recommend_command(
     exclude_seen: Annotated[
         bool, typer.Option(help="Leave out what the user has had.", rich_help_panel=LIST_PANEL)
     ] = True,
+    shard: Annotated[
+        str,
+        typer.Option(
+            help="Only the users of one of several runs: INDEX/COUNT, from 0/4 to 3/4.", rich_help_panel=LIST_PANEL
+        ),
+    ] = "0/1",
+    skip_existing: Annotated[
+        bool, typer.Option("--skip-existing", help="Do nothing where --out is there.", rich_help_panel=LIST_PANEL)
+    ] = False,
     from_store: Annotated[
         str,
         typer.Option(
@@ -59,20 +68,22 @@ def recommend_command(
     """
     from fusion_gateway.settings import GatewaySettings
     from servers.runtime.settings import read
-    from training.pipelines.recommend import ListRequest, read_users, recommend, recommend_from_file
+    from training.pipelines.recommend import Lists, Shard, read_users, recommend, recommend_from_file
 
+    chosen = Shard.parse(shard)
+    shown = output()
+    if skip_existing and out.exists():
+        shown.print(f"{out} is there, and is left alone", markup=False, soft_wrap=True)
+        return
     listed = None if users == ALL else read_users(Path(users))
-    request = ListRequest(k, policy, scenario, exclude_seen)
     now, began = int(time.time()), time.monotonic()
+    lists = Lists(out, k, now, listed, chosen, policy=policy, scenario=scenario, exclude_seen=exclude_seen)
     flags = [f"--event-store={from_store}", f"--model-repository={repository}"]
     settings = read(GatewaySettings, flags + ([f"--policies={policies}"] if policies else []))
-    if events:
-        summary = asyncio.run(recommend_from_file(settings, events, listed, request, now, out))
-    else:
-        summary = asyncio.run(recommend(settings, listed, request, now, out))
-    shown = output()
-    for missing, lists in summary.missing.items():
-        shown.print(f"missing from {lists:,} lists: {missing}", markup=False, soft_wrap=True)
+    making = recommend_from_file(settings, events, lists) if events else recommend(settings, lists)
+    summary = asyncio.run(making)
+    for missing, count in summary.missing.items():
+        shown.print(f"missing from {count:,} lists: {missing}", markup=False, soft_wrap=True)
     versions = ", ".join(f"{model} {version}" for model, version in sorted(summary.versions.items()))
     seconds = time.monotonic() - began
     shown.print(

@@ -1,13 +1,16 @@
 """Lists for many users at one time, written to a file: what the gateway would recommend them, without a gateway."""
 
 import asyncio
+import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import polars as pl
 
@@ -51,19 +54,56 @@ SCHEMA = dict.fromkeys(Row._fields, pl.String()) | {"rank": pl.UInt16(), "score"
 
 
 @dataclass(frozen=True)
-class ListRequest:
-    """The same for every user."""
+class Shard:
+    """Users of one of several runs, which share them out by a hash of the id that is the same everywhere."""
 
+    index: int = 0
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From INDEX/COUNT, such as 0/4. Raises TrainingError."""
+        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+        index, count = map(int, found.groups()) if found else (0, 0)
+        if index >= count:
+            raise TrainingError(f"--shard: '{text}' is not INDEX/COUNT with an index from 0 to below the count: 0/4")
+        return cls(index, count)
+
+    def has(self, user: str) -> bool:
+        digest = hashlib.blake2b(user.encode(), digest_size=8).digest()
+        return int.from_bytes(digest) % self.count == self.index
+
+
+@dataclass(frozen=True)
+class Lists:
+    """What is written. The request is the same for every user."""
+
+    out: Path
     k: int
+    now: int
+    """Unix seconds."""
+    users: Sequence[str] | None = None
+    """None: all in the event store, or in the file of events."""
+    shard: Shard = Shard()
     policy: str = ""
     """Empty: the one that the gateway chooses for each."""
     scenario: str = ""
     exclude_seen: bool = True
 
-    def of(self, user: str) -> pb.RecommendRequest:
+    def of(self, everybody: Sequence[str]) -> list[str]:
+        """Whose lists."""
+        return [user for user in (everybody if self.users is None else self.users) if self.shard.has(user)]
+
+    def request(self, user: str) -> pb.RecommendRequest:
         return pb.RecommendRequest(
             user_id=user, k=self.k, policy=self.policy, scenario=self.scenario, exclude_seen=self.exclude_seen
         )
+
+    def facts(self, summary: "Summary") -> dict[str, str]:
+        """That the file says of itself."""
+        facts = {"time": self.now, "k": self.k, "policy": self.policy, "scenario": self.scenario}
+        facts |= {"exclude_seen": self.exclude_seen, "versions": summary.versions}
+        return {name: str(fact) for name, fact in facts.items()}
 
 
 class Summary:
@@ -83,70 +123,59 @@ class Summary:
         self.missing.update(f"{missing.component}: {missing.reason}" for missing in response.degraded)
 
 
-async def recommend(
-    settings: GatewaySettings, users: Sequence[str] | None, request: ListRequest, now: int, out: Path
-) -> Summary:
-    """Writes the lists at unix seconds of these users, or of all in the event store, as Parquet.
+async def recommend(settings: GatewaySettings, lists: Lists) -> Summary:
+    """Writes the lists by the gateway's event store, as Parquet.
 
     The file appears once it is whole. Raises TrainingError where a model fails, InvalidArgument for a policy or a
     scenario that there is not, ConfigurationError and RepositoryError for what cannot be read.
     """
-    return await _recommend(batch_recommender(settings, lambda: now), users, request, now, out)
+    return await _write(lists, batch_recommender(settings, lambda: lists.now))
 
 
-async def recommend_from_file(
-    settings: GatewaySettings, events: Path, users: Sequence[str] | None, request: ListRequest, now: int, out: Path
-) -> Summary:
+async def recommend_from_file(settings: GatewaySettings, events: Path, lists: Lists) -> Summary:
     """The same by a file of events, of any form that training reads, with an event store of its own for a while."""
     with TemporaryDirectory(prefix="marquee-") as folder:
         settings = settings.model_copy(update={"event_store": f"sqlite:///{folder}/events.db"})
         with stage(f"reading {events.name}"):
             file = FileHistories(events, settings.event_types(), settings.history_limit)
-            await fill_store(settings, file, now)
-        return await _recommend(batch_recommender(settings, lambda: now, file), users, request, now, out)
+            await fill_store(settings, file, lists.now)
+        return await _write(lists, batch_recommender(settings, lambda: lists.now, file))
 
 
-async def _recommend(
-    opening: AbstractAsyncContextManager[tuple[Recommender, Sequence[str]]],
-    users: Sequence[str] | None,
-    request: ListRequest,
-    now: int,
-    out: Path,
-) -> Summary:
+async def _write(lists: Lists, opening: AbstractAsyncContextManager[tuple[Recommender, Sequence[str]]]) -> Summary:
     summary = Summary()
     async with AsyncExitStack() as opened:
         with stage("reading models"):
             recommender, everybody = await opened.enter_async_context(opening)
-        listed = everybody if users is None else users
-        whole = opened.enter_context(written_whole(out))
-        shown = track("users", range(len(listed)), len(listed), [])
-        for first in range(0, max(len(listed), 1), USERS_PER_PART):
-            rows = await _lists(recommender, listed[first : first + USERS_PER_PART], request, summary, shown)
+        users = lists.of(everybody)
+        whole = opened.enter_context(written_whole(lists.out))
+        shown = track("users", range(len(users)), len(users), [])
+        for first in range(0, max(len(users), 1), USERS_PER_PART):
+            rows = await _rows(recommender, users[first : first + USERS_PER_PART], lists, summary, shown)
             pl.DataFrame(rows, SCHEMA, orient="row").write_parquet(whole.parent / f"part-{first:012}.parquet")
-        facts = {"time": str(now), "versions": str(summary.versions), "request": str(request)}
-        pl.scan_parquet(whole.parent / "part-*.parquet").sink_parquet(whole, metadata=facts)
+        pl.scan_parquet(whole.parent / "part-*.parquet").sink_parquet(whole, metadata=lists.facts(summary))
     return summary
 
 
-async def _lists(
-    recommender: Recommender, users: Sequence[str], request: ListRequest, summary: Summary, shown: Iterator[int]
+async def _rows(
+    recommender: Recommender, users: Sequence[str], lists: Lists, summary: Summary, shown: Iterator[int]
 ) -> list[Row]:
     turn = asyncio.Semaphore(USERS_AT_ONCE)
 
     async def of(user: str) -> list[Row]:
         async with turn:
-            response = await _whole_answer(recommender, request.of(user))
+            response = await _whole_answer(recommender, lists.request(user))
         summary.add(response)
         next(shown, None)
         return [Row(user, each.rank, each.item.id, each.score, response.policy) for each in response.items]
 
     tasks = [asyncio.create_task(of(user)) for user in users]
     try:
-        lists = await asyncio.gather(*tasks)
+        rows = await asyncio.gather(*tasks)
     finally:
         for task in tasks:  # where one has failed, the others end before what they use is closed
             task.cancel()
-    return [row for rows in lists for row in rows]
+    return list(chain.from_iterable(rows))
 
 
 async def _whole_answer(recommender: Recommender, request: pb.RecommendRequest) -> pb.RecommendResponse:

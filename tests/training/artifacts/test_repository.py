@@ -23,7 +23,7 @@ from servers.runtime.file_lock import locked
 from servers.runtime.repository import Repository
 from tests.servers.running import ROOT
 from training.artifacts import repository
-from training.artifacts.repository import latest, publish, read_manifest, roll_back, verify, versions
+from training.artifacts.repository import git_commit, latest, publish, read_manifest, roll_back, verify, versions
 from training.errors import TrainingError
 
 
@@ -273,3 +273,11 @@ def test_a_full_disk_is_one_line_that_names_the_folder(tmp_path: Path, write: st
     last = failed.stderr.splitlines()[-1]
     assert re.search(r"TrainingError: .*rating/1\.partial cannot be written, [0-9,]+ MiB are free: .+", last)
     assert list((tmp_path / "rating").iterdir()) == []
+
+
+def test_an_image_without_git_knows_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARQUEE_GIT_COMMIT", "c0ffee")
+    assert git_commit() == "c0ffee"
+    monkeypatch.setenv("MARQUEE_GIT_COMMIT", "unknown")
+    monkeypatch.setenv("PATH", "")
+    assert git_commit() == "unknown"
