@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 import typer
 from typer.testing import CliRunner
 
@@ -72,7 +73,8 @@ def test_filters_are_measured(tmp_path: Path) -> None:
     assert all(row["recall"] > 0.9 and row["p50_ms"] > 0 for row in rows)
 
 
-def test_cost_by_the_number_of_items_is_shown_and_written(tmp_path: Path) -> None:
+def test_cost_by_the_number_of_items_is_shown_and_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scale, "BASELINE_SECONDS", 0.1)
     written, picture = tmp_path / "scale.json", tmp_path / "scale.png"
     arguments = ["--items=5k,6k", "--users=2", f"--folder={tmp_path}", f"--json={written}", f"--picture={picture}"]
     shown = CliRunner().invoke(scale.app, arguments, catch_exceptions=False)
