@@ -258,7 +258,8 @@ async def reloaded(system: System, calls: Calls) -> Reload:
             seconds, during = await probed(stub, is_old)
     finally:
         driving.cancel()
-    return Reload(seconds, before.max(), during.max(), float(np.quantile(during, 0.99)), memory_mib(system.gateway)[1])
+    _, peak = memory_mib(system.gateway)
+    return Reload(seconds, before.max(), during.max(), float(np.quantile(during, 0.99)), peak)
 
 
 def publish_again(repository: Path) -> int:
@@ -287,9 +288,8 @@ def measure(repositories: Sequence[tuple[Path, Items]], users: int) -> list[Size
             programs.append((of_server, of_gateway))
         calls, reloads = asyncio.run(_measured(systems))
     sizes = [len(system.items.cluster) for system in systems]
-    return [
-        Size(size, *each, *of) for size, each, of in zip(sizes, programs, zip(calls, reloads, strict=True), strict=True)
-    ]
+    parts = zip(sizes, programs, calls, reloads, strict=True)
+    return [Size(size, *both, of_calls, reload) for size, both, of_calls, reload in parts]
 
 
 async def _measured(systems: Sequence[System]) -> tuple[list[dict[str, Cost]], list[Reload]]:
