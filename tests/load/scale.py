@@ -204,7 +204,11 @@ async def costs(systems: Sequence[tuple[System, Calls]]) -> list[dict[str, Cost]
             if user >= WARM_UP:
                 found[number].setdefault(name, []).append(taken)
     names = systems[0][1].of(systems[0][0].histories[0], 0)
-    return [{name: summary(each[name]) for name in names} for each in found]
+    return [_in_order(each, list(names)) for each in found]
+
+
+def _in_order(taken: Mapping[str, Sequence[tuple[float, float]]], names: Sequence[str]) -> dict[str, Cost]:
+    return {name: summary(taken[name]) for name in names}
 
 
 async def cost(call: Call, programs: Sequence[Started]) -> tuple[float, float]:
