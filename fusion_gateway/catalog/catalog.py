@@ -53,7 +53,8 @@ Keys = NDArray[np.int64]
 Values = Mapping[str, Value | None]
 """Of an item's attributes by name; None: it has no value."""
 NO_TEXTS = Texts()
-YEAR_SHIFT = 48
+SPREAD = 0x1E3779B97F4A7C15
+"""By which years are multiplied, so that those of one title differ in any bit."""
 MAX_KEPT_BYTES = 32 << 20
 """Of masks of what passes filters, which the next requests may have again."""
 V = TypeVar("V")
@@ -82,7 +83,7 @@ def _keys_of_works(ids: Keys, titles: pl.Series, years: NDArray[np.int32], untit
     others = [" ".join(title.casefold().split()) for title in titles.filter(~is_plain)]
     keys[is_plain.to_numpy()] = hashes(plain)
     keys[~is_plain.to_numpy()] = hashes(pl.Series(others, dtype=pl.String))
-    keys ^= years.astype(np.int64) << YEAR_SHIFT
+    keys ^= years.astype(np.int64) * SPREAD
     return np.where(untitled | (years == 0), ~ids, keys)
 
 

@@ -74,11 +74,18 @@ class TitlePart:
         if not len(known):
             return np.zeros(0, np.int64)
         postings = [self._of_gram[self._start[gram] : self._start[gram + 1]] for gram in known.tolist()]
-        common = np.bincount(np.concatenate(postings), minlength=len(self))
-        common[self._excluded] = 0
-        titles = np.flatnonzero(common >= max(1, common.max() // 3))
-        keys = (-self._votes[titles], self._grams[titles], -common[titles])
-        return titles[np.lexsort(keys)[:SHORTLIST]]
+        found = np.concatenate(postings)
+        found.sort()
+        first = np.flatnonzero(np.diff(found, prepend=-1))
+        titles, common = found[first].astype(np.int64), np.diff(first, append=len(found))
+        common[np.isin(titles, self._excluded)] = 0
+        lowest = max(1, common.max() // 3)
+        if len(common) > SHORTLIST:  # all equals of the last one are put in order
+            lowest = max(lowest, np.partition(common, -SHORTLIST)[-SHORTLIST])
+        titles, common = titles[common >= lowest], common[common >= lowest]
+        keys = (-self._votes[titles], self._grams[titles], -common)
+        best: NDArray[np.int64] = titles[np.lexsort(keys)[:SHORTLIST]]
+        return best
 
     def _likeness(self, text: str, in_order: str, shortlist: NDArray[np.int64]) -> Likeness:
         if not len(shortlist):

@@ -37,7 +37,8 @@ class View:
     def of(cls, published: TitleIndex) -> "View":
         """Without changes."""
         items = len(published.catalog)
-        return cls(published, published, np.full(items, -math.inf), np.full(items, math.inf))
+        starts, ends = (np.broadcast_to(np.float64(time), items) for time in (-math.inf, math.inf))
+        return cls(published, published, starts, ends)
 
     def changed(self, changes: Changes, now: float) -> "View":
         """With changes that are newer than its version, of one at least, at unix seconds. Blocking."""

@@ -2,8 +2,8 @@
 
 python -m tests.load.scale --items 10k,100k,1M
 
-One model server and a gateway over invented items, of one size after the other. Each user's calls come in an order that
-is drawn; CPU is that of both programs. The data are kept for the next run.
+One model server and a gateway over invented items for each size, all running. Each user's calls to all of them come in
+an order that is drawn; CPU is that of both programs. The data are kept for the next run.
 """
 
 import asyncio
@@ -11,8 +11,8 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -44,6 +44,8 @@ PROBES = 128
 WARM_UP = 5
 """Users whose calls do not count."""
 PROBE_SECONDS = 0.002
+BASELINE_SECONDS = 5.0
+"""Without a reload."""
 RELOAD_SECONDS = 600
 Call = Callable[[], Awaitable[Any]]
 Waits = NDArray[np.float64]
@@ -75,7 +77,7 @@ class Reload:
 
     seconds: float
     longest_before: float
-    """Of as much time without a reload."""
+    """Of BASELINE_SECONDS without a reload."""
     longest: float
     p99: float
     peak_mib: float
@@ -123,7 +125,7 @@ class Calls:
     """The kinds of call."""
 
     def __init__(self, model: Any, gateway: "RecommenderAsyncStub", items: Items, titles: pl.Series) -> None:
-        self._model, self._gateway = model, gateway
+        self._model, self.gateway = model, gateway
         self._items, self._titles = items, titles
 
     def of(self, history: NDArray[np.int64], user: int) -> dict[str, Call]:
@@ -144,13 +146,13 @@ class Calls:
 
     async def _recommend(self, history: Sequence[pb.Event], filters: pb.Filters | None = None) -> None:
         request = pb.RecommendRequest(history=history, k=10, filters=filters)
-        check(await self._gateway.Recommend(request, timeout=60))
+        check(await self.gateway.Recommend(request, timeout=60))
 
     async def _search(self, title: str) -> None:
-        await self._gateway.SearchItems(pb.SearchItemsRequest(title=title, k=10), timeout=60)
+        await self.gateway.SearchItems(pb.SearchItemsRequest(title=title, k=10), timeout=60)
 
     async def _similar_items(self, item: str) -> None:
-        check(await self._gateway.SimilarItems(pb.SimilarItemsRequest(item_id=item, k=10), timeout=60))
+        check(await self.gateway.SimilarItems(pb.SimilarItemsRequest(item_id=item, k=10), timeout=60))
 
     async def _infer(self, kind: str, inputs: Mapping[str, NDArray[Any]]) -> None:
         tensors = {**inputs, "k": np.array([[100]], np.int32)}
@@ -165,25 +167,62 @@ def check(answer: Any) -> None:
         raise RuntimeError(f"the answer is degraded or empty: {answer.degraded}")
 
 
-async def costs(
-    programs: Sequence[Started], calls: Calls, users: Sequence[NDArray[np.int64]], first: int
-) -> dict[str, Cost]:
-    """One call of each kind for each user, of whom the first has the number `first`."""
+@dataclass(frozen=True)
+class System:
+    """Of one size, running."""
+
+    items: Items
+    repository: Path
+    histories: Sequence[NDArray[np.int64]]
+    server: Started
+    gateway: Started
+
+    @asynccontextmanager
+    async def calls(self) -> AsyncIterator[Calls]:
+        titles = pl.read_parquet(self.repository / "catalog/1/items.parquet", columns=["title"])["title"]
+        async with (
+            grpc.aio.insecure_channel(self.server.grpc_address) as to_server,
+            grpc.aio.insecure_channel(self.gateway.grpc_address) as to_gateway,
+        ):
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(to_server)
+            yield Calls(stub, RecommenderStub(to_gateway), self.items, titles)
+
+
+async def costs(systems: Sequence[tuple[System, Calls]]) -> list[dict[str, Cost]]:
+    """One call of each kind for each user of each system: of all systems in turn, for they share a machine."""
     rng = np.random.default_rng(1)
-    found: dict[str, list[tuple[float, float]]] = {}
-    for user, history in enumerate(users, first):
-        of_user = list(calls.of(history, user).items())
+    found: list[dict[str, list[tuple[float, float]]]] = [{} for _ in systems]
+    for user in range(len(systems[0][0].histories)):
+        of_user = [
+            (number, name, call)
+            for number, (system, calls) in enumerate(systems)
+            for name, call in calls.of(system.histories[user], user).items()
+        ]
         for index in rng.permutation(len(of_user)).tolist():
-            name, call = of_user[index]
-            cpu, began = cpu_ms(programs), time.perf_counter()
-            await call()
-            wall = 1000 * (time.perf_counter() - began)
-            found.setdefault(name, []).append((cpu_ms(programs) - cpu, wall))
-    kinds = {name: np.array(found[name]).T for name in calls.of(users[0], first)}
-    return {
-        name: Cost(*map(float, (np.median(cpu), *np.quantile(wall, (0.5, 0.99)))))
-        for name, (cpu, wall) in kinds.items()
-    }
+            number, name, call = of_user[index]
+            taken = await cost(call, [systems[number][0].server, systems[number][0].gateway])
+            if user >= WARM_UP:
+                found[number].setdefault(name, []).append(taken)
+    names = systems[0][1].of(systems[0][0].histories[0], 0)
+    return [_in_order(each, list(names)) for each in found]
+
+
+def _in_order(taken: Mapping[str, Sequence[tuple[float, float]]], names: Sequence[str]) -> dict[str, Cost]:
+    return {name: summary(taken[name]) for name in names}
+
+
+async def cost(call: Call, programs: Sequence[Started]) -> tuple[float, float]:
+    """CPU of the programs, and latency, in ms."""
+    cpu, began = cpu_ms(programs), time.perf_counter()
+    await call()
+    wall = 1000 * (time.perf_counter() - began)
+    return cpu_ms(programs) - cpu, wall
+
+
+def summary(taken: Sequence[tuple[float, float]]) -> Cost:
+    cpu, wall = np.array(taken).T
+    p50, p99 = np.quantile(wall, (0.5, 0.99)).tolist()
+    return Cost(float(np.median(cpu)), p50, p99)
 
 
 async def probed(stub: "RecommenderAsyncStub", go_on: Callable[[], Awaitable[bool]]) -> tuple[float, Waits]:
@@ -197,18 +236,13 @@ async def probed(stub: "RecommenderAsyncStub", go_on: Callable[[], Awaitable[boo
     return time.perf_counter() - began, np.array(waited)
 
 
-async def reloaded(
-    gateway: Started,
-    stub: "RecommenderAsyncStub",
-    calls: Calls,
-    users: Sequence[NDArray[np.int64]],
-    publish: Callable[[], int],
-) -> Reload:
+async def reloaded(system: System, calls: Calls) -> Reload:
     """A new version of the catalog, while one caller recommends."""
+    stub = calls.gateway
 
     async def load() -> None:
         while True:
-            for user, history in enumerate(users):
+            for user, history in enumerate(system.histories):
                 await calls.of(history, user)["Recommend"]()
                 await asyncio.sleep(0.02)
 
@@ -221,14 +255,15 @@ async def reloaded(
 
     driving = asyncio.create_task(load())
     try:
-        end = time.perf_counter() + 5
+        end = time.perf_counter() + BASELINE_SECONDS
         _, before = await probed(stub, not_yet)
-        version = await asyncio.to_thread(publish)
+        version = await asyncio.to_thread(publish_again, system.repository)
         async with asyncio.timeout(RELOAD_SECONDS):
             seconds, during = await probed(stub, is_old)
     finally:
         driving.cancel()
-    return Reload(seconds, before.max(), during.max(), float(np.quantile(during, 0.99)), memory_mib(gateway)[1])
+    _, peak = memory_mib(system.gateway)
+    return Reload(seconds, before.max(), during.max(), float(np.quantile(during, 0.99)), peak)
 
 
 def publish_again(repository: Path) -> int:
@@ -243,29 +278,29 @@ def publish_again(repository: Path) -> int:
     return newest + 1
 
 
-def measure(repository: Path, items: Items, users: int) -> Size:
-    """All of one size."""
-    histories = items.users(users + WARM_UP, np.random.default_rng(1))
-    titles = pl.read_parquet(repository / "catalog/1/items.parquet", columns=["title"])["title"]
-    shared = f"--model-repository={repository}"
+def measure(repositories: Sequence[tuple[Path, Items]], users: int) -> list[Size]:
+    """All sizes, whose systems run side by side."""
+    systems, programs = list[System](), list[tuple[Program, Program]]()
     with ExitStack() as stack:
-        server, of_server = start(stack, ["-m", "servers", MODEL, shared])
-        scorer = f"--scorer={MODEL}={server.grpc_address}"
-        gateway, of_gateway = start(stack, ["-m", "fusion_gateway", shared, scorer, "--event-store=sqlite://"])
+        for repository, items in repositories:
+            shared = f"--model-repository={repository}"
+            server, of_server = start(stack, ["-m", "servers", MODEL, shared])
+            scorer = f"--scorer={MODEL}={server.grpc_address}"
+            gateway, of_gateway = start(stack, ["-m", "fusion_gateway", shared, scorer, "--event-store=sqlite://"])
+            histories = items.users(users + WARM_UP, np.random.default_rng(1))
+            systems.append(System(items, repository, histories, server, gateway))
+            programs.append((of_server, of_gateway))
+        calls, reloads = asyncio.run(_measured(systems))
+    sizes = [len(system.items.cluster) for system in systems]
+    parts = zip(sizes, programs, calls, reloads, strict=True)
+    return [Size(size, *both, of_calls, reload) for size, both, of_calls, reload in parts]
 
-        async def run() -> tuple[dict[str, Cost], Reload]:
-            async with (
-                grpc.aio.insecure_channel(server.grpc_address) as to_server,
-                grpc.aio.insecure_channel(gateway.grpc_address) as to_gateway,
-            ):
-                stub = RecommenderStub(to_gateway)
-                calls = Calls(service_pb2_grpc.GRPCInferenceServiceStub(to_server), stub, items, titles)
-                await costs([server, gateway], calls, histories[:WARM_UP], 0)
-                found = await costs([server, gateway], calls, histories[WARM_UP:], WARM_UP)
-                again = partial(publish_again, repository)
-                return found, await reloaded(gateway, stub, calls, histories, again)
 
-        return Size(len(items.cluster), of_server, of_gateway, *asyncio.run(run()))
+async def _measured(systems: Sequence[System]) -> tuple[list[dict[str, Cost]], list[Reload]]:
+    async with AsyncExitStack() as stack:
+        all_calls = [await stack.enter_async_context(system.calls()) for system in systems]
+        pairs = list(zip(systems, all_calls, strict=True))
+        return await costs(pairs), [await reloaded(*pair) for pair in pairs]
 
 
 def lines(size: Size) -> dict[str, float]:
@@ -327,10 +362,8 @@ def main(
     """Cost of every kind of call by the number of items."""
     # As one core serves: more threads of one process would take turns with the others'.
     os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    sizes = []
-    for count in map(number_of, items.split(",")):
-        invented = invent(count)
-        sizes.append(measure(published(folder, invented, "SQ8", PROBES), invented, users))
+    invented = [invent(count) for count in map(number_of, items.split(","))]
+    sizes = measure([(published(folder, each, "SQ8", PROBES), each) for each in invented], users)
     show(sizes, users)
     if json:
         json.write_text(report.document(sizes, users=users) + "\n")

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 import typer
 from typer.testing import CliRunner
 
 from protos.marquee.v1.recommender_pb2 import RecommendResponse
 from protos.marquee.v1.recommender_pb2_grpc import RecommenderStub
 from servers.runtime.deadline import Deadline
-from tests.load import gateway, gateway_cost, gateway_overload, selectivity, serving_log_cost
+from tests.load import gateway, gateway_cost, gateway_overload, scale, selectivity, serving_log_cost
 from tests.load.conftest import Tiny
 from tests.load.traffic import Traffic
 
@@ -70,6 +71,21 @@ def test_filters_are_measured(tmp_path: Path) -> None:
     assert filters == [("none", 1), *product(selectivity.KINDS, (0.01, 0.5))]
     assert all(row["recall"] == 1 for row in rows if row["share"] == 0.01)
     assert all(row["recall"] > 0.9 and row["p50_ms"] > 0 for row in rows)
+
+
+def test_cost_by_the_number_of_items_is_shown_and_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scale, "BASELINE_SECONDS", 0.1)
+    written, picture = tmp_path / "scale.json", tmp_path / "scale.png"
+    arguments = ["--items=5k,6k", "--users=2", f"--folder={tmp_path}", f"--json={written}", f"--picture={picture}"]
+    shown = CliRunner().invoke(scale.app, arguments, catch_exceptions=False)
+    assert "SimilarItems: CPU ms" in shown.output
+    rows = json.loads(written.read_text())["rows"]
+    assert [row["items"] for row in rows] == [5000, 6000]
+    for row in rows:
+        assert all(call["cpu"] > 0 < call["p50"] <= call["p99"] for call in row["calls"].values())
+        assert row["gateway"]["peak_mib"] <= row["reload"]["peak_mib"]
+        assert row["reload"]["seconds"] > 0 < row["reload"]["longest"]
+    assert picture.stat().st_size > 0
 
 
 def test_overload_is_shown_and_written(tiny: Tiny, tmp_path: Path) -> None:
