@@ -10,6 +10,7 @@ import yaml
 
 from fusion_gateway.console.settings import ConsoleSettings
 from fusion_gateway.settings import GatewaySettings
+from servers.runtime.settings import ProgramSettings
 from servers.settings import ServerSettings
 from tests.k8s.manifests import (
     K8S,
@@ -308,7 +309,7 @@ def test_overlays_change_no_command(objects: list[Object]) -> None:
 
 def test_variables_are_settings_of_the_program(objects: list[Object]) -> None:
     for deployment in answering(objects):
-        settings = {"gateway": GatewaySettings, "console": ConsoleSettings}
+        settings: dict[str, type[ProgramSettings]] = {"gateway": GatewaySettings, "console": ConsoleSettings}
         program = settings.get(deployment["metadata"]["labels"]["app.kubernetes.io/component"], ServerSettings)
         names = {each["name"] for each in container(deployment).get("env", [])}
         assert names <= {f"MARQUEE_{field.upper()}" for field in program.model_fields}
