@@ -31,7 +31,8 @@ def test_shards_are_all_lists_and_none_twice(tmp_path: Path) -> None:
 
 
 def test_shares_are_the_same_on_every_machine() -> None:
-    assert [user for user in map(str, range(9)) if Shard(1, 3).has(user)] == ["0", "3", "4", "6", "7", "8"]
+    users = [user for user in "012345678" if Shard(1, 3).has(user)]
+    assert "".join(users) == "034678"
 
 
 @pytest.mark.parametrize("shard", ["3/3", "-1/3", "1", "0/0", "a/b"])
