@@ -22,10 +22,9 @@ Mask = NDArray[np.bool_]
 
 NONE: Rows = np.zeros(0, np.int64)
 FIRST_ROWS = 64
-"""Minimum number of rows of an order that are looked at at a time."""
-
-
+"""Minimum number of rows of an order that are looked at together."""
 MAX_KEPT_ROWS = 200_000
+"""Maximum number of rows that pass some filters and are kept with their mask."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +33,10 @@ class Passing:
 
     mask: Mask
     """[I]"""
-    count: int = field(init=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "count", int(np.count_nonzero(self.mask)))
+    @cached_property
+    def count(self) -> int:
+        return int(np.count_nonzero(self.mask))
 
     @property
     def rows(self) -> Rows:
