@@ -108,6 +108,10 @@ class Column:
         """Whether no item has a value, or had one when the catalog was published."""
         return not self.changes and not len(self.published.keys)
 
+    def gives_way_to(self, kind: Kind) -> bool:
+        """Whether it is of another kind, and of changes alone."""
+        return kind != self.kind and not len(self.published.keys) and self.name not in BUILT_IN
+
     def _range(self, test: TextTest | NumberTest) -> tuple[Keys, Keys]:
         if isinstance(test, NumberTest):
             return np.array([test.low]), np.array([test.high])
@@ -166,14 +170,15 @@ class Attributes:
     def patched(self, rows: Mapping[int, Mapping[str, Value | None]]) -> "Attributes":
         """With other values of some rows by name, None for no value; names left out have what is published.
 
-        The first value of a new name decides its kind, until no item has one. A value of another kind is left out.
+        The first value of a new name decides its kind. A value of another kind than what is published is left out; else
+        it begins anew, for whoever accepted it knows that no item has the older kind any more.
         """
         columns = self._without_changes(rows)
         changes: dict[str, dict[int, Value | None]] = {}
         for row, values in rows.items():
             for name, value in values.items():
-                if value is not None and name not in columns:
-                    columns[name] = _empty(name, kind_of(value))
+                if value is not None and (name not in columns or columns[name].gives_way_to(kind_of(value))):
+                    columns[name], changes[name] = _empty(name, kind_of(value)), {}
                 if name in columns and (value is None or kind_of(value) == columns[name].kind):
                     changes.setdefault(name, {})[row] = value
         columns |= {name: columns[name].with_changes(of_rows) for name, of_rows in changes.items()}

@@ -12,6 +12,8 @@ TEXTS = pl.List(pl.String())
 SCHEMA = pl.Schema(
     {"item": pl.Int32(), "name": pl.String(), "text": pl.String(), "texts": TEXTS, "number": pl.Float64()}
 )
+PREFIX = "attribute:"
+"""Before the name of a column that would be taken for something else."""
 LEADING_ZERO = r"^[+-]?0\d"
 """Codes, such as postal ones, are no numbers."""
 
@@ -29,7 +31,7 @@ def attributes_of(items: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
 
 
 def attribute_name(column: str) -> str:
-    return RECBOLE_TYPE.sub("", column.strip())
+    return RECBOLE_TYPE.sub("", column.strip()).removeprefix(PREFIX)
 
 
 def _attribute(column: pl.Series, is_guessed: bool) -> pl.DataFrame:

@@ -12,6 +12,7 @@ from fusion_gateway.catalog.attributes import BUILT_IN, Kind, Value
 from fusion_gateway.catalog.catalog import MAX_CAST, MAX_CHARACTERS, MAX_GENRE_CHARACTERS, MAX_GENRES, Catalog
 from fusion_gateway.catalog.facts import Facts
 from fusion_gateway.ingest.checks import MAX_ID_BYTES
+from fusion_gateway.ingest.columns import RECBOLE_TYPE
 from fusion_gateway.ingest.times import MAX_TIME
 from fusion_gateway.parsing import check_text
 from protos.marquee.v1 import items_pb2 as pb
@@ -142,6 +143,8 @@ def _check_attributes(item: pb.ItemDocument, where: str) -> None:
         if not 1 <= (size := len(name.encode())) <= MAX_NAME_BYTES:
             raise InvalidArgument(f"{named}: the name must have 1 to {MAX_NAME_BYTES} bytes, not {size}")
         check_text(named, name)
+        if name != name.strip() or RECBOLE_TYPE.search(name):
+            raise InvalidArgument(f"{named}: the name must not begin or end with a blank, or end with a type of a file")
         if name in BUILT_IN:
             raise InvalidArgument(f"{named}: is a field of the item; set that, or choose another name")
         match value.WhichOneof("value"):

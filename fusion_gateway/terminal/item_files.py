@@ -8,18 +8,24 @@ from typing import Any
 
 import polars as pl
 
-from fusion_gateway.ingest.attributes import attributes_of
+from fusion_gateway.ingest.attributes import PREFIX, attributes_of
 from fusion_gateway.ingest.checks import LINE, cast, complain, ids, known
-from fusion_gateway.ingest.columns import OF_ITEMS, choose, first_fitting
+from fusion_gateway.ingest.columns import OF_ITEMS, choose, first_fitting, folded
 from fusion_gateway.ingest.errors import DataError, MissingColumn
 from fusion_gateway.ingest.lists import as_lists
 from fusion_gateway.ingest.table import open_table, whole
 from protos.marquee.v1 import items_pb2 as pb
+from servers.runtime.files import read_regular
+from servers.runtime.quoting import quoted
 
-TEXTS, LISTS = ("title", "director", "overview"), ("genres", "cast", "keywords")
-WHOLE = ("year", "available_from", "available_until")
+TEXTS, LISTS = ("title", "director", "overview"), ("genres", "cast", "keywords", "clear")
+UNIX_SECONDS = "a whole number of unix seconds"
+WHOLE = {"year": "a whole number", "available_from": UNIX_SECONDS, "available_until": UNIX_SECONDS}
+"""What each has to be."""
 OTHERS = {"poster_url": (("posterurl", "poster"),), "available_from": (("availablefrom",),)}
-OTHERS |= {"available_until": (("availableuntil",),)}
+OTHERS |= {"available_until": (("availableuntil",),), "clear": (("clear",),)}
+OF_FIELDS = {name for groups in chain(OF_ITEMS.values(), OTHERS.values()) for group in groups for name in group}
+"""Names of columns, folded, that are not read as attributes."""
 SUFFIXES = (".csv", ".parquet", ".jsonl")
 IMAGES = (".jpg", ".jpeg", ".png", ".webp")
 MAX_POSTER_BYTES = 3 << 20
@@ -28,11 +34,18 @@ MAX_POSTER_BYTES = 3 << 20
 
 def read_documents(path: Path) -> list[pb.ItemDocument]:
     """Fields that are empty are left out. Raises DataError naming the file, the line and the column."""
+    try:
+        return _documents(path)
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{path}: a column has values of a kind that is not read: {error}") from None
+
+
+def _documents(path: Path) -> list[pb.ItemDocument]:
     table = open_table(path)
     columns = {"id": choose("item", OF_ITEMS["item"], table.names, path)}
     if not columns["id"]:
         raise MissingColumn.of(path, "item", table.names)
-    groups = {name: OF_ITEMS[name] for name in (*TEXTS, *LISTS, "year")} | OTHERS
+    groups = {name: OF_ITEMS[name] for name in (*TEXTS, *LISTS, "year") if name in OF_ITEMS} | OTHERS
     columns |= {name: first_fitting(synonyms, table.names) for name, synonyms in groups.items()}
     rows = whole(table)
     attributes = [name for name in table.names if name not in columns.values()]
@@ -40,8 +53,8 @@ def read_documents(path: Path) -> list[pb.ItemDocument]:
     complain(items, path, ~items["id"].is_first_distinct(), "id {!r} appears twice: remove one", items["id"])
     for name in WHOLE:
         if name in items:
-            items = cast(items, path, name, pl.Int64, "a whole number")
-    documents = [_document(row) for row in items.iter_rows(named=True)]
+            items = cast(items, path, name, pl.Int64, WHOLE[name])
+    documents = [_document(row, path) for row in items.iter_rows(named=True)]
     for row, name, text, texts, number in attributes_of(rows, attributes).iter_rows():
         value = documents[row].attributes[name]
         if texts is not None:
@@ -67,10 +80,13 @@ def _renamed(rows: pl.DataFrame, columns: Mapping[str, str]) -> pl.DataFrame:
     return items
 
 
-def _document(row: Mapping[str, Any]) -> pb.ItemDocument:
-    """Of the fields that are not empty."""
+def _document(row: Mapping[str, Any], path: Path) -> pb.ItemDocument:
+    """Of the fields that are not empty. Raises DataError."""
     given = {name: value for name, value in row.items() if name != LINE and value is not None and value != ""}
-    return pb.ItemDocument(**given)
+    try:
+        return pb.ItemDocument(**given)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{path}: item {quoted(str(row['id']))} cannot be read: {error}") from None
 
 
 def write_items(items: Iterable[pb.CatalogItem], path: Path, changes_only: bool) -> int:
@@ -119,9 +135,16 @@ def _table(documents: list[pb.ItemDocument]) -> pl.DataFrame:
     of_names = chain.from_iterable(document.attributes.items() for document in documents)
     of_name = {name: str(value.WhichOneof("value")) for name, value in of_names}
     for name in sorted(of_name):
-        columns[name] = [_value(document, name) for document in documents]
-        fields[name] = kinds[of_name[name]]
+        column = _column_of(name)
+        columns[column] = [_value(document, name) for document in documents]
+        fields[column] = kinds[of_name[name]]
     return pl.DataFrame(columns, fields)
+
+
+def _column_of(attribute: str) -> str:
+    """The name of a column that is read as this attribute."""
+    is_taken = folded(attribute) in OF_FIELDS or attribute == LINE
+    return PREFIX + attribute if is_taken else attribute
 
 
 def _field(document: pb.ItemDocument, name: str) -> Any:
@@ -154,7 +177,7 @@ def _is_ambiguous(texts: pl.Series) -> bool:
 
 def posters_in(folder: Path) -> dict[str, Path]:
     """Images by the item id that names them. Raises DataError for one that is too large."""
-    files = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGES}
+    files = {path.stem: path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGES and path.is_file()}
     for path in files.values():
         if (size := path.stat().st_size) > MAX_POSTER_BYTES:
             raise DataError(f"{path} has {size} bytes; a poster has at most {MAX_POSTER_BYTES}")
@@ -162,12 +185,12 @@ def posters_in(folder: Path) -> dict[str, Path]:
 
 
 def with_posters(documents: Iterable[pb.ItemDocument], posters: Mapping[str, Path]) -> Iterator[pb.ItemDocument]:
-    """Copies with the image of their id, where there is one: images are not all in memory at once."""
+    """Copies with the image of their id, where there is one: images are not all in memory at once. Raises OSError."""
     for document in documents:
         complete = pb.ItemDocument()
         complete.CopyFrom(document)
         if path := posters.get(document.id):
-            complete.poster = path.read_bytes()
+            complete.poster = read_regular(path, MAX_POSTER_BYTES)
         yield complete
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from training.commands.options import DATA_PANEL, HOME, MODEL_PANEL, Repository
+from training.errors import TrainingError
 from training.terminal import output
 
 ALL = "all"
@@ -75,6 +76,8 @@ def recommend_command(
     if skip_existing and out.exists():
         shown.print(f"{out} is there, and is left alone", markup=False, soft_wrap=True)
         return
+    if out.is_dir():
+        raise TrainingError(f"--out: {out} is a folder; name a file in it")
     listed = None if users == ALL else read_users(Path(users))
     now, began = int(time.time()), time.monotonic()
     lists = Lists(out, k, now, listed, chosen, policy=policy, scenario=scenario, exclude_seen=exclude_seen)

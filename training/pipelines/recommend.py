@@ -191,9 +191,10 @@ async def _whole_answer(recommender: Recommender, request: pb.RecommendRequest) 
 
 
 def read_users(path: Path) -> list[str]:
-    """One id a line, each once. Raises TrainingError naming the line of one that cannot be a user's."""
+    """One id a line, without blanks at its ends, each once. Raises TrainingError naming the line of a bad one."""
     users = dict[str, None]()
-    for number, line in enumerate(read_text(path, MAX_USERS_BYTES).split("\n"), 1):
+    lines = read_text(path, MAX_USERS_BYTES).removeprefix("\ufeff").split("\n")
+    for number, line in enumerate(map(str.strip, lines), 1):
         if not line:
             continue
         try:

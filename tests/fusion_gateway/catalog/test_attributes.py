@@ -106,12 +106,18 @@ def test_empty_columns_are_no_values() -> None:
 
 
 def test_a_patch_of_another_kind_is_left_out() -> None:
-    patched = Attributes.of_published(items()).patched({0: {"year": "soon", "new": 1.0}, 1: {"new": "one"}})
-    assert patched.kinds["new"] == "number"
+    patched = Attributes.of_published(items()).patched({0: {"year": "soon", "new": 1.0}})
     assert patched.matches(NumberTest("year", 1995, 1995))[0]
     assert not patched.matches(TextTest("year", ("1995",))).any()
     assert not patched.matches(NumberTest("title", 0, 1e30)).any()
     assert patched.matches(NumberTest("new", 1, 1)).nonzero()[0].tolist() == [0]
+
+
+def test_an_attribute_of_changes_alone_takes_the_newer_kind() -> None:
+    """A reader that lags may see who has the newer kind before it sees that nobody has the older one."""
+    attributes = Attributes.of_published(items()).patched({0: {"mood": "calm"}})
+    attributes = attributes.patched({1: {"mood": 5.0}, 2: {"mood": 6.0}}).patched({0: {}})
+    assert attributes.matches(NumberTest("mood", 0.0, 9.0)).nonzero()[0].tolist() == [1, 2]
 
 
 def test_a_published_catalog_carries_attributes(tmp_path: Path) -> None:

@@ -63,6 +63,50 @@ async def test_a_poster_that_is_too_large_is_named(world: World, tmp_path: Path)
     assert "new.jpg has 3145729 bytes; a poster has at most 3145728" in refused.output
 
 
+ODD = {
+    "brand": "Acme",
+    "line number": "7",
+    "overview of": "x",
+    "tags": "a",
+    "clear": "yes",
+}
+"""Attributes that are named as other columns are."""
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_attributes_with_names_of_fields_and_what_is_cleared_come_back(tmp_path: Path, suffix: str) -> None:
+    document = pb.ItemDocument(id="1", title="Up", clear=["director", "cast"])
+    for name, text in ODD.items():
+        document.attributes[name].text = text
+    item = pb.CatalogItem(document=document)
+    write_items([item], tmp_path / f"items.{suffix}", changes_only=True)
+    [read_back] = read_documents(tmp_path / f"items.{suffix}")
+    assert (read_back.title, list(read_back.clear)) == ("Up", ["director", "cast"])
+    assert attributes(read_back) == ODD
+
+
+UNREADABLE = [
+    ("genres", [[1]]),
+    ("genres", ["a", None]),
+    ("year", 99_999_999_999),
+    ("other", b"\xff"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), UNREADABLE)
+def test_columns_of_odd_kinds_are_one_line(tmp_path: Path, name: str, value: object) -> None:
+    pl.DataFrame({"id": ["1"], name: [value]}).write_parquet(tmp_path / "items.parquet")
+    with pytest.raises(DataError, match="items.parquet: "):
+        read_documents(tmp_path / "items.parquet")
+
+
+async def test_a_device_is_no_poster(world: World, tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text(CSV)
+    (tmp_path / "new.png").symlink_to("/dev/zero")
+    await run(world, f"import {tmp_path}/items.csv --posters {tmp_path}")
+    assert [item.has_poster for item in await read(world, "new")] == [False]
+
+
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
 async def test_what_is_exported_can_be_imported(world: World, tmp_path: Path, suffix: str) -> None:
     (tmp_path / "items.csv").write_text(CSV)

@@ -99,7 +99,7 @@ def test_a_hidden_item_is_in_no_list(gateway: Gateway, tmp_path: Path) -> None:
 
 def test_users_of_a_file_have_lists_also_those_without_events(gateway: Gateway, tmp_path: Path) -> None:
     known = lists(gateway, tmp_path / "all.parquet")["user"][0]
-    (tmp_path / "users").write_text(f"nobody\n{known}\n\nnobody\n")
+    (tmp_path / "users").write_text(f"\ufeffnobody\r\n {known} \n\nnobody\n")
     found = lists(gateway, tmp_path / "lists.parquet", "--users", str(tmp_path / "users"))
     assert found["user"].unique(maintain_order=True).to_list() == ["nobody", known]
 
