@@ -52,7 +52,9 @@ def _parameter(name: str, field: FieldInfo, declared_in: Any) -> inspect.Paramet
     else:
         flag = f"--{name.replace('_', '-')}"
         if bool in (field.annotation, *get_args(field.annotation)) and field.default is not False:
-            flag += f"/--no-{flag.removeprefix('--')}"
+            text += (
+                f" The opposite: --no-{flag.removeprefix('--')}."  # a column of its own would make all others narrow
+            )
         shown = typer.Option(flag, help=text, rich_help_panel=declared_in.panel)
     default = inspect.Parameter.empty if field.is_required() else field.default
     if field.default_factory:
