@@ -263,6 +263,7 @@ async def system(
             program, _ = await stack.enter_async_context(running.in_process(running.settings(repository, name)))
             addresses.append(f"{name}={program.grpc_address}")
         flags = [f"--model-repository={repository}", f"--event-store={url}", f"--scorer={','.join(addresses)}"]
+        flags.append("--scorer-timeout-secs=10")  # a busy machine is slow, not wrong
         flags += ["--grpc-port=0", "--metrics-port=0", "--exit-timeout-secs=0"]
         program = await stack.enter_async_context(gateway(read(GatewaySettings, flags)))
         await stack.enter_async_context(program)
