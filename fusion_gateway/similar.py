@@ -1,11 +1,10 @@
 """Movies like a movie: what the models find alike, common genres and words, a common director; a weight for each."""
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import ceil
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +38,6 @@ MIN_SHARE = 0.5
 ROUNDING = 1e-6
 """Weights are of single precision: a share of places is not more for that."""
 Likeness = NDArray[np.float64]
-T = TypeVar("T")
 
 
 class SimilarityComponent:
@@ -144,7 +142,7 @@ class SimilarItems:
         if missing and not answers and not any(weights.get(name) for name in OF_CATALOG):
             raise Unavailable("; ".join(f"{name}: {reason}" for name, reason in missing.items()))
         compare = partial(_compared, row, k, weights, answers, catalog, by_places=request.by_places)
-        components, rows = await (off_loop(catalog, compare) if catalog.slow_to_compare else _now(compare))
+        components, rows = await off_loop(catalog, compare) if catalog.slow_to_compare else compare()
         response = await _response(rows, components, missing, catalog)
         response.query.CopyFrom(catalog.item(row))
         return response
@@ -217,10 +215,6 @@ def _queried_row(request: pb.SimilarItemsRequest, titles: TitleIndex) -> int:
             return found[0][0]
         case _:
             raise InvalidArgument("query: one of item_id, title and image is needed")
-
-
-async def _now(work: Callable[[], T]) -> T:
-    return work()
 
 
 def _compared(

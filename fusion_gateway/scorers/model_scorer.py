@@ -1,4 +1,4 @@
-"""A scorer whose answers are a model's: what is asked of its two models, score and retrieve, and how they are read."""
+"""A scorer whose answers are a model's: how its two models, score and retrieve, are called, and how they are read."""
 
 import asyncio
 import math

@@ -48,8 +48,8 @@ def run(program: str, chosen: S, serve: Callable[[S], Coroutine[Any, Any, None]]
     """
     if chosen.workers == 1:
         asyncio.run(serve(chosen))
-    elif place := os.environ.get(VARIABLE):
-        number, parent, port = map(int, place.split())
+    elif identity := os.environ.get(VARIABLE):
+        number, parent, port = map(int, identity.split())
         _end_with(parent)
         structlog.contextvars.bind_contextvars(worker=number)
         asyncio.run(serve(chosen.model_copy(update={"grpc_port": port, "metrics_port": 0})))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from fusion_gateway.events.schema import ITEM_ATTRIBUTES, ITEMS, METADATA, STEPS, VERSIONS
 from fusion_gateway.events.store import EventStore
@@ -107,13 +107,18 @@ async def test_a_store_without_types_keeps_its_events_and_takes_outcomes(engine:
     assert {index["name"] for index in of_served} >= {"served_to_user", "served_by_time"}
 
 
+async def create(connection: AsyncConnection, version: int) -> None:
+    """The tables of a version."""
+    for step in STEPS[:version]:
+        await connection.run_sync(step)
+    await connection.execute(sa.text("CREATE TABLE schema_version (version INTEGER PRIMARY KEY)"))
+    await connection.execute(sa.text(f"INSERT INTO schema_version VALUES ({version})"))
+
+
 async def test_a_log_without_scenarios_keeps_its_answers_and_takes_some(engine: AsyncEngine, url: str) -> None:
     """Version 7, as a program wrote it that logged no scenarios."""
     async with engine.begin() as connection:
-        for step in STEPS[:7]:
-            await connection.run_sync(step)
-        await connection.execute(sa.text("CREATE TABLE schema_version (version INTEGER PRIMARY KEY)"))
-        await connection.execute(sa.text("INSERT INTO schema_version VALUES (7)"))
+        await create(connection, 7)
         old = "'old', 'anna', 1, 'Recommend', 'fitted', 0.5, '{}', '[]', '[]', '[]', '[]', ''"
         await connection.execute(sa.text(f"INSERT INTO served VALUES ({old})"))
     (row,) = [row async for row in all_since(url, 0)]
@@ -129,10 +134,7 @@ async def test_a_log_without_scenarios_keeps_its_answers_and_takes_some(engine: 
 async def test_attributes_of_an_older_store_are_free_once_no_item_has_them(engine: AsyncEngine, url: str) -> None:
     """Version 8, as a program wrote it that counted no uses."""
     async with engine.begin() as connection:
-        for step in STEPS[:8]:
-            await connection.run_sync(step)
-        await connection.execute(sa.text("CREATE TABLE schema_version (version INTEGER PRIMARY KEY)"))
-        await connection.execute(sa.text("INSERT INTO schema_version VALUES (8)"))
+        await create(connection, 8)
         await connection.execute(sa.text("INSERT INTO item_attributes VALUES ('mood', 'number'), ('unused', 'text')"))
         item = {"id": "1", "version": 1, "hidden": False, "hidden_reason": "", "deleted": False, "refused": ""}
         document = '{"attributes": {"mood": {"number": 1}}}'
