@@ -20,13 +20,13 @@ from fusion_gateway.catalog.expression import Expression
 from fusion_gateway.catalog.facts import Column, Facts, Patched, at
 from fusion_gateway.catalog.genre_classes import GenreClasses, unit
 from fusion_gateway.catalog.hashes import RowOfText, hashes
-from fusion_gateway.catalog.kept import Kept
 from fusion_gateway.catalog.parquet import MAX_ITEMS, MAX_VALUES, Kind, read_table
 from fusion_gateway.catalog.rating_scale import RatingScale, load_rating_scale
 from fusion_gateway.catalog.text_files import TEXT_FILES, Texts, load_texts
 from fusion_gateway.fusion import Mask, Order, Passing, RowOfNumber, Rows, best_rows
 from protos.marquee.v1.recommender_pb2 import Item
 from servers.runtime.errors import ArtifactError, Unavailable
+from servers.runtime.kept import Kept
 from servers.runtime.repository import Version
 
 SCHEMA: Mapping[str, Kind] = {
@@ -55,8 +55,10 @@ Values = Mapping[str, Value | None]
 NO_TEXTS = Texts()
 SPREAD = 0x1E3779B97F4A7C15
 """By which years are multiplied, so that those of one title differ in any bit."""
-MAX_KEPT_BYTES = 32 << 20
-"""Of masks of what passes filters, which the next requests may have again."""
+MAX_KEPT = 32
+"""Filters of which it is kept what passes, for the next requests may have them again: a byte an item each."""
+MAX_KEPT_IDS = 1000
+"""Of filters by ids; those with more are not kept: they take more memory than what passes."""
 V = TypeVar("V")
 
 
@@ -178,9 +180,8 @@ class Catalog:
         self.hidden = hidden
         """[items]: which no answer may have."""
         self.all_visible = Passing(~hidden)
-        kept = max(MAX_KEPT_BYTES // len(self), 4)
-        self._passing: Kept[tuple[Filters, ...], Passing] = Kept(kept)
-        self._holding: Kept[Expression, Mask] = Kept(kept)
+        self._passing: Kept[tuple[Filters, ...], Passing] = Kept(MAX_KEPT)
+        self._holding: Kept[Expression, Mask] = Kept(MAX_KEPT)
         self.genre_names = self._names_of_genres()
         """Those that most visible items have, at most MAX_GENRES_LISTED, in alphabetical order, as items spell them."""
 
@@ -374,7 +375,9 @@ class Catalog:
         if not filters:
             return self.all_visible
         mask = np.logical_and.reduce([self.passing(each) for each in filters])
-        return self._passing.kept(filters, Passing(mask))
+        passing = Passing(mask)
+        ids = sum(len(each.ids_in) + len(each.ids_out) for each in filters)
+        return self._passing.kept(filters, passing) if ids <= MAX_KEPT_IDS else passing
 
     def holds(self, expression: Expression) -> Mask:
         """[items]: of which it holds. Not to be changed."""

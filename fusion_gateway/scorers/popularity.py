@@ -8,6 +8,7 @@ import numpy as np
 from fusion_gateway.fusion import POPULARITY, Order, Popularity, best_rows
 from fusion_gateway.scorers.missing import NOT_CONFIGURED, ModelMissing
 from fusion_gateway.scorers.scorer import Allowed, Answer, Numbers, Retrieved, UserTensors
+from servers.runtime.kept import Kept
 
 MAX_ORDERS = 64
 """Sets of groups whose orders are kept."""
@@ -23,8 +24,8 @@ class PopularityScorer:
     def __init__(self, popularity: Popularity, version: int) -> None:
         """`version` is that of the fusion policies it was published with."""
         self._popularity, self._version = popularity, version
-        self._orders: dict[tuple[str, ...], tuple[Numbers, Order]] = {}
-        """By groups, and of which items; those not used for the longest time come first."""
+        self._orders: Kept[tuple[str, ...], tuple[Numbers, Order]] = Kept(MAX_ORDERS)
+        """By groups, and of which items."""
 
     async def retrieve(self, user: UserTensors, k: int, timeout: float, allowed: Allowed | None = None) -> Retrieved:
         """Proposes nothing itself: of a user without a history, the candidate rule takes the first of `order`."""
@@ -33,12 +34,10 @@ class PopularityScorer:
 
     async def _order(self, items: Numbers, groups: Sequence[str]) -> Order:
         key = tuple(groups)
-        of_items, order = self._orders.pop(key, (None, None))
+        of_items, order = self._orders.get(key) or (None, None)
         if order is None or of_items is not items:
             order = await asyncio.to_thread(self._new_order, items, key)
-        while len(self._orders) >= MAX_ORDERS:
-            del self._orders[next(iter(self._orders))]
-        self._orders[key] = items, order
+            self._orders.kept(key, (items, order))
         return order
 
     def _new_order(self, items: Numbers, groups: Sequence[str]) -> Order:

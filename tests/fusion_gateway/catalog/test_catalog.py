@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fusion_gateway.catalog.catalog import SCHEMA, Catalog, load_catalog
+from fusion_gateway.catalog.catalog import SCHEMA, Catalog, Filters, load_catalog
 from fusion_gateway.catalog.parquet import MAX_ITEMS
 from fusion_gateway.catalog.title_search import TitleIndex
 from servers.runtime.errors import ArtifactError
@@ -217,3 +217,14 @@ def test_brackets_in_the_path_of_a_repository_are_no_pattern(tmp_path: Path) -> 
         table = items().with_columns(pl.col("title").replace("Toy Story", first))
         table.write_parquet(tmp_path / name / "items.parquet")
     assert load_catalog(tmp_path / "repo[1]" / "items.parquet", 1).title[0] == "Toy Story"
+
+
+def test_few_filters_are_kept_whatever_the_size_of_the_catalog() -> None:
+    catalog = Catalog(items(), 1)
+    filters = [(Filters(year_min=year),) for year in range(1900, 2000)]
+    for each in filters:
+        catalog.passing_all(each)
+    assert [each for each in filters if catalog.known_passing(each)] == filters[-32:]
+    many = (Filters(ids_in=tuple(map(str, range(1001)))),)
+    assert catalog.passing_all(many).count == 9
+    assert catalog.known_passing(many) is None
